@@ -1,0 +1,1 @@
+"""Marquee: train, judge and serve deep-learning recommenders for ads and content."""

@@ -1,0 +1,82 @@
+"""Every error that Marquee raises on purpose, grouped by who must act.
+
+```
+MarqueeError
+├── DataError(ValueError)         the caller's table or request is wrong
+│   ├── MissingColumnError        a column that the mapping names is not in the file
+│   ├── UnknownIdError            an id that the catalog does not hold
+│   ├── ShapeError                arrays that do not fit together
+│   ├── RejectedRowsError         more rows were rejected than `max_rejected_fraction` allows
+│   └── LeakageError              an event crosses the split
+├── ConfigError(ValueError)       the caller's config is wrong: refuse to start
+├── BundleError                   the artifact is wrong: refuse to load it
+│   ├── BundleNotFoundError
+│   ├── BundleVersionError        written in a format this release does not read
+│   └── ChecksumError             a file differs from its manifest
+├── ParityError                   the exported model disagrees with torch: export fails
+├── DownloadError                 a published data set could not be fetched or is not the published one
+└── NotFittedError(RuntimeError)  a mistake in the order of calls
+```
+
+A message has four parts: the thing, what came, what was expected, what to do.
+"""
+
+
+class MarqueeError(Exception):
+    """Base of every error in this tree; catch it to catch all of them."""
+
+
+class DataError(MarqueeError, ValueError):
+    """The caller's table or request is wrong."""
+
+
+class MissingColumnError(DataError):
+    """A column that the mapping names is not in the file."""
+
+
+class UnknownIdError(DataError):
+    """An id that the catalog does not hold."""
+
+
+class ShapeError(DataError):
+    """Arrays that do not fit together."""
+
+
+class RejectedRowsError(DataError):
+    """More rows were rejected than the declared fraction allows."""
+
+
+class LeakageError(DataError):
+    """An event crosses the split it must not cross."""
+
+
+class ConfigError(MarqueeError, ValueError):
+    """The caller's configuration is wrong."""
+
+
+class BundleError(MarqueeError):
+    """A bundle cannot be used."""
+
+
+class BundleNotFoundError(BundleError):
+    """There is no bundle at the path given."""
+
+
+class BundleVersionError(BundleError):
+    """The bundle's format is not one that this release reads."""
+
+
+class ChecksumError(BundleError):
+    """A file of the bundle differs from its manifest."""
+
+
+class ParityError(MarqueeError):
+    """The exported model disagrees with the model it was exported from."""
+
+
+class DownloadError(MarqueeError):
+    """A published data set could not be fetched, or is not the published one."""
+
+
+class NotFittedError(MarqueeError, RuntimeError):
+    """A method was called before the object had learned what it needs."""

@@ -1,0 +1,91 @@
+"""The only place that turns an id (the outside's name) into an index (a row of our tables) and back.
+
+Indices are contiguous and start at 1; 0 is padding and, on the way in, "unknown". Fit on training
+events only; what the catalog knows beyond them is appended with `extend`, so that everything with a
+learned row stands before everything without one.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from marquee.errors import DataError, UnknownIdError
+
+PADDING_INDEX = 0
+
+IndexArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class IdMap:
+    """A one-to-one map between ids and the indices 1 … n.
+
+    Attributes:
+        ids: The ids in the order of their indices; `ids[0]` has index 1.
+
+    Raises:
+        DataError: If an id occurs twice or is empty.
+
+    Example:
+        >>> items = IdMap(("sku-9", "sku-7"))
+        >>> items.encode(["sku-7", "sku-9", "never seen"]).tolist()
+        [2, 1, 0]
+        >>> items.decode([1, 2])
+        ['sku-9', 'sku-7']
+    """
+
+    ids: tuple[str, ...]
+    _index_of: dict[str, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        index_of = {id_: index for index, id_ in enumerate(self.ids, start=1)}
+        if len(index_of) != len(self.ids):
+            seen: set[str] = set()
+            double = next(id_ for id_ in self.ids if id_ in seen or seen.add(id_))  # type: ignore[func-returns-value]
+            raise DataError(f"ids must be unique, got {double!r} twice; remove the duplicate row")
+        if "" in index_of:
+            raise DataError(f"ids must not be empty, got '' at index {index_of['']}; name the row")
+        object.__setattr__(self, "_index_of", index_of)
+
+    @classmethod
+    def fit(cls, ids: Iterable[str]) -> Self:
+        """Returns the map of the distinct ids, in sorted order so that row order has no influence."""
+        return cls(tuple(sorted(set(ids))))
+
+    def extend(self, ids: Iterable[str]) -> "IdMap":
+        """Returns a map that also holds `ids`, new ones after all present ones, in sorted order."""
+        return IdMap(self.ids + tuple(sorted(set(ids) - self._index_of.keys())))
+
+    def encode(self, ids: Iterable[str]) -> IndexArray:
+        """Returns the index of each id, (n,) int64; 0 for an unknown id."""
+        index_of = self._index_of
+        return np.fromiter((index_of.get(id_, PADDING_INDEX) for id_ in ids), dtype=np.int64)
+
+    def index(self, id_: str) -> int:
+        """Returns the index of one id, 0 if it is unknown."""
+        return self._index_of.get(id_, PADDING_INDEX)
+
+    def decode(self, indices: Sequence[int] | IndexArray) -> list[str]:
+        """Returns the id of each index.
+
+        Raises:
+            UnknownIdError: If an index is 0 (padding has no id) or beyond the last.
+        """
+        ids = self.ids
+        decoded = []
+        for index in indices:
+            if not 1 <= index <= len(ids):
+                raise UnknownIdError(
+                    f"index must be between 1 and {len(ids)}, got {index}; 0 is padding and has no id"
+                )
+            decoded.append(ids[index - 1])
+        return decoded
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __contains__(self, id_: object) -> bool:
+        return id_ in self._index_of

@@ -1,0 +1,126 @@
+"""Which event kinds count as interactions, how much they weigh, and their rows in the history encoder.
+
+A kind may be parted by value ("rating below 4" and "rating from 4 up"), each part with a weight and a
+row of its own: the encoder then knows a liked film from a disliked one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from marquee.errors import ConfigError
+from marquee.histories import FloatArray
+from marquee.ids import PADDING_INDEX, IndexArray
+
+
+class EventKind(StrEnum):
+    """What happened. Only `exposure` is written by the server; all others come from the app."""
+
+    exposure = "exposure"
+    view = "view"
+    click = "click"
+    conversion = "conversion"
+    rating = "rating"
+    feedback = "feedback"
+
+
+@dataclass(kw_only=True)
+class KindConfig:
+    """How one event kind enters histories and training.
+
+    Attributes:
+        weight: Multiplies the loss of an event of this kind.
+        edges: Values that part the kind: n edges give n + 1 parts; part i holds values in
+            [edges[i - 1], edges[i]). An event without value falls into the first part.
+        part_weights: Weight of each part in place of `weight`; empty to use `weight` throughout.
+        weigh_by_value: Multiply the weight with the event's value as well (values below 0 count as 0).
+    """
+
+    weight: float = 1.0
+    edges: list[float] = field(default_factory=list)
+    part_weights: list[float] = field(default_factory=list)
+    weigh_by_value: bool = False
+
+    def __post_init__(self) -> None:
+        self.validate()
+
+    def validate(self) -> None:
+        """Raises ConfigError if the parts do not fit together."""
+        if sorted(self.edges) != list(self.edges):
+            raise ConfigError(f"edges must ascend, got {list(self.edges)} (config data.kinds)")
+        if self.part_weights and len(self.part_weights) != len(self.edges) + 1:
+            raise ConfigError(
+                f"part_weights must have one entry per part ({len(self.edges) + 1}), got "
+                f"{len(self.part_weights)} (config data.kinds)"
+            )
+        if min([self.weight, *self.part_weights]) < 0:
+            raise ConfigError(
+                f"weights must be 0 or more, got {[self.weight, *self.part_weights]} (config data.kinds)"
+            )
+
+
+@dataclass(frozen=True)
+class EventKinds:
+    """The rows of the kind table: 1 … n_rows in the declared order; 0 is padding or "not counted".
+
+    Example:
+        >>> kinds = EventKinds({"click": KindConfig(), "rating": KindConfig(edges=[4.0])})
+        >>> kinds.names
+        ('click', 'rating:0', 'rating:1')
+        >>> kinds.encode(["rating", "click", "exposure", "rating"], [5.0, None, None, 1.0]).tolist()
+        [3, 1, 0, 2]
+    """
+
+    configs: dict[str, KindConfig]
+
+    def __post_init__(self) -> None:
+        unknown = [kind for kind in self.configs if kind not in EventKind.__members__]
+        if unknown or not self.configs:
+            raise ConfigError(
+                f"data.kinds must name at least one of {list(EventKind.__members__)}, got {unknown or 'none'}"
+            )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of each row; row i has index i + 1."""
+        names: list[str] = []
+        for kind, config in self.configs.items():
+            names += [f"{kind}:{i}" for i in range(len(config.edges) + 1)] if config.edges else [kind]
+        return tuple(names)
+
+    def encode(self, kinds: Sequence[str], values: Sequence[float | None]) -> IndexArray:
+        """Returns the row of each event, (n,) int64; 0 where the kind does not count."""
+        kind_column, value_column = _columns(kinds, values)
+        index = np.full(len(kind_column), PADDING_INDEX, dtype=np.int64)
+        first = 1
+        for kind, config in self.configs.items():
+            is_kind = kind_column == kind
+            part = np.searchsorted(np.asarray(config.edges), value_column[is_kind], side="right")
+            index[is_kind] = first + np.where(np.isnan(value_column[is_kind]), 0, part)
+            first += len(config.edges) + 1
+        return index
+
+    def weights(self, kinds: Sequence[str], values: Sequence[float | None]) -> FloatArray:
+        """Returns the training weight of each event, (n,) float32; 0 where the kind does not count."""
+        kind_index = self.encode(kinds, values)
+        table = [0.0]
+        by_value = [False]
+        for config in self.configs.values():
+            n_parts = len(config.edges) + 1
+            table += list(config.part_weights) or [config.weight] * n_parts
+            by_value += [config.weigh_by_value] * n_parts
+        weight = np.asarray(table)[kind_index]
+        _, value_column = _columns(kinds, values)
+        factor = np.where(np.isnan(value_column), 1.0, np.maximum(value_column, 0.0))
+        return np.where(np.asarray(by_value)[kind_index], weight * factor, weight).astype(np.float32)
+
+
+def _columns(
+    kinds: Sequence[str], values: Sequence[float | None]
+) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.float64]]:
+    """Returns kinds and values as arrays, (n,) each, with NaN for a missing value."""
+    value_column = np.array([np.nan if v is None else v for v in values], dtype=np.float64)
+    return np.asarray(kinds, dtype=np.str_), value_column
