@@ -1,0 +1,49 @@
+"""Encoded features as arrays: all that models and the runtime see of a feature."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from marquee.errors import ShapeError
+from marquee.histories import FloatArray
+from marquee.ids import IndexArray
+
+TokenArray = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureArrays:
+    """Features of many rows.
+
+    Attributes:
+        tokens: Rows of the token table, (rows, n_token_columns) int32; 0 is padding, always after the
+            tokens of the same feature.
+        numeric: (rows, n_numeric) float32, always finite.
+
+    Raises:
+        ShapeError: If the two differ in rows.
+    """
+
+    tokens: TokenArray
+    numeric: FloatArray
+
+    def __post_init__(self) -> None:
+        if self.tokens.ndim != 2 or self.numeric.ndim != 2 or len(self.tokens) != len(self.numeric):
+            raise ShapeError(
+                "tokens and numeric must be two-dimensional with equal rows, got "
+                f"{self.tokens.shape} and {self.numeric.shape}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def take(self, rows: IndexArray) -> "FeatureArrays":
+        """Returns the given rows, (n,) int64, in that order."""
+        return FeatureArrays(tokens=self.tokens[rows], numeric=self.numeric[rows])
+
+    def with_padding_row(self) -> "FeatureArrays":
+        """Returns the arrays with a row of zeros in front, so that index i describes row i - 1."""
+        return FeatureArrays(
+            tokens=np.pad(self.tokens, ((1, 0), (0, 0))), numeric=np.pad(self.numeric, ((1, 0), (0, 0)))
+        )

@@ -1,0 +1,85 @@
+"""How large, how long and how noisy the simulated market is."""
+
+from dataclasses import dataclass
+
+from marquee.errors import ConfigError
+
+FEED_SLOTS = 8
+SIDEBAR_SLOTS = 4
+
+
+@dataclass(kw_only=True)
+class WorldConfig:
+    """A simulated market of users, content and ads.
+
+    Attributes:
+        seed: The world is a pure function of this and of the fields below.
+        start: First second of the world, UTC; the default is a Monday.
+        n_days: Length of the world.
+        n_users: Users, of whom `newcomer_fraction` arrive while the world runs.
+        n_content: Content items, of which `new_item_fraction` appear while the world runs.
+        n_ads: Ads, spread over `n_campaigns` campaigns of `n_advertisers` advertisers.
+        n_campaigns: Campaigns; each has a flight, outside of which its ads are not available.
+        n_advertisers: Advertisers; each owns at least one campaign.
+        latent_dim: Dimensions of taste.
+        n_categories: Categories of items.
+        requests_per_user: Mean number of requests of a user who is there from start to end.
+        taste_strength: How much taste sways a click; 0 makes everybody alike.
+        own_taste_fraction: Share of a user's taste that their attributes do not explain.
+        drift_degrees: How far a taste turns over the whole world.
+        newcomer_fraction: Share of the users who arrive after the start.
+        new_item_fraction: Share of the content that appears after the start.
+        expiring_fraction: Share of the content that is withdrawn before the end.
+        exploration: Share of uniform noise in the logging policy; the rest follows popularity.
+    """
+
+    seed: int = 0
+    start: int = 1_704_067_200
+    n_days: int = 90
+    n_users: int = 2_000
+    n_content: int = 1_000
+    n_ads: int = 200
+    n_campaigns: int = 40
+    n_advertisers: int = 20
+    latent_dim: int = 8
+    n_categories: int = 12
+    requests_per_user: float = 14.0
+    taste_strength: float = 1.0
+    own_taste_fraction: float = 0.5
+    drift_degrees: float = 45.0
+    newcomer_fraction: float = 0.3
+    new_item_fraction: float = 0.35
+    expiring_fraction: float = 0.15
+    exploration: float = 0.2
+
+    def __post_init__(self) -> None:
+        self.validate()
+
+    def validate(self) -> None:
+        """Raises ConfigError that names the key of an impossible size or share."""
+        for key in ("n_days", "n_users", "n_campaigns", "n_advertisers", "latent_dim"):
+            _validate_range(key, getattr(self, key), 1, None)
+        _validate_range("seed", self.seed, 0, None)
+        _validate_range("start", self.start, 0, None)
+        _validate_range("n_categories", self.n_categories, 1, 12)
+        _validate_range("n_content", self.n_content, FEED_SLOTS, None)
+        _validate_range("n_ads", self.n_ads, self.n_campaigns, None)
+        _validate_range("n_campaigns", self.n_campaigns, self.n_advertisers, None)
+        _validate_range("taste_strength", self.taste_strength, 0, None)
+        _validate_range("drift_degrees", self.drift_degrees, 0, 90)
+        for key in ("own_taste_fraction", "newcomer_fraction", "new_item_fraction", "expiring_fraction"):
+            _validate_range(key, getattr(self, key), 0, 1)
+        for key, value in (
+            ("requests_per_user", self.requests_per_user),
+            ("exploration", self.exploration),
+        ):
+            if value <= 0:
+                raise ConfigError(f"{key} must be more than 0, got {value} (config data.world)")
+        _validate_range("exploration", self.exploration, 0, 1)
+
+
+def _validate_range(key: str, value: float, low: float, high: float | None) -> None:
+    """Raises ConfigError unless `low <= value <= high`; no `high` for no upper bound."""
+    if value < low or (high is not None and value > high):
+        expected = f"{low} or more" if high is None else f"between {low} and {high}"
+        raise ConfigError(f"{key} must be {expected}, got {value} (config data.world)")
