@@ -1,0 +1,223 @@
+"""What may be shown: content and ads alike, when each is available, and what is known of each.
+
+Decides which items are allowed for a kind at a time. Leaves to others: who has seen what (see
+`recommender`), how a mask enters the search (see `index`), what an attribute means to a model (see
+`features`).
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from marquee.errors import DataError, MissingColumnError, ShapeError
+from marquee.ids import PADDING_INDEX, IdMap, IndexArray
+
+BoolArray = npt.NDArray[np.bool_]
+
+ALWAYS_FROM = int(np.iinfo(np.int64).min)
+ALWAYS_UNTIL = int(np.iinfo(np.int64).max)
+
+_OWN_TYPES: dict[str, type[pl.DataType]] = {
+    "kind": pl.String,
+    "available_from": pl.Int64,
+    "available_until": pl.Int64,
+}
+
+
+class ItemKind(StrEnum):
+    """What an item is; both are ranked by one model."""
+
+    content = "content"
+    ad = "ad"
+
+
+@dataclass(frozen=True, eq=False)
+class ItemMask:
+    """The items that may be returned, in the forms that a search needs, each made once.
+
+    Attributes:
+        flags: True = allowed, (n_items + 1,) bool; row 0 (padding) is always False.
+    """
+
+    flags: BoolArray
+
+    @cached_property
+    def n_allowed(self) -> int:
+        """How many items are allowed."""
+        return int(np.count_nonzero(self.flags))
+
+    @cached_property
+    def item_index(self) -> IndexArray:
+        """The allowed items, ascending, (n_allowed,) int64."""
+        return np.flatnonzero(self.flags)
+
+    @cached_property
+    def bits(self) -> npt.NDArray[np.uint8]:
+        """The flags of items 1 … n_items, eight to a byte, lowest bit first."""
+        return np.packbits(self.flags[1:], bitorder="little")
+
+    @property
+    def is_everything(self) -> bool:
+        """True if every item is allowed."""
+        return self.n_allowed == len(self.flags) - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Catalog:
+    """The items by item_index; every array has a row 0 for padding, which is never allowed.
+
+    Attributes:
+        item_ids: Names of the items.
+        is_ad: (n_items + 1,) bool.
+        available_from: First second in which an item may be shown, (n_items + 1,) int64, `ALWAYS_FROM`
+            where there is none.
+        available_until: First second in which it may no longer be shown, `ALWAYS_UNTIL` where there is
+            none.
+        attributes: Everything else the table says, n_items rows in the order of item_ids, null where an
+            item is not in the table.
+    """
+
+    item_ids: IdMap
+    is_ad: BoolArray
+    available_from: IndexArray
+    available_until: IndexArray
+    attributes: pl.DataFrame
+    _masks: dict[tuple[ItemKind | None, int], ItemMask] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        n_rows = len(self.item_ids) + 1
+        shapes = {
+            "is_ad": self.is_ad,
+            "available_from": self.available_from,
+            "available_until": self.available_until,
+        }
+        for name, array in shapes.items():
+            if array.shape != (n_rows,):
+                raise ShapeError(f"{name} must have n_items + 1 = {n_rows} rows, got shape {array.shape}")
+        if len(self.attributes) != n_rows - 1:
+            raise ShapeError(f"attributes must have n_items = {n_rows - 1} rows, got {len(self.attributes)}")
+
+    @classmethod
+    def build(cls, items: pl.DataFrame | None, item_ids: IdMap) -> "Catalog":
+        """Returns the catalog of `item_ids`, with what the items table says of them.
+
+        Args:
+            items: Table with item_id and optionally kind, available_from, available_until and any
+                attributes; None if there is none. An item without a row is content, always available.
+            item_ids: All items, those of the table included.
+
+        Raises:
+            MissingColumnError: If the table has no item_id.
+            DataError: If an item occurs twice or is not in `item_ids`, a kind is neither content nor
+                ad, or an item's availability ends before it begins.
+        """
+        order = pl.DataFrame({"item_id": list(item_ids.ids)}, schema={"item_id": pl.String})
+        if items is None:
+            items = order.clear()
+        if "item_id" not in items.columns:
+            raise MissingColumnError(f"the items table has no column item_id, got {items.columns}; map it")
+        _validate_rows(items, item_ids)
+        absent = {name: dtype for name, dtype in _OWN_TYPES.items() if name not in items.columns}
+        items = items.with_columns(pl.lit(None, dtype=dtype).alias(name) for name, dtype in absent.items())
+        rows = order.join(items, on="item_id", how="left", maintain_order="left")
+        own = rows.select(
+            pl.col("kind").fill_null(ItemKind.content.value) == ItemKind.ad.value,
+            pl.col("available_from").cast(pl.Int64).fill_null(ALWAYS_FROM),
+            pl.col("available_until").cast(pl.Int64).fill_null(ALWAYS_UNTIL),
+        )
+        return cls(
+            item_ids=item_ids,
+            is_ad=np.append(False, own["kind"].to_numpy()),
+            available_from=np.append(ALWAYS_FROM, own["available_from"].to_numpy()),
+            available_until=np.append(ALWAYS_UNTIL, own["available_until"].to_numpy()),
+            attributes=rows.drop("item_id", *_OWN_TYPES),
+        )
+
+    @property
+    def n_items(self) -> int:
+        """Number of items, without padding."""
+        return len(self.item_ids)
+
+    def kind(self, item_index: int) -> ItemKind:
+        """Returns whether an item is content or an ad."""
+        return ItemKind.ad if self.is_ad[item_index] else ItemKind.content
+
+    def allowed(self, kind: ItemKind | None, timestamp: int) -> ItemMask:
+        """Returns the items of a kind (None for both) that may be shown at a time.
+
+        Between two changes of anybody's availability the answer is the same object, so that its other
+        forms are made once. Only the latest period of each kind is kept.
+        """
+        period = int(np.searchsorted(self._changes, timestamp, side="right"))
+        mask = self._masks.get((kind, period))
+        if mask is None:
+            mask = ItemMask(self._flags(kind, timestamp))
+            for key in [key for key in list(self._masks) if key[0] == kind]:
+                self._masks.pop(key, None)
+            self._masks[kind, period] = mask
+        return mask
+
+    def write_parquet(self, target: Path | IO[bytes]) -> None:
+        """Writes ids, kinds, availability and attributes, one row per item in index order."""
+        own = pl.DataFrame(
+            {
+                "item_id": list(self.item_ids.ids),
+                "kind": np.where(self.is_ad[1:], ItemKind.ad.value, ItemKind.content.value),
+                "available_from": self.available_from[1:],
+                "available_until": self.available_until[1:],
+            },
+            schema_overrides={"item_id": pl.String},
+        )
+        own.hstack(self.attributes).write_parquet(target)
+
+    @classmethod
+    def read_parquet(cls, source: Path | IO[bytes]) -> "Catalog":
+        """Returns the catalog that `write_parquet` wrote; raises DataError if it is not one."""
+        rows = pl.read_parquet(source)
+        missing = [name for name in ("item_id", *_OWN_TYPES) if name not in rows.columns]
+        if missing:
+            raise MissingColumnError(f"the catalog lacks {missing}, got {rows.columns}; write it again")
+        return cls.build(rows, IdMap(tuple(rows["item_id"].to_list())))
+
+    @cached_property
+    def _changes(self) -> IndexArray:
+        """Every time at which some item becomes available or ceases to be, ascending."""
+        return np.unique(np.concatenate((self.available_from[1:], self.available_until[1:])))
+
+    def _flags(self, kind: ItemKind | None, timestamp: int) -> BoolArray:
+        flags = (self.available_from <= timestamp) & (timestamp < self.available_until)
+        if kind is not None:
+            flags &= self.is_ad == (kind is ItemKind.ad)
+        flags[PADDING_INDEX] = False
+        return flags
+
+
+def _validate_rows(items: pl.DataFrame, item_ids: IdMap) -> None:
+    """Raises DataError unless each row is one known item with a known kind and a possible availability."""
+    double = items.filter(pl.col("item_id").is_duplicated())
+    if len(double):
+        raise DataError(
+            f"item_id must be unique, got {double['item_id'][0]!r} twice; remove the duplicate row"
+        )
+    unknown = next((id_ for id_ in items["item_id"] if id_ not in item_ids), None)
+    if unknown is not None or items["item_id"].null_count():
+        raise DataError(f"the items table holds {unknown!r}, which item_ids does not; extend item_ids by it")
+    if "kind" in items.columns:
+        other = [
+            kind for kind in items["kind"].unique() if kind is not None and kind not in ItemKind.__members__
+        ]
+        if other:
+            raise DataError(f"kind must be one of {list(ItemKind.__members__)}, got {other[0]!r}; map it")
+    if {"available_from", "available_until"} <= set(items.columns):
+        never = items.filter(pl.col("available_from") > pl.col("available_until"))
+        if len(never):
+            item_id, start, end = never.select("item_id", "available_from", "available_until").row(0)
+            raise DataError(
+                f"item {item_id!r} is available from {start} until {end}; swap or correct the two"
+            )

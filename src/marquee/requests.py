@@ -1,0 +1,142 @@
+"""What is asked of a bundle and what it answers: the words shared by library, service and tests.
+
+A `Request` validates itself when it is made, so that one bad request never reaches a batch of good
+ones. Nothing here reads the clock: the caller says what time it is.
+"""
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from marquee.catalog import ItemKind
+from marquee.errors import DataError
+from marquee.kinds import EventKind
+
+_EVENT_KINDS = frozenset(EventKind.__members__) | {""}
+
+
+class Source(StrEnum):
+    """What an answer was made from, the most telling first."""
+
+    personal = "personal"
+    history = "history"
+    features = "features"
+    popular = "popular"
+    similar = "similar"
+
+
+class HistoryEvent(NamedTuple):
+    """One thing the user did, as the caller tells it.
+
+    A named tuple because a request holds many: a third of the cost of a frozen dataclass to make, and
+    `zip(*history)` turns a history into columns.
+
+    Attributes:
+        item_id: The item; one that the bundle does not know is dropped and counted in the answer.
+        kind: A name of `EventKind`; empty for the first kind that the bundle declares. A kind that the
+            bundle does not count is not fed to the model, but its item counts as seen.
+        value: Of a rating or a conversion.
+    """
+
+    item_id: str
+    kind: str = ""
+    value: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A question: the best k items for this user, now.
+
+    Attributes:
+        timestamp: The time of the request, seconds since 1970 UTC: decides what is available and feeds
+            the timestamp features.
+        k: How many items are wanted.
+        user_id: None for an anonymous user.
+        history: What the user did, oldest first, newer than what the bundle knows of the user.
+        features: Attributes of the user by source column, in place of those the bundle knows.
+        context: Attributes of the request by source column: surface, device, …
+        kind: Only content or only ads; None for both.
+        exclude: Items that must not be returned; unknown ids do no harm.
+        exclude_seen: Also exclude every item of the stored and of the given history.
+
+    Raises:
+        DataError: If k is below 1, an id is empty, or an event's kind or value is none.
+    """
+
+    timestamp: int
+    k: int = 10
+    user_id: str | None = None
+    history: tuple[HistoryEvent, ...] = ()
+    features: Mapping[str, object] = field(default_factory=dict)
+    context: Mapping[str, object] = field(default_factory=dict)
+    kind: ItemKind | None = None
+    exclude: Collection[str] = ()
+    exclude_seen: bool = True
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise DataError(f"k must be 1 or more, got {self.k}; ask for at least one item")
+        if self.user_id == "":
+            raise DataError("user_id must not be empty, got ''; leave it out for an anonymous user")
+        if self.history:
+            self._validate_history()
+
+    def _validate_history(self) -> None:
+        """Raises DataError that names the first event whose kind or value is none."""
+        item_ids, kinds, values = zip(*self.history, strict=True)
+        if not _EVENT_KINDS.issuperset(kinds):
+            position = next(i for i, kind in enumerate(kinds) if kind not in _EVENT_KINDS)
+            raise DataError(
+                f"history[{position}].kind must be one of {list(EventKind.__members__)}, "
+                f"got {kinds[position]!r}; leave it out for the bundle's first kind"
+            )
+        if "" in item_ids:
+            raise DataError(f"history[{item_ids.index('')}].item_id must not be empty, got ''; name the item")
+        for position, value in enumerate(values):
+            if value is not None and not math.isfinite(value):
+                raise DataError(
+                    f"history[{position}].value must be a finite number, got {value}; leave it out if unknown"
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """One item of an answer.
+
+    Attributes:
+        item_id: The item.
+        score: What the answer is sorted by, higher is better: the inner product of query and item, for
+            `Source.popular` the item's share of all interactions, for `Source.similar` a cosine.
+        kind: Content or ad.
+    """
+
+    item_id: str
+    score: float
+    kind: ItemKind
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The best items, best first: fewer than requested rather than anything forbidden.
+
+    Attributes:
+        items: Best first; equal scores in the order of the catalog.
+        source: What the answer was made from.
+        version: The bundle that made it.
+        requested: How many items were asked for.
+        short_reason: Why there are fewer than requested; None if there are not.
+        fallback_reason: Why the answer is popular although the request had more to go by; else None.
+        unknown_history: Events of the given history whose item the bundle does not know.
+        ignored_features: Names in `features` and `context` that the bundle has no feature for, sorted.
+    """
+
+    items: tuple[Recommendation, ...]
+    source: Source
+    version: str
+    requested: int
+    short_reason: str | None = None
+    fallback_reason: str | None = None
+    unknown_history: int = 0
+    ignored_features: tuple[str, ...] = ()
