@@ -17,8 +17,7 @@ class FeatureArrays:
     """Features of many rows.
 
     Attributes:
-        tokens: Rows of the token table, (rows, n_token_columns) int32; 0 is padding, always after the
-            tokens of the same feature.
+        tokens: Rows of the token table, (rows, n_token_columns) int32; 0 is padding.
         numeric: (rows, n_numeric) float32, always finite.
 
     Raises:

@@ -143,12 +143,21 @@ class FeaturesConfig:
         self.validate()
 
     def validate(self) -> None:
-        """Raises ConfigError if a user feature and a context feature share a name."""
+        """Raises ConfigError if a user feature and a context feature share a name or a column."""
         clash = sorted(self.user.keys() & self.context.keys())
         if clash:
             raise ConfigError(
                 f"user and context features are encoded together and must have different names, got {clash} "
                 "in both; rename one and keep its `column` (config data.features)"
+            )
+        columns = [
+            {config.column or name for name, config in part.items()} for part in (self.user, self.context)
+        ]
+        shared = sorted(columns[0] & columns[1])
+        if shared:
+            raise ConfigError(
+                f"user and context features must be read from different columns, got {shared} in both; "
+                "rename the column in `columns` of one table (config data.features)"
             )
 
     @property
