@@ -1,0 +1,150 @@
+"""Requests that arrive while the model is busy go through it together, in the next batch.
+
+One batch is in flight at a time, in one thread; there is no timer that makes a lone request wait. An
+item whose batch failed is run again alone, so that one poisoned request never takes others with it.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from serving.errors import unavailable
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True, eq=False)
+class _Ticket(Generic[Job, Result]):
+    """One job that waits for its result, and the timer that ends its patience."""
+
+    job: Job
+    future: "asyncio.Future[Result]"
+    timer: asyncio.TimerHandle
+
+
+class Batcher(Generic[Job, Result]):
+    """Runs jobs of one event loop in batches in one thread.
+
+    Args:
+        run: Returns one result per job, in order. Called from one thread only.
+        micro_batch: Most jobs of one call of `run`.
+        max_pending: Most jobs that wait or run; more are refused.
+        deadline_s: Seconds after which a job is answered with a refusal.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[Job]], Sequence[Result]],
+        *,
+        micro_batch: int,
+        max_pending: int,
+        deadline_s: float,
+    ) -> None:
+        self._run = run
+        self._micro_batch = micro_batch
+        self._max_pending = max_pending
+        self._deadline_s = deadline_s
+        self._waiting: deque[_Ticket[Job, Result]] = deque()
+        self._n_pending = 0
+        self._is_running = False
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+
+    def enqueue(self, jobs: Sequence[Job]) -> "list[asyncio.Future[Result]]":
+        """Returns a future per job; all of the jobs are taken or none.
+
+        Raises:
+            Refusal: If more jobs would wait than `max_pending`.
+        """
+        if self._n_pending + len(jobs) > self._max_pending:
+            raise unavailable(
+                f"{self._n_pending} requests are waiting and {self._max_pending} may; retry after a moment"
+            )
+        loop = asyncio.get_running_loop()
+        self._n_pending += len(jobs)
+        if not self._is_running and not self._waiting:
+            # Not at once: requests that this turn of the loop has read but not yet decoded join the batch.
+            loop.call_soon(self._start_batch, loop)
+        tickets = []
+        for job in jobs:
+            future: asyncio.Future[Result] = loop.create_future()
+            tickets.append(_Ticket(job, future, loop.call_later(self._deadline_s, self._expire, future)))
+        self._waiting.extend(tickets)
+        return [ticket.future for ticket in tickets]
+
+    def close(self) -> None:
+        """Waits for the batch in flight and ends the thread."""
+        self._executor.shutdown()
+
+    def _expire(self, future: "asyncio.Future[Result]") -> None:
+        """Refuses a job whose time is over; its batch, if it is in flight, runs on unheard."""
+        if not future.done():
+            future.set_exception(
+                unavailable(
+                    f"no answer within the deadline of {self._deadline_s * 1000:.0f} ms; retry after a moment"
+                )
+            )
+
+    def _start_batch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Hands the next waiting jobs to the thread, without those that nobody waits for any more."""
+        batch: list[_Ticket[Job, Result]] = []
+        while self._waiting and len(batch) < self._micro_batch:
+            ticket = self._waiting.popleft()
+            if ticket.future.done():
+                self._settle(ticket)
+            else:
+                batch.append(ticket)
+        self._is_running = bool(batch)
+        if batch:
+            self._executor.submit(self._run_batch, loop, batch)
+
+    def _run_batch(self, loop: asyncio.AbstractEventLoop, batch: "list[_Ticket[Job, Result]]") -> None:
+        """Runs a batch in the thread and returns to the loop with a result or an error per job."""
+        outcomes = run_each_alone_on_failure(self._run, [ticket.job for ticket in batch])
+        loop.call_soon_threadsafe(self._end_batch, loop, batch, outcomes)
+
+    def _end_batch(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        batch: "list[_Ticket[Job, Result]]",
+        outcomes: "Sequence[Result | Exception]",
+    ) -> None:
+        """Starts the next batch, then answers this one while the model is at work again."""
+        self._start_batch(loop)
+        for ticket, outcome in zip(batch, outcomes, strict=True):
+            self._settle(ticket)
+            if ticket.future.done():
+                continue
+            if isinstance(outcome, Exception):
+                ticket.future.set_exception(outcome)
+            else:
+                ticket.future.set_result(outcome)
+
+    def _settle(self, ticket: _Ticket[Job, Result]) -> None:
+        """Forgets a job: its timer holds it no longer and its place is free."""
+        ticket.timer.cancel()
+        self._n_pending -= 1
+
+
+def run_each_alone_on_failure(
+    run: Callable[[Sequence[Job]], Sequence[Result]], jobs: Sequence[Job]
+) -> "list[Result | Exception]":
+    """Returns a result or an error per job: of one call of `run`, or of one call each if that one fails."""
+    try:
+        return list(_one_result_per_job(run, jobs))
+    except Exception as error:  # whatever a poisoned job does to the batch, the other jobs get their answers
+        if len(jobs) == 1:
+            return [error]
+        return [outcome for job in jobs for outcome in run_each_alone_on_failure(run, [job])]
+
+
+def _one_result_per_job(
+    run: Callable[[Sequence[Job]], Sequence[Result]], jobs: Sequence[Job]
+) -> Sequence[Result]:
+    """Returns `run(jobs)`, which must match the jobs: results are handed out by position."""
+    results = run(jobs)
+    assert len(results) == len(jobs), f"run must return one result per job: {len(jobs)}, got {len(results)}"
+    return results

@@ -1,0 +1,94 @@
+"""What an operator may set: read once from the environment, checked before anything starts."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Self
+
+from marquee.errors import ConfigError
+
+PREFIX = "MARQUEE_"
+
+READ_ELSEWHERE = frozenset({"MARQUEE_DATA"})
+"""Variables with our prefix that other parts read; any other unknown one is a misspelling."""
+
+
+@dataclass(kw_only=True)
+class Settings:
+    """The service's settings; field `max_k` is the environment variable `MARQUEE_MAX_K`, and so on.
+
+    Attributes:
+        bundle: Folder of a bundle: one version, or the folder whose `CURRENT` names one.
+        workers: Processes that answer. With one, its crash is an outage until it is restarted.
+        max_k: Most items that one request may ask for.
+        max_history: Most history entries of one request.
+        max_exclude: Most excluded items of one request.
+        max_batch: Most requests in one batch call.
+        max_body_bytes: Largest body, however it is sent.
+        body_timeout_ms: Time within which a body must have arrived.
+        deadline_ms: Time within which a request is answered, or refused with 503.
+        max_pending: Requests that may wait in one worker; more are refused with 503 at once.
+        micro_batch: Most requests that go through the model together.
+    """
+
+    bundle: str = ""
+    workers: int = 2
+    max_k: int = 500
+    max_history: int = 1000
+    max_exclude: int = 5000
+    max_batch: int = 100
+    max_body_bytes: int = 1_048_576
+    body_timeout_ms: int = 5000
+    deadline_ms: int = 1000
+    max_pending: int = 1024
+    micro_batch: int = 32
+
+    def __post_init__(self) -> None:
+        self.validate()
+
+    def validate(self) -> None:
+        """Raises ConfigError if a setting is out of range or two do not fit together."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type is int and value < 1:
+                raise ConfigError(f"{_variable(field.name)} must be 1 or more, got {value}; set it higher")
+        if self.max_pending < self.max_batch:
+            raise ConfigError(
+                f"MARQUEE_MAX_PENDING must be at least MARQUEE_MAX_BATCH ({self.max_batch}), got "
+                f"{self.max_pending}; a batch that can never be accepted helps nobody"
+            )
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Returns the settings that the environment gives, defaults for the rest.
+
+        Raises:
+            ConfigError: If a variable is unknown, no integer where one is needed, or out of range.
+        """
+        known = {_variable(field.name): field for field in fields(cls)}
+        given = {name: text for name, text in environment.items() if name.startswith(PREFIX)}
+        unknown = sorted(given.keys() - known.keys() - READ_ELSEWHERE)
+        if unknown:
+            raise ConfigError(
+                f"environment variable {unknown[0]} is unknown, expected one of {sorted(known)}; "
+                "correct the name or unset it"
+            )
+        values: dict[str, str | int] = {}
+        for name, text in given.items():
+            if name in known:
+                field = known[name]
+                values[field.name] = _integer(name, text) if field.type is int else text
+        return cls(**values)  # type: ignore[arg-type]  # each value has its field's type by the line above
+
+
+def _variable(field_name: str) -> str:
+    """Returns the environment variable that sets a field."""
+    return PREFIX + field_name.upper()
+
+
+def _integer(name: str, text: str) -> int:
+    """Returns `text` as an integer."""
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigError(f"{name} must be an integer, got {text!r}; set a whole number") from None

@@ -1,0 +1,162 @@
+"""One HTTP exchange over ASGI: what is read of a request, within its limits, and how a reply is sent."""
+
+import asyncio
+import re
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from serving.config import Settings
+from serving.errors import Refusal
+
+Scope = MutableMapping[str, Any]  # ASGI's own types: what a key holds depends on the type of scope or event
+Event = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Event]]
+Send = Callable[[Event], Awaitable[None]]
+AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+JSON = ((b"content-type", b"application/json"),)
+_CLOSE = (
+    (b"connection", b"close"),
+)  # what is left of the body is not read: the connection is of no more use
+_SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_UTF8 = frozenset({"", "charset=utf-8", "charset=utf8"})
+
+
+class ClientLeft(Exception):  # noqa: N818 - nobody is at fault and nobody is left to be told
+    """The caller closed the connection before its body was complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    """The headers that decide how a request is read and named."""
+
+    content_type: str
+    content_encoding: str
+    content_length: int
+    expects_continue: bool
+    request_id: str
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[bytes, bytes]]) -> "Headers":
+        """Returns the headers among `pairs`; a request id that is not sane is replaced by a new one."""
+        found = dict(pairs)
+        length = found.get(b"content-length", b"")
+        request_id = found.get(b"x-request-id", b"")
+        return cls(
+            content_type=found.get(b"content-type", b"").decode("latin-1"),
+            content_encoding=found.get(b"content-encoding", b"").decode("latin-1"),
+            content_length=int(length) if length.isdigit() else 0,
+            expects_continue=b"expect" in found,
+            request_id=request_id.decode() if _SANE_REQUEST_ID.fullmatch(request_id) else uuid.uuid4().hex,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What goes back: a status, a body and the headers that are special to it."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = JSON
+
+    async def send(self, send: Send, request_id: str) -> None:
+        """Sends this reply."""
+        headers = [
+            *self.headers,
+            (b"content-length", str(len(self.body)).encode()),
+            (b"x-request-id", request_id.encode()),
+            (b"cache-control", b"no-store"),
+        ]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+def validate_json_request(scope: Scope, headers: Headers) -> None:
+    """Raises Refusal unless a request says that its body is plain JSON and says nothing beside it."""
+    media_type, _, parameter = headers.content_type.lower().partition(";")
+    if media_type.strip() != "application/json" or parameter.strip().replace('"', "") not in _UTF8:
+        raise Refusal(
+            415,
+            f"Content-Type must be application/json in UTF-8, got {headers.content_type[:120]!r}; "
+            "send the header Content-Type: application/json",
+        )
+    if headers.content_encoding.lower() not in {"", "identity"}:
+        raise Refusal(
+            415,
+            f"Content-Encoding must be absent, got {headers.content_encoding[:120]!r}; "
+            "send the body uncompressed",
+        )
+    if scope["query_string"]:
+        raise Refusal(
+            422,
+            f"the query string must be empty, got {len(scope['query_string'])} bytes; "
+            "every field belongs into the JSON body",
+        )
+
+
+async def read_body(receive: Receive, headers: Headers, settings: Settings) -> bytes:
+    """Returns the whole body.
+
+    Of a body that is too large the rest is read and dropped, within the time that a body has: a caller
+    that is still sending would otherwise see a broken connection in place of the refusal.
+
+    Raises:
+        Refusal: If the body is larger or slower than the settings allow.
+        ClientLeft: If the connection is gone.
+    """
+    limit = settings.max_body_bytes
+    if headers.expects_continue and headers.content_length > limit:
+        raise _too_large(headers.content_length, limit, close=True)
+    chunks: list[bytes] = []
+    size = 0
+    is_complete = False
+    try:
+        async with asyncio.timeout(settings.body_timeout_ms / 1000):
+            while not is_complete:
+                event = await receive()
+                if event["type"] == "http.disconnect":
+                    raise ClientLeft(f"the connection closed after {size} bytes")
+                chunk = event.get("body", b"")
+                is_complete = not event.get("more_body", False)
+                size += len(chunk)
+                chunks = [*chunks, chunk] if size <= limit else []
+    except TimeoutError:
+        if size <= limit:
+            raise Refusal(
+                408,
+                f"the body must arrive within {settings.body_timeout_ms} ms, got {size} bytes of it; "
+                "send it faster, or less of it",
+                headers=_CLOSE,
+            ) from None
+    if size > limit:
+        raise _too_large(size, limit, close=not is_complete)
+    return b"".join(chunks) if len(chunks) > 1 else bytes(chunks[0])
+
+
+def _too_large(size: int, limit: int, *, close: bool) -> Refusal:
+    """Returns the refusal of a body of `size` bytes or more."""
+    return Refusal(
+        413,
+        f"the body may have at most {limit} bytes, got {size}; send less, or several requests",
+        headers=_CLOSE if close else (),
+    )
+
+
+async def collect(app: AsgiApp, scope: Scope, receive: Receive) -> Reply:
+    """Returns the whole reply of an ASGI application.
+
+    Raises:
+        RuntimeError: If the application returns without having replied.
+    """
+    events: list[Event] = []
+
+    async def keep(event: Event) -> None:
+        events.append(event)
+
+    await app(scope, receive, keep)
+    if not events or events[0]["type"] != "http.response.start":
+        raise RuntimeError(f"{scope['path']} returned without a reply, got {len(events)} events")
+    headers = tuple((name, value) for name, value in events[0]["headers"] if name != b"content-length")
+    return Reply(events[0]["status"], b"".join(event.get("body", b"") for event in events[1:]), headers)

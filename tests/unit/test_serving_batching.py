@@ -1,0 +1,147 @@
+"""Micro-batching: what waits goes together, what fails fails alone, and nobody waits for ever."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+
+import pytest
+
+from serving.batching import Batcher, run_each_alone_on_failure
+from serving.errors import Refusal
+
+Run = Callable[[Sequence[int]], Sequence[int]]
+
+
+class Doubler:
+    """Doubles numbers, remembers its batches, waits while `gate` is closed and chokes on negative ones."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.threads: set[int] = set()
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def __call__(self, numbers: Sequence[int]) -> list[int]:
+        self.batches.append(list(numbers))
+        self.threads.add(threading.get_ident())
+        assert self.gate.wait(5), "the gate must open within the test"
+        if min(numbers) < 0:
+            raise ValueError(f"poisoned by {min(numbers)}")
+        return [2 * number for number in numbers]
+
+
+def batcher(run: Run, *, max_pending: int = 100, deadline_s: float = 5.0) -> Batcher[int, int]:
+    return Batcher(run, micro_batch=4, max_pending=max_pending, deadline_s=deadline_s)
+
+
+def run_to_the_end(made: Batcher[int, int], steps: Callable[[], Awaitable[None]]) -> None:
+    """Runs the coroutine and ends the batcher's thread."""
+
+    async def main() -> None:
+        await steps()
+
+    try:
+        asyncio.run(main())
+    finally:
+        made.close()
+
+
+def test_every_job_gets_the_result_of_its_position() -> None:
+    run = Doubler()
+    made = batcher(run)
+
+    async def steps() -> None:
+        results = await asyncio.gather(*made.enqueue(list(range(10))))
+        assert results == [0, 2, 4, 6, 8, 10, 12, 14, 16, 18]
+
+    run_to_the_end(made, steps)
+    assert run.batches == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert len(run.threads) == 1
+    assert threading.get_ident() not in run.threads
+
+
+def test_jobs_that_arrive_in_flight_form_the_next_batch() -> None:
+    run = Doubler()
+    run.gate.clear()
+    made = batcher(run)
+
+    async def steps() -> None:
+        first = made.enqueue([1])
+        while not run.batches:
+            await asyncio.sleep(0.001)
+        later = [future for number in (2, 3, 4) for future in made.enqueue([number])]
+        run.gate.set()
+        assert await asyncio.gather(*first, *later) == [2, 4, 6, 8]
+
+    run_to_the_end(made, steps)
+    assert run.batches == [[1], [2, 3, 4]]
+
+
+def test_poisoned_job_fails_alone() -> None:
+    run = Doubler()
+    made = batcher(run)
+
+    async def steps() -> None:
+        results = await asyncio.gather(*made.enqueue([1, -1, 3]), return_exceptions=True)
+        assert results[0] == 2
+        assert results[2] == 6
+        assert str(results[1]) == "poisoned by -1"
+
+    run_to_the_end(made, steps)
+    assert run.batches == [[1, -1, 3], [1], [-1], [3]]
+
+
+def test_run_that_returns_too_few_results_is_refused_not_shifted() -> None:
+    outcomes = run_each_alone_on_failure(lambda jobs: [job for job in jobs if job != 2], [1, 2, 3])
+    assert [outcomes[0], outcomes[2]] == [1, 3]
+    with pytest.raises(AssertionError, match="one result per job: 1, got 0"):
+        raise outcomes[1]  # type: ignore[misc]  # an exception, or this test has failed already
+
+
+def test_job_beyond_the_deadline_is_refused_and_the_next_is_served() -> None:
+    run = Doubler()
+    run.gate.clear()
+    made = batcher(run, deadline_s=0.05)
+
+    async def steps() -> None:
+        late = made.enqueue([1])
+        while not run.batches:
+            await asyncio.sleep(0.001)
+        given_up = made.enqueue([2])
+        for outcome in await asyncio.gather(*late, *given_up, return_exceptions=True):
+            assert isinstance(outcome, Refusal)
+            assert outcome.status == 503
+            assert "deadline of 50 ms" in str(outcome)
+        run.gate.set()
+        assert await asyncio.gather(*made.enqueue([3])) == [6]
+
+    run_to_the_end(made, steps)
+    assert run.batches == [[1], [3]]  # nobody waited for 2 any more, so it cost nothing
+
+
+def test_more_jobs_than_may_wait_are_refused_whole() -> None:
+    run = Doubler()
+    made = batcher(run, max_pending=3)
+
+    async def steps() -> None:
+        taken = made.enqueue([1, 2])
+        with pytest.raises(Refusal, match="2 requests are waiting and 3 may") as caught:
+            made.enqueue([3, 4])
+        assert (b"retry-after", b"1") in caught.value.headers
+        assert await asyncio.gather(*taken) == [2, 4]
+        assert await asyncio.gather(*made.enqueue([5, 6, 7])) == [10, 12, 14]
+
+    run_to_the_end(made, steps)
+
+
+def test_job_whose_caller_left_is_not_run() -> None:
+    run = Doubler()
+    made = batcher(run)
+
+    async def steps() -> None:
+        (kept, left) = made.enqueue([1, 2])
+        left.cancel()
+        assert await kept == 2
+
+    run_to_the_end(made, steps)
+    assert run.batches == [[1]]

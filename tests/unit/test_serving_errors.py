@@ -1,0 +1,61 @@
+"""The error table: every class of ours has a status, and faults of ours are never explained to a caller."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from marquee.errors import BundleError, ChecksumError, DataError, MarqueeError, NotFittedError, UnknownIdError
+from serving.errors import CODE_OF_STATUS, STATUS_OF_ERROR, Refusal, refusal_of
+
+
+def walk(error: type[MarqueeError]) -> Iterator[type[MarqueeError]]:
+    yield error
+    for child in error.__subclasses__():
+        yield from walk(child)
+
+
+@pytest.mark.parametrize("error", list(walk(MarqueeError)))
+def test_every_error_class_has_a_status_with_a_code(error: type[MarqueeError]) -> None:
+    assert error in STATUS_OF_ERROR, f"decide the status of {error.__name__} in serving.errors"
+    assert STATUS_OF_ERROR[error] in CODE_OF_STATUS
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (DataError("k must be 1 or more, got 0"), 422),
+        (UnknownIdError("item_id 'x' is unknown"), 404),
+        (BundleError("broken"), 503),
+        (NotFittedError("called too early"), 500),
+        (ZeroDivisionError("division by zero"), 500),
+    ],
+)
+def test_status_follows_from_who_must_act(error: Exception, status: int) -> None:
+    assert refusal_of(error).status == status
+
+
+def test_message_for_the_caller_is_passed_on() -> None:
+    assert str(refusal_of(UnknownIdError("item_id 'x' is unknown"))) == "item_id 'x' is unknown"
+
+
+@pytest.mark.parametrize(
+    "error", [ChecksumError("/secret/path is bad"), KeyError("secret"), MarqueeError("secret")]
+)
+def test_details_of_our_own_faults_are_kept(error: Exception) -> None:
+    assert "secret" not in str(refusal_of(error))
+
+
+def test_refusal_is_passed_on_as_it_is() -> None:
+    refusal = Refusal(422, "k is wrong", field="k")
+    assert refusal_of(refusal) is refusal
+    body = refusal.answer("id-1").error
+    assert (body.code, body.message, body.request_id, body.field) == (
+        "invalid_request",
+        "k is wrong",
+        "id-1",
+        "k",
+    )
+
+
+def test_busy_service_says_when_to_come_back() -> None:
+    assert (b"retry-after", b"1") in refusal_of(BundleError("broken")).headers
