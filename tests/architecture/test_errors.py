@@ -26,7 +26,7 @@ def raised_calls(source: Source) -> list[ast.Call]:
 
 
 def says_what_came(call: ast.Call) -> bool:
-    """Returns whether the message interpolates a value, or names the only one that can have come ("got ''")."""
+    """Returns whether the message interpolates a value, or names the only one possible ("got ''")."""
     parts = [part for argument in call.args[:1] for part in ast.walk(argument)]
     texts = [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
     named = any("got " in text for text in texts)

@@ -1,0 +1,167 @@
+"""`python -m demo [data=world] [key=value …]`: from events to answers over HTTP, in one command.
+
+Every further `key=value` goes to `training.train` as it is. Exits 0 only if every step succeeded and
+every answer made sense, and leaves nothing running however it ends.
+"""
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from demo.client import ask
+from demo.errors import DemoError
+from demo.processes import (
+    ROOT,
+    free_port,
+    run_command,
+    running_server,
+    service_command,
+    service_environment,
+)
+from demo.questions import choose_questions, item_kinds, problems, titles
+from demo.screen import show_answer, show_end, show_step
+from marquee.bundle import Bundle
+from marquee.catalog import ItemKind
+from marquee.errors import MarqueeError
+
+USAGE = "usage: python -m demo [data=world] [key=value …]"
+N_STEPS = 4
+K = 5
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says.
+
+    Attributes:
+        data: Name of a data set: a file in configs/data.
+        runs: Folder of the run folders.
+        bundles: Folder of the bundles.
+        overrides: Further settings, for training.
+    """
+
+    data: str
+    runs: Path
+    bundles: Path
+    overrides: tuple[str, ...]
+
+
+def read_options(arguments: Sequence[str]) -> Options:
+    """Returns the options that the command line gives; raises DemoError for anything but key=value."""
+    wrong = [argument for argument in arguments if "=" not in argument]
+    if wrong:
+        raise DemoError(f"every argument must have the form key=value, got {wrong[0]!r}. {USAGE}")
+    given = dict(argument.split("=", maxsplit=1) for argument in arguments)
+    data = given.pop("data", "world")
+    known = sorted(path.stem for path in (ROOT / "configs" / "data").glob("*.yaml"))
+    if data not in known:
+        raise DemoError(f"data must be one of {', '.join(known)}, got {data!r}. {USAGE}")
+    runs, bundles = ROOT / given.pop("runs", "runs"), ROOT / given.pop("bundles", "bundles")
+    return Options(data, runs, bundles, tuple(f"{key}={value}" for key, value in given.items()))
+
+
+def train(options: Options) -> Path:
+    """Trains, judges and reports; returns the run folder."""
+    started = time.time()
+    arguments = ["-m", "training.train", f"data={options.data}", f"runs={options.runs}", *options.overrides]
+    run_command("training", arguments)
+    written = {path.stat().st_mtime: path for path in options.runs.glob("*/latest")}
+    if not written or max(written) < started - 1:
+        raise DemoError(f"training ended well but left no {options.runs}/*/latest; see what it printed above")
+    pointer = written[max(written)]
+    return pointer.parent / pointer.read_text(encoding="utf8").strip()
+
+
+def export(options: Options, run: Path) -> Path:
+    """Exports the model of a run; returns the folder of the bundle's current version."""
+    run_command("export", ["-m", "training.export", f"run={run}", f"bundles={options.bundles}"])
+    versions = options.bundles / run.parent.name
+    return versions / (versions / "CURRENT").read_text(encoding="utf8").strip()
+
+
+def ask_everything(console: Console, url: str, bundle: Bundle) -> list[str]:
+    """Asks every question and shows every answer; returns what is wrong with them."""
+    wrong: list[str] = []
+    names = titles(bundle.catalog)
+    for question in choose_questions(bundle, K):
+        answer = ask(url, question.body())
+        found = list(problems(question, answer))
+        show_answer(console, question, answer, names, found)
+        wrong += found
+    if ItemKind.ad not in item_kinds(bundle.catalog):
+        console.print("\n[dim]The catalog holds no ads, so none were asked for.[/]", highlight=False)
+    return wrong
+
+
+def show_paths(console: Console, options: Options, run: Path, bundle: Path, user_id: str) -> None:
+    """Prints where report and bundle lie, and the commands to go on with."""
+    body = json.dumps({"user_id": user_id, "k": K})
+    curl = f"curl -H 'Content-Type: application/json' -d '{body}' http://127.0.0.1:3000/v1/recommend"
+    show_end(
+        console,
+        {"report": run / "report.html", "run": run, "bundle": bundle},
+        {
+            "serve": f"make serve BUNDLE={bundle.parent}",
+            "ask": curl,
+            "another model": f"python -m training.train data={options.data} model=matrix_factorization",
+            "other data": "make demo DATA=movielens-100k",
+        },
+    )
+
+
+def run_demo(console: Console, options: Options) -> None:
+    """Runs the whole circle; raises DemoError if a step fails or an answer makes no sense."""
+    started = time.monotonic()
+    show_step(console, 1, N_STEPS, f"train and judge on {options.data}")
+    run = train(options)
+    show_step(console, 2, N_STEPS, "export a bundle")
+    folder = export(options, run)
+    bundle = Bundle.load(folder)
+    show_step(console, 3, N_STEPS, "serve it")
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    environment, log = service_environment(folder), run / "logs" / "service.log"
+    console.print(f"starting the service at {url}, log in {log}", soft_wrap=True, highlight=False)
+    with running_server(service_command(port), environment, url, log):
+        show_step(console, 4, N_STEPS, "ask it")
+        wrong = ask_everything(console, url, bundle)
+    console.print("\nThe service is stopped.", highlight=False)
+    show_paths(console, options, run, folder, bundle.user_ids.ids[0])
+    if wrong:
+        raise DemoError(f"{len(wrong)} answers made no sense, the first: {wrong[0]}")
+    console.print(f"\n[bold green]done[/] in {time.monotonic() - started:.0f} s", highlight=False)
+
+
+def end_on_signal(number: int, frame: FrameType | None) -> None:
+    """Turns a request to end into an exit, so that everything started is stopped on the way out."""
+    del frame
+    raise SystemExit(128 + number)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the demo; returns the exit status."""
+    console = Console()
+    if {"-h", "--help"} & set(arguments):
+        console.print(__doc__, markup=False, highlight=False)
+        return 0
+    signal.signal(signal.SIGTERM, end_on_signal)
+    try:
+        run_demo(console, read_options(arguments))
+    except KeyboardInterrupt:
+        console.print("\ninterrupted; nothing is left running", highlight=False)
+        return 128 + signal.SIGINT
+    except (DemoError, MarqueeError) as error:
+        console.print("\ndemo failed: ", style="bold red", end="")
+        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

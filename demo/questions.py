@@ -1,0 +1,145 @@
+"""What is asked of the service, chosen from what the bundle knows, and whether an answer makes sense."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+
+from demo.client import ServedAnswer
+from marquee.bundle import Bundle
+from marquee.catalog import Catalog, ItemKind
+from marquee.histories import Interactions
+
+_TITLE_COLUMNS = ("title", "name", "headline", "description", "text")
+_HISTORY_SHOWN = 3
+_MIN_HISTORY = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """One request, in words and as the service takes it.
+
+    Attributes:
+        who: Who asks, for the reader.
+        kind: Content or ads.
+        k: How many items are wanted.
+        user_id: None for an anonymous user.
+        history: Items that the request itself tells of, oldest first.
+        recent: What the user did last, oldest first, for the reader.
+        seen: Items that must not come back.
+    """
+
+    who: str
+    kind: ItemKind
+    k: int
+    user_id: str | None = None
+    history: tuple[str, ...] = ()
+    recent: tuple[str, ...] = ()
+    seen: frozenset[str] = frozenset()
+
+    def body(self) -> dict[str, object]:
+        """Returns the request's JSON body."""
+        fields = {
+            "user_id": self.user_id,
+            "history": list(self.history),
+            "kind": self.kind.value,
+            "k": self.k,
+        }
+        return {name: value for name, value in fields.items() if value}
+
+
+def choose_questions(bundle: Bundle, k: int) -> list[Question]:
+    """Returns what to ask: each kind of item that the catalog holds, for three kinds of asker."""
+    known, other = _two_users(bundle.interactions)
+    known_items = _item_ids(bundle, known)
+    anonymous = tuple(_item_ids(bundle, other)[-_HISTORY_SHOWN:])
+    askers = [
+        Question(
+            who="a known user",
+            kind=ItemKind.content,
+            k=k,
+            user_id=bundle.user_ids.decode([known])[0],
+            recent=tuple(known_items[-_HISTORY_SHOWN:]),
+            seen=frozenset(known_items),
+        ),
+        Question(who="an unknown user", kind=ItemKind.content, k=k, user_id=_unknown_user(bundle)),
+        Question(
+            who="an anonymous history",
+            kind=ItemKind.content,
+            k=k,
+            history=anonymous,
+            recent=anonymous,
+            seen=frozenset(anonymous),
+        ),
+    ]
+    return [replace(asker, kind=kind) for kind in item_kinds(bundle.catalog) for asker in askers]
+
+
+def item_kinds(catalog: Catalog) -> list[ItemKind]:
+    """Returns the kinds of items that the catalog holds, content first."""
+    holds = {ItemKind.content: not catalog.is_ad[1:].all(), ItemKind.ad: bool(catalog.is_ad[1:].any())}
+    return [kind for kind, held in holds.items() if held]
+
+
+def titles(catalog: Catalog) -> dict[str, str]:
+    """Returns the title of each item by item_id; empty if the catalog has no column of titles."""
+    attributes = catalog.attributes
+    column = next(
+        (
+            name
+            for name in _TITLE_COLUMNS
+            if name in attributes.columns and attributes[name].dtype == pl.String
+        ),
+        None,
+    )
+    if column is None:
+        return {}
+    return {
+        item_id: text for item_id, text in zip(catalog.item_ids.ids, attributes[column], strict=True) if text
+    }
+
+
+def problems(question: Question, answer: ServedAnswer) -> Iterator[str]:
+    """Yields what is wrong with an answer; nothing if it makes sense."""
+    item_ids = [item.item_id for item in answer.items]
+    scores = [item.score for item in answer.items]
+    if not item_ids:
+        yield f"no {question.kind} came back ({answer.short_reason or 'and no reason'})"
+    if len(item_ids) > question.k:
+        yield f"{len(item_ids)} items came back, {question.k} were wanted"
+    if len(item_ids) < question.k and not answer.short_reason:
+        yield f"{len(item_ids)} of {question.k} items came back without a reason"
+    if len(set(item_ids)) < len(item_ids):
+        yield f"an item came back twice: {item_ids}"
+    if scores != sorted(scores, reverse=True):
+        yield f"the scores do not descend: {scores}"
+    others = sorted({item.kind for item in answer.items} - {question.kind.value})
+    if others:
+        yield f"{question.kind} was wanted, {', '.join(others)} came back"
+    again = sorted(question.seen.intersection(item_ids))
+    if again:
+        yield f"items came back that the user has seen: {again}"
+
+
+def _two_users(interactions: Interactions) -> tuple[int, int]:
+    """Returns two users with a middling and a longer history, as far as there are any."""
+    lengths = np.diff(interactions.offsets)
+    candidates = np.flatnonzero(lengths >= min(_MIN_HISTORY, lengths.max(initial=0)))
+    ascending = candidates[np.argsort(lengths[candidates], kind="stable")]
+    return int(ascending[len(ascending) // 2]), int(ascending[3 * len(ascending) // 4])
+
+
+def _item_ids(bundle: Bundle, user_index: int) -> list[str]:
+    """Returns what the bundle knows that a user did, oldest first."""
+    start, stop = bundle.interactions.offsets[user_index : user_index + 2]
+    indices: Sequence[int] = bundle.interactions.items[start:stop].tolist()
+    return bundle.item_ids.decode([index for index in indices if index])
+
+
+def _unknown_user(bundle: Bundle) -> str:
+    """Returns a user_id that the bundle does not know."""
+    name = "somebody-new"
+    while name in bundle.user_ids:
+        name += "-er"
+    return name
