@@ -64,3 +64,9 @@ def test_changelog_has_an_entry_for_this_version() -> None:
     assert re.search(
         rf"^## \[({re.escape(PROJECT['version'])}|Unreleased)\]", read_text("CHANGELOG.md"), re.MULTILINE
     )
+
+
+@pytest.mark.parametrize("requirement", declared_requirements(), ids=lambda requirement: requirement.name)
+def test_dependency_is_there_for_a_stated_reason(requirement: Requirement) -> None:
+    reasons = read_text("docs/decisions/0001-dependencies.md")
+    assert re.search(rf"(?m)^\| .*\b{re.escape(requirement.name)}\b.* \|", reasons)
