@@ -1,0 +1,269 @@
+"""All that is said to FAISS: builds, reads, writes and searches, over item_index instead of its labels.
+
+Decides how an `IndexConfig` becomes a FAISS index and its search parameters. Leaves to others which
+search is worth making and what becomes of the candidates (see `index`).
+
+FAISS numbers vectors from 0 and says -1 for none: here label = item_index - 1, so both become an
+item_index by adding one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, TypeAlias
+
+import faiss
+import numpy as np
+
+from marquee.catalog import ItemMask
+from marquee.errors import BundleError, ConfigError
+from marquee.histories import FloatArray
+from marquee.ids import IndexArray
+
+# FAISS carries no usable types: its objects are named here and opaque everywhere else.
+FaissIndex: TypeAlias = "faiss.Index"
+Selector: TypeAlias = "faiss.IDSelector | None"
+
+# From this many queries on a scan goes through BLAS. FAISS compares its threshold with queries times dim.
+BLAS_BATCH = 4
+_MIN_ITEMS_PER_CENTROID = 39  # FAISS's own advice for k-means
+_MAX_CODE_BITS = 8
+
+
+class IndexKind(StrEnum):
+    """How candidates are found."""
+
+    flat = "flat"  # a scan of the item vectors: exact, needs no file of its own
+    sq8 = "sq8"  # a scan of 8-bit codes: a quarter of the memory
+    ivf = "ivf"  # inverted lists: a scan of the lists nearest to the query
+    pq = "pq"  # inverted lists of product-quantised codes: the smallest
+    hnsw = "hnsw"  # a graph: the best recall for its time, the largest
+
+
+@dataclass(kw_only=True)
+class IndexConfig:
+    """How items are indexed and searched; a score is always the inner product.
+
+    Attributes:
+        kind: How candidates are found.
+        n_links: `hnsw`: links per item; memory grows with it.
+        ef_construction: `hnsw`: effort of the build.
+        ef_search: `hnsw`: effort of a search, candidates kept.
+        n_lists: `ivf`, `pq`: number of lists; 0 for four times the root of the number of items.
+        n_probe: `ivf`, `pq`: effort of a search, lists scanned.
+        coordinates_per_code: `pq`: how many coordinates share one byte.
+        candidates_per_item: `sq8`, `pq`: candidates scored exactly for each item wanted.
+        exact_below: Up to this many allowed items the search is exact: a scan then costs no more.
+        min_allowed_fraction: Where fewer of the items are allowed the search is exact: an ANN index
+            starves under a narrow filter.
+        n_build_threads: Threads of the build. Above 1 a graph differs from build to build.
+    """
+
+    kind: IndexKind = IndexKind.flat
+    n_links: int = 32
+    ef_construction: int = 80
+    ef_search: int = 200
+    n_lists: int = 0
+    n_probe: int = 64
+    coordinates_per_code: int = 2
+    candidates_per_item: int = 8
+    exact_below: int = 20_000
+    min_allowed_fraction: float = 0.3
+    n_build_threads: int = 1
+
+    def __post_init__(self) -> None:
+        self.validate()
+
+    def validate(self) -> None:
+        """Raises ConfigError that names the key whose value is impossible."""
+        least = {
+            "n_links": 2,
+            "ef_construction": 1,
+            "ef_search": 1,
+            "n_lists": 0,
+            "n_probe": 1,
+            "coordinates_per_code": 1,
+            "candidates_per_item": 1,
+            "exact_below": 0,
+            "n_build_threads": 1,
+        }
+        for key, lowest in least.items():
+            if getattr(self, key) < lowest:
+                raise ConfigError(
+                    f"{key} must be {lowest} or more, got {getattr(self, key)} (config index.{key})"
+                )
+        if not 0.0 <= self.min_allowed_fraction <= 1.0:
+            raise ConfigError(
+                f"min_allowed_fraction must be between 0 and 1, got {self.min_allowed_fraction} "
+                "(config index.min_allowed_fraction)"
+            )
+
+
+class AnnIndex:
+    """A FAISS index of the items 1 … n_items, of any kind but `flat`.
+
+    Attributes:
+        config: How it was built and is searched.
+    """
+
+    def __init__(self, index: FaissIndex, config: IndexConfig) -> None:
+        self.config = config
+        self._index = index
+
+    @classmethod
+    def build(cls, item_vectors: FloatArray, config: IndexConfig) -> "AnnIndex":
+        """Returns the index of `item_vectors`, (n_items + 1, dim) float32, finite; row 0 is left out."""
+        dim = _inner_dim(item_vectors.shape[1], config)
+        vectors = _pad_columns(np.ascontiguousarray(item_vectors[1:]), dim)
+        index = _untrained(len(vectors), dim, config)
+        faiss.omp_set_num_threads(config.n_build_threads)
+        index.train(vectors)
+        index.add(vectors)
+        return cls(index, config)
+
+    @classmethod
+    def read(cls, path: Path, shape: tuple[int, int], config: IndexConfig) -> "AnnIndex":
+        """Returns the index that `write` wrote, memory-mapped: processes share one copy.
+
+        Args:
+            path: The file.
+            shape: n_items and dim of the vectors that it must be over.
+            config: What it was built with.
+
+        Raises:
+            BundleError: If FAISS cannot read the file, or it is over other vectors.
+        """
+        try:
+            index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+        except RuntimeError as error:
+            raise BundleError(
+                f"{path.name} is no index that FAISS can read ({error}); export again"
+            ) from error
+        n_items, dim = shape[0], _inner_dim(shape[1], config)
+        if (index.ntotal, index.d) != (n_items, dim):
+            raise BundleError(
+                f"{path.name} must hold {n_items} vectors of {dim} numbers, got {index.ntotal} of {index.d}; "
+                "export again"
+            )
+        return cls(index, config)
+
+    def write(self, file: IO[bytes]) -> None:
+        """Writes the index."""
+        faiss.write_index(self._index, faiss.PyCallbackIOWriter(file.write))
+
+    def search(
+        self, queries: FloatArray, n_candidates: int, allowed: ItemMask | None, effort: float
+    ) -> IndexArray:
+        """Returns candidates, best first by the index's own score, (batch, n_candidates) int64; 0 for none.
+
+        Args:
+            queries: (batch, dim) float32, finite.
+            n_candidates: Columns of the result.
+            allowed: Items that may be returned; None for all.
+            effort: Multiplies the configured effort.
+        """
+        config = self.config
+        # Trap: FAISS keeps a bare pointer to the selector, which `parameters` alone would not keep alive.
+        selector = build_selector(allowed)
+        if config.kind is IndexKind.hnsw:
+            # Trap: with bounded_queue=False FAISS ignores the selector (facebookresearch/faiss#5504).
+            parameters = faiss.SearchParametersHNSW(
+                sel=selector, efSearch=max(round(config.ef_search * effort), n_candidates), bounded_queue=True
+            )
+        elif config.kind is IndexKind.sq8:
+            parameters = faiss.SearchParameters(sel=selector)
+        else:
+            parameters = faiss.SearchParametersIVF(sel=selector, nprobe=round(config.n_probe * effort))
+        faiss.omp_set_num_threads(1)  # Trap: OpenMP keeps this per thread, so each search says it again
+        _, labels = self._index.search(_pad_columns(queries, self._index.d), n_candidates, params=parameters)
+        item_index: IndexArray = labels + 1
+        return item_index
+
+
+def build_selector(allowed: ItemMask | None) -> Selector:
+    """Returns the mask in the form FAISS takes; `allowed` must outlive it, since it holds the bits."""
+    if allowed is None:
+        return None
+    return faiss.IDSelectorBitmap(len(allowed.flags) - 1, faiss.swig_ptr(allowed.bits))
+
+
+def scan(
+    queries: FloatArray, vectors: FloatArray, k: int, selector: Selector
+) -> tuple[FloatArray, IndexArray]:
+    """Returns the k highest inner products and the rows of `vectors` they belong to, best first.
+
+    Args:
+        queries: (batch, dim) float32, contiguous and finite.
+        vectors: (n_vectors, dim) float32, contiguous; may be memory-mapped.
+        k: Columns of the result.
+        selector: Which rows count; None for all. It keeps FAISS from using BLAS.
+
+    Returns:
+        Scores (batch, k) float32 and rows (batch, k) int64, -1 for none.
+    """
+    scores = np.empty((len(queries), k), dtype=np.float32)
+    rows = np.empty((len(queries), k), dtype=np.int64)
+    faiss.omp_set_num_threads(1)  # Trap: OpenMP keeps this per thread, so each search says it again
+    faiss.cvar.distance_compute_blas_threshold = BLAS_BATCH * vectors.shape[1]
+    faiss.knn_inner_product(
+        faiss.swig_ptr(queries),
+        faiss.swig_ptr(vectors),
+        vectors.shape[1],
+        len(queries),
+        len(vectors),
+        k,
+        faiss.swig_ptr(scores),
+        faiss.swig_ptr(rows),
+        selector,
+    )
+    return scores, rows
+
+
+def _inner_dim(dim: int, config: IndexConfig) -> int:
+    """Returns the length of a vector inside FAISS: product quantisation wants a multiple."""
+    if config.kind is not IndexKind.pq:
+        return dim
+    return -(-dim // config.coordinates_per_code) * config.coordinates_per_code
+
+
+def _pad_columns(vectors: FloatArray, dim: int) -> FloatArray:
+    """Returns the vectors with zeros appended up to `dim`: inner products stay what they are."""
+    missing = dim - vectors.shape[1]
+    return np.pad(vectors, ((0, 0), (0, missing))) if missing else vectors
+
+
+def _untrained(n_items: int, dim: int, config: IndexConfig) -> FaissIndex:
+    """Returns an empty index of the configured kind."""
+    if config.kind is IndexKind.flat:
+        raise ConfigError(f"kind must be one with an ANN index, got {config.kind} (config index.kind)")
+    make: dict[IndexKind, Callable[[], FaissIndex]] = {
+        IndexKind.hnsw: lambda: _untrained_graph(dim, config),
+        IndexKind.sq8: lambda: faiss.IndexScalarQuantizer(
+            dim, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
+        ),
+        IndexKind.ivf: lambda: _untrained_lists(n_items, dim, config),
+        IndexKind.pq: lambda: _untrained_lists(n_items, dim, config),
+    }
+    return make[config.kind]()
+
+
+def _untrained_graph(dim: int, config: IndexConfig) -> FaissIndex:
+    """Returns an empty graph."""
+    index = faiss.IndexHNSWFlat(dim, config.n_links, faiss.METRIC_INNER_PRODUCT)
+    index.hnsw.efConstruction = config.ef_construction
+    return index
+
+
+def _untrained_lists(n_items: int, dim: int, config: IndexConfig) -> FaissIndex:
+    """Returns empty inverted lists, no more than there are items to learn their centres from."""
+    wanted = config.n_lists or round(4 * n_items**0.5)
+    n_lists = min(wanted, max(1, n_items // _MIN_ITEMS_PER_CENTROID))
+    quantizer = faiss.IndexFlatIP(dim)
+    if config.kind is IndexKind.ivf:
+        return faiss.IndexIVFFlat(quantizer, dim, n_lists, faiss.METRIC_INNER_PRODUCT)
+    # The code books are learned from the items too: a small catalog gets fewer bits.
+    n_bits = min(_MAX_CODE_BITS, max(1, int(np.log2(max(1, n_items // _MIN_ITEMS_PER_CENTROID)))))
+    return faiss.IndexIVFPQ(
+        quantizer, dim, n_lists, dim // config.coordinates_per_code, n_bits, faiss.METRIC_INNER_PRODUCT
+    )
