@@ -1,0 +1,316 @@
+"""From validated tables to arrays: what a model is trained on and judged by. Knows no model.
+
+Everything learned here (ids, vocabularies, statistics) is learned from the training part alone. Items of
+the catalog that training never saw stand behind the others and have features only.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from marquee.errors import DataError
+from marquee.features import FeatureArrays, FeatureConfig, FeatureEncoder, TokenArray
+from marquee.histories import FloatArray, Interactions, gather
+from marquee.ids import PADDING_INDEX, IdMap, IndexArray
+from marquee.kinds import EventKinds
+from marquee.ranking import ItemLists
+from marquee.splits import Split
+from marquee.tables import DataConfig, Tables
+
+Columns = Mapping[str, Sequence[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class QueryArrays:
+    """Queries as arrays; the fields are those of the model's query batch.
+
+    Attributes:
+        user_index: (n,) int64; 0 for an unknown user.
+        tokens: (n, n_token_columns) int32.
+        numeric: (n, n_numeric) float32.
+        history_items: (n, length) int64, 0 = padding, on the left.
+        history_kinds: (n, length) int64, 0 = padding.
+    """
+
+    user_index: IndexArray
+    tokens: TokenArray
+    numeric: FloatArray
+    history_items: IndexArray
+    history_kinds: IndexArray
+
+    def rows(self, rows: slice) -> "QueryArrays":
+        """Returns some of the queries."""
+        return QueryArrays(
+            self.user_index[rows],
+            self.tokens[rows],
+            self.numeric[rows],
+            self.history_items[rows],
+            self.history_kinds[rows],
+        )
+
+    def __len__(self) -> int:
+        return len(self.user_index)
+
+
+@dataclass(frozen=True)
+class QueryFeatures:
+    """User features by user, context features by event, and how they make a query's row.
+
+    Attributes:
+        encoder: Fitted on user features, then context features: those are the last columns.
+        n_context: Context columns among tokens and among numbers.
+        users: The users table, also of users that training never saw; None where there is none.
+        of_users: Rows of the users of training, (n_users + 1) rows; row 0 is the unknown user.
+    """
+
+    encoder: FeatureEncoder
+    n_context: tuple[int, int]
+    users: pl.DataFrame | None
+    of_users: FeatureArrays
+
+    def encode_users(self, user_ids: Sequence[str]) -> FeatureArrays:
+        """Returns the features of users by id, also of users without a row; context columns say nothing."""
+        frame = pl.DataFrame({"user_id": user_ids}, schema={"user_id": pl.String})
+        if self.users is not None:
+            frame = frame.join(self.users, on="user_id", how="left", maintain_order="left")
+        return self.encoder.encode(columns_of(frame, self.encoder), len(frame))
+
+    def encode_context(self, events: pl.DataFrame) -> FeatureArrays | None:
+        """Returns the context columns of events, one row each; None where no context is declared."""
+        n_tokens, n_numeric = self.n_context
+        if not n_tokens and not n_numeric:
+            return None
+        encoded = self.encoder.encode(columns_of(events, self.encoder), len(events))
+        return FeatureArrays(
+            encoded.tokens[:, encoded.tokens.shape[1] - n_tokens :],
+            encoded.numeric[:, encoded.numeric.shape[1] - n_numeric :],
+        )
+
+
+def with_context(of_users: FeatureArrays, context: FeatureArrays | None) -> FeatureArrays:
+    """Returns query rows: those of users with the last columns replaced by `context`, row by row."""
+    if context is None:
+        return of_users
+    tokens, numeric = of_users.tokens.copy(), of_users.numeric.copy()
+    tokens[:, tokens.shape[1] - context.tokens.shape[1] :] = context.tokens
+    numeric[:, numeric.shape[1] - context.numeric.shape[1] :] = context.numeric
+    return FeatureArrays(tokens, numeric)
+
+
+@dataclass(frozen=True)
+class JudgedPart:
+    """The users of validation or test: what was known of each, and what each did next.
+
+    A query is a user at the moment of the part's first event. `known` is grouped by query, counted from 1,
+    and not by user_index: a user who never stood in training may have a history here all the same.
+
+    Attributes:
+        user_ids: User of each query, n_queries names.
+        queries: What the model is asked, n_queries rows.
+        known: Events before the part, grouped by query row.
+        targets: Distinct items of the part for each query; 0 for an item outside the catalog.
+        n_repeated_targets: Targets left out because the user had them before (if seen items are excluded).
+    """
+
+    user_ids: tuple[str, ...]
+    queries: QueryArrays
+    known: Interactions
+    targets: ItemLists
+    n_repeated_targets: int
+
+    @property
+    def seen(self) -> ItemLists:
+        """Items that each query's user had before, which may be excluded from its answer."""
+        return ItemLists.of_users(self.known, np.arange(1, len(self.user_ids) + 1))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """All that training, judging and export need of the data.
+
+    Attributes:
+        user_ids: Users of the training part.
+        item_ids: Items of the training part, then the rest of the catalog.
+        n_trained_items: Items of the training part.
+        kinds: Event kinds that count.
+        train: Interactions of the training part.
+        train_context: Context features of each training interaction, in the order of `train`.
+        query_features: Of users and context.
+        item_encoder: Of items.
+        item_features: (n_items + 1) rows; row 0 is padding.
+        items: One row per item of `item_ids`, in that order; only `item_id` and `kind` where no table is.
+        history_length: Longest history a model sees.
+    """
+
+    user_ids: IdMap
+    item_ids: IdMap
+    n_trained_items: int
+    kinds: EventKinds
+    train: Interactions
+    train_context: FeatureArrays | None
+    query_features: QueryFeatures
+    item_encoder: FeatureEncoder
+    item_features: FeatureArrays
+    items: pl.DataFrame
+    history_length: int
+
+    @classmethod
+    def prepare(cls, tables: Tables, split: Split, config: DataConfig) -> "Dataset":
+        """Returns the data set of `split.train` and the catalog of `tables`.
+
+        Raises:
+            DataError: If no training event counts as an interaction.
+        """
+        kinds = EventKinds(config.kinds)
+        train = split.train.filter(pl.col("kind").is_in(list(config.kinds)))
+        if train.is_empty():
+            raise DataError(
+                f"no training event counts: got kinds {sorted(split.train['kind'].unique())}, "
+                f"expected some of {list(config.kinds)}; add the kind under data.kinds"
+            )
+        user_ids = IdMap.fit(train["user_id"])
+        trained = IdMap.fit(train["item_id"])
+        item_ids = trained if tables.items is None else trained.extend(tables.items["item_id"])
+        items = _catalog_frame(tables.items, item_ids)
+        item_encoder = _fit_encoder(config.features.item, items.head(len(trained)))
+        interactions, order = _group(train, user_ids, item_ids, kinds)
+        query_features = _fit_query_features(config, tables.users, user_ids, train)
+        context = query_features.encode_context(train)
+        return cls(
+            user_ids=user_ids,
+            item_ids=item_ids,
+            n_trained_items=len(trained),
+            kinds=kinds,
+            train=interactions,
+            train_context=None if context is None else context.take(order),
+            query_features=query_features,
+            item_encoder=item_encoder,
+            item_features=item_encoder.encode(columns_of(items, item_encoder), len(items)).with_padding_row(),
+            items=items,
+            history_length=config.history_length,
+        )
+
+    @property
+    def n_users(self) -> int:
+        """Users of the training part."""
+        return len(self.user_ids)
+
+    @property
+    def n_items(self) -> int:
+        """Items of the catalog."""
+        return len(self.item_ids)
+
+    def judged_part(self, before: pl.DataFrame, part: pl.DataFrame, *, exclude_seen: bool) -> JudgedPart:
+        """Returns the queries, histories and targets of one part of the split.
+
+        Args:
+            before: Canonical events up to the part: what may be known.
+            part: Canonical events of the part: what is to be predicted.
+            exclude_seen: Whether seen items are never recommended, so that they are no targets either.
+        """
+        counts = pl.col("kind").is_in(list(self.kinds.configs))
+        part = part.filter(counts)
+        rows = IdMap.fit(part["user_id"])
+        known, _ = _group(
+            before.filter(counts).filter(pl.col("user_id").is_in(rows.ids)), rows, self.item_ids, self.kinds
+        )
+        first = part.sort("timestamp", maintain_order=True).unique(
+            "user_id", keep="first", maintain_order=True
+        )
+        first = pl.DataFrame({"user_id": rows.ids}).join(
+            first, on="user_id", how="left", maintain_order="left"
+        )
+        user_index = self.user_ids.encode(rows.ids)
+        features = with_context(
+            self.query_features.encode_users(rows.ids), self.query_features.encode_context(first)
+        )
+        positions = known.windows(np.arange(1, len(rows) + 1), self.history_length)
+        targets, n_repeated = self._targets(part, rows, known, exclude_seen)
+        return JudgedPart(
+            user_ids=rows.ids,
+            queries=QueryArrays(
+                user_index,
+                features.tokens,
+                features.numeric,
+                gather(known.item_index, positions).astype(np.int64),
+                gather(known.kind_index, positions).astype(np.int64),
+            ),
+            known=known,
+            targets=targets,
+            n_repeated_targets=n_repeated,
+        )
+
+    def _targets(
+        self, part: pl.DataFrame, rows: IdMap, known: Interactions, exclude_seen: bool
+    ) -> tuple[ItemLists, int]:
+        """Returns the distinct targets by query, and how many were left out as seen before."""
+        distinct = part.unique(["user_id", "item_id"], keep="first", maintain_order=True)
+        grouped, _ = _group(distinct, rows, self.item_ids, self.kinds)
+        targets = ItemLists.of_users(grouped, np.arange(1, len(rows) + 1))
+        if not exclude_seen:
+            return targets, 0
+        width = self.n_items + 1
+        query_of_known = known.user_index - 1
+        seen = np.isin(
+            targets.query_index * width + targets.item_index, query_of_known * width + known.item_index
+        )
+        repeated = seen & (targets.item_index != PADDING_INDEX)
+        return targets.take(~repeated), int(repeated.sum())
+
+
+def columns_of(frame: pl.DataFrame, encoder: FeatureEncoder) -> Columns:
+    """Returns the columns that an encoder reads, as Python lists; those that the frame lacks are left out."""
+    names = {feature.column for feature in encoder.features} & set(frame.columns)
+    return {name: frame[name].to_list() for name in sorted(names)}
+
+
+def _fit_encoder(configs: Mapping[str, FeatureConfig], frame: pl.DataFrame) -> FeatureEncoder:
+    """Returns the encoder of `configs` fitted on every row of `frame`."""
+    columns = {config.column or name for name, config in configs.items()} & set(frame.columns)
+    return FeatureEncoder.fit(configs, {name: frame[name].to_list() for name in sorted(columns)})
+
+
+def _catalog_frame(items: pl.DataFrame | None, item_ids: IdMap) -> pl.DataFrame:
+    """Returns one row per item in the order of its index; an item without a row of its own is content."""
+    frame = pl.DataFrame({"item_id": item_ids.ids})
+    if items is None:
+        return frame.with_columns(kind=pl.lit("content"))
+    joined = frame.join(items, on="item_id", how="left", maintain_order="left")
+    return joined.with_columns(pl.col("kind").fill_null("content"))
+
+
+def _group(
+    events: pl.DataFrame, user_ids: IdMap, item_ids: IdMap, kinds: EventKinds
+) -> tuple[Interactions, IndexArray]:
+    """Returns events as interactions, and the row of `events` that each interaction came from."""
+    kind, value = events["kind"].to_list(), events["value"].to_list()
+    user_index = user_ids.encode(events["user_id"])
+    timestamp = events["timestamp"].to_numpy().astype(np.int64)
+    interactions = Interactions.group(
+        user_index,
+        item_ids.encode(events["item_id"]),
+        kinds.encode(kind, value),
+        timestamp,
+        kinds.weights(kind, value),
+        n_users=len(user_ids),
+    )
+    return interactions, np.lexsort((timestamp, user_index))
+
+
+def _fit_query_features(
+    config: DataConfig, users: pl.DataFrame | None, user_ids: IdMap, train: pl.DataFrame
+) -> QueryFeatures:
+    """Returns user features fitted on training users, and context features fitted on training events."""
+    frame = pl.DataFrame({"user_id": user_ids.ids})
+    if users is not None:
+        frame = frame.join(users, on="user_id", how="left", maintain_order="left")
+    of_user = _fit_encoder(config.features.user, frame)
+    of_context = _fit_encoder(config.features.context, train)
+    encoder = FeatureEncoder(of_user.features + of_context.features)
+    known, unknown = encoder.encode(columns_of(frame, of_user), len(frame)), encoder.encode({}, 1)
+    of_users = FeatureArrays(
+        np.concatenate([unknown.tokens, known.tokens]), np.concatenate([unknown.numeric, known.numeric])
+    )
+    return QueryFeatures(encoder, (of_context.n_token_columns, of_context.n_numeric), users, of_users)

@@ -1,0 +1,274 @@
+"""Turns a trained model into graphs and tables for serving, and proves that they say the same.
+
+The graphs are the two towers; the id tables and the item vectors stay arrays (see `towers`). Parity with
+onnxruntime is proved on the very model that is exported, for batches and history lengths that the
+tracing never saw; a difference stops the export.
+"""
+
+import contextlib
+import io
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+
+from marquee.dataset import QueryArrays
+from marquee.errors import ParityError
+from marquee.histories import FloatArray
+from marquee.nn.embed import embed_catalog, embed_queries, evaluation_mode
+from marquee.nn.models import TwoTower
+from marquee.ranking import inner_product_scores, rank
+
+OPSET = 20
+TOLERANCE = 1e-5
+PARITY_BATCHES = (1, 2, 7)
+PARITY_K = 10
+
+ArrayInputs = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class TowerGraphs:
+    """Both towers as ONNX, with the tables they are fed from.
+
+    Attributes:
+        query_tower: ONNX bytes; inputs and output as in `QueryTower.forward`, unused inputs left out.
+        item_tower: ONNX bytes; as in `ItemTower.forward`.
+        item_vectors: (n_items + 1, out_dim) float32, row 0 zeros.
+        user_vectors: (n_users + 1, dim) float32, row 0 zeros.
+        parity_difference: Largest difference between torch and onnxruntime that was seen.
+    """
+
+    query_tower: bytes
+    item_tower: bytes
+    item_vectors: FloatArray
+    user_vectors: FloatArray
+    parity_difference: float
+
+
+def export_towers(model: TwoTower, queries: QueryArrays) -> TowerGraphs:
+    """Returns the towers of a trained model as ONNX, after proving them equal to torch.
+
+    Args:
+        model: Trained.
+        queries: Some real queries to prove parity on, at least one.
+
+    Raises:
+        ParityError: If onnxruntime and torch differ by more than `TOLERANCE`, or rank differently.
+    """
+    with evaluation_mode(model), torch.no_grad():
+        query_tower = _to_onnx(model.query_tower, _query_example(model), _QUERY_AXES, "query_embedding")
+        item_tower = _to_onnx(model.item_tower, _item_example(model), _ITEM_AXES, "item_embedding")
+    item_vectors = embed_catalog(model)
+    user_vectors = model.user_table.weight.detach().cpu().numpy()
+    differences = [
+        _item_parity(model, item_tower, item_vectors),
+        *_query_parity(model, query_tower, item_vectors, queries),
+    ]
+    return TowerGraphs(query_tower, item_tower, item_vectors, user_vectors, max(differences))
+
+
+def session_of(graph: bytes, *, optimise: bool = True) -> ort.InferenceSession:
+    """Returns a single-threaded onnxruntime session of a graph."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    if not optimise:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def run(session: ort.InferenceSession, inputs: ArrayInputs) -> FloatArray:
+    """Returns the graph's output, feeding those of `inputs` that it declares."""
+    declared = {node.name for node in session.get_inputs()}
+    output: FloatArray = session.run(None, {k: v for k, v in inputs.items() if k in declared})[0]
+    return output
+
+
+_QUERY_AXES: dict[str, dict[int, object]] = {
+    "user_vector": {0: Dim.DYNAMIC},
+    "tokens": {0: Dim.DYNAMIC},
+    "numeric": {0: Dim.DYNAMIC},
+    "history_vectors": {0: Dim.DYNAMIC, 1: Dim.DYNAMIC},
+    "history_kinds": {0: Dim.DYNAMIC, 1: Dim.DYNAMIC},
+}
+_ITEM_AXES: dict[str, dict[int, object]] = {
+    "id_vector": {0: Dim.DYNAMIC},
+    "tokens": {0: Dim.DYNAMIC},
+    "numeric": {0: Dim.DYNAMIC},
+}
+
+
+def _query_example(model: TwoTower) -> dict[str, Tensor]:
+    """Returns inputs to trace the query tower with; sizes 3 and 5 are used nowhere else."""
+    features = model.query_encoder
+    return {
+        "user_vector": torch.zeros(3, model.config.dim),
+        "tokens": torch.zeros(3, features.n_token_columns, dtype=torch.int64),
+        "numeric": torch.zeros(3, features.n_numeric),
+        "history_vectors": torch.zeros(3, 5, model.out_dim),
+        "history_kinds": torch.zeros(3, 5, dtype=torch.int64),
+    }
+
+
+def _item_example(model: TwoTower) -> dict[str, Tensor]:
+    """Returns inputs to trace the item tower with."""
+    return {
+        "id_vector": torch.zeros(3, model.out_dim),
+        "tokens": torch.zeros(3, model.item_tokens.shape[1], dtype=torch.int64),
+        "numeric": torch.zeros(3, model.item_numeric.shape[1]),
+    }
+
+
+def _to_onnx(
+    tower: nn.Module, example: dict[str, Tensor], axes: dict[str, dict[int, object]], output: str
+) -> bytes:
+    """Returns a tower as ONNX with pinned names and dynamic axes."""
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        path = Path(folder) / "tower.onnx"
+        torch.onnx.export(
+            tower,
+            kwargs=example,
+            f=str(path),
+            dynamo=True,
+            opset_version=OPSET,
+            dynamic_shapes=axes,
+            input_names=list(example),
+            output_names=[output],
+            external_data=False,
+            verbose=False,
+        )
+        return _without_unused_inputs(path.read_bytes())
+
+
+def _without_unused_inputs(graph: bytes) -> bytes:
+    """Returns the graph without inputs that no node reads: the runtime would demand them for nothing."""
+    model = onnx.load_from_string(graph)
+    read = {name for node in model.graph.node for name in node.input}
+    for unused in [node for node in model.graph.input if node.name not in read]:
+        model.graph.input.remove(unused)
+    return model.SerializeToString()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the exporter's progress off the terminal; its errors are raised all the same."""
+    names = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export", "torch._dynamo")
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            # The exporter warns of its own deprecations; there is nothing that its caller could change.
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _item_parity(model: TwoTower, graph: bytes, item_vectors: FloatArray) -> float:
+    """Returns the largest difference over the whole catalog, batch by batch."""
+    with evaluation_mode(model):
+        index = torch.arange(1, model.n_items + 1)
+        inputs = {
+            "id_vector": model.id_vectors(index).numpy(),
+            "tokens": model.item_tokens[index].long().numpy(),
+            "numeric": model.item_numeric[index].numpy(),
+        }
+    worst = 0.0
+    for optimise in (True, False):
+        session = session_of(graph, optimise=optimise)
+        for batch in (*PARITY_BATCHES, model.n_items):
+            part = {name: values[:batch] for name, values in inputs.items()}
+            worst = max(worst, _difference("item", run(session, part), item_vectors[1:][:batch]))
+    return worst
+
+
+def _query_parity(
+    model: TwoTower, graph: bytes, item_vectors: FloatArray, queries: QueryArrays
+) -> Iterator[float]:
+    """Yields the differences over batch sizes and history lengths; raises where the top items differ."""
+    length = model.history_length
+    for optimise in (True, False):
+        session = session_of(graph, optimise=optimise)
+        for batch in (*PARITY_BATCHES, min(len(queries), 64)):
+            for cut in (0, 1, length):
+                part = _cut_history(queries.rows(slice(0, batch)), cut)
+                expected = embed_queries(model, item_vectors, part)
+                got = run(session, query_inputs(model, item_vectors, part))
+                yield _difference("query", got, expected)
+                _require_same_items(got, expected, item_vectors)
+
+
+def query_inputs(model: TwoTower, item_vectors: FloatArray, queries: QueryArrays) -> ArrayInputs:
+    """Returns what the exported query tower is fed for some queries."""
+    user_index = queries.user_index if model.config.user_id else np.zeros_like(queries.user_index)
+    return {
+        "user_vector": model.user_table.weight.detach().cpu().numpy()[user_index],
+        "tokens": queries.tokens.astype(np.int64),
+        "numeric": queries.numeric,
+        "history_vectors": item_vectors[queries.history_items],
+        "history_kinds": queries.history_kinds,
+    }
+
+
+def _cut_history(queries: QueryArrays, length: int) -> QueryArrays:
+    """Returns the same queries with only the latest `length` events of each history."""
+    start = queries.history_items.shape[1] - length
+    return QueryArrays(
+        queries.user_index,
+        queries.tokens,
+        queries.numeric,
+        queries.history_items[:, start:],
+        queries.history_kinds[:, start:],
+    )
+
+
+def _difference(tower: str, got: FloatArray, expected: FloatArray) -> float:
+    """Returns the largest absolute difference of two arrays.
+
+    Raises:
+        ParityError: If they differ in shape, by more than `TOLERANCE`, or hold a number that is not finite.
+    """
+    if got.shape != expected.shape:
+        raise ParityError(
+            f"the exported {tower} tower gives shape {got.shape}, expected {expected.shape} as in torch; "
+            "do not publish this model"
+        )
+    difference = float(np.abs(got - expected).max(initial=0.0))
+    if not difference <= TOLERANCE:
+        raise ParityError(
+            f"the exported {tower} tower differs from torch by {difference:.2g}, expected at most "
+            f"{TOLERANCE:.0e}; do not publish this model"
+        )
+    return difference
+
+
+def _require_same_items(got: FloatArray, expected: FloatArray, item_vectors: FloatArray) -> None:
+    """Raises ParityError unless both embeddings rank the same items, but for scores closer than tolerance."""
+    n_items, k = len(item_vectors) - 1, min(PARITY_K, len(item_vectors) - 1)
+    lists = [
+        rank(inner_product_scores(queries, item_vectors), len(queries), n_items, k)
+        for queries in (got, expected)
+    ]
+    scores = expected @ item_vectors.T  # (batch, n_items + 1)
+    rows = np.arange(len(expected))[:, None]
+    gap = np.abs(scores[rows, lists[0].items] - scores[rows, lists[1].items])
+    # Two embeddings within TOLERANCE can move a score by that much per coordinate.
+    bound = 2 * TOLERANCE * max(1.0, float(np.abs(item_vectors).sum(axis=1).max()))
+    if gap.max(initial=0.0) > bound:
+        raise ParityError(
+            f"the exported query tower ranks other items than torch: scores differ by {gap.max():.2g}, "
+            f"expected at most {bound:.2g}; do not publish this model"
+        )

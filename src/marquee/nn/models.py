@@ -1,0 +1,232 @@
+"""Models: towers, the id tables they draw on, and how a batch runs through them.
+
+Every model embeds queries and items; every score is their inner product. A model knows no loss and no
+sampler.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from marquee.features import FeatureArrays, FeatureEncoder
+from marquee.nn.batches import QueryBatch, TrainingBatch
+from marquee.nn.losses import Logits
+from marquee.nn.negatives import Negatives
+from marquee.nn.towers import ItemTower, QueryTower, TowersConfig
+
+
+@dataclass(frozen=True)
+class ModelInputs:
+    """The facts of a data set that a model is built for.
+
+    Attributes:
+        n_users: Users with a row, without the unknown one.
+        n_trained_items: Items with a learned row; those behind them have features only.
+        query_encoder: Of user and context features.
+        item_encoder: Of item features.
+        item_features: Features of all items, (n_items + 1) rows; row 0 is padding.
+        n_kinds: Rows of `EventKinds`.
+        history_length: Longest history.
+    """
+
+    n_users: int
+    n_trained_items: int
+    query_encoder: FeatureEncoder
+    item_encoder: FeatureEncoder
+    item_features: FeatureArrays
+    n_kinds: int
+    history_length: int
+
+    @property
+    def n_items(self) -> int:
+        """Items of the catalog, without padding."""
+        return len(self.item_features.tokens) - 1
+
+
+class TwoTower(nn.Module):
+    """A query tower and an item tower over learned id tables.
+
+    Args:
+        config: Which parts there are.
+        inputs: What they are built for.
+
+    Source:
+        Covington et al. 2016, RecSys, "Deep Neural Networks for YouTube Recommendations", section 3
+        (history as a mean of item vectors); Yi et al. 2019, RecSys, section 3 (two towers, in-batch
+        softmax). Differs from both: the history shares the item tower's output, and items carry a bias.
+    """
+
+    item_tokens: Tensor
+    item_numeric: Tensor
+
+    def __init__(self, config: TowersConfig, inputs: ModelInputs) -> None:
+        super().__init__()
+        self.config = config
+        self.n_items = inputs.n_items
+        self.n_trained_items = inputs.n_trained_items
+        self.history_length = inputs.history_length
+        self.query_encoder = inputs.query_encoder
+        self.item_tower = ItemTower(config, inputs.item_encoder)
+        self.query_tower = QueryTower(config, inputs.query_encoder, inputs.n_kinds, inputs.history_length)
+        self.user_table = _table(inputs.n_users + 1 if config.user_id else 1, config.dim)
+        self.item_table = _table(inputs.n_trained_items + 1 if config.item_id else 1, config.dim)
+        self.bias_table = _table(inputs.n_trained_items + 1, 1, std=0.0) if config.item_bias else None
+        self.register_buffer("item_tokens", torch.from_numpy(inputs.item_features.tokens), persistent=False)
+        self.register_buffer("item_numeric", torch.from_numpy(inputs.item_features.numeric), persistent=False)
+
+    @property
+    def out_dim(self) -> int:
+        """Length of the vectors whose inner product is the score."""
+        return self.config.dim + (1 if self.config.item_bias else 0)
+
+    def id_vectors(self, item_index: Tensor) -> Tensor:
+        """Returns the rows of the id tables, (n, id_dim) float32; zeros for an item without a row."""
+        known = torch.where(item_index <= self.n_trained_items, item_index, 0)
+        if self.training and self.config.item_id_dropout and self.config.item_features:
+            known = known * _keep(known, self.config.item_id_dropout)
+        vector = self.item_table(known if self.config.item_id else torch.zeros_like(known))
+        if self.bias_table is None:
+            return vector
+        return torch.cat([vector, self.bias_table(known)], dim=1)
+
+    def embed_items(self, item_index: Tensor) -> Tensor:
+        """Returns item embeddings, (n, out_dim) float32; zeros for index 0."""
+        vectors = self.item_tower(
+            self.id_vectors(item_index), self.item_tokens[item_index].long(), self.item_numeric[item_index]
+        )
+        return vectors * (item_index > 0)[:, None]
+
+    def embed_queries(self, query: QueryBatch, history_vectors: Tensor) -> Tensor:
+        """Returns query embeddings as the exported tower computes them, without dropout.
+
+        Args:
+            query: The queries, `batch` rows.
+            history_vectors: Embeddings of `query.history_items`, (batch, length, out_dim) float32.
+
+        Returns:
+            (batch, out_dim) float32.
+        """
+        return self.query_tower(
+            self._user_vectors(query.user_index),
+            query.tokens,
+            query.numeric,
+            history_vectors,
+            query.history_kinds,
+        )
+
+    def _user_vectors(self, user_index: Tensor) -> Tensor:
+        """Returns the rows of the user table, (batch, dim) float32; zeros where there are no user ids."""
+        return self.user_table(user_index if self.config.user_id else torch.zeros_like(user_index))
+
+    def _training_queries(self, query: QueryBatch, table: Tensor, place: Tensor) -> Tensor:
+        """Returns query embeddings with users and past events dropped at random, (batch, out_dim) float32.
+
+        Args:
+            query: The queries, `batch` rows.
+            table: Embeddings of the distinct items of the batch, (n_distinct, out_dim) float32.
+            place: Row of `table` of each past event, (batch, length) int64.
+        """
+        user_index, kinds, pooled = query.user_index, query.history_kinds, None
+        if self.config.user_id_dropout:
+            user_index = user_index * _keep(user_index, self.config.user_id_dropout)
+        if self.query_tower.history is not None:
+            kinds = kinds * _keep(kinds, self.config.history_dropout)
+            pooled = self.query_tower.history.pool(table[:, : self.config.dim], place, kinds)
+        return self.query_tower.combine(self._user_vectors(user_index), query.tokens, query.numeric, pooled)
+
+    def forward(self, batch: TrainingBatch, negatives: Negatives) -> Logits:
+        """Returns the logits of targets and candidates.
+
+        Each item of the batch is embedded once, wherever it occurs: the cost follows the number of
+        distinct items in the batch, not the size of the catalog. A candidate that is a target of the
+        same query is masked (an accidental hit).
+        """
+        past = batch.query.history_items
+        past = past if self.config.history else past[:, :0]
+        parts = (batch.target_item, negatives.items, past.reshape(-1))
+        distinct, place = torch.cat(parts).unique(return_inverse=True)
+        vectors = self.embed_items(distinct)  # (n_distinct, out_dim)
+        target, candidate, past_place = place.split([len(part) for part in parts])
+        queries = self._training_queries(batch.query, vectors, past_place.reshape(past.shape))
+        positive = (queries[batch.target_row] * F.embedding(target, vectors)).sum(dim=1)  # (n_targets,)
+        is_target = torch.zeros(len(queries), len(distinct), dtype=torch.bool, device=queries.device)
+        is_target[batch.target_row, target] = True
+        others = queries @ F.embedding(candidate, vectors).T  # (batch, n_candidates)
+        return Logits(
+            positive=positive,
+            negatives=others.masked_fill(is_target[:, candidate], -torch.inf),
+            target_row=batch.target_row,
+            log_q_positive=negatives.log_q_target,
+            log_q_negatives=negatives.log_q,
+        )
+
+
+def _keep(values: Tensor, dropout: float) -> Tensor:
+    """Returns True with probability 1 - dropout, same shape as `values`, bool."""
+    return torch.rand(values.shape, device=values.device) >= dropout
+
+
+def _table(n_rows: int, dim: int, std: float | None = None) -> nn.Embedding:
+    """Returns an embedding table whose row 0 is zero and stays so."""
+    table = nn.Embedding(n_rows, dim, padding_idx=0, sparse=True)
+    nn.init.normal_(table.weight, std=dim**-0.5 if std is None else std)
+    with torch.no_grad():
+        table.weight[0] = 0.0
+    return table
+
+
+@dataclass(kw_only=True)
+class ModelConfig:
+    """Base of the model configs: the group `model` holds one file per subclass."""
+
+    def towers(self) -> TowersConfig:
+        """Returns the parts of this model's towers."""
+        raise NotImplementedError(f"{type(self).__name__} must define towers")
+
+    def build(self, inputs: ModelInputs) -> TwoTower:
+        """Returns the model, with random weights."""
+        return TwoTower(self.towers(), inputs)
+
+
+@dataclass(kw_only=True)
+class TwoTowerConfig(TowersConfig, ModelConfig):
+    """Every part of the towers is a knob."""
+
+    def towers(self) -> TowersConfig:
+        """Returns itself."""
+        return self
+
+
+@dataclass(kw_only=True)
+class MatrixFactorizationConfig(ModelConfig):
+    """One learned vector per user and per item, and nothing else.
+
+    Attributes:
+        dim: Length of embeddings, without the bias.
+        normalise: Embeddings of length 1.
+        item_bias: Whether items have a learned bias.
+
+    Source:
+        Koren et al. 2009, IEEE Computer 42(8), "Matrix Factorization Techniques for Recommender
+        Systems", eq. 1 and 3. Differs from the paper: trained by ranking, not by squared error.
+    """
+
+    dim: int = 64
+    normalise: bool = True
+    item_bias: bool = True
+
+    def towers(self) -> TowersConfig:
+        """Returns towers that hold the id tables alone."""
+        return TowersConfig(
+            dim=self.dim,
+            normalise=self.normalise,
+            item_bias=self.item_bias,
+            query_features=False,
+            item_features=False,
+            history=False,
+            user_id_dropout=0.0,
+            item_id_dropout=0.0,
+            history_dropout=0.0,
+        )

@@ -1,0 +1,220 @@
+"""Optimizers whose step costs what the batch touches, not what the table holds.
+
+A row of an embedding table has a gradient only if the batch used it. Both optimizers here update those
+rows and their state alone; parameters with an ordinary gradient get the ordinary update. One optimizer
+for all parameters keeps training loops, schedules and checkpoints simple.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from marquee.errors import ConfigError
+
+
+class LazyAdam(Optimizer):
+    """Adam that leaves rows without gradient alone, moments included.
+
+    Args:
+        parameters: Parameters; those of `nn.Embedding(sparse=True)` are updated by row.
+        learning_rate: Step size.
+        betas: Decay of the first and second moment.
+        eps: Added to the root of the second moment.
+        weight_decay: Decoupled decay per step, applied to touched rows only.
+
+    Source:
+        Kingma and Ba 2015, ICLR, algorithm 1; decoupled decay after Loshchilov and Hutter 2019, ICLR.
+        Differs from the paper: the moments of a row decay only in steps that touch it.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        learning_rate: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(
+            parameters, {"lr": learning_rate, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        )
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override] # torch overloads it
+        """Updates the parameters once."""
+        loss = _evaluate(closure)
+        for group in self.param_groups:
+            beta1, beta2 = group["betas"]
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                state = self.state[p]
+                if not state:
+                    state["step"] = 0
+                    state["exp_avg"] = torch.zeros_like(p)
+                    state["exp_avg_sq"] = torch.zeros_like(p)
+                state["step"] += 1
+                rows, gradient = _touched(p.grad)
+                first = _lerp(state["exp_avg"], rows, gradient, beta1)
+                second = _lerp(state["exp_avg_sq"], rows, gradient * gradient, beta2)
+                bias1 = 1 - beta1 ** state["step"]
+                bias2 = 1 - beta2 ** state["step"]
+                update = (first / bias1) / ((second.sqrt() / math.sqrt(bias2)) + group["eps"])
+                _descend(p, rows, update, group["lr"], group["weight_decay"])
+        return loss
+
+
+class RowwiseAdagrad(Optimizer):
+    """Adagrad with one accumulator per row: a table's state is one column, not a second table.
+
+    Args:
+        parameters: Parameters; a one-dimensional one is treated as a table of one-element rows.
+        learning_rate: Step size.
+        eps: Added to the root of the accumulator.
+        weight_decay: Decoupled decay per step, applied to touched rows only.
+
+    Source:
+        Duchi et al. 2011, JMLR 12; the accumulator holds the mean square of a row's gradient, after
+        Gupta et al. 2014, "Training Highly Multiclass Classifiers", section on AdaGrad per embedding.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        learning_rate: float,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(parameters, {"lr": learning_rate, "eps": eps, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override] # torch overloads it
+        """Updates the parameters once."""
+        loss = _evaluate(closure)
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                state = self.state[p]
+                if not state:
+                    state["sum"] = torch.zeros(p.shape[:1], dtype=p.dtype, device=p.device)
+                rows, gradient = _touched(p.grad)
+                mean_square = gradient.reshape(gradient.shape[0], -1).square().mean(dim=1)
+                accumulator = (state["sum"] if rows is None else state["sum"][rows]) + mean_square
+                if rows is None:
+                    state["sum"].copy_(accumulator)
+                else:
+                    state["sum"][rows] = accumulator
+                scale = accumulator.sqrt().add_(group["eps"]).reshape(-1, *[1] * (gradient.dim() - 1))
+                _descend(p, rows, gradient / scale, group["lr"], group["weight_decay"])
+        return loss
+
+
+def _evaluate(closure: Callable[[], float] | None) -> float | None:
+    """Returns the closure's loss, computed with gradients, or None."""
+    if closure is None:
+        return None
+    with torch.enable_grad():
+        return closure()
+
+
+def _touched(gradient: Tensor) -> tuple[Tensor | None, Tensor]:
+    """Returns (rows, values of those rows) of a sparse gradient, (None, gradient) of an ordinary one."""
+    if not gradient.is_sparse:
+        return None, gradient
+    gradient = gradient.coalesce()
+    return gradient.indices()[0], gradient.values()
+
+
+def _lerp(state: Tensor, rows: Tensor | None, value: Tensor, beta: float) -> Tensor:
+    """Moves `state` (its `rows`) towards `value` in place and returns the new values."""
+    if rows is None:
+        return state.lerp_(value, 1 - beta)
+    moved = state[rows].lerp_(value, 1 - beta)
+    state[rows] = moved
+    return moved
+
+
+def _descend(p: Tensor, rows: Tensor | None, update: Tensor, learning_rate: float, decay: float) -> None:
+    """Applies one step to `p` (its `rows`) in place."""
+    if rows is None:
+        p.mul_(1 - learning_rate * decay).sub_(update, alpha=learning_rate)
+    elif decay:
+        p[rows] = p[rows] * (1 - learning_rate * decay) - learning_rate * update
+    else:
+        p.index_add_(0, rows, update, alpha=-learning_rate)
+
+
+@dataclass(kw_only=True)
+class OptimizerConfig:
+    """Base of the optimizer configs: the group `optimizer` holds one file per subclass.
+
+    Attributes:
+        learning_rate: Step size at its highest.
+        weight_decay: Decoupled decay per step of what the step touches.
+        cosine: Lower the rate to 0 along half a cosine; otherwise it stays.
+        warmup_fraction: Part of the run over which the rate rises from 0.
+    """
+
+    learning_rate: float = 0.005
+    weight_decay: float = 0.0
+    cosine: bool = True
+    warmup_fraction: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.validate()
+
+    def validate(self) -> None:
+        """Raises ConfigError if a number is out of range."""
+        if not self.learning_rate > 0:
+            raise ConfigError(f"optimizer.learning_rate must be above 0, got {self.learning_rate}")
+        if self.weight_decay < 0:
+            raise ConfigError(f"optimizer.weight_decay must be 0 or more, got {self.weight_decay}")
+        if not 0 <= self.warmup_fraction < 1:
+            raise ConfigError(f"optimizer.warmup_fraction must be in [0, 1), got {self.warmup_fraction}")
+
+    def build(self, parameters: Iterable[Tensor]) -> Optimizer:
+        """Returns the optimizer of `parameters`."""
+        raise NotImplementedError(f"{type(self).__name__} must define build")
+
+    def rate(self, progress: float) -> float:
+        """Returns the factor on `learning_rate` after the fraction `progress` of all steps.
+
+        Example:
+            >>> [round(LazyAdamConfig(warmup_fraction=0.5).rate(p), 2) for p in (0.0, 0.25, 0.5, 0.75, 1.0)]
+            [0.0, 0.5, 1.0, 0.5, 0.0]
+        """
+        if progress < self.warmup_fraction:
+            return progress / self.warmup_fraction
+        if not self.cosine:
+            return 1.0
+        rest = (progress - self.warmup_fraction) / (1 - self.warmup_fraction)
+        return 0.5 * (1 + math.cos(math.pi * min(rest, 1.0)))
+
+
+@dataclass(kw_only=True)
+class LazyAdamConfig(OptimizerConfig):
+    """Knobs of `LazyAdam`."""
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+
+    def build(self, parameters: Iterable[Tensor]) -> Optimizer:
+        """Returns the optimizer of `parameters`."""
+        return LazyAdam(parameters, self.learning_rate, (self.beta1, self.beta2), self.eps, self.weight_decay)
+
+
+@dataclass(kw_only=True)
+class RowwiseAdagradConfig(OptimizerConfig):
+    """Knobs of `RowwiseAdagrad`."""
+
+    eps: float = 1e-8
+
+    def build(self, parameters: Iterable[Tensor]) -> Optimizer:
+        """Returns the optimizer of `parameters`."""
+        return RowwiseAdagrad(parameters, self.learning_rate, self.eps, self.weight_decay)

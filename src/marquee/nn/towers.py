@@ -1,0 +1,327 @@
+"""The two towers: what is known of an item, and of a query, becomes a vector.
+
+Both take vectors of the large id tables as *inputs*. The tables themselves stay outside, so that the
+exported graphs hold arithmetic alone and the tables are memory-mapped files, shared between workers.
+A history enters as item vectors: whatever has an item vector can stand in a history, also an item added
+after training.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from marquee.errors import ConfigError
+from marquee.features import FeatureEncoder, TokenBlock
+
+
+class TokenBag(nn.Module):
+    """Sums the features of a row: the mean embedding of each block of tokens, plus a linear map of numbers.
+
+    Args:
+        encoder: Says which columns and table rows belong to which feature.
+        dim: Length of the result.
+    """
+
+    def __init__(self, encoder: FeatureEncoder, dim: int) -> None:
+        super().__init__()
+        self.blocks: tuple[TokenBlock, ...] = encoder.blocks
+        self.table = nn.Embedding(encoder.n_token_rows, dim, padding_idx=0, sparse=True)
+        nn.init.normal_(self.table.weight, std=dim**-0.5)
+        with torch.no_grad():
+            self.table.weight[0] = 0.0
+        self.numeric = nn.Linear(encoder.n_numeric, dim, bias=False) if encoder.n_numeric else None
+
+    def forward(self, tokens: Tensor, numeric: Tensor) -> Tensor:
+        """Returns one vector per row.
+
+        Args:
+            tokens: (batch, n_token_columns) int64, 0 = padding.
+            numeric: (batch, n_numeric) float32.
+
+        Returns:
+            (batch, dim) float32; zeros where everything is padding and 0.
+        """
+        total = torch.zeros(tokens.shape[0], self.table.embedding_dim, device=tokens.device)
+        for block in self.blocks:
+            columns = tokens[:, block.first_column : block.first_column + block.n_columns]
+            total = total + self._mean(columns)
+        if self.numeric is not None:
+            total = total + self.numeric(numeric)
+        return total
+
+    def _mean(self, columns: Tensor) -> Tensor:
+        """Returns the mean row of the tokens that are not padding, (batch, dim) float32.
+
+        The fused operator is several times faster in training and has no ONNX form; the plain one
+        computes the same and is what is exported. Trap: test_token_bag_is_the_same_in_both_modes.
+        """
+        if self.training:
+            return F.embedding_bag(columns, self.table.weight, mode="mean", padding_idx=0, sparse=True)
+        mask = (columns > 0).to(self.table.weight.dtype)
+        total = (self.table(columns) * mask[:, :, None]).sum(dim=1)  # (batch, dim)
+        return total / mask.sum(dim=1, keepdim=True).clamp_min(1.0)
+
+
+def residual_mlp(dim: int, hidden: int, dropout: float) -> nn.Module:
+    """Returns a two-layer map (batch, dim) → (batch, dim) that starts at zero, to be added to its input."""
+    last = nn.Linear(hidden, dim)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, hidden), nn.GELU(), nn.Dropout(dropout), last)
+
+
+class ItemTower(nn.Module):
+    """Embeds items from the vector of their id, their features and text.
+
+    Args:
+        config: See `TowersConfig`.
+        encoder: Of the item features.
+    """
+
+    def __init__(self, config: "TowersConfig", encoder: FeatureEncoder) -> None:
+        super().__init__()
+        self.normalise = config.normalise
+        self.features = TokenBag(encoder, config.dim) if config.item_features else None
+        self.mlp = residual_mlp(config.dim, config.hidden, config.dropout) if config.hidden else None
+        self.base_bias = nn.Parameter(torch.zeros(1)) if config.item_bias else None
+
+    def forward(self, id_vector: Tensor, tokens: Tensor, numeric: Tensor) -> Tensor:
+        """Returns item embeddings.
+
+        Args:
+            id_vector: (batch, id_dim) float32: the row of the id table, zeros for an item without one;
+                with a bias, its last column is the item's deviation from the common bias.
+            tokens: (batch, n_token_columns) int64.
+            numeric: (batch, n_numeric) float32.
+
+        Returns:
+            (batch, out_dim) float32: the direction of length 1 (if normalised), then the bias (if any).
+        """
+        vector = id_vector if self.base_bias is None else id_vector[:, :-1]  # (batch, dim)
+        if self.features is not None:
+            vector = vector + self.features(tokens, numeric)
+        if self.mlp is not None:
+            vector = vector + self.mlp(vector)
+        if self.normalise:
+            vector = F.normalize(vector, dim=1)
+        if self.base_bias is None:
+            return vector
+        return torch.cat([vector, id_vector[:, -1:] + self.base_bias], dim=1)  # (batch, dim + 1)
+
+
+class HistoryPooling(StrEnum):
+    """How past items become one vector."""
+
+    mean = "mean"
+    recency = "recency"
+    attention = "attention"
+
+
+class HistoryEncoder(nn.Module):
+    """Pools the vectors of past items into one, by learned weights that sum to 1.
+
+    ```
+    log-weight of a past event =  its kind                      (always: a disliked film may count less)
+                               +  its place counted from now    (recency, attention)
+                               +  what the item itself is       (attention)
+    ```
+
+    Args:
+        config: See `TowersConfig`.
+        n_kinds: Rows of `EventKinds`.
+        history_length: Longest history.
+    """
+
+    def __init__(self, config: "TowersConfig", n_kinds: int, history_length: int) -> None:
+        super().__init__()
+        self.length = history_length
+        self.kind_weight = nn.Parameter(torch.zeros(n_kinds + 1))
+        self.kind_shift = nn.Embedding(n_kinds + 1, config.dim, padding_idx=0)
+        nn.init.zeros_(self.kind_shift.weight)
+        by_place = config.history_pooling is not HistoryPooling.mean
+        self.place_weight = nn.Parameter(torch.zeros(history_length)) if by_place else None
+        self.content = None
+        if config.history_pooling is HistoryPooling.attention:
+            last = nn.Linear(config.dim, 1, bias=False)
+            nn.init.zeros_(last.weight)
+            self.content = nn.Sequential(nn.Linear(config.dim, config.dim), nn.Tanh(), last)
+        self.project = nn.Linear(config.dim, config.dim, bias=False)
+        nn.init.eye_(self.project.weight)
+
+    def forward(self, vectors: Tensor, kinds: Tensor) -> Tensor:
+        """Returns the pooled history.
+
+        Args:
+            vectors: Item embeddings without bias, (batch, length, dim) float32.
+            kinds: (batch, length) int64, 0 = padding.
+
+        Returns:
+            (batch, dim) float32; zeros for an empty history.
+        """
+        # A column of padding in front keeps the sums below defined for a history of length 0.
+        kinds = F.pad(kinds, (1, 0))  # (batch, 1 + length)
+        vectors = F.pad(vectors, (0, 0, 1, 0))  # (batch, 1 + length, dim)
+        content = None if self.content is None else self.content(vectors)[:, :, 0]
+        weights = self.weights(kinds, content)
+        pooled = (weights[:, None, :] @ vectors)[:, 0]  # (batch, dim)
+        return self.project(pooled + (weights[:, :, None] * self.kind_shift(kinds)).sum(dim=1))
+
+    def pool(self, table: Tensor, place: Tensor, kinds: Tensor) -> Tensor:
+        """Returns what `forward` returns for `table[place]`, without ever making that array.
+
+        Args:
+            table: Embeddings of the distinct items of a batch, without bias, (n_distinct, dim) float32.
+            place: Row of `table` of each past event, (batch, length) int64.
+            kinds: (batch, length) int64, 0 = padding.
+        """
+        content = None if self.content is None else self.content(table)[:, 0][place]
+        weights = self.weights(kinds, content)
+        pooled = F.embedding_bag(place, table, per_sample_weights=weights, mode="sum")
+        shift = F.embedding_bag(kinds, self.kind_shift.weight, per_sample_weights=weights, mode="sum")
+        return self.project(pooled + shift)
+
+    def weights(self, kinds: Tensor, content: Tensor | None) -> Tensor:
+        """Returns the weight of each past event, (batch, length) float32; each row sums to 1, or is 0."""
+        mask = (kinds > 0).to(self.kind_weight.dtype)
+        log_weight = self.kind_weight[kinds]
+        if self.place_weight is not None:
+            age = torch.arange(kinds.shape[1] - 1, -1, -1, device=kinds.device)  # 0 = latest
+            log_weight = log_weight + self.place_weight[age.clamp_max(self.length - 1)]
+        if content is not None:
+            log_weight = log_weight + content
+        peak = log_weight.masked_fill(mask == 0, -torch.inf).amax(dim=1, keepdim=True)
+        peak = torch.where(torch.isfinite(peak), peak, torch.zeros_like(peak)).detach()
+        weight = torch.exp((log_weight - peak).clamp_max(0.0)) * mask
+        return weight / weight.sum(dim=1, keepdim=True).clamp_min(torch.finfo(weight.dtype).tiny)
+
+
+class QueryTower(nn.Module):
+    """Embeds a query from any of: the user's id, user and context features, the history.
+
+    The parts add up, and a common vector stands under them, so that a query of which nothing is known
+    still has an answer: what everybody gets.
+
+    Args:
+        config: See `TowersConfig`.
+        encoder: Of the user and context features.
+        n_kinds: Rows of `EventKinds`.
+        history_length: Longest history.
+    """
+
+    def __init__(
+        self, config: "TowersConfig", encoder: FeatureEncoder, n_kinds: int, history_length: int
+    ) -> None:
+        super().__init__()
+        self.normalise = config.normalise
+        self.item_bias = config.item_bias
+        self.use_id = config.user_id
+        self.common = nn.Parameter(torch.zeros(config.dim))
+        self.features = TokenBag(encoder, config.dim) if config.query_features else None
+        self.history = HistoryEncoder(config, n_kinds, history_length) if config.history else None
+        self.mlp = residual_mlp(config.dim, config.hidden, config.dropout) if config.hidden else None
+
+    def forward(
+        self,
+        user_vector: Tensor,
+        tokens: Tensor,
+        numeric: Tensor,
+        history_vectors: Tensor,
+        history_kinds: Tensor,
+    ) -> Tensor:
+        """Returns query embeddings.
+
+        Args:
+            user_vector: Row of the user table, (batch, dim) float32; zeros for an unknown user.
+            tokens: (batch, n_token_columns) int64.
+            numeric: (batch, n_numeric) float32.
+            history_vectors: Item embeddings of the history, (batch, length, out_dim) float32.
+            history_kinds: (batch, length) int64, 0 = padding.
+
+        Returns:
+            (batch, out_dim) float32: the direction of length 1 (if normalised), then a 1 that meets the
+            item's bias (if any).
+        """
+        pooled = None
+        if self.history is not None:
+            pooled = self.history(history_vectors[:, :, : len(self.common)], history_kinds)
+        return self.combine(user_vector, tokens, numeric, pooled)
+
+    def combine(self, user_vector: Tensor, tokens: Tensor, numeric: Tensor, history: Tensor | None) -> Tensor:
+        """Returns query embeddings from a history that is already pooled, (batch, dim), if there is one."""
+        vector = self.common.expand(tokens.shape[0], -1)  # (batch, dim)
+        if self.use_id:
+            vector = vector + user_vector
+        if self.features is not None:
+            vector = vector + self.features(tokens, numeric)
+        if history is not None:
+            vector = vector + history
+        if self.mlp is not None:
+            vector = vector + self.mlp(vector)
+        if self.normalise:
+            vector = F.normalize(vector, dim=1)
+        if not self.item_bias:
+            return vector
+        return torch.cat([vector, torch.ones_like(vector[:, :1])], dim=1)  # (batch, dim + 1)
+
+
+@dataclass(kw_only=True)
+class TowersConfig:
+    """Which parts the towers have.
+
+    Attributes:
+        dim: Length of embeddings, without the bias.
+        user_id: Whether known users have a learned vector.
+        item_id: Whether known items have a learned vector.
+        query_features: Whether user and context features enter.
+        item_features: Whether item features and text enter.
+        history: Whether the history enters.
+        history_pooling: How.
+        hidden: Width of the residual layer of each tower; 0 for none.
+        dropout: Inside the residual layers.
+        history_dropout: Probability with which a past event is left out in training.
+        user_id_dropout: Probability with which a user is treated as unknown in training, so that unknown
+            users are served by the rest of the tower.
+        item_id_dropout: The same for items without a learned vector.
+        normalise: Embeddings of length 1: scores are cosines (plus the bias).
+        item_bias: Whether items have a learned bias: one more coordinate of the inner product.
+    """
+
+    dim: int = 64
+    user_id: bool = True
+    item_id: bool = True
+    query_features: bool = True
+    item_features: bool = True
+    history: bool = True
+    history_pooling: HistoryPooling = HistoryPooling.recency
+    hidden: int = 0
+    dropout: float = 0.1
+    history_dropout: float = 0.2
+    user_id_dropout: float = 0.2
+    item_id_dropout: float = 0.1
+    normalise: bool = True
+    item_bias: bool = True
+
+    def __post_init__(self) -> None:
+        self.validate()
+
+    def validate(self) -> None:
+        """Raises ConfigError if a number is out of range or a tower would have no input."""
+        if self.dim < 1 or self.hidden < 0:
+            raise ConfigError(
+                f"model.dim must be 1 or more and model.hidden 0 or more, got {self.dim} and {self.hidden}"
+            )
+        for name in ("dropout", "history_dropout", "user_id_dropout", "item_id_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"model.{name} must be in [0, 1), got {getattr(self, name)}")
+        if not (self.user_id or self.query_features or self.history):
+            raise ConfigError(
+                "the query tower has no input: got model.user_id, query_features and history all false; "
+                "switch one on"
+            )
+        if not (self.item_id or self.item_features):
+            raise ConfigError(
+                "the item tower has no input: got model.item_id and item_features both false; switch one on"
+            )

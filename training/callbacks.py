@@ -1,0 +1,146 @@
+"""What happens around the steps: ranking validation users after each epoch, and showing progress."""
+
+import time
+from dataclasses import dataclass
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from marquee.dataset import JudgedPart
+from marquee.metrics import ndcg, recall
+from marquee.nn.batches import TrainingBatch
+from marquee.nn.embed import embed_catalog, embed_queries
+from marquee.ranking import ItemLists, inner_product_scores, rank
+from training.module import RetrievalModule
+
+MONITOR = "validation_ndcg"
+
+
+@dataclass(frozen=True)
+class ValidationPart:
+    """The queries that are ranked after every epoch.
+
+    Attributes:
+        part: Validation users.
+        k: Cutoff.
+        exclude_seen: Whether seen items are left out of the ranking.
+    """
+
+    part: JudgedPart
+    k: int
+    exclude_seen: bool
+
+
+class RankValidation(Callback):
+    """Ranks the whole catalog for the validation users after each epoch and logs NDCG and recall.
+
+    Args:
+        validation: The queries.
+        every: Epochs between two rankings; the last epoch is always ranked.
+    """
+
+    def __init__(self, validation: ValidationPart, every: int) -> None:
+        self.validation = validation
+        self.every = every
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Logs the metrics, or the last ones in an epoch that is not ranked."""
+        assert isinstance(pl_module, RetrievalModule), f"expected a RetrievalModule, got {type(pl_module)}"
+        is_last = trainer.max_epochs is not None and trainer.current_epoch + 1 >= trainer.max_epochs
+        if (trainer.current_epoch + 1) % self.every and not is_last:
+            return
+        part, k = self.validation.part, self.validation.k
+        items = embed_catalog(pl_module.model)
+        queries = embed_queries(pl_module.model, items, part.queries)
+        excluded: ItemLists | None = part.seen if self.validation.exclude_seen else None
+        lists = rank(inner_product_scores(queries, items), len(queries), len(items) - 1, k, excluded)
+        n_targets = part.targets.sizes
+        counted = n_targets > 0
+        relevance = part.targets.contains(lists.items)[counted]
+        pl_module.log(MONITOR, float(np.mean(ndcg(relevance, n_targets[counted]))))
+        pl_module.log("validation_recall", float(np.mean(recall(relevance, n_targets[counted]))))
+
+
+class ShowProgress(Callback):
+    """One bar for the whole run, with loss, validation NDCG, examples per second and the time left.
+
+    Where the output is not a terminal, one line per epoch.
+    """
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        self.bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(),
+            TextColumn("loss {task.fields[loss]}  ndcg {task.fields[ndcg]}  {task.fields[rate]} examples/s"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self.task: TaskID | None = None
+        self.started = 0.0
+        self.n_examples = 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
+        """Shows the bar."""
+        fields = {"epoch": "", "loss": "-", "ndcg": "-", "rate": "-"}
+        total = float(trainer.estimated_stepping_batches)
+        self.task = self.bar.add_task("train", total=total, completed=trainer.global_step, **fields)
+        self.bar.start()
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
+        """Starts the epoch's clock."""
+        self.started, self.n_examples = time.perf_counter(), 0
+
+    def on_train_batch_end(  # noqa: D102 - Lightning's signature, one step of the bar
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,  # noqa: ARG002
+        outputs: object,  # noqa: ARG002
+        batch: TrainingBatch,
+        batch_idx: int,  # noqa: ARG002
+    ) -> None:
+        self.n_examples += len(batch.target_item)
+        self._update(trainer, advance=1)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Logs examples per second, and prints the epoch's line where there is no bar."""
+        rate = self.n_examples / max(time.perf_counter() - self.started, 1e-9)
+        pl_module.log("examples_per_s", rate)
+        self._update(trainer, advance=0)
+        if not self.console.is_terminal:
+            fields = self._fields(trainer)
+            self.console.print(
+                f"epoch {fields['epoch']}  loss {fields['loss']}  ndcg {fields['ndcg']}  "
+                f"{fields['rate']} examples/s",
+                highlight=False,
+            )
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:  # noqa: ARG002
+        """Takes the bar away, also after an interruption."""
+        self.bar.stop()
+
+    def _update(self, trainer: L.Trainer, advance: int) -> None:
+        """Moves the bar."""
+        if self.task is not None and self.console.is_terminal:
+            self.bar.update(self.task, advance=advance, **self._fields(trainer))
+
+    def _fields(self, trainer: L.Trainer) -> dict[str, str]:
+        """Returns what stands beside the bar."""
+        metrics = trainer.callback_metrics
+        rate = self.n_examples / max(time.perf_counter() - self.started, 1e-9)
+        return {
+            "epoch": f"{trainer.current_epoch + 1}/{trainer.max_epochs}",
+            "loss": _shown(metrics.get("loss_step", metrics.get("loss"))),
+            "ndcg": _shown(metrics.get(MONITOR)),
+            "rate": f"{rate:,.0f}",
+        }
+
+
+def _shown(value: torch.Tensor | None) -> str:
+    """Returns a metric with four digits, or a dash."""
+    return "-" if value is None else f"{float(value):.4f}"

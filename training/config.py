@@ -1,0 +1,165 @@
+"""The one door between Hydra and the code: `resolve` turns a composed config into validated dataclasses.
+
+Python owns the schema and the defaults, YAML owns the names of choices. Nothing behind `resolve` ever
+sees a DictConfig.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from marquee.index import IndexConfig
+from marquee.tables import DataConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from marquee.errors import ConfigError
+from marquee.nn.losses import BPRConfig, LossConfig, SampledSoftmaxConfig
+from marquee.nn.models import MatrixFactorizationConfig, ModelConfig, TwoTowerConfig
+from marquee.nn.negatives import CatalogNegativesConfig, MixedNegativesConfig, NegativesConfig
+from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagradConfig
+from training.examples import ExamplesConfig
+
+
+@dataclass(kw_only=True)
+class TrainerConfig:
+    """How long and on what.
+
+    Attributes:
+        epochs: Passes over the examples, at most.
+        patience: Epochs without a better validation NDCG before training stops; 0 to never stop early.
+        validate_every: Epochs between two rankings of the validation users.
+        accelerator: Lightning's word: auto, cpu, gpu, …
+        devices: How many.
+        precision: Lightning's word: 32-true, bf16-mixed, …
+        threads: CPU threads of torch; 0 for its own choice.
+    """
+
+    epochs: int = 20
+    patience: int = 5
+    validate_every: int = 1
+    accelerator: str = "auto"
+    devices: int = 1
+    precision: str = "32-true"
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        self.validate()
+
+    def validate(self) -> None:
+        """Raises ConfigError if a number is out of range."""
+        if self.epochs < 1 or self.validate_every < 1 or self.devices < 1:
+            raise ConfigError(
+                "trainer.epochs, validate_every and devices must be 1 or more, got "
+                f"{self.epochs}, {self.validate_every} and {self.devices}"
+            )
+        if self.patience < 0 or self.threads < 0:
+            raise ConfigError(
+                f"trainer.patience and threads must be 0 or more, got {self.patience} and {self.threads}"
+            )
+
+
+@dataclass(kw_only=True)
+class EvaluationConfig:
+    """How a model is judged.
+
+    Attributes:
+        ks: Cutoffs, ascending.
+        headline_k: Cutoff of the validation NDCG that picks the checkpoint, and of the report's verdict.
+        exclude_seen: Whether items that a user had before are left out of its ranking and its targets.
+        test: Whether the test part is read; off while settings are still being chosen.
+        baselines: Any of popularity, recent_popularity, item_knn, als.
+        memory_mb: Memory of a block of scores.
+    """
+
+    ks: list[int] = field(default_factory=lambda: [5, 10, 20, 50])
+    headline_k: int = 10
+    exclude_seen: bool = True
+    test: bool = True
+    baselines: list[str] = field(
+        default_factory=lambda: ["popularity", "recent_popularity", "item_knn", "als"]
+    )
+    memory_mb: int = 512
+
+    def __post_init__(self) -> None:
+        self.validate()
+
+    def validate(self) -> None:
+        """Raises ConfigError if a cutoff is impossible."""
+        if sorted(set(self.ks)) != list(self.ks) or not self.ks or self.ks[0] < 1:
+            raise ConfigError(f"evaluation.ks must be ascending cutoffs of 1 or more, got {list(self.ks)}")
+        if self.headline_k not in self.ks:
+            raise ConfigError(
+                f"evaluation.headline_k must be one of evaluation.ks {list(self.ks)}, got {self.headline_k}"
+            )
+
+
+@dataclass(kw_only=True)
+class TrainConfig:
+    """Everything a run depends on; written whole into the run folder and into the bundle.
+
+    Attributes:
+        seed: Of everything random in the run; 0 is a seed.
+        runs: Folder of the run folders.
+        resume: Run folder to continue, with its own config; empty for a new run.
+    """
+
+    seed: int = 1
+    runs: str = "runs"
+    resume: str = ""
+    data: DataConfig
+    model: ModelConfig
+    examples: ExamplesConfig = field(default_factory=ExamplesConfig)
+    loss: LossConfig
+    negatives: NegativesConfig
+    optimizer: OptimizerConfig
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    index: IndexConfig = field(default_factory=IndexConfig)
+
+    def __post_init__(self) -> None:
+        self.validate()
+
+    def validate(self) -> None:
+        """Raises ConfigError if parts do not fit together."""
+        if isinstance(self.loss, BPRConfig) and isinstance(self.negatives, CatalogNegativesConfig):
+            raise ConfigError(
+                "loss=bpr compares each target with every candidate one by one, got negatives=catalog: "
+                "choose negatives=mixed, or loss=sampled_softmax"
+            )
+
+
+SCHEMAS: dict[str, dict[str, type]] = {
+    "model": {"two_tower": TwoTowerConfig, "matrix_factorization": MatrixFactorizationConfig},
+    "loss": {"sampled_softmax": SampledSoftmaxConfig, "bpr": BPRConfig},
+    "negatives": {"mixed": MixedNegativesConfig, "catalog": CatalogNegativesConfig},
+    "optimizer": {"lazy_adam": LazyAdamConfig, "rowwise_adagrad": RowwiseAdagradConfig},
+}
+
+
+def register_schemas() -> None:
+    """Makes the dataclasses known to Hydra; each YAML of a choice starts from its own schema."""
+    store = ConfigStore.instance()
+    store.store(name="train_schema", node=TrainConfig)
+    for group, choices in SCHEMAS.items():
+        for name, node in choices.items():
+            store.store(group=group, name=f"{name}_schema", node=node)
+
+
+def resolve(config: DictConfig) -> TrainConfig:
+    """Returns the composed config as validated dataclasses.
+
+    Raises:
+        ConfigError: If a value is missing or has the wrong type; the message names the key.
+    """
+    try:
+        resolved = OmegaConf.to_object(config)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"config {error.full_key or '(root)'}: {error}".strip()) from error
+    assert isinstance(resolved, TrainConfig), f"expected TrainConfig, got {type(resolved)}"
+    return resolved
+
+
+def as_plain(config: TrainConfig) -> dict[str, Any]:  # Any: whatever JSON can hold
+    """Returns the config as plain dictionaries and lists, for manifests and reports."""
+    return asdict(config)

@@ -1,0 +1,166 @@
+"""Fits a model: from a data set and a config to the best checkpoint, with everything on disk on the way."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from torch.utils.data import DataLoader
+
+from marquee.dataset import Dataset, JudgedPart
+from marquee.nn.batches import TrainingBatch
+from marquee.nn.models import ModelInputs, TwoTower
+from training.callbacks import MONITOR, RankValidation, ShowProgress, ValidationPart
+from training.config import TrainConfig
+from training.examples import TrainingBatches
+from training.module import RetrievalModule
+
+LAST_CHECKPOINT = "last.ckpt"
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained model and how it came about.
+
+    Attributes:
+        model: With the weights of the best checkpoint, on the CPU.
+        checkpoint: Where they are.
+        epochs: Epochs that ran, also those of a resumed run.
+        seconds: Wall time of the fit.
+        interrupted: Whether a person stopped it.
+    """
+
+    model: TwoTower
+    checkpoint: Path
+    epochs: int
+    seconds: float
+    interrupted: bool
+
+
+class EpochBatches(L.LightningDataModule):
+    """Hands Lightning the batches of the epoch it is in.
+
+    Args:
+        dataset: Training part.
+        config: Of the run.
+    """
+
+    def __init__(self, dataset: Dataset, config: TrainConfig) -> None:
+        super().__init__()
+        self.dataset = dataset
+        self.config = config
+
+    def train_dataloader(self) -> DataLoader[TrainingBatch]:
+        """Returns the batches of the current epoch."""
+        epoch = 0 if self.trainer is None else self.trainer.current_epoch
+        batches = TrainingBatches(self.dataset, self.config.examples, self.config.seed, epoch)
+        return DataLoader(batches, batch_size=None)
+
+
+def build_module(dataset: Dataset, config: TrainConfig) -> RetrievalModule:
+    """Returns the untrained module of a config; the same seed gives the same weights."""
+    torch.manual_seed(config.seed)
+    model = config.model.build(
+        ModelInputs(
+            n_users=dataset.n_users,
+            n_trained_items=dataset.n_trained_items,
+            query_encoder=dataset.query_features.encoder,
+            item_encoder=dataset.item_encoder,
+            item_features=dataset.item_features,
+            n_kinds=len(dataset.kinds.names),
+            history_length=dataset.history_length,
+        )
+    )
+    counts = np.bincount(dataset.train.item_index, minlength=dataset.n_items + 1)
+    sampler = config.negatives.build(torch.from_numpy(counts).float())
+    return RetrievalModule(model, config.loss.build(), sampler, config.optimizer, config.seed)
+
+
+def fit(dataset: Dataset, validation: JudgedPart | None, config: TrainConfig, folder: Path) -> Fitted:
+    """Trains and returns the model of the best validation NDCG, or of the last epoch without validation.
+
+    Args:
+        dataset: Training part.
+        validation: Users that pick the checkpoint; None after a merge of validation into training.
+        config: Of the run.
+        folder: Run folder; an interrupted run in it is continued from its last checkpoint.
+    """
+    if config.trainer.threads:
+        torch.set_num_threads(config.trainer.threads)
+    module = build_module(dataset, config)
+    last = folder / "checkpoints" / LAST_CHECKPOINT
+    best = _best_checkpoint(folder, validation)
+    trainer = L.Trainer(
+        max_epochs=config.trainer.epochs,
+        accelerator=config.trainer.accelerator,
+        devices=config.trainer.devices,
+        precision=config.trainer.precision,  # type: ignore[arg-type] # Lightning lists the words, the config holds one
+        logger=_loggers(folder),
+        callbacks=_callbacks(validation, config, best),
+        reload_dataloaders_every_n_epochs=1,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=10,
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+    )
+    started = time.perf_counter()
+    trainer.fit(module, EpochBatches(dataset, config), ckpt_path=str(last) if last.exists() else None)
+    chosen = Path(best.best_model_path or last)
+    if chosen.exists():
+        state = torch.load(chosen, map_location="cpu", weights_only=True)["state_dict"]
+        module.load_state_dict(state)
+    return Fitted(
+        model=module.model.cpu().eval(),
+        checkpoint=chosen,
+        epochs=trainer.current_epoch,
+        seconds=time.perf_counter() - started,
+        interrupted=trainer.interrupted,
+    )
+
+
+def load_model(dataset: Dataset, config: TrainConfig, checkpoint: Path) -> TwoTower:
+    """Returns the model of a checkpoint, on the CPU, in evaluation mode."""
+    module = build_module(dataset, config)
+    module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
+    return module.model.eval()
+
+
+def _best_checkpoint(folder: Path, validation: JudgedPart | None) -> ModelCheckpoint:
+    """Returns the callback that keeps the best epoch and, to resume from, the last one."""
+    return ModelCheckpoint(
+        dirpath=folder / "checkpoints",
+        filename="best",
+        monitor=None if validation is None else MONITOR,
+        mode="max",
+        save_last=True,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+
+
+def _callbacks(validation: JudgedPart | None, config: TrainConfig, best: ModelCheckpoint) -> list[Callback]:
+    """Returns the callbacks in the order in which they must run: rank, show, stop, save."""
+    callbacks: list[Callback] = [ShowProgress(), best]
+    if validation is None:
+        return callbacks
+    part = ValidationPart(validation, config.evaluation.headline_k, config.evaluation.exclude_seen)
+    callbacks.insert(0, RankValidation(part, config.trainer.validate_every))
+    if config.trainer.patience:
+        stop = EarlyStopping(
+            MONITOR, mode="max", patience=config.trainer.patience, check_on_train_epoch_end=True
+        )
+        callbacks.insert(2, stop)
+    return callbacks
+
+
+def _loggers(folder: Path) -> list[Logger]:
+    """Returns the loggers: one table for programs, one for TensorBoard."""
+    return [
+        CSVLogger(folder, name="logs", version=""),
+        TensorBoardLogger(folder, name="logs", version="tensorboard"),
+    ]

@@ -1,0 +1,66 @@
+"""One LightningModule for every model, sampler and loss: it steps, and knows none of them by name."""
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from marquee.nn.batches import TrainingBatch
+from marquee.nn.losses import Loss
+from marquee.nn.models import TwoTower
+from marquee.nn.negatives import NegativeSampler
+from marquee.nn.optimizers import OptimizerConfig
+
+
+class RetrievalModule(L.LightningModule):
+    """Steps a model.
+
+    Args:
+        model: Embeds queries and items.
+        loss: Sees logits, corrections and weights.
+        sampler: Draws candidates.
+        optimizer: Its config.
+        seed: Of the run. Everything random in an epoch follows from the seed and the epoch's number, so
+            that a resumed run draws what an uninterrupted one would have drawn.
+    """
+
+    def __init__(
+        self, model: TwoTower, loss: Loss, sampler: NegativeSampler, optimizer: OptimizerConfig, seed: int
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = loss
+        self.sampler = sampler
+        self.optimizer_config = optimizer
+        self.seed = seed
+        self.generator = torch.Generator()
+
+    def on_train_epoch_start(self) -> None:
+        """Seeds what the epoch draws: dropout through torch, candidates through the generator."""
+        epoch_seed = self.seed * 1_000_003 + self.current_epoch
+        torch.manual_seed(epoch_seed)
+        self.generator = torch.Generator(self.device).manual_seed(epoch_seed)
+
+    def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:  # noqa: ARG002 - Lightning's signature
+        """Returns the loss of one batch."""
+        negatives = self.sampler.sample(batch.target_item, self.generator)
+        loss = self.loss(self.model(batch, negatives), batch.weight)
+        self.log("loss", loss, on_step=True, on_epoch=True, batch_size=len(batch.target_item))
+        return loss
+
+    def transfer_batch_to_device(
+        self,
+        batch: TrainingBatch,
+        device: torch.device,
+        dataloader_idx: int,  # noqa: ARG002 - Lightning's signature
+    ) -> TrainingBatch:
+        """Returns the batch on `device`."""
+        return batch.to(device)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Returns the optimizer with its schedule over the steps of the whole run."""
+        optimizer = self.optimizer_config.build(self.model.parameters())
+        n_steps = max(int(self.trainer.estimated_stepping_batches), 1)
+        schedule = LambdaLR(optimizer, lambda step: self.optimizer_config.rate(step / n_steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
