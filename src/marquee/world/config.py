@@ -14,7 +14,7 @@ class WorldConfig:
 
     Attributes:
         seed: The world is a pure function of this and of the fields below.
-        start: First second of the world, UTC; the default is a Monday.
+        start: First second of the world, a midnight in UTC; the default is a Monday.
         n_days: Length of the world.
         n_users: Users, of whom `newcomer_fraction` arrive while the world runs.
         n_content: Content items, of which `new_item_fraction` appear while the world runs.
@@ -30,7 +30,10 @@ class WorldConfig:
         newcomer_fraction: Share of the users who arrive after the start.
         new_item_fraction: Share of the content that appears after the start.
         expiring_fraction: Share of the content that is withdrawn before the end.
-        exploration: Share of uniform noise in the logging policy; the rest follows popularity.
+        policy_insight: How well the logging policy knows tastes: 0 for no more than attributes explain, 1
+            for all but their drift.
+        exploration: Share of uniform noise in the logging policy; the rest follows popularity and what it
+            knows of tastes.
     """
 
     seed: int = 0
@@ -45,11 +48,12 @@ class WorldConfig:
     n_categories: int = 12
     requests_per_user: float = 14.0
     taste_strength: float = 1.0
-    own_taste_fraction: float = 0.5
+    own_taste_fraction: float = 0.6
     drift_degrees: float = 45.0
     newcomer_fraction: float = 0.3
     new_item_fraction: float = 0.35
     expiring_fraction: float = 0.15
+    policy_insight: float = 0.8
     exploration: float = 0.2
 
     def __post_init__(self) -> None:
@@ -57,25 +61,31 @@ class WorldConfig:
 
     def validate(self) -> None:
         """Raises ConfigError that names the key of an impossible size or share."""
-        for key in ("n_days", "n_users", "n_campaigns", "n_advertisers", "latent_dim"):
+        for key in ("n_days", "n_users", "n_campaigns", "n_advertisers"):
             _validate_range(key, getattr(self, key), 1, None)
+        _validate_range("latent_dim", self.latent_dim, 2, None)  # a taste needs room to turn
         _validate_range("seed", self.seed, 0, None)
         _validate_range("start", self.start, 0, None)
+        if self.start % 86_400:
+            raise ConfigError(f"start must be a midnight in UTC, got {self.start} (config data.world)")
         _validate_range("n_categories", self.n_categories, 1, 12)
         _validate_range("n_content", self.n_content, FEED_SLOTS, None)
         _validate_range("n_ads", self.n_ads, self.n_campaigns, None)
         _validate_range("n_campaigns", self.n_campaigns, self.n_advertisers, None)
         _validate_range("taste_strength", self.taste_strength, 0, None)
         _validate_range("drift_degrees", self.drift_degrees, 0, 90)
-        for key in ("own_taste_fraction", "newcomer_fraction", "new_item_fraction", "expiring_fraction"):
-            _validate_range(key, getattr(self, key), 0, 1)
-        for key, value in (
-            ("requests_per_user", self.requests_per_user),
-            ("exploration", self.exploration),
+        for key in (
+            "own_taste_fraction",
+            "newcomer_fraction",
+            "new_item_fraction",
+            "expiring_fraction",
+            "policy_insight",
+            "exploration",
         ):
-            if value <= 0:
-                raise ConfigError(f"{key} must be more than 0, got {value} (config data.world)")
-        _validate_range("exploration", self.exploration, 0, 1)
+            _validate_range(key, getattr(self, key), 0, 1)
+        for key in ("requests_per_user", "exploration"):
+            if getattr(self, key) <= 0:
+                raise ConfigError(f"{key} must be more than 0, got {getattr(self, key)} (config data.world)")
 
 
 def _validate_range(key: str, value: float, low: float, high: float | None) -> None:

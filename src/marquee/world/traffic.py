@@ -1,0 +1,233 @@
+"""Runs the market day by day: who comes, what is shown to them, and what comes of it.
+
+Each morning the logging policy learns yesterday's clicks; within a day all requests are drawn at once.
+Does not know tables and ids: everything here is a row number.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+from marquee.ids import IndexArray
+from marquee.world.config import FEED_SLOTS, SIDEBAR_SLOTS, WorldConfig
+from marquee.world.policy import EMPTY, believed_liking, sample_slates, slate_weights
+from marquee.world.population import SECONDS_PER_DAY, Population
+from marquee.world.truth import RealArray, look_probability, sigmoid
+from marquee.world.words import DEVICES
+
+BoolArray = npt.NDArray[np.bool_]
+
+AD_POSITIONS = ((4,), (3,))  # of the feed, of the sidebar; content takes the other positions
+SIDEBAR_FRACTION = 0.3
+MAIN_DEVICE_FRACTION = 0.75
+POPULARITY_KEPT_PER_DAY = 0.95
+NEWCOMER_CLICKS = 2.0  # what an item that nobody clicked yet counts as
+WEEKDAY_TRAFFIC = (1.0, 0.95, 0.95, 1.0, 1.1, 1.3, 1.25)  # Monday first
+HOUR_TRAFFIC = (1, 1, 1, 1, 1, 2, 4, 7, 8, 6, 5, 5, 7, 6, 5, 5, 6, 7, 8, 9, 10, 9, 6, 3)
+MEAN_CONVERSION_DELAY = 6 * 3_600
+BLOCK_CELLS = 4_000_000  # requests × items that are weighed at once
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Requests of one day, (n_requests,) each.
+
+    Attributes:
+        user: Row of the user.
+        timestamp: Seconds, ascending.
+        device: Row of the device.
+        surface: 0 for the feed, 1 for the sidebar.
+    """
+
+    user: IndexArray
+    timestamp: IndexArray
+    device: IndexArray
+    surface: IndexArray
+
+    def take(self, rows: IndexArray) -> "Requests":
+        """Returns the given requests, in that order."""
+        return Requests(self.user[rows], self.timestamp[rows], self.device[rows], self.surface[rows])
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the policy showed, (n_exposures,) each, in the order of requests and positions.
+
+    Attributes:
+        request: Row of the request.
+        item: Row of the item.
+        position: From 1.
+        propensity: Of this choice given what the policy put above it.
+    """
+
+    request: IndexArray
+    item: IndexArray
+    position: IndexArray
+    propensity: RealArray
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Everything that was shown, and what came of it, (n_exposures,) each.
+
+    Attributes:
+        request: Number of the request, from 0.
+        user: Row of the user.
+        item: Row of the item.
+        timestamp: When it was shown, seconds.
+        device: Row of the device.
+        surface: 0 for the feed, 1 for the sidebar.
+        position: From 1.
+        propensity: Of this choice given what the policy put above it.
+        click_probability: Chance of a click on this exposure, position and context included.
+        is_viewed: Looked at with interest, and not clicked.
+        is_clicked: Clicked.
+        converted_after: Seconds from the click to the conversion, -1 for none.
+    """
+
+    request: IndexArray
+    user: IndexArray
+    item: IndexArray
+    timestamp: IndexArray
+    device: IndexArray
+    surface: IndexArray
+    position: IndexArray
+    propensity: RealArray
+    click_probability: RealArray
+    is_viewed: BoolArray
+    is_clicked: BoolArray
+    converted_after: IndexArray
+
+
+def simulate_traffic(config: WorldConfig, population: Population, rng: np.random.Generator) -> Traffic:
+    """Returns all exposures of the world with their outcomes, in the order of requests and positions."""
+    n_items = len(population.is_ad)
+    recent_clicks = np.full(n_items, NEWCOMER_CLICKS)
+    has_clicked = np.zeros((config.n_users, n_items), dtype=np.bool_)
+    n_requests = 0
+    blocks: list[Traffic] = []
+    for day in range(config.n_days):
+        requests = _draw_requests(config, population, day, rng)
+        today = []
+        for rows in np.array_split(
+            np.arange(len(requests.user)), 1 + len(requests.user) * n_items // BLOCK_CELLS
+        ):
+            block = requests.take(rows)
+            shown = _show(config, population, block, recent_clicks, has_clicked, rng)
+            today.append(_respond(population, block, shown, day, n_requests, rng))
+            n_requests += len(rows)
+        recent_clicks = NEWCOMER_CLICKS + POPULARITY_KEPT_PER_DAY * (recent_clicks - NEWCOMER_CLICKS)
+        for traffic in today:
+            user, item = traffic.user[traffic.is_clicked], traffic.item[traffic.is_clicked]
+            np.add.at(recent_clicks, item, 1.0)
+            has_clicked[user, item] = True
+        blocks += today
+    return Traffic(**{c.name: np.concatenate([getattr(b, c.name) for b in blocks]) for c in fields(Traffic)})
+
+
+def _draw_requests(
+    config: WorldConfig, population: Population, day: int, rng: np.random.Generator
+) -> Requests:
+    """Returns the requests of one day: more on weekends and in the evening."""
+    weekday = (config.start // SECONDS_PER_DAY + 3 + day) % 7  # 1 January 1970 was a Thursday
+    rate = population.requests_per_day * WEEKDAY_TRAFFIC[weekday] * (population.first_day <= day)
+    user = np.repeat(np.arange(config.n_users), rng.poisson(rate))
+    n = len(user)
+    hour_share = np.array(HOUR_TRAFFIC) / sum(HOUR_TRAFFIC)
+    second = rng.choice(24, n, p=hour_share) * 3_600 + rng.integers(3_600, size=n)
+    is_main = rng.random(n) < MAIN_DEVICE_FRACTION
+    requests = Requests(
+        user=user,
+        timestamp=config.start + day * SECONDS_PER_DAY + second,
+        device=np.where(is_main, population.main_device[user], rng.integers(len(DEVICES), size=n)),
+        surface=(rng.random(n) < SIDEBAR_FRACTION).astype(np.int64),
+    )
+    return requests.take(np.argsort(requests.timestamp, kind="stable"))
+
+
+def _show(
+    config: WorldConfig,
+    population: Population,
+    requests: Requests,
+    recent_clicks: RealArray,
+    has_clicked: BoolArray,
+    rng: np.random.Generator,
+) -> Shown:
+    """Returns what the policy shows: content and ads drawn apart, each for its own positions.
+
+    What is not available at that second is no candidate, nor what the user has clicked before today.
+    """
+    parts = []
+    for items, positions in _slots(population):
+        is_candidate = (
+            (population.available_from[items] <= requests.timestamp[:, None])
+            & (requests.timestamp[:, None] < population.available_until[items])
+            & ~has_clicked[requests.user][:, items]
+        )
+        liking = believed_liking(
+            population.believed_tastes[requests.user], population.truth.item_vectors[items]
+        )
+        weights = slate_weights(recent_clicks[items], liking, is_candidate, config.exploration)
+        chosen, propensity = sample_slates(weights, positions.shape[1], rng)
+        position = positions[requests.surface, : chosen.shape[1]]  # (requests, n_positions)
+        row, column = np.nonzero((chosen != EMPTY) & (position > 0))
+        parts.append(Shown(row, items[chosen[row, column]], position[row, column], propensity[row, column]))
+    columns = {c.name: np.concatenate([getattr(p, c.name) for p in parts]) for c in fields(Shown)}
+    order = np.lexsort((columns["position"], columns["request"]))
+    return Shown(**{name: column[order] for name, column in columns.items()})
+
+
+def _slots(population: Population) -> list[tuple[IndexArray, IndexArray]]:
+    """Returns rows of items and their positions, (n_surfaces, n_positions), for content and for ads.
+
+    Positions are filled from the left; 0 stands where a surface has fewer than the other.
+    """
+    slots = []
+    for is_ad in (False, True):
+        taken = [
+            [position for position in range(1, n_slots + 1) if (position in ad_positions) is is_ad]
+            for n_slots, ad_positions in zip((FEED_SLOTS, SIDEBAR_SLOTS), AD_POSITIONS, strict=True)
+        ]
+        length = max(map(len, taken))
+        positions = np.array([row + [0] * (length - len(row)) for row in taken], dtype=np.int64)
+        slots.append((np.flatnonzero(population.is_ad == is_ad), positions))
+    return slots
+
+
+def _respond(
+    population: Population,
+    requests: Requests,
+    shown: Shown,
+    day: int,
+    first_request: int,
+    rng: np.random.Generator,
+) -> Traffic:
+    """Returns what users do with what they are shown: look, click what they look at, convert."""
+    truth, n = population.truth, len(shown.item)
+    user, device = requests.user[shown.request], requests.device[shown.request]
+    timestamp, surface = requests.timestamp[shown.request], requests.surface[shown.request]
+    hour = timestamp % SECONDS_PER_DAY // 3_600
+    logits = truth.exposure_logits(user, shown.item, day, hour, device)
+    look = look_probability(surface, shown.position)
+    is_seen = rng.random(n) < look
+    is_clicked = is_seen & (rng.random(n) < sigmoid(logits))
+    is_viewed = is_seen & ~is_clicked & (rng.random(n) < sigmoid(logits))
+    price = population.price[shown.item]
+    worth = 0.4 * logits - 0.5 * np.log(price / population.price.mean()) - 2.0
+    converts = is_clicked & (rng.random(n) < sigmoid(worth))
+    delay = 30 + rng.exponential(MEAN_CONVERSION_DELAY, n).astype(np.int64)
+    return Traffic(
+        request=first_request + shown.request,
+        user=user,
+        item=shown.item,
+        timestamp=timestamp,
+        device=device,
+        surface=surface,
+        position=shown.position,
+        propensity=shown.propensity,
+        click_probability=look * sigmoid(logits),
+        is_viewed=is_viewed,
+        is_clicked=is_clicked,
+        converted_after=np.where(converts, delay, -1),
+    )
