@@ -1,0 +1,24 @@
+"""Fixtures that many tests share: the small simulated world, and the published data sets where they are."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from marquee.world import World
+from marquee.world import tiny_world as simulate_tiny_world
+
+DEFAULT_DATA_ROOT = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def tiny_world() -> World:
+    return simulate_tiny_world()
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    root = Path(os.environ.get("MARQUEE_DATA", DEFAULT_DATA_ROOT))
+    if not root.is_dir():
+        pytest.skip(f"no published data sets at {root}; set MARQUEE_DATA to the folder that holds them")
+    return root
