@@ -1,0 +1,275 @@
+"""Reads a bundle, after proving that every byte is the one that was published.
+
+Decides what a bundle must hold for serving. Leaves writing to `publishing` and answering to
+`recommender`. Does not unpickle anything, follow a link, or read a file that the manifest does not name.
+"""
+
+import hashlib
+import io
+import json
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from polars.exceptions import PolarsError
+
+from marquee.catalog import Catalog
+from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, ConfigError, MarqueeError
+from marquee.features import FeatureArrays, FeatureEncoder
+from marquee.graphs import ITEM_INPUTS, QUERY_INPUTS, Graph
+from marquee.histories import FloatArray
+from marquee.ids import IdMap, IndexArray
+from marquee.index import Index
+from marquee.manifest import INDEX_FILE, MANIFEST, Manifest, expected_files, validate_name
+from marquee.publishing import CURRENT, BundleContents, activate, publish
+
+__all__ = ["Bundle", "BundleContents", "activate", "publish", "resolve"]
+
+# Trap: hashlib lets other threads run between calls, not within one: chunks, not whole files.
+_CHUNK_BYTES = 8 * 2**20
+
+# What the readers of JSON, .npy and Parquet, and our own constructors, say of content that is not theirs.
+_CONTENT_ERRORS = (MarqueeError, ValueError, TypeError, KeyError, OSError, EOFError, PolarsError)
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Bundle:
+    """A verified bundle; its large arrays are mapped into memory, shared between processes.
+
+    Attributes:
+        path: Its folder.
+        manifest: What it says of itself.
+        query_tower: User, features and history → query embedding.
+        item_tower: Item features → item embedding.
+        index: Finds items; holds the item vectors.
+        user_ids: Names of the known users.
+        user_vectors: (n_users + 1, user_dim) float32; row 0 is the unknown user.
+        user_features: Of the known users, n_users + 1 rows.
+        query_features: Encodes user and context features.
+        item_features: Encodes item features.
+        catalog: The items.
+        popularity: Each item's share of all interactions, (n_items + 1,) float32.
+        history_offsets: The events of user_index u are `history_offsets[u]:history_offsets[u + 1]` of the
+            two arrays below, (n_users + 2,) int64.
+        history_items: item_index, oldest first, (n_events,) int32.
+        history_kinds: Rows of the event kinds, (n_events,) int32.
+    """
+
+    path: Path
+    manifest: Manifest
+    query_tower: Graph
+    item_tower: Graph
+    index: Index
+    user_ids: IdMap
+    user_vectors: FloatArray
+    user_features: FeatureArrays
+    query_features: FeatureEncoder
+    item_features: FeatureEncoder
+    catalog: Catalog
+    popularity: FloatArray
+    history_offsets: IndexArray
+    history_items: npt.NDArray[np.int32]
+    history_kinds: npt.NDArray[np.int32]
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Bundle":
+        """Returns the bundle at `path`: its folder, or a folder of bundles with a CURRENT one.
+
+        Raises:
+            BundleNotFoundError: If there is none.
+            BundleVersionError: If it has a format that this release does not read.
+            ChecksumError: If a file differs from the manifest.
+            BundleError: If a file is missing, a link, or not what it should be.
+        """
+        folder = resolve(Path(path))
+        manifest = Manifest.from_json(_read_regular_file(folder / MANIFEST))
+        _verify(folder, manifest)
+        reader = _Reader(folder, manifest)
+        bundle = reader.read()
+        _validate_graphs(bundle)
+        return bundle
+
+    @property
+    def version(self) -> str:
+        """Version of the bundle."""
+        return self.manifest.version
+
+
+def resolve(path: Path) -> Path:
+    """Returns the folder of the bundle that `path` means.
+
+    Raises:
+        BundleNotFoundError: If there is neither a manifest nor a CURRENT that names a bundle.
+        BundleError: If CURRENT names anything but a folder beside it.
+    """
+    if (path / MANIFEST).exists():
+        return path
+    pointer = path / CURRENT
+    if not pointer.exists():
+        raise BundleNotFoundError(
+            f"{path} holds neither {MANIFEST} nor {CURRENT}; export a bundle to it first"
+        )
+    text = _read_regular_file(pointer)
+    try:
+        version = text.decode("ascii").removesuffix("\n")
+        validate_name(version, "a version")
+    except (UnicodeDecodeError, ConfigError) as error:
+        raise BundleError(
+            f"{pointer} must hold one version, got {text[:100]!r}; activate a bundle"
+        ) from error
+    folder = path / version
+    if folder.is_symlink() or not (folder / MANIFEST).exists():
+        raise BundleNotFoundError(
+            f"{pointer} names version {version!r}, which is no bundle beside it; activate one that is"
+        )
+    return folder
+
+
+def _read_regular_file(path: Path) -> bytes:
+    """Returns the bytes of a small file; raises BundleError if it is a link or no file."""
+    with _open_regular_file(path) as descriptor, os.fdopen(os.dup(descriptor), "rb") as file:
+        return file.read()
+
+
+@contextmanager
+def _open_regular_file(path: Path) -> Iterator[int]:
+    """Opens a file for reading; raises BundleError if it is missing, a link or no file."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise BundleError(
+            f"{path.name} must be a regular file in {path.parent}, got {error.strerror}; "
+            "publish the bundle again"
+        ) from error
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise BundleError(
+                f"{path.name} must be a regular file in {path.parent}, got another kind of entry"
+            )
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _verify(folder: Path, manifest: Manifest) -> None:
+    """Raises BundleError unless the files are exactly those that the manifest names, byte for byte."""
+    expected = expected_files(manifest.index.config.kind)
+    if set(manifest.files) != expected:
+        raise BundleError(
+            f"{MANIFEST} must name the files {sorted(expected)}, got {sorted(manifest.files)}; export again"
+        )
+    for name, facts in manifest.files.items():
+        digest, n_bytes = hashlib.sha256(), 0
+        with _open_regular_file(folder / name) as descriptor:
+            while chunk := os.read(descriptor, _CHUNK_BYTES):
+                digest.update(chunk)
+                n_bytes += len(chunk)
+        if (digest.hexdigest(), n_bytes) != (facts.sha256, facts.bytes):
+            raise ChecksumError(
+                f"{name} in {folder} has {n_bytes} bytes with SHA-256 {digest.hexdigest()}, expected "
+                f"{facts.bytes} with {facts.sha256}; publish the bundle again"
+            )
+
+
+class _Reader:
+    """Reads the verified files of one bundle."""
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder = folder
+        self.manifest = manifest
+
+    def read(self) -> Bundle:
+        """Returns the bundle; raises BundleError that names a file which is not what it should be."""
+        facts, folder = self.manifest, self.folder
+        users, items = facts.n_users + 1, facts.n_items + 1
+        with self._blame("user_ids.json"):
+            user_ids = IdMap(tuple(json.loads(self._text("user_ids.json"))))
+        query_features = self._encoder("query_features.json")
+        with self._blame("catalog.parquet"):
+            catalog = Catalog.read_parquet(io.BytesIO((folder / "catalog.parquet").read_bytes()))
+        self._require("user_ids.json", len(user_ids), facts.n_users)
+        self._require("catalog.parquet", catalog.n_items, facts.n_items)
+        item_vectors = self._array("item_vectors.npy", np.float32, (items, facts.dim))
+        items_of_history = self._array("history_items.npy", np.int32, (None,))
+        ann = folder / INDEX_FILE if INDEX_FILE in facts.files else None
+        with self._blame(INDEX_FILE):
+            index = Index.read(ann, item_vectors, facts.index.config)
+        return Bundle(
+            path=folder,
+            manifest=facts,
+            query_tower=Graph("query_tower.onnx", (folder / "query_tower.onnx").read_bytes(), QUERY_INPUTS),
+            item_tower=Graph("item_tower.onnx", (folder / "item_tower.onnx").read_bytes(), ITEM_INPUTS),
+            index=index,
+            user_ids=user_ids,
+            user_vectors=self._array("user_vectors.npy", np.float32, (users, None)),
+            user_features=FeatureArrays(
+                tokens=self._array("user_tokens.npy", np.int32, (users, query_features.n_token_columns)),
+                numeric=self._array("user_numeric.npy", np.float32, (users, query_features.n_numeric)),
+            ),
+            query_features=query_features,
+            item_features=self._encoder("item_features.json"),
+            catalog=catalog,
+            popularity=self._array("popularity.npy", np.float32, (items,)),
+            history_offsets=self._offsets(len(items_of_history)),
+            history_items=items_of_history,
+            history_kinds=self._array("history_kinds.npy", np.int32, items_of_history.shape),
+        )
+
+    def _text(self, name: str) -> str:
+        return (self.folder / name).read_text(encoding="utf-8")
+
+    def _encoder(self, name: str) -> FeatureEncoder:
+        with self._blame(name):
+            return FeatureEncoder.from_json(self._text(name))
+
+    def _offsets(self, n_events: int) -> IndexArray:
+        """Returns the offsets of the histories; raises BundleError unless they part all events."""
+        offsets = self._array("history_offsets.npy", np.int64, (self.manifest.n_users + 2,))
+        self._require("history_offsets.npy", (int(offsets[0]), int(offsets[-1])), (0, n_events))
+        self._require("history_offsets.npy", bool((np.diff(offsets) >= 0).all()), True)
+        return offsets
+
+    def _array(self, name: str, dtype: type[Scalar], shape: tuple[int | None, ...]) -> npt.NDArray[Scalar]:
+        """Returns an array, mapped into memory; None in `shape` for any length."""
+        with self._blame(name):
+            mapped = np.load(self.folder / name, mmap_mode="r", allow_pickle=False)
+        self._require(name, mapped.dtype, np.dtype(dtype))
+        actual = mapped.shape
+        self._require(name, len(actual), len(shape))
+        self._require(name, actual, tuple(a if e is None else e for a, e in zip(actual, shape, strict=True)))
+        # Trap: every slice of a memmap is a memmap again, which costs more than a small search.
+        array: npt.NDArray[Scalar] = mapped.view(np.ndarray)
+        return array
+
+    def _require(self, name: str, actual: object, expected: object) -> None:
+        """Raises BundleError that names the file if two facts about it differ."""
+        if actual != expected:
+            raise BundleError(f"{name} in {self.folder} says {actual}, expected {expected}; export again")
+
+    @contextmanager
+    def _blame(self, name: str) -> Iterator[None]:
+        """Turns any error about the content of a file into a BundleError that names it."""
+        try:
+            yield
+        except BundleError:
+            raise
+        except _CONTENT_ERRORS as error:
+            raise BundleError(f"{name} in {self.folder} cannot be read ({error!r}); export again") from error
+
+
+def _validate_graphs(bundle: Bundle) -> None:
+    """Raises BundleError unless the graphs want what the manifest says."""
+    for graph, inputs in (
+        (bundle.query_tower, bundle.manifest.query_inputs),
+        (bundle.item_tower, bundle.manifest.item_inputs),
+    ):
+        if graph.inputs != inputs:
+            raise BundleError(f"{graph.name} wants inputs {graph.inputs}, expected {inputs}; export again")

@@ -1,0 +1,181 @@
+"""What a bundle says of itself, and how it is told that not one byte of it has changed.
+
+The manifest names every file with its size and SHA-256, and carries the SHA-256 of itself. Decides which
+files a bundle has. Leaves to others what is in them (see `bundle`) and how they come to disk (see
+`publishing`).
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from marquee.ann import IndexConfig, IndexKind
+from marquee.errors import BundleError, BundleVersionError, ChecksumError, ConfigError, DataError
+from marquee.kinds import EventKinds, KindConfig
+
+FORMAT_VERSION = 1
+
+MANIFEST = "manifest.json"
+INDEX_FILE = "index.faiss"
+FILES = (
+    "query_tower.onnx",
+    "item_tower.onnx",
+    "item_vectors.npy",
+    "user_vectors.npy",
+    "user_ids.json",
+    "query_features.json",
+    "item_features.json",
+    "catalog.parquet",
+    "popularity.npy",
+    "history_offsets.npy",
+    "history_items.npy",
+    "history_kinds.npy",
+    "user_tokens.npy",
+    "user_numeric.npy",
+)
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_SELF_CHECKSUM = "manifest_sha256"
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What a file must be."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class IndexFacts:
+    """How the items are searched, and how well that was measured to work on these very vectors."""
+
+    config: IndexConfig
+    recall: float
+    recall_k: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """The facts of one bundle.
+
+    Attributes:
+        name: Of the line of bundles that this one belongs to.
+        version: Of this one.
+        created: Seconds since 1970 UTC, as its publisher said.
+        dim: Length of an item vector and of a query embedding.
+        n_items: Items, without padding.
+        n_users: Known users, without the unknown one.
+        history_length: The longest history that the query tower is fed.
+        has_item_bias: Whether the last coordinate of an item vector is the item's bias.
+        kinds: Event kinds that count, and their rows.
+        query_inputs: Inputs of the query tower.
+        item_inputs: Inputs of the item tower.
+        index: How items are searched.
+        metrics: What the model reached offline, by name.
+        config: The resolved configuration that made the model.
+        files: Every other file of the bundle.
+    """
+
+    name: str
+    version: str
+    created: int
+    dim: int
+    n_items: int
+    n_users: int
+    history_length: int
+    has_item_bias: bool
+    kinds: EventKinds
+    query_inputs: tuple[str, ...]
+    item_inputs: tuple[str, ...]
+    index: IndexFacts
+    metrics: Mapping[str, float]
+    config: Mapping[str, object]
+    files: Mapping[str, FileFacts]
+
+    def to_json(self) -> str:
+        """Returns the manifest as text, its own checksum included.
+
+        Raises:
+            DataError: If a metric or a value of the config has no place in JSON.
+        """
+        body = {"format_version": FORMAT_VERSION, **asdict(self)}
+        body["kinds"] = {kind: asdict(config) for kind, config in self.kinds.configs.items()}
+        try:
+            checksum = hashlib.sha256(_dump(body)).hexdigest()
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                f"metrics and config of bundle {self.name!r} must be plain, finite JSON, got {error}; "
+                "leave the value out"
+            ) from error
+        return _dump({**body, _SELF_CHECKSUM: checksum}).decode()
+
+    @classmethod
+    def from_json(cls, text: bytes) -> "Manifest":
+        """Returns the manifest that `to_json` wrote.
+
+        Raises:
+            BundleVersionError: If it has another format version.
+            ChecksumError: If a byte has changed.
+            BundleError: If it is no manifest.
+        """
+        try:
+            body = json.loads(text)
+            version = body["format_version"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise BundleError(f"{MANIFEST} is no manifest: {error!r}; publish the bundle again") from error
+        if version != FORMAT_VERSION:
+            raise BundleVersionError(
+                f"{MANIFEST} has format_version {version!r}, this release reads {FORMAT_VERSION}; export the "
+                "bundle with this release, or serve it with the one that wrote it"
+            )
+        checksum = body.pop(_SELF_CHECKSUM, None)
+        actual = hashlib.sha256(_dump(body)).hexdigest()
+        if checksum != actual or _dump({**body, _SELF_CHECKSUM: checksum}) != text:
+            raise ChecksumError(
+                f"{MANIFEST} has SHA-256 {actual}, expected {checksum!r}: it was changed after it was "
+                "written; publish the bundle again"
+            )
+        try:
+            return _from_body(body)
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(f"{MANIFEST} is no manifest: {error!r}; publish the bundle again") from error
+
+
+def expected_files(kind: IndexKind) -> frozenset[str]:
+    """Returns the names of all files of a bundle beside the manifest."""
+    return frozenset(FILES) | (frozenset() if kind is IndexKind.flat else {INDEX_FILE})
+
+
+def validate_name(name: str, what: str) -> None:
+    """Raises ConfigError unless a name or version is safe as the name of a folder."""
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"{what} must be up to 128 letters, digits, '.', '_' or '-', beginning with a letter or digit, "
+            f"got {name!r}; rename it"
+        )
+
+
+def _dump(body: Mapping[str, object]) -> bytes:
+    """Returns the one way in which a manifest is written."""
+    return (json.dumps(body, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _from_body(body: dict[str, Any]) -> Manifest:  # Any: what JSON holds, checked by the constructors
+    """Returns the manifest of a parsed body; raises KeyError, TypeError or ValueError if it is none."""
+    del body["format_version"]
+    index = body.pop("index")
+    config = IndexConfig(**{**index.pop("config"), "kind": IndexKind(index["config"]["kind"])})
+    return Manifest(
+        **{
+            **body,
+            "kinds": EventKinds({kind: KindConfig(**facts) for kind, facts in body["kinds"].items()}),
+            "query_inputs": tuple(body["query_inputs"]),
+            "item_inputs": tuple(body["item_inputs"]),
+            "index": IndexFacts(config=config, **index),
+            "files": {name: FileFacts(**facts) for name, facts in body["files"].items()},
+        }
+    )
