@@ -148,7 +148,7 @@ def main(arguments: Sequence[str]) -> int:
     """Runs the demo; returns the exit status."""
     console = Console()
     if {"-h", "--help"} & set(arguments):
-        console.print(__doc__, markup=False, highlight=False)
+        console.print(__doc__, markup=False, highlight=False, soft_wrap=True)
         return 0
     signal.signal(signal.SIGTERM, end_on_signal)
     try:

@@ -1,15 +1,15 @@
 """What is asked of the service, chosen from what the bundle knows, and whether an answer makes sense."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from demo.client import ServedAnswer
 from marquee.bundle import Bundle
 from marquee.catalog import Catalog, ItemKind
-from marquee.histories import Interactions
 
 _TITLE_COLUMNS = ("title", "name", "headline", "description", "text")
 _HISTORY_SHOWN = 3
@@ -51,7 +51,7 @@ class Question:
 
 def choose_questions(bundle: Bundle, k: int) -> list[Question]:
     """Returns what to ask: each kind of item that the catalog holds, for three kinds of asker."""
-    known, other = _two_users(bundle.interactions)
+    known, other = _two_users(np.diff(bundle.history_offsets))
     known_items = _item_ids(bundle, known)
     anonymous = tuple(_item_ids(bundle, other)[-_HISTORY_SHOWN:])
     askers = [
@@ -122,19 +122,23 @@ def problems(question: Question, answer: ServedAnswer) -> Iterator[str]:
         yield f"items came back that the user has seen: {again}"
 
 
-def _two_users(interactions: Interactions) -> tuple[int, int]:
-    """Returns two users with a middling and a longer history, as far as there are any."""
-    lengths = np.diff(interactions.offsets)
-    candidates = np.flatnonzero(lengths >= min(_MIN_HISTORY, lengths.max(initial=0)))
+def _two_users(lengths: npt.NDArray[np.int64]) -> tuple[int, int]:
+    """Returns the user_index of a user with a middling and of one with a longer history.
+
+    Args:
+        lengths: Length of each user's history, (n_users + 1,); row 0 is nobody.
+    """
+    users = np.arange(1, len(lengths))
+    candidates = users[lengths[1:] >= min(_MIN_HISTORY, lengths[1:].max())]
     ascending = candidates[np.argsort(lengths[candidates], kind="stable")]
     return int(ascending[len(ascending) // 2]), int(ascending[3 * len(ascending) // 4])
 
 
 def _item_ids(bundle: Bundle, user_index: int) -> list[str]:
     """Returns what the bundle knows that a user did, oldest first."""
-    start, stop = bundle.interactions.offsets[user_index : user_index + 2]
-    indices: Sequence[int] = bundle.interactions.items[start:stop].tolist()
-    return bundle.item_ids.decode([index for index in indices if index])
+    start, stop = bundle.history_offsets[user_index : user_index + 2]
+    item_index = bundle.history_items[start:stop].astype(np.int64)
+    return bundle.catalog.item_ids.decode(item_index[item_index > 0])
 
 
 def _unknown_user(bundle: Bundle) -> str:

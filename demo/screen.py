@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from demo.questions import Question, ServedAnswer
+from demo.client import ServedAnswer
+from demo.questions import Question
 
 _TITLE_WIDTH = 60
 

@@ -1,6 +1,7 @@
 """What the library's code never does, whoever writes it."""
 
 import ast
+import re
 
 import pytest
 
@@ -14,8 +15,7 @@ READS_THE_CLOCK = {
     "datetime.date.today",
 }
 SEEDS_THE_WORLD = {"random.seed", "np.random.seed", "numpy.random.seed", "torch.manual_seed"}
-BANNED_VERBS = ("process_", "handle_", "do_", "manage_", "check_", "get_")
-BANNED_NOUNS = ("Manager", "Helper", "Util", "Utils")
+BANNED_NAMES = re.compile(r"^(process|handle|do|manage|check|get)_|^Base[A-Z]|(Manager|Helper|Utils?)$")
 CATCHES_ALL = {"Exception", "BaseException"}
 PICKLES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 
@@ -87,13 +87,14 @@ def test_nothing_is_pickled() -> None:
     assert not imported + allowed
 
 
-def test_library_never_catches_every_exception() -> None:
+def test_library_never_swallows_every_exception() -> None:
     assert not [
         f"{source.path}:{node.lineno}"
         for source in read_sources("src")
         for node in ast.walk(source.tree)
         if isinstance(node, ast.ExceptHandler)
         and (node.type is None or {called_name(part) for part in ast.walk(node.type)} & CATCHES_ALL)
+        and not any(isinstance(part, ast.Raise) for part in ast.walk(node))
     ]
 
 
@@ -103,7 +104,7 @@ def test_every_public_name_has_a_docstring(folder: str) -> None:
         f"{source.path}:{node.lineno} {node.name}"
         for source in read_sources(folder)
         for node in public_definitions(source)
-        if not ast.get_docstring(node)
+        if not ast.get_docstring(node) and "override" not in map(called_name, node.decorator_list)
     ]
 
 
@@ -116,8 +117,4 @@ def test_public_names_keep_the_vocabulary() -> None:
     named = [
         (source.path, node.name) for source in read_sources("src") for node in public_definitions(source)
     ]
-    assert not [
-        f"{path} {name}"
-        for path, name in named
-        if name.startswith((*BANNED_VERBS, "Base")) or name.endswith(BANNED_NOUNS)
-    ]
+    assert not [f"{path} {name}" for path, name in named if BANNED_NAMES.search(name)]
