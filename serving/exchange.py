@@ -121,7 +121,10 @@ async def read_body(receive: Receive, headers: Headers, settings: Settings) -> b
                 chunk = event.get("body", b"")
                 is_complete = not event.get("more_body", False)
                 size += len(chunk)
-                chunks = [*chunks, chunk] if size <= limit else []
+                if size <= limit:
+                    chunks.append(chunk)
+                else:
+                    chunks.clear()
     except TimeoutError:
         if size <= limit:
             raise Refusal(

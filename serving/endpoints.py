@@ -1,0 +1,128 @@
+"""What each route does with a body: read it, put it through the model, tell the answer."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from marquee.errors import MarqueeError
+from marquee.recommender import Recommender
+from marquee.requests import Answer, Request
+from serving import wire
+from serving.batching import Batcher
+from serving.config import Settings
+from serving.errors import ErrorAnswer, Refusal, refusal_of, unavailable
+
+logger = logging.getLogger(__name__)
+
+Job = Request | wire.SimilarJob
+
+
+class Endpoints:
+    """Answers bodies with the recommender that is loaded; belongs to one event loop.
+
+    Args:
+        settings: The operator's limits.
+        recommender: Returns the recommender once it is loaded and warm, None before that.
+        clock: Returns the time, seconds since 1970 UTC; read once per body.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        recommender: Callable[[], Recommender | None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._recommender = recommender
+        self._clock = clock
+        self._batcher: Batcher[Job, Answer] = Batcher(
+            self._run_batch,
+            micro_batch=settings.micro_batch,
+            max_pending=settings.max_pending,
+            deadline_s=settings.deadline_ms / 1000,
+        )
+        self._read_recommend = wire.reader(wire.RecommendRequest)
+        self._read_similar = wire.reader(wire.SimilarRequest)
+        self._read_batch = wire.reader(wire.BatchRequest)
+
+    async def recommend(self, body: bytes, request_id: str) -> wire.RecommendAnswer:
+        """Returns the answer to one request."""
+        request = wire.to_request(self._read_recommend(body), self._settings, self._now())
+        (future,) = self._batcher.enqueue([request])
+        return wire.RecommendAnswer.of(await future, request_id)
+
+    async def similar(self, body: bytes, request_id: str) -> wire.RecommendAnswer:
+        """Returns the items that resemble one."""
+        job = wire.to_similar_job(self._read_similar(body), self._settings, self._now())
+        (future,) = self._batcher.enqueue([job])
+        return wire.RecommendAnswer.of(await future, request_id)
+
+    async def recommend_batch(self, body: bytes, request_id: str) -> wire.BatchAnswer:
+        """Returns an answer or an error for each of several requests."""
+        message = self._read_batch(body)
+        wire.validate_batch_size(message, self._settings)
+        parts = self._read_parts(message, self._now())
+        futures = self._batcher.enqueue([part for part in parts if isinstance(part, Request)])
+        answered = iter(await asyncio.gather(*futures, return_exceptions=True))
+        outcomes = [next(answered) if isinstance(part, Request) else part for part in parts]
+        answers = [_tell(outcome, f"{request_id}.{position}") for position, outcome in enumerate(outcomes)]
+        return wire.BatchAnswer(request_id=request_id, answers=answers)
+
+    def bundle(self) -> wire.BundleAnswer:
+        """Returns which bundle answers."""
+        return wire.BundleAnswer.of(self.loaded_recommender().bundle.manifest)
+
+    def loaded_recommender(self) -> Recommender:
+        """Returns the recommender; raises Refusal before it is loaded."""
+        recommender = self._recommender()
+        if recommender is None:
+            raise unavailable("the bundle is being loaded; retry after a moment")
+        return recommender
+
+    def close(self) -> None:
+        """Waits for the requests in the model and stops taking more."""
+        self._batcher.close()
+
+    def _read_parts(self, message: wire.BatchRequest, timestamp: int) -> list[Request | Exception]:
+        """Returns a request, or the reason why it is none, per part of a batch."""
+        parts: list[Request | Exception] = []
+        for part in message.requests:
+            try:
+                parts.append(wire.to_request(self._read_recommend(part), self._settings, timestamp))
+            except (Refusal, MarqueeError) as error:
+                parts.append(error)
+        return parts
+
+    def _run_batch(self, jobs: Sequence[Job]) -> list[Answer]:
+        """Returns the answer to each job, all from one recommender; runs in the batcher's thread."""
+        recommender = self.loaded_recommender()
+        requests = [job for job in jobs if isinstance(job, Request)]
+        answers = iter(recommender.recommend(requests) if requests else [])
+        return [
+            next(answers)
+            if isinstance(job, Request)
+            else recommender.similar(
+                job.item_id, k=job.k, kind=job.kind, exclude=job.exclude, timestamp=job.timestamp
+            )
+            for job in jobs
+        ]
+
+    def _now(self) -> int:
+        """Returns the time of a request, seconds since 1970 UTC."""
+        return int(self._clock())
+
+
+def _tell(outcome: Answer | BaseException, request_id: str) -> wire.RecommendAnswer | ErrorAnswer:
+    """Returns the message for one part of a batch."""
+    if isinstance(outcome, Answer):
+        return wire.RecommendAnswer.of(outcome, request_id)
+    return refusal_and_log(outcome, request_id).answer(request_id)
+
+
+def refusal_and_log(error: BaseException, request_id: str) -> Refusal:
+    """Returns what the caller is told about `error`, and logs in full what is no fault of the caller."""
+    refusal = refusal_of(error)
+    if refusal is not error and refusal.status >= 500:
+        logger.error("request %s failed", request_id, exc_info=error)
+    return refusal

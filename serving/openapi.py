@@ -1,0 +1,228 @@
+"""The OpenAPI document: the messages' own schemas, the operator's limits, an example of everything."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+
+from serving.config import Settings
+from serving.errors import RETRY_AFTER_S, ErrorAnswer
+from serving.wire import (
+    BatchAnswer,
+    BatchRequest,
+    BundleAnswer,
+    HealthAnswer,
+    RecommendAnswer,
+    RecommendRequest,
+    SimilarRequest,
+)
+
+Json = dict[str, Any]
+"""A piece of a JSON document: the wire, where there is nothing to say about values."""
+
+REFERENCE = "#/components/schemas/{name}"
+
+_ITEMS = [
+    {"item_id": "item-17", "score": 4.25, "kind": "content"},
+    {"item_id": "item-4", "score": 3.5, "kind": "content"},
+]
+_ANSWER = {
+    "request_id": "5f0c7d0e4b1f4b0c9a1d2f3e4a5b6c7d",
+    "version": "2026-01-31T12-00-00",
+    "source": "personal",
+    "items": _ITEMS,
+    "requested": 2,
+    "returned": 2,
+}
+_ERROR = {
+    "error": {
+        "code": "invalid_request",
+        "message": "k must be an integer from 1 to 500, got 0; change it",
+        "request_id": "5f0c7d0e4b1f4b0c9a1d2f3e4a5b6c7d",
+        "field": "k",
+    }
+}
+
+REQUEST_EXAMPLES: Mapping[str, Mapping[str, Json]] = {
+    "/v1/recommend": {
+        "known user": {"user_id": "user-7", "k": 2},
+        "ads for an anonymous visitor": {
+            "history": ["item-3", {"item_id": "item-9", "kind": "click"}],
+            "kind": "ad",
+            "k": 2,
+        },
+        "new user with features": {
+            "user_id": "never-seen",
+            "features": {"age": 31, "interests": ["music", "film"]},
+            "context": {"device": "phone"},
+            "exclude": ["item-4"],
+        },
+    },
+    "/v1/recommend/batch": {
+        "two users": {"requests": [{"user_id": "user-7", "k": 2}, {"user_id": "user-8", "k": 2}]}
+    },
+    "/v1/similar": {"two like it": {"item_id": "item-17", "k": 2, "exclude": ["item-4"]}},
+}
+
+
+def document(settings: Settings) -> Json:
+    """Returns the OpenAPI 3.1 document of a service with these settings."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Marquee",
+            "version": version("marquee"),
+            "description": "Recommends content and ads. Every path is also served without its /v1.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": {
+            "/v1/recommend": _post(
+                "recommend", "Recommends items to a user.", "/v1/recommend", RecommendRequest, RecommendAnswer
+            ),
+            "/v1/recommend/batch": _post(
+                "recommend_batch",
+                "Answers several requests; each gets an answer or an error of its own.",
+                "/v1/recommend/batch",
+                BatchRequest,
+                BatchAnswer,
+            ),
+            "/v1/similar": _post(
+                "similar", "Finds items that resemble one.", "/v1/similar", SimilarRequest, RecommendAnswer
+            ),
+            "/v1/bundle": _get("bundle", "Tells which bundle answers.", BundleAnswer),
+            "/livez": _get("livez", "Tells that the process lives.", HealthAnswer),
+            "/readyz": _get("readyz", "Tells that the bundle is loaded and warm.", HealthAnswer),
+        },
+        "components": {"schemas": _schemas(settings)},
+    }
+
+
+def _post(
+    operation: str, summary: str, path: str, request: type[msgspec.Struct], answer: type[msgspec.Struct]
+) -> Json:
+    """Returns a path whose POST takes `request` and gives `answer`."""
+    statuses = [400, 408, 413, 415, 422, 500, 503] + ([404] if request is SimilarRequest else [])
+    return {
+        "post": {
+            "operationId": operation,
+            "summary": summary,
+            "parameters": [_REQUEST_ID],
+            "requestBody": {
+                "required": True,
+                "content": {
+                    "application/json": {
+                        "schema": _reference(request),
+                        "examples": {
+                            name: {"value": value} for name, value in REQUEST_EXAMPLES[path].items()
+                        },
+                    }
+                },
+            },
+            "responses": {"200": _success(answer), **_errors(statuses)},
+        }
+    }
+
+
+def _get(operation: str, summary: str, answer: type[msgspec.Struct]) -> Json:
+    """Returns a path whose GET gives `answer`."""
+    return {
+        "get": {
+            "operationId": operation,
+            "summary": summary,
+            "parameters": [_REQUEST_ID],
+            "responses": {"200": _success(answer), **_errors([500, 503])},
+        }
+    }
+
+
+_REQUEST_ID: Json = {
+    "name": "X-Request-Id",
+    "in": "header",
+    "required": False,
+    "description": "Comes back with the answer if it is 1 to 128 of A-Z a-z 0-9 . _ : -, or else a new one.",
+    "schema": {"type": "string"},
+}
+
+
+def _success(answer: type[msgspec.Struct]) -> Json:
+    """Returns the description of a 200."""
+    content: Json = {"schema": _reference(answer)}
+    if answer in ANSWER_EXAMPLES:
+        content["example"] = ANSWER_EXAMPLES[answer]
+    return {"description": "The answer.", "headers": _HEADERS, "content": {"application/json": content}}
+
+
+def _errors(statuses: list[int]) -> Json:
+    """Returns the description of every status with which an operation refuses."""
+    content = {"application/json": {"schema": _reference(ErrorAnswer), "example": _ERROR}}
+    return {
+        str(status): {
+            "description": HTTPStatus(status).phrase,
+            "headers": _HEADERS | (_RETRY_AFTER if status == 503 else {}),
+            "content": content,
+        }
+        for status in sorted(statuses)
+    }
+
+
+_HEADERS: Json = {"X-Request-Id": {"required": True, "schema": {"type": "string"}}}
+_RETRY_AFTER: Json = {"Retry-After": {"schema": {"type": "integer", "const": RETRY_AFTER_S}}}
+ANSWER_EXAMPLES: Mapping[type[msgspec.Struct], Json] = {
+    RecommendAnswer: _ANSWER,
+    BatchAnswer: {"request_id": _ANSWER["request_id"], "answers": [_ANSWER, _ERROR]},
+}
+
+
+def _reference(message: type[msgspec.Struct]) -> Json:
+    """Returns a reference to a message's schema."""
+    return {"$ref": REFERENCE.format(name=message.__name__)}
+
+
+def _schemas(settings: Settings) -> Json:
+    """Returns the schema of every message, with the limits that the operator set."""
+    messages = [
+        RecommendRequest,
+        SimilarRequest,
+        BatchRequest,
+        RecommendAnswer,
+        BundleAnswer,
+        HealthAnswer,
+        ErrorAnswer,
+    ]
+    _, schemas = msgspec.json.schema_components(messages, ref_template=REFERENCE)
+    for name in ("RecommendRequest", "SimilarRequest"):
+        properties = schemas[name]["properties"]
+        description = properties["k"]["description"]
+        properties["k"] = {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": settings.max_k,
+            "default": 10,
+            "description": description,
+        }
+        properties["exclude"]["maxItems"] = settings.max_exclude
+    history = schemas["RecommendRequest"]["properties"]["history"]["anyOf"]
+    next(choice for choice in history if choice["type"] == "array")["maxItems"] = settings.max_history
+    schemas["BatchRequest"]["properties"]["requests"] = {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": settings.max_batch,
+        "items": _reference(RecommendRequest),
+        "description": "One that is no such request gets an error in its place in the answers.",
+    }
+    schemas["BatchAnswer"] = {  # by hand: msgspec describes no union of untagged messages
+        "title": "BatchAnswer",
+        "description": BatchAnswer.__doc__,
+        "type": "object",
+        "properties": {
+            "request_id": {"type": "string"},
+            "answers": {
+                "type": "array",
+                "items": {"anyOf": [_reference(RecommendAnswer), _reference(ErrorAnswer)]},
+            },
+        },
+        "required": list(BatchAnswer.__struct_fields__),
+    }
+    return schemas

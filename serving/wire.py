@@ -1,0 +1,303 @@
+"""What comes in and goes out over HTTP, as typed messages: strict on the way in, exact on the way out.
+
+Reading knows JSON and types; the limits that an operator sets are applied where a message becomes a
+job. Of a key that occurs twice the last counts, which RFC 8259 leaves open and most readers do.
+"""
+
+import re
+from collections.abc import Callable, Sized
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from marquee.catalog import ItemKind
+from marquee.kinds import EventKind
+from marquee.manifest import Manifest
+from marquee.requests import Answer, HistoryEvent, Recommendation, Request, Source
+from serving.config import Settings
+from serving.errors import ErrorAnswer, Refusal
+
+MAX_ID_LENGTH = 256
+
+LARGEST_NUMBER = 2**63 - 1024
+"""The largest number below 2⁶³ that is both an int64 and a float64: what every stage can hold exactly."""
+
+Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)]
+_Integer = Annotated[int, Meta(ge=-LARGEST_NUMBER, le=LARGEST_NUMBER)]
+_Number = Annotated[float, Meta(ge=-LARGEST_NUMBER, le=LARGEST_NUMBER)]
+FeatureValue = bool | _Integer | _Number | str | list[bool | _Integer | _Number | str | None] | None
+
+_K = Annotated[int | float, Meta(description="How many items are wanted; fewer rather than any forbidden.")]
+_Kind = Annotated[ItemKind | None, Meta(description="Only items of this kind; null for both.")]
+_Exclude = Annotated[tuple[Id, ...], Meta(description="Items that must not come back.")]
+
+
+class HistoryEntry(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Something that the user did."""
+
+    item_id: Id
+    kind: Annotated[
+        EventKind | None, Meta(description="What it was; null for the kind that the bundle names first.")
+    ] = None
+    value: Annotated[_Integer | _Number | None, Meta(description="Its value, such as a rating.")] = None
+
+
+class RecommendRequest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Who asks and for what. Every field may be left out: what is not known is not used."""
+
+    user_id: Annotated[
+        Id | None, Meta(description="An unknown user is served by whatever else is given.")
+    ] = None
+    history: Annotated[
+        tuple[Id | HistoryEntry, ...] | None,
+        Meta(description="What the user did, oldest first, newer than what the bundle knows of the user."),
+    ] = None
+    features: Annotated[dict[str, FeatureValue], Meta(description="Attributes of the user, by name.")] = (
+        msgspec.field(default_factory=dict)
+    )
+    context: Annotated[dict[str, FeatureValue], Meta(description="Attributes of the moment, by name.")] = (
+        msgspec.field(default_factory=dict)
+    )
+    k: _K = 10
+    kind: _Kind = None
+    exclude: _Exclude = ()
+    exclude_seen: Annotated[
+        bool, Meta(description="Leave out what the user's history holds, stored or given.")
+    ] = True
+
+
+class SimilarRequest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Which item, and how many that resemble it."""
+
+    item_id: Annotated[Id, Meta(description="An item of the catalog; any other is answered with 404.")]
+    k: _K = 10
+    kind: _Kind = None
+    exclude: _Exclude = ()
+
+
+class BatchRequest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Several requests in one call. Each is read by itself, so that a wrong one fails alone."""
+
+    requests: list[msgspec.Raw]
+
+
+class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """The items, best first, and what they rest on."""
+
+    request_id: str
+    version: Annotated[str, Meta(description="Version of the bundle that answered.")]
+    source: Annotated[Source, Meta(description="What the answer was made from.")]
+    items: tuple[Recommendation, ...]
+    requested: int
+    returned: int
+    short_reason: Annotated[str | None, Meta(description="Why fewer than requested came back.")] = None
+    fallback_reason: Annotated[
+        str | None, Meta(description="Why the answer is popular although more was given to go by.")
+    ] = None
+    unknown_history: Annotated[
+        int, Meta(description="Entries of the given history whose item the bundle does not know.")
+    ] = 0
+    ignored_features: Annotated[
+        tuple[str, ...], Meta(description="Names in features and context that the bundle has no feature for.")
+    ] = ()
+
+    @classmethod
+    def of(cls, answer: Answer, request_id: str) -> "RecommendAnswer":
+        """Returns the message that tells `answer`."""
+        return cls(
+            request_id=request_id,
+            version=answer.version,
+            source=answer.source,
+            items=answer.items,
+            requested=answer.requested,
+            returned=len(answer.items),
+            short_reason=answer.short_reason,
+            fallback_reason=answer.fallback_reason,
+            unknown_history=answer.unknown_history,
+            ignored_features=answer.ignored_features,
+        )
+
+
+class BatchAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """One answer or one error per request, in the order of the requests."""
+
+    request_id: str
+    answers: list[RecommendAnswer | ErrorAnswer]
+
+
+class BundleAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """Which bundle answers, how large it is and how well it did when it was judged."""
+
+    name: str
+    version: str
+    created: Annotated[int, Meta(description="Seconds since 1970 UTC.")]
+    n_items: int
+    n_users: int
+    dim: int
+    history_length: int
+    kinds: Annotated[list[str], Meta(description="Event kinds that a history is read by.")]
+    index: Annotated[str, Meta(description="How items are searched.")]
+    index_recall: Annotated[float, Meta(description="Share of the truly best items that the search finds.")]
+    metrics: Annotated[dict[str, float], Meta(description="What the model reached when it was judged.")]
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> "BundleAnswer":
+        """Returns the message that tells `manifest`."""
+        return cls(
+            name=manifest.name,
+            version=manifest.version,
+            created=manifest.created,
+            n_items=manifest.n_items,
+            n_users=manifest.n_users,
+            dim=manifest.dim,
+            history_length=manifest.history_length,
+            kinds=list(manifest.kinds.configs),
+            index=manifest.index.config.kind,
+            index_recall=manifest.index.recall,
+            metrics=dict(manifest.metrics),
+        )
+
+
+class HealthAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """Whether the service lives, or takes requests."""
+
+    status: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimilarJob:
+    """A `SimilarRequest` that is within the limits, at its time."""
+
+    item_id: str
+    k: int
+    kind: ItemKind | None
+    exclude: tuple[str, ...]
+    timestamp: int
+
+
+def to_request(message: RecommendRequest, settings: Settings, timestamp: int) -> Request:
+    """Returns the request that `message` makes at `timestamp`; raises Refusal if it exceeds a limit."""
+    history = message.history or ()
+    _refuse_longer(history, settings.max_history, "history", "send the latest entries only")
+    return Request(
+        timestamp=timestamp,
+        k=_k_within(message.k, settings),
+        user_id=message.user_id,
+        history=tuple([_event(entry) for entry in history]),
+        features=message.features,
+        context=message.context,
+        kind=message.kind,
+        exclude=_exclude_within(message.exclude, settings),
+        exclude_seen=message.exclude_seen,
+    )
+
+
+def to_similar_job(message: SimilarRequest, settings: Settings, timestamp: int) -> SimilarJob:
+    """Returns the job that `message` makes at `timestamp`; raises Refusal if it exceeds a limit."""
+    return SimilarJob(
+        item_id=message.item_id,
+        k=_k_within(message.k, settings),
+        kind=message.kind,
+        exclude=_exclude_within(message.exclude, settings),
+        timestamp=timestamp,
+    )
+
+
+def validate_batch_size(message: BatchRequest, settings: Settings) -> None:
+    """Raises Refusal if a batch is empty or too large."""
+    if not message.requests:
+        raise Refusal(422, "requests must hold at least 1 request, got 0; add one", field="requests")
+    _refuse_longer(message.requests, settings.max_batch, "requests", "send several batches")
+
+
+def _event(entry: str | HistoryEntry) -> HistoryEvent:
+    """Returns one history entry in the library's words."""
+    if isinstance(entry, str):
+        return HistoryEvent(entry)
+    return HistoryEvent(entry.item_id, entry.kind or "", entry.value)
+
+
+def _k_within(k: float, settings: Settings) -> int:
+    """Returns k as the integer that JSON meant, within the limit.
+
+    JSON has one type of number, and to JSON Schema 10.0 is an integer; hence the type of the field.
+    """
+    if not 1 <= k <= settings.max_k or k != int(k):
+        raise Refusal(
+            422,
+            f"k must be an integer from 1 to {settings.max_k}, got {_shortened(str(k))}; change it",
+            field="k",
+        )
+    return int(k)
+
+
+def _exclude_within(exclude: tuple[str, ...], settings: Settings) -> tuple[str, ...]:
+    """Returns `exclude`; raises Refusal if it is too long."""
+    _refuse_longer(exclude, settings.max_exclude, "exclude", "leave out the oldest")
+    return exclude
+
+
+def _refuse_longer(values: Sized, limit: int, field: str, remedy: str) -> None:
+    """Raises Refusal if there are more values than `limit`."""
+    if len(values) > limit:
+        raise Refusal(
+            422, f"{field} may hold at most {limit} entries, got {len(values)}; {remedy}", field=field
+        )
+
+
+Message = TypeVar("Message")
+Reader = Callable[[bytes | msgspec.Raw], Message]
+
+_WHERE = re.compile(r" - at (?:`key` in )?`\$(?P<path>[^`]*)`$")
+_UNKNOWN_FIELD = re.compile(r"^Object contains unknown field `(?P<name>.*)`$", re.DOTALL)
+
+
+def reader(message: type[Message]) -> "Reader[Message]":
+    """Returns a function that reads JSON as `message`.
+
+    It raises Refusal 400 for what is no JSON, and 422 that names the field for JSON that is no such
+    message.
+    """
+    decode = msgspec.json.Decoder(message).decode
+
+    def read(json: bytes | msgspec.Raw) -> Message:
+        try:
+            return decode(json)
+        except msgspec.ValidationError as error:
+            raise _refusal_of_validation(str(error)) from None
+        except RecursionError:
+            raise Refusal(
+                400, f"the body nests too deep in its {len(bytes(json))} bytes; flatten it, requests are flat"
+            ) from None
+        except ValueError as error:  # msgspec.DecodeError and UnicodeDecodeError
+            raise Refusal(
+                400,
+                f"the body must be JSON in UTF-8, got {len(bytes(json))} bytes that are not: "
+                f"{_shortened(str(error))}; NaN, Infinity and lone surrogates are no JSON",
+            ) from None
+
+    return read
+
+
+def _refusal_of_validation(problem: str) -> Refusal:
+    """Returns the refusal for msgspec's words about a value of the wrong type."""
+    path = ""
+    where = _WHERE.search(problem)
+    if where:
+        problem, path = problem[: where.start()], where["path"]
+    unknown = _UNKNOWN_FIELD.match(problem)
+    if unknown:
+        problem, path = "there is no such field", f"{path}.{_shortened(unknown['name'])}"
+    path = path.removeprefix(".")
+    return Refusal(
+        422,
+        f"{path or 'the request'} is not as expected: {_shortened(problem)}; /docs.json has every field",
+        field=path or None,
+    )
+
+
+def _shortened(text: str) -> str:
+    """Returns at most as much of a caller's text as is worth repeating."""
+    return text if len(text) <= 120 else f"{text[:120]}…"

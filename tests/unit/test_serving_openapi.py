@@ -1,0 +1,115 @@
+"""The OpenAPI document: true to the messages, with the operator's limits and an example of everything."""
+
+from typing import Any
+
+import jsonschema
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from serving import openapi, wire
+from serving.app import RecommendationApp
+from serving.config import Settings
+from serving.endpoints import Endpoints
+from serving.errors import CODE_OF_STATUS, ErrorAnswer, Refusal
+from serving.exchange import Receive, Scope, Send
+
+LIMITS = Settings(max_k=50, max_history=3, max_exclude=2, max_batch=2)
+DOCUMENT = openapi.document(LIMITS)
+SCHEMAS = DOCUMENT["components"]["schemas"]
+OPERATIONS = [
+    (path, operation) for path, methods in DOCUMENT["paths"].items() for operation in methods.values()
+]
+MESSAGES: dict[str, type[msgspec.Struct]] = {
+    "/v1/recommend": wire.RecommendRequest,
+    "/v1/recommend/batch": wire.BatchRequest,
+    "/v1/similar": wire.SimilarRequest,
+}
+
+
+def validator(name: str) -> jsonschema.Draft202012Validator:
+    schema = {"$ref": f"#/components/schemas/{name}", "components": {"schemas": SCHEMAS}}
+    return jsonschema.Draft202012Validator(schema)
+
+
+async def nothing_else(scope: Scope, _receive: Receive, _send: Send) -> None:
+    raise AssertionError(f"nothing of BentoML's is asked for here, got {scope['path']}")
+
+
+def test_every_schema_is_one() -> None:
+    for schema in SCHEMAS.values():
+        jsonschema.Draft202012Validator.check_schema(schema)
+
+
+@pytest.mark.parametrize("path", MESSAGES)
+def test_request_examples_are_accepted(path: str) -> None:
+    examples = openapi.REQUEST_EXAMPLES[path]
+    assert examples
+    for example in examples.values():
+        wire.reader(MESSAGES[path])(msgspec.json.encode(example))
+        validator(MESSAGES[path].__name__).validate(example)
+
+
+@pytest.mark.parametrize(("path", "operation"), OPERATIONS, ids=[path for path, _ in OPERATIONS])
+def test_answer_examples_are_answers(path: str, operation: dict[str, Any]) -> None:
+    assert path
+    for response in operation["responses"].values():
+        content = response["content"]["application/json"]
+        if "example" in content:
+            validator(content["schema"]["$ref"].rsplit("/")[-1]).validate(content["example"])
+
+
+def test_answer_examples_read_as_messages() -> None:
+    answer = openapi.ANSWER_EXAMPLES[wire.BatchAnswer]
+    msgspec.convert(openapi.ANSWER_EXAMPLES[wire.RecommendAnswer], wire.RecommendAnswer)
+    msgspec.convert(answer["answers"][1], ErrorAnswer)
+
+
+def test_every_status_that_a_route_documents_has_a_code() -> None:
+    documented = {int(status) for _, operation in OPERATIONS for status in operation["responses"]}
+    assert documented - {200} <= CODE_OF_STATUS.keys()
+
+
+def test_operators_limits_stand_in_the_document() -> None:
+    fields = SCHEMAS["RecommendRequest"]["properties"]
+    assert (fields["k"]["minimum"], fields["k"]["maximum"]) == (1, 50)
+    assert fields["exclude"]["maxItems"] == 2
+    assert [choice.get("maxItems") for choice in fields["history"]["anyOf"]] == [3, None]
+    assert SCHEMAS["BatchRequest"]["properties"]["requests"]["maxItems"] == 2
+
+
+def test_every_route_of_ours_is_documented() -> None:
+    endpoints = Endpoints(LIMITS, lambda: None)
+    app = RecommendationApp(nothing_else, endpoints, LIMITS)
+    assert app.paths - {"/docs.json"} == DOCUMENT["paths"].keys()
+    endpoints.close()
+
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**20), 10**20)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=3)
+)
+values = (
+    scalars
+    | st.lists(scalars, max_size=4)
+    | st.dictionaries(st.sampled_from(["item_id", "kind", "a"]), scalars)
+)
+bodies = st.dictionaries(
+    st.sampled_from([*wire.RecommendRequest.__struct_fields__, "other"]), values, max_size=4
+)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(bodies)
+def test_schema_and_reader_agree_on_every_body(body: dict[str, Any]) -> None:
+    text = msgspec.json.encode(body)  # an infinite number becomes null, as JSON has none
+    try:
+        wire.to_request(wire.reader(wire.RecommendRequest)(text), LIMITS, timestamp=0)
+        is_accepted = True
+    except Refusal:
+        is_accepted = False
+    assert is_accepted == validator("RecommendRequest").is_valid(msgspec.json.decode(text))
