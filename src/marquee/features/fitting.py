@@ -70,7 +70,9 @@ def _fit_numbers(
         return FeatureState()
     if config.buckets:
         inner = np.arange(1, config.buckets) / config.buckets
-        return FeatureState(edges=tuple(np.unique(np.quantile(numbers, inner)).tolist()))
+        # An edge is a value that occurs: between two values there would be buckets that training never fills.
+        edges = np.unique(np.quantile(numbers, inner, method="higher"))
+        return FeatureState(edges=tuple(edges[edges > numbers.min()].tolist()))
     mean, std = float(numbers.mean()), float(numbers.std())
     # A constant column has a std of rounding noise, which would blow that noise up to ±1.
     return FeatureState(mean=mean, std=std if std > _SMALLEST_STD * max(1.0, abs(mean)) else 1.0)
