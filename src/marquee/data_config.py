@@ -1,0 +1,127 @@
+"""What a user declares about a data set: its tables, its times, its kinds, its features and its split."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from marquee.download import DownloadConfig
+from marquee.errors import ConfigError
+from marquee.events import TimeMeaning
+from marquee.features import FeaturesConfig
+from marquee.kinds import EventKind, EventKinds, KindConfig
+from marquee.splits import SplitConfig, SplitMethod
+from marquee.table_config import TableConfig
+from marquee.world import WorldConfig
+
+
+class UnknownItems(StrEnum):
+    """What becomes of events whose item is not in the items table."""
+
+    reject = "reject"
+    keep = "keep"
+
+
+def _default_kinds() -> dict[str, KindConfig]:
+    """Returns every kind that is an interaction; an exposure is none."""
+    return {kind.value: KindConfig() for kind in EventKind if kind is not EventKind.exposure}
+
+
+@dataclass(kw_only=True)
+class DataConfig:
+    """A data set.
+
+    Attributes:
+        name: Names its runs and bundles.
+        root: Folder that paths start from.
+        events: The table of events.
+        items: The table of items, if there is one.
+        users: The table of users, if there is one.
+        time: What timestamps say.
+        kinds: Event kinds that are interactions, with their weights.
+        features: Features of users, items and requests.
+        split: How events are parted.
+        timestamp_min: Earlier events are rejected.
+        timestamp_max: Later events are rejected.
+        unknown_items: What becomes of events whose item is not in the items table.
+        max_rejected_fraction: More rejected rows than this, among those of one table that are not
+            excluded, stop the run.
+        history_length: Longest history that a model sees.
+        download: Where the publisher keeps the files.
+        world: The market to simulate into `root` where the files are not there.
+    """
+
+    name: str
+    root: str = "."
+    events: TableConfig
+    items: TableConfig | None = None
+    users: TableConfig | None = None
+    time: TimeMeaning = TimeMeaning.absolute
+    kinds: dict[str, KindConfig] = field(default_factory=_default_kinds)
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
+    split: SplitConfig = field(default_factory=SplitConfig)
+    timestamp_min: int | None = None
+    timestamp_max: int | None = None
+    unknown_items: UnknownItems = UnknownItems.reject
+    max_rejected_fraction: float = 0.01
+    history_length: int = 50
+    download: DownloadConfig | None = None
+    world: WorldConfig | None = None
+
+    def __post_init__(self) -> None:
+        self.validate()
+
+    def validate(self) -> None:
+        """Raises ConfigError that names the key if a value is impossible or two do not fit."""
+        if not self.name or set(self.name) & set("/\\ ") or self.name.startswith("."):
+            raise ConfigError(f"data.name must be a plain name that a folder can have, got {self.name!r}")
+        if not 0 <= self.max_rejected_fraction <= 1:
+            raise ConfigError(
+                f"data.max_rejected_fraction must be between 0 and 1, got {self.max_rejected_fraction}"
+            )
+        if self.history_length < 1:
+            raise ConfigError(f"data.history_length must be 1 or more, got {self.history_length}")
+        EventKinds(self.kinds)
+        self._validate_tables()
+        self._validate_time()
+
+    def _validate_tables(self) -> None:
+        """Raises ConfigError if an option is not for its table, or features have no table."""
+        given = self.split.method is SplitMethod.given
+        if given != bool(self.events.paths):
+            raise ConfigError(
+                "data.split.method=given and data.events.paths belong together, got "
+                f"method={self.split.method} and paths={dict(self.events.paths)}; set both or neither"
+            )
+        if self.events.unique:
+            raise ConfigError(
+                f"data.events.unique={self.events.unique} is for items and users; for events there is "
+                "deduplicate"
+            )
+        for name, table, features in (
+            ("items", self.items, self.features.item),
+            ("users", self.users, self.features.user),
+        ):
+            if table is None:
+                if features:
+                    raise ConfigError(
+                        f"data.features declares {list(features)} of {name}, but there is no table "
+                        f"data.{name}; add it or remove them"
+                    )
+            elif table.paths or table.deduplicate:
+                raise ConfigError(
+                    f"data.{name}.paths and deduplicate are for events, got {table.path!r}; use path"
+                )
+
+    def _validate_time(self) -> None:
+        """Raises ConfigError unless the split and the range fit what timestamps say."""
+        if self.time is not TimeMeaning.absolute and self.split.method is SplitMethod.time:
+            raise ConfigError(
+                f"data.split.method=time needs data.time=absolute, got time={self.time}; use leave_last or "
+                "last_fraction"
+            )
+        bounds = (self.timestamp_min, self.timestamp_max)
+        if self.time is not TimeMeaning.absolute and bounds != (None, None):
+            raise ConfigError(
+                f"data.timestamp_min and timestamp_max need data.time=absolute, got {bounds} with {self.time}"
+            )
+        if None not in bounds and self.timestamp_min > self.timestamp_max:  # type: ignore[operator]  # neither is None
+            raise ConfigError(f"data.timestamp_min must not be after timestamp_max, got {bounds}")

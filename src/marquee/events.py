@@ -1,0 +1,122 @@
+"""The columns of the three tables, under the names that all of Marquee uses, and what each holds.
+
+A user's own columns are mapped onto these by `mapping`; what a row may not hold is decided in `validation`.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import polars as pl
+
+from marquee.catalog import ItemKind
+
+
+class TimeMeaning(StrEnum):
+    """What the timestamps of a set say.
+
+    `absolute`: seconds since 1970, UTC, comparable between users. `order`: only the order within one user.
+    `none`: there is no time; the order of the file stands in for it.
+    """
+
+    absolute = "absolute"
+    order = "order"
+    none = "none"
+
+
+class ColumnType(StrEnum):
+    """What a canonical column holds."""
+
+    id = "id"
+    timestamp = "timestamp"
+    integer = "integer"
+    number = "number"
+
+    @property
+    def dtype(self) -> pl.DataType:
+        """The type of the column in a validated table."""
+        return _DTYPES[self]
+
+
+_DTYPES: dict[ColumnType, pl.DataType] = {
+    ColumnType.id: pl.String(),
+    ColumnType.timestamp: pl.Int64(),
+    ColumnType.integer: pl.Int64(),
+    ColumnType.number: pl.Float64(),
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One canonical column.
+
+    Attributes:
+        name: Its name.
+        type: What it holds.
+        required: The source must have it; a row without it is rejected.
+        default: Text that stands where the source has no such column; None for null.
+        fills_null: The default stands also where a row of the source has no value.
+        always: It stands in the validated table even where the source has none.
+    """
+
+    name: str
+    type: ColumnType = ColumnType.id
+    required: bool = False
+    default: str | None = None
+    fills_null: bool = False
+    always: bool = False
+
+
+@dataclass(frozen=True)
+class TableSchema:
+    """One of the three tables.
+
+    Attributes:
+        name: `events`, `items` or `users`: also its key in the config.
+        key: The column that no two rows may share.
+        columns: The canonical columns; others are attributes, or context.
+    """
+
+    name: str
+    key: str
+    columns: tuple[Column, ...]
+
+    @property
+    def by_name(self) -> dict[str, Column]:
+        """The canonical columns by their names, in order."""
+        return {column.name: column for column in self.columns}
+
+
+EVENTS = TableSchema(
+    "events",
+    "event_id",
+    (
+        Column("event_id", always=True),
+        Column("user_id", required=True, always=True),
+        Column("item_id", required=True, always=True),
+        Column("timestamp", ColumnType.timestamp, required=True, always=True),
+        Column("kind", default="view", always=True),
+        Column("value", ColumnType.number, always=True),
+        Column("request_id"),
+        Column("surface"),
+        Column("position", ColumnType.integer),
+        Column("policy"),
+        Column("propensity", ColumnType.number),
+        Column("campaign_id"),
+    ),
+)
+
+ITEMS = TableSchema(
+    "items",
+    "item_id",
+    (
+        Column("item_id", required=True, always=True),
+        Column("kind", default=ItemKind.content.value, fills_null=True, always=True),
+        Column("available_from", ColumnType.timestamp, always=True),
+        Column("available_until", ColumnType.timestamp, always=True),
+        Column("campaign_id", always=True),
+        Column("advertiser_id", always=True),
+        Column("bid", ColumnType.number, always=True),
+    ),
+)
+
+USERS = TableSchema("users", "user_id", (Column("user_id", required=True, always=True),))

@@ -1,0 +1,265 @@
+"""Turns the rows of a file into rows of a canonical table: names, types, lists; and marks what is not kept.
+
+The user's expressions are SQL over the columns of the file. Nothing is computed here: the result is a lazy
+frame, collected once by `tables`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+import polars as pl
+
+from marquee.errors import ConfigError, MissingColumnError
+from marquee.events import EVENTS, Column, ColumnType, TableSchema, TimeMeaning
+from marquee.sources import FAULT, ROW, Source, reading
+from marquee.table_config import BLANK_ROW, TableConfig
+from marquee.validation import Limits, Reason, Rule, row_rules
+from marquee.values import as_source_type, attribute, canonical, present
+
+EXCLUDED = "__excluded"
+REJECTED = "__rejected"
+
+_RAW = "__raw:"
+_MAPPED = "__mapped:"
+_BROKEN = "__broken:"
+_POSITION = pl.UInt16()
+
+
+@dataclass(frozen=True)
+class MappedSource:
+    """One file, seen as a canonical table.
+
+    Attributes:
+        source: The file.
+        frame: `ROW`; `EXCLUDED`, the position in `exclusions` of the reason for which the row is not meant
+            to be one, else null; `REJECTED`, the position in `rules` of the first rule that it breaks, else
+            null; then the columns of the table.
+        exclusions: Reasons of exclusion.
+        rules: Rules, in the order in which they are looked at.
+        rule_columns: The columns of the file that each rule looks at.
+        file_columns: The columns of the file that each column of the table is made of.
+    """
+
+    source: Source
+    frame: pl.LazyFrame
+    exclusions: tuple[str, ...]
+    rules: tuple[Rule, ...]
+    rule_columns: tuple[tuple[str, ...], ...]
+    file_columns: dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class TableMapping:
+    """How the files of one table are mapped.
+
+    Attributes:
+        schema: The canonical table.
+        config: What the user declares of it.
+        time: What timestamps say.
+        limits: What rules need to know.
+        kept: Columns to keep under their own names if the file has them, beside those that are mapped.
+    """
+
+    schema: TableSchema
+    config: TableConfig
+    time: TimeMeaning = TimeMeaning.absolute
+    limits: Limits = field(default_factory=Limits)
+    kept: tuple[str, ...] = ()
+
+    def apply(self, source: Source) -> MappedSource:
+        """Returns a file as a canonical table.
+
+        Raises:
+            MissingColumnError: If the file lacks a column that the mapping names or the table needs.
+            ConfigError: If an expression is no SQL, or a condition is neither true nor false.
+            DataError: If an expression does not fit the types of the file.
+        """
+        typed, type_rules = self._read_types(source)
+        exclusions = self._exclusions(source, typed)
+        expressions = self._expressions(source)
+        mapped = typed.select(
+            ROW,
+            FAULT,
+            _position_of_first([condition.fill_null(False) for condition in exclusions.values()]).alias(
+                EXCLUDED
+            ),
+            *[rule.condition.alias(f"{_BROKEN}{i}") for i, rule in enumerate(type_rules)],
+            *[expression.alias(_MAPPED + name) for name, expression in expressions.items()],
+        )
+        dtypes = reading(mapped.collect_schema, source.path, self.schema.name)
+        own_rules = [
+            *self._cast_rules(expressions, dtypes),
+            *row_rules(self.schema, expressions.keys(), self.limits),
+        ]
+        rules = [
+            Rule(Reason.unreadable_row, "", pl.col(FAULT).is_not_null()),
+            *[Rule(rule.reason, rule.column, pl.col(f"{_BROKEN}{i}")) for i, rule in enumerate(type_rules)],
+            *own_rules,
+        ]
+        columns = [self._column(name, dtypes[_MAPPED + name]).alias(name) for name in expressions]
+        frame = mapped.with_columns(columns).select(
+            ROW,
+            EXCLUDED,
+            _position_of_first([rule.condition for rule in rules]).alias(REJECTED),
+            *expressions,
+        )
+        roots = {name: _roots(expression) for name, expression in expressions.items()}
+        looked_at = [
+            (),
+            *[(rule.column,) for rule in type_rules],
+            *[roots[rule.column] for rule in own_rules],
+        ]
+        return MappedSource(source, frame, tuple(exclusions), tuple(rules), tuple(looked_at), roots)
+
+    def _read_types(self, source: Source) -> tuple[pl.LazyFrame, list[Rule]]:
+        """Returns the file with the declared types, and the rules that tell which values have another."""
+        types = {**source.types, **self.config.types}
+        self._require(types, source, "types")
+        rules = [
+            Rule(Reason.wrong_type, name, present(_RAW + name, source.columns[name]) & pl.col(name).is_null())
+            for name in types
+        ]
+        for name, flags in self.config.flags.items():
+            self._require(flags, source, f"flags.{name}")
+            rules += [Rule(Reason.wrong_type, flag, _flag(flag).is_null()) for flag in flags]
+        raw = source.frame.with_columns(pl.col(name).alias(_RAW + name) for name in types)
+        typed = raw.with_columns(
+            as_source_type(name, source.columns[name], target).alias(name) for name, target in types.items()
+        )
+        return typed, rules
+
+    def _exclusions(self, source: Source, typed: pl.LazyFrame) -> dict[str, pl.Expr]:
+        """Returns the condition of each reason for which a row is not meant to be one."""
+        conditions: dict[str, pl.Expr] = {}
+        if source.is_text:
+            empty = [pl.col(name).is_null() for name in [FAULT, *source.columns]]
+            conditions[BLANK_ROW] = pl.all_horizontal(empty)
+        for reason, text in self.config.exclude.items():
+            condition = self._parse(text, source, f"exclude.{reason}")
+            dtype = reading(
+                typed.select(condition.alias(reason)).collect_schema, source.path, self.schema.name
+            )[reason]
+            if dtype != pl.Boolean:
+                raise ConfigError(
+                    f"data.{self.schema.name}.exclude.{reason} must be true or false, got {text!r}, which is "
+                    f"{dtype}; write a comparison"
+                )
+            conditions[reason] = condition
+        return conditions
+
+    def _expressions(self, source: Source) -> dict[str, pl.Expr]:
+        """Returns each column of the table, canonical ones first, made of the columns of the file."""
+        mapped = {
+            name: self._parse(text, source, f"columns.{name}") for name, text in self.config.columns.items()
+        }
+        expressions: dict[str, pl.Expr] = {}
+        for column in self.schema.columns:
+            expression = mapped.pop(column.name, None)
+            if expression is None:
+                expression = self._unmapped(column, source)
+            if expression is not None:
+                expressions[column.name] = expression
+        for name in self._kept_columns(source):
+            expressions.setdefault(name, pl.col(name))
+        expressions |= mapped
+        for name, flags in self.config.flags.items():
+            named = [pl.when(_flag(flag) == 1).then(pl.lit(flag)) for flag in flags]
+            expressions[name] = pl.concat_list(named).list.drop_nulls()
+        return expressions
+
+    def _kept_columns(self, source: Source) -> list[str]:
+        """Returns the columns of the file that become attributes under their own names."""
+        renamed = {text for text in self.config.columns.values() if text in source.columns}
+        used = renamed.union(*self.config.flags.values())
+        keeps_rest = self.config.keep_rest and self.schema is not EVENTS
+        return [name for name in source.columns if name in self.kept or (keeps_rest and name not in used)]
+
+    def _unmapped(self, column: Column, source: Source) -> pl.Expr | None:
+        """Returns a canonical column that the mapping does not name, None if the table goes without it."""
+        if column.required and column.type is ColumnType.timestamp and self.time is TimeMeaning.none:
+            return pl.lit(0, pl.Int64)
+        if column.name in source.columns:
+            return pl.col(column.name)
+        if column.name == EVENTS.key:
+            return pl.concat_str(pl.lit(source.prefix), pl.col(ROW).cast(pl.String))
+        if column.default is not None:
+            return pl.lit(column.default)
+        if column.required:
+            raise MissingColumnError(
+                f"{self.schema.name}: {source.path} has no column {column.name!r}, it has "
+                f"{list(source.columns)}; say which it is in data.{self.schema.name}.columns.{column.name}"
+                + (" (or set data.time=none)" if column.type is ColumnType.timestamp else "")
+            )
+        return pl.lit(None, column.type.dtype) if column.always else None
+
+    def _column(self, name: str, dtype: pl.DataType) -> pl.Expr:
+        """Returns a column of the table, made of its mapped value of type `dtype`."""
+        column = self.schema.by_name.get(name)
+        if column is not None:
+            value = canonical(_MAPPED + name, dtype, column.type, self.config)
+            return value.fill_null(column.default) if column.fills_null else value
+        if name not in self.config.lists:
+            return attribute(_MAPPED + name, dtype)
+        if dtype != pl.String:
+            raise ConfigError(
+                f"data.{self.schema.name}.lists.{name} must be a text to be cut, got {dtype}; remove it from "
+                "lists"
+            )
+        parts = pl.col(_MAPPED + name).str.split(self.config.lists[name])
+        return parts.list.eval(pl.element().filter(pl.element() != ""))
+
+    def _cast_rules(self, expressions: Iterable[str], dtypes: Mapping[str, pl.DataType]) -> list[Rule]:
+        """Returns the rules that a mapped value must be of its column's type."""
+        return [
+            Rule(
+                Reason.wrong_type,
+                name,
+                present(_MAPPED + name, dtypes[_MAPPED + name]) & pl.col(name).is_null(),
+            )
+            for name in expressions
+            if name in self.schema.by_name
+        ]
+
+    def _parse(self, text: str, source: Source, key: str) -> pl.Expr:
+        """Returns the expression that a text means: a column of the file, or else SQL over its columns."""
+        if text in source.columns:
+            return pl.col(text)
+        try:
+            expression = pl.sql_expr(text)
+        except pl.exceptions.PolarsError as error:
+            raise ConfigError(
+                f"data.{self.schema.name}.{key} is neither a column of {source.path} nor SQL, got {text!r}: "
+                f"{str(error).splitlines()[0]}. The file has {list(source.columns)}; a name with blanks "
+                "stands in double quotes, a text in single ones"
+            ) from error
+        self._require(_roots(expression), source, key)
+        return expression
+
+    def _require(self, names: Iterable[str], source: Source, key: str) -> None:
+        """Raises MissingColumnError unless the file has all the columns."""
+        for name in names:
+            if name not in source.columns:
+                near = get_close_matches(name, source.columns, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise MissingColumnError(
+                    f"{self.schema.name}: {source.path} has no column {name!r}, it has "
+                    f"{list(source.columns)}; correct data.{self.schema.name}.{key}{hint}"
+                )
+
+
+def _flag(name: str) -> pl.Expr:
+    """Returns a flag as 0 or 1; anything else is null."""
+    value = pl.col(name).cast(pl.Int64, strict=False)
+    return pl.when(value.is_in([0, 1])).then(value)
+
+
+def _roots(expression: pl.Expr) -> tuple[str, ...]:
+    """Returns the columns of the file that an expression reads, each once."""
+    return tuple(name for name in dict.fromkeys(expression.meta.root_names()) if name != ROW)
+
+
+def _position_of_first(conditions: Sequence[pl.Expr]) -> pl.Expr:
+    """Returns the position of the first condition that is true, null if none is."""
+    found = [pl.when(condition).then(pl.lit(i, _POSITION)) for i, condition in enumerate(conditions)]
+    return pl.coalesce(found) if found else pl.lit(None, _POSITION)

@@ -1,0 +1,95 @@
+"""What a user declares about the split of the events."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from marquee.errors import ConfigError
+
+PARTS = ("train", "validation", "test")
+
+
+class SplitMethod(StrEnum):
+    """How events are parted.
+
+    `time`: at two moments, the same for everybody. `leave_last`: the last n events of each user.
+    `last_fraction`: the last share of each user's events. `given`: as the files say.
+    """
+
+    time = "time"
+    leave_last = "leave_last"
+    last_fraction = "last_fraction"
+    given = "given"
+
+
+@dataclass(kw_only=True)
+class SplitConfig:
+    """How events are parted.
+
+    Attributes:
+        method: See `SplitMethod`.
+        validation_fraction: `time`: share of all events, just before the test. `last_fraction`: share of each
+            user's. `given` without validation file: share of each user's training events.
+        test_fraction: The same of the latest events; nothing for `given`.
+        validation_from: `time`: the moment from which events are validation, as seconds or ISO 8601, in
+            place of the fraction; empty for the fraction.
+        test_from: `time`: the same for test.
+        n: `leave_last`: events of each part per user.
+        seed: `given` without validation file, where there is no time: which training events validate.
+        fit_on_validation: Add validation to train, for a last fit with settings that are already chosen.
+    """
+
+    method: SplitMethod = SplitMethod.time
+    validation_fraction: float = 0.1
+    test_fraction: float = 0.1
+    validation_from: str = ""
+    test_from: str = ""
+    n: int = 1
+    seed: int = 0
+    fit_on_validation: bool = False
+
+    def __post_init__(self) -> None:
+        self.validate()
+
+    def validate(self) -> None:
+        """Raises ConfigError that names the key if a value is impossible or belongs to another method."""
+        for key in ("validation_fraction", "test_fraction"):
+            if not 0 <= getattr(self, key) < 1:
+                raise ConfigError(f"data.split.{key} must be in [0, 1), got {getattr(self, key)}")
+        if self.validation_fraction + self.test_fraction >= 1:
+            raise ConfigError(
+                "data.split must leave something to train, got "
+                f"validation_fraction={self.validation_fraction} and test_fraction={self.test_fraction}; "
+                "their sum must be below 1"
+            )
+        if self.n < 1:
+            raise ConfigError(f"data.split.n must be 1 or more, got {self.n}")
+        moments = {"validation_from": self.validation_from, "test_from": self.test_from}
+        if any(moments.values()) and self.method is not SplitMethod.time:
+            raise ConfigError(f"data.split.validation_from and test_from need method=time, got {self.method}")
+        for key, moment in moments.items():
+            if moment:
+                _seconds_of(moment, f"data.split.{key}")
+        if all(moments.values()) and self.validation_cutoff() > self.test_cutoff():
+            raise ConfigError(f"data.split.validation_from must not be after test_from, got {moments}")
+
+    def validation_cutoff(self) -> int:
+        """Returns `validation_from` in seconds."""
+        return _seconds_of(self.validation_from, "data.split.validation_from")
+
+    def test_cutoff(self) -> int:
+        """Returns `test_from` in seconds."""
+        return _seconds_of(self.test_from, "data.split.test_from")
+
+
+def _seconds_of(moment: str, key: str) -> int:
+    """Returns a moment in seconds; raises ConfigError if it is neither a number nor ISO 8601."""
+    try:
+        return int(moment)
+    except ValueError:
+        pass
+    try:
+        parsed = datetime.fromisoformat(moment)
+    except ValueError:
+        raise ConfigError(f"{key} must be seconds or ISO 8601 such as 2011-09-01, got {moment!r}") from None
+    return int((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp())

@@ -1,0 +1,272 @@
+"""Parts the events into train, validation and test, and proves that nothing crosses from one to another.
+
+Does not drop users or items that training never saw: what becomes of them is for the data set and the
+evaluation to decide.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import polars as pl
+
+from marquee.errors import ConfigError, DataError, MissingColumnError
+from marquee.events import TimeMeaning
+from marquee.leakage import require_once, require_period, require_user_order
+from marquee.split_config import PARTS, SplitConfig, SplitMethod
+
+__all__ = ["Cutoffs", "Split", "SplitConfig", "SplitMethod", "split_events", "validate_no_leakage"]
+
+PART = "split"
+_TRAIN, _VALIDATION, _TEST = 0, 1, 2
+_PART = pl.UInt8()
+_SAME_EVENT = ("user_id", "item_id", "timestamp", "kind")
+_ROUNDING = (
+    1e-9  # 0.1 × 30 is 3.0000000000000004 and 0.29 × 100 is 28.999999999999996; both mean the whole number
+)
+
+
+@dataclass(frozen=True)
+class Cutoffs:
+    """The moments of a split by time: train < validation ≤ validation part < test ≤ test part."""
+
+    validation: int
+    test: int
+
+
+@dataclass(frozen=True)
+class Split:
+    """Events in three parts, each in the order of the table.
+
+    Attributes:
+        train: What models learn from.
+        validation: What settings are chosen on; empty after `fit_on_validation`.
+        test: What is read once.
+        description: How they were parted, in words.
+        cutoffs: The moments of a split by time, None for the others.
+    """
+
+    train: pl.DataFrame
+    validation: pl.DataFrame
+    test: pl.DataFrame
+    description: str
+    cutoffs: Cutoffs | None = None
+
+
+def split_events(
+    events: pl.DataFrame, config: SplitConfig, time: TimeMeaning = TimeMeaning.absolute
+) -> Split:
+    """Returns the events in three parts, after `validate_no_leakage`.
+
+    Rows of a user count in the order of time, and with equal time in the order of the table. Shares of a
+    user's n events are rounded down. A user's first event is always train: someone with one event is not
+    judged, someone with two is not used to validate.
+
+    ```
+    last_fraction, test 0.2, validation 0.1     10 events of a user: 7 train, 1 validation, 2 test
+    leave_last, n 1                              3 events of a user: 1 train, 1 validation, 1 test
+                                                 2 events of a user: 1 train, 0 validation, 1 test
+    ```
+
+    Args:
+        events: Canonical events, in the order of `tables.Tables`.
+        config: How to part them.
+        time: What timestamps say.
+
+    Raises:
+        ConfigError: If the method needs times that the set does not have.
+        MissingColumnError: If the split is given and there is no column `split`.
+        DataError: If nothing is left to train on.
+        LeakageError: If an event crosses the split.
+
+    Example:
+        >>> days = pl.DataFrame({"event_id": list("abcd"), "user_id": ["u"] * 4, "timestamp": [1, 2, 3, 4]})
+        >>> config = SplitConfig(method=SplitMethod.leave_last, n=1)
+        >>> parts = split_events(days, config)
+        >>> parts.train["event_id"].to_list(), parts.validation["event_id"].to_list()
+        (['a', 'b'], ['c'])
+    """
+    if config.method is SplitMethod.time and time is not TimeMeaning.absolute:
+        raise ConfigError(
+            f"data.split.method=time needs data.time=absolute, got {time}; use leave_last or last_fraction"
+        )
+    parters: dict[SplitMethod, Callable[[pl.DataFrame, SplitConfig, TimeMeaning], _Parting]] = {
+        SplitMethod.time: _part_by_time,
+        SplitMethod.leave_last: _part_last,
+        SplitMethod.last_fraction: _part_fraction,
+        SplitMethod.given: _part_given,
+    }
+    parting = parters[config.method](events, config, time)
+    part = parting.part.set(parting.part == _VALIDATION, _TRAIN) if config.fit_on_validation else parting.part
+    parts = [events.filter(part == number) for number in (_TRAIN, _VALIDATION, _TEST)]
+    n_parted = sum(frame.height for frame in parts)
+    assert n_parted == events.height, f"a split must keep every event, got {n_parted} of {events.height}"
+    if parts[_TRAIN].is_empty():
+        raise DataError(
+            f"the split leaves no event to train on, got {events.height} events and {parting.description}; "
+            "lower the fractions or move the cutoffs (config data.split)"
+        )
+    merged = ", validation added to train" if config.fit_on_validation else ""
+    train, validation, test = parts
+    split = Split(train, validation, test, parting.description + merged, parting.cutoffs)
+    validate_no_leakage(split, config)
+    return split
+
+
+@dataclass(frozen=True)
+class _Parting:
+    """The number of the part of each event, (n_events,), and how it came about."""
+
+    part: pl.Series
+    description: str
+    cutoffs: Cutoffs | None = None
+
+
+def _part_by_time(events: pl.DataFrame, config: SplitConfig, time: TimeMeaning) -> _Parting:  # noqa: ARG001
+    """Returns the parts before, between and after two moments."""
+    ordered = events["timestamp"].sort()
+    end = int(ordered[-1]) + 1
+    test = (
+        config.test_cutoff()
+        if config.test_from
+        else _cutoff(ordered, config.test_fraction, events.height, end)
+    )
+    if config.validation_from:
+        validation = config.validation_cutoff()
+    else:
+        before = ordered.filter(ordered < test)
+        validation = _cutoff(before, config.validation_fraction, events.height, test)
+    part = events.select(
+        pl.when(pl.col("timestamp") >= test)
+        .then(pl.lit(_TEST, _PART))
+        .when(pl.col("timestamp") >= validation)
+        .then(pl.lit(_VALIDATION, _PART))
+        .otherwise(pl.lit(_TRAIN, _PART))
+    ).to_series()
+    return _Parting(
+        part, f"validation from {_moment(validation)}, test from {_moment(test)}", Cutoffs(validation, test)
+    )
+
+
+def _cutoff(ordered: pl.Series, fraction: float, n_events: int, end: int) -> int:
+    """Returns the moment from which the last events of `ordered` lie that make `fraction` of all events.
+
+    Events of one moment stay together, on the later side: the part may be larger than asked for. A part of
+    no events begins at `end`.
+    """
+    n_later = min(_share(fraction, n_events), len(ordered))
+    return int(ordered[len(ordered) - n_later]) if n_later else end
+
+
+def _part_last(events: pl.DataFrame, config: SplitConfig, time: TimeMeaning) -> _Parting:
+    """Returns the parts with the last events of each user in test, those before them in validation."""
+    part = _part_from_the_end(events, pl.lit(config.n), pl.lit(config.n))
+    return _Parting(
+        part, f"each user's last {config.n} by {_by(time)} test, the {config.n} before validation"
+    )
+
+
+def _part_fraction(events: pl.DataFrame, config: SplitConfig, time: TimeMeaning) -> _Parting:
+    """Returns the parts with the last share of each user's events in test, the share before in validation."""
+    n = pl.len().over("user_id")
+    part = _part_from_the_end(
+        events, _shares(config.test_fraction, n), _shares(config.validation_fraction, n)
+    )
+    return _Parting(
+        part,
+        f"each user's last {config.test_fraction:.0%} by {_by(time)} test, the "
+        f"{config.validation_fraction:.0%} before validation",
+    )
+
+
+def _part_from_the_end(events: pl.DataFrame, n_test: pl.Expr, n_validation: pl.Expr) -> pl.Series:
+    """Returns the parts that these numbers of each user's last events make, sparing the first event."""
+    n_later = pl.len().over("user_id") - pl.col("timestamp").rank("ordinal").over("user_id")
+    counted = events.select(
+        later=n_later.cast(pl.Int64),
+        spare=pl.len().over("user_id").cast(pl.Int64) - 1,
+        test=n_test.cast(pl.Int64),
+        validation=n_validation.cast(pl.Int64),
+    ).with_columns(test=pl.min_horizontal("test", "spare"))
+    in_test = pl.col("later") < pl.col("test")
+    in_validation = pl.col("later") < pl.min_horizontal(pl.col("test") + pl.col("validation"), "spare")
+    return counted.select(
+        pl.when(in_test)
+        .then(pl.lit(_TEST, _PART))
+        .when(in_validation)
+        .then(pl.lit(_VALIDATION, _PART))
+        .otherwise(pl.lit(_TRAIN, _PART))
+    ).to_series()
+
+
+def _part_given(events: pl.DataFrame, config: SplitConfig, time: TimeMeaning) -> _Parting:
+    """Returns the parts that the files say; without a validation file some of train validates."""
+    if PART not in events.columns:
+        raise MissingColumnError(
+            f"data.split.method=given needs the column {PART!r}, got {events.columns}; declare "
+            "data.events.paths"
+        )
+    names = dict(zip(PARTS, (_TRAIN, _VALIDATION, _TEST), strict=True))
+    unknown = events.filter(~pl.col(PART).is_in(list(names)))
+    if not unknown.is_empty():
+        raise DataError(f"the column {PART!r} must hold one of {list(names)}, got {unknown[PART][0]!r}")
+    part = events[PART].replace_strict(names, return_dtype=_PART)
+    if (part == _VALIDATION).any() or config.validation_fraction == 0:
+        return _Parting(part, "as the files say")
+    train = events.filter(part == _TRAIN)
+    if time is TimeMeaning.none:
+        keys = np.random.default_rng(config.seed).permutation(train.height)
+        train, how = train.with_columns(timestamp=pl.Series(keys)), f"at random with seed {config.seed}"
+    else:
+        how = f"the last by {_by(time)}"
+    n = pl.len().over("user_id")
+    held_out = _part_from_the_end(train, pl.lit(0), _shares(config.validation_fraction, n))
+    part = part.scatter((part == _TRAIN).arg_true(), held_out)
+    return _Parting(
+        part,
+        f"as the files say, {config.validation_fraction:.0%} of each user's training events validate, {how}",
+    )
+
+
+def _share(fraction: float, n: int) -> int:
+    """Returns a share of n, rounded down."""
+    return int(fraction * n + _ROUNDING)
+
+
+def _shares(fraction: float, n: pl.Expr) -> pl.Expr:
+    """Returns `_share` of each row's n."""
+    return (n * fraction + _ROUNDING).floor()
+
+
+def _by(time: TimeMeaning) -> str:
+    """Returns what the order of a user's events comes from."""
+    return "the order of the file" if time is TimeMeaning.none else "time"
+
+
+def _moment(timestamp: int) -> str:
+    """Returns a moment as people write it, or its seconds if no calendar reaches it."""
+    try:
+        return datetime.fromtimestamp(timestamp, tz=UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (OverflowError, OSError, ValueError):
+        return str(timestamp)
+
+
+def validate_no_leakage(split: Split, config: SplitConfig) -> None:
+    """Raises LeakageError, with an example, if an event crosses the split.
+
+    On every split no event stands in two parts. By time, each part keeps to its side of the cutoffs. By
+    user, no event is later than one of a later part. Given, no event has its like (user, item, time, kind)
+    in another part: such files may well be drawn at random, so their times prove nothing.
+    """
+    parts = dict(zip(PARTS, (split.train, split.validation, split.test), strict=True))
+    require_once(parts, ["event_id"])
+    if config.method is SplitMethod.given:
+        require_once(parts, list(_SAME_EVENT))
+    elif split.cutoffs is not None:
+        train_end = split.cutoffs.test if config.fit_on_validation else split.cutoffs.validation
+        require_period(parts, "train", None, train_end)
+        require_period(parts, "validation", split.cutoffs.validation, split.cutoffs.test)
+        require_period(parts, "test", split.cutoffs.test, None)
+    else:
+        require_user_order(parts)
