@@ -220,6 +220,20 @@ def scan(
     return scores, rows
 
 
+def inner_products(query: FloatArray, vectors: FloatArray) -> FloatArray:
+    """Returns the inner product of a query, (dim,), with each of `vectors`, (n_vectors, dim)."""
+    products = np.empty(len(vectors), dtype=np.float32)
+    query = np.ascontiguousarray(query, dtype=np.float32)
+    faiss.fvec_inner_products_ny(
+        faiss.swig_ptr(products),
+        faiss.swig_ptr(query),
+        faiss.swig_ptr(vectors),
+        vectors.shape[1],
+        len(vectors),
+    )
+    return products
+
+
 def _inner_dim(dim: int, config: IndexConfig) -> int:
     """Returns the length of a vector inside FAISS: product quantisation wants a multiple."""
     if config.kind is not IndexKind.pq:

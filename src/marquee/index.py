@@ -125,12 +125,19 @@ class Index:
             items=np.full((len(queries), k), PADDING_INDEX, dtype=np.int64),
             scores=np.full((len(queries), k), -np.inf, dtype=np.float32),
         )
-        rows = np.flatnonzero(question.is_searchable(self._max_norm))
+        rows = np.flatnonzero(self.is_searchable(question.queries))
         if question.k and rows.size:
             if self._ann is not None and self._is_ann_worthwhile(question):
                 rows = self._search_ann(self._ann, question, rows, found)
             self._search_exactly(question, rows, found)
         return found
+
+    def is_searchable(self, queries: FloatArray) -> BoolArray:
+        """Returns where every inner product with an item is certain to be finite, (batch,) bool."""
+        wide = queries.astype(np.float64)
+        largest = np.sqrt(np.einsum("bd,bd->b", wide, wide)) * self._max_norm
+        is_finite: BoolArray = largest < np.finfo(np.float32).max  # False for NaN too
+        return is_finite
 
     def search_exactly(self, queries: FloatArray, k: int) -> SearchResult:
         """Returns what `search` would find without its ANN part."""
@@ -325,13 +332,6 @@ class _Question:
     n_allowed: int
     exclusions: Sequence[IndexArray]
     n_excluded: int
-
-    def is_searchable(self, max_norm: float) -> BoolArray:
-        """Returns where all inner products are certain to be finite, (batch,) bool."""
-        wide = self.queries.astype(np.float64)
-        largest = np.sqrt(np.einsum("bd,bd->b", wide, wide)) * max_norm
-        is_finite: BoolArray = largest < np.finfo(np.float32).max  # False for NaN too
-        return is_finite
 
     def keeps(self, candidates: IndexArray, rows: IndexArray, n_items: int) -> BoolArray:
         """Returns which candidates, (rows, n_candidates), are items that their query does not exclude."""

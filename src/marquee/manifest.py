@@ -168,14 +168,14 @@ def _from_body(body: dict[str, Any]) -> Manifest:  # Any: what JSON holds, check
     """Returns the manifest of a parsed body; raises KeyError, TypeError or ValueError if it is none."""
     del body["format_version"]
     index = body.pop("index")
-    config = IndexConfig(**{**index.pop("config"), "kind": IndexKind(index["config"]["kind"])})
+    config = index.pop("config")
     return Manifest(
         **{
             **body,
             "kinds": EventKinds({kind: KindConfig(**facts) for kind, facts in body["kinds"].items()}),
             "query_inputs": tuple(body["query_inputs"]),
             "item_inputs": tuple(body["item_inputs"]),
-            "index": IndexFacts(config=config, **index),
+            "index": IndexFacts(config=IndexConfig(**{**config, "kind": IndexKind(config["kind"])}), **index),
             "files": {name: FileFacts(**facts) for name, facts in body["files"].items()},
         }
     )

@@ -1,0 +1,252 @@
+"""Requests in, query embeddings out: looks up what the bundle knows of each user and runs the query tower.
+
+Decides what an answer is made from and what a user has seen. Leaves the choice of items to
+`recommender`. Histories are cut in `histories`, features encoded in `features`, ids mapped in `ids`, as
+in training.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from marquee.bundle import Bundle
+from marquee.features import FeatureArrays, FeatureEncoder
+from marquee.histories import FloatArray, gather, window_positions
+from marquee.ids import PADDING_INDEX, IndexArray
+from marquee.requests import HistoryEvent, Request, Source
+
+TIMESTAMP_COLUMN = "timestamp"
+"""Column that the request's time is encoded as, the one that events call by this name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """What a batch of requests comes down to.
+
+    Attributes:
+        embeddings: (batch, dim) float32; not to be used where the source is `popular`.
+        sources: What each embedding was made from; `popular` if there was nothing to go by.
+        seen: Items of the stored and the given history, one int64 array per request.
+        unknown_history: Events given whose item the bundle does not know.
+        ignored_features: Names given that the bundle has no feature for.
+    """
+
+    embeddings: FloatArray
+    sources: tuple[Source, ...]
+    seen: tuple[IndexArray, ...]
+    unknown_history: tuple[int, ...]
+    ignored_features: tuple[tuple[str, ...], ...]
+
+
+class QueryEncoder:
+    """Embeds requests with a bundle's query tower."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+        inputs = bundle.query_tower.inputs
+        self._takes_user = "user_vector" in inputs
+        self._takes_history = "history_vectors" in inputs or "history_kinds" in inputs
+        self._takes_features = "tokens" in inputs or "numeric" in inputs
+        self._features = _QueryFeatures(bundle.query_features, bundle.user_features)
+        configs = bundle.manifest.kinds.configs
+        self._first_kind = next(iter(configs))
+        whole = [kind for kind, config in configs.items() if not config.edges]
+        rows = bundle.manifest.kinds.encode(whole, [None] * len(whole)).tolist()
+        self._row_of_kind: dict[str, int] = dict(zip(whole, rows, strict=True))
+        self._parted_kinds = configs.keys() - self._row_of_kind.keys()
+
+    def encode(self, requests: Sequence[Request]) -> Queries:
+        """Returns the queries of a batch of at least one request; all pass the tower together."""
+        bundle = self._bundle
+        users = [bundle.user_ids.index(request.user_id or "") for request in requests]
+        histories = [self._history(request, user) for request, user in zip(requests, users, strict=True)]
+        features = [
+            self._features.encode(request, user) for request, user in zip(requests, users, strict=True)
+        ]
+        arrays: dict[str, npt.NDArray[np.generic]] = {}
+        if self._takes_user:
+            arrays["user_vector"] = bundle.user_vectors[users]
+        if self._takes_features:
+            arrays["tokens"] = np.concatenate([row.arrays.tokens for row in features]).astype(np.int64)
+            arrays["numeric"] = np.concatenate([row.arrays.numeric for row in features])
+        if self._takes_history:
+            arrays |= self._history_arrays(histories)
+        return Queries(
+            embeddings=bundle.query_tower.run(arrays),
+            sources=tuple(map(self._source, users, histories, features)),
+            seen=tuple(history.seen for history in histories),
+            unknown_history=tuple(history.n_unknown for history in histories),
+            ignored_features=tuple(row.ignored for row in features),
+        )
+
+    def _source(self, user: int, history: "_History", features: "_FeatureRow") -> Source:
+        """Returns what a query has to go by."""
+        has_history = self._takes_history and len(history.items) > 0
+        has_features = self._takes_features and features.says_something
+        if user != PADDING_INDEX and (self._takes_user or has_history or has_features):
+            return Source.personal
+        if has_history:
+            return Source.history
+        return Source.features if has_features else Source.popular
+
+    def _history(self, request: Request, user: int) -> "_History":
+        """Returns the stored history of the user followed by the given one."""
+        stored_items, stored_kinds = self._stored_history(user)
+        given_items, given_kinds = self._given_history(request.history)
+        items = np.concatenate((stored_items, given_items))
+        kinds = np.concatenate((stored_kinds, given_kinds))
+        is_usable = (items != PADDING_INDEX) & (kinds != PADDING_INDEX)
+        length = self._bundle.manifest.history_length
+        return _History(
+            items=items[is_usable][-length:],
+            kinds=kinds[is_usable][-length:],
+            seen=items,
+            n_unknown=int(np.count_nonzero(given_items == PADDING_INDEX)),
+        )
+
+    def _stored_history(self, user: int) -> tuple[IndexArray, IndexArray]:
+        """Returns items and kinds that the bundle knows of a user; none of the unknown user."""
+        bundle = self._bundle
+        start, end = bundle.history_offsets[user : user + 2].tolist() if user else (0, 0)
+        return (
+            bundle.history_items[start:end].astype(np.int64),
+            bundle.history_kinds[start:end].astype(np.int64),
+        )
+
+    def _given_history(self, history: Sequence[HistoryEvent]) -> tuple[IndexArray, IndexArray]:
+        """Returns items and kinds of a given history; 0 where the bundle does not know or count them."""
+        if not history:
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        item_ids, names, values = zip(*history, strict=True)
+        names = tuple([name or self._first_kind for name in names])
+        if self._parted_kinds.isdisjoint(names):
+            row_of_kind = self._row_of_kind
+            kinds = np.array([row_of_kind.get(name, PADDING_INDEX) for name in names], dtype=np.int64)
+        else:
+            kinds = self._bundle.manifest.kinds.encode(names, values)
+        return self._bundle.catalog.item_ids.encode(item_ids), kinds
+
+    def _history_arrays(self, histories: Sequence["_History"]) -> dict[str, npt.NDArray[np.generic]]:
+        """Returns the history inputs of the tower, as long as the longest history."""
+        sizes = np.array([len(history.items) for history in histories], dtype=np.int64)
+        ends = np.cumsum(sizes)
+        positions = window_positions(ends - sizes, ends, int(sizes.max()))  # (batch, length)
+        items = gather(np.concatenate([history.items for history in histories]), positions)
+        kinds = gather(np.concatenate([history.kinds for history in histories]), positions)
+        return {"history_vectors": self._bundle.index.item_vectors[items], "history_kinds": kinds}
+
+
+@dataclass(frozen=True, slots=True)
+class _History:
+    """The history of one request.
+
+    Attributes:
+        items: item_index of the latest events that the tower is fed, oldest first, (length,) int64.
+        kinds: Their kinds, never 0.
+        seen: item_index of all events, (n_events,) int64; 0 for an unknown item.
+        n_unknown: Given events whose item is unknown.
+    """
+
+    items: IndexArray
+    kinds: IndexArray
+    seen: IndexArray
+    n_unknown: int
+
+
+@dataclass(frozen=True, slots=True)
+class _FeatureRow:
+    """The features of one request.
+
+    Attributes:
+        arrays: One row.
+        says_something: True if the row differs from that of a request that gives nothing but the time.
+        ignored: Names given that no feature reads.
+    """
+
+    arrays: FeatureArrays
+    says_something: bool
+    ignored: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Columns of `FeatureArrays` that come from one source column."""
+
+    tokens: list[int]
+    numeric: list[int]
+
+
+class _QueryFeatures:
+    """Rows of query features: what the bundle knows of a user under what the request says.
+
+    Args:
+        encoder: Of user and context features.
+        stored: Of the known users, n_users + 1 rows.
+    """
+
+    def __init__(self, encoder: FeatureEncoder, stored: FeatureArrays) -> None:
+        self._encoder = encoder
+        self._stored = stored
+        self._nothing = encoder.encode_one({})
+        self._places = _places(encoder)
+        telling = [place for column, place in self._places.items() if column != TIMESTAMP_COLUMN]
+        self._telling = _Place(
+            tokens=[index for place in telling for index in place.tokens],
+            numeric=[index for place in telling for index in place.numeric],
+        )
+
+    def encode(self, request: Request, user: int) -> _FeatureRow:
+        """Returns the row of one request."""
+        values: dict[str, object] = {
+            TIMESTAMP_COLUMN: request.timestamp,
+            **request.features,
+            **request.context,
+        }
+        given = values.keys() & self._places.keys()
+        row = self._stored_row(user)
+        if given:
+            row = self._overlaid(row, self._encoder.encode_one(values), given)
+        nothing, telling = self._nothing, self._telling
+        return _FeatureRow(
+            arrays=row,
+            says_something=bool(
+                (row.tokens != nothing.tokens)[0, telling.tokens].any()
+                or (row.numeric != nothing.numeric)[0, telling.numeric].any()
+            ),
+            ignored=tuple(sorted(values.keys() - given - {TIMESTAMP_COLUMN})),
+        )
+
+    def _stored_row(self, user: int) -> FeatureArrays:
+        """Returns what the bundle knows of a user: of the unknown one, nothing."""
+        if user == PADDING_INDEX:
+            return self._nothing
+        return FeatureArrays(
+            tokens=self._stored.tokens[user : user + 1], numeric=self._stored.numeric[user : user + 1]
+        )
+
+    def _overlaid(self, under: FeatureArrays, over: FeatureArrays, columns: Iterable[str]) -> FeatureArrays:
+        """Returns `under` with the features that are read from some columns replaced by those of `over`."""
+        if under is self._nothing:
+            return over
+        tokens, numeric = under.tokens.copy(), under.numeric.copy()
+        for column in columns:
+            place = self._places[column]
+            tokens[:, place.tokens] = over.tokens[:, place.tokens]
+            numeric[:, place.numeric] = over.numeric[:, place.numeric]
+        return FeatureArrays(tokens=tokens, numeric=numeric)
+
+
+def _places(encoder: FeatureEncoder) -> dict[str, _Place]:
+    """Returns where the features that are read from each source column stand."""
+    places: dict[str, _Place] = {}
+    n_tokens, n_numeric = 0, 0
+    for feature in encoder.features:
+        alone = FeatureEncoder((feature,))
+        place = places.setdefault(feature.column, _Place([], []))
+        place.tokens.extend(range(n_tokens, n_tokens + alone.n_token_columns))
+        place.numeric.extend(range(n_numeric, n_numeric + alone.n_numeric))
+        n_tokens += alone.n_token_columns
+        n_numeric += alone.n_numeric
+    return places

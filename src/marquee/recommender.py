@@ -1,0 +1,278 @@
+"""Answers requests with a bundle: embeds, searches under a mask, names the items, says what they rest on.
+
+Decides what is allowed in an answer and when an answer falls back to what is popular. Leaves to others
+how a request becomes a query (see `queries`) and how items are found (see `index`).
+
+Does not return an item that is excluded, unavailable or of another kind; returns fewer instead and says
+why. Does not read the clock. Keeps nothing of a request.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from marquee.ann import inner_products
+from marquee.bundle import Bundle
+from marquee.catalog import BoolArray, ItemKind, ItemMask
+from marquee.errors import DataError, UnknownIdError
+from marquee.histories import FloatArray
+from marquee.ids import PADDING_INDEX, IndexArray
+from marquee.queries import Queries, QueryEncoder
+from marquee.requests import Answer, HistoryEvent, Recommendation, Request, Source
+
+__all__ = ["Answer", "HistoryEvent", "Recommendation", "Recommender", "Request", "Source"]
+
+_FIRST_LOOK = 8
+_WIDENING_FACTOR = 8
+
+
+class Recommender:
+    """A loaded bundle that answers. Several threads may ask at a time.
+
+    Attributes:
+        bundle: What it answers from.
+        queries: Turns requests into query embeddings.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self.queries = QueryEncoder(bundle)
+        self._by_popularity: IndexArray = np.argsort(-bundle.popularity[1:], kind="stable") + 1
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Recommender":
+        """Returns the recommender of the bundle at `path`; raises as `Bundle.load` does."""
+        return cls(Bundle.load(path))
+
+    @property
+    def version(self) -> str:
+        """Version of the bundle."""
+        return self.bundle.version
+
+    def recommend(self, requests: Sequence[Request]) -> list[Answer]:
+        """Returns an answer to each request, in their order.
+
+        The tower runs once for all; the search once for all that share a kind and a period of
+        availability. A request whose embedding is not finite is answered with what is popular, and the
+        others are none the worse for it.
+
+        Args:
+            requests: Any number, each with its own k, kind, time and exclusions.
+        """
+        if not requests:
+            return []
+        queries = self.queries.encode(requests)
+        wishes = [self._wish(request, seen) for request, seen in zip(requests, queries.seen, strict=True)]
+        found = self._search(queries, wishes)
+        return [self._answer(queries, row, wish, found.get(row)) for row, wish in enumerate(wishes)]
+
+    def similar(
+        self,
+        item_id: str,
+        *,
+        timestamp: int,
+        k: int = 10,
+        kind: ItemKind | None = None,
+        exclude: Collection[str] = (),
+    ) -> Answer:
+        """Returns the items most like an item, by the cosine of their embeddings, never the item itself.
+
+        The bias of an item says how much it is liked, not what it is like: it does not count here.
+
+        Args:
+            item_id: Any item of the bundle, available or not.
+            timestamp: As in `Request`.
+            k: How many items are wanted.
+            kind: As in `Request`.
+            exclude: As in `Request`.
+
+        Raises:
+            UnknownIdError: If the bundle does not know the item.
+            DataError: If k is below 1.
+        """
+        item = self.bundle.catalog.item_ids.index(item_id)
+        if item == PADDING_INDEX:
+            raise UnknownIdError(
+                f"item_id must be one of the {self.bundle.catalog.n_items} items of bundle {self.version}, "
+                f"got {item_id!r}; ask for an item of the catalog"
+            )
+        if k < 1:
+            raise DataError(f"k must be 1 or more, got {k}; ask for at least one item")
+        wish = _Wish(
+            k=k,
+            kind=kind,
+            allowed=self.bundle.catalog.allowed(kind, timestamp),
+            exclusions=np.append(self.bundle.catalog.item_ids.encode(exclude), item),
+        )
+        if self._norms[item] == 0.0:
+            return self._named(
+                self._popular(wish), wish, Source.popular, fallback_reason=f"{item_id!r} has no embedding"
+            )
+        return self._named(self._most_similar(item, wish), wish, Source.similar)
+
+    def _wish(self, request: Request, seen: IndexArray) -> "_Wish":
+        """Returns what an answer to a request may hold."""
+        exclusions = self.bundle.catalog.item_ids.encode(request.exclude)
+        return _Wish(
+            k=request.k,
+            kind=request.kind,
+            allowed=self.bundle.catalog.allowed(request.kind, request.timestamp),
+            exclusions=np.concatenate((exclusions, seen)) if request.exclude_seen else exclusions,
+        )
+
+    def _search(self, queries: Queries, wishes: Sequence["_Wish"]) -> dict[int, "_Found"]:
+        """Returns what the index finds, by row; nothing for a query that has nothing or is not finite."""
+        embeddings = queries.embeddings
+        is_searchable = self.bundle.index.is_searchable(embeddings).tolist()
+        groups: dict[ItemMask, list[int]] = {}
+        for row, wish in enumerate(wishes):
+            if queries.sources[row] is not Source.popular and is_searchable[row]:
+                groups.setdefault(wish.allowed, []).append(row)
+        found: dict[int, _Found] = {}
+        for allowed, members in groups.items():
+            result = self.bundle.index.search(
+                embeddings[members],
+                max(wishes[row].k for row in members),
+                allowed,
+                [wishes[row].exclusions for row in members],
+            )
+            for position, row in enumerate(members):
+                items, scores = result.items[position, : wishes[row].k], result.scores[position]
+                n_found = int(np.count_nonzero(items))
+                found[row] = _Found(items[:n_found], scores[:n_found])
+        return found
+
+    def _answer(self, queries: Queries, row: int, wish: "_Wish", found: "_Found | None") -> Answer:
+        """Returns the answer to one request of a batch: what was found, or what is popular."""
+        source = queries.sources[row]
+        reason = None
+        if found is None and source is not Source.popular:
+            reason = f"the embedding of this {source} request is not finite"
+        return self._named(
+            self._popular(wish) if found is None else found,
+            wish,
+            Source.popular if found is None else source,
+            fallback_reason=reason,
+            unknown_history=queries.unknown_history[row],
+            ignored_features=queries.ignored_features[row],
+        )
+
+    def _popular(self, wish: "_Wish") -> "_Found":
+        """Returns the allowed items with the largest share of all interactions."""
+        flags = wish.flags
+        order = self._by_popularity
+        n_looked = _FIRST_LOOK * (wish.k + len(wish.exclusions))
+        items = order[:n_looked][flags[order[:n_looked]]]
+        while len(items) < wish.k and n_looked < len(order):
+            n_looked *= _WIDENING_FACTOR
+            items = order[:n_looked][flags[order[:n_looked]]]
+        items = items[: wish.k]
+        return _Found(items, self.bundle.popularity[items])
+
+    def _most_similar(self, item: int, wish: "_Wish") -> "_Found":
+        """Returns the allowed items with the highest cosine; equal ones by ascending item_index."""
+        vectors = self.bundle.index.item_vectors
+        query = vectors[item] / self._norms[item]
+        if self.bundle.manifest.has_item_bias:
+            query[-1] = 0.0
+        candidates = np.flatnonzero(wish.flags)
+        norms = self._norms[candidates]
+        cosines = inner_products(query, vectors)[candidates] / np.where(norms == 0.0, 1.0, norms)
+        if len(cosines) > wish.k:
+            is_kept = cosines >= np.partition(cosines, -wish.k)[-wish.k]
+            candidates, cosines = candidates[is_kept], cosines[is_kept]
+        order = np.lexsort((candidates, -cosines))[: wish.k]
+        return _Found(candidates[order], np.clip(cosines[order], -1.0, 1.0))
+
+    @cached_property
+    def _norms(self) -> FloatArray:
+        """Norms of the embeddings without the bias, (n_items + 1,) float32."""
+        vectors = self.bundle.index.item_vectors
+        n_columns = vectors.shape[1] - int(self.bundle.manifest.has_item_bias)
+        norms: FloatArray = np.sqrt(np.einsum("nd,nd->n", vectors[:, :n_columns], vectors[:, :n_columns]))
+        return norms
+
+    def _named(
+        self,
+        found: "_Found",
+        wish: "_Wish",
+        source: Source,
+        *,
+        fallback_reason: str | None = None,
+        unknown_history: int = 0,
+        ignored_features: tuple[str, ...] = (),
+    ) -> Answer:
+        """Returns what was found as an answer in the outside's words."""
+        catalog = self.bundle.catalog
+        items = tuple(
+            [
+                Recommendation(item_id, score, ItemKind.ad if is_ad else ItemKind.content)
+                for item_id, score, is_ad in zip(
+                    catalog.item_ids.decode(found.items.tolist()),
+                    found.scores.tolist(),
+                    catalog.is_ad[found.items].tolist(),
+                    strict=True,
+                )
+            ]
+        )
+        return Answer(
+            items=items,
+            source=source,
+            version=self.version,
+            requested=wish.k,
+            short_reason=wish.short_reason(len(items)),
+            fallback_reason=fallback_reason,
+            unknown_history=unknown_history,
+            ignored_features=ignored_features,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """How many items are wanted and which may be returned.
+
+    Attributes:
+        k: How many.
+        kind: Of which kind, None for both.
+        allowed: Items of that kind that are available.
+        exclusions: Items that must not be returned all the same, any order, 0 and repetition possible.
+    """
+
+    k: int
+    kind: ItemKind | None
+    allowed: ItemMask
+    exclusions: IndexArray
+
+    @property
+    def flags(self) -> BoolArray:
+        """True = may be returned, (n_items + 1,) bool."""
+        flags = self.allowed.flags.copy()
+        flags[self.exclusions] = False
+        return flags
+
+    def short_reason(self, n_returned: int) -> str | None:
+        """Returns why there are fewer items than wanted, None if there are not."""
+        if n_returned >= self.k:
+            return None
+        n_excluded = int(np.count_nonzero(self.allowed.flags[np.unique(self.exclusions)]))
+        what = "items" if self.kind is None else f"items of kind {self.kind}"
+        return (
+            f"{self.allowed.n_allowed} {what} are available at this time and {n_excluded} of them are "
+            f"excluded, which leaves {n_returned} of the {self.k} requested"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Items and scores, best first.
+
+    Attributes:
+        items: item_index, (n_found,) int64, never 0.
+        scores: (n_found,) float32, finite.
+    """
+
+    items: IndexArray
+    scores: FloatArray
