@@ -54,6 +54,17 @@ def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
     return (values * weight).sum() / weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
 
 
+def _log_sum_exp(logits: Tensor) -> Tensor:
+    """Returns the log of the sum of exponentials of each row of (batch, n_candidates), (batch,) float32.
+
+    Trap: torch's own has no gradient but NaN for a row that is -inf throughout.
+    test_row_without_candidate_has_finite_gradient.
+    """
+    is_empty = logits.detach().amax(dim=1) == -torch.inf
+    sums = torch.logsumexp(logits.masked_fill(is_empty[:, None], 0.0), dim=1)
+    return sums.masked_fill(is_empty, -torch.inf)
+
+
 def sampled_softmax_loss(
     logits: Logits, weight: Tensor, *, temperature: float, log_q_correction: bool
 ) -> Tensor:
@@ -89,8 +100,8 @@ def sampled_softmax_loss(
     if log_q_correction:
         positive = positive - logits.log_q_positive
         negatives = negatives - logits.log_q_negatives
-    log_others = torch.logsumexp(negatives, dim=1)[logits.target_row]  # (n_targets,)
-    return weighted_mean(torch.logaddexp(positive, log_others) - positive, weight)
+    log_others = _log_sum_exp(negatives)[logits.target_row]  # (n_targets,)
+    return weighted_mean(F.softplus(log_others - positive), weight)
 
 
 @dataclass(kw_only=True)

@@ -81,7 +81,8 @@ class MixedSampler:
         """Returns the log of the expected number of draws of `items`, same shape, float32."""
         expected = torch.full(items.shape, self.n_uniform / (len(self.probability) - 1), device=items.device)
         if self.in_batch:
-            expected = expected + n_targets * self.probability[items]
+            probability = self.probability[items.to(self.probability.device)]  # the table need not move
+            expected = expected + n_targets * probability.to(items.device)
         # A target that training never saw (it cannot happen in training itself) would have log 0.
         return expected.clamp_min(torch.finfo(torch.float32).tiny).log()
 

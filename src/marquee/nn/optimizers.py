@@ -103,7 +103,8 @@ class RowwiseAdagrad(Optimizer):
                 if not state:
                     state["sum"] = torch.zeros(p.shape[:1], dtype=p.dtype, device=p.device)
                 rows, gradient = _touched(p.grad)
-                mean_square = gradient.reshape(gradient.shape[0], -1).square().mean(dim=1)
+                by_row = gradient.reshape(gradient.shape[0], math.prod(gradient.shape[1:]))  # maybe no row
+                mean_square = by_row.square().mean(dim=1)
                 accumulator = (state["sum"] if rows is None else state["sum"][rows]) + mean_square
                 if rows is None:
                     state["sum"].copy_(accumulator)

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from marquee.errors import ConfigError
 from marquee.features import FeatureEncoder, TokenBlock
 
+SHORTEST = 1e-2
+
 
 class TokenBag(nn.Module):
     """Sums the features of a row: the mean embedding of each block of tokens, plus a linear map of numbers.
@@ -73,6 +75,16 @@ def residual_mlp(dim: int, hidden: int, dropout: float) -> nn.Module:
     return nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, hidden), nn.GELU(), nn.Dropout(dropout), last)
 
 
+def to_direction(vector: Tensor) -> Tensor:
+    """Returns each vector, (batch, dim), divided by its length, or by `SHORTEST` where that is more.
+
+    A query of which nothing is known begins at zero, and a direction changes ever faster towards zero.
+    Trap: with a smaller floor its first gradient is so large that second moments never forget it;
+    test_first_gradient_of_an_unknown_query_is_moderate.
+    """
+    return F.normalize(vector, dim=1, eps=SHORTEST)
+
+
 class ItemTower(nn.Module):
     """Embeds items from the vector of their id, their features and text.
 
@@ -106,7 +118,7 @@ class ItemTower(nn.Module):
         if self.mlp is not None:
             vector = vector + self.mlp(vector)
         if self.normalise:
-            vector = F.normalize(vector, dim=1)
+            vector = to_direction(vector)
         if self.base_bias is None:
             return vector
         return torch.cat([vector, id_vector[:, -1:] + self.base_bias], dim=1)  # (batch, dim + 1)
@@ -261,7 +273,7 @@ class QueryTower(nn.Module):
         if self.mlp is not None:
             vector = vector + self.mlp(vector)
         if self.normalise:
-            vector = F.normalize(vector, dim=1)
+            vector = to_direction(vector)
         if not self.item_bias:
             return vector
         return torch.cat([vector, torch.ones_like(vector[:, :1])], dim=1)  # (batch, dim + 1)
