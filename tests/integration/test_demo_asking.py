@@ -1,0 +1,72 @@
+"""The demo asks a real service for all that it promises, and says when an answer makes no sense."""
+
+from collections.abc import Iterator
+
+import pytest
+from rich.console import Console
+
+from demo.__main__ import ask_everything
+from demo.client import ask
+from demo.errors import DemoError
+from demo.processes import free_port, running_server, service_command, service_environment
+from demo.questions import choose_questions, item_kinds, titles
+from marquee.bundle import Bundle
+from marquee.catalog import ItemKind
+from tests.bundles import publish_tiny
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return Bundle.load(publish_tiny(tmp_path_factory.mktemp("bundles")))
+
+
+@pytest.fixture(scope="module")
+def url(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder, port = tmp_path_factory.mktemp("service"), free_port()
+    environment = service_environment(bundle.path) | {"BENTOML_HOME": str(folder)}
+    address = f"http://127.0.0.1:{port}"
+    with running_server(service_command(port), environment, address, folder / "log"):
+        yield address
+
+
+@pytest.mark.server
+def test_every_answer_makes_sense_and_is_shown(url: str, bundle: Bundle) -> None:
+    console = Console(record=True, width=120)
+    assert ask_everything(console, url, bundle) == []
+    shown = console.export_text()
+    for heading in (
+        "content for a known user (u",
+        "content for an unknown user",
+        "ad for an anonymous history",
+    ):
+        assert heading in shown
+    assert f"bundle {bundle.version}" in shown
+    assert "source: personal" in shown
+    assert "source: popular" in shown
+
+
+@pytest.mark.server
+def test_refusal_is_shown_with_its_reason(url: str) -> None:
+    with pytest.raises(DemoError, match=r"the service answered 422 to .*k must be"):
+        ask(url, {"k": 0})
+
+
+def test_silence_is_told() -> None:
+    with pytest.raises(DemoError, match="the service did not answer"):
+        ask(f"http://127.0.0.1:{free_port()}", {})
+
+
+def test_questions_are_three_askers_for_each_kind(bundle: Bundle) -> None:
+    questions = choose_questions(bundle, k=3)
+    assert [question.kind for question in questions] == [ItemKind.content] * 3 + [ItemKind.ad] * 3
+    known, unknown, anonymous = questions[:3]
+    assert known.user_id in bundle.user_ids
+    assert known.seen
+    assert unknown.user_id not in bundle.user_ids
+    assert anonymous.user_id is None
+    assert set(anonymous.history) <= set(bundle.catalog.item_ids.ids)
+
+
+def test_tiny_catalog_holds_both_kinds(bundle: Bundle) -> None:
+    assert item_kinds(bundle.catalog) == [ItemKind.content, ItemKind.ad]
+    assert titles(bundle.catalog).keys() <= set(bundle.catalog.item_ids.ids)
