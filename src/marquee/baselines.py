@@ -1,0 +1,368 @@
+"""The simple models that a learned one has to beat: what is popular, what is popular now, what goes together.
+
+Each is fitted on the training interactions and scores users like any other model, so that evaluation
+cannot treat it differently. An item counts once per user, however often the user came back to it.
+A user of whom nothing is known gets the popular list from all of them.
+Does not rank and does not exclude (see `ranking`).
+"""
+
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from marquee.errors import ConfigError
+from marquee.histories import FloatArray, Interactions
+from marquee.ids import PADDING_INDEX, IndexArray
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+SECONDS_PER_DAY = 86_400
+SCIPY_INSTALL = "pip install 'marquee[reports]'"
+IMPLICIT_INSTALL = "pip install 'marquee[als]'"
+
+
+class Baseline(Protocol):
+    """What is fitted on interactions and scores users."""
+
+    def scores(self, user_index: IndexArray) -> FloatArray:
+        """Returns the score of every item for each user, (batch, n_items + 1) float32, free to overwrite."""
+        ...
+
+
+@dataclass(kw_only=True)
+class BaselinesConfig:
+    """Which baselines stand beside the model, and their knobs.
+
+    Attributes:
+        recent_half_life_days: Recent popularity: an interaction this old counts half.
+        knn_neighbours: Item-kNN: most similar items kept per item.
+        knn_shrinkage: Item-kNN: added to the denominator of the cosine, pulls rare items' similarity down.
+        knn_user_damping: Item-kNN: a user of n items counts n^−damping where two items meet; 0 gives the
+            plain cosine, more lets users of few items say more.
+        als: Fit ALS if its package is installed; without it the report names the install command.
+        als_dim: ALS: length of the vectors.
+        als_regularization: ALS: weight of the squared lengths of the vectors.
+        als_alpha: ALS: confidence of an interaction, against 1 for its absence.
+        als_iterations: ALS: passes over the data.
+    """
+
+    recent_half_life_days: float = 7.0
+    knn_neighbours: int = 200
+    knn_shrinkage: float = 10.0
+    knn_user_damping: float = 0.5
+    als: bool = True
+    als_dim: int = 64
+    als_regularization: float = 1.0
+    als_alpha: float = 10.0
+    als_iterations: int = 15
+
+    def __post_init__(self) -> None:
+        self.validate()
+
+    def validate(self) -> None:
+        """Raises ConfigError, naming the key, if a value is out of its range."""
+        for key in ("recent_half_life_days", "als_alpha"):
+            if not getattr(self, key) > 0:
+                raise ConfigError(f"{key} must be above 0, got {getattr(self, key)} (config baselines.{key})")
+        for key in ("knn_neighbours", "als_dim", "als_iterations"):
+            if getattr(self, key) < 1:
+                raise ConfigError(
+                    f"{key} must be 1 or more, got {getattr(self, key)} (config baselines.{key})"
+                )
+        for key in ("knn_shrinkage", "knn_user_damping", "als_regularization"):
+            if not getattr(self, key) >= 0:
+                raise ConfigError(
+                    f"{key} must be 0 or more, got {getattr(self, key)} (config baselines.{key})"
+                )
+
+
+@dataclass(frozen=True)
+class FittedBaselines:
+    """The baselines of one training set.
+
+    Attributes:
+        models: Name in results → fitted baseline.
+        left_out: Name → why it could not be fitted, with what to do about it.
+    """
+
+    models: dict[str, Baseline]
+    left_out: dict[str, str]
+
+
+def fit_baselines(
+    train: Interactions,
+    n_items: int,
+    config: BaselinesConfig,
+    *,
+    histories: Interactions | None = None,
+    has_absolute_time: bool,
+    seed: int,
+) -> FittedBaselines:
+    """Fits every baseline that the data and the installed packages allow, and says why not for the others.
+
+    Args:
+        train: What the baselines may learn from.
+        n_items: Items of the catalog, without the padding one.
+        config: Their knobs.
+        histories: What each user had done when asked, where that is more than `train`; same users.
+        has_absolute_time: Whether timestamps are seconds and comparable between users.
+        seed: Seed of ALS's initial vectors.
+    """
+    known = train if histories is None else histories
+    models: dict[str, Baseline] = {"popularity": Popularity.fit(train, n_items)}
+    left_out: dict[str, str] = {}
+    if has_absolute_time:
+        models["recent_popularity"] = RecentPopularity.fit(train, n_items, config.recent_half_life_days)
+    else:
+        left_out["recent_popularity"] = "left out: it needs timestamps that can be compared between users"
+    models["item_knn"] = ItemKNN.fit(train, n_items, config, histories=known)
+    if not config.als:
+        left_out["als"] = "left out: switched off (config baselines.als)"
+    elif importlib.util.find_spec("implicit") is None:
+        left_out["als"] = f"left out: the package implicit is not installed; run: {IMPLICIT_INSTALL}"
+    else:
+        models["als"] = ALS.fit(train, n_items, config, histories=known, seed=seed)
+    return FittedBaselines(models, left_out)
+
+
+@dataclass(frozen=True)
+class Popularity:
+    """Scores an item by the number of users who interacted with it; the same for every user.
+
+    Attributes:
+        item_scores: (n_items + 1,) float32, 0 for padding.
+    """
+
+    item_scores: FloatArray
+
+    @classmethod
+    def fit(cls, train: Interactions, n_items: int) -> "Popularity":
+        """Counts the users of each item."""
+        _, items, _ = _distinct_pairs(train)
+        return cls(np.bincount(items, minlength=n_items + 1).astype(np.float32))
+
+    def scores(self, user_index: IndexArray) -> FloatArray:
+        """See `Baseline.scores`."""
+        return np.tile(self.item_scores, (len(user_index), 1))
+
+
+@dataclass(frozen=True)
+class RecentPopularity:
+    """Scores an item by its users, each weighted by 2^(−age / half-life) of the last time they came to it.
+
+    Age is counted back from the last training event: nothing is known of the moment of the request.
+
+    Attributes:
+        item_scores: (n_items + 1,) float32, 0 for padding.
+    """
+
+    item_scores: FloatArray
+
+    @classmethod
+    def fit(cls, train: Interactions, n_items: int, half_life_days: float) -> "RecentPopularity":
+        """Sums the weights of each item's users; timestamps must be in seconds."""
+        _, items, timestamp = _distinct_pairs(train)
+        age_days = (timestamp.max(initial=0) - timestamp) / SECONDS_PER_DAY
+        weight = np.exp2(-age_days / half_life_days)
+        return cls(np.bincount(items, weight, minlength=n_items + 1).astype(np.float32))
+
+    def scores(self, user_index: IndexArray) -> FloatArray:
+        """See `Baseline.scores`."""
+        return np.tile(self.item_scores, (len(user_index), 1))
+
+
+@dataclass(frozen=True)
+class ItemKNN:
+    """Scores an item by the items of the user's history that have it among their neighbours.
+
+    similarity(i, j) = Σ over users u of both: (items of u)^−damping / (√(users of i · users of j) +
+    shrinkage); the neighbours of i are its most similar j; the score of j is the sum of similarity(i, j)
+    over the items i of the history.
+
+    Attributes:
+        similarity: Similarity of each item (row) to its neighbours, (n_items + 1, n_items + 1).
+        histories: Who interacted with what, 1 or absent, (n_users + 1, n_items + 1).
+        popular: For users without history, (n_items + 1,) float32.
+
+    Source:
+        Deshpande and Karypis 2004, ACM TOIS 22(1), section 4.1: users of fewer items say more. Differs from
+        the paper: by a power of one's own choosing, and shrunk as in Ferrari Dacrema et al. 2021, ACM TOIS
+        39(2), section 3.2; rows are not normalised.
+    """
+
+    similarity: "csr_matrix[np.float32]"
+    histories: "csr_matrix[np.float32]"
+    popular: FloatArray
+
+    @classmethod
+    def fit(
+        cls,
+        train: Interactions,
+        n_items: int,
+        config: BaselinesConfig,
+        *,
+        histories: Interactions | None = None,
+        memory_mb: int = 256,
+    ) -> "ItemKNN":
+        """Finds each item's neighbours, block of items by block of items.
+
+        Args:
+            train: Interactions to learn from.
+            n_items: Items of the catalog, without the padding one.
+            config: The knobs that begin with `knn_`; equally similar items are kept by lower item_index.
+            histories: What each user had done when asked; `train` if None.
+            memory_mb: Bound on the memory of one block of co-occurrences, in MiB.
+
+        Raises:
+            ConfigError: If scipy is not installed.
+        """
+        matrix = _user_item_matrix(train, n_items)
+        n_items_of = np.diff(matrix.indptr)  # (n_users + 1,)
+        damped = matrix.copy()
+        damped.data *= np.repeat(np.maximum(n_items_of, 1.0) ** -config.knn_user_damping, n_items_of)
+        by_item = damped.T.tocsr()
+        norms = np.sqrt(np.diff(by_item.indptr))  # (n_items + 1,), of the undamped columns
+        # An item meets at most the histories of all its users: bounds the entries of its row.
+        n_met = np.minimum(matrix.T @ n_items_of, n_items)
+        indptr, neighbours, values = [0], [], []
+        for items in _blocks(n_met, memory_mb * 2**20 // BYTES_PER_COOCCURRENCE):
+            met = (by_item[items] @ matrix).tocsr()
+            for row, item in enumerate(range(items.start, items.stop)):
+                entries = slice(met.indptr[row], met.indptr[row + 1])
+                others = met.indices[entries]
+                similarity = met.data[entries] / (norms[item] * norms[others] + config.knn_shrinkage)
+                similarity[others == item] = -np.inf
+                best = np.lexsort((others, -similarity))[: min(config.knn_neighbours, len(others) - 1)]
+                indptr.append(indptr[-1] + len(best))
+                neighbours.append(others[best])
+                values.append(similarity[best].astype(np.float32))
+        similarities = _csr_matrix()(
+            (np.concatenate(values), np.concatenate(neighbours), indptr), shape=(n_items + 1, n_items + 1)
+        )
+        known = matrix if histories is None else _user_item_matrix(histories, n_items)
+        return cls(similarities, known, Popularity.fit(train, n_items).item_scores)
+
+    def scores(self, user_index: IndexArray) -> FloatArray:
+        """See `Baseline.scores`."""
+        known = self.histories[user_index]
+        scores: FloatArray = (known @ self.similarity).toarray()
+        scores[np.diff(known.indptr) == 0] = self.popular
+        return scores
+
+
+@dataclass(frozen=True)
+class ALS:
+    """Matrix factorisation by alternating least squares, from the package `implicit`.
+
+    Attributes:
+        user_vectors: (n_users + 1, dim) float32.
+        item_vectors: (n_items + 1, dim) float32.
+        popular: For users without history, (n_items + 1,) float32.
+
+    Source:
+        Hu, Koren and Volinsky 2008, ICDM, "Collaborative Filtering for Implicit Feedback Datasets".
+    """
+
+    user_vectors: FloatArray
+    item_vectors: FloatArray
+    popular: FloatArray
+
+    @classmethod
+    def fit(
+        cls,
+        train: Interactions,
+        n_items: int,
+        config: BaselinesConfig,
+        *,
+        histories: Interactions | None = None,
+        seed: int,
+    ) -> "ALS":
+        """Factorises the training interactions; vectors of users come from `histories` where given.
+
+        Raises:
+            ConfigError: If implicit is not installed.
+        """
+        try:
+            from implicit.cpu.als import AlternatingLeastSquares
+            from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
+        except ImportError as error:
+            raise ConfigError(
+                f"ALS needs the package implicit, got {error}; run: {IMPLICIT_INSTALL}"
+            ) from error
+        with threadpool_limits(1, "blas"):  # as implicit asks for: it runs threads of its own
+            model = AlternatingLeastSquares(
+                factors=config.als_dim,
+                regularization=config.als_regularization,
+                alpha=config.als_alpha,
+                iterations=config.als_iterations,
+                random_state=seed,
+            )
+            model.fit(_user_item_matrix(train, n_items), show_progress=False)
+            user_vectors = np.asarray(model.user_factors, dtype=np.float32)
+            if histories is not None and histories is not train:
+                known = _user_item_matrix(histories, n_items)
+                user_vectors = model.recalculate_user(np.arange(len(user_vectors)), known)
+        no_history = np.diff((train if histories is None else histories).offsets) == 0
+        user_vectors[no_history] = 0.0
+        return cls(user_vectors, np.asarray(model.item_factors), Popularity.fit(train, n_items).item_scores)
+
+    def scores(self, user_index: IndexArray) -> FloatArray:
+        """See `Baseline.scores`."""
+        scores = self.user_vectors[user_index] @ self.item_vectors.T
+        scores[~self.user_vectors[user_index].any(axis=1)] = self.popular
+        return scores
+
+
+BYTES_PER_COOCCURRENCE = 8  # float32 count and int32 column of one sparse entry
+
+
+def _distinct_pairs(train: Interactions) -> tuple[IndexArray, IndexArray, IndexArray]:
+    """Returns user, item and latest timestamp of each pair that occurs, (n_pairs,) each.
+
+    Events of users without a row are many users in one range: there each event is a pair of its own.
+    """
+    user, item, timestamp = train.user_index, train.item_index, train.timestamp
+    order = np.lexsort((timestamp, item, user))
+    user, item, timestamp = user[order], item[order], timestamp[order]
+    is_last = np.ones(len(user), dtype=np.bool_)
+    is_last[:-1] = (user[1:] != user[:-1]) | (item[1:] != item[:-1]) | (user[1:] == PADDING_INDEX)
+    is_last &= item != PADDING_INDEX
+    return user[is_last], item[is_last], timestamp[is_last]
+
+
+def _user_item_matrix(train: Interactions, n_items: int) -> "csr_matrix[np.float32]":
+    """Returns 1 where a user interacted with an item, (n_users + 1, n_items + 1); row and column 0 empty."""
+    user, item, _ = _distinct_pairs(train)
+    is_known = user != PADDING_INDEX
+    user, item = user[is_known], item[is_known]
+    ones = np.ones(len(user), dtype=np.float32)
+    return _csr_matrix()((ones, (user, item)), shape=(train.n_users + 1, n_items + 1))
+
+
+def _csr_matrix() -> "type[csr_matrix[np.float32]]":
+    """Returns scipy's class of sparse matrices.
+
+    Raises:
+        ConfigError: If scipy is not installed.
+    """
+    try:
+        from scipy.sparse import csr_matrix
+    except ImportError as error:
+        raise ConfigError(f"item-kNN needs the package scipy, got {error}; run: {SCIPY_INSTALL}") from error
+    return csr_matrix
+
+
+def _blocks(sizes: npt.NDArray[np.int64], limit: int) -> Iterator[slice]:
+    """Yields slices that cover `sizes` with a sum within `limit` each; a row beyond it stands alone."""
+    start, total = 0, 0
+    for row, size in enumerate(sizes.tolist()):
+        if row > start and total + size > limit:
+            yield slice(start, row)
+            start, total = row, 0
+        total += size
+    yield slice(start, len(sizes))

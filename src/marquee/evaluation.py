@@ -1,0 +1,366 @@
+"""Judges models: the same queries, the same catalog, the same exclusions and the same code for each.
+
+`evaluate` ranks the full catalog (never a sample of it) for every query and every model, and keeps each
+user's value of each metric beside the means: intervals, paired comparisons and slices all come from them.
+Users without targets have no metric; they are left out and counted.
+Does not fit anything (see `baselines`) and does not write anything (see `reports`).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from marquee.errors import DataError, ShapeError
+from marquee.ids import PADDING_INDEX
+from marquee.metrics import METRICS, BoolArray, Values, coverage
+from marquee.ranking import ItemLists, RankedLists, ScoreBlock, rank
+
+CONFIDENCE = 0.95
+N_RESAMPLES = 1000
+RESAMPLES_MEMORY_MB = 64
+
+EvaluationProgress = Callable[[str, int, int], None]
+"""Told after each block: name of the model, queries done, queries in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean over users with its 95 % bootstrap interval.
+
+    Attributes:
+        mean: Over all users that have the value; NaN if none has.
+        low: Lower end.
+        high: Upper end.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class EvaluationTask:
+    """What is asked of every model.
+
+    Attributes:
+        targets: What each query should bring up; 0 for an item outside the catalog. An item counts once.
+        n_items: Items of the catalog, without the padding one: all of them are ranked.
+        ks: Cutoffs, ascending.
+        excluded: Items that must not be returned, per query; None if nothing is excluded. A target among
+            them cannot be returned: it is left out and counted.
+        item_groups: Name → which items belong to it, (n_items + 1,) bool: metrics of these targets alone.
+    """
+
+    targets: ItemLists
+    n_items: int
+    ks: tuple[int, ...]
+    excluded: ItemLists | None = None
+    item_groups: Mapping[str, BoolArray] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.ks or sorted(set(self.ks)) != list(self.ks) or self.ks[0] < 1:
+            raise DataError(f"ks must be distinct, ascending and 1 or more, got {self.ks}; name the cutoffs")
+        if self.targets.item_index.max(initial=0) > self.n_items:
+            raise DataError(
+                f"targets must be at most n_items ({self.n_items}), got {self.targets.item_index.max()}; "
+                "encode items that are not in the catalog as 0"
+            )
+        for name, members in (self.item_groups or {}).items():
+            if members.shape != (self.n_items + 1,):
+                raise ShapeError(
+                    f"item group {name!r} must have shape ({self.n_items + 1},), got {members.shape}; give one "
+                    "value per item and one for padding"
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much was evaluated, and what was not.
+
+    Attributes:
+        n_items: Items ranked for every query: the full catalog.
+        n_queries: Queries evaluated: those with targets.
+        n_queries_without_targets: Queries left out because they have none.
+        n_targets: Targets of the queries evaluated.
+        n_targets_outside_catalog: Those among them that no model can bring up: they count as misses.
+        n_targets_excluded: Targets left out because the exclusions forbid them.
+    """
+
+    n_items: int
+    n_queries: int
+    n_queries_without_targets: int
+    n_targets: int
+    n_targets_outside_catalog: int
+    n_targets_excluded: int
+
+
+@dataclass(frozen=True)
+class ModelEvaluation:
+    """How one model did.
+
+    Attributes:
+        lists: The ranked lists of all queries, longest cutoff.
+        values: `ndcg@10` → value of each query evaluated, (n_queries,), in the order of
+            `Evaluation.query_index`. For an item group `ndcg@10|ad`, NaN where a query has no such target.
+        estimates: The same names → mean and interval.
+        coverage: `coverage@10` → share of the catalog that some list holds.
+        tied_fraction: Share of the queries where the last place of the longest list went by the tie rule.
+    """
+
+    lists: RankedLists
+    values: dict[str, Values]
+    estimates: dict[str, Estimate]
+    coverage: dict[str, float]
+    tied_fraction: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a model did, and how others did beside it.
+
+    Attributes:
+        models: Name → result; the first is the one under judgement, the others are its references.
+        differences: Reference → metric → first model minus reference, with the interval of the paired
+            difference: both ends on one side of 0 tell the two apart.
+        counts: What was evaluated.
+        ks: Cutoffs.
+        query_index: The queries evaluated, as rows of the task, (n_queries,) int64.
+        groups: Names of the item groups.
+        n_resamples: Bootstrap resamples behind each interval.
+    """
+
+    models: dict[str, ModelEvaluation]
+    differences: dict[str, dict[str, Estimate]]
+    counts: Counts
+    ks: tuple[int, ...]
+    query_index: npt.NDArray[np.int64]
+    groups: tuple[str, ...]
+    n_resamples: int
+
+    @property
+    def model(self) -> str:
+        """Name of the model under judgement."""
+        return next(iter(self.models))
+
+    def to_json_dict(self) -> dict[str, object]:
+        """Returns everything but the values of single users and the lists, ready for `json.dumps`."""
+        return {
+            "model": self.model,
+            "ranking": "full catalog",
+            "ks": list(self.ks),
+            "counts": asdict(self.counts),
+            "confidence": CONFIDENCE,
+            "n_resamples": self.n_resamples,
+            "models": {
+                name: {
+                    "metrics": _estimates_to_json(model.estimates),
+                    "coverage": model.coverage,
+                    "tied_fraction": model.tied_fraction,
+                }
+                for name, model in self.models.items()
+            },
+            "differences": {name: _estimates_to_json(values) for name, values in self.differences.items()},
+        }
+
+
+def evaluate(
+    scorers: Mapping[str, ScoreBlock],
+    task: EvaluationTask,
+    generator: np.random.Generator,
+    *,
+    n_resamples: int = N_RESAMPLES,
+    memory_mb: int = 512,
+    progress: EvaluationProgress | None = None,
+) -> Evaluation:
+    """Ranks the full catalog with every model and measures how well.
+
+    Args:
+        scorers: Name → scores of a slice of the task's queries; the first is the model under judgement.
+        task: What is asked.
+        generator: Draws the users of each bootstrap resample; the same users for all models.
+        n_resamples: Bootstrap resamples behind each interval.
+        memory_mb: Bound on the memory of one block of scores, in MiB.
+        progress: Told how far it is.
+
+    Raises:
+        DataError: If there is no model, no query has a target, or a score is NaN.
+        ShapeError: If exclusions or scores do not fit the queries.
+    """
+    if not scorers:
+        raise DataError(f"scorers must name at least one model, got {dict(scorers)}")
+    targets, n_excluded = _reachable_targets(task)
+    queries = np.flatnonzero(targets.sizes)
+    if not len(queries):
+        raise DataError(
+            f"at least one of the {len(targets)} queries must have a target, got none; see the split"
+        )
+    models = {}
+    for name, score_block in scorers.items():
+        lists = rank(
+            score_block,
+            len(targets),
+            task.n_items,
+            task.ks[-1],
+            task.excluded,
+            memory_mb=memory_mb,
+            progress=None if progress is None else _progress_of(name, progress),
+        )
+        models[name] = (lists, _values(lists, targets, queries, task))
+    estimates, differences = _estimates(
+        {name: values for name, (_, values) in models.items()}, generator, n_resamples
+    )
+    return Evaluation(
+        models={
+            name: ModelEvaluation(
+                lists=lists,
+                values=values,
+                estimates=estimates[name],
+                coverage={f"coverage@{k}": coverage(lists.items[queries, :k], task.n_items) for k in task.ks},
+                tied_fraction=float(lists.tied[queries].mean()),
+            )
+            for name, (lists, values) in models.items()
+        },
+        differences=differences,
+        counts=Counts(
+            n_items=task.n_items,
+            n_queries=len(queries),
+            n_queries_without_targets=len(targets) - len(queries),
+            n_targets=len(targets.item_index),
+            n_targets_outside_catalog=int(np.count_nonzero(targets.item_index == PADDING_INDEX)),
+            n_targets_excluded=n_excluded,
+        ),
+        ks=task.ks,
+        query_index=queries,
+        groups=tuple(task.item_groups or ()),
+        n_resamples=n_resamples,
+    )
+
+
+def bootstrap_means(values: Values, generator: np.random.Generator, n_resamples: int = N_RESAMPLES) -> Values:
+    """Returns the mean of each column over resampled rows, (n_resamples, n_columns); NaN values are left out.
+
+    Each resample draws as many rows as there are, with replacement, the same rows for all columns: the
+    difference of two columns is a paired one.
+
+    Args:
+        values: (n_rows, n_columns), NaN where a row has no such value.
+        generator: Draws the rows.
+        n_resamples: Number of resamples.
+
+    Source:
+        Efron 1979, Annals of Statistics 7(1), method 2.
+    """
+    n_rows = len(values)
+    is_there = ~np.isnan(values)
+    present = is_there.astype(np.float64)
+    filled = np.where(is_there, values, 0.0)
+    means = np.empty((n_resamples, values.shape[1]))
+    n_at_once = max(1, RESAMPLES_MEMORY_MB * 2**20 // (8 * max(n_rows, 1)))
+    for start in range(0, n_resamples, n_at_once):
+        n = min(n_at_once, n_resamples - start)
+        drawn = generator.integers(0, n_rows, size=(n, n_rows)) + n_rows * np.arange(n)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=n * n_rows).reshape(n, n_rows).astype(np.float64)
+        with np.errstate(invalid="ignore"):  # 0 / 0: a resample without any such value
+            means[start : start + n] = (times @ filled) / (times @ present)
+    return means
+
+
+def _reachable_targets(task: EvaluationTask) -> tuple[ItemLists, int]:
+    """Returns the targets that count, each once, and how many were left out as excluded."""
+    targets = task.targets
+    query, item = targets.query_index, targets.item_index
+    order = np.lexsort((item, query))
+    query, item = query[order], item[order]
+    is_first = np.ones(len(item), dtype=np.bool_)
+    is_first[1:] = (query[1:] != query[:-1]) | (item[1:] != item[:-1]) | (item[1:] == PADDING_INDEX)
+    targets = ItemLists(targets.offsets, item).take(is_first)
+    if task.excluded is None:
+        return targets, 0
+    if len(task.excluded) != len(targets):
+        raise ShapeError(
+            f"excluded must have one list per query ({len(targets)}), got {len(task.excluded)}; build both from "
+            "the same users"
+        )
+    keys = targets.query_index * (task.n_items + 1) + targets.item_index
+    excluded = task.excluded.query_index * (task.n_items + 1) + task.excluded.item_index
+    is_excluded = np.isin(keys, excluded) & (targets.item_index != PADDING_INDEX)
+    return targets.take(~is_excluded), int(is_excluded.sum())
+
+
+def _values(
+    lists: RankedLists, targets: ItemLists, queries: npt.NDArray[np.int64], task: EvaluationTask
+) -> dict[str, Values]:
+    """Returns every metric at every cutoff for each query evaluated, and again for each item group."""
+    relevance = targets.contains(lists.items)[queries]  # (n_queries, k)
+    values = _metrics_at(relevance, targets.sizes[queries], task.ks)
+    for group, members in (task.item_groups or {}).items():
+        n_targets = targets.take(members[targets.item_index]).sizes[queries]
+        has_target = n_targets > 0
+        inside = relevance & members[lists.items[queries]]
+        for name, of_some in _metrics_at(inside[has_target], n_targets[has_target], task.ks).items():
+            of_all = np.full(len(queries), np.nan)
+            of_all[has_target] = of_some
+            values[f"{name}|{group}"] = of_all
+    return values
+
+
+def _metrics_at(
+    relevance: BoolArray, n_targets: npt.NDArray[np.int64], ks: Sequence[int]
+) -> dict[str, Values]:
+    """Returns `metric@k` → value of each user, (n_users,)."""
+    return {
+        f"{name}@{k}": metric(relevance[:, :k], n_targets) for name, metric in METRICS.items() for k in ks
+    }
+
+
+def _estimates(
+    values: dict[str, dict[str, Values]], generator: np.random.Generator, n_resamples: int
+) -> tuple[dict[str, dict[str, Estimate]], dict[str, dict[str, Estimate]]]:
+    """Returns model → metric → estimate, and reference → metric → first model minus reference."""
+    names = list(next(iter(values.values())))
+    columns = np.stack([of_model[name] for of_model in values.values() for name in names], axis=1)
+    shape = (-1, len(values), len(names))
+    resampled = bootstrap_means(columns, generator, n_resamples).reshape(shape)
+    is_there = ~np.isnan(columns)
+    with np.errstate(invalid="ignore"):  # 0 / 0: a group of which nobody has a target
+        means = (np.where(is_there, columns, 0.0).sum(axis=0) / is_there.sum(axis=0)).reshape(shape)[0]
+    estimates = {
+        model: _with_intervals(names, means[row], resampled[:, row]) for row, model in enumerate(values)
+    }
+    differences = {
+        model: _with_intervals(names, means[0] - means[row], resampled[:, 0] - resampled[:, row])
+        for row, model in enumerate(values)
+        if row
+    }
+    return estimates, differences
+
+
+def _with_intervals(names: list[str], means: Values, resampled: Values) -> dict[str, Estimate]:
+    """Returns name → estimate.
+
+    Args:
+        names: Of the columns.
+        means: (n_columns,).
+        resampled: (n_resamples, n_columns).
+    """
+    tail = (1 - CONFIDENCE) / 2
+    is_there = ~np.isnan(means)
+    low, high = np.full(len(means), np.nan), np.full(len(means), np.nan)
+    if is_there.any():
+        low[is_there], high[is_there] = np.nanquantile(resampled[:, is_there], [tail, 1 - tail], axis=0)
+    return {name: Estimate(*map(float, row)) for name, *row in zip(names, means, low, high, strict=True)}
+
+
+def _estimates_to_json(estimates: dict[str, Estimate]) -> dict[str, dict[str, float | None]]:
+    """Returns metric → mean, low, high; None in place of NaN, which JSON does not know."""
+    return {
+        name: {key: None if np.isnan(value) else value for key, value in asdict(estimate).items()}
+        for name, estimate in estimates.items()
+    }
+
+
+def _progress_of(name: str, progress: EvaluationProgress) -> Callable[[int, int], None]:
+    """Returns the progress callback of one model."""
+    return lambda done, total: progress(name, done, total)

@@ -1,0 +1,340 @@
+"""Turns scores into ordered lists: every query against the whole catalog, in bounded memory.
+
+`rank` walks over blocks of queries, takes out what must not be returned, and keeps the k best. Which
+model made the scores is of no concern here, so a model and its baselines go through the very same path.
+Does not judge the lists (see `metrics`) and samples no candidates: a ranking is always a full one.
+
+**Tie rule:** among equal scores the lower item_index comes first, also where the tie straddles the
+cutoff. A score of -inf means "never": it is not returned, and the list is shorter instead.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from marquee.errors import DataError, ShapeError
+from marquee.histories import FloatArray, Interactions
+from marquee.ids import PADDING_INDEX, IndexArray
+
+BoolArray = npt.NDArray[np.bool_]
+
+ScoreBlock = Callable[[slice], FloatArray]
+"""Scores of a block of queries, (block, n_items + 1) float32; column 0 is ignored. It may be overwritten."""
+
+Progress = Callable[[int, int], None]
+"""Told after each block: queries done, queries in all."""
+
+BYTES_PER_SCORE = 4
+MAX_BLOCK_ROWS = 1024  # more rows make the matrix product no faster
+MIN_BLOCK_ROWS = 16  # fewer rows and the product is bound by reading the item vectors
+ROWS_PER_SELECTION = 64  # unit of work of one selecting thread
+MIN_GROUP_SIZE = 8  # smaller groups save nothing over a plain partition
+COST_OF_CANDIDATE = 8  # fetching a score from somewhere in the row, in units of one group's share of a pass
+
+
+@dataclass(frozen=True, slots=True)
+class ItemLists:
+    """A list of items per query, in one flat array: targets, or exclusions.
+
+    Attributes:
+        offsets: Items of query q are `offsets[q]:offsets[q + 1]`, (n_queries + 1,) int64.
+        item_index: (n,) int64; 0 for an item outside the catalog.
+
+    Example:
+        >>> lists = ItemLists.of([[3, 1], [], [2]])
+        >>> lists.sizes.tolist(), lists.query_index.tolist()
+        ([2, 0, 1], [0, 0, 2])
+    """
+
+    offsets: IndexArray
+    item_index: IndexArray
+
+    @classmethod
+    def of(cls, lists: Sequence[Sequence[int]]) -> "ItemLists":
+        """Returns the lists of items as they stand in `lists`, one per query."""
+        offsets = np.cumsum([0, *(len(items) for items in lists)], dtype=np.int64)
+        return cls(offsets, np.array([item for items in lists for item in items], dtype=np.int64))
+
+    @classmethod
+    def of_users(cls, interactions: Interactions, user_index: IndexArray) -> "ItemLists":
+        """Returns the items of each query's user, in time order; the unknown user (0) has none.
+
+        Args:
+            interactions: Events of all users.
+            user_index: User of each query, (n_queries,) int64.
+        """
+        starts = interactions.offsets[user_index]
+        sizes = np.where(user_index == PADDING_INDEX, 0, interactions.offsets[user_index + 1] - starts)
+        offsets = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
+        positions = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], sizes)
+        return cls(offsets, interactions.item_index[positions])
+
+    @property
+    def sizes(self) -> IndexArray:
+        """Number of items of each query, (n_queries,) int64."""
+        return np.diff(self.offsets)
+
+    @property
+    def query_index(self) -> IndexArray:
+        """The query of each entry, (n,) int64."""
+        return np.repeat(np.arange(len(self)), self.sizes)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def take(self, keep: BoolArray) -> "ItemLists":
+        """Returns the entries where `keep`, (n,) bool, is True; queries unchanged."""
+        counts = np.bincount(self.query_index[keep], minlength=len(self))
+        offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+        return ItemLists(offsets, self.item_index[keep])
+
+    def contains(self, items: IndexArray) -> BoolArray:
+        """Returns whether each query's list holds each of its items, (n_queries, k) bool.
+
+        Args:
+            items: Item indices per query, (n_queries, k) int64; 0 is in no list.
+
+        Example:
+            >>> ItemLists.of([[3, 1], [2]]).contains(np.array([[1, 2], [2, 0]])).tolist()
+            [[True, False], [True, False]]
+        """
+        if len(items) != len(self):
+            raise ShapeError(f"items must have one row per query ({len(self)}), got {len(items)}")
+        stride = 1 + max(int(items.max(initial=0)), int(self.item_index.max(initial=0)))
+        entries = np.sort(self.query_index * stride + self.item_index)
+        wanted = np.arange(len(self))[:, None] * stride + items  # (n_queries, k)
+        found = np.searchsorted(entries, wanted, side="right") > np.searchsorted(entries, wanted)
+        return np.asarray(found & (items != PADDING_INDEX))
+
+
+@dataclass(frozen=True, slots=True)
+class RankedLists:
+    """The best items of each query, best first.
+
+    Attributes:
+        items: (n_queries, k) int64; 0 behind the last allowed item.
+        scores: (n_queries, k) float32, descending; -inf where the item is 0.
+        tied: Whether an item left out has the score of the last one taken, (n_queries,) bool: there the
+            list hangs on the tie rule and not on the model.
+    """
+
+    items: IndexArray
+    scores: FloatArray
+    tied: BoolArray
+
+
+def rank(
+    score_block: ScoreBlock,
+    n_queries: int,
+    n_items: int,
+    k: int,
+    excluded: ItemLists | None = None,
+    *,
+    memory_mb: int = 512,
+    progress: Progress | None = None,
+) -> RankedLists:
+    """Returns the k best items of every query over the whole catalog.
+
+    Blocks are as large as `memory_mb` allows. The k best are found without sorting, or even
+    partitioning, a row: see `_best_in_groups`.
+
+    Args:
+        score_block: Scores of a slice of the queries; see `ScoreBlock`.
+        n_queries: Number of queries.
+        n_items: Items of the catalog, without the padding one.
+        k: Length of the lists.
+        excluded: Items that must not be returned, per query; None for none.
+        memory_mb: Bound on the memory of one block of scores, in MiB. What the scorer needs beyond its
+            result comes on top.
+        progress: Told how far it is after each block.
+
+    Returns:
+        Lists of exactly k columns; a query with fewer than k allowed items ends in zeros.
+
+    Raises:
+        DataError: If k < 1, or a score is NaN.
+        ShapeError: If `excluded` has another number of queries or the scores another shape.
+
+    Example:
+        >>> scores = np.array([[9, 5, 7, 5], [9, 1, 2, 3]], dtype=np.float32)
+        >>> rank(lambda rows: scores[rows].copy(), 2, 3, 2, ItemLists.of([[], [2, 3]])).items.tolist()
+        [[2, 1], [1, 0]]
+    """
+    if k < 1:
+        raise DataError(f"k must be 1 or more, got {k}; choose the length of the lists")
+    if excluded is not None and len(excluded) != n_queries:
+        raise ShapeError(f"excluded must have one list per query ({n_queries}), got {len(excluded)}")
+    ranked = RankedLists(
+        items=np.zeros((n_queries, k), dtype=np.int64),
+        scores=np.full((n_queries, k), -np.inf, dtype=np.float32),
+        tied=np.zeros(n_queries, dtype=np.bool_),
+    )
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        for rows in _slices(0, n_queries, block_rows(n_items, memory_mb)):
+            block = _scores_of(score_block, rows, n_items)
+            select = partial(_select, block, first_row=rows.start, excluded=excluded, ranked=ranked)
+            list(pool.map(select, _slices(rows.start, rows.stop, ROWS_PER_SELECTION)))
+            del block, select  # before the scorer makes the next: never two blocks at a time
+            if progress is not None:
+                progress(rows.stop, n_queries)
+    return ranked
+
+
+def block_rows(n_items: int, memory_mb: int) -> int:
+    """Returns how many queries are scored at once within `memory_mb`, at least `MIN_BLOCK_ROWS`."""
+    fitting = memory_mb * 2**20 // ((n_items + 1) * BYTES_PER_SCORE)
+    return int(min(max(fitting, MIN_BLOCK_ROWS), MAX_BLOCK_ROWS))
+
+
+def inner_product_scores(query_embeddings: FloatArray, item_embeddings: FloatArray) -> ScoreBlock:
+    """Returns a scorer of inner products that writes every block into the same memory.
+
+    Fresh memory for each block costs about as much again as the product itself.
+
+    Args:
+        query_embeddings: (n_queries, dim) float32.
+        item_embeddings: (n_items + 1, dim) float32, row 0 is padding.
+
+    Raises:
+        ShapeError: If the dims differ.
+    """
+    if query_embeddings.shape[1] != item_embeddings.shape[1]:
+        raise ShapeError(
+            f"query and item embeddings must have one dim, got {query_embeddings.shape[1]} and "
+            f"{item_embeddings.shape[1]}"
+        )
+    memory = np.empty((0, len(item_embeddings)), dtype=np.float32)
+
+    def score(rows: slice) -> FloatArray:
+        nonlocal memory
+        queries = query_embeddings[rows]  # (block, dim)
+        if len(queries) > len(memory):
+            memory = np.empty((len(queries), len(item_embeddings)), dtype=np.float32)
+        return np.matmul(queries, item_embeddings.T, out=memory[: len(queries)])
+
+    return score
+
+
+def _slices(start: int, stop: int, size: int) -> Iterator[slice]:
+    """Yields slices of at most `size` that cover start … stop."""
+    for first in range(start, stop, size):
+        yield slice(first, min(first + size, stop))
+
+
+def _scores_of(score_block: ScoreBlock, rows: slice, n_items: int) -> FloatArray:
+    """Returns the scorer's block, (block, n_items + 1), writable and row by row in memory."""
+    block = score_block(rows)
+    expected = (rows.stop - rows.start, n_items + 1)
+    if block.shape != expected:
+        raise ShapeError(
+            f"scores of queries {rows.start} to {rows.stop} must have shape {expected} (column 0 is "
+            f"padding), got {block.shape}"
+        )
+    return np.require(block, requirements=["C", "W"])
+
+
+def _select(
+    block: FloatArray, part: slice, *, first_row: int, excluded: ItemLists | None, ranked: RankedLists
+) -> None:
+    """Writes the best of the queries `part` into `ranked`; takes the excluded ones out of `block`.
+
+    Args:
+        block: Scores of the queries from `first_row` on, (block, n_items + 1); changed in place.
+        part: The queries to do, within the block.
+        first_row: Query of the block's first row.
+        excluded: See `rank`.
+        ranked: Result, changed in place.
+    """
+    scores = block[part.start - first_row : part.stop - first_row]  # (rows, n_items + 1), a view
+    scores[:, PADDING_INDEX] = -np.inf
+    if excluded is not None:
+        bounds = excluded.offsets[part.start : part.stop + 1]
+        query = np.repeat(np.arange(len(scores)), np.diff(bounds))
+        scores[query, excluded.item_index[bounds[0] : bounds[-1]]] = -np.inf
+    k = min(ranked.items.shape[1], scores.shape[1])
+    groups = _group_bests(scores, k)
+    undefined = np.isnan(groups).any(axis=1)
+    if undefined.any():
+        raise DataError(
+            f"scores must be numbers, got NaN for query {part.start + int(undefined.argmax())}; "
+            "the model has diverged or was given a missing value"
+        )
+    items, certain = _best_in_groups(scores, groups, k)
+    for row in np.flatnonzero(~certain):  # ties, or fewer than k allowed
+        items[row], ranked.tied[part.start + row] = _best_by_index(scores[row], k)
+    values = np.take_along_axis(scores, items, axis=1)  # (rows, k)
+    order = np.lexsort((items, -values), axis=1)
+    values = np.take_along_axis(values, order, axis=1)
+    ranked.scores[part, :k] = values
+    ranked.items[part, :k] = np.take_along_axis(items, order, axis=1)
+    ranked.items[part, :k][values == -np.inf] = PADDING_INDEX
+
+
+def _group_bests(scores: FloatArray, k: int) -> FloatArray:
+    """Returns the best score of each group of columns, (rows, n_groups); the scores where no group pays.
+
+    Columns are dealt out to groups, column c to group c modulo n_groups: the bests of all groups are then
+    one vectorised pass over the row, at the speed of memory.
+
+    ```
+    scores          7 3 9 1 | 2 4 8 0 | 5 6        10 columns, 4 groups of up to 3
+    group bests     7 6 9 1
+    ```
+    """
+    n_rows, n_columns = scores.shape
+    n_groups = int(np.sqrt(COST_OF_CANDIDATE * k * n_columns))
+    n_full = n_columns // n_groups
+    if n_full < MIN_GROUP_SIZE:
+        return scores
+    in_full = scores[:, : n_full * n_groups].reshape(n_rows, n_full, n_groups)
+    bests: FloatArray = in_full.max(axis=1)
+    rest = scores[:, n_full * n_groups :]
+    np.maximum(bests[:, : rest.shape[1]], rest, out=bests[:, : rest.shape[1]])
+    return bests
+
+
+def _best_in_groups(scores: FloatArray, bests: FloatArray, k: int) -> tuple[IndexArray, BoolArray]:
+    """Returns the k best columns of each row in any order, (rows, k), and whether they are certain, (rows,).
+
+    The k groups with the highest bests hold the k best scores: a score outside them is at most its own
+    group's best, and k others are above that. Where that needs "above or equal", the row is not certain.
+
+    Args:
+        scores: (rows, n_columns).
+        bests: From `_group_bests`, (rows, n_groups).
+        k: At most n_columns.
+    """
+    groups, certain = _best_columns(bests, k)
+    n_columns, n_groups = scores.shape[1], bests.shape[1]
+    if n_groups == n_columns:
+        return groups, certain
+    n_per_group = -(-n_columns // n_groups)
+    columns = groups[:, None, :] + n_groups * np.arange(n_per_group)[None, :, None]  # (rows, n_per_group, k)
+    columns = np.where(columns < n_columns, columns, PADDING_INDEX).reshape(len(scores), -1)
+    first = np.arange(len(scores))[:, None] * n_columns
+    chosen, certain_inside = _best_columns(scores.ravel().take(first + columns), k)
+    return np.take_along_axis(columns, chosen, axis=1), certain & certain_inside
+
+
+def _best_columns(values: FloatArray, k: int) -> tuple[IndexArray, BoolArray]:
+    """Returns the columns of each row's k best values, (rows, k), and whether no tie blurs them, (rows,)."""
+    n_columns = values.shape[1]
+    last = np.partition(values, n_columns - k, axis=1)[:, n_columns - k]
+    is_best = values >= last[:, None]
+    certain = is_best.sum(axis=1) == k
+    columns = np.zeros((len(values), k), dtype=np.int64)
+    columns[certain] = np.flatnonzero(is_best[certain]).reshape(-1, k) % n_columns
+    return columns, certain
+
+
+def _best_by_index(scores: FloatArray, k: int) -> tuple[IndexArray, bool]:
+    """Returns the k best columns of one row, ties by index, (k,), and whether a tie straddles the cutoff."""
+    last = np.partition(scores, len(scores) - k)[len(scores) - k]
+    above, equal = np.flatnonzero(scores > last), np.flatnonzero(scores == last)
+    n_equal = k - len(above)
+    return np.concatenate((above, equal[:n_equal])), bool(last > -np.inf and len(equal) > n_equal)
