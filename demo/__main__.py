@@ -106,14 +106,19 @@ def show_paths(console: Console, options: Options, run: Path, bundle: Path, user
     curl = f"curl -H 'Content-Type: application/json' -d '{body}' http://127.0.0.1:3000/v1/recommend"
     show_end(
         console,
-        {"report": run / "report.html", "run": run, "bundle": bundle},
+        {"report": short(run / "report.html"), "run": short(run), "bundle": short(bundle)},
         {
-            "serve": f"make serve BUNDLE={bundle.parent}",
-            "ask": curl,
-            "another model": f"python -m training.train data={options.data} model=matrix_factorization",
+            "serve": f"make serve BUNDLE={short(bundle.parent)}",
+            "then ask": curl,
+            "another model": f"make train DATA={options.data} ARGS=model=matrix_factorization",
             "other data": "make demo DATA=movielens-100k",
         },
     )
+
+
+def short(path: Path) -> str:
+    """Returns a path as a person would type it in the repository."""
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
 def run_demo(console: Console, options: Options) -> None:
@@ -127,9 +132,10 @@ def run_demo(console: Console, options: Options) -> None:
     show_step(console, 3, N_STEPS, "serve it")
     url = f"http://127.0.0.1:{(port := free_port())}"
     environment, log = service_environment(folder), run / "logs" / "service.log"
-    console.print(f"starting the service at {url}, log in {log}", soft_wrap=True, highlight=False)
+    console.print(f"starting the service at {url}, log in {short(log)}", soft_wrap=True, highlight=False)
     with running_server(service_command(port), environment, url, log):
         show_step(console, 4, N_STEPS, "ask it")
+        console.print(f"bundle {bundle.version} answers", highlight=False)
         wrong = ask_everything(console, url, bundle)
     console.print("\nThe service is stopped.", highlight=False)
     show_paths(console, options, run, folder, bundle.user_ids.ids[0])

@@ -1,7 +1,6 @@
 """What the demo shows: headings, one table per answer, and where everything lies."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -9,8 +8,10 @@ from rich.table import Table
 
 from demo.client import ServedAnswer
 from demo.questions import Question
+from marquee.catalog import ItemKind
 
 _TITLE_WIDTH = 60
+_PLURALS = {ItemKind.content: "content", ItemKind.ad: "ads"}
 
 
 def show_step(console: Console, number: int, n_steps: int, title: str) -> None:
@@ -28,11 +29,11 @@ def show_answer(
 ) -> None:
     """Prints one question and its answer as a table, and in red what is wrong with it."""
     asker = f"{question.who} ({question.user_id})" if question.user_id else question.who
-    heading = f"\n[bold]{escape(str(question.kind))} for {escape(asker)}[/]"
+    heading = f"\n[bold]{_PLURALS[question.kind]} for {escape(asker)}[/]"
     if question.recent:
         heading += "\n[dim]whose latest items are " + escape(_named(question.recent, titles)) + "[/]"
     console.print(heading, highlight=False)
-    table = Table(caption=_caption(answer), caption_justify="left", title_justify="left")
+    table = Table()
     table.add_column("", justify="right", style="dim")
     table.add_column("item")
     if titles:
@@ -43,11 +44,13 @@ def show_answer(
         title = [escape(titles.get(item.item_id, ""))] if titles else []
         table.add_row(str(place), escape(item.item_id), *title, escape(item.kind), f"{item.score:.4f}")
     console.print(table)
+    rests_on = [f"source: {answer.source}", f"{answer.latency_ms:.1f} ms", answer.short_reason]
+    console.print(" · ".join(part for part in rests_on if part), markup=False, highlight=False)
     for problem in wrong:
         console.print(f"[bold red]wrong:[/] {escape(problem)}", highlight=False)
 
 
-def show_end(console: Console, paths: Mapping[str, Path], next_steps: Mapping[str, str]) -> None:
+def show_end(console: Console, paths: Mapping[str, str], next_steps: Mapping[str, str]) -> None:
     """Prints where everything lies and what to try next; a line is never broken, so that it can be copied."""
     console.print()
     console.rule("[bold]where it lies[/]", align="left")
@@ -58,12 +61,6 @@ def show_end(console: Console, paths: Mapping[str, Path], next_steps: Mapping[st
     console.rule("[bold]what to try next[/]", align="left")
     for name, command in next_steps.items():
         console.print(f"{name:{width}s}  {command}", soft_wrap=True, markup=False, highlight=False)
-
-
-def _caption(answer: ServedAnswer) -> str:
-    """Returns what the answer rests on, in one line."""
-    parts = [f"source: {answer.source}", f"{answer.latency_ms:.1f} ms", f"bundle {answer.version}"]
-    return escape(" · ".join([*parts, answer.short_reason] if answer.short_reason else parts))
 
 
 def _named(item_ids: Sequence[str], titles: Mapping[str, str]) -> str:
