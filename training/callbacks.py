@@ -74,9 +74,9 @@ class ShowProgress(Callback):
     def __init__(self) -> None:
         self.console = Console(stderr=True)
         self.bar = Progress(
-            TextColumn("epoch {task.fields[epoch]}"),
+            TextColumn("epoch {task.fields[shown].epoch}"),
             BarColumn(),
-            TextColumn("loss {task.fields[loss]}  ndcg {task.fields[ndcg]}  {task.fields[rate]} examples/s"),
+            TextColumn("{task.fields[shown].numbers}"),
             TimeRemainingColumn(),
             console=self.console,
             disable=not self.console.is_terminal,
@@ -87,9 +87,8 @@ class ShowProgress(Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
         """Shows the bar."""
-        fields = {"epoch": "", "loss": "-", "ndcg": "-", "rate": "-"}
         total = float(trainer.estimated_stepping_batches)
-        self.task = self.bar.add_task("train", total=total, completed=trainer.global_step, **fields)
+        self.task = self.bar.add_task("train", total=total, completed=trainer.global_step, shown=Shown())
         self.bar.start()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
@@ -113,12 +112,8 @@ class ShowProgress(Callback):
         pl_module.log("examples_per_s", rate)
         self._update(trainer, advance=0)
         if not self.console.is_terminal:
-            fields = self._fields(trainer)
-            self.console.print(
-                f"epoch {fields['epoch']}  loss {fields['loss']}  ndcg {fields['ndcg']}  "
-                f"{fields['rate']} examples/s",
-                highlight=False,
-            )
+            shown = self._shown(trainer)
+            self.console.print(f"epoch {shown.epoch}  {shown.numbers}", highlight=False)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:  # noqa: ARG002
         """Takes the bar away, also after an interruption."""
@@ -127,20 +122,27 @@ class ShowProgress(Callback):
     def _update(self, trainer: L.Trainer, advance: int) -> None:
         """Moves the bar."""
         if self.task is not None and self.console.is_terminal:
-            self.bar.update(self.task, advance=advance, **self._fields(trainer))
+            self.bar.update(self.task, advance=advance, shown=self._shown(trainer))
 
-    def _fields(self, trainer: L.Trainer) -> dict[str, str]:
+    def _shown(self, trainer: L.Trainer) -> "Shown":
         """Returns what stands beside the bar."""
         metrics = trainer.callback_metrics
         rate = self.n_examples / max(time.perf_counter() - self.started, 1e-9)
-        return {
-            "epoch": f"{trainer.current_epoch + 1}/{trainer.max_epochs}",
-            "loss": _shown(metrics.get("loss_step", metrics.get("loss"))),
-            "ndcg": _shown(metrics.get(MONITOR)),
-            "rate": f"{rate:,.0f}",
-        }
+        return Shown(
+            epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}",
+            numbers=f"loss {_digits(metrics.get('loss_step', metrics.get('loss')))}  "
+            f"ndcg {_digits(metrics.get(MONITOR))}  {rate:,.0f} examples/s",
+        )
 
 
-def _shown(value: torch.Tensor | None) -> str:
+@dataclass(frozen=True)
+class Shown:
+    """The words beside the bar."""
+
+    epoch: str = ""
+    numbers: str = ""
+
+
+def _digits(value: torch.Tensor | None) -> str:
     """Returns a metric with four digits, or a dash."""
     return "-" if value is None else f"{float(value):.4f}"

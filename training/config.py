@@ -8,17 +8,18 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from marquee.index import IndexConfig
-from marquee.tables import DataConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from marquee.baselines import BaselinesConfig
+from marquee.data_config import DataConfig
 from marquee.errors import ConfigError
+from marquee.events import TimeMeaning
 from marquee.nn.losses import BPRConfig, LossConfig, SampledSoftmaxConfig
 from marquee.nn.models import MatrixFactorizationConfig, ModelConfig, TwoTowerConfig
 from marquee.nn.negatives import CatalogNegativesConfig, MixedNegativesConfig, NegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagradConfig
-from training.examples import ExamplesConfig
+from training.examples import ExamplesConfig, ExampleUnit
 
 
 @dataclass(kw_only=True)
@@ -68,7 +69,7 @@ class EvaluationConfig:
         headline_k: Cutoff of the validation NDCG that picks the checkpoint, and of the report's verdict.
         exclude_seen: Whether items that a user had before are left out of its ranking and its targets.
         test: Whether the test part is read; off while settings are still being chosen.
-        baselines: Any of popularity, recent_popularity, item_knn, als.
+        baselines: What stands beside the model.
         memory_mb: Memory of a block of scores.
     """
 
@@ -76,9 +77,7 @@ class EvaluationConfig:
     headline_k: int = 10
     exclude_seen: bool = True
     test: bool = True
-    baselines: list[str] = field(
-        default_factory=lambda: ["popularity", "recent_popularity", "item_knn", "als"]
-    )
+    baselines: BaselinesConfig = field(default_factory=BaselinesConfig)
     memory_mb: int = 512
 
     def __post_init__(self) -> None:
@@ -115,9 +114,11 @@ class TrainConfig:
     optimizer: OptimizerConfig
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    index: IndexConfig = field(default_factory=IndexConfig)
 
     def __post_init__(self) -> None:
+        if self.examples.unit is None:
+            has_time = self.data.time is not TimeMeaning.none
+            self.examples.unit = ExampleUnit.next if has_time else ExampleUnit.whole
         self.validate()
 
     def validate(self) -> None:

@@ -12,13 +12,12 @@ whole    one per user and epoch       history a b c d e f targets a b c d e f, f
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 import torch
-from torch.utils.data import IterableDataset
+from torch.utils.data import Dataset as TorchDataset
 
 from marquee.dataset import Dataset, QueryArrays, with_context
 from marquee.errors import ConfigError
@@ -86,7 +85,7 @@ class ExampleRanges:
     target_start: IndexArray
     target_end: IndexArray
 
-    def rows(self, rows: IndexArray) -> "ExampleRanges":
+    def rows(self, rows: IndexArray | slice) -> "ExampleRanges":
         """Returns some of the examples."""
         return ExampleRanges(
             self.history_start[rows], self.history_end[rows], self.target_start[rows], self.target_end[rows]
@@ -117,8 +116,8 @@ def draw_ranges(offsets: IndexArray, config: ExamplesConfig, generator: np.rando
     return ExampleRanges(starts, cut, cut, np.minimum(cut + config.max_targets, ends))
 
 
-class TrainingBatches(IterableDataset[TrainingBatch]):
-    """The batches of one epoch; the same seed and epoch give the same batches.
+class TrainingBatches(TorchDataset[TrainingBatch]):
+    """The batches of one epoch, by number; the same seed and epoch give the same batches.
 
     Args:
         dataset: Supplies interactions and features.
@@ -128,28 +127,28 @@ class TrainingBatches(IterableDataset[TrainingBatch]):
     """
 
     def __init__(self, dataset: Dataset, config: ExamplesConfig, seed: int, epoch: int) -> None:
+        generator = np.random.default_rng([seed, epoch])
         self.dataset = dataset
-        self.config = config
-        self.generator = np.random.default_rng([seed, epoch])
-        self.ranges = draw_ranges(dataset.train.offsets, config, self.generator)
+        self.batch_size = config.batch_size
+        ranges = draw_ranges(dataset.train.offsets, config, generator)
+        self.ranges = ranges.rows(generator.permutation(len(ranges)))
+        self.items, self.kinds = dataset.train.item_index, dataset.train.kind_index
+        if config.unit is ExampleUnit.whole:
+            # Without time a long history is cut to a random part of it, another one in each epoch.
+            shuffled = np.lexsort((generator.random(len(self.items)), dataset.train.user_index))
+            self.items, self.kinds = self.items[shuffled], self.kinds[shuffled]
 
     def __len__(self) -> int:
-        return math.ceil(len(self.ranges) / self.config.batch_size)
+        return math.ceil(len(self.ranges) / self.batch_size)
 
-    def __iter__(self) -> Iterator[TrainingBatch]:
-        train = self.dataset.train
-        items, kinds = train.item_index, train.kind_index
-        order = self.generator.permutation(len(self.ranges))
-        if self.config.unit is ExampleUnit.whole:
-            # Without time a long history is cut to a random part of it, another one in each epoch.
-            shuffled = np.lexsort((self.generator.random(len(items)), train.user_index))
-            items, kinds = items[shuffled], kinds[shuffled]
-        for first in range(0, len(order), self.config.batch_size):
-            ranges = self.ranges.rows(order[first : first + self.config.batch_size])
-            yield self._batch(ranges, items, kinds)
+    def __getitem__(self, number: int) -> TrainingBatch:
+        """Returns one batch; the last one of an epoch may be smaller."""
+        if not 0 <= number < len(self):
+            raise IndexError(f"batch must be between 0 and {len(self) - 1}, got {number}")
+        return self._batch(self.ranges.rows(slice(number * self.batch_size, (number + 1) * self.batch_size)))
 
-    def _batch(self, ranges: ExampleRanges, items: IndexArray, kinds: IndexArray) -> TrainingBatch:
-        """Returns one batch; histories are read from `items` and `kinds`."""
+    def _batch(self, ranges: ExampleRanges) -> TrainingBatch:
+        """Returns the batch of some examples."""
         dataset = self.dataset
         positions = window_positions(ranges.history_start, ranges.history_end, dataset.history_length)
         sizes = ranges.target_end - ranges.target_start
@@ -163,8 +162,8 @@ class TrainingBatches(IterableDataset[TrainingBatch]):
             user_index,
             features.tokens,
             features.numeric,
-            gather(items, positions).astype(np.int64),
-            gather(kinds, positions).astype(np.int64),
+            gather(self.items, positions).astype(np.int64),
+            gather(self.kinds, positions).astype(np.int64),
         )
         return TrainingBatch(
             to_batch(arrays),

@@ -9,10 +9,8 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from torch.utils.data import DataLoader
 
 from marquee.dataset import Dataset, JudgedPart
-from marquee.nn.batches import TrainingBatch
 from marquee.nn.models import ModelInputs, TwoTower
 from training.callbacks import MONITOR, RankValidation, ShowProgress, ValidationPart
 from training.config import TrainConfig
@@ -41,26 +39,6 @@ class Fitted:
     interrupted: bool
 
 
-class EpochBatches(L.LightningDataModule):
-    """Hands Lightning the batches of the epoch it is in.
-
-    Args:
-        dataset: Training part.
-        config: Of the run.
-    """
-
-    def __init__(self, dataset: Dataset, config: TrainConfig) -> None:
-        super().__init__()
-        self.dataset = dataset
-        self.config = config
-
-    def train_dataloader(self) -> DataLoader[TrainingBatch]:
-        """Returns the batches of the current epoch."""
-        epoch = 0 if self.trainer is None else self.trainer.current_epoch
-        batches = TrainingBatches(self.dataset, self.config.examples, self.config.seed, epoch)
-        return DataLoader(batches, batch_size=None)
-
-
 def build_module(dataset: Dataset, config: TrainConfig) -> RetrievalModule:
     """Returns the untrained module of a config; the same seed gives the same weights."""
     torch.manual_seed(config.seed)
@@ -77,7 +55,14 @@ def build_module(dataset: Dataset, config: TrainConfig) -> RetrievalModule:
     )
     counts = np.bincount(dataset.train.item_index, minlength=dataset.n_items + 1)
     sampler = config.negatives.build(torch.from_numpy(counts).float())
-    return RetrievalModule(model, config.loss.build(), sampler, config.optimizer, config.seed)
+    return RetrievalModule(
+        model,
+        config.loss.build(),
+        sampler,
+        config.optimizer,
+        lambda epoch: TrainingBatches(dataset, config.examples, config.seed, epoch),
+        config.seed,
+    )
 
 
 def fit(dataset: Dataset, validation: JudgedPart | None, config: TrainConfig, folder: Path) -> Fitted:
@@ -109,7 +94,7 @@ def fit(dataset: Dataset, validation: JudgedPart | None, config: TrainConfig, fo
         num_sanity_val_steps=0,
     )
     started = time.perf_counter()
-    trainer.fit(module, EpochBatches(dataset, config), ckpt_path=str(last) if last.exists() else None)
+    trainer.fit(module, ckpt_path=str(last) if last.exists() else None)
     chosen = Path(best.best_model_path or last)
     if chosen.exists():
         state = torch.load(chosen, map_location="cpu", weights_only=True)["state_dict"]

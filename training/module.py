@@ -1,10 +1,13 @@
 """One LightningModule for every model, sampler and loss: it steps, and knows none of them by name."""
 
+from collections.abc import Callable
+
 import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader, Dataset
 
 from marquee.nn.batches import TrainingBatch
 from marquee.nn.losses import Loss
@@ -21,20 +24,32 @@ class RetrievalModule(L.LightningModule):
         loss: Sees logits, corrections and weights.
         sampler: Draws candidates.
         optimizer: Its config.
+        batches: Returns the batches of an epoch, counted from 0.
         seed: Of the run. Everything random in an epoch follows from the seed and the epoch's number, so
             that a resumed run draws what an uninterrupted one would have drawn.
     """
 
     def __init__(
-        self, model: TwoTower, loss: Loss, sampler: NegativeSampler, optimizer: OptimizerConfig, seed: int
+        self,
+        model: TwoTower,
+        loss: Loss,
+        sampler: NegativeSampler,
+        optimizer: OptimizerConfig,
+        batches: Callable[[int], Dataset[TrainingBatch]],
+        seed: int,
     ) -> None:
         super().__init__()
         self.model = model
         self.loss = loss
         self.sampler = sampler
         self.optimizer_config = optimizer
+        self.batches = batches
         self.seed = seed
         self.generator = torch.Generator()
+
+    def train_dataloader(self) -> DataLoader[TrainingBatch]:
+        """Returns the batches of the current epoch; the trainer asks anew for every epoch."""
+        return DataLoader(self.batches(self.current_epoch), batch_size=None)
 
     def on_train_epoch_start(self) -> None:
         """Seeds what the epoch draws: dropout through torch, candidates through the generator."""

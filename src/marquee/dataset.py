@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from marquee.data_config import DataConfig
 from marquee.errors import DataError
 from marquee.features import FeatureArrays, FeatureConfig, FeatureEncoder, TokenArray
 from marquee.histories import FloatArray, Interactions, gather
@@ -17,7 +18,7 @@ from marquee.ids import PADDING_INDEX, IdMap, IndexArray
 from marquee.kinds import EventKinds
 from marquee.ranking import ItemLists
 from marquee.splits import Split
-from marquee.tables import DataConfig, Tables
+from marquee.tables import Tables
 
 Columns = Mapping[str, Sequence[object]]
 
@@ -124,6 +125,23 @@ class JudgedPart:
     def seen(self) -> ItemLists:
         """Items that each query's user had before, which may be excluded from its answer."""
         return ItemLists.of_users(self.known, np.arange(1, len(self.user_ids) + 1))
+
+
+@dataclass(frozen=True)
+class KnownUsers:
+    """Everybody that serving knows.
+
+    Attributes:
+        user_ids: Users of training, then the others.
+        interactions: What each did, grouped by the index in `user_ids`.
+        features: Of each, (len(user_ids) + 1) rows; row 0 is the unknown user.
+        queries: Each user's question without request context, one row per user.
+    """
+
+    user_ids: IdMap
+    interactions: Interactions
+    features: FeatureArrays
+    queries: QueryArrays
 
 
 @dataclass(frozen=True)
@@ -240,6 +258,35 @@ class Dataset:
             known=known,
             targets=targets,
             n_repeated_targets=n_repeated,
+        )
+
+    def known_users(self, events: pl.DataFrame) -> "KnownUsers":
+        """Returns all users of `events`, as serving knows them at the end of the table.
+
+        Users that training never saw come behind those of training: they have no learned vector, but a
+        history and features.
+        """
+        events = events.filter(pl.col("kind").is_in(list(self.kinds.configs)))
+        user_ids = self.user_ids.extend(events["user_id"])
+        interactions, _ = _group(events, user_ids, self.item_ids, self.kinds)
+        user_index = np.arange(1, len(user_ids) + 1)
+        unknown = self.query_features.of_users.take(np.zeros(1, dtype=np.int64))
+        features = self.query_features.encode_users(user_ids.ids)
+        positions = interactions.windows(user_index, self.history_length)
+        return KnownUsers(
+            user_ids=user_ids,
+            interactions=interactions,
+            features=FeatureArrays(
+                np.concatenate([unknown.tokens, features.tokens]),
+                np.concatenate([unknown.numeric, features.numeric]),
+            ),
+            queries=QueryArrays(
+                np.where(user_index <= self.n_users, user_index, PADDING_INDEX),
+                features.tokens,
+                features.numeric,
+                gather(interactions.item_index, positions).astype(np.int64),
+                gather(interactions.kind_index, positions).astype(np.int64),
+            ),
         )
 
     def _targets(

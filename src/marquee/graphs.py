@@ -33,13 +33,16 @@ class Graph:
         inputs: Names of the inputs that it declares.
     """
 
-    def __init__(self, name: str, graph: bytes, known_inputs: frozenset[str]) -> None:
+    def __init__(
+        self, name: str, graph: bytes, known_inputs: frozenset[str], *, optimise: bool = True
+    ) -> None:
         """Loads a graph.
 
         Args:
             name: Of its file.
             graph: The ONNX model.
             known_inputs: Inputs that it may declare.
+            optimise: Whether onnxruntime may rewrite the graph; off only to prove that it may.
 
         Raises:
             BundleError: If onnxruntime cannot load it, or it wants an input that nobody feeds.
@@ -49,6 +52,8 @@ class Graph:
         options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.use_deterministic_compute = True
+        if not optimise:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = _LOG_ERRORS_ONLY
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")

@@ -44,7 +44,7 @@ def embed_catalog(model: TwoTower) -> FloatArray:
     with evaluation_mode(model):
         blocks = [
             model.embed_items(block).cpu().numpy()
-            for block in torch.arange(model.n_items + 1, device=device).split(BLOCK_ROWS)
+            for block in torch.split(torch.arange(model.n_items + 1, device=device), BLOCK_ROWS)
         ]
     return np.concatenate(blocks)
 

@@ -15,14 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnx
-import onnxruntime as ort
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
 from marquee.dataset import QueryArrays
 from marquee.errors import ParityError
+from marquee.graphs import ITEM_INPUTS, QUERY_INPUTS, Graph
 from marquee.histories import FloatArray
 from marquee.nn.embed import embed_catalog, embed_queries, evaluation_mode
 from marquee.nn.models import TwoTower
@@ -33,7 +34,7 @@ TOLERANCE = 1e-5
 PARITY_BATCHES = (1, 2, 7)
 PARITY_K = 10
 
-ArrayInputs = dict[str, np.ndarray]
+ArrayInputs = dict[str, npt.NDArray[np.generic]]
 
 
 @dataclass(frozen=True)
@@ -75,23 +76,6 @@ def export_towers(model: TwoTower, queries: QueryArrays) -> TowerGraphs:
         *_query_parity(model, query_tower, item_vectors, queries),
     ]
     return TowerGraphs(query_tower, item_tower, item_vectors, user_vectors, max(differences))
-
-
-def session_of(graph: bytes, *, optimise: bool = True) -> ort.InferenceSession:
-    """Returns a single-threaded onnxruntime session of a graph."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    if not optimise:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-
-
-def run(session: ort.InferenceSession, inputs: ArrayInputs) -> FloatArray:
-    """Returns the graph's output, feeding those of `inputs` that it declares."""
-    declared = {node.name for node in session.get_inputs()}
-    output: FloatArray = session.run(None, {k: v for k, v in inputs.items() if k in declared})[0]
-    return output
 
 
 _QUERY_AXES: dict[str, dict[int, object]] = {
@@ -156,7 +140,8 @@ def _without_unused_inputs(graph: bytes) -> bytes:
     read = {name for node in model.graph.node for name in node.input}
     for unused in [node for node in model.graph.input if node.name not in read]:
         model.graph.input.remove(unused)
-    return model.SerializeToString()
+    pruned: bytes = model.SerializeToString()
+    return pruned
 
 
 @contextlib.contextmanager
@@ -188,10 +173,10 @@ def _item_parity(model: TwoTower, graph: bytes, item_vectors: FloatArray) -> flo
         }
     worst = 0.0
     for optimise in (True, False):
-        session = session_of(graph, optimise=optimise)
+        tower = Graph("item_tower.onnx", graph, ITEM_INPUTS, optimise=optimise)
         for batch in (*PARITY_BATCHES, model.n_items):
             part = {name: values[:batch] for name, values in inputs.items()}
-            worst = max(worst, _difference("item", run(session, part), item_vectors[1:][:batch]))
+            worst = max(worst, _difference("item", tower.run(part), item_vectors[1:][:batch]))
     return worst
 
 
@@ -201,12 +186,12 @@ def _query_parity(
     """Yields the differences over batch sizes and history lengths; raises where the top items differ."""
     length = model.history_length
     for optimise in (True, False):
-        session = session_of(graph, optimise=optimise)
+        tower = Graph("query_tower.onnx", graph, QUERY_INPUTS, optimise=optimise)
         for batch in (*PARITY_BATCHES, min(len(queries), 64)):
             for cut in (0, 1, length):
                 part = _cut_history(queries.rows(slice(0, batch)), cut)
                 expected = embed_queries(model, item_vectors, part)
-                got = run(session, query_inputs(model, item_vectors, part))
+                got = tower.run(query_inputs(model, item_vectors, part))
                 yield _difference("query", got, expected)
                 _require_same_items(got, expected, item_vectors)
 

@@ -86,14 +86,14 @@ class TwoTower(nn.Module):
         known = torch.where(item_index <= self.n_trained_items, item_index, 0)
         if self.training and self.config.item_id_dropout and self.config.item_features:
             known = known * _keep(known, self.config.item_id_dropout)
-        vector = self.item_table(known if self.config.item_id else torch.zeros_like(known))
+        vector: Tensor = self.item_table(known if self.config.item_id else torch.zeros_like(known))
         if self.bias_table is None:
             return vector
         return torch.cat([vector, self.bias_table(known)], dim=1)
 
     def embed_items(self, item_index: Tensor) -> Tensor:
         """Returns item embeddings, (n, out_dim) float32; zeros for index 0."""
-        vectors = self.item_tower(
+        vectors: Tensor = self.item_tower(
             self.id_vectors(item_index), self.item_tokens[item_index].long(), self.item_numeric[item_index]
         )
         return vectors * (item_index > 0)[:, None]
@@ -108,17 +108,19 @@ class TwoTower(nn.Module):
         Returns:
             (batch, out_dim) float32.
         """
-        return self.query_tower(
+        embedded: Tensor = self.query_tower(
             self._user_vectors(query.user_index),
             query.tokens,
             query.numeric,
             history_vectors,
             query.history_kinds,
         )
+        return embedded
 
     def _user_vectors(self, user_index: Tensor) -> Tensor:
         """Returns the rows of the user table, (batch, dim) float32; zeros where there are no user ids."""
-        return self.user_table(user_index if self.config.user_id else torch.zeros_like(user_index))
+        vectors: Tensor = self.user_table(user_index if self.config.user_id else torch.zeros_like(user_index))
+        return vectors
 
     def _training_queries(self, query: QueryBatch, table: Tensor, place: Tensor) -> Tensor:
         """Returns query embeddings with users and past events dropped at random, (batch, out_dim) float32.
@@ -146,7 +148,7 @@ class TwoTower(nn.Module):
         past = batch.query.history_items
         past = past if self.config.history else past[:, :0]
         parts = (batch.target_item, negatives.items, past.reshape(-1))
-        distinct, place = torch.cat(parts).unique(return_inverse=True)
+        distinct, place = torch.unique(torch.cat(parts), return_inverse=True)
         vectors = self.embed_items(distinct)  # (n_distinct, out_dim)
         target, candidate, past_place = place.split([len(part) for part in parts])
         queries = self._training_queries(batch.query, vectors, past_place.reshape(past.shape))

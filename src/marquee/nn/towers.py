@@ -63,7 +63,7 @@ class TokenBag(nn.Module):
         if self.training:
             return F.embedding_bag(columns, self.table.weight, mode="mean", padding_idx=0, sparse=True)
         mask = (columns > 0).to(self.table.weight.dtype)
-        total = (self.table(columns) * mask[:, :, None]).sum(dim=1)  # (batch, dim)
+        total: Tensor = (self.table(columns) * mask[:, :, None]).sum(dim=1)  # (batch, dim)
         return total / mask.sum(dim=1, keepdim=True).clamp_min(1.0)
 
 
@@ -179,7 +179,9 @@ class HistoryEncoder(nn.Module):
         content = None if self.content is None else self.content(vectors)[:, :, 0]
         weights = self.weights(kinds, content)
         pooled = (weights[:, None, :] @ vectors)[:, 0]  # (batch, dim)
-        return self.project(pooled + (weights[:, :, None] * self.kind_shift(kinds)).sum(dim=1))
+        shift = (weights[:, :, None] * self.kind_shift(kinds)).sum(dim=1)
+        projected: Tensor = self.project(pooled + shift)
+        return projected
 
     def pool(self, table: Tensor, place: Tensor, kinds: Tensor) -> Tensor:
         """Returns what `forward` returns for `table[place]`, without ever making that array.
@@ -193,7 +195,8 @@ class HistoryEncoder(nn.Module):
         weights = self.weights(kinds, content)
         pooled = F.embedding_bag(place, table, per_sample_weights=weights, mode="sum")
         shift = F.embedding_bag(kinds, self.kind_shift.weight, per_sample_weights=weights, mode="sum")
-        return self.project(pooled + shift)
+        projected: Tensor = self.project(pooled + shift)
+        return projected
 
     def weights(self, kinds: Tensor, content: Tensor | None) -> Tensor:
         """Returns the weight of each past event, (batch, length) float32; each row sums to 1, or is 0."""

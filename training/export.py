@@ -1,0 +1,136 @@
+"""`python -m training.export run=…`: from a run's checkpoint to a published bundle."""
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import hydra
+import numpy as np
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from marquee.bundle import BundleContents, publish
+from marquee.catalog import Catalog
+from marquee.histories import FloatArray, Interactions
+from marquee.index import IndexConfig, build_index, measure_recall
+from marquee.nn.embed import embed_queries
+from marquee.nn.export import export_towers
+from training.command import explain_errors
+from training.config import TrainConfig, as_plain
+from training.fit import load_model
+from training.judge import EVALUATION_FILE
+from training.prepare import Prepared, prepare
+from training.runs import RunFolder
+
+N_RECALL_QUERIES = 1000
+RECALL_K = 100
+
+
+@dataclass(kw_only=True)
+class ExportConfig:
+    """What to export, and where to.
+
+    Attributes:
+        run: Folder of the run, or its `latest` file.
+        bundles: Folder that bundles of all names live in.
+        index: How items are searched.
+    """
+
+    run: str
+    bundles: str = "bundles"
+    index: IndexConfig = field(default_factory=IndexConfig)
+
+
+ConfigStore.instance().store(name="export_schema", node=ExportConfig)
+
+
+def export(config: ExportConfig, console: Console) -> Path:
+    """Publishes the best model of a run and returns the bundle's folder.
+
+    Raises:
+        ParityError: If the exported model disagrees with the trained one.
+    """
+    folder = RunFolder.find(config.run)
+    run_config = folder.read_config()
+    prepared = prepare(run_config, folder.path, console)
+    with console.status("exporting and proving parity"):
+        contents = _contents(prepared, run_config, config, folder)
+    path = publish(contents, Path(config.bundles), run_config.data.name, created=int(time.time()))
+    console.print(
+        f"index {config.index.kind}: recall@{contents.index_recall_k} {contents.index_recall:.4f} of exact"
+        f"\nbundle {path}",
+        highlight=False,
+    )
+    return path
+
+
+def _contents(
+    prepared: Prepared, run_config: TrainConfig, config: ExportConfig, folder: RunFolder
+) -> BundleContents:
+    """Returns everything that serving needs, in memory."""
+    dataset = prepared.dataset
+    model = load_model(dataset, run_config, folder.checkpoint)
+    known = dataset.known_users(prepared.events)
+    queries = known.queries.rows(slice(0, N_RECALL_QUERIES))
+    graphs = export_towers(model, queries)
+    index = build_index(graphs.item_vectors, config.index)
+    recall_k = min(RECALL_K, dataset.n_items)
+    return BundleContents(
+        query_tower=graphs.query_tower,
+        item_tower=graphs.item_tower,
+        index=index,
+        index_recall=measure_recall(index, embed_queries(model, graphs.item_vectors, queries), recall_k),
+        index_recall_k=recall_k,
+        has_item_bias=model.config.item_bias,
+        user_vectors=_with_new_users(graphs.user_vectors, len(known.user_ids)),
+        user_ids=known.user_ids,
+        user_features=known.features,
+        query_features=dataset.query_features.encoder,
+        item_features=dataset.item_encoder,
+        kinds=dataset.kinds,
+        history_length=dataset.history_length,
+        interactions=known.interactions,
+        catalog=Catalog.build(dataset.items, dataset.item_ids),
+        popularity=_popularity(known.interactions, dataset.n_items),
+        metrics=_metrics(folder),
+        config=as_plain(run_config),
+    )
+
+
+def _with_new_users(user_vectors: FloatArray, n_users: int) -> FloatArray:
+    """Returns the user table with rows of zeros for users that training never saw."""
+    vectors = np.zeros((n_users + 1, user_vectors.shape[1]), dtype=np.float32)
+    vectors[: len(user_vectors)] = user_vectors
+    return vectors
+
+
+def _popularity(interactions: Interactions, n_items: int) -> FloatArray:
+    """Returns each item's share of all interactions, (n_items + 1,) float32; row 0 is 0."""
+    counts = np.bincount(interactions.item_index, minlength=n_items + 1).astype(np.float64)
+    counts[0] = 0.0
+    share: FloatArray = (counts / max(counts.sum(), 1.0)).astype(np.float32)
+    return share
+
+
+def _metrics(folder: RunFolder) -> dict[str, float]:
+    """Returns the metrics that the run's evaluation wrote, empty if it was never judged."""
+    path = folder.path / EVALUATION_FILE
+    if not path.is_file():
+        return {}
+    metrics: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))["headline"]
+    return metrics
+
+
+@hydra.main(version_base="1.3", config_path="../configs", config_name="export")
+@explain_errors
+def main(config: DictConfig) -> None:
+    """Exports the run that the config names."""
+    resolved = OmegaConf.to_object(config)
+    assert isinstance(resolved, ExportConfig), f"expected ExportConfig, got {type(resolved)}"
+    export(resolved, Console())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""From a config to arrays: read, validate, split, encode, with what was found written into the run folder."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+from rich.console import Console
+
+from marquee.data_config import DataConfig
+from marquee.dataset import Dataset, JudgedPart
+from marquee.quality import QualityReport
+from marquee.splits import Split, split_events
+from marquee.tables import read_tables
+from marquee.world import simulate, write_world
+from training.config import TrainConfig
+
+QUALITY_FILE = "quality.json"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a run works on.
+
+    Attributes:
+        dataset: Training part and catalog, as arrays.
+        split: The events of each part.
+        validation: None where the split leaves none.
+        test: None where the split leaves none.
+        quality: What was read and what was rejected.
+    """
+
+    dataset: Dataset
+    split: Split
+    validation: JudgedPart | None
+    test: JudgedPart | None
+    quality: QualityReport
+
+    @property
+    def events(self) -> pl.DataFrame:
+        """All valid events, of all parts."""
+        return pl.concat([self.split.train, self.split.validation, self.split.test])
+
+
+def prepare(config: TrainConfig, folder: Path, console: Console) -> Prepared:
+    """Returns the data of a run; writes the quality report and the rejected rows into `folder`."""
+    _simulate_if_missing(config.data, console)
+    with console.status(f"reading {config.data.name}"):
+        tables = read_tables(config.data, folder / "rejects")
+    (folder / QUALITY_FILE).write_text(json.dumps(tables.quality.to_json_dict(), indent=1), encoding="utf-8")
+    for line in tables.quality.summary_lines():
+        console.print(line, highlight=False)
+    with console.status("splitting and encoding"):
+        split = split_events(tables.events, config.data.split, config.data.time)
+        dataset = Dataset.prepare(tables, split, config.data)
+        exclude_seen = config.evaluation.exclude_seen
+        before_test = pl.concat([split.train, split.validation])
+        validation, test = (
+            None if part.is_empty() else dataset.judged_part(before, part, exclude_seen=exclude_seen)
+            for before, part in ((split.train, split.validation), (before_test, split.test))
+        )
+    console.print(
+        f"split: {split.description}\n  train {len(split.train):,} events, {dataset.n_users:,} users, "
+        f"{dataset.n_trained_items:,} of {dataset.n_items:,} items\n  validation {len(split.validation):,} "
+        f"events, {_n_users(validation):,} users\n  test {len(split.test):,} events, "
+        f"{_n_users(test):,} users",
+        highlight=False,
+    )
+    return Prepared(dataset, split, validation, test, tables.quality)
+
+
+def _n_users(part: JudgedPart | None) -> int:
+    """Returns how many users a part judges."""
+    return 0 if part is None else len(part.user_ids)
+
+
+def _simulate_if_missing(config: DataConfig, console: Console) -> None:
+    """Simulates the market of a config whose files are not there yet."""
+    root = Path(config.root)
+    if config.world is None or (root / config.events.path).exists():
+        return
+    with console.status(f"simulating {config.name}"):
+        write_world(simulate(config.world), root)
+    console.print(f"simulated {config.name} into {root}", highlight=False)

@@ -1,0 +1,48 @@
+"""`python -m training.train data=… key=value …`: from a table of events to a checkpoint and a report."""
+
+import logging
+import sys
+
+import hydra
+from omegaconf import DictConfig
+from rich.console import Console
+
+from training.command import EXIT_INTERRUPTED, explain_errors
+from training.config import TrainConfig, register_schemas, resolve
+from training.fit import fit
+from training.judge import judge
+from training.prepare import prepare
+from training.runs import RunFolder
+
+register_schemas()
+
+
+def train(config: TrainConfig, console: Console) -> RunFolder:
+    """Runs a config and returns the folder with all that came out; exits if a person interrupted it."""
+    folder = RunFolder.open(config)
+    if config.resume:
+        config = folder.read_config()
+    console.print(f"run {folder.path}", highlight=False)
+    prepared = prepare(config, folder.path, console)
+    fitted = fit(prepared.dataset, prepared.validation, config, folder.path)
+    if fitted.interrupted:
+        console.print(
+            f"interrupted after {fitted.epochs} epochs; continue with "
+            f"`python -m training.train resume={folder.path}`",
+            highlight=False,
+        )
+        sys.exit(EXIT_INTERRUPTED)
+    judge(prepared, fitted, config, folder, console)
+    return folder
+
+
+@hydra.main(version_base="1.3", config_path="../configs", config_name="train")
+@explain_errors
+def main(config: DictConfig) -> None:
+    """Trains the composed config."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    train(resolve(config), Console())
+
+
+if __name__ == "__main__":
+    main()
