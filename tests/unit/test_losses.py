@@ -1,0 +1,231 @@
+"""Losses against loops in plain numpy, and what a loss must do at the edges."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from marquee.errors import ConfigError
+from marquee.nn.losses import (
+    BPRConfig,
+    Logits,
+    Loss,
+    LossConfig,
+    SampledSoftmaxConfig,
+    bpr_loss,
+    sampled_softmax_loss,
+    weighted_mean,
+)
+from marquee.nn.negatives import CatalogSampler
+
+MASKED = -math.inf
+LOSSES: dict[str, LossConfig] = {
+    "softmax": SampledSoftmaxConfig(temperature=0.5),
+    "softmax_uncorrected": SampledSoftmaxConfig(temperature=0.5, log_q_correction=False),
+    "bpr": BPRConfig(),
+}
+
+
+@pytest.fixture(params=LOSSES.values(), ids=LOSSES.keys())
+def loss(request: pytest.FixtureRequest) -> Loss:
+    config: LossConfig = request.param
+    return config.build()
+
+
+def example(seed: int = 0) -> tuple[Logits, Tensor]:
+    """Returns 5 targets of 3 queries against 4 candidates, two of them masked for one query."""
+    generator = torch.Generator().manual_seed(seed)
+    negatives = torch.randn(3, 4, generator=generator)
+    negatives[1, :2] = MASKED
+    logits = Logits(
+        positive=torch.randn(5, generator=generator),
+        negatives=negatives,
+        target_row=torch.tensor([0, 1, 1, 2, 1]),
+        log_q_positive=torch.rand(5, generator=generator),
+        log_q_negatives=torch.rand(4, generator=generator),
+    )
+    return logits, torch.tensor([1.0, 0.5, 2.0, 0.0, 3.0])
+
+
+def softmax_by_hand(logits: Logits, weight: Tensor, temperature: float, corrected: bool) -> float:
+    """Returns the weighted mean of -log p(target), one target at a time."""
+    total = 0.0
+    for i, row in enumerate(logits.target_row.tolist()):
+        own = logits.positive[i].item() / temperature - corrected * logits.log_q_positive[i].item()
+        others = [
+            logits.negatives[row, j].item() / temperature - corrected * logits.log_q_negatives[j].item()
+            for j in range(logits.negatives.shape[1])
+        ]
+        everything = math.exp(own) + sum(math.exp(other) for other in others)
+        total += weight[i].item() * -math.log(math.exp(own) / everything)
+    return total / weight.sum().item()
+
+
+def bpr_by_hand(logits: Logits, weight: Tensor) -> float:
+    """Returns the weighted mean over targets of the mean over candidates of -log sigmoid(difference)."""
+    total = 0.0
+    for i, row in enumerate(logits.target_row.tolist()):
+        own = logits.positive[i].item()
+        pairs = [
+            -math.log(1 / (1 + math.exp(other - own)))
+            for other in logits.negatives[row].tolist()
+            if other != MASKED
+        ]
+        total += weight[i].item() * sum(pairs) / max(len(pairs), 1)
+    return total / weight.sum().item()
+
+
+@pytest.mark.parametrize("corrected", [True, False])
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_sampled_softmax_is_what_loops_give(temperature: float, corrected: bool) -> None:
+    logits, weight = example()
+    got = sampled_softmax_loss(logits, weight, temperature=temperature, log_q_correction=corrected)
+    assert got.item() == pytest.approx(softmax_by_hand(logits, weight, temperature, corrected), abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_bpr_is_what_loops_give(seed: int) -> None:
+    logits, weight = example(seed)
+    assert bpr_loss(logits, weight).item() == pytest.approx(bpr_by_hand(logits, weight), abs=1e-6)
+
+
+def test_config_passes_its_knobs_to_the_loss() -> None:
+    logits, weight = example()
+    config = SampledSoftmaxConfig(temperature=0.7, log_q_correction=False)
+    expected = softmax_by_hand(logits, weight, temperature=0.7, corrected=False)
+    assert config.build()(logits, weight).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_whole_catalog_as_candidates_gives_cross_entropy() -> None:
+    scores = torch.randn(6, 9, generator=torch.Generator().manual_seed(1))  # 6 queries, 9 items
+    target = torch.tensor([1, 9, 3, 3, 5, 2])
+    drawn = CatalogSampler(9).sample(target, torch.Generator())
+    is_own = drawn.items[None, :] == target[:, None]
+    logits = Logits(
+        positive=scores[torch.arange(6), target - 1],
+        negatives=scores[:, drawn.items - 1].masked_fill(is_own, MASKED),
+        target_row=torch.arange(6),
+        log_q_positive=drawn.log_q_target,
+        log_q_negatives=drawn.log_q,
+    )
+    got = SampledSoftmaxConfig(temperature=0.3).build()(logits, torch.ones(6))
+    assert got.item() == pytest.approx(F.cross_entropy(scores / 0.3, target - 1).item(), abs=1e-6)
+
+
+def test_masked_candidate_has_probability_zero(loss: Loss) -> None:
+    logits, weight = example()
+    without = Logits(
+        logits.positive[1:3],
+        logits.negatives[1:2, 2:],
+        torch.tensor([0, 0]),
+        logits.log_q_positive[1:3],
+        logits.log_q_negatives[2:],
+    )
+    of_row_1 = Logits(
+        logits.positive[1:3],
+        logits.negatives[1:2],
+        torch.tensor([0, 0]),
+        logits.log_q_positive[1:3],
+        logits.log_q_negatives,
+    )
+    assert torch.allclose(loss(of_row_1, weight[1:3]), loss(without, weight[1:3]))
+
+
+def gradients(loss: Loss, logits: Logits, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the loss and its gradients by positive and negative logits."""
+    positive = logits.positive.clone().requires_grad_()
+    negatives = logits.negatives.clone().requires_grad_()
+    value = loss(
+        Logits(positive, negatives, logits.target_row, logits.log_q_positive, logits.log_q_negatives), weight
+    )
+    by_positive, by_negatives = torch.autograd.grad(value, [positive, negatives])
+    return value, by_positive, by_negatives
+
+
+def test_masked_candidate_gets_no_gradient(loss: Loss) -> None:
+    logits, weight = example()
+    _, _, by_negatives = gradients(loss, logits, weight)
+    assert torch.isfinite(by_negatives).all()
+    assert torch.equal(by_negatives[1, :2], torch.zeros(2))
+    assert (by_negatives[1, 2:] > 0).all()
+
+
+def test_row_without_candidate_has_finite_gradient(loss: Loss) -> None:
+    logits, _ = example()
+    logits.negatives[1] = MASKED
+    value, by_positive, by_negatives = gradients(loss, logits, torch.ones(5))
+    assert torch.isfinite(value)
+    assert torch.isfinite(by_positive).all()
+    assert torch.isfinite(by_negatives).all()
+    assert torch.equal(by_positive[logits.target_row == 1], torch.zeros(3))
+
+
+def test_batch_without_any_candidate_has_loss_zero(loss: Loss) -> None:
+    logits, weight = example()
+    logits.negatives[:] = MASKED
+    value, by_positive, by_negatives = gradients(loss, logits, weight)
+    assert value.item() == 0
+    assert torch.equal(by_positive, torch.zeros(5))
+    assert torch.equal(by_negatives, torch.zeros(3, 4))
+
+
+@pytest.mark.parametrize("size", [1e4, -1e4])
+def test_extreme_logits_give_finite_loss_and_gradient(loss: Loss, size: float) -> None:
+    logits, weight = example()
+    logits.positive[:] = size
+    value, by_positive, by_negatives = gradients(loss, logits, weight)
+    assert torch.isfinite(value)
+    assert torch.isfinite(by_positive).all()
+    assert torch.isfinite(by_negatives).all()
+
+
+def test_all_weights_zero_give_loss_zero(loss: Loss) -> None:
+    logits, weight = example()
+    value, by_positive, _ = gradients(loss, logits, torch.zeros_like(weight))
+    assert value.item() == 0
+    assert torch.equal(by_positive, torch.zeros(5))
+
+
+def test_loss_pulls_targets_up_and_candidates_down(loss: Loss) -> None:
+    logits, _ = example()
+    _, by_positive, by_negatives = gradients(loss, logits, torch.ones(5))
+    assert (by_positive < 0).all()
+    assert (by_negatives[torch.isfinite(logits.negatives)] > 0).all()
+
+
+def test_loss_leaves_its_arguments_alone(loss: Loss) -> None:
+    (logits, weight), (same, _) = example(), example()
+    loss(logits, weight)
+    assert torch.equal(logits.positive, same.positive)
+    assert torch.equal(logits.negatives, same.negatives)
+
+
+def test_correction_costs_often_drawn_items_nothing() -> None:
+    zeros = torch.zeros(1)
+    drawn_often = Logits(zeros, torch.zeros(1, 8), torch.tensor([0]), zeros, torch.full((8,), math.log(8)))
+    corrected = sampled_softmax_loss(drawn_often, torch.ones(1), temperature=1.0, log_q_correction=True)
+    assert corrected.item() == pytest.approx(math.log(1 + 8 / 8))  # 8 copies of one item count as one
+
+
+def test_weighted_mean_divides_by_the_weights() -> None:
+    got = weighted_mean(torch.tensor([1.0, 4.0, 9.0]), torch.tensor([2.0, 1.0, 0.0]))
+    assert got.item() == pytest.approx((2 * 1 + 1 * 4) / 3)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan])
+def test_temperature_must_be_positive(temperature: float) -> None:
+    with pytest.raises(ConfigError, match=r"temperature must be above 0, got .*loss\.temperature"):
+        SampledSoftmaxConfig(temperature=temperature)
+
+
+def test_base_config_builds_nothing() -> None:
+    with pytest.raises(NotImplementedError, match="LossConfig must define build"):
+        LossConfig().build()
+
+
+def test_loss_is_one_number(loss: Loss) -> None:
+    value = loss(*example())
+    assert value.shape == ()
+    assert value.dtype == torch.float32
