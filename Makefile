@@ -7,7 +7,7 @@ BUNDLE ?= bundles/$(DATA)
 PORT ?= 3000
 TESTS ?=
 PYTEST_FLAGS ?= -n 2 --dist loadfile
-BENCHMARKS ?= $(sort $(filter-out \_%,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/[a-z]*.py))))
+BENCHMARKS ?= $(sort $(patsubst benchmarks/%.py,%,$(wildcard benchmarks/[a-z]*.py)))
 
 VENV := .venv
 BIN := $(VENV)/bin

@@ -1,0 +1,62 @@
+"""`python -m demo`, whole: a small market becomes a report, a bundle and answers."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from demo.processes import ROOT
+
+SMALL = (
+    "data.world.n_days=30",
+    "data.world.n_users=300",
+    "data.world.n_content=120",
+    "data.world.n_ads=40",
+    "data.world.n_campaigns=20",
+    "data.world.n_advertisers=10",
+    "trainer.epochs=2",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.server
+def test_demo_goes_from_events_to_answers(tmp_path: Path) -> None:
+    folders = [f"{key}={tmp_path / name}" for key, name in (("data.root", "data"), ("runs", "runs"))]
+    command = [
+        sys.executable,
+        "-m",
+        "demo",
+        "data=world",
+        *folders,
+        f"bundles={tmp_path / 'bundles'}",
+        *SMALL,
+    ]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=240)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    for heading in (
+        "content for a known user",
+        "content for an unknown user",
+        "ads for an anonymous history",
+    ):
+        assert heading in ran.stdout
+    named = dict(re.findall(r"^(report|bundle) +(/.+)$", ran.stdout, flags=re.MULTILINE))
+    assert "<html" in Path(named["report"]).read_text(encoding="utf8")
+    assert (Path(named["bundle"]) / "manifest.json").is_file()
+    assert "wrong:" not in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("data=no-such-data", "data must be one of .*world.*, got 'no-such-data'"),
+        ("movielens-100k", "must have the form key=value, got 'movielens-100k'"),
+    ],
+    ids=["unknown data", "no key"],
+)
+def test_wrong_argument_is_told_before_anything_starts(argument: str, expected: str) -> None:
+    command = [sys.executable, "-m", "demo", argument]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert re.search(f"demo failed: .*{expected}", ran.stdout)
