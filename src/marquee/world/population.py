@@ -89,7 +89,7 @@ class _Items:
 
 def draw_population(config: WorldConfig, rng: np.random.Generator) -> Population:
     """Returns the users and items of a world; all randomness comes from `rng`."""
-    category_vectors = _unit(rng.normal(size=(config.n_categories, config.latent_dim)))
+    category_vectors = _spread_vectors(config.n_categories, config.latent_dim, rng)
     users = _draw_users(config, category_vectors, rng)
     items = _draw_items(config, category_vectors, rng)
     truth = Truth(
@@ -128,9 +128,9 @@ def _draw_users(config: WorldConfig, category_vectors: RealArray, rng: np.random
     region = rng.integers(len(REGIONS), size=n)
     device = rng.choice(len(DEVICES), n, p=[0.6, 0.3, 0.1])
     segment = _unit(
-        _leanings(len(AGE_BANDS), category_vectors, rng)[age]
-        + 0.8 * _leanings(len(REGIONS), category_vectors, rng)[region]
-        + 0.4 * _leanings(len(DEVICES), category_vectors, rng)[device]
+        _shared_leanings(len(AGE_BANDS), category_vectors, rng)[age]
+        + 0.8 * _shared_leanings(len(REGIONS), category_vectors, rng)[region]
+        + 0.3 * _shared_leanings(len(DEVICES), category_vectors, rng)[device]
     )
     own = _leanings(n, category_vectors, rng)
     share = config.own_taste_fraction
@@ -185,7 +185,7 @@ def _draw_items(config: WorldConfig, category_vectors: RealArray, rng: np.random
     return _Items(
         table=table.hstack(_draw_campaigns(config, campaign, rng)),
         vectors=_unit(0.7 * category_vectors[category] + tag_means + 0.5 * own),
-        appeal=0.4 * quality + 0.5 * rng.normal(size=n),
+        appeal=0.6 * quality + 0.8 * rng.normal(size=n),
         category=category,
         available_from=available_from,
         available_until=available_until,
@@ -261,6 +261,22 @@ def _draw_title(category: str, tags: list[str], is_ad: bool, rng: np.random.Gene
         style=STYLES[rng.integers(len(STYLES))],
     )
     return title[0].upper() + title[1:]
+
+
+def _spread_vectors(n: int, dim: int, rng: np.random.Generator) -> RealArray:
+    """Returns unit vectors far apart, (n, dim): at right angles, then their opposites, then any.
+
+    Left to chance, a few categories would lie close together and be everybody's favourites.
+    """
+    axes = np.linalg.qr(rng.normal(size=(dim, dim)))[0]
+    others = _unit(rng.normal(size=(max(0, n - 2 * dim), dim)))
+    return np.concatenate([axes, -axes, others])[:n]
+
+
+def _shared_leanings(n: int, category_vectors: RealArray, rng: np.random.Generator) -> RealArray:
+    """Returns n unit vectors, each leaning on two categories, all categories in turn, (n, latent_dim)."""
+    order = np.resize(rng.permutation(len(category_vectors)), 2 * n)
+    return _unit(category_vectors[order[::2]] + 0.6 * category_vectors[order[1::2]])
 
 
 def _leanings(n: int, category_vectors: RealArray, rng: np.random.Generator) -> RealArray:
