@@ -163,8 +163,9 @@ def main(arguments: Sequence[str]) -> int:
         console.print("\ninterrupted; nothing is left running", highlight=False)
         return 128 + signal.SIGINT
     except (DemoError, MarqueeError) as error:
-        console.print("\ndemo failed: ", style="bold red", end="")
-        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        trouble = Console(stderr=True)
+        trouble.print("\ndemo failed: ", style="bold red", end="")
+        trouble.print(str(error), markup=False, highlight=False, soft_wrap=True)
         return 1
     return 0
 

@@ -59,4 +59,4 @@ def test_wrong_argument_is_told_before_anything_starts(argument: str, expected: 
     command = [sys.executable, "-m", "demo", argument]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ran.returncode == 1
-    assert re.search(f"demo failed: .*{expected}", ran.stdout)
+    assert re.search(f"demo failed: .*{expected}", ran.stderr)
