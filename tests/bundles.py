@@ -194,7 +194,7 @@ def publish_tiny(folder: Path, name: str = "tiny", seed: int = 0, **changes: obj
 def _users(n_users: int) -> tuple[FeatureEncoder, FeatureArrays]:
     """Returns the encoder of users and context and the rows of the users; of the context they say nothing."""
     columns: dict[str, list[object]] = {
-        "age": [20 + 10 * (user % 3) for user in range(1, n_users + 1)],
+        "age": [40 - 20 * (user % 2) for user in range(1, n_users + 1)],  # standardised: -1 and 1
         "city": ["oslo" if user % 2 else "rome" for user in range(1, n_users + 1)],
         "device": ["phone" if user % 2 else "desk" for user in range(1, n_users + 1)],
     }

@@ -57,6 +57,8 @@ class IndexConfig:
         exact_below: Up to this many allowed items the search is exact: a scan then costs no more.
         min_allowed_fraction: Where fewer of the items are allowed the search is exact: an ANN index
             starves under a narrow filter.
+        min_allowed_per_candidate: Where k and the exclusions of a query take in more than one in so many
+            of the allowed items the search is exact.
         n_build_threads: Threads of the build. Above 1 a graph differs from build to build.
     """
 
@@ -70,6 +72,7 @@ class IndexConfig:
     candidates_per_item: int = 8
     exact_below: int = 20_000
     min_allowed_fraction: float = 0.3
+    min_allowed_per_candidate: int = 50
     n_build_threads: int = 1
 
     def __post_init__(self) -> None:
@@ -86,6 +89,7 @@ class IndexConfig:
             "coordinates_per_code": 1,
             "candidates_per_item": 1,
             "exact_below": 0,
+            "min_allowed_per_candidate": 0,
             "n_build_threads": 1,
         }
         for key, lowest in least.items():
@@ -118,7 +122,8 @@ class AnnIndex:
         vectors = _pad_columns(np.ascontiguousarray(item_vectors[1:]), dim)
         index = _untrained(len(vectors), dim, config)
         faiss.omp_set_num_threads(config.n_build_threads)
-        index.train(vectors)
+        # A code book has two entries at least: one item alone must stand for both.
+        index.train(vectors if len(vectors) > 1 else np.repeat(vectors, 2, axis=0))
         index.add(vectors)
         return cls(index, config)
 
@@ -275,9 +280,13 @@ def _untrained_lists(n_items: int, dim: int, config: IndexConfig) -> FaissIndex:
     n_lists = min(wanted, max(1, n_items // _MIN_ITEMS_PER_CENTROID))
     quantizer = faiss.IndexFlatIP(dim)
     if config.kind is IndexKind.ivf:
-        return faiss.IndexIVFFlat(quantizer, dim, n_lists, faiss.METRIC_INNER_PRODUCT)
-    # The code books are learned from the items too: a small catalog gets fewer bits.
-    n_bits = min(_MAX_CODE_BITS, max(1, int(np.log2(max(1, n_items // _MIN_ITEMS_PER_CENTROID)))))
-    return faiss.IndexIVFPQ(
-        quantizer, dim, n_lists, dim // config.coordinates_per_code, n_bits, faiss.METRIC_INNER_PRODUCT
-    )
+        index = faiss.IndexIVFFlat(quantizer, dim, n_lists, faiss.METRIC_INNER_PRODUCT)
+    else:
+        # The code books are learned from the items too: a small catalog gets fewer bits.
+        n_bits = min(_MAX_CODE_BITS, max(1, int(np.log2(max(1, n_items // _MIN_ITEMS_PER_CENTROID)))))
+        n_codes = dim // config.coordinates_per_code
+        index = faiss.IndexIVFPQ(quantizer, dim, n_lists, n_codes, n_bits, faiss.METRIC_INNER_PRODUCT)
+        index.pq.cp.min_points_per_centroid = 1
+    # The sizes above keep to the advice; below it there is nothing better, and FAISS would only complain.
+    index.cp.min_points_per_centroid = 1
+    return index

@@ -31,8 +31,6 @@ _GATHERED_BYTES_FOR_BATCHES = 64 * 2**20
 # Scored beyond k, so that equal scores at the end of the list seldom need a second look.
 _SPARE_CANDIDATES = 8
 _WIDENING_FACTOR = 8
-# A list that takes in more than this part of the allowed items is no work for an ANN index.
-_MIN_ALLOWED_PER_CANDIDATE = 50
 _NORM_BLOCK_ROWS = 65_536
 
 
@@ -175,7 +173,7 @@ class Index:
         """Returns True if the ANN index is asked before the vectors themselves are scanned."""
         return question.n_allowed > self.config.exact_below and question.n_allowed >= max(
             self.config.min_allowed_fraction * self.n_items,
-            _MIN_ALLOWED_PER_CANDIDATE * (self._n_scored(question) + question.n_excluded),
+            self.config.min_allowed_per_candidate * (self._n_scored(question) + question.n_excluded),
         )
 
     def _n_scored(self, question: "_Question") -> int:

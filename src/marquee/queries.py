@@ -85,7 +85,9 @@ class QueryEncoder:
         """Returns what a query has to go by."""
         has_history = self._takes_history and len(history.items) > 0
         has_features = self._takes_features and features.says_something
-        if user != PADDING_INDEX and (self._takes_user or has_history or has_features):
+        # A user may be known and yet have learned nothing: the row of one that came after training is zeros.
+        has_vector = self._takes_user and bool(self._bundle.user_vectors[user].any())
+        if user != PADDING_INDEX and (has_vector or has_history or has_features):
             return Source.personal
         if has_history:
             return Source.history
