@@ -23,6 +23,7 @@ from marquee.histories import FloatArray, Interactions
 from marquee.ids import IdMap
 from marquee.index import IndexConfig, build_index, measure_recall
 from marquee.kinds import EventKinds, KindConfig
+from marquee.publishing import OnStep
 
 CREATED = 1_700_000_000
 NOW = CREATED + 100
@@ -178,17 +179,25 @@ def make_tiny(
     return Tiny(contents=contents, query_table=query_table)
 
 
-def publish_tiny(folder: Path, name: str = "tiny", seed: int = 0, **changes: object) -> Path:
+def publish_tiny(
+    folder: Path,
+    name: str = "tiny",
+    seed: int = 0,
+    *,
+    on_step: OnStep = lambda _step: None,
+    **changes: object,
+) -> Path:
     """Publishes a tiny bundle below `folder` and returns its own folder.
 
     Args:
         folder: Where bundles of all names live.
         name: Of the line of bundles.
-        seed: Of the numbers in it.
+        seed: Of the numbers in it; bundles of higher seeds are newer.
+        on_step: As in `publish`.
         changes: Fields of the contents to be replaced.
     """
     contents = replace(make_tiny(seed).contents, **changes)  # type: ignore[arg-type]  # fields of any type
-    return publish(contents, folder, name, created=CREATED + seed)
+    return publish(contents, folder, name, created=CREATED + seed, on_step=on_step)
 
 
 def _users(n_users: int) -> tuple[FeatureEncoder, FeatureArrays]:

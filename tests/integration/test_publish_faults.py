@@ -1,0 +1,77 @@
+"""A publisher that dies at any step leaves the old bundle or the new one, never half of one."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from marquee.bundle import Bundle, resolve
+from tests.bundles import publish_tiny
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Faults:
+    """What publishers that died have left.
+
+    Attributes:
+        folders: One per step, in the order of the steps; the last publisher lived.
+        steps: What each dead publisher was about to do.
+    """
+
+    folders: list[Path]
+    steps: list[str]
+
+
+@pytest.fixture(scope="module")
+def faults(tmp_path_factory: pytest.TempPathFactory) -> Faults:
+    folder = tmp_path_factory.mktemp("faults")
+    command = [sys.executable, "-m", "tests.integration.publisher", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    folders = sorted(folder.iterdir(), key=lambda path: int(path.name))
+    return Faults(folders, done.stdout.splitlines())
+
+
+def seed_of(folder: Path) -> object:
+    """Returns which of the two bundles is current, after verifying every byte of it."""
+    return Bundle.load(folder / "tiny").manifest.config["seed"]
+
+
+@pytest.mark.slow
+def test_every_kind_of_step_was_killed(faults: Faults) -> None:
+    assert len(faults.steps) == len(faults.folders) - 1 > 50
+    killed = " ".join(faults.steps)
+    for step in (
+        "create",
+        "write item_vectors.npy",
+        "sync manifest.json",
+        "rename the folder",
+        "rename CURRENT",
+    ):
+        assert step in killed
+
+
+@pytest.mark.slow
+def test_current_bundle_is_the_old_or_the_new_one(faults: Faults) -> None:
+    renamed = faults.steps.index("rename CURRENT")
+    seeds = [seed_of(folder) for folder in faults.folders]
+    assert seeds == [0] * (renamed + 1) + [1] * (len(seeds) - renamed - 1)
+
+
+@pytest.mark.slow
+def test_every_version_folder_is_whole(faults: Faults) -> None:
+    for folder in faults.folders:
+        for version in (folder / "tiny").glob("[!.]*/"):
+            assert Bundle.load(version).version == version.name
+
+
+@pytest.mark.slow
+def test_next_publisher_sweeps_and_succeeds(faults: Faults) -> None:
+    for folder in faults.folders[::3]:
+        published = publish_tiny(folder, seed=2)
+        assert resolve(folder / "tiny") == published
+        assert not (folder / "tiny" / ".publishing").exists()
