@@ -14,6 +14,7 @@ from serving.config import Settings
 from serving.endpoints import Endpoints, refusal_and_log
 from serving.errors import Refusal
 from serving.exchange import (
+    HTML,
     JSON,
     AsgiApp,
     ClientLeft,
@@ -28,12 +29,12 @@ from serving.exchange import (
 )
 from serving.wire import HealthAnswer
 
-_BENTOML_PAGES = frozenset({"/", "/schema.json", "/healthz"})
+_BENTOML_PAGES = frozenset({"/schema.json", "/healthz"})
 _BENTOML_FOLDER = "/static_content/"
 
 Post = Callable[[bytes, str], Awaitable[msgspec.Struct]]
 """Answers a body under a request id."""
-Get = Callable[[], bytes]
+Get = Callable[[], Reply]
 
 
 class RecommendationApp:
@@ -57,9 +58,10 @@ class RecommendationApp:
         }
         self._gets: Mapping[str, Get] = {
             "/v1/bundle": self._bundle,
-            "/livez": lambda: msgspec.json.encode(HealthAnswer(status="alive")),
+            "/livez": lambda: _reply_of(HealthAnswer(status="alive")),
             "/readyz": self._readyz,
-            "/docs.json": lambda: self._document,
+            "/docs.json": lambda: Reply(200, self._document),
+            "/": lambda: Reply(200, openapi.PAGE, HTML),
         }
         self._aliases = {path.removeprefix("/v1"): path for path in self.paths}
 
@@ -94,11 +96,10 @@ class RecommendationApp:
             _validate_method(path, method, ("POST",))
             validate_json_request(scope, headers)
             body = await read_body(receive, headers, self._settings)
-            answer = await self._posts[path](body, headers.request_id)
-            return Reply(200, msgspec.json.encode(answer))
+            return _reply_of(await self._posts[path](body, headers.request_id))
         if path in self._gets:
             _validate_method(path, method, ("GET", "HEAD"))
-            return Reply(200, self._gets[path]())
+            return self._gets[path]()
         if path in _BENTOML_PAGES or path.startswith(_BENTOML_FOLDER):
             _validate_method(path, method, ("GET", "HEAD"))
             page = await collect(self._bentoml_app, scope, receive)
@@ -109,14 +110,19 @@ class RecommendationApp:
             f"there is nothing at {path[:120]!r}; POST to /v1/recommend, or GET /docs.json for every path",
         )
 
-    def _readyz(self) -> bytes:
+    def _readyz(self) -> Reply:
         """Returns that requests are welcome; raises Refusal if they are not yet."""
         self._endpoints.loaded_recommender()
-        return msgspec.json.encode(HealthAnswer(status="ready"))
+        return _reply_of(HealthAnswer(status="ready"))
 
-    def _bundle(self) -> bytes:
+    def _bundle(self) -> Reply:
         """Returns which bundle answers."""
-        return msgspec.json.encode(self._endpoints.bundle())
+        return _reply_of(self._endpoints.bundle())
+
+
+def _reply_of(answer: msgspec.Struct) -> Reply:
+    """Returns the reply that tells `answer`."""
+    return Reply(200, msgspec.json.encode(answer))
 
 
 def _validate_method(path: str, method: str, allowed: tuple[str, ...]) -> None:

@@ -17,6 +17,7 @@ Send = Callable[[Event], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 JSON = ((b"content-type", b"application/json"),)
+HTML = ((b"content-type", b"text/html; charset=utf-8"),)
 _CLOSE = (
     (b"connection", b"close"),
 )  # what is left of the body is not read: the connection is of no more use

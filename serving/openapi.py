@@ -22,6 +22,23 @@ from serving.wire import (
 Json = dict[str, Any]
 """A piece of a JSON document: the wire, where there is nothing to say about values."""
 
+PAGE = b"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>Marquee</title>
+<link rel="stylesheet" href="static_content/swagger-ui.css">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="static_content/swagger-ui-bundle.js"></script>
+<script src="static_content/swagger-ui-standalone-preset.js"></script>
+<script src="static_content/swagger-initializer.js"></script>
+</body>
+</html>
+"""
+"""A page to read and try the document, with scripts that BentoML serves; its own page reports to Google."""
+
 REFERENCE = "#/components/schemas/{name}"
 
 _ITEMS = [

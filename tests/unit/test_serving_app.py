@@ -54,12 +54,12 @@ def answer(item_id: str, k: int) -> Answer:
 
 
 async def bentoml_app(scope: Scope, _receive: Receive, send: Send) -> None:
-    """Stands in for BentoML: a page at /, nothing below the folder, a fault at /healthz."""
+    """Stands in for BentoML: a page at /schema.json, a fault at /healthz, nothing else."""
     if scope["type"] == "lifespan":
         return
     if scope["path"] == "/healthz":
         raise RuntimeError("a secret of BentoML's")
-    status = 200 if scope["path"] == "/" else 404
+    status = 200 if scope["path"] == "/schema.json" else 404
     await send(
         {"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/html")]}
     )
@@ -334,8 +334,14 @@ def test_loaded_service_is_ready() -> None:
     assert send("HEAD", "/readyz").status == 200
 
 
+def test_document_and_its_page_are_served() -> None:
+    assert send("GET", "/docs.json").json()["openapi"] == "3.1.0"
+    page = send("GET", "/")
+    assert (page.status, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+
+
 def test_bentoml_page_is_handed_on() -> None:
-    response = send("GET", "/")
+    response = send("GET", "/schema.json")
     assert (response.status, response.body) == (200, b"a page")
     assert response.headers["content-type"] == "text/html"
 

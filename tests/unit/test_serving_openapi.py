@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import jsonschema
+import jsonschema_rs
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -28,9 +28,9 @@ MESSAGES: dict[str, type[msgspec.Struct]] = {
 }
 
 
-def validator(name: str) -> jsonschema.Draft202012Validator:
+def validator(name: str) -> jsonschema_rs.Draft202012Validator:
     schema = {"$ref": f"#/components/schemas/{name}", "components": {"schemas": SCHEMAS}}
-    return jsonschema.Draft202012Validator(schema)
+    return jsonschema_rs.Draft202012Validator(schema)
 
 
 async def nothing_else(scope: Scope, _receive: Receive, _send: Send) -> None:
@@ -39,7 +39,7 @@ async def nothing_else(scope: Scope, _receive: Receive, _send: Send) -> None:
 
 def test_every_schema_is_one() -> None:
     for schema in SCHEMAS.values():
-        jsonschema.Draft202012Validator.check_schema(schema)
+        assert jsonschema_rs.meta.is_valid(schema)
 
 
 @pytest.mark.parametrize("path", MESSAGES)
@@ -71,6 +71,11 @@ def test_every_status_that_a_route_documents_has_a_code() -> None:
     assert documented - {200} <= CODE_OF_STATUS.keys()
 
 
+def test_page_loads_nothing_from_elsewhere() -> None:
+    assert b"//" not in openapi.PAGE
+    assert b'src="static_content/swagger-ui-bundle.js"' in openapi.PAGE
+
+
 def test_operators_limits_stand_in_the_document() -> None:
     fields = SCHEMAS["RecommendRequest"]["properties"]
     assert (fields["k"]["minimum"], fields["k"]["maximum"]) == (1, 50)
@@ -82,7 +87,7 @@ def test_operators_limits_stand_in_the_document() -> None:
 def test_every_route_of_ours_is_documented() -> None:
     endpoints = Endpoints(LIMITS, lambda: None)
     app = RecommendationApp(nothing_else, endpoints, LIMITS)
-    assert app.paths - {"/docs.json"} == DOCUMENT["paths"].keys()
+    assert app.paths - {"/", "/docs.json"} == DOCUMENT["paths"].keys()
     endpoints.close()
 
 
