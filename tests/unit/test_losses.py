@@ -28,7 +28,7 @@ LOSSES: dict[str, LossConfig] = {
 }
 
 
-@pytest.fixture(params=LOSSES.values(), ids=LOSSES.keys())
+@pytest.fixture(params=list(LOSSES.values()), ids=list(LOSSES))
 def loss(request: pytest.FixtureRequest) -> Loss:
     config: LossConfig = request.param
     return config.build()

@@ -33,7 +33,7 @@ class TokenBag(nn.Module):
         self.table = nn.Embedding(encoder.n_token_rows, dim, padding_idx=0, sparse=True)
         nn.init.normal_(self.table.weight, std=dim**-0.5)
         with torch.no_grad():
-            # Rows of unknown values begin at zero as well: where training knows every value, nothing moves them.
+            # So do rows of unknown values: where training knows every value, nothing would move them.
             self.table.weight[[0, *(block.unknown_row for block in self.blocks)]] = 0.0
         self.numeric = nn.Linear(encoder.n_numeric, dim, bias=False) if encoder.n_numeric else None
 
