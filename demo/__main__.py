@@ -100,15 +100,15 @@ def ask_everything(console: Console, url: str, bundle: Bundle) -> list[str]:
     return wrong
 
 
-def show_paths(console: Console, options: Options, run: Path, bundle: Path, user_id: str) -> None:
+def show_paths(console: Console, options: Options, run: Path, bundle: Bundle) -> None:
     """Prints where report and bundle lie, and the commands to go on with."""
-    body = json.dumps({"user_id": user_id, "k": K})
+    body = json.dumps(choose_questions(bundle, K)[0].body())
     curl = f"curl -H 'Content-Type: application/json' -d '{body}' http://127.0.0.1:3000/v1/recommend"
     show_end(
         console,
-        {"report": short(run / "report.html"), "run": short(run), "bundle": short(bundle)},
+        {"report": short(run / "report.html"), "run": short(run), "bundle": short(bundle.path)},
         {
-            "serve": f"make serve BUNDLE={short(bundle.parent)}",
+            "serve": f"make serve BUNDLE={short(bundle.path.parent)}",
             "then ask": curl,
             "another model": f"make train DATA={options.data} ARGS=model=matrix_factorization",
             "other data": "make demo DATA=movielens-100k",
@@ -138,7 +138,7 @@ def run_demo(console: Console, options: Options) -> None:
         console.print(f"bundle {bundle.version} answers", highlight=False)
         wrong = ask_everything(console, url, bundle)
     console.print("\nThe service is stopped.", highlight=False)
-    show_paths(console, options, run, folder, bundle.user_ids.ids[0])
+    show_paths(console, options, run, bundle)
     if wrong:
         raise DemoError(f"{len(wrong)} answers made no sense, the first: {wrong[0]}")
     console.print(f"\n[bold green]done[/] in {time.monotonic() - started:.0f} s", highlight=False)

@@ -65,4 +65,4 @@ def show_end(console: Console, paths: Mapping[str, str], next_steps: Mapping[str
 
 def _named(item_ids: Sequence[str], titles: Mapping[str, str]) -> str:
     """Returns items by title where they have one, else by id."""
-    return ", ".join(titles.get(item_id, item_id) for item_id in item_ids)
+    return " · ".join(titles.get(item_id, item_id) for item_id in item_ids)
