@@ -10,59 +10,42 @@ from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from marquee.dataset import JudgedPart
-from marquee.metrics import ndcg, recall
+from marquee.dataset import QueryArrays
+from marquee.evaluation import EvaluationTask, evaluate
 from marquee.nn.batches import TrainingBatch
-from marquee.nn.embed import embed_catalog, embed_queries
-from marquee.ranking import ItemLists, inner_product_scores, rank
+from marquee.nn.embed import score_queries
 from training.module import RetrievalModule
 
 MONITOR = "validation_ndcg"
 
 
-@dataclass(frozen=True)
-class ValidationPart:
-    """The queries that are ranked after every epoch.
-
-    Attributes:
-        part: Validation users.
-        k: Cutoff.
-        exclude_seen: Whether seen items are left out of the ranking.
-    """
-
-    part: JudgedPart
-    k: int
-    exclude_seen: bool
-
-
 class RankValidation(Callback):
-    """Ranks the whole catalog for the validation users after each epoch and logs NDCG and recall.
+    """Ranks the whole catalog for the validation users after an epoch and logs NDCG and recall.
 
     Args:
-        validation: The queries.
+        task: What is asked.
+        queries: Who asks it.
         every: Epochs between two rankings; the last epoch is always ranked.
     """
 
-    def __init__(self, validation: ValidationPart, every: int) -> None:
-        self.validation = validation
+    def __init__(self, task: EvaluationTask, queries: QueryArrays, every: int) -> None:
+        self.task = task
+        self.queries = queries
         self.every = every
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Logs the metrics, or the last ones in an epoch that is not ranked."""
+        """Logs the metrics of the epochs that are ranked."""
         assert isinstance(pl_module, RetrievalModule), f"expected a RetrievalModule, got {type(pl_module)}"
         is_last = trainer.max_epochs is not None and trainer.current_epoch + 1 >= trainer.max_epochs
         if (trainer.current_epoch + 1) % self.every and not is_last:
             return
-        part, k = self.validation.part, self.validation.k
-        items = embed_catalog(pl_module.model)
-        queries = embed_queries(pl_module.model, items, part.queries)
-        excluded: ItemLists | None = part.seen if self.validation.exclude_seen else None
-        lists = rank(inner_product_scores(queries, items), len(queries), len(items) - 1, k, excluded)
-        n_targets = part.targets.sizes
-        counted = n_targets > 0
-        relevance = part.targets.contains(lists.items)[counted]
-        pl_module.log(MONITOR, float(np.mean(ndcg(relevance, n_targets[counted]))))
-        pl_module.log("validation_recall", float(np.mean(recall(relevance, n_targets[counted]))))
+        # Intervals are for the report; one resample is the least that `evaluate` draws.
+        generator = np.random.default_rng(0)
+        scorer = score_queries(pl_module.model, self.queries)
+        evaluation = evaluate({"model": scorer}, self.task, generator, n_resamples=1)
+        estimates = evaluation.models["model"].estimates
+        pl_module.log(MONITOR, estimates[f"ndcg@{self.task.ks[0]}"].mean)
+        pl_module.log("validation_recall", estimates[f"recall@{self.task.ks[0]}"].mean)
 
 
 class ShowProgress(Callback):

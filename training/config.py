@@ -13,7 +13,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from marquee.baselines import BaselinesConfig
 from marquee.data_config import DataConfig
+from marquee.dataset import JudgedPart
 from marquee.errors import ConfigError
+from marquee.evaluation import EvaluationTask
 from marquee.events import TimeMeaning
 from marquee.nn.losses import BPRConfig, LossConfig, SampledSoftmaxConfig
 from marquee.nn.models import MatrixFactorizationConfig, ModelConfig, TwoTowerConfig
@@ -91,6 +93,11 @@ class EvaluationConfig:
             raise ConfigError(
                 f"evaluation.headline_k must be one of evaluation.ks {list(self.ks)}, got {self.headline_k}"
             )
+
+    def task(self, part: JudgedPart, n_items: int, ks: list[int] | None = None) -> EvaluationTask:
+        """Returns what is asked of every model about one part of the split."""
+        excluded = part.seen if self.exclude_seen else None
+        return EvaluationTask(part.targets, n_items, tuple(ks or self.ks), excluded)
 
 
 @dataclass(kw_only=True)

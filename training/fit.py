@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from marquee.dataset import Dataset, JudgedPart
 from marquee.nn.models import ModelInputs, TwoTower
-from training.callbacks import MONITOR, RankValidation, ShowProgress, ValidationPart
+from training.callbacks import MONITOR, RankValidation, ShowProgress
 from training.config import TrainConfig
 from training.examples import TrainingBatches
 from training.module import RetrievalModule
@@ -85,7 +85,7 @@ def fit(dataset: Dataset, validation: JudgedPart | None, config: TrainConfig, fo
         devices=config.trainer.devices,
         precision=config.trainer.precision,  # type: ignore[arg-type] # Lightning lists the words, the config holds one
         logger=_loggers(folder),
-        callbacks=_callbacks(validation, config, best),
+        callbacks=_callbacks(dataset, validation, config, best),
         reload_dataloaders_every_n_epochs=1,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -128,13 +128,15 @@ def _best_checkpoint(folder: Path, validation: JudgedPart | None) -> ModelCheckp
     )
 
 
-def _callbacks(validation: JudgedPart | None, config: TrainConfig, best: ModelCheckpoint) -> list[Callback]:
+def _callbacks(
+    dataset: Dataset, validation: JudgedPart | None, config: TrainConfig, best: ModelCheckpoint
+) -> list[Callback]:
     """Returns the callbacks in the order in which they must run: rank, show, stop, save."""
     callbacks: list[Callback] = [ShowProgress(), best]
     if validation is None:
         return callbacks
-    part = ValidationPart(validation, config.evaluation.headline_k, config.evaluation.exclude_seen)
-    callbacks.insert(0, RankValidation(part, config.trainer.validate_every))
+    task = config.evaluation.task(validation, dataset.n_items, [config.evaluation.headline_k])
+    callbacks.insert(0, RankValidation(task, validation.queries, config.trainer.validate_every))
     if config.trainer.patience:
         stop = EarlyStopping(
             MONITOR, mode="max", patience=config.trainer.patience, check_on_train_epoch_end=True

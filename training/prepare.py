@@ -53,10 +53,9 @@ def prepare(config: TrainConfig, folder: Path, console: Console) -> Prepared:
     with console.status("splitting and encoding"):
         split = split_events(tables.events, config.data.split, config.data.time)
         dataset = Dataset.prepare(tables, split, config.data)
-        exclude_seen = config.evaluation.exclude_seen
         before_test = pl.concat([split.train, split.validation])
         validation, test = (
-            None if part.is_empty() else dataset.judged_part(before, part, exclude_seen=exclude_seen)
+            None if part.is_empty() else dataset.judged_part(before, part)
             for before, part in ((split.train, split.validation), (before_test, split.test))
         )
     console.print(

@@ -10,7 +10,7 @@ from rich.console import Console
 from training.command import EXIT_INTERRUPTED, explain_errors
 from training.config import TrainConfig, register_schemas, resolve
 from training.fit import fit
-from training.judge import judge
+from training.judge import judge, show_judgement, write_judgement
 from training.prepare import prepare
 from training.runs import RunFolder
 
@@ -32,7 +32,9 @@ def train(config: TrainConfig, console: Console) -> RunFolder:
             highlight=False,
         )
         sys.exit(EXIT_INTERRUPTED)
-    judge(prepared, fitted, config, folder, console)
+    judgement = judge(prepared, fitted.model, config, console)
+    write_judgement(judgement, config, folder)
+    show_judgement(judgement, config, console)
     return folder
 
 

@@ -111,15 +111,13 @@ class JudgedPart:
         user_ids: User of each query, n_queries names.
         queries: What the model is asked, n_queries rows.
         known: Events before the part, grouped by query row.
-        targets: Distinct items of the part for each query; 0 for an item outside the catalog.
-        n_repeated_targets: Targets left out because the user had them before (if seen items are excluded).
+        targets: Items of the part for each query, as often as they occur; 0 outside the catalog.
     """
 
     user_ids: tuple[str, ...]
     queries: QueryArrays
     known: Interactions
     targets: ItemLists
-    n_repeated_targets: int
 
     @property
     def seen(self) -> ItemLists:
@@ -220,13 +218,12 @@ class Dataset:
         """Items of the catalog."""
         return len(self.item_ids)
 
-    def judged_part(self, before: pl.DataFrame, part: pl.DataFrame, *, exclude_seen: bool) -> JudgedPart:
+    def judged_part(self, before: pl.DataFrame, part: pl.DataFrame) -> JudgedPart:
         """Returns the queries, histories and targets of one part of the split.
 
         Args:
             before: Canonical events up to the part: what may be known.
             part: Canonical events of the part: what is to be predicted.
-            exclude_seen: Whether seen items are never recommended, so that they are no targets either.
         """
         counts = pl.col("kind").is_in(list(self.kinds.configs))
         part = part.filter(counts)
@@ -245,7 +242,7 @@ class Dataset:
             self.query_features.encode_users(rows.ids), self.query_features.encode_context(first)
         )
         positions = known.windows(np.arange(1, len(rows) + 1), self.history_length)
-        targets, n_repeated = self._targets(part, rows, known, exclude_seen)
+        targets, _ = _group(part, rows, self.item_ids, self.kinds)
         return JudgedPart(
             user_ids=rows.ids,
             queries=QueryArrays(
@@ -256,8 +253,7 @@ class Dataset:
                 gather(known.kind_index, positions).astype(np.int64),
             ),
             known=known,
-            targets=targets,
-            n_repeated_targets=n_repeated,
+            targets=ItemLists.of_users(targets, np.arange(1, len(rows) + 1)),
         )
 
     def known_users(self, events: pl.DataFrame) -> "KnownUsers":
@@ -288,23 +284,6 @@ class Dataset:
                 gather(interactions.kind_index, positions).astype(np.int64),
             ),
         )
-
-    def _targets(
-        self, part: pl.DataFrame, rows: IdMap, known: Interactions, exclude_seen: bool
-    ) -> tuple[ItemLists, int]:
-        """Returns the distinct targets by query, and how many were left out as seen before."""
-        distinct = part.unique(["user_id", "item_id"], keep="first", maintain_order=True)
-        grouped, _ = _group(distinct, rows, self.item_ids, self.kinds)
-        targets = ItemLists.of_users(grouped, np.arange(1, len(rows) + 1))
-        if not exclude_seen:
-            return targets, 0
-        width = self.n_items + 1
-        query_of_known = known.user_index - 1
-        seen = np.isin(
-            targets.query_index * width + targets.item_index, query_of_known * width + known.item_index
-        )
-        repeated = seen & (targets.item_index != PADDING_INDEX)
-        return targets.take(~repeated), int(repeated.sum())
 
 
 def columns_of(frame: pl.DataFrame, encoder: FeatureEncoder) -> Columns:

@@ -11,6 +11,7 @@ from marquee.dataset import QueryArrays
 from marquee.histories import FloatArray
 from marquee.nn.batches import QueryBatch
 from marquee.nn.models import TwoTower
+from marquee.ranking import ScoreBlock, inner_product_scores
 
 BLOCK_ROWS = 4096
 
@@ -65,3 +66,9 @@ def embed_queries(model: TwoTower, item_vectors: FloatArray, queries: QueryArray
             history = torch.from_numpy(item_vectors[block.history_items])
             blocks.append(model.embed_queries(to_batch(block).to(device), history.to(device)).cpu().numpy())
     return np.concatenate(blocks)
+
+
+def score_queries(model: TwoTower, queries: QueryArrays) -> ScoreBlock:
+    """Returns the scorer of a model for some queries: the inner products with every item."""
+    items = embed_catalog(model)
+    return inner_product_scores(embed_queries(model, items, queries), items)
