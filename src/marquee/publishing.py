@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from marquee.catalog import Catalog
-from marquee.errors import BundleError, BundleNotFoundError, ShapeError
+from marquee.errors import BundleError, BundleNotFoundError, DataError, ShapeError
 from marquee.features import FeatureArrays, FeatureEncoder
 from marquee.graphs import ITEM_INPUTS, QUERY_INPUTS, Graph
 from marquee.histories import FloatArray, Interactions
@@ -106,6 +106,12 @@ class BundleContents:
                     f"{name} must have {expected} rows for {n_users - 1} users and {n_items - 1} items, "
                     f"got {actual}; pass the arrays of one model"
                 )
+        impossible = np.flatnonzero(~(np.isfinite(self.popularity) & (self.popularity >= 0.0)))
+        if impossible.size:
+            raise DataError(
+                f"popularity must be finite and 0 or more, got {self.popularity[impossible[0]]} at "
+                f"item_index {impossible[0]}; count the interactions again"
+            )
 
 
 def publish(
