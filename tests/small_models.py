@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from marquee.features import FeatureArrays, FeatureConfig, FeatureEncoder, FeatureType
 from marquee.nn.batches import QueryBatch, TrainingBatch
@@ -82,6 +82,12 @@ def small_queries(batch: int, length: int = LENGTH, seed: int = 0) -> QueryBatch
         torch.from_numpy(rng.integers(1, N_ITEMS + 1, size=(batch, length)) * is_event),
         torch.from_numpy(rng.integers(1, N_KINDS + 1, size=(batch, length)) * is_event),
     )
+
+
+def embed(model: TwoTower, query: QueryBatch) -> Tensor:
+    """Returns query embeddings with the history's vectors taken from the model itself."""
+    vectors = model.embed_items(torch.arange(model.n_items + 1))
+    return model.embed_queries(query, vectors[query.history_items])
 
 
 def small_batch(batch: int = 3, seed: int = 0) -> TrainingBatch:

@@ -219,6 +219,9 @@ class MatrixFactorizationConfig(ModelConfig):
     normalise: bool = True
     item_bias: bool = True
 
+    def __post_init__(self) -> None:
+        self.towers()  # refuses what no tower can have
+
     def towers(self) -> TowersConfig:
         """Returns towers that hold the id tables alone."""
         return TowersConfig(

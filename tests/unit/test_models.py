@@ -1,0 +1,309 @@
+"""Models: logits against inner products, parts that can be switched off, and rows that stay zero."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from marquee.errors import ConfigError
+from marquee.nn.batches import QueryBatch, TrainingBatch
+from marquee.nn.losses import SampledSoftmaxConfig
+from marquee.nn.models import MatrixFactorizationConfig, ModelConfig, TwoTower, TwoTowerConfig
+from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagradConfig
+from marquee.nn.towers import HistoryPooling, TowersConfig
+from tests.small_models import (
+    N_ITEMS,
+    N_TRAINED_ITEMS,
+    embed,
+    negatives_of,
+    small_batch,
+    small_inputs,
+    small_model,
+    small_queries,
+)
+
+DIM = 6
+EVERY_ITEM = torch.arange(N_ITEMS + 1)
+UNKNOWN_ITEMS = torch.arange(N_TRAINED_ITEMS + 1, N_ITEMS + 1)
+
+
+def steady(**parts: bool) -> TwoTowerConfig:
+    """Returns a small two-tower without anything random in training; `parts` are switched as given."""
+    config = TwoTowerConfig(
+        dim=DIM, dropout=0.0, history_dropout=0.0, user_id_dropout=0.0, item_id_dropout=0.0
+    )
+    return replace(config, **parts)  # type: ignore[arg-type] # only switches are given
+
+
+@pytest.mark.parametrize("pooling", list(HistoryPooling))
+@pytest.mark.parametrize("mode", [True, False], ids=["train", "eval"])
+def test_logits_are_inner_products(pooling: HistoryPooling, mode: bool) -> None:
+    model = small_model(replace(steady(), history_pooling=pooling)).train(mode)
+    batch, candidates = small_batch(3), [8, 7, 8]  # none of them is a target
+    logits = model(batch, negatives_of(candidates, 4))
+    queries, items = embed(model, batch.query), model.embed_items(EVERY_ITEM)
+    for target, row in enumerate(batch.target_row.tolist()):
+        expected = queries[row] @ items[batch.target_item[target]]
+        torch.testing.assert_close(logits.positive[target], expected)
+    torch.testing.assert_close(logits.negatives, queries @ items[candidates].T)
+
+
+def test_candidate_that_is_a_target_of_the_same_query_is_masked() -> None:
+    batch = small_batch(3)  # targets 1 of query 0, 2 of query 1, 3 and 4 of query 2
+    logits = small_model(steady())(batch, negatives_of([1, 3, 4, 5, 1], 4))
+    assert torch.isneginf(logits.negatives).tolist() == [
+        [True, False, False, False, True],
+        [False, False, False, False, False],
+        [False, True, True, False, False],
+    ]
+
+
+def test_logits_carry_what_the_sampler_says() -> None:
+    batch, negatives = small_batch(2), negatives_of([5, 6], 3)
+    negatives = replace(negatives, log_q=torch.tensor([0.5, 0.7]), log_q_target=torch.tensor([1.0, 2.0, 3.0]))
+    logits = small_model(steady())(batch, negatives)
+    assert torch.equal(logits.log_q_negatives, negatives.log_q)
+    assert torch.equal(logits.log_q_positive, negatives.log_q_target)
+    assert torch.equal(logits.target_row, batch.target_row)
+
+
+def with_other_history(query: QueryBatch) -> QueryBatch:
+    return replace(
+        query, history_items=query.history_items.flip(0), history_kinds=query.history_kinds.flip(0)
+    )
+
+
+def with_other_users(query: QueryBatch) -> QueryBatch:
+    return replace(query, user_index=query.user_index.roll(1))
+
+
+def with_other_features(query: QueryBatch) -> QueryBatch:
+    return replace(query, tokens=query.tokens.flip(0), numeric=query.numeric + 1)
+
+
+@pytest.mark.parametrize("is_on", [True, False], ids=["on", "off"])
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [("user_id", with_other_users), ("query_features", with_other_features), ("history", with_other_history)],
+)
+def test_part_of_the_query_counts_only_if_it_is_on(part: str, change: object, is_on: bool) -> None:
+    model = small_model(steady(**{part: is_on}))
+    query = small_queries(6)
+    assert callable(change)
+    changed = change(query)
+    assert torch.allclose(embed(model, changed), embed(model, query)) is not is_on
+
+
+@pytest.mark.parametrize("is_on", [True, False], ids=["on", "off"])
+@pytest.mark.parametrize("part", ["item_id", "item_features"])
+def test_part_of_the_item_counts_only_if_it_is_on(part: str, is_on: bool) -> None:
+    model = small_model(steady(**{part: is_on}))
+    before = model.embed_items(EVERY_ITEM)
+    with torch.no_grad():
+        if part == "item_id":
+            model.item_table.weight[1:] += 1
+        else:
+            model.item_tokens = model.item_tokens.flip(0)
+    assert torch.allclose(model.embed_items(EVERY_ITEM), before) is not is_on
+
+
+@pytest.mark.parametrize("part", ["user_id", "item_id", "query_features", "item_features", "history"])
+def test_part_that_is_off_has_no_parameters(part: str) -> None:
+    def size(model: nn.Module) -> int:
+        return sum(parameter.numel() for parameter in model.parameters())
+
+    assert size(small_model(steady(**{part: False}))) < size(small_model(steady()))
+
+
+def test_item_bias_is_one_coordinate() -> None:
+    model = small_model(steady())
+    query, items = embed(model, small_queries(3)), model.embed_items(EVERY_ITEM)
+    assert model.out_dim == DIM + 1
+    assert items.shape == (N_ITEMS + 1, DIM + 1)
+    assert model.bias_table is not None
+    assert model.item_tower.base_bias is not None
+    assert torch.equal(query[:, -1], torch.ones(3))
+    bias = model.bias_table(torch.arange(1, N_TRAINED_ITEMS + 1))[:, 0] + model.item_tower.base_bias
+    torch.testing.assert_close(items[1 : N_TRAINED_ITEMS + 1, -1], bias)
+    torch.testing.assert_close(items[UNKNOWN_ITEMS, -1], model.item_tower.base_bias.expand(2))
+    scores = query[:, :-1] @ items[1:, :-1].T + items[1:, -1]
+    torch.testing.assert_close(query @ items[1:].T, scores)
+
+
+def test_without_item_bias_there_is_no_coordinate_for_it() -> None:
+    model = small_model(steady(item_bias=False))
+    assert model.out_dim == DIM
+    assert model.embed_items(EVERY_ITEM).shape == (N_ITEMS + 1, DIM)
+    assert embed(model, small_queries(3)).shape == (3, DIM)
+
+
+@pytest.mark.parametrize("item_bias", [True, False])
+@pytest.mark.parametrize("normalise", [True, False])
+def test_index_zero_embeds_as_zeros(item_bias: bool, normalise: bool) -> None:
+    model = small_model(steady(item_bias=item_bias, normalise=normalise))
+    items = model.embed_items(EVERY_ITEM)
+    assert torch.equal(items[0], torch.zeros(model.out_dim))
+    assert items[1:].abs().sum(dim=1).min() > 0
+
+
+def test_items_without_a_learned_row_are_told_apart_by_features() -> None:
+    model = small_model(steady())
+    unknown = model.embed_items(UNKNOWN_ITEMS)[:, :-1]
+    assert not model.id_vectors(UNKNOWN_ITEMS).any()
+    torch.testing.assert_close(unknown.norm(dim=1), torch.ones(2))
+    assert (unknown[0] @ unknown[1]).item() < 0.99
+    model.item_tokens[8], model.item_numeric[8] = model.item_tokens[7], model.item_numeric[7]
+    assert torch.equal(*model.embed_items(UNKNOWN_ITEMS))
+
+
+def test_unknown_users_are_told_apart_by_features() -> None:
+    model = small_model(steady())
+    two = replace(small_queries(2, length=0), user_index=torch.tensor([0, 0]))
+    north_and_south = replace(two, tokens=torch.tensor([[2], [3]]))
+    apart = embed(model, north_and_south)[:, :-1]
+    assert (apart[0] @ apart[1]).item() < 0.99
+    assert torch.equal(*embed(model, replace(two, tokens=torch.tensor([[2], [2]]))))
+
+
+def test_matrix_factorization_knows_ids_alone() -> None:
+    model = small_model(MatrixFactorizationConfig(dim=DIM))
+    query = small_queries(6)
+    before = embed(model, query), model.embed_items(EVERY_ITEM)
+    model.item_tokens = model.item_tokens.flip(0)
+    changed = with_other_features(with_other_history(query))
+    assert torch.equal(embed(model, changed), before[0])
+    assert torch.equal(model.embed_items(EVERY_ITEM), before[1])
+    assert not torch.allclose(embed(model, with_other_users(query)), before[0])
+    assert model.query_tower.history is None
+    assert model.item_tower.features is None
+
+
+def test_matrix_factorization_passes_its_knobs_on() -> None:
+    towers = MatrixFactorizationConfig(dim=3, normalise=False, item_bias=False).towers()
+    assert (towers.dim, towers.normalise, towers.item_bias) == (3, False, False)
+    assert towers.user_id
+    assert towers.item_id
+
+
+def test_matrix_factorization_refuses_impossible_sizes_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"model\.dim must be 1 or more .*, got 0"):
+        MatrixFactorizationConfig(dim=0)
+
+
+def test_two_tower_is_its_own_parts() -> None:
+    config = TwoTowerConfig(dim=3)
+    assert config.towers() is config
+
+
+def test_base_config_has_no_towers() -> None:
+    with pytest.raises(NotImplementedError, match="ModelConfig must define towers"):
+        ModelConfig().towers()
+
+
+def backward(model: TwoTower, batch: TrainingBatch, candidates: list[int]) -> Tensor:
+    """Returns the loss of a batch, after its gradients were computed."""
+    logits = model(batch, negatives_of(candidates, len(batch.target_item)))
+    loss = SampledSoftmaxConfig().build()(logits, batch.weight)
+    torch.autograd.backward(loss)
+    return loss
+
+
+def rows_with_gradient(table: nn.Embedding) -> set[int]:
+    assert table.weight.grad is not None
+    assert table.weight.grad.is_sparse
+    return set(table.weight.grad.coalesce().indices()[0].tolist())
+
+
+def test_gradient_reaches_only_rows_of_the_batch() -> None:
+    model, batch = small_model(steady()).train(), small_batch(2)  # targets 1, 2, 3
+    backward(model, batch, [5])
+    past = set(batch.query.history_items.flatten().tolist())
+    trained = {row for row in {1, 2, 3, 5} | past if 0 < row <= N_TRAINED_ITEMS}
+    assert rows_with_gradient(model.item_table) == trained
+    assert rows_with_gradient(model.user_table) == set(batch.query.user_index.tolist()) - {0}
+    assert model.bias_table is not None
+    assert rows_with_gradient(model.bias_table) == trained
+
+
+@pytest.mark.parametrize(
+    "optimizer", [LazyAdamConfig(weight_decay=0.1), RowwiseAdagradConfig(weight_decay=0.1)]
+)
+def test_padding_rows_stay_zero(optimizer: OptimizerConfig) -> None:
+    model = small_model(TwoTowerConfig(dim=DIM, hidden=4, history_pooling=HistoryPooling.attention)).train()
+    steps = optimizer.build(model.parameters())
+    for seed in range(5):
+        steps.zero_grad()
+        backward(model, small_batch(4, seed), [1, 7, 8])
+        steps.step()
+    tables = [part for part in model.modules() if isinstance(part, nn.Embedding)]
+    assert len(tables) == 6  # users, items, biases, kinds, and the tokens of both towers
+    for table in tables:
+        assert not table.weight[0].any()
+        assert table.weight[1:].any()
+
+
+def training_queries(model: TwoTower, query: QueryBatch) -> Tensor:
+    """Returns query embeddings as training computes them."""
+    table = model.embed_items(EVERY_ITEM)
+    return model._training_queries(query, table, query.history_items)
+
+
+def test_dropped_user_is_an_unknown_user() -> None:
+    model = small_model(replace(steady(), user_id_dropout=0.999999)).train()
+    query = replace(small_queries(4), user_index=torch.tensor([1, 2, 3, 4]))
+    unknown = replace(query, user_index=torch.zeros(4, dtype=torch.int64))
+    torch.testing.assert_close(training_queries(model, query), embed(model, unknown))
+
+
+def test_dropped_history_is_an_empty_one() -> None:
+    model = small_model(replace(steady(), history_dropout=0.999999)).train()
+    query = small_queries(4)
+    empty = replace(query, history_items=query.history_items[:, :0], history_kinds=query.history_kinds[:, :0])
+    torch.testing.assert_close(training_queries(model, query), embed(model, empty))
+
+
+def test_dropped_item_has_features_alone() -> None:
+    model = small_model(replace(steady(), item_id_dropout=0.999999)).train()
+    assert not model.id_vectors(EVERY_ITEM).any()
+    without_features = small_model(replace(steady(), item_id_dropout=0.999999, item_features=False)).train()
+    assert without_features.id_vectors(EVERY_ITEM)[1 : N_TRAINED_ITEMS + 1].all()  # else nothing were left
+
+
+def test_dropout_keeps_a_share_of_what_it_meets() -> None:
+    model = small_model(replace(steady(), item_id_dropout=0.3)).train()
+    torch.manual_seed(0)
+    kept = model.id_vectors(torch.ones(2000, dtype=torch.int64)).abs().sum(dim=1) > 0
+    assert kept.float().mean().item() == pytest.approx(0.7, abs=0.05)
+
+
+def test_nothing_is_dropped_in_evaluation() -> None:
+    model = small_model(TwoTowerConfig(dim=DIM, hidden=4, user_id_dropout=0.9, history_dropout=0.9))
+    query = small_queries(4)
+    assert torch.equal(embed(model, query), embed(model, query))
+
+
+def test_same_seed_gives_same_weights() -> None:
+    first, again, other = (small_model(steady(), seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["item_table.weight"], other["item_table.weight"])
+
+
+def test_features_of_the_catalog_are_no_part_of_a_checkpoint() -> None:
+    assert not {"item_tokens", "item_numeric"} & small_model(steady()).state_dict().keys()
+
+
+def test_batch_moves_with_all_its_parts() -> None:
+    batch = small_batch(2).to("meta")
+    parts = [batch.target_item, batch.target_row, batch.weight, batch.query.tokens, batch.query.history_kinds]
+    assert {part.device.type for part in parts} == {"meta"}
+    assert len(batch.query) == 2
+
+
+def test_towers_config_alone_is_no_choice_of_a_model() -> None:
+    assert not isinstance(TowersConfig(), ModelConfig)
+    assert isinstance(TwoTowerConfig(), ModelConfig)
+
+
+def test_inputs_count_the_catalog_without_padding() -> None:
+    assert small_inputs().n_items == N_ITEMS
