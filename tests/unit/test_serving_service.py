@@ -1,0 +1,78 @@
+"""The BentoML service as an object: what it loads, warms up and refuses, without a server."""
+
+import asyncio
+import gc
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from marquee.recommender import Answer, Recommender, Request
+from serving.config import Settings
+from tests.asgi import request
+from tests.bundles import publish_tiny
+from tests.quiet_bentoml import bentoml, service
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of BentoML's own making
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return publish_tiny(tmp_path).parent
+
+
+def test_service_loads_its_bundle_when_it_starts(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "SETTINGS", Settings(bundle=str(bundle)))
+    made = service.MarqueeService()
+    assert made.recommender is None
+    made.load_bundle()
+    assert made.recommender is not None
+    assert gc.get_freeze_count() > 0
+    gc.unfreeze()
+
+
+def test_application_answers_once_the_service_has_started(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "SETTINGS", Settings(bundle=str(bundle)))
+    app = cast(Any, service.MarqueeService).to_asgi()  # the decorator makes a RoutedService of the class
+    made = service.MarqueeService()
+    assert asyncio.run(request(app, "GET", "/readyz")).status == 503
+    made.load_bundle()
+    assert asyncio.run(request(app, "GET", "/readyz")).status == 200
+    gc.unfreeze()
+
+
+def test_warm_up_uses_batches_of_every_declared_size(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recommender = Recommender.load(bundle)
+    batches: list[Sequence[Request]] = []
+
+    def remember(requests: Sequence[Request]) -> list[Answer]:
+        batches.append(requests)
+        return []
+
+    monkeypatch.setattr(recommender, "recommend", remember)
+    service.warm_up(recommender)
+    assert [len(batch) for batch in batches] == [1, 4, 32]
+    assert {bool(request.history) for request in batches[-1]} == {True, False}
+    assert {request.user_id for request in batches[-1]} == {None, "u1"}
+
+
+@pytest.mark.parametrize(
+    ("path", "message"), [("", "MARQUEE_BUNDLE must name the folder"), ("/nowhere", "/nowhere holds neither")]
+)
+def test_bundle_is_verified_before_any_worker_starts(
+    monkeypatch: pytest.MonkeyPatch, path: str, message: str
+) -> None:
+    monkeypatch.setattr(service, "SETTINGS", Settings(bundle=path))
+    with pytest.raises(bentoml.exceptions.BentoMLConfigException, match=message):
+        cast(Any, service.MarqueeService).inner.verify_bundle()
+
+
+def test_wrong_setting_is_told_without_a_stack_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARQUEE_MAX_K", "many")
+    with pytest.raises(
+        bentoml.exceptions.BentoMLConfigException, match="MARQUEE_MAX_K must be an integer, got 'many'"
+    ):
+        service.read_settings()
