@@ -1,8 +1,11 @@
 """The simple models that a learned one has to beat: what is popular, what is popular now, what goes together.
 
-Each is fitted on the training interactions and scores users like any other model, so that evaluation
+Each is fitted on the training interactions and scores queries like any other model, so that evaluation
 cannot treat it differently. An item counts once per user, however often the user came back to it.
-A user of whom nothing is known gets the popular list from all of them.
+
+What a query's user had done before is its history. Histories are `Interactions` grouped by query, from
+row 1 on; without them the users of training are the queries, each with its training interactions. A query
+without history gets the popular list from all of them.
 Does not rank and does not exclude (see `ranking`).
 """
 
@@ -17,20 +20,29 @@ import numpy.typing as npt
 from marquee.errors import ConfigError
 from marquee.histories import FloatArray, Interactions
 from marquee.ids import PADDING_INDEX, IndexArray
+from marquee.metrics import BoolArray
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 SECONDS_PER_DAY = 86_400
+BYTES_PER_COOCCURRENCE = 8  # float32 value and int32 column of one sparse entry
 SCIPY_INSTALL = "pip install 'marquee[reports]'"
 IMPLICIT_INSTALL = "pip install 'marquee[als]'"
 
 
 class Baseline(Protocol):
-    """What is fitted on interactions and scores users."""
+    """What is fitted on interactions and scores queries."""
 
-    def scores(self, user_index: IndexArray) -> FloatArray:
-        """Returns the score of every item for each user, (batch, n_items + 1) float32, free to overwrite."""
+    def scores(self, history_index: IndexArray) -> FloatArray:
+        """Returns the score of every item for the queries in some rows of the histories.
+
+        Args:
+            history_index: Row of each query, (batch,) int64; 0 for a query without history.
+
+        Returns:
+            (batch, n_items + 1) float32, free to overwrite.
+        """
         ...
 
 
@@ -109,24 +121,23 @@ def fit_baselines(
         train: What the baselines may learn from.
         n_items: Items of the catalog, without the padding one.
         config: Their knobs.
-        histories: What each user had done when asked, where that is more than `train`; same users.
+        histories: What each query's user had done; `train` if None.
         has_absolute_time: Whether timestamps are seconds and comparable between users.
         seed: Seed of ALS's initial vectors.
     """
-    known = train if histories is None else histories
     models: dict[str, Baseline] = {"popularity": Popularity.fit(train, n_items)}
     left_out: dict[str, str] = {}
     if has_absolute_time:
         models["recent_popularity"] = RecentPopularity.fit(train, n_items, config.recent_half_life_days)
     else:
         left_out["recent_popularity"] = "left out: it needs timestamps that can be compared between users"
-    models["item_knn"] = ItemKNN.fit(train, n_items, config, histories=known)
+    models["item_knn"] = ItemKNN.fit(train, n_items, config, histories=histories)
     if not config.als:
         left_out["als"] = "left out: switched off (config baselines.als)"
     elif importlib.util.find_spec("implicit") is None:
         left_out["als"] = f"left out: the package implicit is not installed; run: {IMPLICIT_INSTALL}"
     else:
-        models["als"] = ALS.fit(train, n_items, config, histories=known, seed=seed)
+        models["als"] = ALS.fit(train, n_items, config, histories=histories, seed=seed)
     return FittedBaselines(models, left_out)
 
 
@@ -146,9 +157,9 @@ class Popularity:
         _, items, _ = _distinct_pairs(train)
         return cls(np.bincount(items, minlength=n_items + 1).astype(np.float32))
 
-    def scores(self, user_index: IndexArray) -> FloatArray:
+    def scores(self, history_index: IndexArray) -> FloatArray:
         """See `Baseline.scores`."""
-        return np.tile(self.item_scores, (len(user_index), 1))
+        return np.tile(self.item_scores, (len(history_index), 1))
 
 
 @dataclass(frozen=True)
@@ -171,9 +182,9 @@ class RecentPopularity:
         weight = np.exp2(-age_days / half_life_days)
         return cls(np.bincount(items, weight, minlength=n_items + 1).astype(np.float32))
 
-    def scores(self, user_index: IndexArray) -> FloatArray:
+    def scores(self, history_index: IndexArray) -> FloatArray:
         """See `Baseline.scores`."""
-        return np.tile(self.item_scores, (len(user_index), 1))
+        return np.tile(self.item_scores, (len(history_index), 1))
 
 
 @dataclass(frozen=True)
@@ -186,8 +197,8 @@ class ItemKNN:
 
     Attributes:
         similarity: Similarity of each item (row) to its neighbours, (n_items + 1, n_items + 1).
-        histories: Who interacted with what, 1 or absent, (n_users + 1, n_items + 1).
-        popular: For users without history, (n_items + 1,) float32.
+        histories: Items of each history, 1 or absent, (n_histories + 1, n_items + 1).
+        popular: Scores where there is no history, (n_items + 1,) float32.
 
     Source:
         Deshpande and Karypis 2004, ACM TOIS 22(1), section 4.1: users of fewer items say more. Differs from
@@ -215,7 +226,7 @@ class ItemKNN:
             train: Interactions to learn from.
             n_items: Items of the catalog, without the padding one.
             config: The knobs that begin with `knn_`; equally similar items are kept by lower item_index.
-            histories: What each user had done when asked; `train` if None.
+            histories: What each query's user had done; `train` if None.
             memory_mb: Bound on the memory of one block of co-occurrences, in MiB.
 
         Raises:
@@ -247,9 +258,9 @@ class ItemKNN:
         known = matrix if histories is None else _user_item_matrix(histories, n_items)
         return cls(similarities, known, Popularity.fit(train, n_items).item_scores)
 
-    def scores(self, user_index: IndexArray) -> FloatArray:
+    def scores(self, history_index: IndexArray) -> FloatArray:
         """See `Baseline.scores`."""
-        known = self.histories[user_index]
+        known = self.histories[history_index]
         scores: FloatArray = (known @ self.similarity).toarray()
         scores[np.diff(known.indptr) == 0] = self.popular
         return scores
@@ -260,16 +271,18 @@ class ALS:
     """Matrix factorisation by alternating least squares, from the package `implicit`.
 
     Attributes:
-        user_vectors: (n_users + 1, dim) float32.
+        history_vectors: (n_histories + 1, dim) float32.
         item_vectors: (n_items + 1, dim) float32.
-        popular: For users without history, (n_items + 1,) float32.
+        is_known: Whether there is a history, (n_histories + 1,) bool.
+        popular: Scores where there is none, (n_items + 1,) float32.
 
     Source:
         Hu, Koren and Volinsky 2008, ICDM, "Collaborative Filtering for Implicit Feedback Datasets".
     """
 
-    user_vectors: FloatArray
+    history_vectors: FloatArray
     item_vectors: FloatArray
+    is_known: BoolArray
     popular: FloatArray
 
     @classmethod
@@ -282,10 +295,17 @@ class ALS:
         histories: Interactions | None = None,
         seed: int,
     ) -> "ALS":
-        """Factorises the training interactions; vectors of users come from `histories` where given.
+        """Factorises the training interactions and solves for the vector of each history.
+
+        Args:
+            train: Interactions to learn from.
+            n_items: Items of the catalog, without the padding one.
+            config: The knobs that begin with `als_`.
+            histories: What each query's user had done; `train` if None.
+            seed: Seed of the initial vectors.
 
         Raises:
-            ConfigError: If implicit is not installed.
+            ConfigError: If implicit or scipy is not installed.
         """
         try:
             from implicit.cpu.als import AlternatingLeastSquares
@@ -294,6 +314,8 @@ class ALS:
             raise ConfigError(
                 f"ALS needs the package implicit, got {error}; run: {IMPLICIT_INSTALL}"
             ) from error
+        matrix = _user_item_matrix(train, n_items)
+        known = matrix if histories is None else _user_item_matrix(histories, n_items)
         with threadpool_limits(1, "blas"):  # as implicit asks for: it runs threads of its own
             model = AlternatingLeastSquares(
                 factors=config.als_dim,
@@ -302,23 +324,20 @@ class ALS:
                 iterations=config.als_iterations,
                 random_state=seed,
             )
-            model.fit(_user_item_matrix(train, n_items), show_progress=False)
-            user_vectors = np.asarray(model.user_factors, dtype=np.float32)
-            if histories is not None and histories is not train:
-                known = _user_item_matrix(histories, n_items)
-                user_vectors = model.recalculate_user(np.arange(len(user_vectors)), known)
-        no_history = np.diff((train if histories is None else histories).offsets) == 0
-        user_vectors[no_history] = 0.0
-        return cls(user_vectors, np.asarray(model.item_factors), Popularity.fit(train, n_items).item_scores)
+            model.fit(matrix, show_progress=False)
+            history_vectors = model.recalculate_user(np.arange(known.shape[0]), known)
+        return cls(
+            history_vectors=np.asarray(history_vectors, dtype=np.float32),
+            item_vectors=np.asarray(model.item_factors, dtype=np.float32),
+            is_known=np.diff(known.indptr) > 0,
+            popular=Popularity.fit(train, n_items).item_scores,
+        )
 
-    def scores(self, user_index: IndexArray) -> FloatArray:
+    def scores(self, history_index: IndexArray) -> FloatArray:
         """See `Baseline.scores`."""
-        scores = self.user_vectors[user_index] @ self.item_vectors.T
-        scores[~self.user_vectors[user_index].any(axis=1)] = self.popular
+        scores: FloatArray = self.history_vectors[history_index] @ self.item_vectors.T
+        scores[~self.is_known[history_index]] = self.popular
         return scores
-
-
-BYTES_PER_COOCCURRENCE = 8  # float32 count and int32 column of one sparse entry
 
 
 def _distinct_pairs(train: Interactions) -> tuple[IndexArray, IndexArray, IndexArray]:

@@ -70,8 +70,8 @@ class EvaluationTask:
         for name, members in (self.item_groups or {}).items():
             if members.shape != (self.n_items + 1,):
                 raise ShapeError(
-                    f"item group {name!r} must have shape ({self.n_items + 1},), got {members.shape}; give one "
-                    "value per item and one for padding"
+                    f"item group {name!r} must have shape ({self.n_items + 1},), got {members.shape}; give "
+                    "one value per item and one for padding"
                 )
 
 
@@ -280,8 +280,8 @@ def _reachable_targets(task: EvaluationTask) -> tuple[ItemLists, int]:
         return targets, 0
     if len(task.excluded) != len(targets):
         raise ShapeError(
-            f"excluded must have one list per query ({len(targets)}), got {len(task.excluded)}; build both from "
-            "the same users"
+            f"excluded must have one list per query ({len(targets)}), got {len(task.excluded)}; build "
+            "both from the same users"
         )
     keys = targets.query_index * (task.n_items + 1) + targets.item_index
     excluded = task.excluded.query_index * (task.n_items + 1) + task.excluded.item_index

@@ -1,0 +1,273 @@
+"""What a report says, before it takes any form: HTML, Markdown and JSON are all made from `ReportContent`.
+
+Times, versions and memory are given by the caller, who may read clocks; nothing here does.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from marquee.errors import ConfigError
+from marquee.evaluation import Evaluation
+from marquee.ids import PADDING_INDEX, IndexArray
+from marquee.metrics import METRICS
+from marquee.ranking import ItemLists
+from marquee.reports.verdict import Verdict, judge_against, protocol_warnings
+
+REPORT_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One side of the split.
+
+    Attributes:
+        name: `train`, `validation` or `test`.
+        n_users: Distinct users.
+        n_items: Distinct items.
+        n_events: Rows.
+    """
+
+    name: str
+    n_users: int
+    n_items: int
+    n_events: int
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How the numbers came about: enough to make them again.
+
+    Attributes:
+        dataset: Name of the data set.
+        split: How events were parted, in words, with the cutoff times where there are any.
+        parts: The sides of the split, in order of time.
+        judged_on: Name of the part that the metrics are of.
+        exclude_seen: Whether items that a user had before were left out of the ranking and the targets.
+        seed: Seed of the run.
+        fingerprint: Checksum of the data that were read.
+        versions: Package → version.
+        created: When the report was made, as text.
+        train_seconds: Wall time of training; None if not measured.
+        evaluate_seconds: Wall time of the evaluation; None if not measured.
+        peak_memory_mb: Largest resident memory of the process, in MiB; None if not measured.
+        checks: What was verified, with its result, one sentence each.
+    """
+
+    dataset: str
+    split: str
+    parts: tuple[Part, ...]
+    judged_on: str
+    exclude_seen: bool
+    seed: int
+    fingerprint: str
+    versions: Mapping[str, str]
+    created: str
+    train_seconds: float | None = None
+    evaluate_seconds: float | None = None
+    peak_memory_mb: float | None = None
+    checks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One quantity over the course of training.
+
+    Attributes:
+        name: As in the training log.
+        steps: Where it was measured, ascending.
+        values: What it was there.
+    """
+
+    name: str
+    steps: tuple[float, ...]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ListedItem:
+    """An item as a reader knows it.
+
+    Attributes:
+        label: Its title, or its id.
+        is_target: Whether the user turned to it in the part judged.
+    """
+
+    label: str
+    is_target: bool
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one user had done, what each model would have shown, and what the user did.
+
+    Attributes:
+        user: The user's id.
+        history: Last items before the part judged, oldest first.
+        targets: Items of the part judged.
+        lists: Model → its list, best first.
+    """
+
+    user: str
+    history: tuple[str, ...]
+    targets: tuple[str, ...]
+    lists: Mapping[str, tuple[ListedItem, ...]]
+
+
+@dataclass(frozen=True)
+class ReportContent:
+    """All that a report says.
+
+    Attributes:
+        title: Head of the page, e.g. the data set and the model.
+        protocol: How the numbers came about.
+        evaluation: The numbers; its first model is the one the report is about.
+        headline: The metric that the verdict is about, e.g. `ndcg@10`.
+        left_out: Baseline → why it is not there and what to do about it.
+        curves: Course of training.
+        best_step: Step of the checkpoint that was kept; None if unknown.
+        quality: The data-quality report in words, one line each.
+        samples: Some users, for the eye.
+        config: The resolved config as text.
+
+    Raises:
+        ConfigError: If the headline is not a metric at a cutoff of the evaluation.
+    """
+
+    title: str
+    protocol: Protocol
+    evaluation: Evaluation
+    headline: str
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    curves: tuple[Curve, ...] = ()
+    best_step: float | None = None
+    quality: tuple[str, ...] = ()
+    samples: tuple[Sample, ...] = ()
+    config: str = ""
+
+    def __post_init__(self) -> None:
+        known = [f"{metric}@{k}" for metric in METRICS for k in self.evaluation.ks]
+        if self.headline not in known:
+            raise ConfigError(
+                f"the headline metric must be one of {', '.join(known)}, got {self.headline!r}; choose a "
+                "cutoff that is evaluated"
+            )
+
+    @property
+    def headline_k(self) -> int:
+        """Cutoff of the headline metric."""
+        return int(self.headline.split("@")[1])
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the model beats the baselines."""
+        return judge_against(self.evaluation, self.headline)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader must be wary of."""
+        return tuple(protocol_warnings(self.evaluation))
+
+    def to_json_dict(self) -> dict[str, object]:
+        """Returns the whole content, ready for `json.dumps`; a verdict and warnings come with it."""
+        return {
+            "report_format": REPORT_FORMAT,
+            "title": self.title,
+            "verdict": asdict(self.verdict),
+            "warnings": list(self.warnings),
+            "protocol": asdict(self.protocol),
+            "headline": self.headline,
+            "evaluation": self.evaluation.to_json_dict(),
+            "left_out": dict(self.left_out),
+            "curves": [asdict(curve) for curve in self.curves],
+            "best_step": self.best_step,
+            "quality": list(self.quality),
+            "samples": [asdict(sample) for sample in self.samples],
+            "config": self.config,
+        }
+
+
+def curves_from_rows(
+    rows: Sequence[Mapping[str, str | float | None]], step: str = "step"
+) -> tuple[Curve, ...]:
+    """Returns one curve per column of a training log, in the order of the columns.
+
+    A row need not have every column: loggers write training and validation numbers in rows of their own.
+
+    Args:
+        rows: As `csv.DictReader` yields them: column → number, as text or not, empty where there is none.
+        step: Column that counts the steps; rows without it are left out.
+
+    Example:
+        >>> curves_from_rows([{"step": "1", "loss": "0.5"}, {"step": "2", "loss": "", "ndcg": "0.1"}])
+        (Curve(name='loss', steps=(1.0,), values=(0.5,)), Curve(name='ndcg', steps=(2.0,), values=(0.1,)))
+    """
+    names = dict.fromkeys(name for row in rows for name in row if name not in (step, "epoch"))
+    curves = []
+    for name in names:
+        points = [
+            (float(row[step] or 0), float(row[name] or 0))
+            for row in rows
+            if row.get(step) not in (None, "") and row.get(name) not in (None, "")
+        ]
+        if points:
+            points.sort(key=lambda point: point[0])
+            curves.append(Curve(name, *zip(*points, strict=True)))
+    return tuple(curves)
+
+
+def pick_samples(
+    evaluation: Evaluation,
+    targets: ItemLists,
+    histories: ItemLists,
+    user_ids: Sequence[str],
+    labels: Sequence[str],
+    generator: np.random.Generator,
+    *,
+    n_samples: int = 6,
+    n_items: int = 10,
+) -> tuple[Sample, ...]:
+    """Returns some of the queries evaluated, drawn at random: not the ones that look best.
+
+    Args:
+        evaluation: Gives the lists.
+        targets: Of the evaluation's task.
+        histories: Items before the part judged, per query, oldest first.
+        user_ids: User of each query, n_queries.
+        labels: Title or id of each item, n_items + 1; entry 0 is not used.
+        generator: Draws the queries.
+        n_samples: How many, if there are that many.
+        n_items: Longest list, history and targets shown.
+    """
+    queries = evaluation.query_index
+    drawn = np.sort(generator.choice(queries, size=min(n_samples, len(queries)), replace=False))
+    samples = []
+    for query in drawn.tolist():
+        wanted = _list_of(targets, query)
+        samples.append(
+            Sample(
+                user=user_ids[query],
+                history=_labels(_list_of(histories, query)[-n_items:], labels),
+                targets=_labels(wanted[:n_items], labels),
+                lists={
+                    name: tuple(
+                        ListedItem(labels[item], is_target=item in wanted)
+                        for item in model.lists.items[query, :n_items].tolist()
+                        if item != PADDING_INDEX
+                    )
+                    for name, model in evaluation.models.items()
+                },
+            )
+        )
+    return tuple(samples)
+
+
+def _list_of(lists: ItemLists, query: int) -> IndexArray:
+    """Returns the items of one query."""
+    return lists.item_index[lists.offsets[query] : lists.offsets[query + 1]]
+
+
+def _labels(items: IndexArray, labels: Sequence[str]) -> tuple[str, ...]:
+    """Returns the label of each item of the catalog; items outside it have none."""
+    return tuple(labels[item] for item in items.tolist() if item != PADDING_INDEX)

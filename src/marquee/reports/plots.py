@@ -1,0 +1,142 @@
+"""Draws the figures as SVG that lives inside the page: its text is text, its colours are the page's.
+
+matplotlib knows no CSS, so figures are drawn in stand-in colours that are then replaced by CSS variables:
+the same figure is right on a light and on a dark page. Equal input gives equal bytes.
+Each figure is one small panel, wide enough for a phone; the page lays several out beside each other.
+"""
+
+import re
+from collections.abc import Mapping
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from marquee.errors import ConfigError
+from marquee.evaluation import Estimate
+from marquee.reports.content import Curve
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INSTALL = "pip install 'marquee[reports]'"
+
+# Stand-ins, replaced after drawing; distinct from each other and from every colour matplotlib uses itself.
+INK, MUTED, ACCENT, GRID, BAR = "#010101", "#020202", "#030303", "#040404", "#050505"
+CSS_OF = {
+    INK: "currentColor",
+    MUTED: "var(--muted)",
+    ACCENT: "var(--accent)",
+    GRID: "var(--line)",
+    BAR: "var(--bar)",
+}
+
+WIDTH_INCHES = 4.2
+BAR_INCHES = 0.34
+CURVE_INCHES = 2.2
+LONGEST_LABEL = 22
+
+
+def bar_figure(title: str, estimates: Mapping[str, Estimate], highlighted: str) -> str:
+    """Returns bars with intervals, one per model, the first on top, as an `<svg>` element.
+
+    Args:
+        title: Stands above the bars.
+        estimates: Model → value.
+        highlighted: The model that the report is about.
+    """
+    names = list(estimates)
+    means = [estimates[name].mean for name in names]
+    ends = [(max(e.mean - e.low, 0.0), max(e.high - e.mean, 0.0)) for e in estimates.values()]
+    figure, axes = _panel(0.75 + BAR_INCHES * len(names))
+    colours = [ACCENT if name == highlighted else BAR for name in names]
+    rows = range(len(names))
+    axes.barh(rows, means, height=0.62, color=colours)
+    axes.errorbar(
+        means, rows, xerr=list(zip(*ends, strict=True)), fmt="none", ecolor=INK, elinewidth=1, capsize=2
+    )
+    right = max((e.high for e in estimates.values()), default=0.0)
+    for row, (name, mean) in enumerate(zip(names, means, strict=True)):
+        weight = "bold" if name == highlighted else "normal"
+        axes.annotate(
+            f"{mean:.4f}",
+            (estimates[name].high, row),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            color=INK,
+            weight=weight,
+        )
+    axes.set_yticks(rows, [name[:LONGEST_LABEL] for name in names])
+    axes.invert_yaxis()
+    axes.set_xlim(0, right * 1.25 if right > 0 else 1)
+    axes.set_xticks([])
+    axes.spines[["bottom"]].set_visible(False)
+    axes.tick_params(left=False)
+    axes.set_title(title, loc="left", color=INK, fontsize=11, weight="bold")
+    summary = ", ".join(f"{name} {mean:.4f}" for name, mean in zip(names, means, strict=True))
+    return _as_svg(figure, f"{title}: {summary}")
+
+
+def curve_figure(curve: Curve, best_step: float | None) -> str:
+    """Returns one quantity over the course of training, as an `<svg>` element.
+
+    Args:
+        curve: What to draw.
+        best_step: Step of the checkpoint that was kept, marked by a line; None for no mark.
+    """
+    figure, axes = _panel(CURVE_INCHES)
+    marker = "o" if len(curve.steps) <= 40 else ""
+    axes.plot(curve.steps, curve.values, color=ACCENT, linewidth=1.6, marker=marker, markersize=3)
+    is_marked = best_step is not None and curve.steps[0] <= best_step <= curve.steps[-1]
+    if best_step is not None and is_marked:
+        axes.axvline(best_step, color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.locator_params(axis="both", nbins=5)
+    axes.set_title(curve.name.replace("_", " "), loc="left", color=INK, fontsize=11, weight="bold")
+    axes.set_xlabel("step (dashed: the one kept)" if is_marked else "step", color=MUTED)
+    summary = f"{len(curve.steps)} points, from {curve.values[0]:.4g} to {curve.values[-1]:.4g}"
+    return _as_svg(figure, f"{curve.name} by step: {summary}")
+
+
+def _panel(height_inches: float) -> "tuple[Figure, Axes]":
+    """Returns an empty panel in the page's look.
+
+    Raises:
+        ConfigError: If matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError(f"figures need the package matplotlib, got {error}; run: {INSTALL}") from error
+    figure = Figure(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines[["bottom"]].set_color(GRID)
+    axes.tick_params(colors=MUTED, labelcolor=INK, length=0)
+    return figure, axes
+
+
+def _as_svg(figure: "Figure", label: str) -> str:
+    """Returns the figure as an `<svg>` element; `label` is for readers who cannot see it."""
+    from matplotlib import rc_context
+
+    written = BytesIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": label, "font.size": 10}):
+        figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = written.getvalue().decode("utf-8")
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<style[^>]*>.*?</style>\s*", "", svg, flags=re.DOTALL)  # it would style the whole page
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # the same in every figure of the page
+    svg = re.sub(r"font: (\w+ )?([\d.]+px) [^;\"]*", r"font: \1\2 var(--font)", svg)
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)  # the page decides
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    for stand_in, css in CSS_OF.items():
+        svg = svg.replace(stand_in, css)
+    return svg.replace("<svg", f'<svg role="img" aria-label="{_attribute(label)}"', 1).strip()
+
+
+def _attribute(text: str) -> str:
+    """Returns text that can stand between double quotes in markup."""
+    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")

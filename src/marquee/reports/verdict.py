@@ -1,0 +1,155 @@
+"""Reads the numbers for a person in a hurry: does the model beat the baselines, and what to be wary of."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from marquee.evaluation import Estimate, Evaluation
+
+REFERENCES = ("popularity", "item_knn")
+FEW_QUERIES = 500
+MANY_TIES = 0.01
+MANY_UNREACHABLE = 0.05
+
+
+class Finding(StrEnum):
+    """What a paired difference says: its interval lies above 0, below 0, or holds it."""
+
+    better = "better"
+    worse = "worse"
+    undecided = "undecided"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The model beside one reference, on the headline metric.
+
+    Attributes:
+        reference: Name of the other model.
+        finding: Better, worse or undecided.
+        model_mean: The model's metric.
+        reference_mean: The reference's metric.
+        difference: First minus second, with the interval of the paired difference.
+    """
+
+    reference: str
+    finding: Finding
+    model_mean: float
+    reference_mean: float
+    difference: Estimate
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The report in one sentence.
+
+    Attributes:
+        finding: Better if the model beats every reference, worse if some reference beats it.
+        sentence: For people.
+        metric: What it is about.
+        comparisons: What it rests on.
+    """
+
+    finding: Finding
+    sentence: str
+    metric: str
+    comparisons: tuple[Comparison, ...]
+
+
+def judge_against(evaluation: Evaluation, metric: str) -> Verdict:
+    """Returns whether the model beats popularity and item-kNN, as far as they were evaluated.
+
+    Args:
+        evaluation: The numbers.
+        metric: The one to judge by, e.g. `ndcg@10`.
+    """
+    comparisons = tuple(
+        _compare(evaluation, reference, metric)
+        for reference in REFERENCES
+        if reference in evaluation.differences
+    )
+    findings = {comparison.finding for comparison in comparisons}
+    if Finding.worse in findings:
+        finding = Finding.worse
+    else:
+        finding = Finding.better if findings == {Finding.better} else Finding.undecided
+    mean = evaluation.models[evaluation.model].estimates[metric].mean
+    if comparisons:
+        clauses = "; it ".join(_clause(comparison) for comparison in comparisons)
+        sentence = f"{evaluation.model} reaches {metric} {mean:.4f}: it {clauses}."
+    else:
+        sentence = (
+            f"{evaluation.model} reaches {metric} {mean:.4f}, and no baseline was evaluated beside it: "
+            "whether that is good cannot be told."
+        )
+    return Verdict(finding, sentence, metric, comparisons)
+
+
+def protocol_warnings(evaluation: Evaluation) -> Iterator[str]:
+    """Yields what in the protocol is known to mislead, one sentence each, with what to do about it."""
+    counts = evaluation.counts
+    if counts.n_queries < FEW_QUERIES:
+        yield (
+            f"Only {counts.n_queries:,} users were evaluated: below {FEW_QUERIES}, intervals are wide and "
+            "small differences cannot be seen. Evaluate more users before deciding on them."
+        )
+    tied_fraction = evaluation.models[evaluation.model].tied_fraction
+    if tied_fraction > MANY_TIES:
+        yield (
+            f"The last place of {tied_fraction:.0%} of the lists of {evaluation.model} went by the tie rule "
+            "(lower item index first) and not by its scores: its numbers depend on the order of the items."
+        )
+    unreachable = counts.n_targets_outside_catalog / counts.n_targets
+    if unreachable > MANY_UNREACHABLE:
+        yield (
+            f"{unreachable:.0%} of the targets are items outside the catalog, which count as misses for "
+            "every model. Items that came up after training need an items table to be reachable."
+        )
+
+
+def _compare(evaluation: Evaluation, reference: str, metric: str) -> Comparison:
+    """Returns the model beside one reference."""
+    difference = evaluation.differences[reference][metric]
+    finding = Finding.undecided
+    if difference.low > 0:
+        finding = Finding.better
+    elif difference.high < 0:
+        finding = Finding.worse
+    return Comparison(
+        reference=reference,
+        finding=finding,
+        model_mean=evaluation.models[evaluation.model].estimates[metric].mean,
+        reference_mean=evaluation.models[reference].estimates[metric].mean,
+        difference=difference,
+    )
+
+
+def _clause(comparison: Comparison) -> str:
+    """Returns one comparison in words; a difference is stated in the direction of the words."""
+    reference = f"{comparison.reference} ({comparison.reference_mean:.4f})"
+    difference = comparison.difference
+    mean, low, high = difference.mean, difference.low, difference.high
+    relative = ""
+    if comparison.reference_mean > 0:
+        relative = f"{signed(mean / comparison.reference_mean, '.1%')}; "
+    if comparison.finding is Finding.better:
+        return f"beats {reference} by {mean:.4f} ({relative}95\u00a0% interval {low:.4f} to {high:.4f})"
+    if comparison.finding is Finding.worse:
+        return (
+            f"does not beat {reference}: it is lower by {-mean:.4f} ({relative}95\u00a0% interval "
+            f"{-high:.4f} to {-low:.4f})"
+        )
+    return (
+        f"cannot be told from {reference}: the difference is {signed(mean)} ({relative}95\u00a0% interval "
+        f"{signed(low)} to {signed(high)})"
+    )
+
+
+def signed(value: float, form: str = ".4f") -> str:
+    """Returns a number with its sign, and a minus sign in place of a hyphen.
+
+    Example:
+        >>> signed(-0.5), signed(0.25, ".1%")
+        ('\u22120.5000', '+25.0%')
+    """
+    return f"{value:+{form}}".replace("-", "\u2212")
