@@ -4,6 +4,7 @@ Which of them a split owes is decided in `splits`.
 """
 
 from collections.abc import Mapping
+from itertools import combinations
 
 import polars as pl
 
@@ -14,20 +15,14 @@ Parts = Mapping[str, pl.DataFrame]
 
 def require_once(parts: Parts, columns: list[str]) -> None:
     """Raises LeakageError if two parts hold rows that are equal in `columns`."""
-    marked = pl.concat(
-        frame.select(columns).unique().with_columns(pl.lit(name).alias("part"))
-        for name, frame in parts.items()
-    )
-    double = marked.filter(pl.struct(columns).is_duplicated())
-    if not double.is_empty():
-        found = double.row(0, named=True)
-        where = double.filter(pl.all_horizontal(pl.col(c).eq_missing(pl.lit(found[c])) for c in columns))[
-            "part"
-        ]
-        raise LeakageError(
-            f"{double.select(columns).unique().height} events stand in two parts of the split, for example "
-            f"{ ({c: found[c] for c in columns}) } in {' and '.join(where)}; every event belongs to one part"
-        )
+    for earlier, later in combinations(parts, 2):
+        # The second frame is the one that is hashed, so the smaller part stands there.
+        double = parts[earlier].join(parts[later], on=columns, how="semi", nulls_equal=True)
+        if not double.is_empty():
+            raise LeakageError(
+                f"{double.height} events of {earlier} stand in {later} as well, for example "
+                f"{double.select(columns).row(0, named=True)}; every event belongs to one part"
+            )
 
 
 def require_period(parts: Parts, name: str, start: int | None, end: int | None) -> None:
@@ -46,16 +41,14 @@ def require_period(parts: Parts, name: str, start: int | None, end: int | None) 
 
 def require_user_order(parts: Parts) -> None:
     """Raises LeakageError if a user has an event that is later than one of a later part."""
-    names = list(parts)
-    for i, earlier in enumerate(names):
-        for later in names[i + 1 :]:
-            last = parts[earlier].group_by("user_id").agg(pl.col("timestamp").max().alias("last"))
-            first = parts[later].group_by("user_id").agg(pl.col("timestamp").min().alias("first"))
-            crossed = last.join(first, on="user_id").filter(pl.col("last") > pl.col("first")).sort("user_id")
-            if not crossed.is_empty():
-                user_id, last_time, first_time = crossed.row(0)
-                raise LeakageError(
-                    f"{crossed.height} users have {earlier} events after {later} events, for example "
-                    f"{user_id!r}: {earlier} until {last_time}, {later} from {first_time}; {earlier} must "
-                    "end first"
-                )
+    for earlier, later in combinations(parts, 2):
+        last = parts[earlier].group_by("user_id").agg(pl.col("timestamp").max().alias("last"))
+        first = parts[later].group_by("user_id").agg(pl.col("timestamp").min().alias("first"))
+        crossed = last.join(first, on="user_id").filter(pl.col("last") > pl.col("first")).sort("user_id")
+        if not crossed.is_empty():
+            user_id, last_time, first_time = crossed.row(0)
+            raise LeakageError(
+                f"{crossed.height} users have {earlier} events after {later} events, for example "
+                f"{user_id!r}: {earlier} until {last_time}, {later} from {first_time}; {earlier} must end "
+                "first"
+            )

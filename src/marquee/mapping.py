@@ -122,7 +122,10 @@ class TableMapping:
         ]
         for name, flags in self.config.flags.items():
             self._require(flags, source, f"flags.{name}")
-            rules += [Rule(Reason.wrong_type, flag, _flag(flag).is_null()) for flag in flags]
+            rules += [
+                Rule(Reason.wrong_type, flag, pl.col(flag).is_not_null() & _flag(flag).is_null())
+                for flag in flags
+            ]
         raw = source.frame.with_columns(pl.col(name).alias(_RAW + name) for name in types)
         typed = raw.with_columns(
             as_source_type(name, source.columns[name], target).alias(name) for name, target in types.items()
@@ -186,10 +189,14 @@ class TableMapping:
         if column.default is not None:
             return pl.lit(column.default)
         if column.required:
+            hints = [f"say which it is in data.{self.schema.name}.columns.{column.name}"]
+            if source.is_text:
+                hints.append("set header=false and names if its first line names no columns")
+            if column.type is ColumnType.timestamp:
+                hints.append("set data.time=none if there is no time")
             raise MissingColumnError(
                 f"{self.schema.name}: {source.path} has no column {column.name!r}, it has "
-                f"{list(source.columns)}; say which it is in data.{self.schema.name}.columns.{column.name}"
-                + (" (or set data.time=none)" if column.type is ColumnType.timestamp else "")
+                f"{list(source.columns)}; {', or '.join(hints)}"
             )
         return pl.lit(None, column.type.dtype) if column.always else None
 

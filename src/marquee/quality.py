@@ -98,7 +98,12 @@ class TableQuality:
             yield f"  every rejected row: {self.rejects_file}"
         for reason, count in self.excluded.items():
             yield f"  excluded {count:,} {reason}"
+        empty = [column.name for column in self.columns if column.nulls == self.kept]
+        if empty:
+            yield f"  nothing in {', '.join(empty)}"
         for column in self.columns:
+            if column.name in empty:
+                continue
             distinct = "" if column.distinct is None else f", {column.distinct:,} distinct"
             yield f"  {column.name}: {column.type}, {column.nulls:,} null{distinct}"
 
@@ -212,8 +217,8 @@ def measure_events(
     assert isinstance(first, int), f"an events table is never empty, got {events.height} rows"
     assert isinstance(last, int), f"an events table is never empty, got {events.height} rows"
     kinds = events["kind"].value_counts(sort=True)
-    users, items = events["user_id"].unique(), events["item_id"].unique()
-    users_table, items_table = frames.get("users"), frames.get("items")
+    n_distinct = {column.name: column.distinct for column in qualities[EVENTS.name].columns}
+    users, items = frames.get("users"), frames.get("items")
     return QualityReport(
         name=name,
         events=qualities["events"],
@@ -221,20 +226,21 @@ def measure_events(
         users=qualities.get("users"),
         time=time,
         kinds=dict(zip(kinds["kind"].to_list(), kinds["count"].to_list(), strict=True)),
-        n_users=len(users),
-        n_items=len(items),
+        n_users=n_distinct["user_id"] or 0,
+        n_items=n_distinct["item_id"] or 0,
         first_timestamp=first,
         last_timestamp=last,
-        users_without_row=None if users_table is None else _n_outside(users, users_table["user_id"]),
-        items_without_row=None if items_table is None else _n_outside(items, items_table["item_id"]),
-        items_without_event=None if items_table is None else _n_outside(items_table["item_id"], items),
+        users_without_row=None if users is None else _n_outside(events["user_id"], users["user_id"]),
+        items_without_row=None if items is None else _n_outside(events["item_id"], items["item_id"]),
+        items_without_event=None if items is None else _n_outside(items["item_id"], events["item_id"]),
         notes=tuple(_notes(time, first, last)),
     )
 
 
 def _n_outside(ids: pl.Series, table: pl.Series) -> int:
     """Returns how many distinct ids are not in another column."""
-    return int((~ids.is_in(table.implode())).sum())
+    distinct = ids.unique().to_frame("id")
+    return distinct.join(table.to_frame("id"), on="id", how="anti").height
 
 
 def _notes(time: TimeMeaning, first: int, last: int) -> Iterator[str]:

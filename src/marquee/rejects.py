@@ -1,6 +1,6 @@
 """The rejected rows: counted by reason with an example each, and written out as they stand in the files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +12,9 @@ from marquee.quality import RejectCount, TableQuality
 from marquee.sources import FAULT, ROW, Source, collect
 from marquee.validation import Rule
 
-_SOURCE = "source"
+SOURCE = "__source"
 _SCHEMA: dict[str, pl.DataType] = {
-    _SOURCE: pl.UInt32(),
+    SOURCE: pl.UInt32(),
     ROW: pl.UInt32(),
     "order": pl.UInt32(),
     "reason": pl.String(),
@@ -61,7 +61,7 @@ class Rejects:
         )
         return self._with(
             rows.join(rules, on=REJECTED, maintain_order="left").with_columns(
-                pl.lit(position).alias(_SOURCE), pl.col(REJECTED).alias("order")
+                pl.lit(position).alias(SOURCE), pl.col(REJECTED).alias("order")
             )
         )
 
@@ -75,15 +75,15 @@ class Rejects:
         """
         columns = pl.DataFrame(
             {
-                _SOURCE: range(len(mapped)),
+                SOURCE: range(len(mapped)),
                 "columns": [list(file.file_columns[rule.column]) for file in mapped],
                 "order": [len(file.rules) for file in mapped],
             },
-            schema={_SOURCE: pl.UInt32(), "columns": pl.List(pl.String()), "order": pl.UInt32()},
+            schema={SOURCE: pl.UInt32(), "columns": pl.List(pl.String()), "order": pl.UInt32()},
         )
         return self._with(
-            rows.select(pl.col(_SOURCE).cast(pl.UInt32), ROW)
-            .join(columns, on=_SOURCE, maintain_order="left")
+            rows.select(pl.col(SOURCE).cast(pl.UInt32), ROW)
+            .join(columns, on=SOURCE, maintain_order="left")
             .with_columns(pl.lit(rule.reason.value).alias("reason"))
         )
 
@@ -95,56 +95,83 @@ class Rejects:
             pl.concat([self.rows, rows.select(pl.col(name).cast(dtype) for name, dtype in _SCHEMA.items())]),
         )
 
-    def count(self) -> tuple[RejectCount, ...]:
-        """Returns the rows counted by reason and columns, with the first of each as example."""
+    def report(self, path: Path | None) -> tuple[RejectCount, ...]:
+        """Returns the rows counted by reason and columns, and writes every row to a CSV.
+
+        In the file each row stands as it is in its source, after source, number, reason and column.
+
+        Args:
+            path: The CSV; None to write nothing. It is not made if there are no rows.
+        """
+        if self.rows.is_empty():
+            return ()
         groups = (
-            self.rows.sort("order", _SOURCE, ROW, maintain_order=True)
+            self.rows.sort("order", SOURCE, ROW, maintain_order=True)
             .group_by("reason", "columns", maintain_order=True)
-            .agg(pl.len().alias("count"), pl.col(_SOURCE).first(), pl.col(ROW).first())
+            .agg(pl.len().alias("count"), pl.col(SOURCE).first(), pl.col(ROW).first())
         )
-        counts = []
-        for reason, columns, count, position, row in groups.iter_rows():
+        # Only the examples are read again if nothing is written.
+        found = self._rows_as_written(groups if path is None else self.rows)
+        if path is not None:
+            self._write_csv(path, found)
+        return tuple(
+            self._example(
+                reason,
+                columns,
+                count,
+                position,
+                found[position].row(by_predicate=pl.col(ROW) == row, named=True),
+            )
+            for reason, columns, count, position, row in groups.iter_rows()
+        )
+
+    def _example(
+        self, reason: str, columns: list[str], count: int, position: int, row: Mapping[str, object]
+    ) -> RejectCount:
+        """Returns a count with a row as example."""
+        shown = {name: row[name] for name in columns} or {"row": row[FAULT] or "as a whole"}
+        return RejectCount(
+            reason=reason,
+            column=", ".join(columns),
+            count=count,
+            example_file=str(self.sources[position].path),
+            example_row=int(str(row[ROW])),
+            example=", ".join(f"{name}={value!r}" for name, value in shown.items())[:_MAX_EXAMPLE_LENGTH],
+        )
+
+    def _rows_as_written(self, wanted: pl.DataFrame) -> dict[int, pl.DataFrame]:
+        """Returns rows as they stand, by position of their file, in order, with lists as JSON."""
+        found = {}
+        for (position,), group in wanted.group_by(SOURCE, maintain_order=True):
+            assert isinstance(position, int), f"a file has a position, got {position!r}"
             source = self.sources[position]
-            found = self._rows_of(source, pl.Series([row], dtype=pl.UInt32)).row(0, named=True)
-            shown = {name: found[name] for name in columns} or {"row": found[FAULT] or "as a whole"}
-            example = ", ".join(f"{name}={value!r}" for name, value in shown.items())
-            counts.append(
-                RejectCount(
-                    reason=reason,
-                    column=", ".join(columns),
-                    count=count,
-                    example_file=str(source.path),
-                    example_row=row,
-                    example=example[:_MAX_EXAMPLE_LENGTH],
+            nested = [name for name, dtype in source.columns.items() if dtype.is_nested()]
+            rows = source.frame.filter(pl.col(ROW).is_in(group[ROW].implode())).with_columns(
+                pl.struct(name).struct.json_encode().alias(name) for name in nested
+            )
+            found[position] = collect(rows, source.path, self.table).sort(ROW)
+        return found
+
+    def _write_csv(self, path: Path, found: Mapping[int, pl.DataFrame]) -> None:
+        """Writes every row, each file's in order."""
+        parts = []
+        for position, rows in sorted(found.items()):
+            why = (
+                self.rows.filter(pl.col(SOURCE) == position)
+                .sort(ROW)
+                .select(
+                    pl.lit(str(self.sources[position].path)).alias("file"),
+                    pl.col(ROW).alias("row"),
+                    pl.col("reason"),
+                    pl.col("columns").list.join(", ").alias("column"),
                 )
             )
-        return tuple(counts)
-
-    def write_csv(self, path: Path) -> None:
-        """Writes every row with file, number, reason and column before what stands in the file."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        parts = []
-        for position, source in enumerate(self.sources):
-            rejected = self.rows.filter(pl.col(_SOURCE) == position).sort(ROW)
-            if rejected.is_empty():
-                continue
-            why = rejected.select(
-                pl.lit(str(source.path)).alias("file"),
-                pl.col(ROW).alias("row"),
-                pl.col("reason"),
-                pl.col("columns").list.join(", ").alias("column"),
+            as_written = rows.drop(ROW, FAULT)
+            parts.append(
+                why.hstack(as_written.rename({name: f"source.{name}" for name in as_written.columns}))
             )
-            found = self._rows_of(source, rejected[ROW]).drop(ROW)
-            parts.append(why.hstack(found.rename({name: f"source.{name}" for name in found.columns})))
-        pl.concat(parts, how="diagonal_relaxed").drop(f"source.{FAULT}").write_csv(path)
-
-    def _rows_of(self, source: Source, numbers: pl.Series) -> pl.DataFrame:
-        """Returns rows of a file by their numbers, ascending, with lists as JSON."""
-        nested = [name for name, dtype in source.columns.items() if dtype.is_nested()]
-        rows = source.frame.filter(pl.col(ROW).is_in(numbers.implode())).with_columns(
-            pl.struct(name).struct.json_encode().alias(name) for name in nested
-        )
-        return collect(rows, source.path, self.table).sort(ROW)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pl.concat(parts, how="diagonal_relaxed").write_csv(path)
 
 
 def require_few(quality: TableQuality, max_fraction: float) -> None:

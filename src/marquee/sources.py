@@ -48,9 +48,9 @@ class Source:
         path: The file.
         part: Part of a given split that it holds; empty if the split is not given.
         prefix: What sets its rows apart from rows of the table's other files; empty if it is the only one.
-        frame: Its rows: `ROW`, the number of the row counted from 1 (a header is not counted; in an
-            adjacency file each user-item pair is a row), `FAULT`, why it cannot be read, else null, and
-            the source columns.
+        frame: Its rows: `ROW`, the number of the row, `FAULT`, why it cannot be read, else null, and the
+            source columns. Rows count from 1, without the header; an empty line of JSON lines is no row,
+            and in an adjacency file each pair of user and item is one.
         columns: Type of each source column.
         types: Types that the file itself makes plain, as `TableConfig.types`.
         is_text: Whether rows are lines, so that an empty one is no row.
@@ -96,8 +96,8 @@ def reading(read: Callable[[], Collected], path: Path, table: str) -> Collected:
         reason = str(error).strip().splitlines()[0]
         raise DataError(
             f"{table}: {path} cannot be read: {reason}. Look at its format, separator, quote and encoding, "
-            f"and at the expressions in the config (data.{table}); in those, TRY_CAST makes a wrong value "
-            "null where CAST stops"
+            f"and at the expressions in data.{table}: arithmetic on a text file needs types, and TRY_CAST "
+            "makes a wrong value null where CAST stops"
         ) from error
 
 
@@ -145,7 +145,7 @@ def _format_of(path: Path, config: TableConfig, table: str) -> TableFormat:
     """Returns the declared format, or the one that the end of the name tells."""
     if config.format is not TableFormat.auto:
         return config.format
-    suffix = Path(path.stem).suffix if path.suffix in (".gz", ".zst") else path.suffix
+    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
     found = _FORMATS.get(suffix.lower())
     if found is None:
         raise ConfigError(
@@ -189,7 +189,10 @@ def _scan_csv(path: Path, config: TableConfig) -> pl.LazyFrame:
         infer_schema=False,
         truncate_ragged_lines=True,
     )
-    names = list(config.names) or head.collect_schema().names()
+    names = head.collect_schema().names()
+    if config.names:
+        _validate_width(path, config.names, len(names))
+        names = list(config.names)
     frame = pl.scan_csv(
         source,
         separator=separator,
@@ -213,7 +216,10 @@ def _scan_separated_lines(path: Path, config: TableConfig) -> pl.LazyFrame:
     if first.is_empty():
         raise pl.exceptions.NoDataError("the file is empty")
     values = str(first.item()).split(config.separator)
-    names = values if config.header else list(config.names) or [f"column_{i + 1}" for i in range(len(values))]
+    names = values if config.header else [f"column_{i + 1}" for i in range(len(values))]
+    if config.names:
+        _validate_width(path, config.names, len(values))
+        names = list(config.names)
     if config.header:
         lines = lines.slice(1)
     # A carriage return is no value; an empty line has neither values nor a fault.
@@ -229,6 +235,15 @@ def _scan_separated_lines(path: Path, config: TableConfig) -> pl.LazyFrame:
         for i, name in enumerate(names)
     ]
     return cut.select(ROW, fault.alias(FAULT), *columns)
+
+
+def _validate_width(path: Path, names: list[str], width: int) -> None:
+    """Raises ConfigError unless there is a name for each column."""
+    if len(names) != width:
+        raise ConfigError(
+            f"names must name every column of {path}, got {len(names)} names and {width} columns in its "
+            "first line; see whether the separator is right"
+        )
 
 
 def _scan_adjacency(source: ScanSource) -> pl.LazyFrame:

@@ -17,7 +17,7 @@ from marquee.events import EVENTS, ITEMS, USERS, TableSchema, TimeMeaning
 from marquee.features import FeatureConfig
 from marquee.mapping import EXCLUDED, REJECTED, MappedSource, TableMapping
 from marquee.quality import QualityReport, TableQuality, measure_columns, measure_events
-from marquee.rejects import Rejects, require_few
+from marquee.rejects import SOURCE, Rejects, require_few
 from marquee.sources import ROW, collect, open_sources
 from marquee.splits import PART
 from marquee.table_config import DUPLICATE_ROW, REPEATED_ID, TableConfig
@@ -25,7 +25,6 @@ from marquee.validation import Limits, Rule, duplicate_rule, unknown_item_rule
 
 __all__ = ["DataConfig", "TableConfig", "Tables", "TimeMeaning", "UnknownItems", "read_tables"]
 
-_SOURCE = "__source"
 _SAME_EVENT = ("user_id", "item_id", "timestamp", "kind")
 
 
@@ -129,13 +128,15 @@ class _TableReader:
             del rows
         kept = parts[0] if len(parts) == 1 else pl.concat(parts, how="diagonal_relaxed")
         for rule in self.rules:
+            if not any(file.file_columns[rule.column] for file in mapped):
+                continue  # the column is made here, of row numbers
             broken = kept.select(rule.condition).to_series()
             if broken.any():
                 rejects = rejects.add_by_rule(kept.filter(broken), rule, mapped)
                 kept = kept.filter(~broken)
         kept, repeated = self._without_repeated(kept)
         excluded.update(repeated)
-        kept = kept.drop(_SOURCE, ROW)
+        kept = kept.drop(SOURCE, ROW)
         n_out = rejects.rows.height + excluded.total()
         assert rows_in == kept.height + n_out, (
             f"{schema.name}: {rows_in} rows in, {kept.height} kept, {n_out} not"
@@ -143,14 +144,13 @@ class _TableReader:
         rejects_file = None
         if rejects_folder is not None and not rejects.rows.is_empty():
             rejects_file = rejects_folder / f"{schema.name}.csv"
-            rejects.write_csv(rejects_file)
         quality = TableQuality(
             name=schema.name,
             files=tuple(str(source.path) for source in sources),
             rows_in=rows_in,
             kept=kept.height,
             excluded=dict(excluded),
-            rejects=rejects.count(),
+            rejects=rejects.report(rejects_file),
             columns=measure_columns(kept, schema.key),
             rejects_file=None if rejects_file is None else str(rejects_file),
         )
@@ -180,7 +180,7 @@ class _TableReader:
 def _kept(rows: pl.DataFrame, good: pl.Series, position: int, file: MappedSource) -> pl.DataFrame:
     """Returns the good rows of one file, with where each came from."""
     kept = (rows if good.all() else rows.filter(good)).drop(EXCLUDED, REJECTED)
-    kept = kept.with_columns(pl.lit(position, pl.UInt32).alias(_SOURCE))
+    kept = kept.with_columns(pl.lit(position, pl.UInt32).alias(SOURCE))
     return kept.with_columns(pl.lit(file.source.part).alias(PART)) if file.source.part else kept
 
 
