@@ -49,7 +49,7 @@ def prepare(config: TrainConfig, folder: Path, console: Console) -> Prepared:
         tables = read_tables(config.data, folder / "rejects")
     (folder / QUALITY_FILE).write_text(json.dumps(tables.quality.to_json_dict(), indent=1), encoding="utf-8")
     for line in tables.quality.summary_lines():
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, soft_wrap=True)
     with console.status("splitting and encoding"):
         split = split_events(tables.events, config.data.split, config.data.time)
         dataset = Dataset.prepare(tables, split, config.data)

@@ -1,0 +1,56 @@
+"""`python -m training.download data=…`: fetches a published data set from its publisher, and verifies it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from marquee.data_config import DataConfig
+from marquee.download import download
+from marquee.errors import ConfigError
+from training.command import explain_errors
+
+
+@dataclass(kw_only=True)
+class DownloadCommandConfig:
+    """Which data set to fetch; it goes to `data.root`."""
+
+    data: DataConfig
+
+
+ConfigStore.instance().store(name="download_schema", node=DownloadCommandConfig)
+
+
+@hydra.main(version_base="1.3", config_path="../configs", config_name="download")
+@explain_errors
+def main(config: DictConfig) -> None:
+    """Fetches the data set that the config names."""
+    resolved = OmegaConf.to_object(config)
+    assert isinstance(resolved, DownloadCommandConfig), (
+        f"expected DownloadCommandConfig, got {type(resolved)}"
+    )
+    data, console = resolved.data, Console()
+    if data.download is None:
+        raise ConfigError(
+            f"data set {data.name!r} declares no publisher, got data.download=null; put its files into "
+            f"{data.root!r} yourself"
+        )
+    console.print(f"{data.name}: {data.download.page} (read the publisher's terms there)", highlight=False)
+    columns = (TextColumn("fetching"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("fetch", total=None)
+        paths = download(
+            data.download,
+            Path(data.root),
+            lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    for path in paths:
+        console.print(str(path), highlight=False)
+
+
+if __name__ == "__main__":
+    main()
