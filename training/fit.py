@@ -1,6 +1,7 @@
 """Fits a model: from a data set and a config to the best checkpoint, with everything on disk on the way."""
 
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,7 +95,7 @@ def fit(dataset: Dataset, validation: JudgedPart | None, config: TrainConfig, fo
         num_sanity_val_steps=0,
     )
     started = time.perf_counter()
-    trainer.fit(module, ckpt_path=str(last) if last.exists() else None)
+    _run_trainer(trainer, module, last)
     chosen = Path(best.best_model_path or last)
     if chosen.exists():
         state = torch.load(chosen, map_location="cpu", weights_only=True)["state_dict"]
@@ -106,6 +107,18 @@ def fit(dataset: Dataset, validation: JudgedPart | None, config: TrainConfig, fo
         seconds=time.perf_counter() - started,
         interrupted=trainer.interrupted,
     )
+
+
+def _run_trainer(trainer: L.Trainer, module: RetrievalModule, last: Path) -> None:
+    """Runs the trainer from the last checkpoint, if there is one; returns when it ends or a person stops it."""
+    with warnings.catch_warnings():
+        # Lightning 2.6 reads torch's tree specs in the old way; nothing here could change that.
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+        try:
+            trainer.fit(module, ckpt_path=str(last) if last.exists() else None)
+        except SystemExit:  # what Lightning makes of Ctrl-C, after it has shut down
+            if not trainer.interrupted:
+                raise
 
 
 def load_model(dataset: Dataset, config: TrainConfig, checkpoint: Path) -> TwoTower:
