@@ -169,6 +169,12 @@ class TableMapping:
         for name, flags in self.config.flags.items():
             named = [pl.when(_flag(flag) == 1).then(pl.lit(flag)) for flag in flags]
             expressions[name] = pl.concat_list(named).list.drop_nulls()
+        for name in self.config.lists:
+            if name not in expressions:
+                raise MissingColumnError(
+                    f"data.{self.schema.name}.lists names {name!r}, the table has {list(expressions)}; "
+                    "correct it"
+                )
         return expressions
 
     def _kept_columns(self, source: Source) -> list[str]:

@@ -1,0 +1,61 @@
+import pytest
+
+from marquee.errors import ConfigError
+from marquee.events import TimeMeaning
+from marquee.features import FeatureConfig, FeaturesConfig
+from marquee.splits import SplitConfig, SplitMethod
+from marquee.tables import DataConfig, TableConfig
+
+EVENTS = TableConfig(path="e.csv")
+PARTS = TableConfig(paths={"train": "a.txt"})
+GIVEN = SplitConfig(method=SplitMethod.given)
+LAST = SplitConfig(method=SplitMethod.leave_last)
+ORDER = TimeMeaning.order
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"name": ""}, "data.name must be a plain name that a folder can have, got ''"),
+        ({"name": "a/b"}, "data.name must be a plain name that a folder can have, got 'a/b'"),
+        ({"name": ".."}, "data.name must be a plain name that a folder can have, got '..'"),
+        ({"max_rejected_fraction": 1.5}, "max_rejected_fraction must be between 0 and 1, got 1.5"),
+        ({"history_length": 0}, "history_length must be 1 or more, got 0"),
+        ({"kinds": {}}, "data.kinds must name at least one"),
+        ({"split": GIVEN}, "split.method=given and data.events.paths belong together, got method=given"),
+        ({"events": PARTS}, "got method=time and paths={'train': 'a.txt'}"),
+        ({"events": TableConfig(path="e", unique=True)}, "data.events.unique=True is for items and users"),
+        ({"items": PARTS}, "data.items.paths and deduplicate are for events, got ''"),
+        (
+            {"users": TableConfig(path="u", deduplicate=True)},
+            "data.users.paths and deduplicate are for events",
+        ),
+        ({"time": ORDER}, "split.method=time needs data.time=absolute, got time=order"),
+        (
+            {"time": ORDER, "split": LAST, "timestamp_min": 5},
+            r"need data.time=absolute, got \(5, None\) with order",
+        ),
+        (
+            {"timestamp_min": 6, "timestamp_max": 5},
+            r"timestamp_min must not be after timestamp_max, got \(6, 5\)",
+        ),
+    ],
+)
+def test_impossible_data_set_is_refused(keywords: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        DataConfig(**{"name": "mine", "events": EVENTS, **keywords})  # type: ignore[arg-type]  # wrong on purpose
+
+
+@pytest.mark.parametrize(("whose", "table"), [("item", "items"), ("user", "users")])
+def test_features_need_their_table(whose: str, table: str) -> None:
+    features = FeaturesConfig(**{whose: {"age": FeatureConfig()}})
+    with pytest.raises(
+        ConfigError, match=rf"declares \['age'\] of {table}, but there is no table data\.{table}"
+    ):
+        DataConfig(name="mine", events=EVENTS, features=features)
+
+
+def test_every_kind_but_exposure_counts_by_default() -> None:
+    kinds = DataConfig(name="mine", events=EVENTS).kinds
+    assert list(kinds) == ["view", "click", "conversion", "rating", "feedback"]
+    assert {kind.weight for kind in kinds.values()} == {1.0}
