@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-import uuid
+import secrets
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
@@ -48,9 +48,11 @@ class Headers:
         return cls(
             content_type=found.get(b"content-type", b"").decode("latin-1"),
             content_encoding=found.get(b"content-encoding", b"").decode("latin-1"),
-            content_length=int(length) if length.isdigit() else 0,
+            content_length=int(length) if length.isdigit() and len(length) < 19 else 0,
             expects_continue=b"expect" in found,
-            request_id=request_id.decode() if _SANE_REQUEST_ID.fullmatch(request_id) else uuid.uuid4().hex,
+            request_id=request_id.decode()
+            if _SANE_REQUEST_ID.fullmatch(request_id)
+            else secrets.token_hex(16),
         )
 
 
