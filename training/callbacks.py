@@ -1,7 +1,9 @@
 """What happens around the steps: ranking validation users after each epoch, and showing progress."""
 
+import csv
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import lightning as L
 import numpy as np
@@ -17,6 +19,7 @@ from marquee.nn.embed import score_queries
 from training.module import RetrievalModule
 
 MONITOR = "validation_ndcg"
+EPOCH_COLUMNS = ("epoch", "loss", MONITOR, "validation_recall", "examples_per_s", "seconds")
 
 
 class RankValidation(Callback):
@@ -46,6 +49,49 @@ class RankValidation(Callback):
         estimates = evaluation.models["model"].estimates
         pl_module.log(MONITOR, estimates[f"ndcg@{self.task.ks[0]}"].mean)
         pl_module.log("validation_recall", estimates[f"recall@{self.task.ks[0]}"].mean)
+
+
+class WriteEpochs(Callback):
+    """Writes one row per epoch into a CSV; a resumed run continues the table of the run before it.
+
+    Args:
+        path: The CSV.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.started = 0.0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
+        """Writes the head, and takes out rows of epochs that will run again."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        rows = [row for row in read_epochs(self.path) if int(row["epoch"]) <= trainer.current_epoch]
+        with self.path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, EPOCH_COLUMNS)
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
+        """Starts the epoch's clock."""
+        self.started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
+        """Appends the epoch's row; a metric of an epoch that was not ranked stays empty."""
+        metrics = {**trainer.callback_metrics}
+        metrics["loss"] = metrics.pop("loss_epoch")
+        row = {name: f"{float(metrics[name]):.6g}" for name in EPOCH_COLUMNS if name in metrics}
+        row["epoch"] = str(trainer.current_epoch + 1)
+        row["seconds"] = f"{time.perf_counter() - self.started:.3f}"
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, EPOCH_COLUMNS).writerow(row)
+
+
+def read_epochs(path: Path) -> list[dict[str, str]]:
+    """Returns the rows that `WriteEpochs` wrote, empty if there is no such file."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 class ShowProgress(Callback):

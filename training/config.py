@@ -17,6 +17,7 @@ from marquee.dataset import JudgedPart
 from marquee.errors import ConfigError
 from marquee.evaluation import EvaluationTask
 from marquee.events import TimeMeaning
+from marquee.metrics import BoolArray
 from marquee.nn.losses import BPRConfig, LossConfig, SampledSoftmaxConfig
 from marquee.nn.models import MatrixFactorizationConfig, ModelConfig, TwoTowerConfig
 from marquee.nn.negatives import CatalogNegativesConfig, MixedNegativesConfig, NegativesConfig
@@ -94,10 +95,23 @@ class EvaluationConfig:
                 f"evaluation.headline_k must be one of evaluation.ks {list(self.ks)}, got {self.headline_k}"
             )
 
-    def task(self, part: JudgedPart, n_items: int, ks: list[int] | None = None) -> EvaluationTask:
-        """Returns what is asked of every model about one part of the split."""
+    def task(
+        self,
+        part: JudgedPart,
+        n_items: int,
+        ks: list[int] | None = None,
+        groups: dict[str, BoolArray] | None = None,
+    ) -> EvaluationTask:
+        """Returns what is asked of every model about one part of the split.
+
+        Args:
+            part: Who is asked about.
+            n_items: Items of the catalog.
+            ks: Cutoffs in place of the config's.
+            groups: Item groups that get metrics of their own.
+        """
         excluded = part.seen if self.exclude_seen else None
-        return EvaluationTask(part.targets, n_items, tuple(ks or self.ks), excluded)
+        return EvaluationTask(part.targets, n_items, tuple(ks or self.ks), excluded, groups)
 
 
 @dataclass(kw_only=True)

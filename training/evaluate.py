@@ -11,8 +11,9 @@ from rich.console import Console
 from training.command import explain_errors
 from training.config import EvaluationConfig
 from training.fit import load_model
-from training.judge import judge, show_judgement, write_judgement
+from training.judge import judge, show_judgement
 from training.prepare import prepare
+from training.report import peak_memory_mb, report
 from training.runs import RunFolder
 
 
@@ -44,8 +45,9 @@ def evaluate_run(run: str, overrides: list[str], console: Console) -> RunFolder:
     config = folder.read_config(overrides)
     prepared = prepare(config, folder.path, console)
     judgement = judge(prepared, load_model(prepared.dataset, config, folder.checkpoint), config, console)
-    write_judgement(judgement, config, folder)
     show_judgement(judgement, config, console)
+    page = report(prepared, judgement, config, folder)
+    console.print(f"peak memory {peak_memory_mb():,.0f} MiB\nreport {page}", highlight=False, soft_wrap=True)
     return folder
 
 

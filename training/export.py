@@ -20,8 +20,8 @@ from marquee.nn.export import export_towers
 from training.command import explain_errors
 from training.config import TrainConfig, as_plain
 from training.fit import load_model
-from training.judge import EVALUATION_FILE
 from training.prepare import Prepared, prepare
+from training.report import EVALUATION_FILE
 from training.runs import RunFolder
 
 N_RECALL_QUERIES = 1000

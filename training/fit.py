@@ -9,16 +9,18 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
 
 from marquee.dataset import Dataset, JudgedPart
 from marquee.nn.models import ModelInputs, TwoTower
-from training.callbacks import MONITOR, RankValidation, ShowProgress
+from training.callbacks import MONITOR, RankValidation, ShowProgress, WriteEpochs
 from training.config import TrainConfig
 from training.examples import TrainingBatches
 from training.module import RetrievalModule
 
 LAST_CHECKPOINT = "last.ckpt"
+EPOCHS_FILE = "logs/epochs.csv"
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,8 @@ def fit(dataset: Dataset, validation: JudgedPart | None, config: TrainConfig, fo
         accelerator=config.trainer.accelerator,
         devices=config.trainer.devices,
         precision=config.trainer.precision,  # type: ignore[arg-type] # Lightning lists the words, the config holds one
-        logger=_loggers(folder),
-        callbacks=_callbacks(dataset, validation, config, best),
+        logger=TensorBoardLogger(folder, name="logs", version="tensorboard"),
+        callbacks=_callbacks(dataset, validation, config, folder, best),
         reload_dataloaders_every_n_epochs=1,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -97,9 +99,8 @@ def fit(dataset: Dataset, validation: JudgedPart | None, config: TrainConfig, fo
     started = time.perf_counter()
     _run_trainer(trainer, module, last)
     chosen = Path(best.best_model_path or last)
-    if chosen.exists():
-        state = torch.load(chosen, map_location="cpu", weights_only=True)["state_dict"]
-        module.load_state_dict(state)
+    if chosen.exists() and not trainer.interrupted:
+        module.load_state_dict(_read_state(chosen))
     return Fitted(
         model=module.model.cpu().eval(),
         checkpoint=chosen,
@@ -114,6 +115,8 @@ def _run_trainer(trainer: L.Trainer, module: RetrievalModule, last: Path) -> Non
     with warnings.catch_warnings():
         # Lightning 2.6 reads torch's tree specs in the old way; nothing here could change that.
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+        # A resumed run finds its own folder; that is what it is for.
+        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
         try:
             trainer.fit(module, ckpt_path=str(last) if last.exists() else None)
         except SystemExit:  # what Lightning makes of Ctrl-C, after it has shut down
@@ -124,8 +127,14 @@ def _run_trainer(trainer: L.Trainer, module: RetrievalModule, last: Path) -> Non
 def load_model(dataset: Dataset, config: TrainConfig, checkpoint: Path) -> TwoTower:
     """Returns the model of a checkpoint, on the CPU, in evaluation mode."""
     module = build_module(dataset, config)
-    module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
+    module.load_state_dict(_read_state(checkpoint))
     return module.model.eval()
+
+
+def _read_state(checkpoint: Path) -> dict[str, Tensor]:
+    """Returns the weights of a checkpoint."""
+    state: dict[str, Tensor] = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    return state
 
 
 def _best_checkpoint(folder: Path, validation: JudgedPart | None) -> ModelCheckpoint:
@@ -142,10 +151,14 @@ def _best_checkpoint(folder: Path, validation: JudgedPart | None) -> ModelCheckp
 
 
 def _callbacks(
-    dataset: Dataset, validation: JudgedPart | None, config: TrainConfig, best: ModelCheckpoint
+    dataset: Dataset,
+    validation: JudgedPart | None,
+    config: TrainConfig,
+    folder: Path,
+    best: ModelCheckpoint,
 ) -> list[Callback]:
     """Returns the callbacks in the order in which they must run: rank, show, stop, save."""
-    callbacks: list[Callback] = [ShowProgress(), best]
+    callbacks: list[Callback] = [ShowProgress(), WriteEpochs(folder / EPOCHS_FILE), best]
     if validation is None:
         return callbacks
     task = config.evaluation.task(validation, dataset.n_items, [config.evaluation.headline_k])
@@ -156,11 +169,3 @@ def _callbacks(
         )
         callbacks.insert(2, stop)
     return callbacks
-
-
-def _loggers(folder: Path) -> list[Logger]:
-    """Returns the loggers: one table for programs, one for TensorBoard."""
-    return [
-        CSVLogger(folder, name="logs", version=""),
-        TensorBoardLogger(folder, name="logs", version="tensorboard"),
-    ]

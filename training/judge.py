@@ -1,6 +1,6 @@
 """Judges a trained model beside the baselines: numbers as JSON for programs, a table for people."""
 
-import json
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,9 +19,6 @@ from marquee.nn.models import TwoTower
 from marquee.ranking import ScoreBlock
 from training.config import TrainConfig
 from training.prepare import Prepared
-from training.runs import RunFolder
-
-EVALUATION_FILE = "evaluation.json"
 
 
 @dataclass(frozen=True)
@@ -33,12 +30,14 @@ class Judgement:
         part: Who was asked.
         evaluation: Of the model and the baselines.
         left_out: Baseline → why it does not stand in the evaluation.
+        seconds: Wall time of fitting the baselines and ranking.
     """
 
     part_name: str
     part: JudgedPart
     evaluation: Evaluation
     left_out: dict[str, str]
+    seconds: float
 
     def headline(self, k: int) -> dict[str, float]:
         """Returns the few numbers that travel with a bundle."""
@@ -62,6 +61,7 @@ def judge(prepared: Prepared, model: TwoTower, config: TrainConfig, console: Con
             f"the {part_name} part has 0 events, expected some to judge the model on; change data.split, or "
             f"evaluation.test={str(not config.evaluation.test).lower()} to read the other part"
         )
+    started = time.perf_counter()
     with console.status("fitting the baselines"):
         baselines = _fit_baselines(prepared, part, config)
     scorers: dict[str, ScoreBlock] = {"model": score_queries(model, part.queries)}
@@ -85,39 +85,32 @@ def judge(prepared: Prepared, model: TwoTower, config: TrainConfig, console: Con
 
         evaluation = evaluate(
             scorers,
-            config.evaluation.task(part, prepared.dataset.n_items),
+            config.evaluation.task(part, prepared.dataset.n_items, groups=prepared.dataset.item_groups()),
             np.random.default_rng(config.seed),
             memory_mb=config.evaluation.memory_mb,
             progress=show,
         )
-    return Judgement(part_name, part, evaluation, baselines.left_out)
-
-
-def write_judgement(judgement: Judgement, config: TrainConfig, folder: RunFolder) -> None:
-    """Writes the evaluation as JSON."""
-    content = {
-        "part": judgement.part_name,
-        "headline": judgement.headline(config.evaluation.headline_k),
-        "left_out": judgement.left_out,
-        **judgement.evaluation.to_json_dict(),
-    }
-    (folder.path / EVALUATION_FILE).write_text(json.dumps(content, indent=1), encoding="utf-8")
+    return Judgement(part_name, part, evaluation, baselines.left_out, time.perf_counter() - started)
 
 
 def show_judgement(judgement: Judgement, config: TrainConfig, console: Console) -> None:
-    """Prints the headline metrics of every model, with intervals, and what was left out."""
+    """Prints the headline metrics of every model, and what was left out."""
     k = config.evaluation.headline_k
     names = [f"ndcg@{k}", f"recall@{k}", f"hit_rate@{k}"]
-    table = Table(
-        title=f"{judgement.part_name}, {len(judgement.evaluation.query_index):,} users, full catalog"
-    )
-    table.add_column("model")
-    for name in (*names, f"coverage@{k}"):
-        table.add_column(name, justify="right")
+    n_users = len(judgement.evaluation.query_index)
+    table = Table(title=f"{judgement.part_name}: {n_users:,} users, full catalog, cutoff {k}")
+    table.add_column("model", no_wrap=True)
+    for name in ("ndcg", "95 % interval", "recall", "hit rate", "coverage"):
+        table.add_column(name, justify="right", no_wrap=True)
     for name, result in judgement.evaluation.models.items():
-        estimates = [result.estimates[metric] for metric in names]
-        cells = [f"{e.mean:.4f} [dim]{e.low:.4f} to {e.high:.4f}[/dim]" for e in estimates]
-        table.add_row(name, *cells, f"{result.coverage[f'coverage@{k}']:.4f}")
+        headline, *others = (result.estimates[metric] for metric in names)
+        table.add_row(
+            name,
+            f"{headline.mean:.4f}",
+            f"{headline.low:.3f} to {headline.high:.3f}",
+            *(f"{estimate.mean:.4f}" for estimate in others),
+            f"{result.coverage[f'coverage@{k}']:.3f}",
+        )
     console.print(table)
     for name, reason in judgement.left_out.items():
         console.print(f"{name}: {reason}", highlight=False)

@@ -10,8 +10,9 @@ from rich.console import Console
 from training.command import EXIT_INTERRUPTED, explain_errors
 from training.config import TrainConfig, register_schemas, resolve
 from training.fit import fit
-from training.judge import judge, show_judgement, write_judgement
+from training.judge import judge, show_judgement
 from training.prepare import prepare
+from training.report import peak_memory_mb, report
 from training.runs import RunFolder
 
 register_schemas()
@@ -33,8 +34,9 @@ def train(config: TrainConfig, console: Console) -> RunFolder:
         )
         sys.exit(EXIT_INTERRUPTED)
     judgement = judge(prepared, fitted.model, config, console)
-    write_judgement(judgement, config, folder)
     show_judgement(judgement, config, console)
+    page = report(prepared, judgement, config, folder)
+    console.print(f"peak memory {peak_memory_mb():,.0f} MiB\nreport {page}", highlight=False, soft_wrap=True)
     return folder
 
 

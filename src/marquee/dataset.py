@@ -16,6 +16,7 @@ from marquee.features import FeatureArrays, FeatureConfig, FeatureEncoder, Token
 from marquee.histories import FloatArray, Interactions, gather
 from marquee.ids import PADDING_INDEX, IdMap, IndexArray
 from marquee.kinds import EventKinds
+from marquee.metrics import BoolArray
 from marquee.ranking import ItemLists
 from marquee.splits import Split
 from marquee.tables import Tables
@@ -255,6 +256,18 @@ class Dataset:
             known=known,
             targets=ItemLists.of_users(targets, np.arange(1, len(rows) + 1)),
         )
+
+    def item_groups(self) -> dict[str, BoolArray]:
+        """Returns the groups of items that a report tells apart, (n_items + 1,) bool each.
+
+        Content and ads where there are both, and items that training never saw where there are any.
+        """
+        is_ad = np.concatenate([[False], (self.items["kind"] == "ad").to_numpy()])
+        is_item = np.arange(self.n_items + 1) > 0
+        groups = {"content": is_item & ~is_ad, "ad": is_ad} if is_ad.any() else {}
+        if self.n_trained_items < self.n_items:
+            groups["unseen in training"] = np.arange(self.n_items + 1) > self.n_trained_items
+        return groups
 
     def known_users(self, events: pl.DataFrame) -> "KnownUsers":
         """Returns all users of `events`, as serving knows them at the end of the table.

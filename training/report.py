@@ -1,0 +1,120 @@
+"""Writes what a run found: a page for people, Markdown for a pull request, JSON for programs."""
+
+import hashlib
+import json
+import platform
+import resource
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from omegaconf import OmegaConf
+
+from marquee.dataset import Dataset
+from marquee.quality import QualityReport
+from marquee.reports import (
+    Part,
+    Protocol,
+    ReportContent,
+    curves_from_rows,
+    pick_samples,
+    write_report,
+)
+from training.callbacks import MONITOR, read_epochs
+from training.config import TrainConfig, as_plain
+from training.fit import EPOCHS_FILE
+from training.judge import Judgement
+from training.prepare import Prepared
+from training.runs import RunFolder
+
+EVALUATION_FILE = "evaluation.json"
+PACKAGES = ("marquee", "torch", "lightning", "numpy", "polars", "faiss-cpu", "onnxruntime")
+MEBIBYTE = 2**20
+_FINGERPRINT_DIGITS = 16
+
+
+def report(prepared: Prepared, judgement: Judgement, config: TrainConfig, folder: RunFolder) -> Path:
+    """Writes the report of a judged run into its folder and returns the path of the page."""
+    epochs = read_epochs(folder.path / EPOCHS_FILE)
+    ranked = [row for row in epochs if row[MONITOR]]
+    best = max(ranked, key=lambda row: float(row[MONITOR]), default=None)
+    content = ReportContent(
+        title=config.data.name,
+        protocol=_protocol(prepared, judgement, config, sum(float(row["seconds"]) for row in epochs)),
+        evaluation=judgement.evaluation,
+        headline=f"ndcg@{config.evaluation.headline_k}",
+        left_out=judgement.left_out,
+        curves=curves_from_rows(epochs, step="epoch"),
+        best_step=None if best is None else float(best["epoch"]),
+        quality=tuple(prepared.quality.summary_lines()),
+        samples=pick_samples(
+            judgement.evaluation,
+            judgement.part.targets,
+            judgement.part.seen,
+            judgement.part.user_ids,
+            item_labels(prepared.dataset),
+            np.random.default_rng(config.seed),
+        ),
+        config=OmegaConf.to_yaml(OmegaConf.create(as_plain(config))),
+    )
+    numbers = {
+        "part": judgement.part_name,
+        "headline": judgement.headline(config.evaluation.headline_k),
+        **content.to_json_dict(),
+    }
+    (folder.path / EVALUATION_FILE).write_text(json.dumps(numbers, indent=1), encoding="utf-8")
+    return write_report(content, folder.path)
+
+
+def item_labels(dataset: Dataset) -> list[str]:
+    """Returns what a person calls each item: its title, or else its id; entry 0 is padding."""
+    ids = dataset.item_ids.ids
+    if "title" not in dataset.items.columns:
+        return ["", *ids]
+    titles = dataset.items["title"].cast(pl.String).to_list()
+    return ["", *(title or id_ for title, id_ in zip(titles, ids, strict=True))]
+
+
+def peak_memory_mb() -> float:
+    """Returns the largest resident memory of this process so far, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / MEBIBYTE if sys.platform == "darwin" else peak * 1024 / MEBIBYTE
+
+
+def _protocol(
+    prepared: Prepared, judgement: Judgement, config: TrainConfig, train_seconds: float
+) -> Protocol:
+    """Returns how the numbers came about."""
+    split = prepared.split
+    parts = (("train", split.train), ("validation", split.validation), ("test", split.test))
+    versions = {package: version(package) for package in PACKAGES}
+    return Protocol(
+        dataset=config.data.name,
+        split=split.description,
+        parts=tuple(
+            Part(name, events["user_id"].n_unique(), events["item_id"].n_unique(), len(events))
+            for name, events in parts
+        ),
+        judged_on=judgement.part_name,
+        exclude_seen=config.evaluation.exclude_seen,
+        seed=config.seed,
+        fingerprint=_fingerprint(prepared.quality),
+        versions={"python": platform.python_version(), **versions},
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        train_seconds=train_seconds,
+        evaluate_seconds=judgement.seconds,
+        peak_memory_mb=peak_memory_mb(),
+        checks=("No event crosses the split: every part was compared with the others.",),
+    )
+
+
+def _fingerprint(quality: QualityReport) -> str:
+    """Returns a checksum of every byte that was read."""
+    digest = hashlib.sha256()
+    for path in sorted({path for table in quality.tables for path in table.files}):
+        with Path(path).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return f"sha256:{digest.hexdigest()[:_FINGERPRINT_DIGITS]}"
