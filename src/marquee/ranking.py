@@ -32,7 +32,7 @@ Progress = Callable[[int, int], None]
 BYTES_PER_SCORE = 4
 MAX_BLOCK_ROWS = 1024  # more rows make the matrix product no faster
 MIN_BLOCK_ROWS = 16  # fewer rows and the product is bound by reading the item vectors
-ROWS_PER_SELECTION = 64  # unit of work of one selecting thread
+ROWS_PER_SELECTION = 16  # unit of work of one selecting thread: its rows stay near in the caches
 MIN_GROUP_SIZE = 8  # smaller groups save nothing over a plain partition
 COST_OF_CANDIDATE = 8  # fetching a score from somewhere in the row, in units of one group's share of a pass
 

@@ -129,7 +129,6 @@ def _as_svg(figure: "Figure", label: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<style[^>]*>.*?</style>\s*", "", svg, flags=re.DOTALL)  # it would style the whole page
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # the same in every figure of the page
-    svg = re.sub(r"font: (\w+ )?([\d.]+px) [^;\"]*", r"font: \1\2 var(--font)", svg)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)  # the page decides
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
     for stand_in, css in CSS_OF.items():
