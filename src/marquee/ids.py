@@ -7,6 +7,7 @@ learned row stands before everything without one.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Self
 
 import numpy as np
@@ -61,8 +62,7 @@ class IdMap:
 
     def encode(self, ids: Iterable[str]) -> IndexArray:
         """Returns the index of each id, (n,) int64; 0 for an unknown id."""
-        index_of = self._index_of
-        return np.fromiter((index_of.get(id_, PADDING_INDEX) for id_ in ids), dtype=np.int64)
+        return np.fromiter(map(self._index_of.get, ids, repeat(PADDING_INDEX)), dtype=np.int64)
 
     def index(self, id_: str) -> int:
         """Returns the index of one id, 0 if it is unknown."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+import numpy.typing as npt
 
 from marquee.ann import BLAS_BATCH, AnnIndex, IndexConfig, IndexKind, Selector, build_selector, scan
 from marquee.catalog import BoolArray, ItemMask
@@ -31,7 +32,10 @@ _GATHERED_BYTES_FOR_BATCHES = 64 * 2**20
 # Scored beyond k, so that equal scores at the end of the list seldom need a second look.
 _SPARE_CANDIDATES = 8
 _WIDENING_FACTOR = 8
+# Up to here, scoring every candidate costs less than picking out those that matter.
+_SCORED_AT_ONCE = 128
 _NORM_BLOCK_ROWS = 65_536
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,19 +127,12 @@ class Index:
             items=np.full((len(queries), k), PADDING_INDEX, dtype=np.int64),
             scores=np.full((len(queries), k), -np.inf, dtype=np.float32),
         )
-        rows = np.flatnonzero(self.is_searchable(question.queries))
+        rows = np.flatnonzero(question.largest_scores <= _LARGEST)  # False for NaN too
         if question.k and rows.size:
             if self._ann is not None and self._is_ann_worthwhile(question):
                 rows = self._search_ann(self._ann, question, rows, found)
             self._search_exactly(question, rows, found)
         return found
-
-    def is_searchable(self, queries: FloatArray) -> BoolArray:
-        """Returns where every inner product with an item is certain to be finite, (batch,) bool."""
-        wide = queries.astype(np.float64)
-        largest = np.sqrt(np.einsum("bd,bd->b", wide, wide)) * self._max_norm
-        is_finite: BoolArray = largest < np.finfo(np.float32).max  # False for NaN too
-        return is_finite
 
     def search_exactly(self, queries: FloatArray, k: int) -> SearchResult:
         """Returns what `search` would find without its ANN part."""
@@ -160,8 +157,11 @@ class Index:
         if allowed is not None and allowed.is_everything:
             allowed = None
         n_allowed = self.n_items if allowed is None else allowed.n_allowed
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        squares = np.einsum("bd,bd->b", queries, queries, dtype=np.float64)
         return _Question(
-            queries=np.ascontiguousarray(queries, dtype=np.float32),
+            queries=queries,
+            largest_scores=np.sqrt(squares) * self._max_norm,
             k=min(k, n_allowed),
             allowed=allowed,
             n_allowed=n_allowed,
@@ -185,17 +185,15 @@ class Index:
         self, ann: AnnIndex, question: "_Question", rows: IndexArray, found: SearchResult
     ) -> IndexArray:
         """Writes what the ANN index finds into `found`; returns the rows that it leaves short."""
-        n_scored = self._n_scored(question)
         # A mask hides a part of what the search passes by: let it pass by more in proportion.
         candidates = ann.search(
             question.queries[rows],
-            n_scored + question.n_excluded,
+            self._n_scored(question) + question.n_excluded,
             question.allowed,
             effort=self.n_items / question.n_allowed,
         )
-        is_kept = question.keeps(candidates, rows, self.n_items)
-        first = _first_true(is_kept, n_scored)
-        self._score(question, rows, candidates, is_kept, first, found)
+        self._drop_excluded(question, rows, candidates)
+        self._score(question, rows, candidates, found)
         is_short: BoolArray = found.items[rows, question.k - 1] == PADDING_INDEX
         return rows[is_short]
 
@@ -211,22 +209,16 @@ class Index:
             n_fetched = min(n_scored + question.n_excluded, question.n_allowed)
             scan_scores, labels = scan(question.queries[rows], vectors, n_fetched, selector)
             candidates = labels + 1 if item_index is None else item_index[labels]
-            is_kept = question.keeps(candidates, rows, self.n_items)
-            first = _first_true(is_kept, n_scored)
-            self._score(question, rows, candidates, is_kept, first, found)
-            if n_fetched == question.n_allowed and first.shape[1] == n_fetched:
+            self._drop_excluded(question, rows, candidates)
+            if n_fetched <= max(n_scored, _SCORED_AT_ONCE):
+                bound = scan_scores[:, -1]
+            else:
+                candidates, bound = _cut(candidates, scan_scores, n_scored)
+            self._score(question, rows, candidates, found)
+            if candidates.shape[1] == question.n_allowed:
                 return
-            # The best score that an item left out can have: that of the last one scored, or of the last
-            # one fetched where all that were not excluded have been scored.
-            last = first[:, -1:]
-            is_full = np.take_along_axis(is_kept, last, axis=1)
-            last = np.where(is_full, last, n_fetched - 1)
-            bound = np.take_along_axis(scan_scores, last, axis=1)[:, 0]
-            bound += _rounding_bound(question.queries[rows], self._max_norm)
-            is_settled = found.scores[rows, question.k - 1] > bound
-            if n_fetched == question.n_allowed:
-                is_settled |= ~is_full[:, 0]
-            rows = rows[~is_settled]
+            doubt = _rounding_bound(self.dim) * question.largest_scores[rows]
+            rows = rows[found.scores[rows, question.k - 1] <= bound + doubt]
             n_scored *= _WIDENING_FACTOR
 
     def _scanned(self, question: "_Question", batch: int) -> tuple[FloatArray, IndexArray | None, Selector]:
@@ -240,38 +232,36 @@ class Index:
             return self.item_vectors[allowed.item_index], allowed.item_index, None
         return self.item_vectors[1:], None, build_selector(allowed)
 
+    def _drop_excluded(self, question: "_Question", rows: IndexArray, candidates: IndexArray) -> None:
+        """Overwrites the candidates, (rows, n_candidates), that their query excludes with 0."""
+        if question.n_excluded:
+            is_excluded = np.zeros(self.n_items + 1, dtype=np.bool_)
+            for position, row in enumerate(rows.tolist()):
+                exclusions = question.exclusions[row]
+                is_excluded[exclusions] = True
+                candidates[position, is_excluded[candidates[position]]] = PADDING_INDEX
+                is_excluded[exclusions] = False
+
     def _score(
-        self,
-        question: "_Question",
-        rows: IndexArray,
-        candidates: IndexArray,
-        is_kept: BoolArray,
-        first: IndexArray,
-        found: SearchResult,
+        self, question: "_Question", rows: IndexArray, candidates: IndexArray, found: SearchResult
     ) -> None:
-        """Scores some candidates exactly and writes the best of them into `found`.
+        """Scores the candidates exactly and writes the best of them into `found`.
 
         Args:
             question: Whose queries they answer.
             rows: Queries of the candidates.
-            candidates: item_index, (rows, n_candidates) int64.
-            is_kept: False where a candidate must not be returned, (rows, n_candidates) bool.
-            first: Columns of the candidates to be scored, (rows, n_scored) int64.
+            candidates: item_index, (rows, n_candidates) int64; 0 for none.
             found: Changed in the given rows.
         """
-        candidates = np.take_along_axis(candidates, first, axis=1)
-        is_kept = np.take_along_axis(is_kept, first, axis=1)
         # In float64 a sum hardly depends on its order: equal vectors get equal scores in any batch.
-        vectors = self.item_vectors[candidates].astype(np.float64)  # (rows, n_scored, dim)
+        vectors = self.item_vectors.take(candidates, axis=0).astype(np.float64)  # (rows, n_candidates, dim)
         queries = question.queries[rows, :, None].astype(np.float64)
-        scores = (vectors @ queries)[:, :, 0].astype(np.float32)
-        scores[~is_kept] = -np.inf
-        order = np.lexsort((candidates, -scores))[:, : question.k]
-        scores = np.take_along_axis(scores, order, axis=1)
-        items = np.take_along_axis(candidates, order, axis=1)
-        items[np.isneginf(scores)] = PADDING_INDEX
-        found.items[rows, : items.shape[1]] = items
-        found.scores[rows, : items.shape[1]] = scores
+        costs = (vectors @ -queries)[:, :, 0].astype(np.float32)
+        costs[candidates == PADDING_INDEX] = np.inf
+        order = np.lexsort((candidates, costs))[:, : question.k]
+        places = np.arange(len(rows))[:, None]
+        found.items[rows, : order.shape[1]] = candidates[places, order]
+        found.scores[rows, : order.shape[1]] = 0.0 - costs[places, order]  # never -0.0
 
 
 def build_index(item_vectors: FloatArray, config: IndexConfig) -> Index:
@@ -322,44 +312,51 @@ def measure_recall(index: Index, queries: FloatArray, k: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """One call of `search`, found to fit; k is at most the number of allowed items."""
+    """One call of `search`, found to fit; k is at most the number of allowed items.
+
+    Attributes:
+        queries: (batch, dim) float32, contiguous.
+        largest_scores: What no inner product of the query with an item exceeds, (batch,) float64.
+        k: How many items are wanted.
+        allowed: As given, None where every item is allowed.
+        n_allowed: How many items are allowed.
+        exclusions: As given, empty where there are none.
+        n_excluded: The length of the longest of them.
+    """
 
     queries: FloatArray
+    largest_scores: npt.NDArray[np.float64]
     k: int
     allowed: ItemMask | None
     n_allowed: int
     exclusions: Sequence[IndexArray]
     n_excluded: int
 
-    def keeps(self, candidates: IndexArray, rows: IndexArray, n_items: int) -> BoolArray:
-        """Returns which candidates, (rows, n_candidates), are items that their query does not exclude."""
-        is_kept = candidates > PADDING_INDEX
-        if self.n_excluded:
-            is_excluded = np.zeros(n_items + 1, dtype=np.bool_)
-            for position, row in enumerate(rows):
-                is_excluded[self.exclusions[row]] = True
-                is_kept[position] &= ~is_excluded[candidates[position]]
-                is_excluded[self.exclusions[row]] = False
-        return is_kept
+
+def _cut(candidates: IndexArray, scan_scores: FloatArray, n: int) -> tuple[IndexArray, FloatArray]:
+    """Returns the first n candidates of each row that are not 0, and what those left out can score.
+
+    Args:
+        candidates: (rows, n_candidates) int64, best first.
+        scan_scores: Their scores, (rows, n_candidates) float32.
+        n: Columns of the result.
+    """
+    columns = np.argsort(candidates == PADDING_INDEX, axis=1, kind="stable")[:, :n]
+    places = np.arange(len(candidates))
+    kept = candidates[places[:, None], columns]
+    # A row with fewer than n has all of its own; what is left out then lies beyond the last one fetched.
+    last = np.where(kept[:, -1] != PADDING_INDEX, columns[:, -1], -1)
+    return kept, scan_scores[places, last]
 
 
-def _first_true(flags: BoolArray, n: int) -> IndexArray:
-    """Returns the columns of the first n True of each row, then of its False, (rows, ≤ n) int64."""
-    if flags.shape[1] <= n:
-        return np.broadcast_to(np.arange(flags.shape[1]), flags.shape)
-    return np.argsort(~flags, axis=1, kind="stable")[:, :n]
-
-
-def _rounding_bound(queries: FloatArray, max_norm: float) -> FloatArray:
-    """Returns by how much a float32 inner product may differ from the score, (batch,) float32.
+def _rounding_bound(dim: int) -> float:
+    """Returns by how much, relative to the product of the norms, a scan may differ from the score.
 
     Source:
         Higham 2002, "Accuracy and Stability of Numerical Algorithms", section 3.1: dim times the unit
-        roundoff times the product of the norms. Doubled here, for the rounding of the score itself.
+        roundoff. Doubled here, for the rounding of the score itself.
     """
-    norms = np.linalg.norm(queries.astype(np.float64), axis=1)
-    bound: FloatArray = (queries.shape[1] * np.finfo(np.float32).eps * max_norm * norms).astype(np.float32)
-    return bound
+    return float(dim * np.finfo(np.float32).eps)
 
 
 def _largest_norm(item_vectors: FloatArray) -> float:

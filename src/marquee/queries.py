@@ -7,6 +7,7 @@ in training.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -51,11 +52,15 @@ class QueryEncoder:
         self._takes_features = "tokens" in inputs or "numeric" in inputs
         self._features = _QueryFeatures(bundle.query_features, bundle.user_features)
         configs = bundle.manifest.kinds.configs
-        self._first_kind = next(iter(configs))
         whole = [kind for kind, config in configs.items() if not config.edges]
         rows = bundle.manifest.kinds.encode(whole, [None] * len(whole)).tolist()
-        self._row_of_kind: dict[str, int] = dict(zip(whole, rows, strict=True))
-        self._parted_kinds = configs.keys() - self._row_of_kind.keys()
+        self._row_of_whole_kind: dict[str, int] = dict(zip(whole, rows, strict=True))
+        self._parted_kinds = configs.keys() - self._row_of_whole_kind.keys()
+        self._first_kind = next(iter(configs))
+        if self._first_kind in self._parted_kinds:
+            self._parted_kinds |= {""}
+        else:
+            self._row_of_whole_kind[""] = self._row_of_whole_kind[self._first_kind]
 
     def encode(self, requests: Sequence[Request]) -> Queries:
         """Returns the queries of a batch of at least one request; all pass the tower together."""
@@ -65,6 +70,26 @@ class QueryEncoder:
         features = [
             self._features.encode(request, user) for request, user in zip(requests, users, strict=True)
         ]
+        sources = tuple(map(self._source, users, histories, features))
+        return Queries(
+            embeddings=self._embed(users, histories, features, sources),
+            sources=sources,
+            seen=tuple([history.seen for history in histories]),
+            unknown_history=tuple([history.n_unknown for history in histories]),
+            ignored_features=tuple([row.ignored for row in features]),
+        )
+
+    def _embed(
+        self,
+        users: Sequence[int],
+        histories: Sequence["_History"],
+        features: Sequence["_FeatureRow"],
+        sources: Sequence[Source],
+    ) -> FloatArray:
+        """Returns the query embeddings, (batch, dim) float32; zeros if no request has anything to go by."""
+        bundle = self._bundle
+        if all(source is Source.popular for source in sources):
+            return np.zeros((len(users), bundle.index.dim), dtype=np.float32)
         arrays: dict[str, npt.NDArray[np.generic]] = {}
         if self._takes_user:
             arrays["user_vector"] = bundle.user_vectors[users]
@@ -73,45 +98,42 @@ class QueryEncoder:
             arrays["numeric"] = np.concatenate([row.arrays.numeric for row in features])
         if self._takes_history:
             arrays |= self._history_arrays(histories)
-        return Queries(
-            embeddings=bundle.query_tower.run(arrays),
-            sources=tuple(map(self._source, users, histories, features)),
-            seen=tuple(history.seen for history in histories),
-            unknown_history=tuple(history.n_unknown for history in histories),
-            ignored_features=tuple(row.ignored for row in features),
-        )
+        return bundle.query_tower.run(arrays)
 
     def _source(self, user: int, history: "_History", features: "_FeatureRow") -> Source:
         """Returns what a query has to go by."""
         has_history = self._takes_history and len(history.items) > 0
         has_features = self._takes_features and features.says_something
-        # A user may be known and yet have learned nothing: the row of one that came after training is zeros.
-        has_vector = self._takes_user and bool(self._bundle.user_vectors[user].any())
-        if user != PADDING_INDEX and (has_vector or has_history or has_features):
+        if user != PADDING_INDEX and (has_history or has_features or self._has_vector(user)):
             return Source.personal
         if has_history:
             return Source.history
         return Source.features if has_features else Source.popular
 
+    def _has_vector(self, user: int) -> bool:
+        """Returns True if the model learned something of a user; one that came after training has zeros."""
+        return self._takes_user and bool(self._bundle.user_vectors[user].any())
+
     def _history(self, request: Request, user: int) -> "_History":
         """Returns the stored history of the user followed by the given one."""
-        stored_items, stored_kinds = self._stored_history(user)
-        given_items, given_kinds = self._given_history(request.history)
-        items = np.concatenate((stored_items, given_items))
-        kinds = np.concatenate((stored_kinds, given_kinds))
+        items, kinds = self._given_history(request.history)
+        n_unknown = len(items) - int(np.count_nonzero(items))
+        if user != PADDING_INDEX:
+            stored_items, stored_kinds = self._stored_history(user)
+            items, kinds = np.concatenate((stored_items, items)), np.concatenate((stored_kinds, kinds))
         is_usable = (items != PADDING_INDEX) & (kinds != PADDING_INDEX)
         length = self._bundle.manifest.history_length
         return _History(
             items=items[is_usable][-length:],
             kinds=kinds[is_usable][-length:],
             seen=items,
-            n_unknown=int(np.count_nonzero(given_items == PADDING_INDEX)),
+            n_unknown=n_unknown,
         )
 
     def _stored_history(self, user: int) -> tuple[IndexArray, IndexArray]:
-        """Returns items and kinds that the bundle knows of a user; none of the unknown user."""
+        """Returns items and kinds that the bundle knows of a user."""
         bundle = self._bundle
-        start, end = bundle.history_offsets[user : user + 2].tolist() if user else (0, 0)
+        start, end = bundle.history_offsets[user : user + 2].tolist()
         return (
             bundle.history_items[start:end].astype(np.int64),
             bundle.history_kinds[start:end].astype(np.int64),
@@ -122,22 +144,25 @@ class QueryEncoder:
         if not history:
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
         item_ids, names, values = zip(*history, strict=True)
-        names = tuple([name or self._first_kind for name in names])
         if self._parted_kinds.isdisjoint(names):
-            row_of_kind = self._row_of_kind
-            kinds = np.array([row_of_kind.get(name, PADDING_INDEX) for name in names], dtype=np.int64)
+            rows = map(self._row_of_whole_kind.get, names, repeat(PADDING_INDEX))
+            kinds = np.fromiter(rows, dtype=np.int64, count=len(names))
         else:
-            kinds = self._bundle.manifest.kinds.encode(names, values)
+            kinds = self._bundle.manifest.kinds.encode([name or self._first_kind for name in names], values)
         return self._bundle.catalog.item_ids.encode(item_ids), kinds
 
     def _history_arrays(self, histories: Sequence["_History"]) -> dict[str, npt.NDArray[np.generic]]:
         """Returns the history inputs of the tower, as long as the longest history."""
+        item_vectors = self._bundle.index.item_vectors
+        if len(histories) == 1:  # needs no padding
+            alone = histories[0]
+            return {"history_vectors": item_vectors[alone.items[None]], "history_kinds": alone.kinds[None]}
         sizes = np.array([len(history.items) for history in histories], dtype=np.int64)
         ends = np.cumsum(sizes)
         positions = window_positions(ends - sizes, ends, int(sizes.max()))  # (batch, length)
         items = gather(np.concatenate([history.items for history in histories]), positions)
         kinds = gather(np.concatenate([history.kinds for history in histories]), positions)
-        return {"history_vectors": self._bundle.index.item_vectors[items], "history_kinds": kinds}
+        return {"history_vectors": item_vectors[items], "history_kinds": kinds}
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,14 +235,15 @@ class _QueryFeatures:
         row = self._stored_row(user)
         if given:
             row = self._overlaid(row, self._encoder.encode_one(values), given)
+        ignored = values.keys() - given - {TIMESTAMP_COLUMN} if len(values) > len(given) + 1 else ()
+        return _FeatureRow(row, self._says_something(row), tuple(sorted(ignored)))
+
+    def _says_something(self, row: FeatureArrays) -> bool:
+        """Returns True if a row differs from that of a request that gives nothing but the time."""
         nothing, telling = self._nothing, self._telling
-        return _FeatureRow(
-            arrays=row,
-            says_something=bool(
-                (row.tokens != nothing.tokens)[0, telling.tokens].any()
-                or (row.numeric != nothing.numeric)[0, telling.numeric].any()
-            ),
-            ignored=tuple(sorted(values.keys() - given - {TIMESTAMP_COLUMN})),
+        return row is not nothing and bool(
+            (row.tokens != nothing.tokens)[0, telling.tokens].any()
+            or (row.numeric != nothing.numeric)[0, telling.numeric].any()
         )
 
     def _stored_row(self, user: int) -> FeatureArrays:

@@ -115,26 +115,23 @@ class Recommender:
 
     def _wish(self, request: Request, seen: IndexArray) -> "_Wish":
         """Returns what an answer to a request may hold."""
-        exclusions = self.bundle.catalog.item_ids.encode(request.exclude)
-        return _Wish(
-            k=request.k,
-            kind=request.kind,
-            allowed=self.bundle.catalog.allowed(request.kind, request.timestamp),
-            exclusions=np.concatenate((exclusions, seen)) if request.exclude_seen else exclusions,
-        )
+        catalog = self.bundle.catalog
+        exclusions = seen if request.exclude_seen else seen[:0]
+        if request.exclude:
+            exclusions = np.concatenate((exclusions, catalog.item_ids.encode(request.exclude)))
+        allowed = catalog.allowed(request.kind, request.timestamp)
+        return _Wish(request.k, request.kind, allowed, exclusions)
 
     def _search(self, queries: Queries, wishes: Sequence["_Wish"]) -> dict[int, "_Found"]:
-        """Returns what the index finds, by row; nothing for a query that has nothing or is not finite."""
-        embeddings = queries.embeddings
-        is_searchable = self.bundle.index.is_searchable(embeddings).tolist()
+        """Returns what the index finds, by row; nothing for a query that has nothing to go by."""
         groups: dict[ItemMask, list[int]] = {}
         for row, wish in enumerate(wishes):
-            if queries.sources[row] is not Source.popular and is_searchable[row]:
+            if queries.sources[row] is not Source.popular:
                 groups.setdefault(wish.allowed, []).append(row)
         found: dict[int, _Found] = {}
         for allowed, members in groups.items():
             result = self.bundle.index.search(
-                embeddings[members],
+                queries.embeddings[members],
                 max(wishes[row].k for row in members),
                 allowed,
                 [wishes[row].exclusions for row in members],
@@ -149,8 +146,8 @@ class Recommender:
         """Returns the answer to one request of a batch: what was found, or what is popular."""
         source = queries.sources[row]
         reason = None
-        if found is None and source is not Source.popular:
-            reason = f"the embedding of this {source} request is not finite"
+        if found is not None and not len(found.items) and not np.isfinite(queries.embeddings[row]).all():
+            found, reason = None, f"the embedding of this {source} request is not finite"
         return self._named(
             self._popular(wish) if found is None else found,
             wish,
