@@ -141,7 +141,7 @@ class ShowProgress(Callback):
         pl_module.log("examples_per_s", rate)
         self._update(trainer, advance=0)
         if not self.console.is_terminal:
-            shown = self._shown(trainer)
+            shown = self._shown(trainer, loss="loss_epoch")
             self.console.print(f"epoch {shown.epoch}  {shown.numbers}", highlight=False)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:  # noqa: ARG002
@@ -151,15 +151,15 @@ class ShowProgress(Callback):
     def _update(self, trainer: L.Trainer, advance: int) -> None:
         """Moves the bar."""
         if self.task is not None and self.console.is_terminal:
-            self.bar.update(self.task, advance=advance, shown=self._shown(trainer))
+            self.bar.update(self.task, advance=advance, shown=self._shown(trainer, loss="loss_step"))
 
-    def _shown(self, trainer: L.Trainer) -> "Shown":
+    def _shown(self, trainer: L.Trainer, loss: str) -> "Shown":
         """Returns what stands beside the bar."""
         metrics = trainer.callback_metrics
         rate = self.n_examples / max(time.perf_counter() - self.started, 1e-9)
         return Shown(
             epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}",
-            numbers=f"loss {_digits(metrics.get('loss_step', metrics.get('loss')))}  "
+            numbers=f"loss {_digits(metrics.get(loss))}  "
             f"ndcg {_digits(metrics.get(MONITOR))}  {rate:,.0f} examples/s",
         )
 

@@ -111,7 +111,7 @@ def fit(dataset: Dataset, validation: JudgedPart | None, config: TrainConfig, fo
 
 
 def _run_trainer(trainer: L.Trainer, module: RetrievalModule, last: Path) -> None:
-    """Runs the trainer from the last checkpoint, if there is one; returns when it ends or a person stops it."""
+    """Runs the trainer, from the last checkpoint if there is one, until it ends or a person stops it."""
     with warnings.catch_warnings():
         # Lightning 2.6 reads torch's tree specs in the old way; nothing here could change that.
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
