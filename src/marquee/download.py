@@ -66,9 +66,15 @@ class DownloadedFileConfig:
                 f"a download needs either path or members, got path={self.path!r} and "
                 f"members={dict(self.members)} (config data.download.files)"
             )
-        if not self.checksum and set(self.member_checksums) != set(self.members):
+        own_checksums = bool(self.members) and set(self.member_checksums) == set(self.members)
+        if not self.checksum and not own_checksums:
             raise ConfigError(
                 f"{self.url} needs a checksum, or one for each of {list(self.members)}, got "
+                f"{list(self.member_checksums)} (config data.download.files)"
+            )
+        if not set(self.member_checksums) <= set(self.members):
+            raise ConfigError(
+                f"member_checksums must be of members {list(self.members)}, got "
                 f"{list(self.member_checksums)} (config data.download.files)"
             )
         for checksum in filter(None, [self.checksum, *self.member_checksums.values()]):
