@@ -34,6 +34,7 @@ _SPARE_CANDIDATES = 8
 _WIDENING_FACTOR = 8
 # Up to here, scoring every candidate costs less than picking out those that matter.
 _SCORED_AT_ONCE = 128
+_QUERIES_AT_ONCE = 256
 _NORM_BLOCK_ROWS = 65_536
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -122,6 +123,8 @@ class Index:
         Raises:
             ShapeError: If a shape does not fit.
         """
+        if len(queries) > _QUERIES_AT_ONCE:
+            return self._search_by_blocks(queries, k, allowed, exclusions)
         question = self._ask(queries, k, allowed, exclusions)
         found = SearchResult(
             items=np.full((len(queries), k), PADDING_INDEX, dtype=np.int64),
@@ -133,6 +136,23 @@ class Index:
                 rows = self._search_ann(self._ann, question, rows, found)
             self._search_exactly(question, rows, found)
         return found
+
+    def _search_by_blocks(
+        self,
+        queries: FloatArray,
+        k: int,
+        allowed: ItemMask | None,
+        exclusions: Sequence[IndexArray] | None,
+    ) -> SearchResult:
+        """Returns what `search` finds for many queries, in memory that does not grow with their number."""
+        parts = []
+        for first in range(0, len(queries), _QUERIES_AT_ONCE):
+            block = slice(first, first + _QUERIES_AT_ONCE)
+            parts.append(self.search(queries[block], k, allowed, exclusions and exclusions[block]))
+        return SearchResult(
+            items=np.concatenate([part.items for part in parts]),
+            scores=np.concatenate([part.scores for part in parts]),
+        )
 
     def search_exactly(self, queries: FloatArray, k: int) -> SearchResult:
         """Returns what `search` would find without its ANN part."""

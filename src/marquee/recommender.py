@@ -123,35 +123,40 @@ class Recommender:
         return _Wish(request.k, request.kind, allowed, exclusions)
 
     def _search(self, queries: Queries, wishes: Sequence["_Wish"]) -> dict[int, "_Found"]:
-        """Returns what the index finds, by row; nothing for a query that has nothing to go by."""
+        """Returns what the index finds, by row; only rows for which it finds anything."""
         groups: dict[ItemMask, list[int]] = {}
         for row, wish in enumerate(wishes):
-            if queries.sources[row] is not Source.popular:
+            if queries.sources[row] is not Source.popular and wish.allowed.n_allowed:
                 groups.setdefault(wish.allowed, []).append(row)
         found: dict[int, _Found] = {}
         for allowed, members in groups.items():
             result = self.bundle.index.search(
                 queries.embeddings[members],
-                max(wishes[row].k for row in members),
+                min(max(wishes[row].k for row in members), allowed.n_allowed),
                 allowed,
                 [wishes[row].exclusions for row in members],
             )
             for position, row in enumerate(members):
                 items, scores = result.items[position, : wishes[row].k], result.scores[position]
                 n_found = int(np.count_nonzero(items))
-                found[row] = _Found(items[:n_found], scores[:n_found])
+                if n_found:
+                    found[row] = _Found(items[:n_found], scores[:n_found])
         return found
 
     def _answer(self, queries: Queries, row: int, wish: "_Wish", found: "_Found | None") -> Answer:
         """Returns the answer to one request of a batch: what was found, or what is popular."""
         source = queries.sources[row]
         reason = None
-        if found is not None and not len(found.items) and not np.isfinite(queries.embeddings[row]).all():
-            found, reason = None, f"the embedding of this {source} request is not finite"
+        if found is None:
+            found = self._popular(wish)
+            # The index leaves out what is popular only if no inner product with the query is a number.
+            if source is not Source.popular and len(found.items):
+                reason = f"the embedding of this {source} request is not finite"
+                source = Source.popular
         return self._named(
-            self._popular(wish) if found is None else found,
+            found,
             wish,
-            Source.popular if found is None else source,
+            source,
             fallback_reason=reason,
             unknown_history=queries.unknown_history[row],
             ignored_features=queries.ignored_features[row],

@@ -57,7 +57,6 @@ def test_query_without_finite_scores_finds_nothing_and_spoils_nothing(bad: float
     index = build_index(np.array([[0, 0], [3, 2], [2, 2]], dtype=np.float32), IndexConfig())
     result = index.search(np.array([[1, 1], [bad, bad], [1, 0]], dtype=np.float32), 1)
     assert result.items.tolist() == [[1], [0], [1]]
-    assert index.is_searchable(np.array([[bad, bad], [1, 1]], dtype=np.float32)).tolist() == [False, True]
 
 
 def test_many_equal_items_are_still_returned_in_index_order() -> None:
@@ -80,6 +79,19 @@ def test_every_way_to_search_gives_the_exact_answer(share: float, batch: int) ->
         scores = vectors.astype(np.float64) @ queries[row].astype(np.float64)
         scores[~flags] = scores[seen[row]] = scores[0] = -np.inf
         assert result.items[row].tolist() == np.argsort(-scores, kind="stable")[:10].tolist()
+
+
+def test_many_queries_are_searched_by_blocks() -> None:
+    index = build_index(clustered(300, 4), IndexConfig())
+    queries = clustered(600, 4, seed=1)
+    exclusions = [np.array([row % 300 + 1]) for row in range(len(queries))]
+    together = index.search(queries, 3, None, exclusions)
+    alone = [
+        index.search(queries[[row]], 3, None, [exclusions[row]]).items[0].tolist()
+        for row in (0, 255, 256, 600)
+    ]
+    assert together.items.shape == together.scores.shape == (601, 3)
+    assert together.items[[0, 255, 256, 600]].tolist() == alone
 
 
 @pytest.mark.parametrize("kind", ANN_KINDS)

@@ -12,7 +12,10 @@ import pytest
 from marquee.bundle import publish
 from marquee.catalog import ItemKind
 from marquee.errors import BundleNotFoundError, DataError, UnknownIdError
+from marquee.features import FeatureEncoder
 from marquee.graphs import QUERY_INPUTS
+from marquee.histories import Interactions
+from marquee.ids import IdMap
 from marquee.index import build_index
 from marquee.recommender import Answer, HistoryEvent, Recommender, Request, Source
 from tests.bundles import CLOSES, CREATED, HISTORY_LENGTH, N_ITEMS, NOW, OPENS, make_tiny, publish_tiny
@@ -194,9 +197,10 @@ def test_popular_answer_looks_past_the_excluded(recommender: Recommender) -> Non
     assert (ids(answer), answer.short_reason) == ([f"i{N_ITEMS:03d}"], None)
 
 
-def test_embedding_that_is_not_finite_falls_back_alone(load: Load) -> None:
+@pytest.mark.parametrize("value", [np.nan, -np.inf, 3e38])
+def test_embedding_that_is_not_finite_falls_back_alone(load: Load, value: float) -> None:
     user_vectors = make_tiny().contents.user_vectors.copy()
-    user_vectors[2] = np.nan
+    user_vectors[2] = value
     recommender = load(user_vectors=user_vectors)
     good, bad, other = recommender.recommend(
         [Request(timestamp=NOW, user_id=user_id, k=3) for user_id in ("u1", "u2", "u3")]
@@ -217,6 +221,36 @@ def test_answers_come_in_the_order_of_their_requests(recommender: Recommender) -
     assert answers == [recommender.recommend([request])[0] for request in requests]
     assert [answer.requested for answer in answers] == [1, 2, 3, 4]
     assert recommender.recommend([]) == []
+
+
+def test_enormous_k_returns_what_there_is(recommender: Recommender) -> None:
+    answer = ask(recommender, user_id="u1", k=10**12, exclude_seen=False)
+    assert (len(answer.items), answer.requested) == (N_ITEMS, 10**12)
+
+
+def test_answer_may_be_empty(recommender: Recommender) -> None:
+    everything = tuple(f"i{number:03d}" for number in range(1, N_ITEMS + 1))
+    for user_id, source in ((None, Source.popular), ("u1", Source.personal)):
+        answer = ask(recommender, user_id=user_id, exclude=everything)
+        assert (answer.items, answer.source, answer.fallback_reason) == ((), source, None)
+        assert answer.short_reason is not None
+
+
+def test_bundle_without_users_features_or_interactions_answers(load: Load) -> None:
+    nothing, none = FeatureEncoder(()), np.zeros(0, dtype=np.int64)
+    no_events = Interactions.group(none, none, none, none, none.astype(np.float32), n_users=0)
+    recommender = load(
+        frozenset({"history_vectors", "history_kinds"}),
+        user_ids=IdMap(()),
+        user_vectors=np.zeros((1, 4), dtype=np.float32),
+        user_features=nothing.encode({}, 1),
+        query_features=nothing,
+        item_features=nothing,
+        interactions=no_events,
+        popularity=np.zeros(N_ITEMS + 1, dtype=np.float32),
+    )
+    assert ask(recommender, user_id="u1").source is Source.popular
+    assert ask(recommender, history=clicks("i001"), features={"city": "oslo"}).source is Source.history
 
 
 def test_similar_items_never_hold_the_item_itself(recommender: Recommender) -> None:
