@@ -27,7 +27,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def service(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    with running_service(bundle, tmp_path_factory.mktemp("service"), MARQUEE_WORKERS="1") as running:
+    limits = {"MARQUEE_WORKERS": "1", "MARQUEE_DEADLINE_MS": "10000"}
+    with running_service(bundle, tmp_path_factory.mktemp("service"), **limits) as running:
         yield running
 
 

@@ -304,7 +304,7 @@ def test_deadline_is_kept_when_the_model_is_stuck() -> None:
         echo.gate.set()
         assert (await request(app, "POST", "/v1/recommend", b"{}")).status == 200
 
-    with serving(echo, deadline_ms=200) as app:
+    with serving(echo, deadline_ms=500) as app:
         asyncio.run(steps(app))
 
 

@@ -101,7 +101,7 @@ def test_run_that_returns_too_few_results_is_refused_not_shifted() -> None:
 def test_job_beyond_the_deadline_is_refused_and_the_next_is_served() -> None:
     run = Doubler()
     run.gate.clear()
-    made = batcher(run, deadline_s=0.05)
+    made = batcher(run, deadline_s=0.5)
 
     async def steps() -> None:
         late = made.enqueue([1])
@@ -111,7 +111,7 @@ def test_job_beyond_the_deadline_is_refused_and_the_next_is_served() -> None:
         for outcome in await asyncio.gather(*late, *given_up, return_exceptions=True):
             assert isinstance(outcome, Refusal)
             assert outcome.status == 503
-            assert "deadline of 50 ms" in str(outcome)
+            assert "deadline of 500 ms" in str(outcome)
         run.gate.set()
         assert await asyncio.gather(*made.enqueue([3])) == [6]
 
