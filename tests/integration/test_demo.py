@@ -33,7 +33,7 @@ def test_demo_goes_from_events_to_answers(tmp_path: Path) -> None:
         f"bundles={tmp_path / 'bundles'}",
         *SMALL,
     ]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=240)
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     for heading in (
         "content for a known user",
