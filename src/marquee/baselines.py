@@ -248,7 +248,7 @@ class ItemKNN:
                 others = met.indices[entries]
                 similarity = met.data[entries] / (norms[item] * norms[others] + config.knn_shrinkage)
                 similarity[others == item] = -np.inf
-                best = np.lexsort((others, -similarity))[: min(config.knn_neighbours, len(others) - 1)]
+                best = _best(similarity, others, min(config.knn_neighbours, len(others) - 1))
                 indptr.append(indptr[-1] + len(best))
                 neighbours.append(others[best])
                 values.append(similarity[best].astype(np.float32))
@@ -374,6 +374,15 @@ def _csr_matrix() -> "type[csr_matrix[np.float32]]":
     except ImportError as error:
         raise ConfigError(f"item-kNN needs the package scipy, got {error}; run: {SCIPY_INSTALL}") from error
     return csr_matrix
+
+
+def _best(values: FloatArray, columns: IndexArray, n: int) -> IndexArray:
+    """Returns the positions of the n highest values, best first, equal ones by lower column, (n,)."""
+    if n < 1:
+        return np.zeros(0, dtype=np.int64)
+    last = np.partition(values, len(values) - n)[len(values) - n]
+    above = np.flatnonzero(values >= last)  # a few more than n if values are equal
+    return np.asarray(above[np.lexsort((columns[above], -values[above]))][:n])
 
 
 def _blocks(sizes: npt.NDArray[np.int64], limit: int) -> Iterator[slice]:
