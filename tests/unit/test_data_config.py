@@ -1,4 +1,7 @@
+from pathlib import Path
+
 import pytest
+from omegaconf import OmegaConf
 
 from marquee.errors import ConfigError
 from marquee.events import TimeMeaning
@@ -6,6 +9,7 @@ from marquee.features import FeatureConfig, FeaturesConfig
 from marquee.splits import SplitConfig, SplitMethod
 from marquee.tables import DataConfig, TableConfig
 
+SHIPPED = sorted((Path(__file__).parents[2] / "configs" / "data").glob("*.yaml"))
 EVENTS = TableConfig(path="e.csv")
 PARTS = TableConfig(paths={"train": "a.txt"})
 GIVEN = SplitConfig(method=SplitMethod.given)
@@ -59,3 +63,12 @@ def test_every_kind_but_exposure_counts_by_default() -> None:
     kinds = DataConfig(name="mine", events=EVENTS).kinds
     assert list(kinds) == ["view", "click", "conversion", "rating", "feedback"]
     assert {kind.weight for kind in kinds.values()} == {1.0}
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_data_set_is_a_valid_config(path: Path) -> None:
+    merged = OmegaConf.merge(OmegaConf.structured(DataConfig), OmegaConf.load(path))
+    config = OmegaConf.to_object(merged)
+    assert isinstance(config, DataConfig)
+    assert config.name == path.stem
+    assert (config.download is None) != (config.world is None)

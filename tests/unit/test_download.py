@@ -272,6 +272,10 @@ def test_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
             "needs a checksum",
         ),
         (
+            {"url": "https://e.org/a", "path": "a", "checksum": SHA, "member_checksums": {"b": SHA}},
+            r"member_checksums must be of members \[\], got \['b'\]",
+        ),
+        (
             {"url": "https://e.org/a", "path": "a", "checksum": "sha256:abc"},
             "checksum must be one of .*, got 'sha256:abc'",
         ),

@@ -60,6 +60,15 @@ def test_summary_is_readable(tmp_path: Path) -> None:
     assert "  nothing in value" in lines
 
 
+def test_summary_names_the_rejects_file(tmp_path: Path) -> None:
+    (tmp_path / "e.csv").write_text(EVENTS)
+    config = DataConfig(
+        name="m", root=str(tmp_path), events=TableConfig(path="e.csv"), max_rejected_fraction=1.0
+    )
+    lines = read_tables(config, tmp_path).quality.summary_lines()
+    assert f"  every rejected row: {tmp_path / 'events.csv'}" in lines
+
+
 def test_milliseconds_taken_for_seconds_are_noted(tmp_path: Path) -> None:
     report = report_of(tmp_path, "user_id,item_id,timestamp\nu,i1,5\nu,i1,1700000000000\n")
     assert "are these milliseconds or microseconds? Set timestamp_unit" in report.notes[0]

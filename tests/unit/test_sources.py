@@ -1,4 +1,5 @@
 import gzip
+import zipfile
 from pathlib import Path
 
 import polars as pl
@@ -170,3 +171,13 @@ def test_names_must_fit_the_width(tmp_path: Path, separator: str) -> None:
     config = TableConfig(path="e.csv", separator=separator, header=False, names=["user"])
     with pytest.raises(ConfigError, match=r"names must name every column of .*, got 1 names and 2 columns"):
         open_one(tmp_path, "e.csv", CSV.replace(",", separator), config)
+
+
+def test_spreadsheet_is_read_as_texts(tmp_path: Path) -> None:
+    cells = "".join(f'<c t="str"><v>{text}</v></c>' for text in ("u1", "i1"))
+    header = "".join(f'<c t="str"><v>{text}</v></c>' for text in ("user", "item"))
+    with zipfile.ZipFile(tmp_path / "e.xlsx", "w") as book:
+        book.writestr("xl/worksheets/sheet1.xml", f"<sheet><row>{header}</row><row>{cells}</row></sheet>")
+    (source,) = open_sources(TableConfig(path="e.xlsx"), tmp_path, "events")
+    assert rows_of(source) == ROWS[:1]
+    assert source.frame.collect().select(ROW, FAULT).rows() == [(1, None)]

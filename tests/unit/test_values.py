@@ -51,6 +51,10 @@ def test_integer_is_whole(values: list[object], dtype: pl.DataType, expected: li
     assert convert(values, dtype, ColumnType.integer) == expected
 
 
+def test_list_is_no_number() -> None:
+    assert convert([[1]], pl.List(pl.Int64()), ColumnType.number) == [None]
+
+
 def test_number_keeps_what_is_not_finite() -> None:
     numbers = convert(["1.5", "inf", "x", None], pl.String(), ColumnType.number)
     assert numbers == [1.5, math.inf, None, None]
