@@ -119,7 +119,7 @@ def _metrics(folder: RunFolder) -> dict[str, float]:
     path = folder.path / EVALUATION_FILE
     if not path.is_file():
         return {}
-    metrics: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))["headline"]
+    metrics: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))["headline_metrics"]
     return metrics
 
 

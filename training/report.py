@@ -62,7 +62,7 @@ def report(prepared: Prepared, judgement: Judgement, config: TrainConfig, folder
     )
     numbers = {
         "part": judgement.part_name,
-        "headline": judgement.headline(config.evaluation.headline_k),
+        "headline_metrics": judgement.headline(config.evaluation.headline_k),
         **content.to_json_dict(),
     }
     (folder.path / EVALUATION_FILE).write_text(json.dumps(numbers, indent=1), encoding="utf-8")
