@@ -122,7 +122,7 @@ class Catalog:
             items = order.clear()
         if "item_id" not in items.columns:
             raise MissingColumnError(f"the items table has no column item_id, got {items.columns}; map it")
-        _validate_rows(items, item_ids)
+        _validate_rows(items, order)
         absent = {name: dtype for name, dtype in _OWN_TYPES.items() if name not in items.columns}
         items = items.with_columns(pl.lit(None, dtype=dtype).alias(name) for name, dtype in absent.items())
         rows = order.join(items, on="item_id", how="left", maintain_order="left")
@@ -198,16 +198,18 @@ class Catalog:
         return flags
 
 
-def _validate_rows(items: pl.DataFrame, item_ids: IdMap) -> None:
+def _validate_rows(items: pl.DataFrame, order: pl.DataFrame) -> None:
     """Raises DataError unless each row is one known item with a known kind and a possible availability."""
     double = items.filter(pl.col("item_id").is_duplicated())
     if len(double):
         raise DataError(
             f"item_id must be unique, got {double['item_id'][0]!r} twice; remove the duplicate row"
         )
-    unknown = next((id_ for id_ in items["item_id"] if id_ not in item_ids), None)
-    if unknown is not None or items["item_id"].null_count():
-        raise DataError(f"the items table holds {unknown!r}, which item_ids does not; extend item_ids by it")
+    unknown = items.join(order, on="item_id", how="anti")
+    if len(unknown):
+        raise DataError(
+            f"the items table holds {unknown['item_id'][0]!r}, which item_ids does not; extend item_ids by it"
+        )
     if "kind" in items.columns:
         other = [
             kind for kind in items["kind"].unique() if kind is not None and kind not in ItemKind.__members__
