@@ -52,7 +52,14 @@ def bar_figure(title: str, estimates: Mapping[str, Estimate], highlighted: str) 
     rows = range(len(names))
     axes.barh(rows, means, height=0.62, color=colours)
     axes.errorbar(
-        means, rows, xerr=list(zip(*ends, strict=True)), fmt="none", ecolor=INK, elinewidth=1, capsize=2
+        means,
+        rows,
+        xerr=list(zip(*ends, strict=True)),
+        fmt="none",
+        color=INK,
+        ecolor=INK,
+        elinewidth=1,
+        capsize=2,
     )
     right = max((e.high for e in estimates.values()), default=0.0)
     for row, (name, mean) in enumerate(zip(names, means, strict=True)):

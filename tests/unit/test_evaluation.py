@@ -1,0 +1,190 @@
+import json
+
+import numpy as np
+import pytest
+
+from marquee.errors import DataError, ShapeError
+from marquee.evaluation import Estimate, Evaluation, EvaluationTask, bootstrap_means, evaluate
+from marquee.histories import FloatArray
+from marquee.ranking import ItemLists, ScoreBlock
+
+N_ITEMS = 4
+SCORES = np.array([[0, 4, 3, 2, 1], [0, 1, 2, 3, 4], [0, 4, 3, 2, 1]], dtype=np.float32)
+# Lists at 2 without exclusions: [1, 2], [4, 3], [1, 2].
+
+
+def _scorer(scores: FloatArray) -> ScoreBlock:
+    return lambda rows: scores[rows].copy()
+
+
+def _evaluate(
+    targets: list[list[int]],
+    excluded: list[list[int]] | None = None,
+    ks: tuple[int, ...] = (1, 2),
+    groups: dict[str, list[int]] | None = None,
+    **scores: FloatArray,
+) -> Evaluation:
+    members = {name: np.isin(np.arange(N_ITEMS + 1), items) for name, items in (groups or {}).items()}
+    task = EvaluationTask(
+        targets=ItemLists.of(targets),
+        n_items=N_ITEMS,
+        ks=ks,
+        excluded=None if excluded is None else ItemLists.of(excluded),
+        item_groups=members,
+    )
+    scorers = {name: _scorer(value) for name, value in (scores or {"model": SCORES}).items()}
+    return evaluate(scorers, task, np.random.default_rng(0), n_resamples=200)
+
+
+def test_each_user_has_the_value_of_the_own_list() -> None:
+    evaluation = _evaluate([[1], [3], [3, 4]])
+    values = evaluation.models["model"].values
+    assert values["recall@1"].tolist() == [1, 0, 0]
+    assert values["recall@2"].tolist() == [1, 1, 0]
+    assert values["mrr@2"].tolist() == [1, 0.5, 0]
+
+
+def test_estimates_are_means_within_their_intervals() -> None:
+    estimates = _evaluate([[1], [3], [3, 4]]).models["model"].estimates
+    assert estimates["recall@2"].mean == pytest.approx(2 / 3)
+    assert all(0 <= e.low <= e.mean <= e.high <= 1 for e in estimates.values())
+
+
+def test_coverage_is_of_the_lists_of_all_users() -> None:
+    assert _evaluate([[1], [3], [3]]).models["model"].coverage == {"coverage@1": 2 / 4, "coverage@2": 4 / 4}
+
+
+def test_users_without_targets_are_left_out_and_counted() -> None:
+    evaluation = _evaluate([[1], [], [3]])
+    assert evaluation.query_index.tolist() == [0, 2]
+    assert (evaluation.counts.n_queries, evaluation.counts.n_queries_without_targets) == (2, 1)
+    assert evaluation.models["model"].values["recall@2"].tolist() == [1, 0]
+    assert evaluation.models["model"].coverage["coverage@2"] == 2 / 4
+
+
+def test_a_target_outside_the_catalog_is_a_miss_and_counted() -> None:
+    evaluation = _evaluate([[1, 0], [0], [1]])
+    assert evaluation.models["model"].values["recall@2"].tolist() == [0.5, 0, 1]
+    assert evaluation.counts.n_targets_outside_catalog == 2
+
+
+def test_excluded_items_are_neither_listed_nor_wanted() -> None:
+    evaluation = _evaluate([[1, 2], [3], [1]], excluded=[[1], [], [1]])
+    model = evaluation.models["model"]
+    assert model.lists.items[0].tolist() == [2, 3]
+    assert model.values["recall@2"].tolist() == [
+        1,
+        1,
+    ]  # item 2 alone for the first user; the last is left out
+    assert evaluation.counts.n_targets_excluded == 2
+    assert evaluation.counts.n_queries_without_targets == 1
+
+
+def test_a_target_that_is_named_twice_counts_once() -> None:
+    evaluation = _evaluate([[1, 1, 3], [4], [2]])
+    assert evaluation.models["model"].values["recall@1"].tolist() == [0.5, 1, 0]
+    assert evaluation.counts.n_targets == 4
+
+
+def test_groups_look_at_their_targets_alone() -> None:
+    evaluation = _evaluate([[1, 3], [3], [2]], groups={"ad": [3, 4]})
+    values = evaluation.models["model"].values["recall@2|ad"]
+    assert values[:2].tolist() == [0, 1]  # item 3 is not in [1, 2], but in [4, 3]
+    assert np.isnan(values[2])  # no ad among the targets
+    assert evaluation.models["model"].estimates["recall@2|ad"].mean == 0.5
+
+
+def test_a_group_without_targets_has_no_number() -> None:
+    evaluation = _evaluate([[1], [1], [2]], groups={"ad": [4]})
+    assert np.isnan(evaluation.models["model"].estimates["ndcg@2|ad"].mean)
+    text = json.dumps(evaluation.to_json_dict(), allow_nan=False)
+    assert json.loads(text)["models"]["model"]["metrics"]["ndcg@2|ad"]["mean"] is None
+
+
+def test_differences_are_the_first_model_minus_each_other() -> None:
+    evaluation = _evaluate([[1], [3], [3]], model=SCORES, other=np.tile(SCORES[:1], (3, 1)))
+    assert list(evaluation.differences) == ["other"]
+    expected = 2 / 3 - 1 / 3
+    assert evaluation.differences["other"]["recall@2"].mean == pytest.approx(expected)
+
+
+def test_equal_models_differ_by_exactly_nothing() -> None:
+    evaluation = _evaluate([[1], [3], [3]], model=SCORES, other=SCORES)
+    assert set(evaluation.differences["other"].values()) == {Estimate(0.0, 0.0, 0.0)}
+
+
+def test_one_seed_gives_one_result() -> None:
+    first, again = (_evaluate([[1], [3], [3]]).to_json_dict() for _ in range(2))
+    assert first == again
+
+
+def test_progress_names_the_model() -> None:
+    seen: list[tuple[str, int, int]] = []
+    task = EvaluationTask(ItemLists.of([[1]]), N_ITEMS, (1,))
+    scorers = {"a": _scorer(SCORES[:1]), "b": _scorer(SCORES[:1])}
+    evaluate(scorers, task, np.random.default_rng(0), progress=lambda *done: seen.append(done))
+    assert seen == [("a", 1, 1), ("b", 1, 1)]
+
+
+def test_ties_at_the_cutoff_are_reported_as_a_share() -> None:
+    scores = np.array([[0, 1, 1, 1, 0], [0, 4, 3, 2, 1]], dtype=np.float32)
+    assert _evaluate([[1], [1]], model=scores).models["model"].tied_fraction == 0.5
+
+
+def test_json_states_the_full_ranking_and_every_count() -> None:
+    written = json.loads(json.dumps(_evaluate([[1], [3], []]).to_json_dict(), allow_nan=False))
+    assert (written["ranking"], written["model"], written["ks"]) == ("full catalog", "model", [1, 2])
+    assert written["counts"]["n_items"] == N_ITEMS
+    assert written["models"]["model"]["metrics"]["recall@2"]["mean"] == 1.0
+
+
+def test_bootstrap_means_equal_a_slow_resampling() -> None:
+    values = np.array([[0.0, 1.0], [0.5, np.nan], [1.0, 3.0]])
+    means = bootstrap_means(values, np.random.default_rng(5), n_resamples=4)
+    drawn = np.random.default_rng(5).integers(0, 3, size=(4, 3))
+    for row, users in zip(means, drawn.tolist(), strict=True):
+        assert row[0] == pytest.approx(sum(values[u, 0] for u in users) / 3)
+        present = [values[u, 1] for u in users if u != 1]
+        assert row[1] == pytest.approx(sum(present) / len(present))
+
+
+def test_bootstrap_in_blocks_draws_the_same_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).random((50, 3))
+    at_once = bootstrap_means(values, np.random.default_rng(1), n_resamples=30)
+    monkeypatch.setattr("marquee.evaluation.RESAMPLES_MEMORY_MB", 0)
+    np.testing.assert_allclose(bootstrap_means(values, np.random.default_rng(1), 30), at_once)
+
+
+@pytest.mark.slow
+def test_a_95_percent_interval_covers_the_truth_about_95_times_in_100() -> None:
+    generator = np.random.default_rng(0)
+    n_worlds, n_users, truth = 400, 300, 0.3
+    worlds = (generator.random((n_users, n_worlds)) < truth).astype(np.float64)
+    covered = 0
+    for world in worlds.T:
+        low, high = np.quantile(bootstrap_means(world[:, None], generator, 400), [0.025, 0.975])
+        covered += low <= truth <= high
+    assert 0.92 <= covered / n_worlds <= 0.98
+
+
+def test_no_model_and_no_targets_are_refused() -> None:
+    task = EvaluationTask(ItemLists.of([[], []]), N_ITEMS, (1,))
+    with pytest.raises(DataError, match="at least one of the 2 queries must have a target"):
+        evaluate({"model": _scorer(SCORES)}, task, np.random.default_rng(0))
+    with pytest.raises(DataError, match="at least one model, got"):
+        evaluate({}, task, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("ks", [(), (2, 1), (0, 1), (1, 1)])
+def test_cutoffs_that_make_no_sense_are_refused(ks: tuple[int, ...]) -> None:
+    with pytest.raises(DataError, match="ks must be distinct, ascending and 1 or more"):
+        EvaluationTask(ItemLists.of([[1]]), N_ITEMS, ks)
+
+
+def test_targets_exclusions_and_groups_must_fit() -> None:
+    with pytest.raises(DataError, match=r"at most n_items \(4\), got 9"):
+        _evaluate([[9]])
+    with pytest.raises(ShapeError, match=r"one list per query \(3\), got 1"):
+        _evaluate([[1], [2], [3]], excluded=[[1]])
+    with pytest.raises(ShapeError, match=r"item group 'ad' must have shape \(5,\), got \(2,\)"):
+        EvaluationTask(ItemLists.of([[1]]), N_ITEMS, (1,), item_groups={"ad": np.ones(2, dtype=bool)})
