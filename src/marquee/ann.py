@@ -7,7 +7,6 @@ FAISS numbers vectors from 0 and says -1 for none: here label = item_index - 1, 
 item_index by adding one.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -253,25 +252,14 @@ def _pad_columns(vectors: FloatArray, dim: int) -> FloatArray:
 
 
 def _untrained(n_items: int, dim: int, config: IndexConfig) -> FaissIndex:
-    """Returns an empty index of the configured kind."""
-    if config.kind is IndexKind.flat:
-        raise ConfigError(f"kind must be one with an ANN index, got {config.kind} (config index.kind)")
-    make: dict[IndexKind, Callable[[], FaissIndex]] = {
-        IndexKind.hnsw: lambda: _untrained_graph(dim, config),
-        IndexKind.sq8: lambda: faiss.IndexScalarQuantizer(
-            dim, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
-        ),
-        IndexKind.ivf: lambda: _untrained_lists(n_items, dim, config),
-        IndexKind.pq: lambda: _untrained_lists(n_items, dim, config),
-    }
-    return make[config.kind]()
-
-
-def _untrained_graph(dim: int, config: IndexConfig) -> FaissIndex:
-    """Returns an empty graph."""
-    index = faiss.IndexHNSWFlat(dim, config.n_links, faiss.METRIC_INNER_PRODUCT)
-    index.hnsw.efConstruction = config.ef_construction
-    return index
+    """Returns an empty index of the configured kind, which is not `flat`."""
+    if config.kind is IndexKind.hnsw:
+        index = faiss.IndexHNSWFlat(dim, config.n_links, faiss.METRIC_INNER_PRODUCT)
+        index.hnsw.efConstruction = config.ef_construction
+        return index
+    if config.kind is IndexKind.sq8:
+        return faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT)
+    return _untrained_lists(n_items, dim, config)
 
 
 def _untrained_lists(n_items: int, dim: int, config: IndexConfig) -> FaissIndex:

@@ -144,10 +144,6 @@ class Catalog:
         """Number of items, without padding."""
         return len(self.item_ids)
 
-    def kind(self, item_index: int) -> ItemKind:
-        """Returns whether an item is content or an ad."""
-        return ItemKind.ad if self.is_ad[item_index] else ItemKind.content
-
     def allowed(self, kind: ItemKind | None, timestamp: int) -> ItemMask:
         """Returns the items of a kind (None for both) that may be shown at a time.
 

@@ -154,10 +154,6 @@ class Index:
             scores=np.concatenate([part.scores for part in parts]),
         )
 
-    def search_exactly(self, queries: FloatArray, k: int) -> SearchResult:
-        """Returns what `search` would find without its ANN part."""
-        return Index(self.item_vectors, IndexConfig(), None).search(queries, k)
-
     def _ask(
         self,
         queries: FloatArray,
@@ -212,7 +208,7 @@ class Index:
             question.allowed,
             effort=self.n_items / question.n_allowed,
         )
-        self._drop_excluded(question, rows, candidates)
+        question.drop_excluded(rows, candidates, self.n_items)
         self._score(question, rows, candidates, found)
         is_short: BoolArray = found.items[rows, question.k - 1] == PADDING_INDEX
         return rows[is_short]
@@ -229,7 +225,7 @@ class Index:
             n_fetched = min(n_scored + question.n_excluded, question.n_allowed)
             scan_scores, labels = scan(question.queries[rows], vectors, n_fetched, selector)
             candidates = labels + 1 if item_index is None else item_index[labels]
-            self._drop_excluded(question, rows, candidates)
+            question.drop_excluded(rows, candidates, self.n_items)
             if n_fetched <= max(n_scored, _SCORED_AT_ONCE):
                 bound = scan_scores[:, -1]
             else:
@@ -251,16 +247,6 @@ class Index:
         if allowed.n_allowed <= _GATHERED_ROWS or is_shared:
             return self.item_vectors[allowed.item_index], allowed.item_index, None
         return self.item_vectors[1:], None, build_selector(allowed)
-
-    def _drop_excluded(self, question: "_Question", rows: IndexArray, candidates: IndexArray) -> None:
-        """Overwrites the candidates, (rows, n_candidates), that their query excludes with 0."""
-        if question.n_excluded:
-            is_excluded = np.zeros(self.n_items + 1, dtype=np.bool_)
-            for position, row in enumerate(rows.tolist()):
-                exclusions = question.exclusions[row]
-                is_excluded[exclusions] = True
-                candidates[position, is_excluded[candidates[position]]] = PADDING_INDEX
-                is_excluded[exclusions] = False
 
     def _score(
         self, question: "_Question", rows: IndexArray, candidates: IndexArray, found: SearchResult
@@ -324,7 +310,8 @@ def measure_recall(index: Index, queries: FloatArray, k: int) -> float:
     if not len(queries):
         raise ShapeError(f"recall needs at least one query, got {len(queries)}; pass some users' queries")
     k = min(k, index.n_items)
-    found, exact = index.search(queries, k), index.search_exactly(queries, k)
+    found = index.search(queries, k)
+    exact = Index(index.item_vectors, IndexConfig(), None).search(queries, k)
     # An item that scores as well as the last exact one is as good as it: a tie is no miss.
     is_hit = (found.items != PADDING_INDEX) & (found.scores >= exact.scores[:, -1:])
     return float(is_hit.mean())
@@ -351,6 +338,15 @@ class _Question:
     n_allowed: int
     exclusions: Sequence[IndexArray]
     n_excluded: int
+
+    def drop_excluded(self, rows: IndexArray, candidates: IndexArray, n_items: int) -> None:
+        """Overwrites the candidates, (rows, n_candidates), that their query excludes with 0."""
+        if self.n_excluded:
+            is_excluded = np.zeros(n_items + 1, dtype=np.bool_)
+            for position, row in enumerate(rows.tolist()):
+                is_excluded[self.exclusions[row]] = True
+                candidates[position, is_excluded[candidates[position]]] = PADDING_INDEX
+                is_excluded[self.exclusions[row]] = False
 
 
 def _cut(candidates: IndexArray, scan_scores: FloatArray, n: int) -> tuple[IndexArray, FloatArray]:

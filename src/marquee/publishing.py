@@ -233,10 +233,6 @@ class _CountedFile:
         self._n_bytes += len(content)
         return self._file.write(content)
 
-    def flush(self) -> None:
-        """Hands what was written to the system."""
-        self._file.flush()
-
     def facts(self) -> FileFacts:
         """Returns what the file now is."""
         return FileFacts(sha256=self._sha256.hexdigest(), bytes=self._n_bytes)

@@ -189,6 +189,14 @@ def test_file_that_is_not_what_it_should_be_is_refused(
         Bundle.load(changed(name, content))
 
 
+def test_manifest_without_its_facts_is_refused() -> None:
+    body: dict[str, object] = {"format_version": 1}
+    checksum = hashlib.sha256((json.dumps(body, indent=1) + "\n").encode()).hexdigest()
+    text = json.dumps({**body, "manifest_sha256": checksum}, indent=1) + "\n"
+    with pytest.raises(BundleError, match=r"manifest\.json is no manifest: KeyError\('kinds'\)"):
+        Manifest.from_json(text.encode())
+
+
 def test_pickled_array_is_refused(changed: Callable[[str, bytes], Path]) -> None:
     with pytest.raises(BundleError, match=r"popularity\.npy.*(allow_pickle|Python object)"):
         Bundle.load(changed("popularity.npy", npy(np.array([{}] * (N_ITEMS + 1)))))

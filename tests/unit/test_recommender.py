@@ -17,6 +17,7 @@ from marquee.graphs import QUERY_INPUTS
 from marquee.histories import Interactions
 from marquee.ids import IdMap
 from marquee.index import build_index
+from marquee.kinds import EventKinds, KindConfig
 from marquee.recommender import Answer, HistoryEvent, Recommender, Request, Source
 from tests.bundles import CLOSES, CREATED, HISTORY_LENGTH, N_ITEMS, NOW, OPENS, make_tiny, publish_tiny
 
@@ -112,6 +113,16 @@ def test_given_history_follows_the_stored_one(recommender: Recommender) -> None:
     assert recommender.queries.encode([request]).embeddings.tolist() == [expected.tolist()]
 
 
+def test_event_without_a_kind_is_of_the_first_one_parted_by_value(load: Load) -> None:
+    kinds = EventKinds({"rating": KindConfig(edges=[4.0]), "click": KindConfig()})
+    recommender, tiny = load(kinds=kinds), make_tiny()
+    nothing = tiny.contents.query_features.encode_one({})
+    for event, row in ((HistoryEvent("i001", value=5.0), 2), (HistoryEvent("i001"), 1)):
+        embedding = recommender.queries.encode([Request(timestamp=NOW, history=(event,))]).embeddings[0]
+        expected = tiny.query(0, [(1, row)], nothing.tokens[0].tolist(), nothing.numeric[0].tolist())
+        assert embedding.tolist() == expected.tolist()
+
+
 def test_only_the_latest_known_events_reach_the_tower(recommender: Recommender) -> None:
     latest = clicks(*[f"i{number:03d}" for number in range(1, HISTORY_LENGTH + 1)])
     longer = (*clicks("i020", "i021"), *latest[:2], *clicks("unknown"), *latest[2:])
@@ -195,6 +206,13 @@ def test_popular_answer_looks_past_the_excluded(recommender: Recommender) -> Non
     exclude = tuple(f"i{number:03d}" for number in range(1, N_ITEMS))
     answer = ask(recommender, k=1, exclude=exclude * 3)
     assert (ids(answer), answer.short_reason) == ([f"i{N_ITEMS:03d}"], None)
+
+
+def test_popular_answer_looks_past_other_kinds(load: Load) -> None:
+    popularity = np.arange(N_ITEMS + 1, 0, -1, dtype=np.float32)
+    popularity[[4, 8, 12, 16, 20, 24]] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]  # the ads are last
+    answer = ask(load(popularity=popularity), k=1, kind=ItemKind.ad)
+    assert ids(answer) == ["i024"]
 
 
 @pytest.mark.parametrize("value", [np.nan, -np.inf, 3e38])
