@@ -193,7 +193,7 @@ def test_manifest_without_its_facts_is_refused() -> None:
     body: dict[str, object] = {"format_version": 1}
     checksum = hashlib.sha256((json.dumps(body, indent=1) + "\n").encode()).hexdigest()
     text = json.dumps({**body, "manifest_sha256": checksum}, indent=1) + "\n"
-    with pytest.raises(BundleError, match=r"manifest\.json is no manifest: KeyError\('kinds'\)"):
+    with pytest.raises(BundleError, match=r"manifest\.json is no manifest: KeyError\('index'\)"):
         Manifest.from_json(text.encode())
 
 
