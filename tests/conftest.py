@@ -11,6 +11,11 @@ from marquee.world import tiny_world as simulate_tiny_world
 DEFAULT_DATA_ROOT = Path(__file__).parents[2] / "shared" / "data"
 
 
+def pytest_configure() -> None:
+    # Test processes share the cores: in each, more threads than one only wait for those of the others.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
 @pytest.fixture(scope="session")
 def tiny_world() -> World:
     return simulate_tiny_world()

@@ -20,9 +20,9 @@ from marquee.data_config import DataConfig, UnknownItems
 from marquee.dataset import Dataset
 from marquee.features import FeatureConfig, FeaturesConfig, FeatureType
 from marquee.kinds import KindConfig
-from marquee.splits import Split, SplitConfig, split_events
-from marquee.tables import TableConfig, Tables, read_tables
-from marquee.world import World, write_world
+from marquee.splits import Split, SplitConfig, SplitMethod, split_events
+from marquee.tables import TableConfig, Tables, TimeMeaning, read_tables
+from marquee.world import ChequerBoard, World, write_world
 
 EVENTS = [
     # user, item, time, kind, device
@@ -86,6 +86,22 @@ def write_shop(folder: Path) -> DataConfig:
         split=SplitConfig(validation_from="100", test_from="200"),
         unknown_items=UnknownItems.keep,
         history_length=3,
+    )
+
+
+def write_board(board: ChequerBoard, folder: Path) -> DataConfig:
+    """Writes a chequer board and returns a config without features that leaves out each user's last event."""
+    for frame, name in ((board.events, "events"), (board.items, "items"), (board.users, "users")):
+        frame.write_parquet(folder / f"{name}.parquet")
+    return DataConfig(
+        name="board",
+        root=str(folder),
+        events=TableConfig(path="events.parquet"),
+        items=TableConfig(path="items.parquet"),
+        users=TableConfig(path="users.parquet"),
+        time=TimeMeaning.order,
+        split=SplitConfig(method=SplitMethod.leave_last),
+        history_length=20,
     )
 
 

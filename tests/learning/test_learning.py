@@ -1,0 +1,140 @@
+"""It learns: the loss falls, and where a best answer is provable the model finds it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+
+from marquee.nn.embed import score_queries
+from marquee.nn.losses import BPRConfig, LossConfig, SampledSoftmaxConfig
+from marquee.nn.models import MatrixFactorizationConfig, ModelConfig, TwoTowerConfig
+from marquee.nn.negatives import CatalogNegativesConfig, MixedNegativesConfig, NegativesConfig
+from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagradConfig
+from marquee.nn.towers import HistoryPooling
+from marquee.ranking import rank
+from marquee.world import ChequerBoard, chequer_board
+from tests.small_data import Prepared, write_board
+from tests.small_models import N_ITEMS, small_batch, small_inputs
+from training.config import TrainConfig, TrainerConfig
+from training.examples import ExamplesConfig
+from training.fit import build_module, fit
+
+# Lightning would like to log more often than such small data has batches.
+pytestmark = pytest.mark.filterwarnings("ignore:The number of training batches")
+
+HISTORY_ALONE = TwoTowerConfig(dim=16, user_id=False, query_features=False, item_features=False)
+MIXED = MixedNegativesConfig(n_uniform=20)
+ADAM = LazyAdamConfig(learning_rate=0.03)
+
+
+@pytest.fixture(scope="module")
+def board() -> ChequerBoard:
+    return chequer_board()
+
+
+@pytest.fixture(scope="module")
+def prepared(board: ChequerBoard, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return Prepared.read(write_board(board, tmp_path_factory.mktemp("board")))
+
+
+@pytest.mark.parametrize(
+    ("model", "loss", "negatives", "optimizer", "epochs"),
+    [
+        (HISTORY_ALONE, SampledSoftmaxConfig(), MIXED, ADAM, 6),
+        (
+            HISTORY_ALONE,
+            SampledSoftmaxConfig(),
+            CatalogNegativesConfig(),
+            RowwiseAdagradConfig(learning_rate=0.1),
+            6,
+        ),
+        (MatrixFactorizationConfig(dim=16), SampledSoftmaxConfig(), MIXED, ADAM, 20),
+        (MatrixFactorizationConfig(dim=16), BPRConfig(), MIXED, ADAM, 15),
+    ],
+    ids=["two_tower", "two_tower-catalog-adagrad", "matrix_factorization", "matrix_factorization-bpr"],
+)
+def test_best_answer_on_the_chequer_board_is_found(
+    prepared: Prepared,
+    board: ChequerBoard,
+    tmp_path: Path,
+    model: ModelConfig,
+    loss: LossConfig,
+    negatives: NegativesConfig,
+    optimizer: OptimizerConfig,
+    epochs: int,
+) -> None:
+    config = TrainConfig(
+        data=prepared.config,
+        model=model,
+        loss=loss,
+        negatives=negatives,
+        optimizer=optimizer,
+        examples=ExamplesConfig(batch_size=128),
+        trainer=TrainerConfig(epochs=epochs, accelerator="cpu"),
+    )
+    fitted = fit(prepared.dataset, None, config, tmp_path)
+    before = pl.concat([prepared.split.train, prepared.split.validation])
+    part = prepared.dataset.judged_part(before, prepared.split.test)
+    scores = score_queries(fitted.model, part.queries)
+    first = rank(scores, len(part.queries), prepared.dataset.n_items, 1, part.seen).items[:, 0]
+    hidden = [board.hidden[user] for user in part.user_ids]
+    found = [
+        best == target for best, target in zip(prepared.dataset.item_ids.decode(first), hidden, strict=True)
+    ]
+    assert len(found) == 50
+    assert sum(found) / len(found) >= 0.98
+
+
+STEADY = TwoTowerConfig(dim=8, dropout=0.0, history_dropout=0.0, user_id_dropout=0.0, item_id_dropout=0.0)
+MODELS: dict[str, ModelConfig] = {
+    "everything": replace(STEADY, hidden=8),
+    "no_user_id": replace(STEADY, user_id=False),
+    "no_item_id": replace(STEADY, item_id=False),
+    "no_query_features": replace(STEADY, query_features=False),
+    "no_item_features": replace(STEADY, item_features=False),
+    "no_history": replace(STEADY, history=False),
+    "history_mean": replace(STEADY, history_pooling=HistoryPooling.mean),
+    "history_attention": replace(STEADY, history_pooling=HistoryPooling.attention),
+    "raw": replace(STEADY, normalise=False),
+    "no_bias": replace(STEADY, item_bias=False),
+    "with_dropout": TwoTowerConfig(dim=8, hidden=8),
+    "matrix_factorization": MatrixFactorizationConfig(dim=8),
+}
+
+
+@pytest.mark.parametrize(
+    ("loss", "optimizer"),
+    [
+        (SampledSoftmaxConfig(temperature=0.5), ADAM),
+        (BPRConfig(), RowwiseAdagradConfig(learning_rate=0.1)),
+    ],
+    ids=["softmax-adam", "bpr-adagrad"],
+)
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
+def test_loss_falls_on_one_batch(model: ModelConfig, loss: LossConfig, optimizer: OptimizerConfig) -> None:
+    torch.manual_seed(0)
+    tower = model.build(small_inputs()).train()
+    batch = small_batch(3)
+    sampler = MixedNegativesConfig(n_uniform=16).build(torch.ones(N_ITEMS + 1))
+    measure, steps = loss.build(), optimizer.build(tower.parameters())
+    losses = []
+    for _ in range(40):
+        negatives = sampler.sample(batch.target_item, torch.Generator().manual_seed(1))
+        value = measure(tower(batch, negatives), batch.weight)
+        steps.zero_grad()
+        torch.autograd.backward(value)
+        steps.step()
+        losses.append(value.item())
+    assert sum(losses[-5:]) / 5 < 0.65 * losses[0]
+
+
+def test_untrained_model_of_a_config_depends_on_the_seed_alone(prepared: Prepared) -> None:
+    config = TrainConfig(
+        data=prepared.config, model=HISTORY_ALONE, loss=BPRConfig(), negatives=MIXED, optimizer=ADAM, seed=3
+    )
+    first, again = (build_module(prepared.dataset, config).state_dict() for _ in range(2))
+    other = build_module(prepared.dataset, replace(config, seed=4)).state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["model.item_table.weight"], other["model.item_table.weight"])
