@@ -127,9 +127,10 @@ class Index:
             return self._search_by_blocks(queries, k, allowed, exclusions)
         question = self._ask(queries, k, allowed, exclusions)
         found = SearchResult(
-            items=np.full((len(queries), k), PADDING_INDEX, dtype=np.int64),
-            scores=np.full((len(queries), k), -np.inf, dtype=np.float32),
+            items=np.zeros((len(queries), k), dtype=np.int64),  # PADDING_INDEX
+            scores=np.empty((len(queries), k), dtype=np.float32),
         )
+        found.scores.fill(-np.inf)
         rows = np.flatnonzero(question.largest_scores <= _LARGEST)  # False for NaN too
         if question.k and rows.size:
             if self._ann is not None and self._is_ann_worthwhile(question):

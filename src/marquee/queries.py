@@ -121,14 +121,12 @@ class QueryEncoder:
         if user != PADDING_INDEX:
             stored_items, stored_kinds = self._stored_history(user)
             items, kinds = np.concatenate((stored_items, items)), np.concatenate((stored_kinds, kinds))
-        is_usable = (items != PADDING_INDEX) & (kinds != PADDING_INDEX)
+        seen = items
+        if not (items.all() and kinds.all()):
+            is_usable = (items != PADDING_INDEX) & (kinds != PADDING_INDEX)
+            items, kinds = items[is_usable], kinds[is_usable]
         length = self._bundle.manifest.history_length
-        return _History(
-            items=items[is_usable][-length:],
-            kinds=kinds[is_usable][-length:],
-            seen=items,
-            n_unknown=n_unknown,
-        )
+        return _History(items=items[-length:], kinds=kinds[-length:], seen=seen, n_unknown=n_unknown)
 
     def _stored_history(self, user: int) -> tuple[IndexArray, IndexArray]:
         """Returns items and kinds that the bundle knows of a user."""
