@@ -376,7 +376,7 @@ def _csr_matrix() -> "type[csr_matrix[np.float32]]":
     return csr_matrix
 
 
-def _best(values: FloatArray, columns: IndexArray, n: int) -> IndexArray:
+def _best(values: FloatArray, columns: npt.NDArray[np.signedinteger], n: int) -> IndexArray:
     """Returns the positions of the n highest values, best first, equal ones by lower column, (n,)."""
     if n < 1:
         return np.zeros(0, dtype=np.int64)
