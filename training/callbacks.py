@@ -28,7 +28,7 @@ class RankValidation(Callback):
     Args:
         task: What is asked.
         queries: Who asks it.
-        every: Epochs between two rankings; the last epoch is always ranked.
+        every: Epochs from one ranking to the next; the first and the last epoch are always ranked.
     """
 
     def __init__(self, task: EvaluationTask, queries: QueryArrays, every: int) -> None:
@@ -39,8 +39,7 @@ class RankValidation(Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Logs the metrics of the epochs that are ranked."""
         assert isinstance(pl_module, RetrievalModule), f"expected a RetrievalModule, got {type(pl_module)}"
-        is_last = trainer.max_epochs is not None and trainer.current_epoch + 1 >= trainer.max_epochs
-        if (trainer.current_epoch + 1) % self.every and not is_last:
+        if not is_ranked_epoch(trainer, self.every):
             return
         # Intervals are for the report; one resample is the least that `evaluate` draws.
         generator = np.random.default_rng(0)
@@ -51,15 +50,23 @@ class RankValidation(Callback):
         pl_module.log("validation_recall", estimates[f"recall@{self.task.ks[0]}"].mean)
 
 
+def is_ranked_epoch(trainer: L.Trainer, every: int) -> bool:
+    """Returns whether the validation users are ranked after the current epoch."""
+    is_last = trainer.max_epochs is not None and trainer.current_epoch + 1 >= trainer.max_epochs
+    return is_last or trainer.current_epoch % every == 0
+
+
 class WriteEpochs(Callback):
     """Writes one row per epoch into a CSV; a resumed run continues the table of the run before it.
 
     Args:
         path: The CSV.
+        every: Epochs from one ranking of the validation users to the next.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, every: int) -> None:
         self.path = path
+        self.every = every
         self.started = 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
@@ -80,6 +87,8 @@ class WriteEpochs(Callback):
         metrics = {**trainer.callback_metrics}
         metrics["loss"] = metrics.pop("loss_epoch")
         row = {name: f"{float(metrics[name]):.6g}" for name in EPOCH_COLUMNS if name in metrics}
+        if not is_ranked_epoch(trainer, self.every):  # Lightning keeps showing the last ranking's numbers
+            row = {name: number for name, number in row.items() if not name.startswith("validation_")}
         row["epoch"] = str(trainer.current_epoch + 1)
         row["seconds"] = f"{time.perf_counter() - self.started:.3f}"
         with self.path.open("a", newline="", encoding="utf-8") as file:
@@ -124,7 +133,7 @@ class ShowProgress(Callback):
         """Starts the epoch's clock."""
         self.started, self.n_examples = time.perf_counter(), 0
 
-    def on_train_batch_end(  # noqa: D102 - Lightning's signature, one step of the bar
+    def on_train_batch_end(
         self,
         trainer: L.Trainer,
         pl_module: L.LightningModule,  # noqa: ARG002
@@ -132,6 +141,7 @@ class ShowProgress(Callback):
         batch: TrainingBatch,
         batch_idx: int,  # noqa: ARG002
     ) -> None:
+        """Moves the bar by one batch."""
         self.n_examples += len(batch.target_item)
         self._update(trainer, advance=1)
 

@@ -31,8 +31,8 @@ class TrainerConfig:
 
     Attributes:
         epochs: Passes over the examples, at most.
-        patience: Epochs without a better validation NDCG before training stops; 0 to never stop early.
-        validate_every: Epochs between two rankings of the validation users.
+        patience: Rankings without a better validation NDCG before training stops; 0 to never stop early.
+        validate_every: Epochs from one ranking of the validation users to the next.
         accelerator: Lightning's word: auto, cpu, gpu, …
         devices: How many.
         precision: Lightning's word: 32-true, bf16-mixed, …

@@ -158,14 +158,18 @@ def _callbacks(
     best: ModelCheckpoint,
 ) -> list[Callback]:
     """Returns the callbacks in the order in which they must run: rank, show, stop, save."""
-    callbacks: list[Callback] = [ShowProgress(), WriteEpochs(folder / EPOCHS_FILE), best]
+    callbacks: list[Callback] = [
+        ShowProgress(),
+        WriteEpochs(folder / EPOCHS_FILE, config.trainer.validate_every),
+        best,
+    ]
     if validation is None:
         return callbacks
     task = config.evaluation.task(validation, dataset.n_items, [config.evaluation.headline_k])
     callbacks.insert(0, RankValidation(task, validation.queries, config.trainer.validate_every))
     if config.trainer.patience:
-        stop = EarlyStopping(
-            MONITOR, mode="max", patience=config.trainer.patience, check_on_train_epoch_end=True
-        )
+        # Early stopping looks after every epoch, and between two rankings sees the old number again.
+        patience = config.trainer.patience * config.trainer.validate_every
+        stop = EarlyStopping(MONITOR, mode="max", patience=patience, check_on_train_epoch_end=True)
         callbacks.insert(2, stop)
     return callbacks

@@ -1,0 +1,1 @@
+"""One module per claim: each prints measured beside reference and exits non-zero outside tolerance."""
