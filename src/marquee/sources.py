@@ -222,9 +222,9 @@ def _scan_separated_lines(path: Path, config: TableConfig) -> pl.LazyFrame:
         names = list(config.names)
     if config.header:
         lines = lines.slice(1)
-    # A carriage return is no value; an empty line has neither values nor a fault.
+    # An empty line has neither values nor a fault.
     cut = lines.with_row_index(ROW, 1).with_columns(
-        pl.col(_LINE).str.strip_chars_end("\r").replace("", None).str.split(config.separator).alias(_LINE)
+        pl.col(_LINE).replace("", None).str.split(config.separator).alias(_LINE)
     )
     n_values = pl.col(_LINE).list.len()
     fault = pl.when(n_values != len(names)).then(

@@ -86,6 +86,7 @@ def test_flags_become_a_list_of_names(tmp_path: Path) -> None:
     )
     assert rows_of(mapped, "genres") == [(["Drama"],), (["Drama", "War"],), ([],)]
     assert "Drama" not in mapped.file_columns
+    assert reasons_of(mapped) == [None, None, None]
 
 
 def test_flag_that_is_none_is_a_wrong_type(tmp_path: Path) -> None:
@@ -109,6 +110,16 @@ def test_declared_types_allow_arithmetic(tmp_path: Path) -> None:
     mapped = map_text(tmp_path, text, types=types, columns={"value": "n * price"})
     assert rows_of(mapped, "value") == [(3.0,), (None,)]
     assert reasons_of(mapped) == [None, (Reason.wrong_type, ("n",))]
+
+
+def test_missing_value_is_no_wrong_type(tmp_path: Path) -> None:
+    mapped = map_text(tmp_path, "item_id,n,bid\ni,,\nj,1,2\n", ITEMS, types={"n": SourceType.int})
+    assert reasons_of(mapped) == [None, None]
+
+
+def test_rest_of_events_is_dropped(tmp_path: Path) -> None:
+    mapped = map_text(tmp_path, "user_id,item_id,timestamp,noise\nu,i,5,x\n")
+    assert "noise" not in mapped.file_columns
 
 
 def test_wrong_type_names_the_columns_of_the_file(tmp_path: Path) -> None:

@@ -146,6 +146,7 @@ def test_given_may_go_without_validation() -> None:
     config = SplitConfig(method=SplitMethod.given, validation_fraction=0.0)
     split = split_events(events_of(["u"] * 20, range(20), ["train"] * 19 + ["test"]), config)
     assert split.validation.is_empty()
+    assert split.description == "as the files say"
 
 
 @pytest.mark.parametrize("method", [SplitMethod.time, SplitMethod.leave_last, SplitMethod.last_fraction])
@@ -214,6 +215,12 @@ def test_event_in_two_parts_leaks(method: SplitMethod, source: str) -> None:
         LeakageError, match=f"1 events of train stand in {source} as well, for example .*'event_id'"
     ):
         validate_no_leakage(leaking, config)
+
+
+def test_leak_in_given_files_stops_the_split() -> None:
+    events = events_of(["u"] * 3, [1, 2, 1], ["train", "train", "test"]).with_columns(item_id=pl.lit("i"))
+    with pytest.raises(LeakageError, match="1 events of train stand in test as well"):
+        split_events(events, GIVEN)
 
 
 @pytest.mark.parametrize(

@@ -54,11 +54,9 @@ def test_events_come_back_by_time(tmp_path: Path) -> None:
 
 
 def test_equal_times_keep_the_order_of_the_file(tmp_path: Path) -> None:
-    rows = "".join(f"u,i{n},{5 - n % 2}\n" for n in range(50))
+    rows = "".join(f"u,i{n},{5 - n % 2}\n" for n in range(5000))
     events = read(tmp_path, "user_id,item_id,timestamp\n" + rows).events
-    assert events["item_id"].to_list() == [f"i{n}" for n in range(50) if n % 2] + [
-        f"i{n}" for n in range(0, 50, 2)
-    ]
+    assert events["item_id"].to_list() == [f"i{n}" for start in (1, 0) for n in range(start, 5000, 2)]
 
 
 def test_set_without_time_keeps_the_order_of_the_file(tmp_path: Path) -> None:
@@ -117,6 +115,12 @@ def test_more_rejects_than_allowed_stop_the_run(tmp_path: Path) -> None:
     assert (tmp_path / "rejects" / "events.csv").exists()
 
 
+def test_most_frequent_reason_is_named_first(tmp_path: Path) -> None:
+    message = r"Most often null_id, column 'item_id': 2 rows.* Then 1 wrong_type"
+    with pytest.raises(RejectedRowsError, match=message):
+        read(tmp_path, EVENTS + "u,i,x\nu,,1\nu,,2\n", max_rejected_fraction=0.0)
+
+
 def test_as_many_rejects_as_allowed_pass(tmp_path: Path) -> None:
     assert read(tmp_path, EVENTS + "u,i,x\n,i,1\n", max_rejected_fraction=0.4).events.height == 3
 
@@ -141,6 +145,11 @@ def test_first_of_two_equal_event_ids_is_kept(tmp_path: Path) -> None:
     tables = read(tmp_path, text)
     assert tables.events["timestamp"].to_list() == [2, 3]
     assert [r.reason for r in tables.quality.events.rejects] == ["null_id", "duplicate_id"]
+
+
+def test_row_of_an_unknown_item_does_not_take_an_id(tmp_path: Path) -> None:
+    text = "event_id,user_id,item_id,timestamp\na,u,gone,1\na,u,i1,2\n"
+    assert read(tmp_path, text, items="item_id\ni1\n").events["timestamp"].to_list() == [2]
 
 
 def test_deduplicate_keeps_the_first_equal_event(tmp_path: Path) -> None:

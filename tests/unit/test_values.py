@@ -102,6 +102,11 @@ def test_column_may_mix_forms() -> None:
     assert frame.select(as_timestamp("x", pl.String(), CONFIG)).to_series().to_list() == [5, 6, None, None, 7]
 
 
+def test_number_with_a_fraction_is_read_in_its_unit() -> None:
+    config = TableConfig(path="e", timestamp_unit=TimestampUnit.ms)
+    assert read_time("1700000000500.0", pl.String(), config) == 1_700_000_000
+
+
 @pytest.mark.parametrize("unit", list(TimestampUnit))
 @pytest.mark.parametrize("dtype", [pl.Int64(), pl.Float64(), pl.String()], ids=str)
 def test_number_is_read_in_its_unit(unit: TimestampUnit, dtype: pl.DataType) -> None:
