@@ -8,7 +8,7 @@ from pathlib import Path
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
@@ -19,6 +19,7 @@ from marquee.nn.embed import score_queries
 from training.module import RetrievalModule
 
 MONITOR = "validation_ndcg"
+BEST, LAST = "best", "last"
 EPOCH_COLUMNS = ("epoch", "loss", MONITOR, "validation_recall", "examples_per_s", "seconds")
 
 
@@ -54,6 +55,60 @@ def is_ranked_epoch(trainer: L.Trainer, every: int) -> bool:
     """Returns whether the validation users are ranked after the current epoch."""
     is_last = trainer.max_epochs is not None and trainer.current_epoch + 1 >= trainer.max_epochs
     return is_last or trainer.current_epoch % every == 0
+
+
+class StopEarly(EarlyStopping):
+    """Stops a run that ranks validation users no better than before; looks only where they are ranked.
+
+    Args:
+        patience: Rankings without a better NDCG.
+        every: Epochs from one ranking to the next.
+    """
+
+    def __init__(self, patience: int, every: int) -> None:
+        super().__init__(MONITOR, mode="max", patience=patience, check_on_train_epoch_end=True)
+        self.every = every
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Looks at the epochs that are ranked."""
+        if is_ranked_epoch(trainer, self.every):
+            super().on_train_epoch_end(trainer, pl_module)
+
+
+class KeepBest(ModelCheckpoint):
+    """Keeps the checkpoint of the best ranking; looks only where validation users are ranked.
+
+    Args:
+        folder: Of the checkpoints.
+        every: Epochs from one ranking to the next.
+    """
+
+    def __init__(self, folder: Path, every: int) -> None:
+        super().__init__(
+            dirpath=folder,
+            filename=BEST,
+            monitor=MONITOR,
+            mode="max",
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
+        self.every = every
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Looks at the epochs that are ranked."""
+        if is_ranked_epoch(trainer, self.every):
+            super().on_train_epoch_end(trainer, pl_module)
+
+
+def keep_last(folder: Path) -> ModelCheckpoint:
+    """Returns the callback that keeps the latest epoch, to resume from; it must run after all others.
+
+    Trap: `save_last` of a callback that keeps the best saves nothing in an epoch that is no better.
+    test_every_epoch_leaves_a_checkpoint_to_resume_from.
+    """
+    return ModelCheckpoint(
+        dirpath=folder, filename=LAST, save_on_train_epoch_end=True, enable_version_counter=False
+    )
 
 
 class WriteEpochs(Callback):

@@ -8,18 +8,27 @@ from pathlib import Path
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from marquee.dataset import Dataset, JudgedPart
 from marquee.nn.models import ModelInputs, TwoTower
-from training.callbacks import MONITOR, RankValidation, ShowProgress, WriteEpochs
+from training.callbacks import (
+    BEST,
+    LAST,
+    KeepBest,
+    RankValidation,
+    ShowProgress,
+    StopEarly,
+    WriteEpochs,
+    keep_last,
+)
 from training.config import TrainConfig
 from training.examples import TrainingBatches
 from training.module import RetrievalModule
 
-LAST_CHECKPOINT = "last.ckpt"
+CHECKPOINTS = "checkpoints"
 EPOCHS_FILE = "logs/epochs.csv"
 
 
@@ -80,15 +89,14 @@ def fit(dataset: Dataset, validation: JudgedPart | None, config: TrainConfig, fo
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     module = build_module(dataset, config)
-    last = folder / "checkpoints" / LAST_CHECKPOINT
-    best = _best_checkpoint(folder, validation)
+    best, last = (folder / CHECKPOINTS / f"{name}.ckpt" for name in (BEST, LAST))
     trainer = L.Trainer(
         max_epochs=config.trainer.epochs,
         accelerator=config.trainer.accelerator,
         devices=config.trainer.devices,
         precision=config.trainer.precision,  # type: ignore[arg-type] # Lightning lists the words, the config holds one
         logger=TensorBoardLogger(folder, name="logs", version="tensorboard"),
-        callbacks=_callbacks(dataset, validation, config, folder, best),
+        callbacks=_callbacks(dataset, validation, config, folder),
         reload_dataloaders_every_n_epochs=1,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -98,7 +106,7 @@ def fit(dataset: Dataset, validation: JudgedPart | None, config: TrainConfig, fo
     )
     started = time.perf_counter()
     _run_trainer(trainer, module, last)
-    chosen = Path(best.best_model_path or last)
+    chosen = best if best.exists() else last
     if chosen.exists() and not trainer.interrupted:
         module.load_state_dict(_read_state(chosen))
     return Fitted(
@@ -137,39 +145,16 @@ def _read_state(checkpoint: Path) -> dict[str, Tensor]:
     return state
 
 
-def _best_checkpoint(folder: Path, validation: JudgedPart | None) -> ModelCheckpoint:
-    """Returns the callback that keeps the best epoch and, to resume from, the last one."""
-    return ModelCheckpoint(
-        dirpath=folder / "checkpoints",
-        filename="best",
-        monitor=None if validation is None else MONITOR,
-        mode="max",
-        save_last=True,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
-
-
 def _callbacks(
-    dataset: Dataset,
-    validation: JudgedPart | None,
-    config: TrainConfig,
-    folder: Path,
-    best: ModelCheckpoint,
+    dataset: Dataset, validation: JudgedPart | None, config: TrainConfig, folder: Path
 ) -> list[Callback]:
     """Returns the callbacks in the order in which they must run: rank, show, stop, save."""
-    callbacks: list[Callback] = [
-        ShowProgress(),
-        WriteEpochs(folder / EPOCHS_FILE, config.trainer.validate_every),
-        best,
-    ]
-    if validation is None:
-        return callbacks
-    task = config.evaluation.task(validation, dataset.n_items, [config.evaluation.headline_k])
-    callbacks.insert(0, RankValidation(task, validation.queries, config.trainer.validate_every))
-    if config.trainer.patience:
-        # Early stopping looks after every epoch, and between two rankings sees the old number again.
-        patience = config.trainer.patience * config.trainer.validate_every
-        stop = EarlyStopping(MONITOR, mode="max", patience=patience, check_on_train_epoch_end=True)
-        callbacks.insert(2, stop)
-    return callbacks
+    checkpoints, every = folder / CHECKPOINTS, config.trainer.validate_every
+    callbacks: list[Callback] = [ShowProgress(), WriteEpochs(folder / EPOCHS_FILE, every)]
+    if validation is not None:
+        task = config.evaluation.task(validation, dataset.n_items, [config.evaluation.headline_k])
+        callbacks.insert(0, RankValidation(task, validation.queries, every))
+        if config.trainer.patience:
+            callbacks.append(StopEarly(config.trainer.patience, every))
+        callbacks.append(KeepBest(checkpoints, every))
+    return [*callbacks, keep_last(checkpoints)]

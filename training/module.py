@@ -51,11 +51,16 @@ class RetrievalModule(L.LightningModule):
         """Returns the batches of the current epoch; the trainer asks anew for every epoch."""
         return DataLoader(self.batches(self.current_epoch), batch_size=None)
 
-    def on_train_epoch_start(self) -> None:
-        """Seeds what the epoch draws: dropout through torch, candidates through the generator."""
-        epoch_seed = self.seed * 1_000_003 + self.current_epoch
-        torch.manual_seed(epoch_seed)
-        self.generator = torch.Generator(self.device).manual_seed(epoch_seed)
+    def on_train_batch_start(self, batch: TrainingBatch, batch_idx: int) -> None:  # noqa: ARG002 - Lightning's signature
+        """Seeds, before an epoch's first step, what it draws: dropout through torch, candidates by generator.
+
+        Trap: not when the epoch starts. Making the iterator over batches draws from torch as well, and in a
+        resumed run that happens earlier; test_resumed_run_ends_where_an_uninterrupted_one_does.
+        """
+        if batch_idx == 0:
+            epoch_seed = self.seed * 1_000_003 + self.current_epoch
+            torch.manual_seed(epoch_seed)
+            self.generator = torch.Generator(self.device).manual_seed(epoch_seed)
 
     def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:  # noqa: ARG002 - Lightning's signature
         """Returns the loss of one batch."""

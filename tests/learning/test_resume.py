@@ -1,0 +1,179 @@
+"""A run is a function of its config: repeated, interrupted and resumed, it comes to the same numbers."""
+
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from marquee.dataset import JudgedPart
+from marquee.nn.batches import TrainingBatch
+from marquee.nn.losses import SampledSoftmaxConfig
+from marquee.nn.models import TwoTowerConfig
+from marquee.nn.negatives import MixedNegativesConfig
+from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagradConfig
+from marquee.world import World
+from tests.small_data import Prepared, write_tiny_world
+from training.callbacks import read_epochs
+from training.config import TrainConfig, TrainerConfig
+from training.examples import ExamplesConfig, TrainingBatches
+from training.fit import EPOCHS_FILE, Fitted, fit, load_model
+
+# Lightning would like to log more often than such small data has batches.
+pytestmark = pytest.mark.filterwarnings("ignore:The number of training batches")
+
+EPOCHS = 4
+
+
+@pytest.fixture(scope="module")
+def prepared(tiny_world: World, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return Prepared.read(write_tiny_world(tiny_world, tmp_path_factory.mktemp("tiny") / "world"))
+
+
+@pytest.fixture(scope="module")
+def validation(prepared: Prepared) -> JudgedPart:
+    return prepared.dataset.judged_part(prepared.split.train, prepared.split.validation)
+
+
+def config_of(prepared: Prepared, optimizer: OptimizerConfig | None = None, seed: int = 1) -> TrainConfig:
+    return TrainConfig(
+        seed=seed,
+        data=prepared.config,
+        model=TwoTowerConfig(dim=8, hidden=8),
+        loss=SampledSoftmaxConfig(),
+        negatives=MixedNegativesConfig(n_uniform=10),
+        optimizer=optimizer or LazyAdamConfig(learning_rate=0.02, warmup_fraction=0.3),
+        examples=ExamplesConfig(batch_size=64, max_gap=2),
+        trainer=TrainerConfig(epochs=EPOCHS, patience=0, accelerator="cpu"),
+    )
+
+
+def weights(fitted: Fitted) -> dict[str, Tensor]:
+    return fitted.model.state_dict()
+
+
+def are_equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def last_weights(folder: Path) -> dict[str, Tensor]:
+    """Returns the weights of the last epoch, whichever was the best."""
+    state: dict[str, Tensor] = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)[
+        "state_dict"
+    ]
+    return state
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, epoch: int, batch: int) -> None:
+    """Makes a person press Ctrl-C while the given batch of the given epoch, from 0, is being cut."""
+    cut, numbers = TrainingBatches.__getitem__, count()
+
+    def pressed(self: TrainingBatches, number: int) -> TrainingBatch:
+        if next(numbers) == epoch * len(self) + batch:
+            raise KeyboardInterrupt
+        return cut(self, number)
+
+    monkeypatch.setattr(TrainingBatches, "__getitem__", pressed)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [LazyAdamConfig(learning_rate=0.02, warmup_fraction=0.3), RowwiseAdagradConfig(learning_rate=0.1)],
+    ids=["adam", "adagrad"],
+)
+@pytest.mark.parametrize("batch", [0, 2], ids=["between_epochs", "within_an_epoch"])
+def test_resumed_run_ends_where_an_uninterrupted_one_does(
+    prepared: Prepared,
+    validation: JudgedPart,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    optimizer: OptimizerConfig,
+    batch: int,
+) -> None:
+    config = config_of(prepared, optimizer)
+    whole = fit(prepared.dataset, validation, config, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        interrupt(patch, epoch=2, batch=batch)
+        stopped = fit(prepared.dataset, validation, config, tmp_path / "stopped")
+    assert (stopped.interrupted, stopped.epochs) == (True, 2)
+    resumed = fit(prepared.dataset, validation, config, tmp_path / "stopped")
+    assert (resumed.interrupted, resumed.epochs) == (False, EPOCHS)
+    assert are_equal(weights(resumed), weights(whole))
+    assert are_equal(last_weights(tmp_path / "stopped"), last_weights(tmp_path / "whole"))
+    assert resumed.checkpoint.relative_to(tmp_path / "stopped") == whole.checkpoint.relative_to(
+        tmp_path / "whole"
+    )
+
+
+def test_seed_reproduces_a_run(prepared: Prepared, tmp_path: Path) -> None:
+    first, again = (fit(prepared.dataset, None, config_of(prepared), tmp_path / name) for name in "ab")
+    other = fit(prepared.dataset, None, config_of(prepared, seed=2), tmp_path / "c")
+    assert are_equal(weights(first), weights(again))
+    assert not are_equal(weights(first), weights(other))
+
+
+def test_checkpoint_holds_the_model_that_was_returned(
+    prepared: Prepared, validation: JudgedPart, tmp_path: Path
+) -> None:
+    config = config_of(prepared)
+    fitted = fit(prepared.dataset, validation, config, tmp_path)
+    assert are_equal(load_model(prepared.dataset, config, fitted.checkpoint).state_dict(), weights(fitted))
+    assert not fitted.model.training
+
+
+def test_finished_run_is_not_trained_again(prepared: Prepared, tmp_path: Path) -> None:
+    config = config_of(prepared)
+    first = fit(prepared.dataset, None, config, tmp_path)
+    again = fit(prepared.dataset, None, config, tmp_path)
+    assert again.epochs == EPOCHS
+    assert are_equal(weights(first), weights(again))
+
+
+def every_other_epoch(config: TrainConfig, patience: int) -> TrainConfig:
+    return replace(config, trainer=replace(config.trainer, validate_every=2, patience=patience))
+
+
+def test_validation_may_be_ranked_every_other_epoch(
+    prepared: Prepared, validation: JudgedPart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = every_other_epoch(config_of(prepared), patience=5)
+    whole = fit(prepared.dataset, validation, config, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        interrupt(patch, epoch=1, batch=0)  # the epoch that runs first after the resumption is not ranked
+        fit(prepared.dataset, validation, config, tmp_path / "stopped")
+    resumed = fit(prepared.dataset, validation, config, tmp_path / "stopped")
+    assert are_equal(weights(resumed), weights(whole))
+    ranked = [row["validation_ndcg"] != "" for row in read_epochs(tmp_path / "whole" / EPOCHS_FILE)]
+    assert ranked == [True, False, True, True]  # and the last one always
+    assert ranked == [row["validation_ndcg"] != "" for row in read_epochs(tmp_path / "stopped" / EPOCHS_FILE)]
+
+
+def test_run_stops_after_as_many_rankings_as_it_has_patience(
+    prepared: Prepared, validation: JudgedPart, tmp_path: Path
+) -> None:
+    standing_still = LazyAdamConfig(learning_rate=1e-12)
+    config = config_of(prepared, standing_still)
+    config = replace(config, trainer=replace(config.trainer, epochs=9, validate_every=2, patience=2))
+    fitted = fit(prepared.dataset, validation, config, tmp_path)
+    assert fitted.epochs == 5  # ranked after epochs 1, 3 and 5: the latter two no better
+    assert fitted.checkpoint.name == "best.ckpt"
+
+
+def test_every_epoch_leaves_a_checkpoint_to_resume_from(
+    prepared: Prepared, validation: JudgedPart, tmp_path: Path
+) -> None:
+    fit(prepared.dataset, validation, config_of(prepared, LazyAdamConfig(learning_rate=1e-12)), tmp_path)
+    kept = {
+        path.name: torch.load(path, weights_only=True)["epoch"]
+        for path in (tmp_path / "checkpoints").iterdir()
+    }
+    assert kept == {"best.ckpt": 0, "last.ckpt": EPOCHS - 1}
+
+
+def test_without_validation_the_last_epoch_is_chosen(prepared: Prepared, tmp_path: Path) -> None:
+    fitted = fit(prepared.dataset, None, config_of(prepared), tmp_path)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
+    assert fitted.checkpoint == tmp_path / "checkpoints" / "last.ckpt"
+    assert {f"model.{name}" for name in weights(fitted)} <= last_weights(tmp_path).keys()
