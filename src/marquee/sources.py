@@ -254,7 +254,7 @@ def _scan_adjacency(source: ScanSource) -> pl.LazyFrame:
         .select(ids)
         .select(pl.col(_LINE).list.first().alias("user_id"), pl.col(_LINE).list.slice(1).alias("item_id"))
         .filter(pl.col("item_id").list.len() > 0)
-        .explode("item_id")
+        .explode("item_id", empty_as_null=False)
         .with_row_index(ROW, 1)
         .with_columns(pl.lit(None, pl.String).alias(FAULT))
     )
