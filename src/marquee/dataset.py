@@ -42,8 +42,8 @@ class QueryArrays:
     history_items: IndexArray
     history_kinds: IndexArray
 
-    def rows(self, rows: slice) -> "QueryArrays":
-        """Returns some of the queries."""
+    def rows(self, rows: slice | IndexArray) -> "QueryArrays":
+        """Returns some of the queries, in the order of `rows`."""
         return QueryArrays(
             self.user_index[rows],
             self.tokens[rows],

@@ -25,7 +25,7 @@ from marquee.dataset import QueryArrays
 from marquee.errors import ParityError
 from marquee.graphs import ITEM_INPUTS, QUERY_INPUTS, Graph
 from marquee.histories import FloatArray
-from marquee.nn.embed import embed_catalog, embed_queries, evaluation_mode
+from marquee.nn.embed import BLOCK_ROWS, embed_catalog, embed_queries, evaluation_mode
 from marquee.nn.models import TwoTower
 from marquee.ranking import inner_product_scores, rank
 
@@ -163,21 +163,26 @@ def _quiet() -> Iterator[None]:
 
 
 def _item_parity(model: TwoTower, graph: bytes, item_vectors: FloatArray) -> float:
-    """Returns the largest difference over the whole catalog, batch by batch."""
-    with evaluation_mode(model):
-        index = torch.arange(1, model.n_items + 1)
-        inputs = {
-            "id_vector": model.id_vectors(index).numpy(),
-            "tokens": model.item_tokens[index].long().numpy(),
-            "numeric": model.item_numeric[index].numpy(),
-        }
+    """Returns the largest difference over small batches and then over the whole catalog, block by block."""
+    ends = range(BLOCK_ROWS, model.n_items + BLOCK_ROWS, BLOCK_ROWS)
+    batches = [slice(0, batch) for batch in PARITY_BATCHES] + [slice(end - BLOCK_ROWS, end) for end in ends]
     worst = 0.0
     for optimise in (True, False):
         tower = Graph("item_tower.onnx", graph, ITEM_INPUTS, optimise=optimise)
-        for batch in (*PARITY_BATCHES, model.n_items):
-            part = {name: values[:batch] for name, values in inputs.items()}
-            worst = max(worst, _difference("item", tower.run(part), item_vectors[1:][:batch]))
+        for rows in batches:
+            got = tower.run(_item_inputs(model, torch.arange(1, model.n_items + 1)[rows]))
+            worst = max(worst, _difference("item", got, item_vectors[1:][rows]))
     return worst
+
+
+def _item_inputs(model: TwoTower, item_index: Tensor) -> ArrayInputs:
+    """Returns what the exported item tower is fed for some items."""
+    with evaluation_mode(model):
+        return {
+            "id_vector": model.id_vectors(item_index).numpy(),
+            "tokens": model.item_tokens[item_index].long().numpy(),
+            "numeric": model.item_numeric[item_index].numpy(),
+        }
 
 
 def _query_parity(
@@ -187,9 +192,10 @@ def _query_parity(
     length = model.history_length
     for optimise in (True, False):
         tower = Graph("query_tower.onnx", graph, QUERY_INPUTS, optimise=optimise)
-        for batch in (*PARITY_BATCHES, min(len(queries), 64)):
+        for batch in (*PARITY_BATCHES, 64):
+            some = queries.rows(np.arange(batch) % len(queries))
             for cut in (0, 1, length):
-                part = _cut_history(queries.rows(slice(0, batch)), cut)
+                part = _cut_history(some, cut)
                 expected = embed_queries(model, item_vectors, part)
                 got = tower.run(query_inputs(model, item_vectors, part))
                 yield _difference("query", got, expected)
