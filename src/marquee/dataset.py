@@ -242,17 +242,11 @@ class Dataset:
         features = with_context(
             self.query_features.encode_users(rows.ids), self.query_features.encode_context(first)
         )
-        positions = known.windows(np.arange(1, len(rows) + 1), self.history_length)
+        history_items, history_kinds = self._histories(known)
         targets, _ = _group(part, rows, self.item_ids, self.kinds)
         return JudgedPart(
             user_ids=rows.ids,
-            queries=QueryArrays(
-                user_index,
-                features.tokens,
-                features.numeric,
-                gather(known.item_index, positions).astype(np.int64),
-                gather(known.kind_index, positions).astype(np.int64),
-            ),
+            queries=QueryArrays(user_index, features.tokens, features.numeric, history_items, history_kinds),
             known=known,
             targets=ItemLists.of_users(targets, np.arange(1, len(rows) + 1)),
         )
@@ -281,7 +275,7 @@ class Dataset:
         user_index = np.arange(1, len(user_ids) + 1)
         unknown = self.query_features.of_users.take(np.zeros(1, dtype=np.int64))
         features = self.query_features.encode_users(user_ids.ids)
-        positions = interactions.windows(user_index, self.history_length)
+        history_items, history_kinds = self._histories(interactions)
         return KnownUsers(
             user_ids=user_ids,
             interactions=interactions,
@@ -293,10 +287,20 @@ class Dataset:
                 np.where(user_index <= self.n_users, user_index, PADDING_INDEX),
                 features.tokens,
                 features.numeric,
-                gather(interactions.item_index, positions).astype(np.int64),
-                gather(interactions.kind_index, positions).astype(np.int64),
+                history_items,
+                history_kinds,
             ),
         )
+
+    def _histories(self, interactions: Interactions) -> tuple[IndexArray, IndexArray]:
+        """Returns items and kinds of each user's latest events, from user 1 on, (n_users, length) int64 each.
+
+        Items outside the catalog are left out, as in serving: no model can say anything of them.
+        """
+        usable = interactions.take(interactions.item_index != PADDING_INDEX)
+        positions = usable.windows(np.arange(1, usable.n_users + 1), self.history_length)
+        items, kinds = (gather(column, positions) for column in (usable.item_index, usable.kind_index))
+        return items.astype(np.int64), kinds.astype(np.int64)
 
 
 def columns_of(frame: pl.DataFrame, encoder: FeatureEncoder) -> Columns:

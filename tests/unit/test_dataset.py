@@ -150,8 +150,15 @@ def test_known_users_come_behind_those_of_training(shop: Prepared) -> None:
     known = shop.dataset.known_users(shop.tables.events)
     assert known.user_ids.ids == ("u1", "u2", "u3")
     assert known.queries.user_index.tolist() == [1, 2, 0]
-    assert known.queries.history_items.tolist() == [[1, 4, 0], [0, 1, 3], [2, 4, 4]]  # z is unknown: 0
+    assert known.queries.history_items.tolist() == [[2, 1, 4], [0, 1, 3], [2, 4, 4]]
     assert known.interactions.offsets.tolist() == [0, 0, 5, 7, 10]
+
+
+def test_item_outside_the_catalog_takes_no_place_in_a_history(shop: Prepared) -> None:
+    known = shop.dataset.known_users(shop.tables.events)
+    assert known.interactions.item_index[:5].tolist() == [1, 2, 1, 4, 0]  # u1 ended with z
+    assert known.queries.history_items[0].tolist() == [2, 1, 4]
+    assert known.queries.history_kinds[0].tolist() == [2, 1, 1]
 
 
 def test_known_users_have_their_features_below_the_unknown_one(shop: Prepared) -> None:
