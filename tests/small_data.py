@@ -114,7 +114,13 @@ def write_tiny_world(world: World, folder: Path) -> DataConfig:
         events=TableConfig(path="events.parquet"),
         items=TableConfig(path="items.parquet"),
         users=TableConfig(path="users.parquet"),
-        kinds={"click": KindConfig(), "view": KindConfig(weight=0.5), "conversion": KindConfig(weight=2.0)},
+        kinds={
+            "view": KindConfig(weight=0.5),
+            "click": KindConfig(),
+            "conversion": KindConfig(weight=2.0),
+            "rating": KindConfig(),
+            "feedback": KindConfig(),
+        },
         features=FeaturesConfig(
             user={"region": FeatureConfig(), "age_band": FeatureConfig()},
             item={

@@ -1,0 +1,177 @@
+"""What a published bundle answers is what the trained model ranks, user by user and score by score."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from marquee.catalog import Catalog, ItemKind
+from marquee.dataset import KnownUsers, QueryArrays
+from marquee.histories import FloatArray, pad_lists
+from marquee.ids import IndexArray
+from marquee.nn.embed import embed_catalog, embed_queries
+from marquee.nn.losses import SampledSoftmaxConfig
+from marquee.nn.models import TwoTower, TwoTowerConfig
+from marquee.nn.negatives import MixedNegativesConfig
+from marquee.nn.optimizers import LazyAdamConfig
+from marquee.nn.towers import HistoryPooling
+from marquee.recommender import Answer, HistoryEvent, Recommender, Request, Source
+from marquee.world import World
+from tests.small_data import write_tiny_world
+from training.config import TrainConfig, TrainerConfig
+from training.examples import ExamplesConfig
+from training.export import ExportConfig, export
+from training.fit import fit
+from training.prepare import Prepared, prepare
+from training.runs import RunFolder
+
+K = 8
+
+
+@dataclass(frozen=True)
+class Published:
+    """A trained model and the bundle that was published of it."""
+
+    prepared: Prepared
+    model: TwoTower
+    recommender: Recommender
+    known: KnownUsers
+    now: int
+
+
+@pytest.fixture(scope="module")
+def published(tiny_world: World, tmp_path_factory: pytest.TempPathFactory) -> Published:
+    folder, console = tmp_path_factory.mktemp("published"), Console(quiet=True)
+    config = TrainConfig(
+        runs=str(folder / "runs"),
+        data=write_tiny_world(tiny_world, folder / "world"),
+        model=TwoTowerConfig(dim=8, hidden=8, history_pooling=HistoryPooling.attention),
+        loss=SampledSoftmaxConfig(),
+        negatives=MixedNegativesConfig(n_uniform=20),
+        optimizer=LazyAdamConfig(learning_rate=0.02),
+        examples=ExamplesConfig(batch_size=32),
+        trainer=TrainerConfig(epochs=2, accelerator="cpu"),
+    )
+    run = RunFolder.open(config)
+    prepared = prepare(config, run.path, console)
+    model = fit(prepared.dataset, prepared.validation, config, run.path).model
+    bundle = export(ExportConfig(run=str(run.path), bundles=str(folder / "bundles")), console)
+    return Published(
+        prepared=prepared,
+        model=model,
+        recommender=Recommender.load(bundle),
+        known=prepared.dataset.known_users(prepared.events),
+        now=int(prepared.events["timestamp"].max()),  # type: ignore[arg-type] # of an Int64 column it is an int
+    )
+
+
+def best_offline(
+    published: Published, queries: QueryArrays, seen: list[IndexArray], kind: ItemKind | None
+) -> list[FloatArray]:
+    """Returns the scores of each query with -inf where the answer may not go, from torch alone."""
+    items = embed_catalog(published.model)
+    scores = embed_queries(published.model, items, queries) @ items.T
+    dataset = published.prepared.dataset
+    allowed = Catalog.build(dataset.items, dataset.item_ids).allowed(kind, published.now).flags
+    scores[:, ~allowed] = -np.inf
+    for row, own in enumerate(seen):
+        scores[row, own] = -np.inf
+    return list(scores)
+
+
+def assert_is_the_ranking(answer: Answer, scores: FloatArray, published: Published) -> None:
+    """Asserts that an answer holds the K best scores in order, but for ties closer than the tolerance."""
+    order = np.lexsort((np.arange(len(scores)), -scores))[:K]
+    order = order[np.isfinite(scores[order])]
+    got = published.prepared.dataset.item_ids.encode([item.item_id for item in answer.items])
+    assert len(got) == len(order)
+    np.testing.assert_allclose([item.score for item in answer.items], scores[order], atol=1e-5)
+    np.testing.assert_allclose(scores[got], scores[order], atol=2e-5)
+
+
+@pytest.mark.parametrize("kind", [None, ItemKind.content, ItemKind.ad])
+@pytest.mark.parametrize("exclude_seen", [True, False])
+def test_known_users_get_what_the_model_ranks(
+    published: Published, kind: ItemKind | None, exclude_seen: bool
+) -> None:
+    known = published.known
+    requests = [
+        Request(timestamp=published.now, k=K, user_id=user, kind=kind, exclude_seen=exclude_seen)
+        for user in known.user_ids.ids
+    ]
+    offsets, nothing = known.interactions.offsets, np.zeros(0, dtype=np.int64)
+    seen = [
+        known.interactions.item_index[offsets[user] : offsets[user + 1]] if exclude_seen else nothing
+        for user in range(1, len(known.user_ids) + 1)
+    ]
+    offline = best_offline(published, known.queries, seen, kind)
+    answers = published.recommender.recommend(requests)
+    assert len(answers) == len(offline) > 40
+    assert sum(len(answer.items) for answer in answers) > 100
+    for answer, scores in zip(answers, offline, strict=True):
+        assert answer.source is Source.personal
+        assert_is_the_ranking(answer, scores, published)
+
+
+def test_users_that_came_after_training_get_what_the_model_ranks(published: Published) -> None:
+    late = np.flatnonzero(published.known.queries.user_index == 0)
+    assert len(late) > 0  # the test above has asked for them as well
+    assert (published.known.queries.history_items[late] > 0).any(axis=1).all()
+
+
+def test_anonymous_history_gets_what_the_model_ranks(published: Published) -> None:
+    dataset = published.prepared.dataset
+    histories = [[3], [5, 9, 5], list(range(1, 14)), [dataset.n_items]]
+    kinds = [[1 + position % 3 for position in range(len(items))] for items in histories]
+    requests = [
+        Request(
+            timestamp=published.now,
+            k=K,
+            history=tuple(
+                HistoryEvent(item_id, dataset.kinds.names[kind - 1])
+                for item_id, kind in zip(dataset.item_ids.decode(items), own_kinds, strict=True)
+            ),
+        )
+        for items, own_kinds in zip(histories, kinds, strict=True)
+    ]
+    nobody = dataset.query_features.of_users.take(np.zeros(len(histories), dtype=np.int64))
+    queries = QueryArrays(
+        np.zeros(len(histories), dtype=np.int64),
+        nobody.tokens,
+        nobody.numeric,
+        pad_lists(histories, dataset.history_length),
+        pad_lists(kinds, dataset.history_length),
+    )
+    seen = [np.array(items) for items in histories]
+    for answer, scores in zip(
+        published.recommender.recommend(requests), best_offline(published, queries, seen, None), strict=True
+    ):
+        assert answer.source is Source.history
+        assert_is_the_ranking(answer, scores, published)
+
+
+def test_features_alone_get_what_the_model_ranks(published: Published) -> None:
+    columns: dict[str, list[object]] = {"region": ["coast", "city"], "device": ["phone", "desktop"]}
+    encoder = published.prepared.dataset.query_features.encoder
+    arrays = encoder.encode(columns, 2)
+    empty = np.zeros((2, published.prepared.dataset.history_length), dtype=np.int64)
+    queries = QueryArrays(empty[:, 0], arrays.tokens, arrays.numeric, empty, empty)
+    requests = [
+        Request(timestamp=published.now, k=K, features={"region": region}, context={"device": device})
+        for region, device in zip(*columns.values(), strict=True)
+    ]
+    offline = best_offline(published, queries, [], None)
+    for answer, scores in zip(published.recommender.recommend(requests), offline, strict=True):
+        assert answer.source is Source.features
+        assert_is_the_ranking(answer, scores, published)
+
+
+def test_batch_is_of_no_account(published: Published) -> None:
+    requests = [
+        Request(timestamp=published.now, k=K, user_id=user) for user in published.known.user_ids.ids[:7]
+    ]
+    together = published.recommender.recommend(requests)
+    for request, answer in zip(requests, together, strict=True):
+        (alone,) = published.recommender.recommend([replace(request)])
+        assert [item.item_id for item in alone.items] == [item.item_id for item in answer.items]
