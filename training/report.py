@@ -1,5 +1,9 @@
-"""Writes what a run found: a page for people, Markdown for a pull request, JSON for programs."""
+"""Writes what a run found: a page for people, Markdown for a pull request, JSON for programs.
 
+`python -m training.report compare RUN RUN …` sets runs beside the first of them.
+"""
+
+import argparse
 import hashlib
 import json
 import platform
@@ -12,7 +16,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from omegaconf import OmegaConf
+from rich.console import Console
 
+from marquee.comparison import JudgedUsers, target_checksums
 from marquee.dataset import Dataset
 from marquee.quality import QualityReport
 from marquee.reports import (
@@ -24,6 +30,8 @@ from marquee.reports import (
     write_report,
 )
 from training.callbacks import MONITOR, read_epochs
+from training.command import explain_errors
+from training.compare import USERS_FILE, compare
 from training.config import TrainConfig, as_plain
 from training.fit import EPOCHS_FILE
 from training.judge import Judgement
@@ -60,6 +68,7 @@ def report(prepared: Prepared, judgement: Judgement, config: TrainConfig, folder
         ),
         config=OmegaConf.to_yaml(OmegaConf.create(as_plain(config))),
     )
+    _judged_users(prepared, judgement, content).write(folder.path / USERS_FILE)
     numbers = {
         "part": judgement.part_name,
         "headline_metrics": judgement.headline(config.evaluation.headline_k),
@@ -67,6 +76,24 @@ def report(prepared: Prepared, judgement: Judgement, config: TrainConfig, folder
     }
     (folder.path / EVALUATION_FILE).write_text(json.dumps(numbers, indent=1), encoding="utf-8")
     return write_report(content, folder.path)
+
+
+def _judged_users(prepared: Prepared, judgement: Judgement, content: ReportContent) -> JudgedUsers:
+    """Returns what each user got, for comparisons with other runs."""
+    evaluation, part = judgement.evaluation, judgement.part
+    values = evaluation.models[evaluation.model].values
+    return JudgedUsers(
+        model=evaluation.model,
+        dataset=content.protocol.dataset,
+        fingerprint=content.protocol.fingerprint,
+        split=content.protocol.split,
+        part=judgement.part_name,
+        n_items=prepared.dataset.n_items,
+        headline=content.headline,
+        user_ids=tuple(part.user_ids[query] for query in evaluation.query_index),
+        targets=target_checksums(part.targets, evaluation.query_index, ["", *prepared.dataset.item_ids.ids]),
+        values={name: of_users for name, of_users in values.items() if "|" not in name},
+    )
 
 
 def item_labels(dataset: Dataset) -> list[str]:
@@ -118,3 +145,20 @@ def _fingerprint(quality: QualityReport) -> str:
         with Path(path).open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return f"sha256:{digest.hexdigest()[:_FINGERPRINT_DIGITS]}"
+
+
+@explain_errors
+def main() -> None:
+    """Runs the command line: compares runs."""
+    parser = argparse.ArgumentParser(prog="python -m training.report", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    command = commands.add_parser("compare", help="set runs beside the first of them")
+    command.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run, or its `latest` file")
+    command.add_argument("--metric", default="", help="e.g. ndcg@10; the headline of the first run")
+    command.add_argument("--folder", type=Path, help="where to write; the folder of the last run")
+    given = parser.parse_args()
+    compare(given.runs, given.metric, given.folder, Console())
+
+
+if __name__ == "__main__":
+    main()

@@ -267,6 +267,11 @@ def bootstrap_means(values: Values, generator: np.random.Generator, n_resamples:
     return means
 
 
+def interval(mean: float, resampled: Values) -> Estimate:
+    """Returns a mean with the 95 % interval of its resamples, (n_resamples,); NaN if there are none."""
+    return _with_intervals(["mean"], np.array([mean]), resampled[:, None])["mean"]
+
+
 def _reachable_targets(task: EvaluationTask) -> tuple[ItemLists, int]:
     """Returns the targets that count, each once, and how many were left out as excluded."""
     targets = task.targets

@@ -129,12 +129,13 @@ def test_the_verdict_says_plainly_what_the_interval_says(
     verdict = judge_against(_evaluation(two_tower=model, popularity=0.1, item_knn=knn), "recall@10")
     assert verdict.finding == finding
     assert re.search(words, verdict.sentence)
+    assert ("would have been found in 80%" in verdict.sentence) is (finding is Finding.undecided)
 
 
 def test_the_verdict_states_differences_in_the_direction_of_its_words() -> None:
     verdict = judge_against(_evaluation(two_tower=0.25, popularity=0.5), "recall@10")
     assert "it does not beat popularity (0.5000): it is lower by 0.2500 (\u221250.0%; 95" in verdict.sentence
-    low, high = re.findall(r"interval (\S+) to (\S+)\)", verdict.sentence)[0]
+    low, high = re.findall(r"interval (\S+) to (\S+), p < 0.001\)", verdict.sentence)[0]
     assert 0 < float(low) < 0.25 < float(high)
 
 

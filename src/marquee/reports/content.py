@@ -5,6 +5,7 @@ Times, versions and memory are given by the caller, who may read clocks; nothing
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -159,7 +160,7 @@ class ReportContent:
         """Cutoff of the headline metric."""
         return int(self.headline.split("@")[1])
 
-    @property
+    @cached_property
     def verdict(self) -> Verdict:
         """Whether the model beats the baselines."""
         return judge_against(self.evaluation, self.headline)

@@ -4,8 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+import numpy as np
+
+from marquee.comparison import POWER, SIGNIFICANCE, PairedTest, corrected, paired_test
 from marquee.evaluation import Estimate, Evaluation
 
+SIGNS_SEED = 0  # of the tests: equal content gives an equal verdict
 REFERENCES = ("popularity", "item_knn")
 FEW_QUERIES = 500
 MANY_TIES = 0.01
@@ -13,7 +17,7 @@ MANY_UNREACHABLE = 0.05
 
 
 class Finding(StrEnum):
-    """What a paired difference says: its interval lies above 0, below 0, or holds it."""
+    """What a paired test says, corrected for the number of comparisons."""
 
     better = "better"
     worse = "worse"
@@ -30,6 +34,8 @@ class Comparison:
         model_mean: The model's metric.
         reference_mean: The reference's metric.
         difference: First minus second, with the interval of the paired difference.
+        p_value: Of the paired test, corrected for the number of references.
+        detectable: Size of a true difference that the test would have found in 80 % of the cases.
     """
 
     reference: str
@@ -37,6 +43,8 @@ class Comparison:
     model_mean: float
     reference_mean: float
     difference: Estimate
+    p_value: float
+    detectable: float
 
 
 @dataclass(frozen=True)
@@ -63,10 +71,18 @@ def judge_against(evaluation: Evaluation, metric: str) -> Verdict:
         evaluation: The numbers.
         metric: The one to judge by, e.g. `ndcg@10`.
     """
+    references = [reference for reference in REFERENCES if reference in evaluation.differences]
+    own = evaluation.models[evaluation.model].values[metric]
+    generator = np.random.default_rng(SIGNS_SEED)
+    tests = [
+        paired_test(
+            own - evaluation.models[reference].values[metric], generator, n_comparisons=len(references)
+        )
+        for reference in references
+    ]
     comparisons = tuple(
-        _compare(evaluation, reference, metric)
-        for reference in REFERENCES
-        if reference in evaluation.differences
+        _compare(evaluation, reference, metric, test)
+        for reference, test in zip(references, corrected(tests), strict=True)
     )
     findings = {comparison.finding for comparison in comparisons}
     if Finding.worse in findings:
@@ -107,20 +123,23 @@ def protocol_warnings(evaluation: Evaluation) -> Iterator[str]:
         )
 
 
-def _compare(evaluation: Evaluation, reference: str, metric: str) -> Comparison:
+def finding_of(test: PairedTest) -> Finding:
+    """Returns what a test says whose p-value is corrected."""
+    if test.p_value >= SIGNIFICANCE:
+        return Finding.undecided
+    return Finding.better if test.difference > 0 else Finding.worse
+
+
+def _compare(evaluation: Evaluation, reference: str, metric: str, test: PairedTest) -> Comparison:
     """Returns the model beside one reference."""
-    difference = evaluation.differences[reference][metric]
-    finding = Finding.undecided
-    if difference.low > 0:
-        finding = Finding.better
-    elif difference.high < 0:
-        finding = Finding.worse
     return Comparison(
         reference=reference,
-        finding=finding,
+        finding=finding_of(test),
         model_mean=evaluation.models[evaluation.model].estimates[metric].mean,
         reference_mean=evaluation.models[reference].estimates[metric].mean,
-        difference=difference,
+        difference=evaluation.differences[reference][metric],
+        p_value=test.p_value,
+        detectable=test.detectable,
     )
 
 
@@ -133,16 +152,30 @@ def _clause(comparison: Comparison) -> str:
     if comparison.reference_mean > 0:
         relative = f"{signed(mean / comparison.reference_mean, '.1%')}; "
     if comparison.finding is Finding.better:
-        return f"beats {reference} by {mean:.4f} ({relative}95\u00a0% interval {low:.4f} to {high:.4f})"
+        return (
+            f"beats {reference} by {mean:.4f} ({relative}95\u00a0% interval {low:.4f} to {high:.4f}, "
+            f"{p_in_words(comparison.p_value)})"
+        )
     if comparison.finding is Finding.worse:
         return (
             f"does not beat {reference}: it is lower by {-mean:.4f} ({relative}95\u00a0% interval "
-            f"{-high:.4f} to {-low:.4f})"
+            f"{-high:.4f} to {-low:.4f}, {p_in_words(comparison.p_value)})"
         )
     return (
         f"cannot be told from {reference}: the difference is {signed(mean)} ({relative}95\u00a0% interval "
-        f"{signed(low)} to {signed(high)})"
+        f"{signed(low)} to {signed(high)}, {p_in_words(comparison.p_value)}; a true difference of "
+        f"{comparison.detectable:.4f} would have been found in {POWER:.0%} of such evaluations)"
     )
+
+
+def p_in_words(p_value: float) -> str:
+    """Returns a p-value as people read it.
+
+    Example:
+        >>> p_in_words(0.00004), p_in_words(0.03)
+        ('p < 0.001', 'p = 0.030')
+    """
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
 
 
 def signed(value: float, form: str = ".4f") -> str:

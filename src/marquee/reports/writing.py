@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from marquee.errors import ConfigError
 from marquee.evaluation import Estimate
 from marquee.metrics import METRICS
 from marquee.reports.content import ReportContent
-from marquee.reports.plots import INSTALL, bar_figure, curve_figure
-from marquee.reports.verdict import signed
+from marquee.reports.plots import bar_figure, curve_figure
+from marquee.reports.rendering import render
 
 HTML_NAME = "report.html"
 MARKDOWN_NAME = "report.md"
@@ -129,39 +128,12 @@ def _metrics(content: ReportContent) -> tuple[str, ...]:
     return first, *(metric for metric in METRICS if metric != first)
 
 
-def duration(seconds: float | None) -> str:
-    """Returns a time as people say it.
-
-    Example:
-        >>> duration(12.3), duration(200), duration(7500), duration(None)
-        ('12.3 s', '3 min 20 s', '2 h 5 min', 'not measured')
-    """
-    if seconds is None:
-        return "not measured"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
 def _render(name: str, content: ReportContent, **figures: list[str]) -> str:
     """Returns a template filled with the content."""
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-    except ImportError as error:
-        raise ConfigError(f"reports need the package jinja2, got {error}; run: {INSTALL}") from error
-    environment = Environment(
-        loader=PackageLoader("marquee.reports", "."),
-        autoescape=select_autoescape(enabled_extensions=("html.j2",)),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"duration": duration, "signed": signed}
     k = content.headline_k
     other_ks = [other for other in content.evaluation.ks if other != k]
-    return environment.get_template(TEMPLATES[name]).render(
+    return render(
+        TEMPLATES[name],
         content=content,
         protocol=content.protocol,
         evaluation=content.evaluation,
