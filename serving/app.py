@@ -5,14 +5,19 @@ encode. Whatever goes wrong ends in the one error envelope; nothing that raises 
 Paths that nobody knows never reach BentoML, whose bookkeeping grows with every new path.
 """
 
+import asyncio
+import logging
+import re
+import time
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 
 import msgspec
 
 from serving import openapi
 from serving.config import Settings
 from serving.endpoints import Endpoints, refusal_and_log
-from serving.errors import Refusal
+from serving.errors import Refusal, unavailable
 from serving.exchange import (
     HTML,
     JSON,
@@ -27,14 +32,26 @@ from serving.exchange import (
     read_body,
     validate_json_request,
 )
+from serving.keys import Guard
+from serving.keys import Scope as Right
+from serving.metrics import CONTENT_TYPE
+from serving.release_routes import ReleaseRoutes
 from serving.wire import HealthAnswer
 
+logger = logging.getLogger(__name__)
+
+RELEASES = "/v1/releases"
+ACTIVATE = "/v1/releases/{version}/activate"
+OTHER = "other"
+"""Stands in the counters for every path that nobody knows."""
+
+_ACTIVATE = re.compile(r"/releases/([^/]+)/activate")
 _BENTOML_PAGES = frozenset({"/schema.json", "/healthz"})
 _BENTOML_FOLDER = "/static_content/"
 
 Post = Callable[[bytes, str], Awaitable[msgspec.Struct]]
 """Answers a body under a request id."""
-Get = Callable[[], Reply]
+Get = Callable[[], Reply | Awaitable[Reply]]
 
 
 class RecommendationApp:
@@ -44,12 +61,24 @@ class RecommendationApp:
         bentoml_app: Where BentoML's own pages and the lifespan go.
         endpoints: What answers.
         settings: The operator's limits.
+        releases: What lists and changes releases.
+        guard: What lets requests in.
     """
 
-    def __init__(self, bentoml_app: AsgiApp, endpoints: Endpoints, settings: Settings) -> None:
+    def __init__(
+        self,
+        bentoml_app: AsgiApp,
+        endpoints: Endpoints,
+        settings: Settings,
+        releases: ReleaseRoutes,
+        guard: Guard,
+    ) -> None:
         self._bentoml_app = bentoml_app
         self._endpoints = endpoints
         self._settings = settings
+        self._releases = releases
+        self._guard = guard
+        self._drain_file = Path(settings.drain_file) if settings.drain_file else None
         self._document = msgspec.json.encode(openapi.document(settings))
         self._posts: Mapping[str, Post] = {
             "/v1/recommend": endpoints.recommend,
@@ -60,15 +89,24 @@ class RecommendationApp:
             "/v1/bundle": self._bundle,
             "/livez": lambda: _reply_of(HealthAnswer(status="alive")),
             "/readyz": self._readyz,
+            "/metrics": self._metrics,
+            RELEASES: self._list_releases,
             "/docs.json": lambda: Reply(200, self._document),
             "/": lambda: Reply(200, openapi.PAGE, HTML),
+        }
+        self._rights: Mapping[str, Right] = {
+            **dict.fromkeys(self._posts, Right.recommend),
+            "/v1/bundle": Right.recommend,
+            "/metrics": Right.metrics,
+            RELEASES: Right.admin,
+            ACTIVATE: Right.admin,
         }
         self._aliases = {path.removeprefix("/v1"): path for path in self.paths}
 
     @property
     def paths(self) -> frozenset[str]:
         """The paths that are ours, by their canonical names."""
-        return frozenset(self._posts) | frozenset(self._gets)
+        return frozenset(self._posts) | frozenset(self._gets) | {ACTIVATE}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one HTTP request, or hands on what is none."""
@@ -76,30 +114,54 @@ class RecommendationApp:
             await self._bentoml_app(scope, receive, send)
             if scope["type"] == "lifespan":
                 self._endpoints.close()
+                self._releases.close()
             return
+        started = time.perf_counter()
         headers = Headers.of(scope["headers"])
+        route = self._route(scope["path"])
         try:
-            reply = await self._reply(scope, receive, headers)
+            reply = await self._reply(route, scope, receive, headers)
         except ClientLeft:
             return
         except Exception as error:  # the last door: whatever it is, the caller gets the envelope
             refusal = refusal_and_log(error, headers.request_id)
             body = msgspec.json.encode(refusal.answer(headers.request_id))
             reply = Reply(refusal.status, body, (*JSON, *refusal.headers))
+        seconds = time.perf_counter() - started
+        self._endpoints.metrics.count_reply(route, reply.status, seconds)
+        if self._settings.log_requests:
+            _log(route, scope["method"], reply, headers, seconds)
         await reply.send(send, headers.request_id)
 
-    async def _reply(self, scope: Scope, receive: Receive, headers: Headers) -> Reply:
+    def _route(self, path: str) -> str:
+        """Returns the route that a path belongs to, one of a fixed set."""
+        path = self._aliases.get(path, path)
+        if path in self._posts or path in self._gets:
+            return path
+        if _ACTIVATE.fullmatch(path.removeprefix("/v1")):
+            return ACTIVATE
+        return OTHER
+
+    async def _reply(self, route: str, scope: Scope, receive: Receive, headers: Headers) -> Reply:
         """Returns the reply to a request; raises what `__call__` tells as an error."""
-        asked: str = scope["path"]
-        path, method = self._aliases.get(asked, asked), scope["method"]
-        if path in self._posts:
+        path, method = scope["path"], scope["method"]
+        if route in self._posts:
             _validate_method(path, method, ("POST",))
+            self._guard.admit(headers.authorization, self._rights[route])
             validate_json_request(scope, headers)
             body = await read_body(receive, headers, self._settings)
-            return _reply_of(await self._posts[path](body, headers.request_id))
-        if path in self._gets:
+            return _reply_of(await self._posts[route](body, headers.request_id))
+        if route == ACTIVATE:
+            _validate_method(path, method, ("POST",))
+            name = self._guard.admit(headers.authorization, Right.admin)
+            version = path.split("/")[-2]
+            return _reply_of(await self._releases.activate(version, name, headers.request_id))
+        if route in self._gets:
             _validate_method(path, method, ("GET", "HEAD"))
-            return self._gets[path]()
+            if route in self._rights:
+                self._guard.admit(headers.authorization, self._rights[route])
+            reply = self._gets[route]()
+            return reply if isinstance(reply, Reply) else await reply
         if path in _BENTOML_PAGES or path.startswith(_BENTOML_FOLDER):
             _validate_method(path, method, ("GET", "HEAD"))
             page = await collect(self._bentoml_app, scope, receive)
@@ -111,9 +173,20 @@ class RecommendationApp:
         )
 
     def _readyz(self) -> Reply:
-        """Returns that requests are welcome; raises Refusal if they are not yet."""
+        """Returns that requests are welcome; raises Refusal if they are not yet, or not for long."""
         self._endpoints.loaded_recommender()
+        if self._drain_file is not None and self._drain_file.exists():
+            raise unavailable(f"the service is being drained: {self._drain_file.name} exists; ask another")
         return _reply_of(HealthAnswer(status="ready"))
+
+    async def _metrics(self) -> Reply:
+        """Returns the counters, read in a thread: they lie in files of every worker."""
+        text = await asyncio.to_thread(self._endpoints.metrics.exposition)
+        return Reply(200, text, ((b"content-type", CONTENT_TYPE),))
+
+    async def _list_releases(self) -> Reply:
+        """Returns the releases that there are."""
+        return _reply_of(await self._releases.listed())
 
     def _bundle(self) -> Reply:
         """Returns which bundle answers."""
@@ -133,3 +206,16 @@ def _validate_method(path: str, method: str, allowed: tuple[str, ...]) -> None:
             f"{path} takes {' and '.join(allowed)}, got {method[:32]}; use {allowed[0]}",
             headers=((b"allow", ", ".join(allowed).encode()),),
         )
+
+
+def _log(route: str, method: str, reply: Reply, headers: Headers, seconds: float) -> None:
+    """Writes the line of one request: never its body, its query or its key."""
+    facts = {
+        "request_id": headers.request_id,
+        "route": route,
+        "method": method[:32],
+        "status": reply.status,
+        "bytes": len(reply.body),
+        "ms": round(seconds * 1000, 3),
+    }
+    logger.info("%s %s", route, reply.status, extra={"facts": facts})

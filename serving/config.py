@@ -29,6 +29,10 @@ class Settings:
         deadline_ms: Time within which a request is answered, or refused with 503.
         max_pending: Requests that may wait in one worker; more are refused with 503 at once.
         micro_batch: Most requests that go through the model together.
+        release_poll_ms: How often a worker looks whether another release is the current one.
+        keys: File of API keys; empty for a service that is open to whoever reaches it.
+        drain_file: While this file exists the service says that it is not ready, and goes on answering.
+        log_requests: Whether each request leaves a line in the log.
     """
 
     bundle: str = ""
@@ -42,6 +46,10 @@ class Settings:
     deadline_ms: int = 1000
     max_pending: int = 1024
     micro_batch: int = 32
+    release_poll_ms: int = 1000
+    keys: str = ""
+    drain_file: str = ""
+    log_requests: bool = False
 
     def __post_init__(self) -> None:
         self.validate()
@@ -76,14 +84,22 @@ class Settings:
         values: dict[str, str | int] = {}
         for name, text in given.items():
             if name in known:
-                field = known[name]
-                values[field.name] = _integer(name, text) if field.type is int else text
+                values[known[name].name] = _value(name, text, known[name].type)
         return cls(**values)  # type: ignore[arg-type]  # each value has its field's type by the line above
 
 
 def _variable(field_name: str) -> str:
     """Returns the environment variable that sets a field."""
     return PREFIX + field_name.upper()
+
+
+def _value(name: str, text: str, wanted: object) -> str | int:
+    """Returns `text` as a value of the type that a field has."""
+    if wanted is int:
+        return _integer(name, text)
+    if wanted is bool and text not in {"0", "1"}:
+        raise ConfigError(f"{name} must be 0 or 1, got {text!r}; set one of them")
+    return text == "1" if wanted is bool else text
 
 
 def _integer(name: str, text: str) -> int:

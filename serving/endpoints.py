@@ -12,6 +12,7 @@ from serving import wire
 from serving.batching import Batcher
 from serving.config import Settings
 from serving.errors import ErrorAnswer, Refusal, refusal_of, unavailable
+from serving.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ class Endpoints:
         settings: The operator's limits.
         recommender: Returns the recommender once it is loaded and warm, None before that.
         clock: Returns the time, seconds since 1970 UTC; read once per body.
+        metrics: What counts.
     """
 
     def __init__(
@@ -32,10 +34,12 @@ class Endpoints:
         settings: Settings,
         recommender: Callable[[], Recommender | None],
         clock: Callable[[], float] = time.time,
+        metrics: Metrics | None = None,
     ) -> None:
         self._settings = settings
         self._recommender = recommender
         self._clock = clock
+        self.metrics = metrics or Metrics()
         self._batcher: Batcher[Job, Answer] = Batcher(
             self._run_batch,
             micro_batch=settings.micro_batch,
@@ -96,17 +100,20 @@ class Endpoints:
 
     def _run_batch(self, jobs: Sequence[Job]) -> list[Answer]:
         """Returns the answer to each job, all from one recommender; runs in the batcher's thread."""
+        started = time.perf_counter()
         recommender = self.loaded_recommender()
         requests = [job for job in jobs if isinstance(job, Request)]
-        answers = iter(recommender.recommend(requests) if requests else [])
-        return [
-            next(answers)
+        recommended = iter(recommender.recommend(requests) if requests else [])
+        answers = [
+            next(recommended)
             if isinstance(job, Request)
             else recommender.similar(
                 job.item_id, k=job.k, kind=job.kind, exclude=job.exclude, timestamp=job.timestamp
             )
             for job in jobs
         ]
+        self.metrics.count_batch(answers, time.perf_counter() - started)
+        return answers
 
     def _now(self) -> int:
         """Returns the time of a request, seconds since 1970 UTC."""
@@ -124,5 +131,6 @@ def refusal_and_log(error: BaseException, request_id: str) -> Refusal:
     """Returns what the caller is told about `error`, and logs in full what is no fault of the caller."""
     refusal = refusal_of(error)
     if refusal is not error and refusal.status >= 500:
-        logger.error("request %s failed", request_id, exc_info=error)
+        facts = {"request_id": request_id}
+        logger.error("request %s failed", request_id, exc_info=error, extra={"facts": facts})
     return refusal

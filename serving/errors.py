@@ -47,12 +47,16 @@ STATUS_OF_ERROR: Mapping[type[MarqueeError], int] = {
 
 CODE_OF_STATUS: Mapping[int, str] = {
     400: "malformed_request",
+    401: "key_needed",
+    403: "key_not_sufficient",
     404: "not_found",
     405: "method_not_allowed",
     408: "body_too_slow",
+    409: "release_refused",
     413: "body_too_large",
     415: "unsupported_media_type",
     422: "invalid_request",
+    429: "too_many_requests",
     500: "internal_error",
     503: "unavailable",
 }

@@ -4,7 +4,7 @@ import asyncio
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from serving.config import Settings
@@ -37,6 +37,7 @@ class Headers:
     content_encoding: str
     content_length: int
     expects_continue: bool
+    authorization: str = field(repr=False)  # never in a log
     request_id: str
 
     @classmethod
@@ -50,6 +51,7 @@ class Headers:
             content_encoding=found.get(b"content-encoding", b"").decode("latin-1"),
             content_length=int(length) if length.isdigit() and len(length) < 19 else 0,
             expects_continue=b"expect" in found,
+            authorization=found.get(b"authorization", b"").decode("latin-1"),
             request_id=request_id.decode()
             if _SANE_REQUEST_ID.fullmatch(request_id)
             else secrets.token_hex(16),
@@ -71,6 +73,7 @@ class Reply:
             (b"content-length", str(len(self.body)).encode()),
             (b"x-request-id", request_id.encode()),
             (b"cache-control", b"no-store"),
+            (b"x-content-type-options", b"nosniff"),
         ]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})

@@ -10,12 +10,14 @@ import msgspec
 from serving.config import Settings
 from serving.errors import RETRY_AFTER_S, ErrorAnswer
 from serving.wire import (
+    ActivateAnswer,
     BatchAnswer,
     BatchRequest,
     BundleAnswer,
     HealthAnswer,
     RecommendAnswer,
     RecommendRequest,
+    ReleasesAnswer,
     SimilarRequest,
 )
 
@@ -108,11 +110,19 @@ def document(settings: Settings) -> Json:
             "/v1/similar": _post(
                 "similar", "Finds items that resemble one.", "/v1/similar", SimilarRequest, RecommendAnswer
             ),
-            "/v1/bundle": _get("bundle", "Tells which bundle answers.", BundleAnswer),
+            "/v1/bundle": _get("bundle", "Tells which bundle answers.", BundleAnswer, with_key=True),
+            "/v1/releases": _get(
+                "releases", "Lists the releases, newest first.", ReleasesAnswer, with_key=True
+            ),
+            "/v1/releases/{version}/activate": _ACTIVATE,
+            "/metrics": _METRICS,
             "/livez": _get("livez", "Tells that the process lives.", HealthAnswer),
             "/readyz": _get("readyz", "Tells that the bundle is loaded and warm.", HealthAnswer),
         },
-        "components": {"schemas": _schemas(settings)},
+        "components": {
+            "schemas": _schemas(settings),
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
     }
 
 
@@ -120,12 +130,13 @@ def _post(
     operation: str, summary: str, path: str, request: type[msgspec.Struct], answer: type[msgspec.Struct]
 ) -> Json:
     """Returns a path whose POST takes `request` and gives `answer`."""
-    statuses = [400, 408, 413, 415, 422, 500, 503] + ([404] if request is SimilarRequest else [])
+    statuses = [400, *_OF_KEYS, 408, 413, 415, 422, 500, 503] + ([404] if request is SimilarRequest else [])
     return {
         "post": {
             "operationId": operation,
             "summary": summary,
             "parameters": [_REQUEST_ID],
+            "security": _WITH_OR_WITHOUT_KEY,
             "requestBody": {
                 "required": True,
                 "content": {
@@ -142,14 +153,16 @@ def _post(
     }
 
 
-def _get(operation: str, summary: str, answer: type[msgspec.Struct]) -> Json:
+def _get(operation: str, summary: str, answer: type[msgspec.Struct], *, with_key: bool = False) -> Json:
     """Returns a path whose GET gives `answer`."""
+    statuses = [*(_OF_KEYS if with_key else ()), 500, 503]
     return {
         "get": {
             "operationId": operation,
             "summary": summary,
             "parameters": [_REQUEST_ID],
-            "responses": {"200": _success(answer), **_errors([500, 503])},
+            "security": _WITH_OR_WITHOUT_KEY if with_key else [],
+            "responses": {"200": _success(answer), **_errors(statuses)},
         }
     }
 
@@ -177,7 +190,7 @@ def _errors(statuses: list[int]) -> Json:
     return {
         str(status): {
             "description": HTTPStatus(status).phrase,
-            "headers": _HEADERS | (_RETRY_AFTER if status == 503 else {}),
+            "headers": _HEADERS | _HEADERS_OF_STATUS.get(status, {}),
             "content": content,
         }
         for status in sorted(statuses)
@@ -185,7 +198,14 @@ def _errors(statuses: list[int]) -> Json:
 
 
 _HEADERS: Json = {"X-Request-Id": {"required": True, "schema": {"type": "string"}}}
-_RETRY_AFTER: Json = {"Retry-After": {"schema": {"type": "integer", "const": RETRY_AFTER_S}}}
+_HEADERS_OF_STATUS: Mapping[int, Json] = {
+    401: {"WWW-Authenticate": {"schema": {"type": "string"}}},
+    429: {"Retry-After": {"schema": {"type": "integer", "minimum": 1}}},
+    503: {"Retry-After": {"schema": {"type": "integer", "const": RETRY_AFTER_S}}},
+}
+_OF_KEYS = (401, 403, 429)
+"""What a key may lead to, where one is needed."""
+_WITH_OR_WITHOUT_KEY: list[Json] = [{"key": []}, {}]
 ANSWER_EXAMPLES: Mapping[type[msgspec.Struct], Json] = {
     RecommendAnswer: _ANSWER,
     BatchAnswer: {"request_id": _ANSWER["request_id"], "answers": [_ANSWER, _ERROR]},
@@ -197,6 +217,36 @@ def _reference(message: type[msgspec.Struct]) -> Json:
     return {"$ref": REFERENCE.format(name=message.__name__)}
 
 
+_ACTIVATE: Json = {
+    "post": {
+        "operationId": "activate",
+        "summary": "Makes a release the one that answers; takes no body. Needs a key that is good for admin.",
+        "parameters": [
+            _REQUEST_ID,
+            {"name": "version", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}},
+        ],
+        "security": [{"key": []}],
+        "responses": {"200": _success(ActivateAnswer), **_errors([*_OF_KEYS, 404, 409, 500, 503])},
+    }
+}
+_METRICS: Json = {
+    "get": {
+        "operationId": "metrics",
+        "summary": "Gives the counters of all workers, in Prometheus's text format.",
+        "parameters": [_REQUEST_ID],
+        "security": _WITH_OR_WITHOUT_KEY,
+        "responses": {
+            "200": {
+                "description": "The counters.",
+                "headers": _HEADERS,
+                "content": {"text/plain": {"schema": {"type": "string"}}},
+            },
+            **_errors([*_OF_KEYS, 500]),
+        },
+    }
+}
+
+
 def _schemas(settings: Settings) -> Json:
     """Returns the schema of every message, with the limits that the operator set."""
     messages = [
@@ -205,6 +255,8 @@ def _schemas(settings: Settings) -> Json:
         BatchRequest,
         RecommendAnswer,
         BundleAnswer,
+        ReleasesAnswer,
+        ActivateAnswer,
         HealthAnswer,
         ErrorAnswer,
     ]

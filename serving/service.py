@@ -5,27 +5,23 @@ request is ours, because BentoML's own costs several times what the model does. 
 reads the settings and nothing else, for BentoML also imports it in the process that watches the workers.
 """
 
-import gc
-import logging
-import time
+from functools import cached_property
 from typing import Any
 
 import bentoml
 from bentoml.exceptions import BentoMLConfigException
 
 from marquee.bundle import Bundle
-from marquee.catalog import ItemKind
 from marquee.errors import ConfigError, MarqueeError
-from marquee.recommender import Recommender
-from marquee.requests import HistoryEvent, Request
+from serving import logs
 from serving.app import RecommendationApp
 from serving.config import Settings
 from serving.endpoints import Endpoints
 from serving.exchange import AsgiApp
-
-logger = logging.getLogger("bentoml.marquee")  # below the one logger that BentoML lets speak at level INFO
-
-WARM_UP_BATCHES = (1, 4, 32)
+from serving.keys import Guard
+from serving.metrics import Metrics, forget_dead_workers, shared_folder
+from serving.release_routes import ReleaseRoutes
+from serving.releases import Releases
 
 _ONE_THREAD_EACH = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
 """Workers scale by processes; a second thread inside one turns 0.1 ms into tens of ms on a busy host."""
@@ -48,13 +44,25 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
     def __call__(self) -> "MarqueeService":
         """Returns the instance that BentoML serves, and remembers it."""
         instance: MarqueeService = super().__call__()
+        instance.releases = Releases(SETTINGS.bundle, self.metrics.count_release)
         self.instance = instance
         return instance
 
+    @cached_property
+    def metrics(self) -> Metrics:
+        """The counters of this process."""
+        return Metrics()
+
     def to_asgi(self, is_main: bool = True) -> AsgiApp:
         """Returns BentoML's application inside ours."""
-        endpoints = Endpoints(SETTINGS, lambda: self.instance.recommender)
-        return RecommendationApp(super().to_asgi(is_main), endpoints, SETTINGS)
+        endpoints = Endpoints(SETTINGS, lambda: self.instance.releases.recommender, metrics=self.metrics)
+        return RecommendationApp(
+            super().to_asgi(is_main),
+            endpoints,
+            SETTINGS,
+            ReleaseRoutes(lambda: self.instance.releases),
+            Guard.read(SETTINGS.keys, shared_folder()),
+        )
 
 
 @bentoml.service(
@@ -69,50 +77,28 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
     envs=[{"name": name, "value": "1"} for name in _ONE_THREAD_EACH],
 )
 class MarqueeService:
-    """Recommends content and ads from one bundle."""
+    """Recommends content and ads from the release that is current."""
 
-    def __init__(self) -> None:
-        self.recommender: Recommender | None = None  # until it is warm
+    releases: Releases
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]  # as above
     @staticmethod
     def verify_bundle() -> None:
-        """Raises before any worker starts if the bundle cannot be used; runs in the watching process."""
+        """Raises before any worker starts if bundle or keys cannot be used; runs in the watching process."""
         if not SETTINGS.bundle:
             raise BentoMLConfigException(
                 "MARQUEE_BUNDLE must name the folder of a bundle, got ''; set it to bundles/world, say"
             )
         try:
+            Guard.read(SETTINGS.keys)
             Bundle.load(SETTINGS.bundle)
         except MarqueeError as error:
             raise BentoMLConfigException(str(error)) from error
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]  # as above
-    def load_bundle(self) -> None:
-        """Loads the bundle, warms it up and takes what it holds out of the garbage collector's sight."""
-        recommender = Recommender.load(SETTINGS.bundle)
-        warm_up(recommender)
-        gc.collect()
-        gc.freeze()
-        self.recommender = recommender
-
-
-def warm_up(recommender: Recommender) -> None:
-    """Sends every kind of request through the model, in batches of one and of many."""
-    item_ids = recommender.bundle.catalog.item_ids.ids[:3]
-    user_ids = recommender.bundle.user_ids.ids[:1]
-    timestamp = int(time.time())
-    history = tuple(HistoryEvent(item_id) for item_id in item_ids)
-    requests = [
-        Request(timestamp=timestamp),
-        Request(timestamp=timestamp, history=history),
-        *(
-            Request(timestamp=timestamp, user_id=user_id, kind=kind)
-            for user_id in user_ids
-            for kind in ItemKind
-        ),
-    ]
-    for batch in WARM_UP_BATCHES:
-        recommender.recommend([requests[position % len(requests)] for position in range(batch)])
-    for item_id in item_ids:
-        recommender.similar(item_id, k=10, kind=None, exclude=(), timestamp=timestamp)
+    def load_release(self) -> None:
+        """Loads the current release and begins to watch for the next one."""
+        logs.configure()
+        forget_dead_workers()
+        self.releases.load()
+        self.releases.watch(SETTINGS.release_poll_ms / 1000)

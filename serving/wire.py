@@ -18,6 +18,7 @@ from marquee.manifest import Manifest
 from marquee.requests import Answer, HistoryEvent, Recommendation, Request, Source
 from serving.config import Settings
 from serving.errors import ErrorAnswer, Refusal
+from serving.releases import Release
 
 MAX_ID_LENGTH = 256
 
@@ -158,6 +159,39 @@ class BundleAnswer(msgspec.Struct, kw_only=True, frozen=True):
             index_recall=manifest.index.recall,
             metrics=dict(manifest.metrics),
         )
+
+
+class ReleaseAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """One release in the folder that the service answers from."""
+
+    version: str
+    created: Annotated[int | None, Meta(description="Seconds since 1970 UTC; null if it cannot be read.")]
+    is_current: Annotated[bool, Meta(description="Whether every worker is to answer from it.")]
+    is_answering: Annotated[bool, Meta(description="Whether the worker that says this answers from it.")]
+    metrics: Annotated[dict[str, float], Meta(description="What the model reached when it was judged.")]
+
+    @classmethod
+    def of(cls, release: Release) -> "ReleaseAnswer":
+        """Returns the message that tells `release`."""
+        return cls(
+            version=release.version,
+            created=release.manifest.created if release.manifest else None,
+            is_current=release.is_current,
+            is_answering=release.is_answering,
+            metrics=dict(release.manifest.metrics) if release.manifest else {},
+        )
+
+
+class ReleasesAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """The releases that there are, newest first."""
+
+    releases: list[ReleaseAnswer]
+
+
+class ActivateAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """The release that answers from now on."""
+
+    version: str
 
 
 class HealthAnswer(msgspec.Struct, kw_only=True, frozen=True):

@@ -18,6 +18,9 @@ from serving.app import RecommendationApp
 from serving.config import Settings
 from serving.endpoints import Endpoints
 from serving.exchange import Receive, Scope, Send
+from serving.keys import Guard
+from serving.release_routes import ReleaseRoutes
+from serving.releases import Releases
 from tests.asgi import JSON_HEADERS, Response, body_events, request
 
 NOW = 1_700_000_000.9
@@ -70,8 +73,10 @@ async def bentoml_app(scope: Scope, _receive: Receive, send: Send) -> None:
 def serving(recommender: Echo | None, **limits: int) -> Iterator[RecommendationApp]:
     settings = Settings(**limits)  # type: ignore[arg-type]  # every limit is an int
     endpoints = Endpoints(settings, lambda: cast(Recommender, recommender), clock=lambda: NOW)
-    yield RecommendationApp(bentoml_app, endpoints, settings)
+    releases = ReleaseRoutes(lambda: Releases("nowhere"))
+    yield RecommendationApp(bentoml_app, endpoints, settings, releases, Guard(()))
     endpoints.close()
+    releases.close()
 
 
 def ask(path: str, body: bytes | str | object, recommender: Echo | None = None, **limits: int) -> Response:
@@ -238,7 +243,7 @@ def test_wrong_method_is_refused_with_the_right_one(method: str, path: str, allo
 
 
 @pytest.mark.parametrize(
-    "path", ["/v2/recommend", "/v1", "/v1/recommend/", "/metrics", "/V1/recommend", "//", "/é"]
+    "path", ["/v2/recommend", "/v1", "/v1/recommend/", "/metrics/", "/V1/recommend", "//", "/é"]
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_unknown_path_is_not_found_and_never_reaches_bentoml(method: str, path: str) -> None:

@@ -2,13 +2,11 @@
 
 import asyncio
 import gc
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from marquee.recommender import Answer, Recommender, Request
 from serving.config import Settings
 from tests.asgi import request
 from tests.bundles import publish_tiny
@@ -22,13 +20,19 @@ def bundle(tmp_path: Path) -> Path:
     return publish_tiny(tmp_path).parent
 
 
+@pytest.fixture(autouse=True)
+def _log_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.logs.configure", lambda: None)  # other tests read the log too
+
+
 def test_service_loads_its_bundle_when_it_starts(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "SETTINGS", Settings(bundle=str(bundle)))
     made = service.MarqueeService()
-    assert made.recommender is None
-    made.load_bundle()
-    assert made.recommender is not None
+    assert made.releases.recommender is None
+    made.load_release()
+    assert made.releases.recommender is not None
     assert gc.get_freeze_count() > 0
+    made.releases.close()
     gc.unfreeze()
 
 
@@ -39,24 +43,10 @@ def test_application_answers_once_the_service_has_started(
     app = cast(Any, service.MarqueeService).to_asgi()  # the decorator makes a RoutedService of the class
     made = service.MarqueeService()
     assert asyncio.run(request(app, "GET", "/readyz")).status == 503
-    made.load_bundle()
+    made.load_release()
     assert asyncio.run(request(app, "GET", "/readyz")).status == 200
+    made.releases.close()
     gc.unfreeze()
-
-
-def test_warm_up_uses_batches_of_every_declared_size(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recommender = Recommender.load(bundle)
-    batches: list[Sequence[Request]] = []
-
-    def remember(requests: Sequence[Request]) -> list[Answer]:
-        batches.append(requests)
-        return []
-
-    monkeypatch.setattr(recommender, "recommend", remember)
-    service.warm_up(recommender)
-    assert [len(batch) for batch in batches] == [1, 4, 32]
-    assert {bool(request.history) for request in batches[-1]} == {True, False}
-    assert {request.user_id for request in batches[-1]} == {None, "u1"}
 
 
 @pytest.mark.parametrize(

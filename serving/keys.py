@@ -1,0 +1,208 @@
+"""Who may ask for what, and how often: API keys, kept as hashes, each with scopes and a rate of its own.
+
+`python -m serving.keys name=shop scopes=recommend requests_per_s=200` prints a new key, once, and the
+entry that belongs into the file which `MARQUEE_KEYS` names. The file never holds a key, and no key is logged.
+"""
+
+import hashlib
+import hmac
+import math
+import mmap
+import os
+import secrets
+import sys
+import time
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from marquee.errors import ConfigError
+from serving.errors import Refusal
+
+USAGE = (
+    "usage: python -m serving.keys name=<name> [scopes=recommend,metrics,admin] [requests_per_s=0] [burst=0]"
+)
+LIMITS_FILE = "marquee-limits.bin"
+_BYTES_PER_KEY = 8
+
+
+class Scope(StrEnum):
+    """What a key may be good for."""
+
+    recommend = "recommend"  # ask for recommendations and which bundle gives them
+    metrics = "metrics"  # read the counters
+    admin = "admin"  # list releases and change them
+
+
+class Key(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """One key of the file.
+
+    Attributes:
+        name: Who holds it; stands in the log.
+        sha256: Hash of the key, 64 hexadecimal digits.
+        scopes: What it is good for.
+        requests_per_s: How often it may be used, all workers together; 0 for no limit.
+        burst: How many requests may come at once; 0 for what one second allows.
+    """
+
+    name: Annotated[str, Meta(min_length=1, max_length=64)]
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    scopes: Annotated[list[Scope], Meta(min_length=1)]
+    requests_per_s: Annotated[float, Meta(ge=0, le=1_000_000)] = 0
+    burst: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+
+
+class _KeyFile(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    keys: list[Key]
+
+
+class Guard:
+    """Lets requests in by their key.
+
+    Without keys everybody may ask for recommendations and read the counters, and nobody may change
+    anything.
+
+    Args:
+        keys: All that are good.
+        clock: Returns seconds that every worker of the machine counts alike.
+        folder: Where the workers share how much of each rate is used; None: this process alone.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[Key],
+        clock: Callable[[], float] = time.monotonic,
+        folder: Path | None = None,
+    ) -> None:
+        self._keys = tuple(keys)
+        self._digests = tuple(bytes.fromhex(key.sha256) for key in keys)
+        self._clock = clock
+        self._full_at = _shared_numbers(len(keys), folder)
+
+    @classmethod
+    def read(cls, path: str, folder: Path | None = None) -> "Guard":
+        """Returns the guard that knows the keys in the file at `path`, none for an empty path.
+
+        Raises:
+            ConfigError: If the file cannot be read, is no such file, or repeats a name.
+        """
+        if not path:
+            return cls((), folder=folder)
+        try:
+            keys = msgspec.json.decode(Path(path).read_bytes(), type=_KeyFile).keys
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise ConfigError(f"MARQUEE_KEYS must name a file of keys, got {path!r}: {error}") from error
+        names = [key.name for key in keys]
+        if not keys or len(set(names)) != len(names):
+            raise ConfigError(
+                f"the keys in {path} must be one or more, each of its own name, got {names}; correct the file"
+            )
+        return cls(keys, folder=folder)
+
+    def admit(self, authorization: str, scope: Scope) -> str:
+        """Returns the name of the key that lets a request in, '' if none is needed.
+
+        Args:
+            authorization: The header of that name, '' if there is none.
+            scope: What the request wants.
+
+        Raises:
+            Refusal: 401 without a good key, 403 if it is good for other things, 429 if it is used too often.
+        """
+        if not self._keys:
+            if scope is Scope.admin:
+                raise Refusal(
+                    403, f"{scope} needs a key and the service knows none; set MARQUEE_KEYS to a file of keys"
+                )
+            return ""
+        number = self._number(authorization)
+        key = self._keys[number]
+        if scope not in key.scopes:
+            raise Refusal(
+                403, f"the key of {key.name!r} is good for {', '.join(key.scopes)}, this needs {scope}"
+            )
+        self._count(number, key)
+        return key.name
+
+    def _number(self, authorization: str) -> int:
+        """Returns which key was sent; compares with every one, in a time that tells nothing."""
+        scheme, _, secret = authorization.partition(" ")
+        digest = hashlib.sha256(secret.strip().encode()).digest()
+        found = -1
+        for number, expected in enumerate(self._digests):
+            if hmac.compare_digest(digest, expected):
+                found = number
+        if found < 0 or scheme.lower() != "bearer":
+            what = "an unknown key" if scheme.lower() == "bearer" else "none"
+            raise Refusal(
+                401,
+                f"a key is needed, got {what}; send the header Authorization: Bearer <key>",
+                headers=((b"www-authenticate", b"Bearer"),),
+            )
+        return found
+
+    def _count(self, number: int, key: Key) -> None:
+        """Takes one token from the key's bucket; raises Refusal if it is empty.
+
+        Kept as the time at which the bucket will be full again: one number, which a crash leaves right.
+        """
+        if not key.requests_per_s:
+            return
+        now, interval = self._clock(), 1.0 / key.requests_per_s
+        size = (key.burst or max(1, math.ceil(key.requests_per_s))) * interval
+        # What lies beyond a full bucket's time is of before a reboot, when the clock began anew.
+        full_at = min(max(self._full_at[number], now), now + size) + interval
+        wait = full_at - now - size
+        if wait > interval * 1e-6:
+            raise Refusal(
+                429,
+                f"the key of {key.name!r} may be used {key.requests_per_s:g} times a second; "
+                f"retry after {wait:.3f} s",
+                headers=((b"retry-after", str(math.ceil(wait)).encode()),),
+            )
+        self._full_at[number] = full_at
+
+
+def _shared_numbers(n: int, folder: Path | None) -> "memoryview[float]":
+    """Returns n float64, zeros at first, which all processes with the same folder see."""
+    n_bytes = max(1, n) * _BYTES_PER_KEY
+    if folder is None:
+        return memoryview(mmap.mmap(-1, n_bytes)).cast("d")
+    descriptor = os.open(folder / LIMITS_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        os.ftruncate(descriptor, n_bytes)
+        return memoryview(mmap.mmap(descriptor, n_bytes)).cast("d")
+    finally:
+        os.close(descriptor)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Prints a new key and its entry for the file; returns the exit status."""
+    given = dict(argument.partition("=")[::2] for argument in arguments)
+    secret = secrets.token_urlsafe(32)
+    try:
+        key = msgspec.convert(
+            {
+                "name": given.pop("name", ""),
+                "sha256": hashlib.sha256(secret.encode()).hexdigest(),
+                "scopes": given.pop("scopes", Scope.recommend.value).split(","),
+                **given,
+            },
+            Key,
+            strict=False,
+        )
+    except msgspec.ValidationError as error:
+        print(f"{error}\n{USAGE}", file=sys.stderr)
+        return 2
+    print(f"key, shown only now: {secret}\nits entry for the file: {msgspec.json.encode(key).decode()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,39 @@
+"""The service's log: one JSON object per line, with the request's id wherever there is one."""
+
+import logging
+import sys
+import time
+from typing import TextIO
+
+import msgspec
+
+LOGGER = "serving"
+_MAX_TEXT = 10_000
+
+
+class JsonLines(logging.Formatter):
+    """Writes a log record as one line of JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Returns the line of `record`."""
+        created = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line: dict[str, object] = {
+            "time": f"{created}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "message": record.getMessage()[:_MAX_TEXT],
+            "process": record.process,
+        }
+        line |= getattr(record, "facts", {})
+        if record.exc_info:
+            line["stack"] = self.formatException(record.exc_info)[-_MAX_TEXT:]
+        return msgspec.json.encode(line).decode()
+
+
+def configure(stream: TextIO | None = None) -> None:
+    """Sends what the service logs to standard error, as JSON lines; leaves every other logger alone."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonLines())
+    logger = logging.getLogger(LOGGER)
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False

@@ -1,0 +1,212 @@
+"""Releases of a real service with two workers: changed under load, refused when bad, guarded by keys."""
+
+import hashlib
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+
+from marquee.bundle import activate
+from tests.bundles import DIM, N_USERS, publish_tiny
+from tests.service_process import RunningService, running_service
+
+pytestmark = pytest.mark.server
+
+N_CALLERS = 4
+N_CHANGES = 10
+ADMIN = {"authorization": "Bearer admin-secret"}
+SHOP = {"authorization": "Bearer shop-secret"}
+BODY = {"user_id": "u1", "k": 5, "kind": "content"}
+
+
+@dataclass(frozen=True)
+class Served:
+    """A service, and the folder of its releases."""
+
+    running: RunningService
+    first: Path
+    second: Path
+
+
+def keys_file(folder: Path) -> Path:
+    entries = [
+        {"name": name, "sha256": hashlib.sha256(f"{name}-secret".encode()).hexdigest(), "scopes": scopes}
+        for name, scopes in [("shop", ["recommend"]), ("admin", ["admin", "metrics"])]
+    ]
+    file = folder / "keys.json"
+    file.write_text(json.dumps({"keys": entries}))
+    return file
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("releases")
+    first, second = publish_tiny(folder / "bundles"), publish_tiny(folder / "bundles", seed=1)
+    activate(first)
+    settings = {
+        "MARQUEE_WORKERS": "2",
+        "MARQUEE_KEYS": str(keys_file(folder)),
+        "MARQUEE_RELEASE_POLL_MS": "50",
+        "MARQUEE_DEADLINE_MS": "10000",
+        "MARQUEE_DRAIN_FILE": str(folder / "drain"),
+    }
+    with running_service(first.parent, folder, **settings) as running:
+        yield Served(running, first, second)
+        assert "secret" not in running.log.read_text(), "no key may reach the log"
+
+
+def change(served: Served, release: Path) -> httpx.Response:
+    return served.running.client.post(f"/v1/releases/{release.name}/activate", headers=ADMIN)
+
+
+def metric(served: Served, name: str) -> float:
+    text = served.running.client.get("/metrics", headers=ADMIN).text
+    return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.05)
+
+
+@dataclass
+class Load:
+    """Callers that ask until they are told to stop, and check every answer against the release it names."""
+
+    url: str
+    expected: dict[str, list[dict[str, Any]]]
+    seen: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+    ending: threading.Event = field(default_factory=threading.Event)
+
+    def ask(self) -> None:
+        with httpx.Client(base_url=self.url, timeout=15, trust_env=False, headers=SHOP) as client:
+            while not self.ending.is_set():
+                try:
+                    response = client.post("/v1/recommend", json=BODY)
+                    answer = response.json()
+                    assert response.status_code == 200, response.text
+                    assert answer["items"] == self.expected[answer["version"]], answer
+                    self.seen[answer["version"]] += 1
+                except (AssertionError, httpx.HTTPError) as error:
+                    self.wrong.append(repr(error))
+
+
+def test_releases_change_under_load_without_a_failed_or_mixed_answer(served: Served) -> None:
+    expected = {}
+    for release in (served.first, served.second):
+        assert change(served, release).status_code == 200
+        wait_until(partial(is_answering, served, release))
+        expected[release.name] = ask(served)["items"]
+    assert expected[served.first.name] != expected[served.second.name]
+    load = Load(served.running.url, expected)
+    callers = [threading.Thread(target=load.ask) for _ in range(N_CALLERS)]
+    for caller in callers:
+        caller.start()
+    for number in range(N_CHANGES):
+        assert change(served, (served.first, served.second)[number % 2]).status_code == 200
+        time.sleep(0.3)
+    load.ending.set()
+    for caller in callers:
+        caller.join()
+    assert load.wrong == []
+    assert set(load.seen) == set(expected)
+    assert load.seen.total() > 500
+
+
+def ask(served: Served) -> dict[str, Any]:
+    """Returns one answer, over a connection of its own: any worker may give it."""
+    response = httpx.post(f"{served.running.url}/v1/recommend", json=BODY, headers=SHOP, trust_env=False)
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+def versions(served: Served) -> set[str]:
+    return {ask(served)["version"] for _ in range(8)}
+
+
+def is_answering(served: Served, release: Path) -> bool:
+    return versions(served) == {release.name}
+
+
+def test_every_worker_follows_the_pointer(served: Served) -> None:
+    for release in (served.first, served.second):
+        activate(release)  # as a publisher on the same machine does
+        wait_until(partial(is_answering, served, release))
+
+
+def n_refused(served: Served) -> float:
+    return metric(served, 'marquee_release_changes_total{outcome="refused"}')
+
+
+def test_bad_release_changes_nothing_and_is_counted_by_every_worker(served: Served) -> None:
+    assert change(served, served.first).status_code == 200
+    wait_until(partial(is_answering, served, served.first))
+    before = n_refused(served)
+    no_numbers = np.full((N_USERS + 1, DIM), np.nan, dtype=np.float32)
+    third = publish_tiny(served.first.parents[1], seed=2, user_vectors=no_numbers)
+    wait_until(lambda: n_refused(served) == before + 2)
+    assert change(served, third).status_code == 409
+    assert n_refused(served) == before + 3
+    assert versions(served) == {served.first.name}
+    assert "a release was refused" in served.running.log.read_text()
+    assert change(served, served.first).status_code == 200
+
+
+def test_memory_stays_flat_over_many_changes(served: Served) -> None:
+    family = psutil.Process(served.running.process.pid).children(recursive=True)
+    workers = [child for child in family if "worker" in str(child.cmdline())]
+    sizes = []
+    for number in range(40):
+        assert change(served, (served.first, served.second)[number % 2]).status_code == 200
+        sizes.append(sum(worker.memory_full_info().uss for worker in workers))
+    assert min(sizes[-5:]) - min(sizes[10:15]) < 8_000_000
+
+
+def test_workers_use_one_thread_for_numbers(served: Served) -> None:
+    family = psutil.Process(served.running.process.pid).children(recursive=True)
+    for worker in [child for child in family if "worker" in str(child.cmdline())]:
+        environment = worker.environ()
+        assert environment["OMP_NUM_THREADS"] == environment["OPENBLAS_NUM_THREADS"] == "1"
+
+
+def test_keys_guard_a_real_service(served: Served) -> None:
+    assert httpx.get(f"{served.running.url}/v1/releases", trust_env=False).status_code == 401
+    assert served.running.client.post("/v1/recommend", json=BODY).status_code == 401
+    assert served.running.client.post("/v1/recommend", json=BODY, headers=ADMIN).status_code == 403
+    assert served.running.client.get("/readyz").status_code == 200
+
+
+def test_counters_of_both_workers_are_one_page(served: Served) -> None:
+    before = metric(served, 'marquee_requests_total{route="/v1/recommend",status="200"}')
+    for _ in range(30):
+        ask(served)
+    assert metric(served, 'marquee_requests_total{route="/v1/recommend",status="200"}') == before + 30
+
+
+def test_draining_service_says_so_on_every_worker(served: Served) -> None:
+    drain = served.first.parents[2] / "drain"
+    drain.touch()
+    codes = {httpx.get(f"{served.running.url}/readyz", trust_env=False).status_code for _ in range(8)}
+    drain.unlink()
+    assert codes == {503}
+    assert ask(served)["returned"] == 5
+
+
+def test_every_line_of_the_service_s_log_is_json(served: Served) -> None:
+    lines = [line for line in served.running.log.read_text().splitlines() if '"message":' in line]
+    messages = [json.loads(line)["message"] for line in lines]
+    assert any(message.endswith(" answers") for message in messages)

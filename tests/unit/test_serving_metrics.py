@@ -1,0 +1,100 @@
+"""Counters: what they count, that no caller can multiply them, that dead workers leave no gauge."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from marquee.catalog import ItemKind
+from marquee.recommender import Recommender
+from marquee.requests import Answer, Recommendation, Source
+from serving import metrics
+from serving.metrics import FOLDER_VARIABLE, Metrics
+from tests.bundles import CREATED, publish_tiny
+
+DEAD_PID = 2**22 + 1  # beyond the largest that Linux gives
+
+
+def samples(counted: Metrics) -> dict[tuple[str, ...], float]:
+    """Returns every sample by its name and its labels' values."""
+    families = text_string_to_metric_families(counted.exposition().decode())
+    return {(s.name, *sorted(s.labels.values())): s.value for family in families for s in family.samples}
+
+
+def answer(source: Source, *, short: str | None = None, unknown: int = 0) -> Answer:
+    items = (Recommendation("i", 1.0, ItemKind.content),)
+    return Answer(
+        items=items, source=source, version="7", requested=1, short_reason=short, unknown_history=unknown
+    )
+
+
+def test_replies_are_counted_by_route_and_status() -> None:
+    counted = Metrics()
+    for status in (200, 200, 503):
+        counted.count_reply("/v1/recommend", status, 0.003)
+    found = samples(counted)
+    assert found["marquee_requests_total", "/v1/recommend", "200"] == 2
+    assert found["marquee_requests_total", "/v1/recommend", "503"] == 1
+    assert found["marquee_request_seconds_count", "/v1/recommend"] == 3
+    assert found["marquee_request_seconds_bucket", "/v1/recommend", "0.002"] == 0
+    assert found["marquee_request_seconds_bucket", "/v1/recommend", "0.004"] == 3
+
+
+def test_answers_are_counted_by_what_they_rest_on() -> None:
+    counted = Metrics()
+    answers = [
+        answer(Source.personal),
+        answer(Source.popular, short="few"),
+        answer(Source.popular, unknown=3),
+    ]
+    counted.count_batch(answers, 0.01)
+    found = samples(counted)
+    assert found["marquee_answers_total", "popular"] == 2
+    assert found["marquee_answers_total", "personal"] == 1
+    assert found["marquee_short_answers_total",] == 1
+    assert found["marquee_unknown_history_total",] == 3
+    assert found["marquee_batch_size_sum",] == 3
+
+
+def test_releases_are_counted_and_their_age_is_told(tmp_path: Path) -> None:
+    counted = Metrics()
+    counted.count_release(Recommender.load(publish_tiny(tmp_path)))
+    counted.count_release(None)
+    found = samples(counted)
+    assert found["marquee_release_changes_total", "taken"] == 1
+    assert found["marquee_release_changes_total", "refused"] == 1
+    assert found["marquee_release_created_seconds",] == CREATED
+
+
+COUNT = """
+import os
+from serving.metrics import Metrics
+counted = Metrics()
+counted.count_reply("/v1/recommend", 200, 0.001)
+counted._created.set(os.getpid())
+print(counted.exposition().decode())
+"""
+
+
+def test_counters_of_all_workers_add_up(tmp_path: Path) -> None:
+    environment = {**os.environ, FOLDER_VARIABLE: str(tmp_path)}
+    for n_workers in (1, 2):
+        run = subprocess.run(
+            [sys.executable, "-c", COUNT], env=environment, capture_output=True, text=True, check=True
+        )
+        expected = f'marquee_requests_total{{route="/v1/recommend",status="200"}} {n_workers}.0'
+        assert expected in run.stdout.splitlines()
+
+
+def test_gauges_of_dead_workers_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    for pid in (DEAD_PID, os.getpid()):
+        (tmp_path / f"gauge_livemin_{pid}.db").touch()
+    (tmp_path / f"counter_{DEAD_PID}.db").touch()
+    metrics.forget_dead_workers()
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(
+        [f"counter_{DEAD_PID}.db", f"gauge_livemin_{os.getpid()}.db"]
+    )

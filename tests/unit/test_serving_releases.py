@@ -1,0 +1,232 @@
+"""Releases: another takes the place of the one that answers, or is refused and changes nothing."""
+
+import gc
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from marquee.bundle import activate
+from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, UnknownIdError
+from marquee.publishing import CURRENT
+from marquee.recommender import Answer, Recommender, Request
+from serving.releases import Releases, warm_up
+from tests.bundles import NOW, publish_tiny
+
+
+@pytest.fixture(autouse=True)
+def _unfrozen() -> Iterator[None]:
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture
+def first(tmp_path: Path) -> Path:
+    return publish_tiny(tmp_path)
+
+
+def loaded(home: Path, seen: list[Recommender | None] | None = None) -> Releases:
+    releases = Releases(home, (seen if seen is not None else []).append)
+    releases.load()
+    return releases
+
+
+def version(releases: Releases) -> str:
+    assert releases.recommender is not None
+    return releases.recommender.version
+
+
+def flip_a_byte(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+
+def test_release_that_becomes_current_is_taken(first: Path) -> None:
+    releases = loaded(first.parent)
+    second = publish_tiny(first.parents[1], seed=1)
+    assert version(releases) == first.name
+    assert releases.refresh()
+    assert version(releases) == second.name
+
+
+def test_nothing_is_loaded_while_the_pointer_stays(first: Path) -> None:
+    releases = loaded(first.parent)
+    before = releases.recommender
+    assert not releases.refresh()
+    activate(first)  # written again, to the same release
+    assert not releases.refresh()
+    assert releases.recommender is before
+
+
+def test_requests_in_flight_finish_on_the_release_they_began_with(first: Path) -> None:
+    releases = loaded(first.parent)
+    held = releases.recommender
+    assert held is not None
+    publish_tiny(first.parents[1], seed=1)
+    releases.refresh()
+    (answer,) = held.recommend([Request(timestamp=NOW, user_id="u1")])
+    assert answer.version == first.name
+
+
+DAMAGES = [
+    "missing manifest",
+    "damaged manifest",
+    "flipped byte",
+    "truncated",
+    "missing file",
+    "link",
+    "pointer to nothing",
+    "pointer outside",
+    "binary pointer",
+    "no pointer",
+    "not numbers",
+]
+
+
+def damage(release: Path, how: str) -> None:
+    """Makes a published release one that must not answer, in one of many ways."""
+    file, pointer = release / "item_vectors.npy", release.parent / CURRENT
+    if how == "missing manifest":
+        (release / "manifest.json").unlink()
+    elif how == "damaged manifest":
+        flip_a_byte(release / "manifest.json")
+    elif how == "flipped byte":
+        flip_a_byte(file)
+    elif how == "truncated":
+        file.write_bytes(file.read_bytes()[:-7])
+    elif how == "missing file":
+        file.unlink()
+    elif how == "link":
+        shutil.move(file, release / "elsewhere")
+        file.symlink_to(release / "elsewhere")
+    elif how == "no pointer":
+        pointer.unlink()
+    else:
+        texts = {
+            "pointer to nothing": b"gone\n",
+            "pointer outside": b"../../etc\n",
+            "binary pointer": b"\xff\0",
+        }
+        pointer.write_bytes(texts[how])
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_bad_release_is_refused_and_the_old_one_stays(
+    first: Path, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen: list[Recommender | None] = []
+    releases = loaded(first.parent, seen)
+    if how == "not numbers":
+        users = np.full((7, 4), np.nan, dtype=np.float32)
+        publish_tiny(first.parents[1], seed=1, user_vectors=users)
+    else:
+        damage(publish_tiny(first.parents[1], seed=1), how)
+    with caplog.at_level(logging.ERROR):
+        assert [releases.refresh() for _ in range(3)] == [False] * 3
+    assert version(releases) == first.name
+    assert seen[1:] == [None]  # refused once, not with every look
+    assert f"a release was refused, {first.name} goes on answering" in caplog.text
+
+
+def test_release_is_tried_again_when_the_pointer_is_written_again(first: Path) -> None:
+    releases = loaded(first.parent)
+    second = publish_tiny(first.parents[1], seed=1)
+    flip_a_byte(second / "item_vectors.npy")
+    assert not releases.refresh()
+    flip_a_byte(second / "item_vectors.npy")
+    activate(second)
+    assert releases.refresh()
+
+
+def test_release_is_activated_and_back(first: Path) -> None:
+    releases = loaded(first.parent)
+    second = publish_tiny(first.parents[1], seed=1)
+    for release in (second, first):
+        assert releases.activate(release.name).version == release.name
+        assert (first.parent / CURRENT).read_text() == f"{release.name}\n"
+        assert version(releases) == release.name
+        assert not releases.refresh()
+
+
+def test_bad_release_is_not_activated(first: Path) -> None:
+    seen: list[Recommender | None] = []
+    second = publish_tiny(first.parents[1], seed=1)
+    activate(first)
+    releases = loaded(first.parent, seen)
+    flip_a_byte(second / "item_vectors.npy")
+    with pytest.raises(ChecksumError, match="item_vectors"):
+        releases.activate(second.name)
+    assert (first.parent / CURRENT).read_text() == f"{first.name}\n"
+    assert (version(releases), seen[1:]) == (first.name, [None])
+
+
+@pytest.mark.parametrize("name", ["gone", "..", ".publishing", "a/b", "é", "x" * 200, ""])
+def test_release_that_is_none_is_not_activated(first: Path, name: str) -> None:
+    with pytest.raises(UnknownIdError, match="there is no release"):
+        loaded(first.parent).activate(name)
+
+
+def test_folder_of_one_version_is_pinned(first: Path) -> None:
+    releases = loaded(first)
+    publish_tiny(first.parents[1], seed=1)
+    assert releases.is_pinned
+    assert not releases.refresh()
+    assert version(releases) == first.name
+
+
+def test_first_release_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(BundleNotFoundError, match="holds neither"):
+        Releases(tmp_path).load()
+
+
+def test_releases_are_listed_newest_first(first: Path) -> None:
+    releases = loaded(first.parent)
+    second = publish_tiny(first.parents[1], seed=1)
+    third = publish_tiny(first.parents[1], seed=2)
+    flip_a_byte(third / "manifest.json")
+    activate(second)
+    facts = [(one.version, one.is_current, one.is_answering) for one in releases.listed()]
+    assert facts[:2] == [(second.name, True, False), (first.name, False, True)]
+    assert [one.manifest is None for one in releases.listed()] == [False, False, True]
+
+
+def test_watching_thread_takes_a_release_and_ends(first: Path) -> None:
+    releases = loaded(first.parent)
+    releases.watch(0.02)
+    second = publish_tiny(first.parents[1], seed=1)
+    deadline = time.monotonic() + 10
+    while version(releases) != second.name and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert version(releases) == second.name
+    releases.close()
+    while time.monotonic() < deadline and any(thread.name == "releases" for thread in threading.enumerate()):
+        time.sleep(0.02)
+    assert not any(thread.name == "releases" for thread in threading.enumerate())
+
+
+def test_warm_up_uses_batches_of_every_declared_size(first: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recommender = Recommender.load(first)
+    batches: list[Sequence[Request]] = []
+
+    def remember(requests: Sequence[Request]) -> list[Answer]:
+        batches.append(requests)
+        return []
+
+    monkeypatch.setattr(recommender, "recommend", remember)
+    warm_up(recommender)
+    assert [len(batch) for batch in batches] == [1, 4, 32]
+    assert {bool(request.history) for request in batches[-1]} == {True, False}
+    assert {request.user_id for request in batches[-1]} == {None, "u1"}
+
+
+def test_warm_up_refuses_a_model_without_numbers(tmp_path: Path) -> None:
+    users = np.full((7, 4), np.nan, dtype=np.float32)
+    path = publish_tiny(tmp_path, user_vectors=users)
+    with pytest.raises(BundleError, match="fails its first requests: the embedding"):
+        warm_up(Recommender.load(path))
