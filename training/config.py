@@ -39,8 +39,8 @@ class TrainerConfig:
         threads: CPU threads of torch; 0 for its own choice.
     """
 
-    epochs: int = 20
-    patience: int = 5
+    epochs: int = 10
+    patience: int = 3
     validate_every: int = 1
     accelerator: str = "auto"
     devices: int = 1

@@ -111,7 +111,7 @@ class SampledSoftmaxConfig(LossConfig):
     With `negatives=catalog` every item is a candidate and this is the full softmax.
     """
 
-    temperature: float = 0.1
+    temperature: float = 0.2
     log_q_correction: bool = True
 
     def __post_init__(self) -> None:

@@ -311,7 +311,7 @@ class TowersConfig:
     query_features: bool = True
     item_features: bool = True
     history: bool = True
-    history_pooling: HistoryPooling = HistoryPooling.recency
+    history_pooling: HistoryPooling = HistoryPooling.attention
     hidden: int = 0
     dropout: float = 0.1
     history_dropout: float = 0.2
