@@ -30,10 +30,11 @@ def compare(runs: Sequence[str], metric: str, folder: Path | None, console: Cons
         DataError: If a run was not judged, or the runs have nothing in common.
     """
     found = [RunFolder.find(run) for run in runs]
+    is_distinct = len({run.path.name for run in found}) == len(found)
     comparison = compare_runs(
         [
             ComparedRun(
-                name=f"{run.path.parent.name}/{run.path.name}",
+                name=run.path.name if is_distinct else str(run.path),
                 users=JudgedUsers.read(run.path / USERS_FILE),
                 settings=dict(_flat(as_plain(run.read_config()))),
             )

@@ -9,15 +9,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from marquee.baselines import Baseline, FittedBaselines, fit_baselines
+from marquee.beyond import BeyondAccuracy
 from marquee.dataset import JudgedPart
 from marquee.errors import DataError
 from marquee.evaluation import Evaluation, evaluate
 from marquee.events import TimeMeaning
 from marquee.histories import FloatArray
-from marquee.nn.embed import score_queries
+from marquee.nn.embed import embed_catalog, embed_queries
 from marquee.nn.models import TwoTower
-from marquee.ranking import ScoreBlock
+from marquee.ranking import ScoreBlock, inner_product_scores
+from marquee.slices import SlicedMetric
 from training.config import TrainConfig
+from training.describe import describe, slice_headline
 from training.prepare import Prepared
 
 
@@ -30,13 +33,17 @@ class Judgement:
         part: Who was asked.
         evaluation: Of the model and the baselines.
         left_out: Baseline → why it does not stand in the evaluation.
-        seconds: Wall time of fitting the baselines and ranking.
+        beyond: Model → what its lists are like at the headline's cutoff.
+        slices: The headline metric by part of users and items.
+        seconds: Wall time of fitting the baselines, ranking and measuring.
     """
 
     part_name: str
     part: JudgedPart
     evaluation: Evaluation
     left_out: dict[str, str]
+    beyond: dict[str, BeyondAccuracy]
+    slices: SlicedMetric
     seconds: float
 
     def headline(self, k: int) -> dict[str, float]:
@@ -64,7 +71,9 @@ def judge(prepared: Prepared, model: TwoTower, config: TrainConfig, console: Con
     started = time.perf_counter()
     with console.status("fitting the baselines"):
         baselines = _fit_baselines(prepared, part, config)
-    scorers: dict[str, ScoreBlock] = {"model": score_queries(model, part.queries)}
+    item_vectors = embed_catalog(model)
+    scores = inner_product_scores(embed_queries(model, item_vectors, part.queries), item_vectors)
+    scorers: dict[str, ScoreBlock] = {"model": scores}
     scorers |= {name: _scorer(baseline) for name, baseline in baselines.models.items()}
     progress = Progress(
         TextColumn("ranking {task.description}"),
@@ -90,7 +99,12 @@ def judge(prepared: Prepared, model: TwoTower, config: TrainConfig, console: Con
             memory_mb=config.evaluation.memory_mb,
             progress=show,
         )
-    return Judgement(part_name, part, evaluation, baselines.left_out, time.perf_counter() - started)
+    directions = item_vectors[:, : -1 if model.config.item_bias else None]  # a bias is no likeness
+    with console.status("measuring lists and slices"):
+        beyond = describe(prepared, part, evaluation, directions, config)
+        slices = slice_headline(prepared, part, evaluation, config)
+    seconds = time.perf_counter() - started
+    return Judgement(part_name, part, evaluation, baselines.left_out, beyond, slices, seconds)
 
 
 def show_judgement(judgement: Judgement, config: TrainConfig, console: Console) -> None:

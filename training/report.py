@@ -55,6 +55,8 @@ def report(prepared: Prepared, judgement: Judgement, config: TrainConfig, folder
         evaluation=judgement.evaluation,
         headline=f"ndcg@{config.evaluation.headline_k}",
         left_out=judgement.left_out,
+        beyond=judgement.beyond,
+        slices=judgement.slices,
         curves=curves_from_rows(epochs, step="epoch"),
         best_step=None if best is None else float(best["epoch"]),
         quality=tuple(prepared.quality.summary_lines()),

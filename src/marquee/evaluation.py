@@ -127,6 +127,7 @@ class Evaluation:
         counts: What was evaluated.
         ks: Cutoffs.
         query_index: The queries evaluated, as rows of the task, (n_queries,) int64.
+        targets: Those that counted, each once, of all queries of the task.
         groups: Names of the item groups.
         n_resamples: Bootstrap resamples behind each interval.
     """
@@ -136,6 +137,7 @@ class Evaluation:
     counts: Counts
     ks: tuple[int, ...]
     query_index: npt.NDArray[np.int64]
+    targets: ItemLists
     groups: tuple[str, ...]
     n_resamples: int
 
@@ -233,6 +235,7 @@ def evaluate(
         ),
         ks=task.ks,
         query_index=queries,
+        targets=targets,
         groups=tuple(task.item_groups or ()),
         n_resamples=n_resamples,
     )

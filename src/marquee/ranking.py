@@ -93,6 +93,18 @@ class ItemLists:
         offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
         return ItemLists(offsets, self.item_index[keep])
 
+    def rows(self, queries: IndexArray) -> "ItemLists":
+        """Returns the lists of some queries, in the order of `queries`, (n,) int64.
+
+        Example:
+            >>> ItemLists.of([[3, 1], [], [2]]).rows(np.array([2, 0])).item_index.tolist()
+            [2, 3, 1]
+        """
+        starts, sizes = self.offsets[queries], self.sizes[queries]
+        offsets = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
+        positions = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], sizes)
+        return ItemLists(offsets, self.item_index[positions])
+
     def contains(self, items: IndexArray) -> BoolArray:
         """Returns whether each query's list holds each of its items, (n_queries, k) bool.
 

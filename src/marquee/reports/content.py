@@ -9,12 +9,14 @@ from functools import cached_property
 
 import numpy as np
 
+from marquee.beyond import BeyondAccuracy
 from marquee.errors import ConfigError
 from marquee.evaluation import Evaluation
 from marquee.ids import PADDING_INDEX, IndexArray
 from marquee.metrics import METRICS
 from marquee.ranking import ItemLists
 from marquee.reports.verdict import Verdict, judge_against, protocol_warnings
+from marquee.slices import SlicedMetric
 
 REPORT_FORMAT = 1
 
@@ -126,6 +128,9 @@ class ReportContent:
         evaluation: The numbers; its first model is the one the report is about.
         headline: The metric that the verdict is about, e.g. `ndcg@10`.
         left_out: Baseline → why it is not there and what to do about it.
+        beyond: Model → what its lists are like besides accurate, at the headline's cutoff.
+        slices: The headline metric on parts of users and items; None if nothing was sliced.
+        cautions: What the caller knows to mislead, one sentence each.
         curves: Course of training.
         best_step: Step of the checkpoint that was kept; None if unknown.
         quality: The data-quality report in words, one line each.
@@ -141,6 +146,9 @@ class ReportContent:
     evaluation: Evaluation
     headline: str
     left_out: Mapping[str, str] = field(default_factory=dict)
+    beyond: Mapping[str, BeyondAccuracy] = field(default_factory=dict)
+    slices: SlicedMetric | None = None
+    cautions: tuple[str, ...] = ()
     curves: tuple[Curve, ...] = ()
     best_step: float | None = None
     quality: tuple[str, ...] = ()
@@ -168,7 +176,7 @@ class ReportContent:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader must be wary of."""
-        return tuple(protocol_warnings(self.evaluation))
+        return (*self.cautions, *protocol_warnings(self.evaluation))
 
     def to_json_dict(self) -> dict[str, object]:
         """Returns the whole content, ready for `json.dumps`; a verdict and warnings come with it."""
@@ -181,6 +189,8 @@ class ReportContent:
             "headline": self.headline,
             "evaluation": self.evaluation.to_json_dict(),
             "left_out": dict(self.left_out),
+            "beyond": {name: numbers.to_json_dict() for name, numbers in self.beyond.items()},
+            "slices": None if self.slices is None else self.slices.to_json_dict(),
             "curves": [asdict(curve) for curve in self.curves],
             "best_step": self.best_step,
             "quality": list(self.quality),

@@ -106,6 +106,41 @@ def curve_figure(curve: Curve, best_step: float | None) -> str:
     return _as_svg(figure, f"{curve.name} by step: {summary}")
 
 
+def scatter_figure(across: str, up: str, points: Mapping[str, tuple[float, float]], highlighted: str) -> str:
+    """Returns one labelled point per model, two qualities against each other, as an `<svg>` element.
+
+    Args:
+        across: Name of the first quality.
+        up: Name of the second one.
+        points: Model → both.
+        highlighted: The model that the report is about.
+    """
+    figure, axes = _panel(CURVE_INCHES + 0.4)
+    axes.spines[["left"]].set_visible(True)
+    axes.spines[["left"]].set_color(GRID)
+    middle = sum(x for x, _ in points.values()) / len(points)
+    for name, (x, y) in points.items():
+        is_own = name == highlighted
+        axes.plot(x, y, "o", color=ACCENT if is_own else BAR, markersize=8 if is_own else 6)
+        axes.annotate(
+            name[:LONGEST_LABEL],
+            (x, y),
+            xytext=(7 if x <= middle else -7, 0),
+            textcoords="offset points",
+            ha="left" if x <= middle else "right",
+            va="center",
+            color=INK,
+            fontsize=9,
+            weight="bold" if is_own else "normal",
+        )
+    axes.margins(0.12, 0.18)
+    axes.locator_params(axis="both", nbins=4)
+    axes.set_ylabel(up, color=MUTED)
+    axes.set_title(across.replace("_", " "), loc="left", color=INK, fontsize=11, weight="bold")
+    summary = ", ".join(f"{name} {x:.4g} and {y:.4f}" for name, (x, y) in points.items())
+    return _as_svg(figure, f"{across} and {up}: {summary}")
+
+
 def _panel(height_inches: float) -> "tuple[Figure, Axes]":
     """Returns an empty panel in the page's look.
 
