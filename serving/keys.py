@@ -117,9 +117,7 @@ class Guard:
         """
         if not self._keys:
             if scope is Scope.admin:
-                raise Refusal(
-                    403, f"{scope} needs a key and the service knows none; set MARQUEE_KEYS to a file of keys"
-                )
+                raise _key_needed(f"{scope} needs a key and the service has none; start it with MARQUEE_KEYS")
             return ""
         number = self._number(authorization)
         key = self._keys[number]
@@ -140,11 +138,7 @@ class Guard:
                 found = number
         if found < 0 or scheme.lower() != "bearer":
             what = "an unknown key" if scheme.lower() == "bearer" else "none"
-            raise Refusal(
-                401,
-                f"a key is needed, got {what}; send the header Authorization: Bearer <key>",
-                headers=((b"www-authenticate", b"Bearer"),),
-            )
+            raise _key_needed(f"a key is needed, got {what}; send the header Authorization: Bearer <key>")
         return found
 
     def _count(self, number: int, key: Key) -> None:
@@ -167,6 +161,11 @@ class Guard:
                 headers=((b"retry-after", str(math.ceil(wait)).encode()),),
             )
         self._full_at[number] = full_at
+
+
+def _key_needed(message: str) -> Refusal:
+    """Returns the refusal of a request without a good key."""
+    return Refusal(401, message, headers=((b"www-authenticate", b"Bearer"),))
 
 
 def _shared_numbers(n: int, folder: Path | None) -> "memoryview[float]":

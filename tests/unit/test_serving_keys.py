@@ -73,7 +73,7 @@ def test_key_is_good_for_its_scopes_only() -> None:
 def test_without_keys_everybody_may_ask_and_nobody_may_change() -> None:
     guard = Guard(())
     assert guard.admit("", Scope.recommend) == guard.admit("", Scope.metrics) == ""
-    assert refusal(guard, "", Scope.admin).status == 403
+    assert refusal(guard, "", Scope.admin).status == 401
 
 
 def test_rate_is_a_bucket_that_refills() -> None:
