@@ -28,7 +28,7 @@ EVENTS = [
     # user, item, time, kind, device
     ("u4", "a", 5, "exposure", "phone"),
     ("u1", "a", 10, "click", "phone"),
-    ("u2", "a", 15, "click", "tablet"),
+    ("u2", "a", 15, "click", "phone"),
     ("u1", "b", 20, "view", "tablet"),
     ("u2", "c", 25, "click", "desktop"),
     ("u1", "d", 30, "exposure", "phone"),

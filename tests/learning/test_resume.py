@@ -162,14 +162,16 @@ def test_run_stops_after_as_many_rankings_as_it_has_patience(
 
 
 def test_every_epoch_leaves_a_checkpoint_to_resume_from(
-    prepared: Prepared, validation: JudgedPart, tmp_path: Path
+    prepared: Prepared, validation: JudgedPart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fit(prepared.dataset, validation, config_of(prepared, LazyAdamConfig(learning_rate=1e-12)), tmp_path)
+    standing_still = LazyAdamConfig(learning_rate=1e-12)
+    interrupt(monkeypatch, epoch=3, batch=1)
+    fit(prepared.dataset, validation, config_of(prepared, standing_still), tmp_path)
     kept = {
         path.name: torch.load(path, weights_only=True)["epoch"]
         for path in (tmp_path / "checkpoints").iterdir()
     }
-    assert kept == {"best.ckpt": 0, "last.ckpt": EPOCHS - 1}
+    assert kept == {"best.ckpt": 0, "last.ckpt": 2}
 
 
 def test_without_validation_the_last_epoch_is_chosen(prepared: Prepared, tmp_path: Path) -> None:

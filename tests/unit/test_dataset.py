@@ -61,8 +61,8 @@ def test_training_interactions_are_grouped_with_kinds_and_weights(shop: Prepared
 def test_context_features_stand_in_the_order_of_interactions(shop: Prepared) -> None:
     context = shop.dataset.train_context
     assert context is not None
-    phone, tablet, tablet_again, desktop = context.tokens[:, 0].tolist()
-    assert tablet == tablet_again
+    phone, tablet, phone_again, desktop = context.tokens[:, 0].tolist()  # u1: a, b; u2: a, c
+    assert phone == phone_again
     assert len({phone, tablet, desktop}) == 3
 
 

@@ -125,7 +125,8 @@ def test_history_weights_sum_to_one_over_real_events(pooling: HistoryPooling) ->
 
 @for_every_pooling
 def test_history_is_what_loops_give(pooling: HistoryPooling) -> None:
-    table, items, kinds = histories()
+    table, items, kinds = histories(12)  # some of them empty, some of them full
+    assert {0, LENGTH} <= set((kinds > 0).sum(dim=1).tolist())
     encoder = history_encoder(pooling)
     got = encoder(table[items], kinds)
     for row in range(len(items)):
