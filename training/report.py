@@ -30,6 +30,7 @@ from marquee.reports import (
     write_report,
 )
 from training.callbacks import MONITOR, read_epochs
+from training.cautions import count_reading, reading_cautions, split_cautions
 from training.command import explain_errors
 from training.compare import USERS_FILE, compare
 from training.config import TrainConfig, as_plain
@@ -46,6 +47,7 @@ _FINGERPRINT_DIGITS = 16
 
 def report(prepared: Prepared, judgement: Judgement, config: TrainConfig, folder: RunFolder) -> Path:
     """Writes the report of a judged run into its folder and returns the path of the page."""
+    n_readings = count_reading(folder.path, judgement.part_name)
     epochs = read_epochs(folder.path / EPOCHS_FILE)
     ranked = [row for row in epochs if row[MONITOR]]
     best = max(ranked, key=lambda row: float(row[MONITOR]), default=None)
@@ -57,6 +59,10 @@ def report(prepared: Prepared, judgement: Judgement, config: TrainConfig, folder
         left_out=judgement.left_out,
         beyond=judgement.beyond,
         slices=judgement.slices,
+        cautions=(
+            *split_cautions(prepared.split, config.data.time, judgement.part_name),
+            *reading_cautions(judgement.part_name, n_readings),
+        ),
         curves=curves_from_rows(epochs, step="epoch"),
         best_step=None if best is None else float(best["epoch"]),
         quality=tuple(prepared.quality.summary_lines()),

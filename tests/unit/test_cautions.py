@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from marquee.events import TimeMeaning
+from marquee.splits import Split
+from training.cautions import count_reading, reading_cautions, split_cautions
+
+
+def _part(**times: list[int]) -> pl.DataFrame:
+    rows = [(user, time) for user, of_user in times.items() for time in of_user]
+    return pl.DataFrame(rows, schema={"user_id": pl.String, "timestamp": pl.Int64}, orient="row")
+
+
+def _split(train: pl.DataFrame, test: pl.DataFrame) -> Split:
+    return Split(train, train.clear(), test, "by hand", None)
+
+
+def test_a_random_split_with_timestamps_at_hand_is_named() -> None:
+    split = _split(_part(a=[1, 9], b=[2]), _part(a=[5], b=[7]))
+    (caution,) = split_cautions(split, TimeMeaning.absolute, "test")
+    assert caution.startswith("50% of the users have training events later than their first test event")
+    assert split_cautions(split, TimeMeaning.order, "test") == (caution,)
+
+
+def test_a_split_in_order_for_each_user_alone_is_named() -> None:
+    split = _split(_part(a=[1, 2], b=[8, 9]), _part(a=[3, 4], b=[10]))
+    (caution,) = split_cautions(split, TimeMeaning.absolute, "test")
+    assert caution.startswith("50% of the training events are later than half of the test events")
+    assert not split_cautions(split, TimeMeaning.order, "test")
+
+
+@pytest.mark.parametrize("time", TimeMeaning)
+def test_a_split_by_time_needs_no_caution(time: TimeMeaning) -> None:
+    assert not split_cautions(_split(_part(a=[1, 2], b=[3]), _part(a=[4], b=[5])), time, "test")
+
+
+def test_without_time_nothing_can_be_said() -> None:
+    split = _split(_part(a=[9]), _part(a=[5]))
+    assert not split_cautions(split, TimeMeaning.none, "test")
+    assert not split_cautions(split, TimeMeaning.absolute, "validation")
+
+
+def test_readings_are_counted_by_part(tmp_path: Path) -> None:
+    parts = ["test", "validation", "test", "validation", "test"]
+    assert [count_reading(tmp_path, part) for part in parts] == [1, 1, 2, 2, 3]
+
+
+def test_a_test_part_read_again_is_named_and_a_validation_part_is_not() -> None:
+    assert not reading_cautions("test", 1)
+    assert not reading_cautions("validation", 9)
+    (caution,) = reading_cautions("test", 3)
+    assert caution.startswith("The test part has been read 3 times for this run")

@@ -1,0 +1,135 @@
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from marquee.beyond import CatalogFacts, describe_lists
+from marquee.dataset import JudgedPart, QueryArrays
+from marquee.errors import ConfigError
+from marquee.evaluation import EvaluationTask, evaluate
+from marquee.histories import Interactions
+from marquee.ranking import ItemLists
+from marquee.slices import slice_metric
+from tests.bundles import publish_tiny
+from training.gate import GateConfig, GuardrailConfig, failures
+from training.judge import Judgement
+
+N_USERS, N_ITEMS = 200, 20
+
+
+@cache
+def _judgement() -> Judgement:
+    """A model that finds the target of 3 in 4 users, and popularity that finds that of 1 in 2."""
+    targets = ItemLists.of([[1 + user % N_ITEMS] for user in range(N_USERS)])
+    generator = np.random.default_rng(0)
+    scorers = {}
+    for name, share in (("model", 0.75), ("popularity", 0.5)):
+        scores = generator.random((N_USERS, N_ITEMS + 1)).astype(np.float32)
+        found = np.arange(N_USERS) % 20 < share * 20
+        scores[np.arange(N_USERS), targets.item_index] = np.where(found, 2.0, -1.0)
+        scorers[name] = lambda rows, scores=scores: scores[rows].copy()
+    evaluation = evaluate(scorers, EvaluationTask(targets, N_ITEMS, (10,)), generator, n_resamples=200)
+    beyond = {
+        name: describe_lists(
+            model.lists.items,
+            targets.contains(model.lists.items),
+            None,
+            ItemLists.of([[]] * N_USERS),
+            CatalogFacts(np.arange(N_ITEMS + 1)),
+        )
+        for name, model in evaluation.models.items()
+    }
+    even = np.arange(N_USERS) % 2 == 0
+    slices = slice_metric(evaluation, "ndcg@10", targets, {"parity": {"even": even}}, {}, generator)
+    nothing = np.zeros((N_USERS, 0), dtype=np.int64)
+    queries = QueryArrays(
+        np.arange(1, N_USERS + 1), nothing.astype(np.int32), nothing.astype(np.float32), nothing, nothing
+    )
+    none = np.zeros(0, dtype=np.int64)
+    known = Interactions.group(none, none, none, none, none.astype(np.float32), n_users=N_USERS)
+    part = JudgedPart(tuple(map(str, range(N_USERS))), queries, known, targets)
+    return Judgement("test", part, evaluation, {}, beyond, slices, 1.0)
+
+
+def _failures(bundle: str = "", **rails: GuardrailConfig) -> list[str]:
+    return list(failures(GateConfig(bundle=bundle, guardrails=rails), _judgement(), 10))
+
+
+def test_a_model_that_holds_every_guardrail_passes() -> None:
+    assert not _failures(
+        floor=GuardrailConfig(metric="recall@10", at_least=0.75, at_most=0.75),
+        better=GuardrailConfig(metric="ndcg@10", against="popularity"),
+        spread=GuardrailConfig(metric="coverage@10", at_least=0.9),
+        even=GuardrailConfig(metric="ndcg@10", slice="user: parity = even", at_least=0.5),
+        gini=GuardrailConfig(metric="gini", at_most=0.9),
+    )
+
+
+def test_each_failure_says_what_came_and_what_was_expected() -> None:
+    floor, ceiling, margin, even = _failures(
+        floor=GuardrailConfig(metric="recall@10", at_least=0.8),
+        ceiling=GuardrailConfig(metric="gini", at_most=0.0),
+        margin=GuardrailConfig(metric="recall@10", against="popularity", margin=-0.24),
+        even=GuardrailConfig(metric="ndcg@10", slice="user: parity = even", at_least=0.99),
+    )
+    assert floor == "floor: recall@10 is 0.7500, expected 0.8 or more"
+    assert ceiling.endswith("expected 0.0 or less")
+    assert "minus that of popularity is +0.2500, 95\u00a0% interval" in margin
+    assert margin.endswith("expected the lower end to be 0.24 or more")
+    assert even.startswith("even: ndcg@10 on user: parity = even is 0.")
+
+
+def _with_metrics(folder: Path, **metrics: float) -> str:
+    """Publishes a bundle that says of itself how good it is."""
+    return str(publish_tiny(folder, metrics={f"test/{name}": value for name, value in metrics.items()}))
+
+
+def test_a_model_may_be_behind_the_served_bundle_by_the_margin_and_no_more(tmp_path: Path) -> None:
+    bundle = _with_metrics(tmp_path, **{"recall@10": 0.76})
+    rail = GuardrailConfig(metric="recall@10", against="bundle", margin=0.02)
+    assert not _failures(bundle, served=rail)
+    (reason,) = _failures(bundle, served=GuardrailConfig(metric="recall@10", against="bundle", margin=0.005))
+    assert "is 0.7500, and 0.7600 for the served bundle: expected to be no more than 0.005 below" in reason
+
+
+def test_a_bundle_without_the_metric_is_no_reference(tmp_path: Path) -> None:
+    rail = GuardrailConfig(metric="recall@10", against="bundle")
+    with pytest.raises(ConfigError, match=r"has no metric 'test/recall@10', got \['test/ndcg@10'\]"):
+        _failures(_with_metrics(tmp_path, **{"ndcg@10": 0.5}), served=rail)
+
+
+@pytest.mark.parametrize(
+    ("rail", "message"),
+    [
+        (GuardrailConfig(metric="ndcg@7", at_least=0.1), "metric must be measured .* got 'ndcg@7'"),
+        (
+            GuardrailConfig(metric="ndcg@10", against="als"),
+            "must be bundle or one of popularity, .* got 'als'",
+        ),
+        (GuardrailConfig(metric="gini", against="popularity"), "got 'popularity' and 'gini'"),
+        (
+            GuardrailConfig(metric="ndcg@10", slice="user: parity = odd", at_least=0.1),
+            "about ndcg@10 on one of user: parity = even, got 'ndcg@10' on 'user: parity = odd'",
+        ),
+    ],
+)
+def test_a_guardrail_about_what_was_not_measured_is_refused(rail: GuardrailConfig, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        _failures(rail=rail)
+
+
+@pytest.mark.parametrize(
+    ("rail", "message"),
+    [
+        (GuardrailConfig(metric="ndcg@10"), "must have at_least, at_most or against, got none for 'ndcg@10'"),
+        (GuardrailConfig(metric="ndcg@10", against="bundle"), "is against the bundle, got gate.bundle=''"),
+        (
+            GuardrailConfig(metric="ndcg@10", against="popularity", slice="a = b"),
+            "must be against a model or on a slice, got 'popularity' and 'a = b'",
+        ),
+    ],
+)
+def test_a_guardrail_that_asks_for_nothing_known_is_refused(rail: GuardrailConfig, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        GateConfig(guardrails={"rail": rail})

@@ -1,0 +1,66 @@
+"""What the numbers of a run do not show: how its split treats time, and how often its test part was read."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+
+from marquee.events import TimeMeaning
+from marquee.splits import Split
+
+READINGS_FILE = "readings.txt"
+MANY_FROM_THE_FUTURE = 0.01
+
+
+def count_reading(folder: Path, part_name: str) -> int:
+    """Notes in a run's folder that a part was read just now and returns how often it has been."""
+    path = folder / READINGS_FILE
+    with path.open("a", encoding="utf-8") as file:
+        file.write(f"{part_name}\t{datetime.now(UTC).isoformat(timespec='seconds')}\n")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return sum(line.partition("\t")[0] == part_name for line in lines)
+
+
+def reading_cautions(part_name: str, n_readings: int) -> tuple[str, ...]:
+    """Returns what to say of a test part that was read more than once."""
+    if part_name != "test" or n_readings < 2:
+        return ()
+    return (
+        f"The test part has been read {n_readings} times for this run: if a choice rested on an earlier "
+        "reading, these numbers are too good. Choose on validation (evaluation.test=false), then read the "
+        "test part once.",
+    )
+
+
+def split_cautions(split: Split, time: TimeMeaning, part_name: str) -> tuple[str, ...]:
+    """Returns what to say of a split whose training part knows what was still to come.
+
+    Args:
+        split: The parts.
+        time: What timestamps say; without time there is nothing to see.
+        part_name: The part judged, `test` or `validation`.
+    """
+    judged = split.test if part_name == "test" else split.validation
+    if time is TimeMeaning.none or judged.is_empty() or split.train.is_empty():
+        return ()
+    first = judged.group_by("user_id").agg(pl.col("timestamp").min().alias("first"))
+    last = split.train.group_by("user_id").agg(pl.col("timestamp").max().alias("last"))
+    both = first.join(last, on="user_id")
+    crossed = both.filter(pl.col("last") > pl.col("first")).height / max(both.height, 1)
+    if crossed > MANY_FROM_THE_FUTURE:
+        return (
+            f"{crossed:.0%} of the users have training events later than their first {part_name} event: the "
+            "split does not follow the timestamps that are at hand, so the model has seen what it is asked "
+            "to foresee. Split by time (data.split.method=time).",
+        )
+    if time is not TimeMeaning.absolute:
+        return ()
+    start = judged["timestamp"].median()
+    later = split.train.filter(pl.col("timestamp") > start).height / split.train.height
+    if later > MANY_FROM_THE_FUTURE:
+        return (
+            f"{later:.0%} of the training events are later than half of the {part_name} events: the split is "
+            "in order for each user and not across users, so what became popular later is known before. For "
+            "how the model will do from a day on, split by time (data.split.method=time).",
+        )
+    return ()
