@@ -244,3 +244,20 @@ def test_judged_targets_are_the_events_of_the_part_alone(tiny: Prepared) -> None
         )
     }
     assert got == expected
+
+
+def test_report_tells_items_apart_that_training_never_saw(shop: Prepared) -> None:
+    groups = shop.dataset.item_groups()
+    assert groups.keys() == {"unseen in training"}  # there is no ad
+    assert groups["unseen in training"].tolist() == [False, False, False, False, True, True]
+
+
+def test_report_tells_content_and_ads_apart(tiny: Prepared) -> None:
+    groups = tiny.dataset.item_groups()
+    kinds = ["", *tiny.dataset.items["kind"]]
+    assert groups["ad"].tolist() == [kind == "ad" for kind in kinds]
+    assert groups["content"].tolist() == [kind == "content" for kind in kinds]
+
+
+def test_report_has_no_group_where_all_items_are_alike(tmp_path: Path) -> None:
+    assert Prepared.read(without_tables(write_shop(tmp_path))).dataset.item_groups() == {}
