@@ -125,6 +125,8 @@ def _run_trainer(trainer: L.Trainer, module: RetrievalModule, last: Path) -> Non
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
         # A resumed run finds its own folder; that is what it is for.
         warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+        # Few batches make few points within an epoch; its mean is logged all the same.
+        warnings.filterwarnings("ignore", message="The number of training batches")
         try:
             trainer.fit(module, ckpt_path=str(last) if last.exists() else None)
         except SystemExit:  # what Lightning makes of Ctrl-C, after it has shut down

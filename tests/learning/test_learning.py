@@ -21,9 +21,6 @@ from training.config import TrainConfig, TrainerConfig
 from training.examples import ExamplesConfig
 from training.fit import build_module, fit
 
-# Lightning would like to log more often than such small data has batches.
-pytestmark = pytest.mark.filterwarnings("ignore:The number of training batches")
-
 HISTORY_ALONE = TwoTowerConfig(dim=16, user_id=False, query_features=False, item_features=False)
 MIXED = MixedNegativesConfig(n_uniform=20)
 ADAM = LazyAdamConfig(learning_rate=0.03)

@@ -21,9 +21,6 @@ from training.config import TrainConfig, TrainerConfig
 from training.examples import ExamplesConfig, TrainingBatches
 from training.fit import EPOCHS_FILE, Fitted, fit, load_model
 
-# Lightning would like to log more often than such small data has batches.
-pytestmark = pytest.mark.filterwarnings("ignore:The number of training batches")
-
 EPOCHS = 4
 
 
