@@ -13,7 +13,7 @@ from training.command import explain_errors
 from training.config import EvaluationConfig
 from training.fit import load_model
 from training.gate import GateConfig, failures
-from training.judge import judge, show_judgement
+from training.judge import judge, show_judgement, with_served
 from training.prepare import prepare
 from training.report import peak_memory_mb, report
 from training.runs import RunFolder
@@ -28,34 +28,42 @@ class EvaluateConfig:
     Attributes:
         run: Folder of the run, or its `latest` file.
         evaluation: Declares the keys; what is not given on the command line is as in the run.
+        bundle: A bundle, or the folder of its versions, to ask the same users through; empty for none. The
+            command exits with 1 where what it answers is not what was judged.
         gate: What must hold; the command exits with 1 where it does not.
     """
 
     run: str
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    bundle: str = ""
     gate: GateConfig = field(default_factory=GateConfig)
 
 
 ConfigStore.instance().store(name="evaluate_schema", node=EvaluateConfig)
 
 
-def evaluate_run(run: str, overrides: list[str], gate: GateConfig, console: Console) -> list[str]:
+def evaluate_run(config: EvaluateConfig, overrides: list[str], console: Console) -> list[str]:
     """Judges a run, writes the result into its folder, and returns why it must not be published.
 
     Args:
-        run: Folder of the run, or its `latest` file.
+        config: What to judge and what must hold.
         overrides: `evaluation.key=value`, on top of the run's config.
-        gate: What must hold.
         console: Shows progress and the table.
     """
-    folder = RunFolder.find(run)
-    config = folder.read_config(overrides)
-    prepared = prepare(config, folder.path, console)
-    judgement = judge(prepared, load_model(prepared.dataset, config, folder.checkpoint), config, console)
-    show_judgement(judgement, config, console)
-    page = report(prepared, judgement, config, folder)
+    folder = RunFolder.find(config.run)
+    run_config = folder.read_config(overrides)
+    prepared = prepare(run_config, folder.path, console)
+    model = load_model(prepared.dataset, run_config, folder.checkpoint)
+    judgement = judge(prepared, model, run_config, console)
+    if config.bundle:
+        judgement = with_served(judgement, config.bundle, prepared, run_config)
+    show_judgement(judgement, run_config, console)
+    page = report(prepared, judgement, run_config, folder)
     console.print(f"peak memory {peak_memory_mb():,.0f} MiB\nreport {page}", highlight=False, soft_wrap=True)
-    return list(failures(gate, judgement, config.evaluation.headline_k))
+    reasons = list(failures(config.gate, judgement, run_config.evaluation.headline_k))
+    if judgement.served is not None and not judgement.served.is_within_tolerance:
+        reasons.append(judgement.served.sentence)
+    return reasons
 
 
 @hydra.main(version_base="1.3", config_path="../configs", config_name="evaluate")
@@ -67,7 +75,7 @@ def main(config: DictConfig) -> None:
     assert isinstance(resolved, EvaluateConfig), f"expected EvaluateConfig, got {type(resolved)}"
     overrides = [override for override in given if override.startswith("evaluation.")]
     console = Console()
-    reasons = evaluate_run(resolved.run, overrides, resolved.gate, console)
+    reasons = evaluate_run(resolved, overrides, console)
     for reason in reasons:
         console.print(f"not passed: {reason}", highlight=False, soft_wrap=True)
     if reasons:

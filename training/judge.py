@@ -1,7 +1,7 @@
 """Judges a trained model beside the baselines: numbers as JSON for programs, a table for people."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from rich.console import Console
@@ -18,10 +18,12 @@ from marquee.histories import FloatArray
 from marquee.nn.embed import embed_catalog, embed_queries
 from marquee.nn.models import TwoTower
 from marquee.ranking import ScoreBlock, inner_product_scores
+from marquee.served import ServedComparison
 from marquee.slices import SlicedMetric
 from training.config import TrainConfig
 from training.describe import describe, slice_headline
 from training.prepare import Prepared
+from training.replay import replay
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Judgement:
         beyond: Model → what its lists are like at the headline's cutoff.
         slices: The headline metric by part of users and items.
         seconds: Wall time of fitting the baselines, ranking and measuring.
+        served: The same users asked through a bundle; None if none was given.
     """
 
     part_name: str
@@ -45,6 +48,7 @@ class Judgement:
     beyond: dict[str, BeyondAccuracy]
     slices: SlicedMetric
     seconds: float
+    served: ServedComparison | None = None
 
     def headline(self, k: int) -> dict[str, float]:
         """Returns the few numbers that travel with a bundle."""
@@ -107,6 +111,12 @@ def judge(prepared: Prepared, model: TwoTower, config: TrainConfig, console: Con
     return Judgement(part_name, part, evaluation, baselines.left_out, beyond, slices, seconds)
 
 
+def with_served(judgement: Judgement, bundle: str, prepared: Prepared, config: TrainConfig) -> Judgement:
+    """Returns the judgement with the same users asked through a published bundle."""
+    served = replay(bundle, prepared, judgement.part, judgement.evaluation, config)
+    return replace(judgement, served=served)
+
+
 def show_judgement(judgement: Judgement, config: TrainConfig, console: Console) -> None:
     """Prints the headline metrics of every model, and what was left out."""
     k = config.evaluation.headline_k
@@ -126,6 +136,8 @@ def show_judgement(judgement: Judgement, config: TrainConfig, console: Console) 
             f"{result.coverage[f'coverage@{k}']:.3f}",
         )
     console.print(table)
+    if judgement.served is not None:
+        console.print(judgement.served.sentence, highlight=False)
     for name, reason in judgement.left_out.items():
         console.print(f"{name}: {reason}", highlight=False)
 

@@ -59,6 +59,7 @@ def report(prepared: Prepared, judgement: Judgement, config: TrainConfig, folder
         left_out=judgement.left_out,
         beyond=judgement.beyond,
         slices=judgement.slices,
+        served=judgement.served,
         cautions=(
             *split_cautions(prepared.split, config.data.time, judgement.part_name),
             *reading_cautions(judgement.part_name, n_readings),

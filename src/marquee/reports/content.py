@@ -16,6 +16,7 @@ from marquee.ids import PADDING_INDEX, IndexArray
 from marquee.metrics import METRICS
 from marquee.ranking import ItemLists
 from marquee.reports.verdict import Verdict, judge_against, protocol_warnings
+from marquee.served import ServedComparison
 from marquee.slices import SlicedMetric
 
 REPORT_FORMAT = 1
@@ -130,6 +131,7 @@ class ReportContent:
         left_out: Baseline → why it is not there and what to do about it.
         beyond: Model → what its lists are like besides accurate, at the headline's cutoff.
         slices: The headline metric on parts of users and items; None if nothing was sliced.
+        served: The same users asked through a bundle; None if none was given.
         cautions: What the caller knows to mislead, one sentence each.
         curves: Course of training.
         best_step: Step of the checkpoint that was kept; None if unknown.
@@ -148,6 +150,7 @@ class ReportContent:
     left_out: Mapping[str, str] = field(default_factory=dict)
     beyond: Mapping[str, BeyondAccuracy] = field(default_factory=dict)
     slices: SlicedMetric | None = None
+    served: ServedComparison | None = None
     cautions: tuple[str, ...] = ()
     curves: tuple[Curve, ...] = ()
     best_step: float | None = None
@@ -176,7 +179,8 @@ class ReportContent:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader must be wary of."""
-        return (*self.cautions, *protocol_warnings(self.evaluation))
+        served = () if self.served is None or self.served.is_within_tolerance else (self.served.sentence,)
+        return (*served, *self.cautions, *protocol_warnings(self.evaluation))
 
     def to_json_dict(self) -> dict[str, object]:
         """Returns the whole content, ready for `json.dumps`; a verdict and warnings come with it."""
@@ -191,6 +195,7 @@ class ReportContent:
             "left_out": dict(self.left_out),
             "beyond": {name: numbers.to_json_dict() for name, numbers in self.beyond.items()},
             "slices": None if self.slices is None else self.slices.to_json_dict(),
+            "served": None if self.served is None else self.served.to_json_dict(),
             "curves": [asdict(curve) for curve in self.curves],
             "best_step": self.best_step,
             "quality": list(self.quality),

@@ -1,0 +1,194 @@
+"""What users would really have got: the judged users asked through a published bundle, beside the ranking.
+
+The offline numbers come from the trained model and an exact ranking. What is served goes through the
+exported tower, the index with its settings, availability and exclusions. Here the same users are asked both
+ways, with the bundle's stored histories set back to what was known before the part judged.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+
+from marquee.bundle import Bundle
+from marquee.errors import DataError
+from marquee.evaluation import N_RESAMPLES, Estimate, Evaluation, bootstrap_means, interval
+from marquee.histories import Interactions
+from marquee.ids import PADDING_INDEX, IdMap, IndexArray
+from marquee.kinds import EventKinds
+from marquee.metrics import METRICS
+from marquee.recommender import Recommender
+from marquee.requests import Request
+
+TOLERANCE = 0.005
+REQUESTS_AT_ONCE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class ServedLists:
+    """The answers of a bundle.
+
+    Attributes:
+        items: As indices of the data set, (n_queries, k) int64; 0 where an answer is short.
+        sources: What answers were made from → how many.
+        n_short: Answers with fewer items than asked for.
+    """
+
+    items: IndexArray
+    sources: Mapping[str, int]
+    n_short: int
+
+
+@dataclass(frozen=True)
+class ServedComparison:
+    """The judged users asked both ways.
+
+    Attributes:
+        version: Of the bundle.
+        index: Kind of its index.
+        metric: E.g. `ndcg@10`.
+        offline: Of the exact ranking.
+        served: Of the answers.
+        difference: Served minus offline, paired.
+        overlap: Mean share of the k places that both lists fill with the same items.
+        identical_fraction: Share of the users whose two lists are the same, in the same order.
+        sources: What answers were made from → how many.
+        n_short: Answers with fewer items than asked for.
+        tolerance: Largest difference of the means that is taken for the same.
+    """
+
+    version: str
+    index: str
+    metric: str
+    offline: Estimate
+    served: Estimate
+    difference: Estimate
+    overlap: float
+    identical_fraction: float
+    sources: Mapping[str, int]
+    n_short: int
+    tolerance: float = TOLERANCE
+
+    @property
+    def is_within_tolerance(self) -> bool:
+        """Whether the offline number tells what is served."""
+        return abs(self.difference.mean) <= self.tolerance
+
+    @property
+    def sentence(self) -> str:
+        """The comparison in words."""
+        means = (
+            f"{self.metric} {self.served.mean:.4f} of what bundle {self.version} answers (index {self.index}) "
+            f"against {self.offline.mean:.4f} of the exact ranking; {self.identical_fraction:.1%} of the "
+            f"lists are identical and {self.overlap:.1%} of the places filled alike"
+        )
+        if self.is_within_tolerance:
+            return f"What is served is what was judged: {means}."
+        return (
+            f"What is served is not what was judged: {means}. A difference beyond {self.tolerance} means "
+            "another model, another catalog, a stale bundle or an index that misses too much."
+        )
+
+    def to_json_dict(self) -> dict[str, object]:
+        """Returns everything, ready for `json.dumps`."""
+        return {**asdict(self), "is_within_tolerance": self.is_within_tolerance, "sentence": self.sentence}
+
+
+def rewind(
+    bundle: Bundle, user_ids: Sequence[str], known: Interactions, item_ids: IdMap, kinds: EventKinds
+) -> Bundle:
+    """Returns the bundle with the stored histories set back to what was known of some users at a moment.
+
+    Args:
+        bundle: As published: it may know everything up to the end of the table.
+        user_ids: The users, one per row of `known` from 1 on.
+        known: What each had done.
+        item_ids: Of `known`.
+        kinds: Of `known`.
+
+    Raises:
+        DataError: If the bundle counts other kinds of events.
+    """
+    if kinds.configs != bundle.manifest.kinds.configs:
+        raise DataError(
+            f"bundle {bundle.version} counts kinds {list(bundle.manifest.kinds.configs)}, the run "
+            f"{list(kinds.configs)}, or with other settings; export this run"
+        )
+    row_of_item = np.concatenate([[PADDING_INDEX], bundle.catalog.item_ids.encode(item_ids.ids)])
+    row_of_user = np.concatenate([[PADDING_INDEX], bundle.user_ids.encode(user_ids)])
+    histories = Interactions.group(
+        row_of_user[known.user_index],
+        row_of_item[known.item_index],
+        known.kind_index,
+        known.timestamp,
+        known.weight,
+        n_users=len(bundle.user_ids),
+    )
+    return replace(
+        bundle,
+        history_offsets=histories.offsets,
+        history_items=histories.item_index.astype(np.int32),
+        history_kinds=histories.kind_index.astype(np.int32),
+    )
+
+
+def serve_lists(bundle: Bundle, requests: Sequence[Request], item_ids: IdMap) -> ServedLists:
+    """Returns the answers to requests of one k, best first; an item that `item_ids` lacks is 0."""
+    recommender = Recommender(bundle)
+    items = np.zeros((len(requests), requests[0].k if requests else 1), dtype=np.int64)
+    sources: Counter[str] = Counter()
+    n_short = 0
+    for start in range(0, len(requests), REQUESTS_AT_ONCE):
+        for row, answer in enumerate(
+            recommender.recommend(requests[start : start + REQUESTS_AT_ONCE]), start
+        ):
+            found = item_ids.encode([item.item_id for item in answer.items])
+            items[row, : len(found)] = found
+            sources[answer.source] += 1
+            n_short += len(found) < requests[row].k
+    return ServedLists(items, dict(sources), n_short)
+
+
+def compare_served(
+    evaluation: Evaluation, lists: ServedLists, bundle: Bundle, metric: str, generator: np.random.Generator
+) -> ServedComparison:
+    """Returns the answers beside the lists of the model under judgement.
+
+    Args:
+        evaluation: Of the same queries.
+        lists: An answer to each query evaluated, in the order of `evaluation.query_index`.
+        bundle: Where they come from.
+        metric: With the cutoff of the lists, e.g. `ndcg@10`.
+        generator: Draws the users of each resample.
+
+    Raises:
+        DataError: If there is not one answer per query evaluated.
+    """
+    queries = evaluation.query_index
+    if len(lists.items) != len(queries):
+        raise DataError(
+            f"there must be one answer per query evaluated ({len(queries)}), got {len(lists.items)}"
+        )
+    name, k = metric.split("@")
+    targets = evaluation.targets.rows(queries)
+    ranked = evaluation.models[evaluation.model].lists.items[queries, : int(k)]
+    served = METRICS[name](targets.contains(lists.items), targets.sizes)
+    offline = METRICS[name](targets.contains(ranked), targets.sizes)
+    columns = np.stack([offline, served, served - offline], axis=1)
+    resampled = bootstrap_means(columns, generator, N_RESAMPLES)
+    estimates = [interval(float(columns[:, i].mean()), resampled[:, i]) for i in range(3)]
+    is_shared = (lists.items[:, :, None] == ranked[:, None, :]) & (lists.items != PADDING_INDEX)[:, :, None]
+    n_ranked = (ranked != PADDING_INDEX).sum()
+    return ServedComparison(
+        version=bundle.version,
+        index=str(bundle.index.config.kind),
+        metric=metric,
+        offline=estimates[0],
+        served=estimates[1],
+        difference=estimates[2],
+        overlap=float(is_shared.any(axis=2).sum() / max(int(n_ranked), 1)),
+        identical_fraction=float((lists.items == ranked).all(axis=1).mean()),
+        sources=lists.sources,
+        n_short=lists.n_short,
+    )
