@@ -148,6 +148,7 @@ class RecommendationApp:
         if route in self._posts:
             _validate_method(path, method, ("POST",))
             self._guard.admit(headers.authorization, self._rights[route])
+            self._endpoints.refuse_if_full()  # before the body: under overload, refusing must cost little
             validate_json_request(scope, headers)
             body = await read_body(receive, headers, self._settings)
             return _reply_of(await self._posts[route](body, headers.request_id))

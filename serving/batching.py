@@ -5,6 +5,7 @@ item whose batch failed is run again alone, so that one poisoned request never t
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,11 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from serving.errors import unavailable
+
+PATIENCE = 0.5
+"""Share of the deadline that a job may be expected to wait; the rest is for its batch and its reply."""
+
+_SMOOTHING = 0.1
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -29,11 +35,15 @@ class _Ticket(Generic[Job, Result]):
 class Batcher(Generic[Job, Result]):
     """Runs jobs of one event loop in batches in one thread.
 
+    A job that would wait too long is refused when it comes: were it taken, it would be answered after its
+    deadline, and so would all behind it, until nothing but refusals came out.
+
     Args:
         run: Returns one result per job, in order. Called from one thread only.
         micro_batch: Most jobs of one call of `run`.
         max_pending: Most jobs that wait or run; more are refused.
         deadline_s: Seconds after which a job is answered with a refusal.
+        clock: Returns seconds; what a batch takes is measured with it.
     """
 
     def __init__(
@@ -43,6 +53,7 @@ class Batcher(Generic[Job, Result]):
         micro_batch: int,
         max_pending: int,
         deadline_s: float,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._run = run
         self._micro_batch = micro_batch
@@ -50,6 +61,8 @@ class Batcher(Generic[Job, Result]):
         self._deadline_s = deadline_s
         self._waiting: deque[_Ticket[Job, Result]] = deque()
         self._n_pending = 0
+        self._clock = clock
+        self._batch_s = 0.0  # what a batch takes, a moving average
         self._is_running = False
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
 
@@ -57,8 +70,9 @@ class Batcher(Generic[Job, Result]):
         """Returns a future per job; all of the jobs are taken or none.
 
         Raises:
-            Refusal: If more jobs would wait than `max_pending`.
+            Refusal: If more jobs would wait than `max_pending`, or they would have to wait too long.
         """
+        self.refuse_if_full()
         if self._n_pending + len(jobs) > self._max_pending:
             raise unavailable(
                 f"{self._n_pending} requests are waiting and {self._max_pending} may; retry after a moment"
@@ -74,6 +88,15 @@ class Batcher(Generic[Job, Result]):
             tickets.append(_Ticket(job, future, loop.call_later(self._deadline_s, self._expire, future)))
         self._waiting.extend(tickets)
         return [ticket.future for ticket in tickets]
+
+    def refuse_if_full(self) -> None:
+        """Raises Refusal if a job that came now would have to wait too long."""
+        wait_s = (1 + self._n_pending // self._micro_batch) * self._batch_s
+        if self._n_pending and wait_s > PATIENCE * self._deadline_s:
+            raise unavailable(
+                f"{self._n_pending} requests are waiting, which takes about {wait_s * 1000:.0f} of the "
+                f"{self._deadline_s * 1000:.0f} ms that an answer may take; retry after a moment"
+            )
 
     def close(self) -> None:
         """Waits for the batch in flight and ends the thread."""
@@ -103,7 +126,9 @@ class Batcher(Generic[Job, Result]):
 
     def _run_batch(self, loop: asyncio.AbstractEventLoop, batch: "list[_Ticket[Job, Result]]") -> None:
         """Runs a batch in the thread and returns to the loop with a result or an error per job."""
+        started = self._clock()
         outcomes = run_each_alone_on_failure(self._run, [ticket.job for ticket in batch])
+        self._batch_s += _SMOOTHING * (self._clock() - started - self._batch_s)
         loop.call_soon_threadsafe(self._end_batch, loop, batch, outcomes)
 
     def _end_batch(

@@ -73,6 +73,10 @@ class Endpoints:
         answers = [_tell(outcome, f"{request_id}.{position}") for position, outcome in enumerate(outcomes)]
         return wire.BatchAnswer(request_id=request_id, answers=answers)
 
+    def refuse_if_full(self) -> None:
+        """Raises Refusal if a request that came now would be answered too late."""
+        self._batcher.refuse_if_full()
+
     def bundle(self) -> wire.BundleAnswer:
         """Returns which bundle answers."""
         return wire.BundleAnswer.of(self.loaded_recommender().bundle.manifest)

@@ -22,6 +22,7 @@ from marquee.recommender import Recommender
 from marquee.requests import Request
 
 TOLERANCE = 0.005
+MIN_OVERLAP = 0.9
 REQUESTS_AT_ONCE = 256
 
 
@@ -72,22 +73,24 @@ class ServedComparison:
 
     @property
     def is_within_tolerance(self) -> bool:
-        """Whether the offline number tells what is served."""
-        return abs(self.difference.mean) <= self.tolerance
+        """Whether the offline number tells what is served: the means agree, and so do the lists."""
+        return abs(self.difference.mean) <= self.tolerance and self.overlap >= MIN_OVERLAP
 
     @property
     def sentence(self) -> str:
         """The comparison in words."""
         means = (
-            f"{self.metric} {self.served.mean:.4f} of what bundle {self.version} answers (index {self.index}) "
-            f"against {self.offline.mean:.4f} of the exact ranking; {self.identical_fraction:.1%} of the "
-            f"lists are identical and {self.overlap:.1%} of the places filled alike"
+            f"{self.metric} {self.served.mean:.4f} of what bundle {self.version} answers (index "
+            f"{self.index}) against {self.offline.mean:.4f} of the exact ranking; "
+            f"{self.identical_fraction:.1%} of the lists are identical and {self.overlap:.1%} of the "
+            "places filled alike"
         )
         if self.is_within_tolerance:
             return f"What is served is what was judged: {means}."
         return (
-            f"What is served is not what was judged: {means}. A difference beyond {self.tolerance} means "
-            "another model, another catalog, a stale bundle or an index that misses too much."
+            f"What is served is not what was judged: {means}. A difference beyond {self.tolerance}, or fewer "
+            f"than {MIN_OVERLAP:.0%} of the places alike, means another model, another "
+            "catalog, a stale bundle or an index that misses too much."
         )
 
     def to_json_dict(self) -> dict[str, object]:

@@ -43,6 +43,16 @@ def _run(name: str, users: JudgedUsers, **settings: str) -> ComparedRun:
     return ComparedRun(name, users, settings)
 
 
+def compared_page() -> str:
+    """Returns a page of three runs with long names, a warning and settings that differ."""
+    runs = [
+        _run("20260105-120000-001", _users(0), **{"model.dim": "32"}),
+        _run("20260105-130000-002", _users(1, 0.2), **{"model.dim": "64"}),
+        _run("20260105-140000-003", _users(2, fingerprint="sha256:2"), **{"model.dim": "64"}),
+    ]
+    return render_comparison(compare_runs(runs))
+
+
 def test_the_p_value_is_the_share_of_all_sign_assignments_at_least_as_extreme() -> None:
     differences = np.array([0.5, -0.1, 0.3, 0.2, 0.4, 0.1, 0.6])
     sums = [abs(np.dot(signs, differences)) for signs in itertools.product([-1, 1], repeat=7)]

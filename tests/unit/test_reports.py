@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from marquee.beyond import CatalogFacts, describe_lists
 from marquee.errors import ConfigError
 from marquee.evaluation import Estimate, Evaluation, EvaluationTask, evaluate
 from marquee.ranking import ItemLists
@@ -26,6 +27,8 @@ from marquee.reports import (
     render_markdown,
     write_report,
 )
+from marquee.served import ServedComparison
+from marquee.slices import slice_metric
 
 N_USERS, N_ITEMS = 600, 30
 TARGETS = ItemLists.of([[1 + user % N_ITEMS] for user in range(N_USERS)])
@@ -84,6 +87,60 @@ def _content(evaluation: Evaluation | None = None) -> ReportContent:
 @cache
 def _page() -> str:
     return render_html(_content())
+
+
+def _full_content() -> ReportContent:
+    """A report with every section: what lists are like, slices, what is served, and cautions."""
+    evaluation = _evaluation(two_tower=0.6, popularity=0.3, item_knn=0.5)
+    queries = evaluation.query_index
+    facts = CatalogFacts(
+        np.arange(N_ITEMS + 1),
+        np.random.default_rng(0).normal(size=(N_ITEMS + 1, 4)).astype(np.float32),
+        np.arange(N_ITEMS + 1)[:, None] % 3 == np.arange(3),
+    )
+    lists = {name: model.lists.items[queries] for name, model in evaluation.models.items()}
+    histories = ItemLists.of([[2, 3]] * N_USERS)
+    beyond = {
+        name: describe_lists(items, TARGETS.contains(items), lists["popularity"], histories, facts)
+        for name, items in lists.items()
+    }
+    users = {"half": {"found": np.arange(N_USERS) < 360, "lost": np.arange(N_USERS) >= 360}}
+    slices = slice_metric(evaluation, "ndcg@10", evaluation.targets, users, {}, np.random.default_rng(0))
+    same = Estimate(0.6, 0.5, 0.7)
+    served = ServedComparison(
+        "v1",
+        "hnsw",
+        "ndcg@10",
+        same,
+        Estimate(0.4, 0.3, 0.5),
+        Estimate(-0.2, -0.3, -0.1),
+        0.7,
+        0.2,
+        {"personal": 600},
+        3,
+    )
+    return replace(
+        _content(evaluation), beyond=beyond, slices=slices, served=served, cautions=("Read twice.",)
+    )
+
+
+@cache
+def full_page() -> str:
+    """Returns the page of a report with every section."""
+    return render_html(_full_content())
+
+
+def test_slices_qualities_and_what_is_served_stand_on_the_page_and_in_every_form() -> None:
+    content = _full_content()
+    markdown, numbers = render_markdown(content), json.loads(json.dumps(content.to_json_dict()))
+    for text in (full_page(), markdown, json.dumps(numbers, ensure_ascii=False)):
+        assert "Worst slice of users, of 2: user: half = lost" in text
+        assert "What is served is not what was judged" in text
+        assert "Read twice." in text
+        assert "miscalibration" in text
+    assert numbers["beyond"]["popularity"]["serendipity"] == 0.0
+    assert len(re.findall("<svg", full_page())) == 6 + 9 + 1
+    _tags(full_page())
 
 
 class _Tags(HTMLParser):

@@ -145,3 +145,31 @@ def test_job_whose_caller_left_is_not_run() -> None:
 
     run_to_the_end(made, steps)
     assert run.batches == [[1]]
+
+
+def test_job_that_would_wait_too_long_is_refused_when_it_comes() -> None:
+    times = iter([0.0, 10.0, 20.0, 20.0])  # the first batch takes 10 s; a tenth of it enters the average
+    run = Doubler()
+    made = Batcher(run, micro_batch=4, max_pending=100, deadline_s=1.9, clock=lambda: next(times))
+
+    async def steps() -> None:
+        assert await asyncio.gather(*made.enqueue([1])) == [2]
+        made.refuse_if_full()  # nothing waits: whatever a batch takes, one that is idle takes the next
+        futures = made.enqueue([2])
+        with pytest.raises(Refusal, match="1 requests are waiting, which takes about 1000 of the 1900 ms"):
+            made.enqueue([3])
+        assert await asyncio.gather(*futures) == [4]
+
+    run_to_the_end(made, steps)
+    assert run.batches == [[1], [2]]
+
+
+def test_quick_jobs_may_wait_in_any_number() -> None:
+    made = batcher(Doubler(), max_pending=1000)
+
+    async def steps() -> None:
+        await asyncio.gather(*made.enqueue([1]))
+        results = await asyncio.gather(*made.enqueue(list(range(900))))
+        assert results == [2 * number for number in range(900)]
+
+    run_to_the_end(made, steps)
