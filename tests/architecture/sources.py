@@ -3,6 +3,7 @@
 import ast
 import subprocess
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -34,8 +35,13 @@ def tracked_files(*patterns: str) -> list[str]:
 
 def read_sources(*folders: str) -> list[Source]:
     """Returns every Python file under `folders`, parsed."""
-    names = tracked_files(*(f"{folder}/**.py" for folder in folders))
-    return [Source(name, ast.parse((ROOT / name).read_text(encoding="utf8"), name)) for name in names]
+    return [read_source(name) for name in tracked_files(*(f"{folder}/**.py" for folder in folders))]
+
+
+@cache
+def read_source(name: str) -> Source:
+    """Returns one Python file, parsed once per process."""
+    return Source(name, ast.parse(read_text(name), name))
 
 
 def read_text(name: str) -> str:
