@@ -5,7 +5,6 @@ request is ours, because BentoML's own costs several times what the model does. 
 reads the settings and nothing else, for BentoML also imports it in the process that watches the workers.
 """
 
-import sys
 from functools import cached_property
 from typing import Any
 
@@ -26,13 +25,6 @@ from serving.releases import Releases
 
 _ONE_THREAD_EACH = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
 """Workers scale by processes; a second thread inside one turns 0.1 ms into tens of ms on a busy host."""
-
-SWITCH_INTERVAL_S = 0.0005
-"""How long a thread may keep the interpreter while another wants it.
-
-By default 5 ms, which the model's thread would wait after each of its calls into C whenever the thread that
-reads requests is busy: many times what the call takes.
-"""
 
 
 def read_settings() -> Settings:
@@ -107,7 +99,6 @@ class MarqueeService:
     def load_release(self) -> None:
         """Loads the current release and begins to watch for the next one."""
         logs.configure()
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
         forget_dead_workers()
         self.releases.load()
         self.releases.watch(SETTINGS.release_poll_ms / 1000)

@@ -17,6 +17,7 @@ from marquee.requests import Answer, Recommendation, Request, Source
 from serving.app import RecommendationApp
 from serving.config import Settings
 from serving.endpoints import Endpoints
+from serving.errors import unavailable
 from serving.exchange import Receive, Scope, Send
 from serving.keys import Guard
 from serving.release_routes import ReleaseRoutes
@@ -322,6 +323,16 @@ def test_requests_beyond_those_that_may_wait_are_shed_at_once() -> None:
 
     with serving(echo, max_pending=5, max_batch=5) as app:
         assert sorted(asyncio.run(ask_all(app))) == [200] * 5 + [503] * 3
+
+
+def test_full_service_refuses_before_it_reads_the_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_endpoints: Endpoints) -> None:
+        raise unavailable("1000 requests are waiting")
+
+    monkeypatch.setattr(Endpoints, "refuse_if_full", refuse)
+    with serving(Echo()) as app:
+        response = asyncio.run(request(app, "POST", "/v1/recommend", []))  # of the body nothing ever comes
+    assert (response.status, response.headers["retry-after"]) == (503, "1")
 
 
 def test_service_is_alive_before_it_is_ready() -> None:
