@@ -176,5 +176,5 @@ def test_new_key_is_shown_once_with_its_entry(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_command_with_wrong_words_says_how_to_use_it(capsys: pytest.CaptureFixture[str]) -> None:
-    assert keys.main(["nam=shop"]) == 2
+    assert keys.main(["title=shop"]) == 2
     assert keys.USAGE in capsys.readouterr().err
