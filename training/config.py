@@ -36,7 +36,8 @@ class TrainerConfig:
         accelerator: Lightning's word: auto, cpu, gpu, …
         devices: How many.
         precision: Lightning's word: 32-true, bf16-mixed, …
-        threads: CPU threads of torch; 0 for its own choice.
+        threads: CPU threads of torch; 0 for its own choice. Steps are small, so a second thread gains little
+            on an idle machine and, waiting for the first, costs most of the speed on a busy one.
     """
 
     epochs: int = 10
@@ -45,7 +46,7 @@ class TrainerConfig:
     accelerator: str = "auto"
     devices: int = 1
     precision: str = "32-true"
-    threads: int = 0
+    threads: int = 1
 
     def __post_init__(self) -> None:
         self.validate()
