@@ -31,6 +31,7 @@ def train(config: TrainConfig, console: Console) -> RunFolder:
             f"interrupted after {fitted.epochs} epochs; continue with "
             f"`python -m training.train resume={folder.path}`",
             highlight=False,
+            soft_wrap=True,
         )
         sys.exit(EXIT_INTERRUPTED)
     judgement = judge(prepared, fitted.model, config, console)
