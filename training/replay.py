@@ -9,7 +9,7 @@ from marquee.bundle import Bundle
 from marquee.dataset import JudgedPart
 from marquee.evaluation import Evaluation
 from marquee.requests import Request
-from marquee.served import ServedComparison, compare_served, rewind, serve_lists
+from marquee.served import ServedComparison, compare_served, rewind, serve_lists, unavailable_places
 from training.config import TrainConfig
 from training.prepare import Prepared
 
@@ -26,13 +26,14 @@ def replay(
     dataset = prepared.dataset
     bundle = Bundle.load(Path(bundle_path))
     events = prepared.split.test if config.evaluation.test else prepared.split.validation
-    lists = serve_lists(
-        rewind(bundle, part.user_ids, part.known, dataset.item_ids, dataset.kinds),
-        _requests(events, part, evaluation, config),
-        dataset.item_ids,
-    )
-    metric = f"ndcg@{config.evaluation.headline_k}"
-    return compare_served(evaluation, lists, bundle, metric, np.random.default_rng(config.seed))
+    requests = _requests(events, part, evaluation, config)
+    rewound = rewind(bundle, part.user_ids, part.known, dataset.item_ids, dataset.kinds)
+    lists = serve_lists(rewound, requests, dataset.item_ids)
+    k = config.evaluation.headline_k
+    ranked = evaluation.models[evaluation.model].lists.items[evaluation.query_index, :k]
+    unavailable = unavailable_places(bundle, requests, ranked, dataset.item_ids)
+    generator = np.random.default_rng(config.seed)
+    return compare_served(evaluation, lists, bundle, f"ndcg@{k}", generator, unavailable)
 
 
 def _requests(

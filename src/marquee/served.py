@@ -17,7 +17,7 @@ from marquee.evaluation import N_RESAMPLES, Estimate, Evaluation, bootstrap_mean
 from marquee.histories import Interactions
 from marquee.ids import PADDING_INDEX, IdMap, IndexArray
 from marquee.kinds import EventKinds
-from marquee.metrics import METRICS
+from marquee.metrics import METRICS, BoolArray
 from marquee.recommender import Recommender
 from marquee.requests import Request
 
@@ -52,10 +52,11 @@ class ServedComparison:
         offline: Of the exact ranking.
         served: Of the answers.
         difference: Served minus offline, paired.
-        overlap: Mean share of the k places that both lists fill with the same items.
+        overlap: Share of the ranked items, of those that were available, that the answers hold.
         identical_fraction: Share of the users whose two lists are the same, in the same order.
         sources: What answers were made from → how many.
         n_short: Answers with fewer items than asked for.
+        unavailable_fraction: Share of the ranked places with an item that was not available at the time.
         tolerance: Largest difference of the means that is taken for the same.
     """
 
@@ -69,12 +70,14 @@ class ServedComparison:
     identical_fraction: float
     sources: Mapping[str, int]
     n_short: int
+    unavailable_fraction: float = 0.0
     tolerance: float = TOLERANCE
 
     @property
     def is_within_tolerance(self) -> bool:
-        """Whether the offline number tells what is served: the means agree, and so do the lists."""
-        return abs(self.difference.mean) <= self.tolerance and self.overlap >= MIN_OVERLAP
+        """Whether the lists agree, and the means as far as availability does not part them."""
+        is_same_mean = abs(self.difference.mean) <= self.tolerance or self.unavailable_fraction > 0
+        return is_same_mean and self.overlap >= MIN_OVERLAP
 
     @property
     def sentence(self) -> str:
@@ -83,8 +86,13 @@ class ServedComparison:
             f"{self.metric} {self.served.mean:.4f} of what bundle {self.version} answers (index "
             f"{self.index}) against {self.offline.mean:.4f} of the exact ranking; "
             f"{self.identical_fraction:.1%} of the lists are identical and {self.overlap:.1%} of the "
-            "places filled alike"
+            "available places filled alike"
         )
+        if self.is_within_tolerance and self.unavailable_fraction > 0:
+            return (
+                f"What is served is what was judged but for items that were not available at the time, "
+                f"{self.unavailable_fraction:.1%} of the ranked places: {means}."
+            )
         if self.is_within_tolerance:
             return f"What is served is what was judged: {means}."
         return (
@@ -153,8 +161,25 @@ def serve_lists(bundle: Bundle, requests: Sequence[Request], item_ids: IdMap) ->
     return ServedLists(items, dict(sources), n_short)
 
 
+def unavailable_places(
+    bundle: Bundle, requests: Sequence[Request], ranked: IndexArray, item_ids: IdMap
+) -> BoolArray:
+    """Returns where a ranking holds an item that was not available at the time of the request, (n, k)."""
+    rows = np.concatenate([[PADDING_INDEX], bundle.catalog.item_ids.encode(item_ids.ids)])[ranked]
+    is_allowed = [
+        bundle.catalog.allowed(request.kind, request.timestamp).flags[row]
+        for request, row in zip(requests, rows, strict=True)
+    ]
+    return np.asarray((rows != PADDING_INDEX) & ~np.array(is_allowed, dtype=np.bool_).reshape(rows.shape))
+
+
 def compare_served(
-    evaluation: Evaluation, lists: ServedLists, bundle: Bundle, metric: str, generator: np.random.Generator
+    evaluation: Evaluation,
+    lists: ServedLists,
+    bundle: Bundle,
+    metric: str,
+    generator: np.random.Generator,
+    unavailable: BoolArray | None = None,
 ) -> ServedComparison:
     """Returns the answers beside the lists of the model under judgement.
 
@@ -164,6 +189,7 @@ def compare_served(
         bundle: Where they come from.
         metric: With the cutoff of the lists, e.g. `ndcg@10`.
         generator: Draws the users of each resample.
+        unavailable: From `unavailable_places`; None where every item always was available.
 
     Raises:
         DataError: If there is not one answer per query evaluated.
@@ -182,7 +208,8 @@ def compare_served(
     resampled = bootstrap_means(columns, generator, N_RESAMPLES)
     estimates = [interval(float(columns[:, i].mean()), resampled[:, i]) for i in range(3)]
     is_shared = (lists.items[:, :, None] == ranked[:, None, :]) & (lists.items != PADDING_INDEX)[:, :, None]
-    n_ranked = (ranked != PADDING_INDEX).sum()
+    is_ranked = ranked != PADDING_INDEX
+    is_available = is_ranked if unavailable is None else is_ranked & ~unavailable
     return ServedComparison(
         version=bundle.version,
         index=str(bundle.index.config.kind),
@@ -190,8 +217,9 @@ def compare_served(
         offline=estimates[0],
         served=estimates[1],
         difference=estimates[2],
-        overlap=float(is_shared.any(axis=2).sum() / max(int(n_ranked), 1)),
+        overlap=float(is_shared.any(axis=2).sum() / max(int(is_available.sum()), 1)),
         identical_fraction=float((lists.items == ranked).all(axis=1).mean()),
         sources=lists.sources,
         n_short=lists.n_short,
+        unavailable_fraction=1.0 - float(is_available.sum() / max(int(is_ranked.sum()), 1)),
     )
