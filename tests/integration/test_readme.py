@@ -42,6 +42,9 @@ from serving.config import Settings
 from serving.endpoints import Endpoints
 from serving.errors import CODE_OF_STATUS
 from serving.exchange import Receive, Scope, Send
+from serving.keys import Guard
+from serving.release_routes import ReleaseRoutes
+from serving.releases import Releases
 from tests.bundles import publish_tiny
 from tests.markdown import LINK, PAGES, ROOT, Block, blocks, commands, read_page, table_column
 from training.config import SCHEMAS
@@ -115,7 +118,8 @@ def test_links_lead_somewhere(page: str) -> None:
     targets = [match["target"] for match in LINK.finditer(read_page(page))]
     local = [target for target in targets if not target.startswith("https://")]
     assert local
-    assert [target for target in local if not (ROOT / page).parent.joinpath(target).exists()] == []
+    files = [target.partition("#")[0] for target in local]  # nothing before the #: a place on the same page
+    assert [file for file in files if file and not (ROOT / page).parent.joinpath(file).exists()] == []
 
 
 def test_figure_says_what_the_house_is_made_of() -> None:
@@ -148,7 +152,7 @@ def test_table_of_commands_names_what_a_person_types_most() -> None:
     named = table_column("README.md", "Commands", "Command")
     assert {name.removeprefix("make ") for name in named if name.startswith("make")} <= TARGETS
     modules = {name.removeprefix("python -m ") for name in named if name.startswith("python")}
-    assert modules == {*HYDRA_COMMANDS, "serving.register"}
+    assert modules == {*HYDRA_COMMANDS, "training.report", "serving.register"}
 
 
 async def nobody(_scope: Scope, _receive: Receive, _send: Send) -> None:
@@ -157,7 +161,8 @@ async def nobody(_scope: Scope, _receive: Receive, _send: Send) -> None:
 
 def test_table_of_paths_is_that_of_the_service() -> None:
     settings = Settings()
-    app = RecommendationApp(nobody, Endpoints(settings, lambda: None), settings)
+    routes = ReleaseRoutes(lambda: Releases("nowhere"))
+    app = RecommendationApp(nobody, Endpoints(settings, lambda: None), settings, routes, Guard(()))
     named = table_column("README.md", "The service by example", "Path")
     assert {name.split()[1] for name in named} == app.paths
 
@@ -169,7 +174,8 @@ def test_readme_names_every_source_of_an_answer() -> None:
 
 def test_table_of_settings_is_that_of_the_service() -> None:
     rows = re.findall(r"^\| `(MARQUEE_\w+)` \| (\w*) ?\|", read_page("docs/operating.md"), re.MULTILINE)
-    assert dict(rows) == {name: str(default) for name, default in ENVIRONMENT.items()}
+    switches = {name: int(default) for name, default in ENVIRONMENT.items() if isinstance(default, bool)}
+    assert dict(rows) == {name: str(default) for name, default in {**ENVIRONMENT, **switches}.items()}
 
 
 def test_table_of_statuses_is_that_of_the_service() -> None:
