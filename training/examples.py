@@ -112,6 +112,7 @@ def draw_ranges(offsets: IndexArray, config: ExamplesConfig, generator: np.rando
     starts, ends = starts[ends > starts], ends[ends > starts]
     if config.unit is ExampleUnit.whole:
         return ExampleRanges(starts, ends, starts, ends)
+    assert config.unit is ExampleUnit.future, f"expected a resolved unit, got {config.unit}"
     cut = generator.integers(starts, ends)  # at least one target; the history may be empty
     return ExampleRanges(starts, cut, cut, np.minimum(cut + config.max_targets, ends))
 

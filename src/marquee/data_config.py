@@ -36,7 +36,8 @@ class DataConfig:
         items: The table of items, if there is one.
         users: The table of users, if there is one.
         time: What timestamps say.
-        kinds: Event kinds that are interactions, with their weights.
+        kinds: Event kinds that are interactions, with their weights; empty for all but exposures. Empty is
+            the default because a YAML adds to a default, and could not take a kind away.
         features: Features of users, items and requests.
         split: How events are parted.
         timestamp_min: Earlier events are rejected.
@@ -55,7 +56,7 @@ class DataConfig:
     items: TableConfig | None = None
     users: TableConfig | None = None
     time: TimeMeaning = TimeMeaning.absolute
-    kinds: dict[str, KindConfig] = field(default_factory=_default_kinds)
+    kinds: dict[str, KindConfig] = field(default_factory=dict)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     timestamp_min: int | None = None
@@ -67,6 +68,7 @@ class DataConfig:
     world: WorldConfig | None = None
 
     def __post_init__(self) -> None:
+        self.kinds = self.kinds or _default_kinds()
         self.validate()
 
     def validate(self) -> None:

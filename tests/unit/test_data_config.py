@@ -6,6 +6,7 @@ from omegaconf import OmegaConf
 from marquee.errors import ConfigError
 from marquee.events import TimeMeaning
 from marquee.features import FeatureConfig, FeaturesConfig
+from marquee.kinds import KindConfig
 from marquee.splits import SplitConfig, SplitMethod
 from marquee.tables import DataConfig, TableConfig
 
@@ -25,7 +26,7 @@ ORDER = TimeMeaning.order
         ({"name": ".."}, "data.name must be a plain name that a folder can have, got '..'"),
         ({"max_rejected_fraction": 1.5}, "max_rejected_fraction must be between 0 and 1, got 1.5"),
         ({"history_length": 0}, "history_length must be 1 or more, got 0"),
-        ({"kinds": {}}, "data.kinds must name at least one"),
+        ({"kinds": {"wish": KindConfig()}}, r"data.kinds must name at least one of .*, got \['wish'\]"),
         ({"split": GIVEN}, "split.method=given and data.events.paths belong together, got method=given"),
         ({"events": PARTS}, "got method=time and paths={'train': 'a.txt'}"),
         ({"events": TableConfig(path="e", unique=True)}, "data.events.unique=True is for items and users"),
@@ -72,3 +73,15 @@ def test_shipped_data_set_is_a_valid_config(path: Path) -> None:
     assert isinstance(config, DataConfig)
     assert config.name == path.stem
     assert (config.download is None) != (config.world is None)
+
+
+def test_every_kind_but_exposures_counts_where_none_is_named() -> None:
+    kinds = DataConfig(name="d", events=EVENTS).kinds
+    assert list(kinds) == ["view", "click", "conversion", "rating", "feedback"]
+
+
+def test_yaml_that_names_kinds_names_all_of_them() -> None:
+    declared = OmegaConf.create({"name": "d", "events": {"path": "e.csv"}, "kinds": {"click": {"weight": 2}}})
+    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(DataConfig), declared))
+    assert isinstance(config, DataConfig)
+    assert config.kinds == {"click": KindConfig(weight=2.0)}
