@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from omegaconf import OmegaConf
 from rich.console import Console
 
 from demo.client import ask
@@ -42,12 +43,14 @@ class Options:
 
     Attributes:
         data: Name of a data set: a file in configs/data.
+        name: What its config calls it, and so its runs and bundles.
         runs: Folder of the run folders.
         bundles: Folder of the bundles.
         overrides: Further settings, for training.
     """
 
     data: str
+    name: str
     runs: Path
     bundles: Path
     overrides: tuple[str, ...]
@@ -64,7 +67,9 @@ def read_options(arguments: Sequence[str]) -> Options:
     if data not in known:
         raise DemoError(f"data must be one of {', '.join(known)}, got {data!r}. {USAGE}")
     runs, bundles = ROOT / given.pop("runs", "runs"), ROOT / given.pop("bundles", "bundles")
-    return Options(data, runs, bundles, tuple(f"{key}={value}" for key, value in given.items()))
+    declared = OmegaConf.load(ROOT / "configs" / "data" / f"{data}.yaml")
+    name = given.get("data.name") or str(OmegaConf.select(declared, "name"))
+    return Options(data, name, runs, bundles, tuple(f"{key}={value}" for key, value in given.items()))
 
 
 def train(options: Options) -> Path:
@@ -72,10 +77,9 @@ def train(options: Options) -> Path:
     started = time.time()
     arguments = ["-m", "training.train", f"data={options.data}", f"runs={options.runs}", *options.overrides]
     run_command("training", arguments)
-    written = {path.stat().st_mtime: path for path in options.runs.glob("*/latest")}
-    if not written or max(written) < started - 1:
-        raise DemoError(f"training ended well but left no {options.runs}/*/latest; see what it printed above")
-    pointer = written[max(written)]
+    pointer = options.runs / options.name / "latest"
+    if not pointer.is_file() or pointer.stat().st_mtime < started - 1:
+        raise DemoError(f"training ended well but left no {pointer}; see what it printed above")
     return pointer.parent / pointer.read_text(encoding="utf8").strip()
 
 
@@ -83,7 +87,9 @@ def export(options: Options, run: Path) -> Path:
     """Exports the model of a run; returns the folder of the bundle's current version."""
     run_command("export", ["-m", "training.export", f"run={run}", f"bundles={options.bundles}"])
     versions = options.bundles / run.parent.name
-    return versions / (versions / "CURRENT").read_text(encoding="utf8").strip()
+    bundle = versions / (versions / "CURRENT").read_text(encoding="utf8").strip()
+    run_command("registration", ["-m", "serving.register", f"bundle={bundle}"])
+    return bundle
 
 
 def ask_everything(console: Console, url: str, bundle: Bundle) -> list[str]:

@@ -1,5 +1,6 @@
 """`python -m demo`, whole: a small market becomes a report, a bundle and answers."""
 
+import os
 import re
 import subprocess
 import sys
@@ -33,8 +34,13 @@ def test_demo_goes_from_events_to_answers(tmp_path: Path) -> None:
         f"bundles={tmp_path / 'bundles'}",
         *SMALL,
     ]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
+    store = tmp_path / "bentoml"
+    environment = {**os.environ, "BENTOML_HOME": str(store)}
+    ran = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=600
+    )
     assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert list(store.glob("models/*/*/manifest.json"))  # registered as a BentoML model too
     for heading in (
         "content for a known user",
         "content for an unknown user",
