@@ -54,7 +54,7 @@ serve: $(STAMP) ## BUNDLE=bundles/world: serve a bundle over HTTP on PORT
 	@[ -e '$(BUNDLE)' ] || { \
 	  echo 'make serve: there is no bundle at $(BUNDLE). Run "make demo DATA=$(DATA)" first, or name one: make serve BUNDLE=…' >&2; \
 	  exit 1; }
-	MARQUEE_BUNDLE='$(BUNDLE)' $(BIN)/bentoml serve serving.service:MarqueeService --host 127.0.0.1 --port $(PORT)
+	MARQUEE_BUNDLE='$(BUNDLE)' exec $(BIN)/bentoml serve serving.service:MarqueeService --host 127.0.0.1 --port $(PORT)
 
 test: $(STAMP) ## run every test and every example in a docstring; TESTS=tests/unit for some of them
 	$(BIN)/pytest $(PYTEST_FLAGS) $(TESTS)
