@@ -18,6 +18,7 @@ from marquee.histories import FloatArray
 from marquee.nn.embed import embed_catalog, embed_queries
 from marquee.nn.models import TwoTower
 from marquee.ranking import ScoreBlock, inner_product_scores
+from marquee.reports import judge_against
 from marquee.served import ServedComparison
 from marquee.slices import SlicedMetric
 from training.config import TrainConfig
@@ -118,7 +119,7 @@ def with_served(judgement: Judgement, bundle: str, prepared: Prepared, config: T
 
 
 def show_judgement(judgement: Judgement, config: TrainConfig, console: Console) -> None:
-    """Prints the headline metrics of every model, and what was left out."""
+    """Prints the headline metrics of every model, the verdict in words, and what was left out."""
     k = config.evaluation.headline_k
     names = [f"ndcg@{k}", f"recall@{k}", f"hit_rate@{k}"]
     n_users = len(judgement.evaluation.query_index)
@@ -136,6 +137,8 @@ def show_judgement(judgement: Judgement, config: TrainConfig, console: Console) 
             f"{result.coverage[f'coverage@{k}']:.3f}",
         )
     console.print(table)
+    verdict = judge_against(judgement.evaluation, names[0])
+    console.print(verdict.sentence, highlight=False, soft_wrap=True)
     if judgement.served is not None:
         console.print(judgement.served.sentence, highlight=False)
     for name, reason in judgement.left_out.items():
