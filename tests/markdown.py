@@ -11,7 +11,10 @@ ROOT = Path(__file__).parents[1]
 FENCE = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 LINK = re.compile(r"!?\[[^\]]+\]\((?P<target>[^)\s]+)\)")
-PAGES = ("README.md", "docs/architecture.md", "docs/data.md", "docs/operating.md")
+PAGES = (
+    *("README.md", "docs/architecture.md", "docs/data.md", "docs/operating.md"),
+    *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs" / "operating").glob("*.md")),
+)
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,7 @@ def test_training_ends_with_the_table_that_the_readme_shows(shop: Shop) -> None:
 
 
 def test_run_folder_holds_what_the_operator_s_page_lists(shop: Shop) -> None:
-    (listed,) = blocks("docs/operating.md", "text", "What a run leaves behind")
+    (listed,) = blocks("docs/operating/runs.md", "text", "What a run leaves behind")
     (run_folder,) = (entry for entry in (shop.folder / "runs" / "my-shop").iterdir() if entry.is_dir())
     assert [entry.name for entry in run_folder.iterdir() if entry.name not in listed.text] == []
     assert (run_folder.parent / "latest").read_text(encoding="utf8") == run_folder.name

@@ -113,6 +113,11 @@ def test_module_is_where_a_page_says(module: str) -> None:
     assert importlib.util.find_spec(module.removesuffix(".service:MarqueeService"))
 
 
+def test_every_operating_page_is_in_their_index() -> None:
+    linked = {f"docs/{match['target']}" for match in LINK.finditer(read_page("docs/operating.md"))}
+    assert [page for page in PAGES if page.startswith("docs/operating/") and page not in linked] == []
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page: str) -> None:
     targets = [match["target"] for match in LINK.finditer(read_page(page))]
@@ -142,7 +147,7 @@ def test_going_back_makes_an_older_bundle_the_current_one(tmp_path: Path) -> Non
     older, newer = publish_tiny(tmp_path, seed=1), publish_tiny(tmp_path, seed=2)
     current = tmp_path / "tiny" / "CURRENT"
     assert current.read_text(encoding="utf8").strip() == newer.name
-    page = [words for block in blocks("docs/operating.md", "sh") for words in commands(block)]
+    page = [words for block in blocks("docs/operating/releases.md", "sh") for words in commands(block)]
     (code,) = (words[2] for words in page if words[:2] == ["python", "-c"])
     subprocess.run([sys.executable, "-c", code, str(older)], check=True)
     assert current.read_text(encoding="utf8").strip() == older.name
@@ -173,13 +178,15 @@ def test_readme_names_every_source_of_an_answer() -> None:
 
 
 def test_table_of_settings_is_that_of_the_service() -> None:
-    rows = re.findall(r"^\| `(MARQUEE_\w+)` \| (\w*) ?\|", read_page("docs/operating.md"), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `(MARQUEE_\w+)` \| (\w*) ?\|", read_page("docs/operating/running.md"), re.MULTILINE
+    )
     switches = {name: int(default) for name, default in ENVIRONMENT.items() if isinstance(default, bool)}
     assert dict(rows) == {name: str(default) for name, default in {**ENVIRONMENT, **switches}.items()}
 
 
 def test_table_of_statuses_is_that_of_the_service() -> None:
-    rows = re.findall(r"^\| (\d{3}) \| `(\w+)` \|", read_page("docs/operating.md"), re.MULTILINE)
+    rows = re.findall(r"^\| (\d{3}) \| `(\w+)` \|", read_page("docs/operating/requests.md"), re.MULTILINE)
     assert {int(status): code for status, code in rows} == dict(CODE_OF_STATUS)
 
 
