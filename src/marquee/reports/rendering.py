@@ -6,7 +6,7 @@ from marquee.reports.verdict import p_in_words, signed
 
 
 def render(template: str, **content: object) -> str:
-    """Returns a template of this package filled with the content; HTML is escaped.
+    """Returns a template of `templates` filled with the content; HTML is escaped.
 
     Raises:
         ConfigError: If jinja2 is not installed.
@@ -16,7 +16,7 @@ def render(template: str, **content: object) -> str:
     except ImportError as error:
         raise ConfigError(f"reports need the package jinja2, got {error}; run: {INSTALL}") from error
     environment = Environment(
-        loader=PackageLoader("marquee.reports", "."),
+        loader=PackageLoader("marquee.reports", "templates"),
         autoescape=select_autoescape(enabled_extensions=("html.j2",)),
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -1,0 +1,159 @@
+"""The sections of the report, in their order: what each is called and what it is given.
+
+To add one: a line in `SECTIONS` and `templates/sections/<name>.html.j2`, and `<name>.md.j2` beside it if the
+Markdown has it. Every template sees `content`, `protocol`, `evaluation` and `counts`; `tables` adds what both
+show, `figures` what is drawn for the page alone. A section that comes out empty is left out. What it says
+goes into `ReportContent` and its `to_json_dict`: the page must not know more than the JSON.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from marquee.reports.content import ReportContent
+from marquee.reports.plots import bar_figure, curve_figure, scatter_figure
+from marquee.reports.rendering import render
+from marquee.reports.tables import (
+    BEYOND_MEANINGS,
+    MEANINGS,
+    accuracy_table,
+    beyond_numbers,
+    beyond_table,
+    difference_table,
+    group_tables,
+    metric_names,
+    slice_tables,
+)
+
+Views = Callable[[ReportContent], Mapping[str, object]]
+Figures = Callable[[ReportContent], Mapping[str, list[str]]]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of the report.
+
+    Attributes:
+        name: Of its templates `<name>.html.j2` and `<name>.md.j2`, and its anchor.
+        title: Its heading, and its line in the table of contents.
+        tables: Returns what its templates see besides the content.
+        figures: Returns what the page's template sees besides that: name → `<svg>` elements.
+        in_markdown: Whether the Markdown has it.
+    """
+
+    name: str
+    title: str
+    tables: Views = lambda _: {}
+    figures: Figures = lambda _: {}
+    in_markdown: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedSection:
+    """A section that has something to say, as markup or Markdown."""
+
+    name: str
+    title: str
+    body: str
+
+
+def rendered_sections(content: ReportContent, form: str) -> tuple[RenderedSection, ...]:
+    """Returns the sections that have something to say.
+
+    Args:
+        content: What is said.
+        form: `html` or `md`.
+
+    Raises:
+        ConfigError: If jinja2 is not installed, or matplotlib for figures.
+    """
+    is_page = form == "html"
+    rendered = []
+    for section in SECTIONS:
+        if not is_page and not section.in_markdown:
+            continue
+        views = {**section.tables(content), **(section.figures(content) if is_page else {})}
+        body = render(f"sections/{section.name}.{form}.j2", **common_views(content), **views).strip()
+        if body:
+            rendered.append(RenderedSection(section.name, section.title, body))
+    return tuple(rendered)
+
+
+def common_views(content: ReportContent) -> dict[str, object]:
+    """Returns what every template sees."""
+    evaluation = content.evaluation
+    return {
+        "content": content,
+        "protocol": content.protocol,
+        "evaluation": evaluation,
+        "counts": evaluation.counts,
+    }
+
+
+def _accuracy(content: ReportContent) -> dict[str, object]:
+    """Returns the tables at the headline's cutoff, and those at the others."""
+    k = content.headline_k
+    return {
+        "accuracy": accuracy_table(content, k),
+        "other_accuracy": [accuracy_table(content, other) for other in content.evaluation.ks if other != k],
+        "differences": difference_table(content, k),
+        "groups": group_tables(content),
+        "meanings": MEANINGS,
+    }
+
+
+def _accuracy_figures(content: ReportContent) -> dict[str, list[str]]:
+    """Returns one figure of bars per metric."""
+    models, k = content.evaluation.models, content.headline_k
+    return {
+        "figures": [
+            bar_figure(
+                f"{metric}@{k}",
+                {name: model.estimates[f"{metric}@{k}"] for name, model in models.items()},
+                content.evaluation.model,
+            )
+            for metric in metric_names(content)
+        ]
+    }
+
+
+def _trade_offs(content: ReportContent) -> dict[str, list[str]]:
+    """Returns a figure of accuracy against each other quality that two models or more have."""
+    accuracy = {
+        name: model.estimates[content.headline].mean for name, model in content.evaluation.models.items()
+    }
+    beyond = beyond_numbers(content)
+    figures = []
+    for quality in BEYOND_MEANINGS:
+        points = {
+            name: (value, accuracy[name])
+            for name, numbers in beyond.items()
+            if (value := numbers[quality]) is not None
+        }
+        if len(points) > 1:
+            figures.append(scatter_figure(quality, content.headline, points, content.evaluation.model))
+    return {"trade_offs": figures}
+
+
+SECTIONS = (
+    Section("protocol", "Protocol"),
+    Section("accuracy", "Accuracy", _accuracy, _accuracy_figures),
+    Section("served", "What is served"),
+    Section("slices", "Slices", lambda content: {"slices": slice_tables(content)}),
+    Section(
+        "beyond",
+        "Beyond accuracy",
+        lambda content: {"beyond": beyond_table(content), "beyond_meanings": BEYOND_MEANINGS},
+        _trade_offs,
+    ),
+    Section(
+        "training",
+        "Training",
+        figures=lambda content: {
+            "curve_figures": [curve_figure(curve, content.best_step) for curve in content.curves]
+        },
+        in_markdown=False,
+    ),
+    Section("quality", "Data quality", in_markdown=False),
+    Section("samples", "Samples", in_markdown=False),
+    Section("configuration", "Configuration", in_markdown=False),
+)
