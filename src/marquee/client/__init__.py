@@ -1,0 +1,56 @@
+"""A typed client of the service, for threads and for asyncio: `pip install 'marquee[client]'`.
+
+It keeps its connections, repeats what may be repeated within a budget and a deadline, and gives typed
+answers, or one of four errors. It imports nothing else of this library: neither numpy nor torch is loaded.
+
+```python
+from marquee.client import Client, RecommendRequest
+
+with Client("http://127.0.0.1:3000", deadline_s=0.5) as client:
+    answer = client.recommend(RecommendRequest(user_id="customer-007", k=3))
+    print(answer.source, [item.item_id for item in answer.items])
+```
+
+`AsyncClient` has the same methods, to be awaited. Both may be shared: by threads, by tasks of one loop.
+"""
+
+from marquee.client.clients import AsyncClient, Client
+from marquee.client.errors import (
+    RefusedError,
+    ServiceError,
+    TimedOutError,
+    UnexpectedReplyError,
+    UnreachableError,
+)
+from marquee.client.messages import (
+    ActivateAnswer,
+    BundleAnswer,
+    HistoryEntry,
+    RecommendAnswer,
+    Recommendation,
+    RecommendRequest,
+    ReleaseAnswer,
+    ReleasesAnswer,
+    SimilarRequest,
+)
+from marquee.client.retries import RetryPolicy
+
+__all__ = [
+    "ActivateAnswer",
+    "AsyncClient",
+    "BundleAnswer",
+    "Client",
+    "HistoryEntry",
+    "RecommendAnswer",
+    "RecommendRequest",
+    "Recommendation",
+    "RefusedError",
+    "ReleaseAnswer",
+    "ReleasesAnswer",
+    "RetryPolicy",
+    "ServiceError",
+    "SimilarRequest",
+    "TimedOutError",
+    "UnexpectedReplyError",
+    "UnreachableError",
+]

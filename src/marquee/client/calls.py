@@ -1,0 +1,203 @@
+"""Each call to the service as a value: what is sent, and how the reply is read. Sends nothing itself."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from marquee.client.errors import (
+    RefusedError,
+    ServiceError,
+    TimedOutError,
+    UnexpectedReplyError,
+    UnreachableError,
+    seconds_of_retry_after,
+)
+from marquee.client.messages import (
+    ActivateAnswer,
+    BundleAnswer,
+    ErrorAnswer,
+    RecommendAnswer,
+    RecommendRequest,
+    ReleasesAnswer,
+    SimilarRequest,
+)
+
+DEADLINE_HEADER = "X-Deadline-Ms"
+"""Milliseconds that the caller still waits: the service works no longer than that on the call."""
+
+Answer = TypeVar("Answer")
+_SHOWN = 200
+
+
+@dataclass(frozen=True)
+class Call(Generic[Answer]):
+    """One call, which may be sent any number of times: none of them does more when it is repeated.
+
+    Attributes:
+        method: HTTP method.
+        path: Path, percent-encoded.
+        content: JSON; None for no body.
+        read: Returns the answer that a body of JSON tells; raises msgspec.MsgspecError if it tells none.
+    """
+
+    method: str
+    path: str
+    content: bytes | None
+    read: Callable[[bytes], Answer]
+
+    def headers(self, request_id: str, left_s: float) -> Mapping[str, str]:
+        """Returns the headers of an attempt for which `left_s` seconds are left."""
+        headers = {"X-Request-Id": request_id, DEADLINE_HEADER: str(max(1, int(left_s * 1000)))}
+        return headers if self.content is None else {**headers, "Content-Type": "application/json"}
+
+    def answer_of(self, status: int, headers: Mapping[str, str], body: bytes, request_id: str) -> Answer:
+        """Returns the answer in a reply.
+
+        Raises:
+            RefusedError: If the service refused.
+            UnexpectedReplyError: If the reply is not one of the service.
+        """
+        if status != 200:
+            raise _refused(status, headers, body, request_id)
+        try:
+            return self.read(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise UnexpectedReplyError(
+                f"{self.method} {self.path} was answered with 200 and no such answer as this client knows: "
+                f"{error}, got {body[:_SHOWN]!r}; is the client as new as the service?",
+                request_id,
+                status=status,
+            ) from error
+
+    def failure(self, error: httpx.RequestError, attempt_s: float, request_id: str) -> ServiceError:
+        """Returns what the caller is told about an attempt that got no whole reply within `attempt_s`."""
+        if isinstance(error, httpx.TimeoutException):
+            return self.timed_out(attempt_s, request_id)
+        return UnreachableError(
+            f"{self.method} {self.path} got no whole reply: {type(error).__name__} {error}; is the service "
+            "running?",
+            request_id,
+        )
+
+    def timed_out(self, attempt_s: float, request_id: str) -> TimedOutError:
+        """Returns what the caller is told about an attempt that got no whole reply within `attempt_s`."""
+        return TimedOutError(f"{self.method} {self.path} got no whole reply in {attempt_s:.3f} s", request_id)
+
+
+def recommend(request: RecommendRequest) -> Call[RecommendAnswer]:
+    """Returns the call that asks for recommendations."""
+    return _post("/v1/recommend", request, RecommendAnswer)
+
+
+def recommend_batch(requests: Sequence[RecommendRequest]) -> Call[list[RecommendAnswer | RefusedError]]:
+    """Returns the call that asks for several at once."""
+    content = msgspec.json.encode({"requests": requests})
+    return Call("POST", "/v1/recommend/batch", content, _read_batch)
+
+
+def similar(request: SimilarRequest) -> Call[RecommendAnswer]:
+    """Returns the call that asks for items like one."""
+    return _post("/v1/similar", request, RecommendAnswer)
+
+
+def bundle() -> Call[BundleAnswer]:
+    """Returns the call that asks which bundle answers."""
+    return _get("/v1/bundle", BundleAnswer)
+
+
+def releases() -> Call[ReleasesAnswer]:
+    """Returns the call that asks which releases there are."""
+    return _get("/v1/releases", ReleasesAnswer)
+
+
+def activate(version: str) -> Call[ActivateAnswer]:
+    """Returns the call that lets a release answer."""
+    path = f"/v1/releases/{quote(version, safe='')}/activate"
+    return Call("POST", path, None, msgspec.json.Decoder(ActivateAnswer).decode)
+
+
+def health(path: str) -> Call[bytes]:
+    """Returns the call that asks `/livez` or `/readyz`."""
+    return Call("GET", path, None, bytes)
+
+
+class _Batch(msgspec.Struct):
+    """A reply to a batch; each part is read by itself, for it may be an answer or an error."""
+
+    answers: list[msgspec.Raw]
+
+
+_read_answer = msgspec.json.Decoder(RecommendAnswer).decode
+_read_error = msgspec.json.Decoder(ErrorAnswer).decode
+_read_parts = msgspec.json.Decoder(_Batch).decode
+
+
+def _read_batch(body: bytes) -> list[RecommendAnswer | RefusedError]:
+    """Returns one answer or one error per request of a batch."""
+    parts: list[RecommendAnswer | RefusedError] = []
+    for part in _read_parts(body).answers:
+        try:
+            parts.append(_read_answer(part))
+        except msgspec.ValidationError:
+            error = _read_error(part).error
+            parts.append(
+                RefusedError(
+                    error.message,
+                    error.request_id,
+                    status=_STATUS_OF_CODE.get(error.code, 500),
+                    code=error.code,
+                    field=error.field,
+                    retry_after_s=0.0,
+                )
+            )
+    return parts
+
+
+_STATUS_OF_CODE: Mapping[str, int] = {
+    "malformed_request": 400,
+    "not_found": 404,
+    "invalid_request": 422,
+    "internal_error": 500,
+    "unavailable": 503,
+}
+"""A part of a batch has no status of its own: what it would have had alone."""
+
+
+def _post(path: str, request: msgspec.Struct, answer: type[Answer]) -> Call[Answer]:
+    """Returns a call that sends a message."""
+    return Call("POST", path, msgspec.json.encode(request), msgspec.json.Decoder(answer).decode)
+
+
+def _get(path: str, answer: type[Answer]) -> Call[Answer]:
+    """Returns a call without a body."""
+    return Call("GET", path, None, msgspec.json.Decoder(answer).decode)
+
+
+def _refused(
+    status: int, headers: Mapping[str, str], body: bytes, request_id: str
+) -> RefusedError | UnexpectedReplyError:
+    """Returns the error that a reply of another status than 200 tells."""
+    wait_s = seconds_of_retry_after(headers.get("retry-after"))
+    try:
+        error = _read_error(body).error
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        unexpected = UnexpectedReplyError(
+            f"the reply was {status} without the service's envelope, got {body[:_SHOWN]!r}; "
+            "is there a proxy in between, or another server at this address?",
+            request_id,
+            status=status,
+        )
+        unexpected.retry_after_s = wait_s
+        return unexpected
+    return RefusedError(
+        f"{status} {error.code}: {error.message}",
+        error.request_id,
+        status=status,
+        code=error.code,
+        field=error.field,
+        retry_after_s=wait_s,
+    )

@@ -1,0 +1,184 @@
+"""What is asked of the service and what it answers, as typed messages.
+
+A field of a request that is left out is not sent: then the service's own default counts, which may differ
+from surface to surface. Fields of an answer that this client does not know are passed over, so that a
+service may be newer than its clients; words such as `source` are plain text for the same reason.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+FeatureValue = bool | int | float | str | Sequence[bool | int | float | str | None] | None
+"""What an attribute may be."""
+
+
+class HistoryEntry(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """Something that the user did.
+
+    Attributes:
+        item_id: The item.
+        kind: What it was, such as `click`; None for the kind that the bundle names first.
+        value: Its value, such as a rating.
+    """
+
+    item_id: str
+    kind: str | None = None
+    value: float | None = None
+
+
+class RecommendRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """Who asks and for what; every field may be left out.
+
+    Attributes:
+        user_id: An unknown user is served by whatever else is given.
+        history: What the user did, oldest first, newer than what the bundle knows; ids or entries.
+        features: Attributes of the user, by name.
+        context: Attributes of the moment, by name.
+        k: How many items are wanted.
+        kind: `content` or `ad`; None for both.
+        exclude: Items that must not come back.
+        exclude_seen: Whether to leave out what the user's history holds.
+    """
+
+    user_id: str | None = None
+    history: Sequence[str | HistoryEntry] | None = None
+    features: Mapping[str, FeatureValue] = {}
+    context: Mapping[str, FeatureValue] = {}
+    k: int | None = None
+    kind: str | None = None
+    exclude: Sequence[str] = ()
+    exclude_seen: bool | None = None
+
+
+class SimilarRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """Which item, and how many that resemble it.
+
+    Attributes:
+        item_id: An item of the catalog; any other is refused with 404.
+        k: How many are wanted.
+        kind: `content` or `ad`; None for both.
+        exclude: Items that must not come back.
+    """
+
+    item_id: str
+    k: int | None = None
+    kind: str | None = None
+    exclude: Sequence[str] = ()
+
+
+class Recommendation(msgspec.Struct, kw_only=True, frozen=True):
+    """One item of an answer.
+
+    Attributes:
+        item_id: The item.
+        score: What the ranking is sorted by, higher is better.
+        kind: `content` or `ad`.
+    """
+
+    item_id: str
+    score: float
+    kind: str
+
+
+class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """The items, best first, and what they rest on.
+
+    Attributes:
+        request_id: The id under which the service's log speaks of the request.
+        version: The release that answered.
+        source: `personal`, `history`, `features`, `popular` or `similar`.
+        items: Best first.
+        requested: How many were wanted.
+        returned: How many came.
+        short_reason: Why fewer came than were wanted.
+        fallback_reason: Why the answer is popular although more was given to go by.
+        unknown_history: Entries of the given history whose item the release does not know.
+        ignored_features: Names in features and context that the release has no feature for.
+    """
+
+    request_id: str
+    version: str
+    source: str
+    items: tuple[Recommendation, ...]
+    requested: int
+    returned: int
+    short_reason: str | None = None
+    fallback_reason: str | None = None
+    unknown_history: int = 0
+    ignored_features: tuple[str, ...] = ()
+
+
+class BundleAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """Which bundle answers, how large it is and how well it did when it was judged.
+
+    Attributes:
+        name: Its name.
+        version: The release.
+        created: Seconds since 1970 UTC.
+        n_items: Items of the catalog.
+        n_users: Users that it knows.
+        dim: Length of its vectors.
+        history_length: Entries of a history that are read.
+        kinds: Event kinds that a history is read by.
+        index: How items are searched.
+        index_recall: Share of the truly best items that the search finds.
+        metrics: What the model reached when it was judged.
+    """
+
+    name: str
+    version: str
+    created: int
+    n_items: int
+    n_users: int
+    dim: int
+    history_length: int
+    kinds: tuple[str, ...]
+    index: str
+    index_recall: float
+    metrics: dict[str, float]
+
+
+class ReleaseAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """One release in the folder that the service answers from.
+
+    Attributes:
+        version: Its name.
+        created: Seconds since 1970 UTC; None if it cannot be read.
+        is_current: Whether every worker is to answer from it.
+        is_answering: Whether the worker that says this answers from it.
+        metrics: What the model reached when it was judged.
+    """
+
+    version: str
+    created: int | None
+    is_current: bool
+    is_answering: bool
+    metrics: dict[str, float]
+
+
+class ReleasesAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """The releases that there are, newest first."""
+
+    releases: tuple[ReleaseAnswer, ...]
+
+
+class ActivateAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """The release that answers from now on."""
+
+    version: str
+
+
+class ErrorBody(msgspec.Struct, kw_only=True, frozen=True):
+    """Why a request was refused, as `RefusedError` tells it."""
+
+    code: str
+    message: str
+    request_id: str
+    field: str | None = None
+
+
+class ErrorAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """The one shape in which the service refuses."""
+
+    error: ErrorBody

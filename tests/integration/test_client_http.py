@@ -1,0 +1,183 @@
+"""The client against a real service: every call, a worker killed, connections kept, replies that trickle."""
+
+import asyncio
+import os
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import psutil
+import pytest
+
+from marquee.bundle import activate
+from marquee.client import (
+    AsyncClient,
+    Client,
+    RecommendAnswer,
+    RecommendRequest,
+    RefusedError,
+    RetryPolicy,
+    SimilarRequest,
+    TimedOutError,
+    UnreachableError,
+)
+from tests.bundles import N_ITEMS, publish_tiny
+from tests.integration.test_releases_http import keys_file
+from tests.service_process import RunningService, free_port, running_service
+
+N_CALLS = 2000
+N_CALLERS = 8
+BODY = RecommendRequest(user_id="u1", k=3)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    folder = tmp_path_factory.mktemp("client")
+    bundle = publish_tiny(folder / "bundles")
+    publish_tiny(folder / "bundles", seed=1)
+    activate(bundle)
+    settings = {"MARQUEE_KEYS": str(keys_file(folder)), "MARQUEE_DEADLINE_MS": "10000"}
+    with running_service(bundle.parent, folder, MARQUEE_WORKERS="2", **settings) as running:
+        yield running
+
+
+@pytest.fixture
+def client(service: RunningService) -> Iterator[Client]:
+    with Client(service.url, key="shop-secret", deadline_s=10) as client:
+        yield client
+
+
+def workers_of(service: RunningService) -> list[psutil.Process]:
+    family = psutil.Process(service.process.pid).children(recursive=True)
+    return [child for child in family if "worker" in str(child.cmdline())]
+
+
+@pytest.mark.server
+def test_every_call_is_answered_as_the_service_answers(client: Client, service: RunningService) -> None:
+    answer = client.recommend(BODY)
+    assert (answer.source, answer.returned, len(answer.items)) == ("personal", 3, 3)
+    first, second = client.recommend_batch([BODY, RecommendRequest(k=0)])
+    assert isinstance(first, RecommendAnswer)
+    assert first.items == answer.items
+    assert isinstance(second, RefusedError)
+    assert (second.status, second.field) == (422, "k")
+    assert client.similar(SimilarRequest(item_id="i003", k=2)).source == "similar"
+    assert (client.bundle().n_items, client.bundle().version) == (N_ITEMS, answer.version)
+    assert (client.is_alive(), client.is_ready()) == (True, True)
+    with pytest.raises(RefusedError, match="good for recommend, this needs admin"):
+        client.releases()
+    with Client(service.url, key="admin-secret", deadline_s=10) as operator:
+        listed = operator.releases().releases
+        assert [release.is_current for release in listed].count(True) == 1
+        (other,) = [release.version for release in listed if not release.is_current]
+        assert operator.activate(other).version == other
+        with pytest.raises(RefusedError) as told:
+            operator.activate("no such release")
+        assert told.value.code == "not_found"
+
+
+@pytest.mark.server
+def test_connections_are_kept(client: Client, service: RunningService) -> None:
+    for _ in range(20):
+        client.recommend(BODY)
+    port = int(service.url.rpartition(":")[2])
+    own = psutil.Process().net_connections("tcp")
+    assert (
+        len([one for one in own if one.raddr and one.raddr.port == port and one.status == "ESTABLISHED"]) <= 2
+    )
+
+
+@pytest.mark.server
+def test_asyncio_asks_at_the_same_time(service: RunningService) -> None:
+    async def ask_all() -> list[RecommendAnswer]:
+        async with AsyncClient(service.url, key="shop-secret", deadline_s=10) as client:
+            assert await client.is_ready()
+            assert (await client.bundle()).n_items == N_ITEMS
+            return await asyncio.gather(*(client.recommend(BODY) for _ in range(200)))
+
+    answers = asyncio.run(ask_all())
+    assert len({answer.request_id for answer in answers}) == 200
+    assert {answer.returned for answer in answers} == {3}
+
+
+@pytest.mark.server
+@pytest.mark.slow
+def test_no_call_fails_when_one_of_two_workers_is_killed(client: Client, service: RunningService) -> None:
+    victim = workers_of(service)[0]
+    outcomes: Counter[str] = Counter()
+    answered = threading.Semaphore(0)
+
+    def ask(_number: int) -> str:
+        answer = client.recommend(BODY)
+        answered.release()
+        return answer.source
+
+    with ThreadPoolExecutor(N_CALLERS) as pool:
+        asked = pool.map(ask, range(N_CALLS))
+        for _ in range(N_CALLS // 4):
+            answered.acquire()
+        os.kill(victim.pid, signal.SIGKILL)
+        outcomes.update(asked)
+    assert outcomes == {"personal": N_CALLS}
+    assert not victim.is_running() or victim.status() == psutil.STATUS_ZOMBIE
+
+
+@contextmanager
+def trickling(seconds_per_byte: float) -> Iterator[str]:
+    """Runs a server that begins a reply at once and gives the rest of it byte by byte."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        ending = threading.Event()
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+                while not ending.wait(seconds_per_byte):
+                    try:
+                        connection.sendall(b" ")
+                    except OSError:
+                        return
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        ending.set()
+        thread.join()
+
+
+def test_reply_that_trickles_is_given_up_in_time() -> None:
+    once = RetryPolicy(max_attempts=1)
+    for url_of in (ask_sync, ask_async):
+        with trickling(0.05) as url:
+            started = time.monotonic()
+            with pytest.raises(TimedOutError, match=r"no whole reply in 0\.3"):
+                url_of(url, once)
+            assert time.monotonic() - started < 5
+
+
+def ask_sync(url: str, retries: RetryPolicy) -> None:
+    with Client(url, deadline_s=0.3, retries=retries) as client:
+        client.recommend(BODY)
+
+
+def ask_async(url: str, retries: RetryPolicy) -> None:
+    async def ask() -> None:
+        async with AsyncClient(url, deadline_s=0.3, retries=retries) as client:
+            await client.recommend(BODY)
+
+    asyncio.run(ask())
+
+
+def test_silence_is_told_after_every_attempt() -> None:
+    with Client(f"http://127.0.0.1:{free_port()}") as client, pytest.raises(UnreachableError) as told:
+        client.recommend(BODY)
+    assert told.value.__notes__ == ["4 attempts are all that is allowed"]
+    assert client.retries == {"unreachable": 3}

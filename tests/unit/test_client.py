@@ -1,0 +1,195 @@
+"""Both clients against services that are written down: what is sent, what is read, what is tried again."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from marquee.client import (
+    HistoryEntry,
+    RecommendAnswer,
+    Recommendation,
+    RecommendRequest,
+    RefusedError,
+    RetryPolicy,
+    SimilarRequest,
+    TimedOutError,
+    UnexpectedReplyError,
+    UnreachableError,
+)
+from marquee.client.calls import DEADLINE_HEADER
+from tests.clients import ANSWER, FakeTime, Script, answered, client_of, refused
+
+pytestmark = pytest.mark.parametrize("kind", ["sync", "async"])
+
+BROKEN = httpx.RemoteProtocolError("Server disconnected without sending a response.")
+ANYBODY = RecommendRequest()
+
+
+def test_answer_is_typed(kind: str) -> None:
+    answer = client_of(kind, Script([answered()])).recommend(RecommendRequest(user_id="u1", k=1))
+    assert answer.items == (Recommendation(item_id="i001", score=2.5, kind="content"),)
+    assert (answer.source, answer.version, answer.short_reason) == ("personal", "v-1", None)
+
+
+def test_only_what_is_given_is_sent(kind: str) -> None:
+    script = Script([answered()])
+    client = client_of(kind, script, key="secret")
+    client.recommend(RecommendRequest())
+    client.recommend(
+        RecommendRequest(history=["i1", HistoryEntry(item_id="i2", kind="click")], k=3, exclude_seen=False)
+    )
+    client.similar(SimilarRequest(item_id="i1", exclude=["i2"]))
+    assert script.bodies == [
+        {},
+        {"history": ["i1", {"item_id": "i2", "kind": "click"}], "k": 3, "exclude_seen": False},
+        {"item_id": "i1", "exclude": ["i2"]},
+    ]
+    assert {request.headers["authorization"] for request in script.seen} == {"Bearer secret"}
+    assert [request.url.path for request in script.seen] == ["/v1/recommend", "/v1/recommend", "/v1/similar"]
+
+
+def test_batch_gives_an_answer_or_an_error_per_request(kind: str) -> None:
+    error = {"code": "invalid_request", "message": "k is wrong", "request_id": "r.1", "field": "k"}
+    script = Script([answered({"request_id": "r", "answers": [ANSWER, {"error": error}]})])
+    first, second = client_of(kind, script).recommend_batch([ANYBODY, RecommendRequest(k=0)])
+    assert isinstance(first, RecommendAnswer)
+    assert first.source == "personal"
+    assert isinstance(second, RefusedError)
+    assert (second.status, second.code, second.field) == (422, "invalid_request", "k")
+    assert script.bodies == [{"requests": [{}, {"k": 0}]}]
+
+
+def test_releases_are_listed_and_changed_by_an_encoded_path(kind: str) -> None:
+    release = {"version": "a/b", "created": 1, "is_current": True, "is_answering": False, "metrics": {}}
+    script = Script([answered({"releases": [release]}), answered({"version": "a/b"})])
+    client = client_of(kind, script)
+    (listed,) = client.releases().releases
+    assert client.activate(listed.version).version == "a/b"
+    assert script.seen[1].url.raw_path == b"/v1/releases/a%2Fb/activate"
+    assert script.seen[1].content == b""
+
+
+@pytest.mark.parametrize(("step", "expected"), [(answered({}), True), (refused(503), False), (BROKEN, False)])
+def test_health_is_a_yes_or_a_no_asked_once(kind: str, step: Any, expected: bool) -> None:
+    script = Script([step])
+    client = client_of(kind, script)
+    assert (client.is_alive(), client.is_ready()) == (expected, expected)
+    assert [request.url.path for request in script.seen] == ["/livez", "/readyz"]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 500])
+def test_refusal_is_told_and_not_repeated(kind: str, status: int) -> None:
+    script = Script([refused(status, "some_code", field="k")])
+    with pytest.raises(RefusedError, match=f"{status} some_code: no") as told:
+        client_of(kind, script).recommend(ANYBODY)
+    assert (told.value.status, told.value.field, told.value.request_id) == (status, "k", "r-2")
+    assert len(script.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        (BROKEN, "unreachable"),
+        (httpx.ConnectError("refused"), "unreachable"),
+        (httpx.ReadTimeout("late"), "timed_out"),
+        (refused(503), "503"),
+        (refused(429, "too_many_requests"), "429"),
+        (httpx.Response(502, html="<h1>Bad gateway</h1>"), "502"),
+        (httpx.Response(504, text=""), "504"),
+    ],
+    ids=["broken", "no connection", "late", "503", "429", "502", "504"],
+)
+def test_what_may_pass_is_tried_again_and_counted(kind: str, step: Any, reason: str) -> None:
+    script, fake = Script([step, step, answered()]), FakeTime()
+    client = client_of(kind, script, fake)
+    assert client.recommend(ANYBODY).version == "v-1"
+    assert client.retries == {reason: 2}
+    assert len(fake.waited) == 2
+    assert 0 <= fake.waited[0] <= 0.025
+    assert 0 <= fake.waited[1] <= 0.05
+
+
+def test_every_attempt_of_a_call_bears_the_same_id(kind: str) -> None:
+    script = Script([BROKEN, answered()])
+    client = client_of(kind, script)
+    client.recommend(ANYBODY)
+    client.recommend(ANYBODY)
+    first, second, other = (request.headers["x-request-id"] for request in script.seen)
+    assert first == second != other
+
+
+def test_retry_after_is_honoured(kind: str) -> None:
+    script, fake = Script([refused(503, Retry_After="1"), answered()]), FakeTime()
+    client_of(kind, script, fake).recommend(ANYBODY)
+    assert 1.0 <= fake.waited[0] <= 1.025
+
+
+def test_wait_beyond_the_deadline_is_not_begun(kind: str) -> None:
+    script, fake = Script([refused(503, Retry_After="30")]), FakeTime()
+    with pytest.raises(RefusedError) as told:
+        client_of(kind, script, fake).recommend(ANYBODY)
+    assert told.value.__notes__ == ["its deadline of 2 s leaves no time to try again"]
+    assert (told.value.retry_after_s, fake.waited, len(script.seen)) == (30.0, [], 1)
+
+
+def test_deadline_is_propagated_and_shrinks_with_each_attempt(kind: str) -> None:
+    fake = FakeTime()
+    script = Script([BROKEN, BROKEN, answered()], on_request=lambda: fake.sleep(0.3))
+    client_of(kind, script, fake).recommend(ANYBODY, deadline_s=1.0)
+    left = [int(request.headers[DEADLINE_HEADER]) for request in script.seen]
+    assert left[0] == 1000
+    assert 650 <= left[1] <= 700
+    assert 275 <= left[2] <= 400
+    waits = [request.extensions["timeout"]["read"] for request in script.seen]
+    assert waits == pytest.approx([ms / 1000 for ms in left], abs=0.002)
+
+
+def test_attempt_may_be_shorter_than_the_call(kind: str) -> None:
+    script = Script([httpx.ReadTimeout("late"), answered()])
+    client_of(kind, script, attempt_s=0.2).recommend(ANYBODY)
+    assert [request.extensions["timeout"]["read"] for request in script.seen] == [0.2, 0.2]
+    assert script.seen[0].headers[DEADLINE_HEADER] == "2000"
+
+
+def test_call_without_time_is_not_sent(kind: str) -> None:
+    script = Script([answered()])
+    with pytest.raises(TimedOutError, match="no time for an attempt within 0 s"):
+        client_of(kind, script).recommend(ANYBODY, deadline_s=0)
+    assert script.seen == []
+
+
+def test_attempts_end_at_their_number(kind: str) -> None:
+    script = Script([BROKEN])
+    with pytest.raises(UnreachableError, match="is the service running") as told:
+        client_of(kind, script, retries=RetryPolicy(max_attempts=3)).recommend(ANYBODY)
+    assert told.value.__notes__ == ["3 attempts are all that is allowed"]
+    assert len(script.seen) == 3
+
+
+def test_budget_ends_the_retries_of_all_calls_together(kind: str) -> None:
+    script = Script([BROKEN])
+    client = client_of(kind, script, retries=RetryPolicy(reserve=5, fraction=0.1))
+    for _ in range(100):
+        with pytest.raises(UnreachableError):
+            client.recommend(ANYBODY)
+    assert 100 + 5 <= len(script.seen) <= 100 + 5 + 10
+    assert sum(client.retries.values()) == len(script.seen) - 100
+
+
+@pytest.mark.parametrize(
+    "step",
+    [httpx.Response(200, text="<html>"), answered({"items": 3}), httpx.Response(404, text="nginx")],
+    ids=["no JSON", "another shape", "another server"],
+)
+def test_reply_of_another_server_is_told_as_such(kind: str, step: httpx.Response) -> None:
+    script = Script([step])
+    with pytest.raises(UnexpectedReplyError) as told:
+        client_of(kind, script).recommend(ANYBODY)
+    assert told.value.status == step.status_code
+    assert len(script.seen) == 1
+
+
+def test_newer_service_may_say_more(kind: str) -> None:
+    script = Script([answered({**ANSWER, "brand_new": {"x": 1}, "source": "a new source"})])
+    assert client_of(kind, script).recommend(ANYBODY).source == "a new source"
