@@ -9,6 +9,7 @@ item_index by adding one.
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, TypeAlias
 
@@ -113,6 +114,7 @@ class AnnIndex:
     def __init__(self, index: FaissIndex, config: IndexConfig) -> None:
         self.config = config
         self._index = index
+        self._dim = index.d
 
     @classmethod
     def build(cls, item_vectors: FloatArray, config: IndexConfig) -> "AnnIndex":
@@ -171,18 +173,29 @@ class AnnIndex:
         # Trap: FAISS keeps a bare pointer to the selector, which `parameters` alone would not keep alive.
         selector = build_selector(allowed)
         if config.kind is IndexKind.hnsw:
-            # Trap: with bounded_queue=False FAISS ignores the selector (facebookresearch/faiss#5504).
-            parameters = faiss.SearchParametersHNSW(
-                sel=selector, efSearch=max(round(config.ef_search * effort), n_candidates), bounded_queue=True
-            )
+            parameters = _hnsw_parameters(max(round(config.ef_search * effort), n_candidates), selector)
         elif config.kind is IndexKind.sq8:
             parameters = faiss.SearchParameters(sel=selector)
         else:
             parameters = faiss.SearchParametersIVF(sel=selector, nprobe=round(config.n_probe * effort))
         faiss.omp_set_num_threads(1)  # Trap: OpenMP keeps this per thread, so each search says it again
-        _, labels = self._index.search(_pad_columns(queries, self._index.d), n_candidates, params=parameters)
+        _, labels = self._index.search(_pad_columns(queries, self._dim), n_candidates, params=parameters)
         item_index: IndexArray = labels + 1
         return item_index
+
+
+def _hnsw_parameters(ef_search: int, selector: Selector) -> "faiss.SearchParametersHNSW":
+    """Returns how a graph is searched."""
+    if selector is None:
+        return _hnsw_parameters_for_all(ef_search)
+    # Trap: with bounded_queue=False FAISS ignores the selector (facebookresearch/faiss#5504).
+    return faiss.SearchParametersHNSW(sel=selector, efSearch=ef_search, bounded_queue=True)
+
+
+@lru_cache(maxsize=64)  # to make them costs a tenth of a search, and searches only read them
+def _hnsw_parameters_for_all(ef_search: int) -> "faiss.SearchParametersHNSW":
+    """Returns how a graph is searched where every item is allowed."""
+    return faiss.SearchParametersHNSW(efSearch=ef_search, bounded_queue=True)
 
 
 def build_selector(allowed: ItemMask | None) -> Selector:

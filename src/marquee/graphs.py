@@ -65,6 +65,7 @@ class Graph:
             ) from error
         self.name = name
         self.inputs = tuple(node.name for node in self._session.get_inputs())
+        self._outputs = [self._session.get_outputs()[0].name]
         unknown = sorted(set(self.inputs) - known_inputs)
         if unknown:
             raise BundleError(
@@ -73,5 +74,5 @@ class Graph:
 
     def run(self, arrays: Mapping[str, npt.NDArray[np.generic]]) -> FloatArray:
         """Returns the first output; `arrays` must hold every declared input and may hold more."""
-        output: FloatArray = self._session.run(None, {name: arrays[name] for name in self.inputs})[0]
+        output: FloatArray = self._session.run(self._outputs, {name: arrays[name] for name in self.inputs})[0]
         return output

@@ -9,6 +9,7 @@ Does not return row 0, an excluded item, an item outside the mask, or a score th
 Returns fewer than k only where fewer are left.
 """
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,7 @@ class Index:
         self.item_vectors: FloatArray = item_vectors.view(np.ndarray)
         self._ann = ann
         self._max_norm = _largest_norm(self.item_vectors)
+        self._scratch = _Scratch(len(item_vectors))
 
     @classmethod
     def read(cls, path: Path | None, item_vectors: FloatArray, config: IndexConfig) -> "Index":
@@ -131,7 +133,7 @@ class Index:
             scores=np.empty((len(queries), k), dtype=np.float32),
         )
         found.scores.fill(-np.inf)
-        rows = np.flatnonzero(question.largest_scores <= _LARGEST)  # False for NaN too
+        (rows,) = (question.largest_scores <= _LARGEST).nonzero()  # False for NaN too
         if question.k and rows.size:
             if self._ann is not None and self._is_ann_worthwhile(question):
                 rows = self._search_ann(self._ann, question, rows, found)
@@ -175,10 +177,11 @@ class Index:
             allowed = None
         n_allowed = self.n_items if allowed is None else allowed.n_allowed
         queries = np.ascontiguousarray(queries, dtype=np.float32)
-        squares = np.einsum("bd,bd->b", queries, queries, dtype=np.float64)
+        exact_queries = queries.astype(np.float64)
         return _Question(
             queries=queries,
-            largest_scores=np.sqrt(squares) * self._max_norm,
+            exact_queries=exact_queries,
+            largest_scores=np.sqrt((exact_queries * exact_queries).sum(axis=1)) * self._max_norm,
             k=min(k, n_allowed),
             allowed=allowed,
             n_allowed=n_allowed,
@@ -209,7 +212,7 @@ class Index:
             question.allowed,
             effort=self.n_items / question.n_allowed,
         )
-        question.drop_excluded(rows, candidates, self.n_items)
+        question.drop_excluded(rows, candidates, self._scratch.flags)
         self._score(question, rows, candidates, found)
         is_short: BoolArray = found.items[rows, question.k - 1] == PADDING_INDEX
         return rows[is_short]
@@ -226,7 +229,7 @@ class Index:
             n_fetched = min(n_scored + question.n_excluded, question.n_allowed)
             scan_scores, labels = scan(question.queries[rows], vectors, n_fetched, selector)
             candidates = labels + 1 if item_index is None else item_index[labels]
-            question.drop_excluded(rows, candidates, self.n_items)
+            question.drop_excluded(rows, candidates, self._scratch.flags)
             if n_fetched <= max(n_scored, _SCORED_AT_ONCE):
                 bound = scan_scores[:, -1]
             else:
@@ -262,8 +265,8 @@ class Index:
         """
         # In float64 a sum hardly depends on its order: equal vectors get equal scores in any batch.
         vectors = self.item_vectors.take(candidates, axis=0).astype(np.float64)  # (rows, n_candidates, dim)
-        queries = question.queries[rows, :, None].astype(np.float64)
-        costs = (vectors @ -queries)[:, :, 0].astype(np.float32)
+        queries = -question.exact_queries[rows, :, None]
+        costs = (vectors @ queries)[:, :, 0].astype(np.float32)
         costs[candidates == PADDING_INDEX] = np.inf
         order = np.lexsort((candidates, costs))[:, : question.k]
         places = np.arange(len(rows))[:, None]
@@ -318,12 +321,24 @@ def measure_recall(index: Index, queries: FloatArray, k: int) -> float:
     return float(is_hit.mean())
 
 
+class _Scratch(threading.local):
+    """Flags of all items, one array per thread: a new one per search would cost more the more items there are.
+
+    Attributes:
+        flags: (n_items + 1,) bool, all False whenever nobody works with them.
+    """
+
+    def __init__(self, n_rows: int) -> None:
+        self.flags: BoolArray = np.zeros(n_rows, dtype=np.bool_)
+
+
 @dataclass(frozen=True, slots=True)
 class _Question:
     """One call of `search`, found to fit; k is at most the number of allowed items.
 
     Attributes:
         queries: (batch, dim) float32, contiguous.
+        exact_queries: The same as float64.
         largest_scores: What no inner product of the query with an item exceeds, (batch,) float64.
         k: How many items are wanted.
         allowed: As given, None where every item is allowed.
@@ -333,6 +348,7 @@ class _Question:
     """
 
     queries: FloatArray
+    exact_queries: npt.NDArray[np.float64]
     largest_scores: npt.NDArray[np.float64]
     k: int
     allowed: ItemMask | None
@@ -340,10 +356,15 @@ class _Question:
     exclusions: Sequence[IndexArray]
     n_excluded: int
 
-    def drop_excluded(self, rows: IndexArray, candidates: IndexArray, n_items: int) -> None:
-        """Overwrites the candidates, (rows, n_candidates), that their query excludes with 0."""
+    def drop_excluded(self, rows: IndexArray, candidates: IndexArray, is_excluded: BoolArray) -> None:
+        """Overwrites the candidates that their query excludes with 0.
+
+        Args:
+            rows: Queries of the candidates.
+            candidates: item_index, (rows, n_candidates) int64; changed.
+            is_excluded: (n_items + 1,) bool, all False, and so again when this returns.
+        """
         if self.n_excluded:
-            is_excluded = np.zeros(n_items + 1, dtype=np.bool_)
             for position, row in enumerate(rows.tolist()):
                 is_excluded[self.exclusions[row]] = True
                 candidates[position, is_excluded[candidates[position]]] = PADDING_INDEX
