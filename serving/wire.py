@@ -7,7 +7,7 @@ job. Of a key that occurs twice the last counts, which RFC 8259 leaves open and 
 import re
 from collections.abc import Callable, Sized
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated, TypeVar, cast
 
 import msgspec
 from msgspec import Meta
@@ -219,7 +219,7 @@ def to_request(message: RecommendRequest, settings: Settings, timestamp: int) ->
         timestamp=timestamp,
         k=_k_within(message.k, settings),
         user_id=message.user_id,
-        history=tuple([_event(entry) for entry in history]),
+        history=_events(history),
         features=message.features,
         context=message.context,
         kind=message.kind,
@@ -244,6 +244,13 @@ def validate_batch_size(message: BatchRequest, settings: Settings) -> None:
     if not message.requests:
         raise Refusal(422, "requests must hold at least 1 request, got 0; add one", field="requests")
     _refuse_longer(message.requests, settings.max_batch, "requests", "send several batches")
+
+
+def _events(history: tuple[str | HistoryEntry, ...]) -> tuple[HistoryEvent, ...] | tuple[str, ...]:
+    """Returns a history in the library's words: ids alone, as most are, stay what they are."""
+    if HistoryEntry in set(map(type, history)):
+        return tuple([_event(entry) for entry in history])
+    return cast(tuple[str, ...], history)
 
 
 def _event(entry: str | HistoryEntry) -> HistoryEvent:

@@ -150,7 +150,7 @@ class Catalog:
         Between two changes of anybody's availability the answer is the same object, so that its other
         forms are made once. Only the latest period of each kind is kept.
         """
-        period = int(np.searchsorted(self._changes, timestamp, side="right"))
+        period = int(self._changes.searchsorted(timestamp, side="right"))
         mask = self._masks.get((kind, period))
         if mask is None:
             mask = ItemMask(self._flags(kind, timestamp))

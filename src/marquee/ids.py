@@ -75,14 +75,12 @@ class IdMap:
             UnknownIdError: If an index is 0 (padding has no id) or beyond the last.
         """
         ids = self.ids
-        decoded = []
-        for index in indices:
-            if not 1 <= index <= len(ids):
-                raise UnknownIdError(
-                    f"index must be between 1 and {len(ids)}, got {index}; 0 is padding and has no id"
-                )
-            decoded.append(ids[index - 1])
-        return decoded
+        if len(indices) and not 1 <= min(indices) <= max(indices) <= len(ids):
+            wrong = next(index for index in indices if not 1 <= index <= len(ids))
+            raise UnknownIdError(
+                f"index must be between 1 and {len(ids)}, got {wrong}; 0 is padding and has no id"
+            )
+        return [ids[index - 1] for index in indices]
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -181,7 +181,7 @@ class Index:
         return _Question(
             queries=queries,
             exact_queries=exact_queries,
-            largest_scores=np.sqrt((exact_queries * exact_queries).sum(axis=1)) * self._max_norm,
+            largest_scores=np.sqrt(np.vecdot(exact_queries, exact_queries)) * self._max_norm,
             k=min(k, n_allowed),
             allowed=allowed,
             n_allowed=n_allowed,
@@ -260,15 +260,16 @@ class Index:
         Args:
             question: Whose queries they answer.
             rows: Queries of the candidates.
-            candidates: item_index, (rows, n_candidates) int64; 0 for none.
+            candidates: item_index, (rows, n_candidates) int64; 0 for none. Sorted in place.
             found: Changed in the given rows.
         """
+        candidates.sort(axis=1)  # so that a stable sort leaves equal scores by ascending item_index
         # In float64 a sum hardly depends on its order: equal vectors get equal scores in any batch.
         vectors = self.item_vectors.take(candidates, axis=0).astype(np.float64)  # (rows, n_candidates, dim)
         queries = -question.exact_queries[rows, :, None]
         costs = (vectors @ queries)[:, :, 0].astype(np.float32)
         costs[candidates == PADDING_INDEX] = np.inf
-        order = np.lexsort((candidates, costs))[:, : question.k]
+        order = costs.argsort(axis=1, kind="stable")[:, : question.k]
         places = np.arange(len(rows))[:, None]
         found.items[rows, : order.shape[1]] = candidates[places, order]
         found.scores[rows, : order.shape[1]] = 0.0 - costs[places, order]  # never -0.0
@@ -322,7 +323,7 @@ def measure_recall(index: Index, queries: FloatArray, k: int) -> float:
 
 
 class _Scratch(threading.local):
-    """Flags of all items, one array per thread: a new one per search would cost more the more items there are.
+    """Flags of all items, one array per thread: made anew, they would cost more the more items there are.
 
     Attributes:
         flags: (n_items + 1,) bool, all False whenever nobody works with them.

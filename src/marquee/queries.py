@@ -57,6 +57,7 @@ class QueryEncoder:
         self._row_of_whole_kind: dict[str, int] = dict(zip(whole, rows, strict=True))
         self._parted_kinds = configs.keys() - self._row_of_whole_kind.keys()
         self._first_kind = next(iter(configs))
+        self._row_of_first_kind = int(bundle.manifest.kinds.encode([self._first_kind], [None])[0])
         if self._first_kind in self._parted_kinds:
             self._parted_kinds |= {""}
         else:
@@ -122,7 +123,7 @@ class QueryEncoder:
             stored_items, stored_kinds = self._stored_history(user)
             items, kinds = np.concatenate((stored_items, items)), np.concatenate((stored_kinds, kinds))
         seen = items
-        if not (items.all() and kinds.all()):
+        if np.count_nonzero(items) < len(items) or np.count_nonzero(kinds) < len(kinds):
             is_usable = (items != PADDING_INDEX) & (kinds != PADDING_INDEX)
             items, kinds = items[is_usable], kinds[is_usable]
         length = self._bundle.manifest.history_length
@@ -137,10 +138,15 @@ class QueryEncoder:
             bundle.history_kinds[start:end].astype(np.int64),
         )
 
-    def _given_history(self, history: Sequence[HistoryEvent]) -> tuple[IndexArray, IndexArray]:
+    def _given_history(
+        self, history: tuple[HistoryEvent, ...] | tuple[str, ...]
+    ) -> tuple[IndexArray, IndexArray]:
         """Returns items and kinds of a given history; 0 where the bundle does not know or count them."""
         if not history:
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        if type(history[0]) is str:  # then all are ids, of the first kind
+            items = self._bundle.catalog.item_ids.encode(history)
+            return items, np.full(len(items), self._row_of_first_kind)
         item_ids, names, values = zip(*history, strict=True)
         if self._parted_kinds.isdisjoint(names):
             rows = map(self._row_of_whole_kind.get, names, repeat(PADDING_INDEX))
@@ -215,7 +221,9 @@ class _QueryFeatures:
         self._encoder = encoder
         self._stored = stored
         self._nothing = encoder.encode_one({})
+        self._nothing_given = _FeatureRow(self._nothing, says_something=False, ignored=())
         self._places = _places(encoder)
+        self._reads_time = TIMESTAMP_COLUMN in self._places
         telling = [place for column, place in self._places.items() if column != TIMESTAMP_COLUMN]
         self._telling = _Place(
             tokens=[index for place in telling for index in place.tokens],
@@ -224,6 +232,8 @@ class _QueryFeatures:
 
     def encode(self, request: Request, user: int) -> _FeatureRow:
         """Returns the row of one request."""
+        if user == PADDING_INDEX and not (request.features or request.context or self._reads_time):
+            return self._nothing_given
         values: dict[str, object] = {
             TIMESTAMP_COLUMN: request.timestamp,
             **request.features,

@@ -5,7 +5,7 @@ ones. Nothing here reads the clock: the caller says what time it is.
 """
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -54,7 +54,8 @@ class Request:
             the timestamp features.
         k: How many items are wanted.
         user_id: None for an anonymous user.
-        history: What the user did, oldest first, newer than what the bundle knows of the user.
+        history: What the user did, oldest first, newer than what the bundle knows of the user: events, or
+            item ids alone where no more than the item is known.
         features: Attributes of the user by source column, in place of those the bundle knows.
         context: Attributes of the request by source column: surface, device, …
         kind: Only content or only ads; None for both.
@@ -62,13 +63,14 @@ class Request:
         exclude_seen: Also exclude every item of the stored and of the given history.
 
     Raises:
-        DataError: If k is below 1, an id is empty, or an event's kind or value is none.
+        DataError: If k is below 1, an id is empty, an event's kind or value is none, or a history holds
+            both events and ids.
     """
 
     timestamp: int
     k: int = 10
     user_id: str | None = None
-    history: tuple[HistoryEvent, ...] = ()
+    history: tuple[HistoryEvent, ...] | tuple[str, ...] = ()
     features: Mapping[str, object] = field(default_factory=dict)
     context: Mapping[str, object] = field(default_factory=dict)
     kind: ItemKind | None = None
@@ -81,24 +83,38 @@ class Request:
         if self.user_id == "":
             raise DataError("user_id must not be empty, got ''; leave it out for an anonymous user")
         if self.history:
-            self._validate_history()
+            types = set(map(type, self.history))
+            if types == {str}:
+                _validate_item_ids(self.history)
+            elif str in types:
+                raise DataError(
+                    f"history must hold events or item ids, got both in its {len(self.history)} entries; "
+                    "make each a HistoryEvent"
+                )
+            else:
+                self._validate_events()
 
-    def _validate_history(self) -> None:
-        """Raises DataError that names the first event whose kind or value is none."""
+    def _validate_events(self) -> None:
+        """Raises DataError that names the first event whose id, kind or value is none."""
         item_ids, kinds, values = zip(*self.history, strict=True)
+        _validate_item_ids(item_ids)
         if not _EVENT_KINDS.issuperset(kinds):
             position = next(i for i, kind in enumerate(kinds) if kind not in _EVENT_KINDS)
             raise DataError(
                 f"history[{position}].kind must be one of {list(EventKind.__members__)}, "
                 f"got {kinds[position]!r}; leave it out for the bundle's first kind"
             )
-        if "" in item_ids:
-            raise DataError(f"history[{item_ids.index('')}].item_id must not be empty, got ''; name the item")
         for position, value in enumerate(values):
             if value is not None and not math.isfinite(value):
                 raise DataError(
                     f"history[{position}].value must be a finite number, got {value}; leave it out if unknown"
                 )
+
+
+def _validate_item_ids(item_ids: Sequence[object]) -> None:
+    """Raises DataError that names the first entry of a history whose item id is empty."""
+    if "" in item_ids:
+        raise DataError(f"history[{item_ids.index('')}].item_id must not be empty, got ''; name the item")
 
 
 @dataclass(frozen=True, slots=True)

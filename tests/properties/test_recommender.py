@@ -31,7 +31,8 @@ REQUESTS = st.builds(
     timestamp=st.sampled_from([OPENS - 1, OPENS, NOW, CLOSES - 1, CLOSES]),
     k=st.integers(1, N_ITEMS + 2),
     user_id=st.sampled_from([None, "stranger", *(f"u{number}" for number in range(1, N_USERS + 1))]),
-    history=st.lists(EVENTS, max_size=HISTORY_LENGTH + 3).map(tuple),
+    history=st.lists(EVENTS, max_size=HISTORY_LENGTH + 3).map(tuple)
+    | st.lists(ITEM_IDS, max_size=HISTORY_LENGTH + 3).map(tuple),
     features=st.sampled_from([{}, {"age": 50}, {"city": "rome"}, {"city": "paris", "age": None}]),
     context=st.sampled_from([{}, {"device": "desk"}, {"weather": "rain"}]),
     kind=st.sampled_from([None, ItemKind.content, ItemKind.ad]),
@@ -64,8 +65,9 @@ def known_events(tiny: Tiny, user: int) -> list[tuple[int, int]]:
     return list(zip(stored.item_index[events].tolist(), stored.kind_index[events].tolist(), strict=True))
 
 
-def given_events(history: Sequence[HistoryEvent]) -> list[tuple[int, int]]:
+def given_events(entries: Sequence[HistoryEvent | str]) -> list[tuple[int, int]]:
     """Returns a given history as (item_index, kind_index), 0 for what the bundle does not know or count."""
+    history = [HistoryEvent(entry) if isinstance(entry, str) else entry for entry in entries]
     numbers = [int(event.item_id[1:]) for event in history]
     items = [number if number <= N_ITEMS else 0 for number in numbers]
     rating = [2 if event.value is None or event.value < 4.0 else 3 for event in history]

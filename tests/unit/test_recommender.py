@@ -117,8 +117,9 @@ def test_event_without_a_kind_is_of_the_first_one_parted_by_value(load: Load) ->
     kinds = EventKinds({"rating": KindConfig(edges=[4.0]), "click": KindConfig()})
     recommender, tiny = load(kinds=kinds), make_tiny()
     nothing = tiny.contents.query_features.encode_one({})
-    for event, row in ((HistoryEvent("i001", value=5.0), 2), (HistoryEvent("i001"), 1)):
-        embedding = recommender.queries.encode([Request(timestamp=NOW, history=(event,))]).embeddings[0]
+    for event, row in ((HistoryEvent("i001", value=5.0), 2), (HistoryEvent("i001"), 1), ("i001", 1)):
+        request = Request(timestamp=NOW, history=(event,))  # type: ignore[arg-type]  # an event or an id
+        embedding = recommender.queries.encode([request]).embeddings[0]
         expected = tiny.query(0, [(1, row)], nothing.tokens[0].tolist(), nothing.numeric[0].tolist())
         assert embedding.tolist() == expected.tolist()
 

@@ -19,6 +19,8 @@ from marquee.requests import HistoryEvent, Request
             r"history\[1\].kind must be one of \['exposure', .*\], got 'clicked'",
         ),
         ({"history": (HistoryEvent("a"), HistoryEvent(""))}, r"history\[1\].item_id must not be empty"),
+        ({"history": ("a", "b", "")}, r"history\[2\].item_id must not be empty"),
+        ({"history": ("a", HistoryEvent("b"))}, "history must hold events or item ids, got both in its 2"),
         (
             {"history": (HistoryEvent("a", value=math.nan),)},
             r"history\[0\].value must be a finite .* got nan",
