@@ -146,7 +146,7 @@ def test_slices_qualities_and_what_is_served_stand_on_the_page_and_in_every_form
 class _Tags(HTMLParser):
     """Collects start tags with their attributes, and complains of what is not closed."""
 
-    VOID = ("meta", "link")
+    VOID = ("meta", "link", "wbr")
 
     def __init__(self) -> None:
         super().__init__()

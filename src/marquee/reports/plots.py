@@ -79,7 +79,7 @@ def bar_figure(title: str, estimates: Mapping[str, Estimate], highlighted: str) 
     axes.set_xticks([])
     axes.spines[["bottom"]].set_visible(False)
     axes.tick_params(left=False)
-    axes.set_title(title, loc="left", color=INK, fontsize=11, weight="bold")
+    axes.set_title(title, loc="left", color=INK, fontsize=12, weight="bold")
     summary = ", ".join(f"{name} {mean:.4f}" for name, mean in zip(names, means, strict=True))
     return _as_svg(figure, f"{title}: {summary}")
 
@@ -100,7 +100,7 @@ def curve_figure(curve: Curve, best_step: float | None) -> str:
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.locator_params(axis="both", nbins=5)
-    axes.set_title(curve.name.replace("_", " "), loc="left", color=INK, fontsize=11, weight="bold")
+    axes.set_title(curve.name.replace("_", " "), loc="left", color=INK, fontsize=12, weight="bold")
     axes.set_xlabel("step (dashed: the one kept)" if is_marked else "step", color=MUTED)
     summary = f"{len(curve.steps)} points, from {curve.values[0]:.4g} to {curve.values[-1]:.4g}"
     return _as_svg(figure, f"{curve.name} by step: {summary}")
@@ -130,13 +130,13 @@ def scatter_figure(across: str, up: str, points: Mapping[str, tuple[float, float
             ha="left" if x <= middle else "right",
             va="center",
             color=INK,
-            fontsize=9,
+            fontsize=10,
             weight="bold" if is_own else "normal",
         )
     axes.margins(0.12, 0.18)
     axes.locator_params(axis="both", nbins=4)
     axes.set_ylabel(up, color=MUTED)
-    axes.set_title(across.replace("_", " "), loc="left", color=INK, fontsize=11, weight="bold")
+    axes.set_title(across.replace("_", " "), loc="left", color=INK, fontsize=12, weight="bold")
     summary = ", ".join(f"{name} {x:.4g} and {y:.4f}" for name, (x, y) in points.items())
     return _as_svg(figure, f"{across} and {up}: {summary}")
 
@@ -164,7 +164,7 @@ def _as_svg(figure: "Figure", label: str) -> str:
     from matplotlib import rc_context
 
     written = BytesIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": label, "font.size": 10}):
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": label, "font.size": 11}):
         figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = written.getvalue().decode("utf-8")
     svg = svg[svg.index("<svg") :]

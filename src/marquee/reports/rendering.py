@@ -1,8 +1,16 @@
 """Fills the templates of this package: the one place that knows jinja2."""
 
+from datetime import datetime
+from functools import cache
+from typing import TYPE_CHECKING
+
 from marquee.errors import ConfigError
 from marquee.reports.plots import INSTALL
 from marquee.reports.verdict import p_in_words, signed
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
 
 
 def render(template: str, **content: object) -> str:
@@ -12,9 +20,17 @@ def render(template: str, **content: object) -> str:
         ConfigError: If jinja2 is not installed.
     """
     try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+        import jinja2  # noqa: F401 - only whether it is there
     except ImportError as error:
         raise ConfigError(f"reports need the package jinja2, got {error}; run: {INSTALL}") from error
+    return _environment().get_template(template).render(**content)
+
+
+@cache
+def _environment() -> "Environment":
+    """Returns what compiles the templates, each once."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
     environment = Environment(
         loader=PackageLoader("marquee.reports", "templates"),
         autoescape=select_autoescape(enabled_extensions=("html.j2",)),
@@ -23,8 +39,36 @@ def render(template: str, **content: object) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"duration": duration, "signed": signed, "p": p_in_words}
-    return environment.get_template(template).render(**content)
+    environment.filters |= {
+        "breakable": breakable,
+        "duration": duration,
+        "moment": moment,
+        "p": p_in_words,
+        "signed": signed,
+    }
+    return environment
+
+
+def breakable(name: str) -> "Markup":
+    """Returns a name in markup that may break after an underscore, where a narrow column needs it."""
+    from markupsafe import Markup, escape
+
+    return escape(name).replace("_", Markup("_<wbr>"))
+
+
+def moment(created: str) -> str:
+    """Returns an ISO 8601 time as people read it; anything else as it is.
+
+    Example:
+        >>> moment("2026-11-25T17:57:57+00:00"), moment("yesterday")
+        ('25 November 2026, 17:57 UTC', 'yesterday')
+    """
+    try:
+        time = datetime.fromisoformat(created)
+    except ValueError:
+        return created
+    zone = f" {time.tzname()}" if time.tzinfo else ""
+    return f"{time.day} {time:%B %Y, %H:%M}{zone}"
 
 
 def duration(seconds: float | None) -> str:

@@ -101,19 +101,17 @@ def _accuracy(content: ReportContent) -> dict[str, object]:
     }
 
 
-def _accuracy_figures(content: ReportContent) -> dict[str, list[str]]:
-    """Returns one figure of bars per metric."""
+def metric_figures(content: ReportContent) -> list[str]:
+    """Returns one figure of bars per metric, the headline's first."""
     models, k = content.evaluation.models, content.headline_k
-    return {
-        "figures": [
-            bar_figure(
-                f"{metric}@{k}",
-                {name: model.estimates[f"{metric}@{k}"] for name, model in models.items()},
-                content.evaluation.model,
-            )
-            for metric in metric_names(content)
-        ]
-    }
+    return [
+        bar_figure(
+            f"{metric}@{k}",
+            {name: model.estimates[f"{metric}@{k}"] for name, model in models.items()},
+            content.evaluation.model,
+        )
+        for metric in metric_names(content)
+    ]
 
 
 def _trade_offs(content: ReportContent) -> dict[str, list[str]]:
@@ -136,7 +134,12 @@ def _trade_offs(content: ReportContent) -> dict[str, list[str]]:
 
 SECTIONS = (
     Section("protocol", "Protocol"),
-    Section("accuracy", "Accuracy", _accuracy, _accuracy_figures),
+    Section(
+        "accuracy",
+        "Accuracy",
+        _accuracy,
+        lambda content: {"figures": metric_figures(content)[1:]},  # the first stands in the summary
+    ),
     Section("served", "What is served"),
     Section("slices", "Slices", lambda content: {"slices": slice_tables(content)}),
     Section(

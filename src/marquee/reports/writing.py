@@ -4,7 +4,8 @@ from pathlib import Path
 
 from marquee.reports.content import ReportContent
 from marquee.reports.rendering import render
-from marquee.reports.sections import common_views, rendered_sections
+from marquee.reports.sections import common_views, metric_figures, rendered_sections
+from marquee.reports.summary import summary_tiles
 
 HTML_NAME = "report.html"
 MARKDOWN_NAME = "report.md"
@@ -28,8 +29,13 @@ def render_html(content: ReportContent) -> str:
     Raises:
         ConfigError: If jinja2 or matplotlib is not installed.
     """
-    sections = rendered_sections(content, "html")
-    return render("report.html.j2", **common_views(content), sections=sections)
+    return render(
+        "report.html.j2",
+        **common_views(content),
+        sections=rendered_sections(content, "html"),
+        tiles=summary_tiles(content),
+        headline_figure=metric_figures(content)[0],
+    )
 
 
 def render_markdown(content: ReportContent) -> str:
