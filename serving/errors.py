@@ -23,6 +23,7 @@ from marquee.errors import (
     ParityError,
     RejectedRowsError,
     ShapeError,
+    SignatureError,
     UnknownIdError,
 )
 
@@ -39,6 +40,7 @@ STATUS_OF_ERROR: Mapping[type[MarqueeError], int] = {
     BundleNotFoundError: 503,
     BundleVersionError: 503,
     ChecksumError: 503,
+    SignatureError: 503,
     ParityError: 500,
     DownloadError: 500,
     NotFittedError: 500,

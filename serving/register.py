@@ -16,6 +16,7 @@ from bentoml.models import ModelContext
 from marquee.bundle import Bundle
 from marquee.errors import BundleError, ConfigError, MarqueeError
 from marquee.manifest import MANIFEST
+from marquee.signing import SIGNATURE
 
 USAGE = "usage: python -m serving.register bundle=<folder of a bundle>"
 
@@ -45,7 +46,8 @@ def register(path: str) -> bentoml.Tag:
         },
         context=ModelContext(framework_name="marquee", framework_versions={}),
     ) as model:
-        for name in (MANIFEST, *manifest.files):
+        signature = (SIGNATURE,) if (bundle.path / SIGNATURE).exists() else ()
+        for name in (MANIFEST, *signature, *manifest.files):
             shutil.copyfile(bundle.path / name, model.path_of(name))
     return tag
 

@@ -20,7 +20,7 @@ from marquee.bundle import activate, resolve
 from marquee.catalog import ItemKind
 from marquee.errors import BundleError, BundleNotFoundError, ConfigError, MarqueeError, UnknownIdError
 from marquee.manifest import MANIFEST, Manifest, validate_name
-from marquee.publishing import CURRENT
+from marquee.pointers import CURRENT
 from marquee.recommender import Recommender
 from marquee.requests import HistoryEvent, Request
 

@@ -17,13 +17,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 from marquee.bundle import BundleContents, publish
 from marquee.catalog import Catalog
+from marquee.disk import OnStep, ignore_step
 from marquee.features import FeatureArrays, FeatureConfig, FeatureEncoder, FeatureType
 from marquee.graphs import QUERY_INPUTS
 from marquee.histories import FloatArray, Interactions
 from marquee.ids import IdMap
 from marquee.index import IndexConfig, build_index, measure_recall
 from marquee.kinds import EventKinds, KindConfig
-from marquee.publishing import OnStep
+from marquee.signing import SigningKey
 
 CREATED = 1_700_000_000
 NOW = CREATED + 100
@@ -184,7 +185,8 @@ def publish_tiny(
     name: str = "tiny",
     seed: int = 0,
     *,
-    on_step: OnStep = lambda _step: None,
+    on_step: OnStep = ignore_step,
+    signing_key: SigningKey | None = None,
     **changes: object,
 ) -> Path:
     """Publishes a tiny bundle below `folder` and returns its own folder.
@@ -194,10 +196,11 @@ def publish_tiny(
         name: Of the line of bundles.
         seed: Of the numbers in it; bundles of higher seeds are newer.
         on_step: As in `publish`.
+        signing_key: As in `publish`.
         changes: Fields of the contents to be replaced.
     """
     contents = replace(make_tiny(seed).contents, **changes)  # type: ignore[arg-type]  # fields of any type
-    return publish(contents, folder, name, created=CREATED + seed, on_step=on_step)
+    return publish(contents, folder, name, created=CREATED + seed, signing_key=signing_key, on_step=on_step)
 
 
 def _users(n_users: int) -> tuple[FeatureEncoder, FeatureArrays]:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import hydra
@@ -11,12 +11,14 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from marquee.bundle import BundleContents, publish
+from marquee.bundle import Bundle, BundleContents, publish
 from marquee.catalog import Catalog
 from marquee.histories import FloatArray, Interactions
 from marquee.index import IndexConfig, build_index, measure_recall
 from marquee.nn.embed import embed_queries
 from marquee.nn.export import export_towers
+from marquee.recommender import Recommender
+from marquee.rehearsal import record, sample_requests
 from training.command import explain_errors
 from training.config import TrainConfig, as_plain
 from training.fit import load_model
@@ -54,10 +56,11 @@ def export(config: ExportConfig, console: Console) -> Path:
     """
     folder = RunFolder.find(config.run)
     run_config = folder.read_config()
+    created = int(time.time())
     prepared = prepare(run_config, folder.path, console)
     with console.status("exporting and proving parity"):
-        contents = _contents(prepared, run_config, config, folder)
-    path = publish(contents, Path(config.bundles), run_config.data.name, created=int(time.time()))
+        contents = _contents(prepared, run_config, config, folder, created)
+    path = publish(contents, Path(config.bundles), run_config.data.name, created=created)
     console.print(
         f"index {config.index.kind}: recall@{contents.index_recall_k} {contents.index_recall:.4f} of exact"
         f"\nbundle {path}",
@@ -67,7 +70,7 @@ def export(config: ExportConfig, console: Console) -> Path:
 
 
 def _contents(
-    prepared: Prepared, run_config: TrainConfig, config: ExportConfig, folder: RunFolder
+    prepared: Prepared, run_config: TrainConfig, config: ExportConfig, folder: RunFolder, created: int
 ) -> BundleContents:
     """Returns everything that serving needs, in memory."""
     dataset = prepared.dataset
@@ -77,7 +80,7 @@ def _contents(
     graphs = export_towers(model, queries)
     index = build_index(graphs.item_vectors, config.index)
     recall_k = min(RECALL_K, dataset.n_items)
-    return BundleContents(
+    contents = BundleContents(
         query_tower=graphs.query_tower,
         item_tower=graphs.item_tower,
         index=index,
@@ -97,6 +100,9 @@ def _contents(
         metrics=_metrics(folder),
         config=as_plain(run_config),
     )
+    bundle = Bundle.of(contents, created)
+    requests = sample_requests(bundle, created, np.random.default_rng(run_config.seed))
+    return replace(contents, recorded=record(Recommender(bundle), requests))
 
 
 def _with_new_users(user_vectors: FloatArray, n_users: int) -> FloatArray:

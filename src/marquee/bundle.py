@@ -8,7 +8,6 @@ import hashlib
 import io
 import json
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,20 +18,22 @@ import numpy as np
 import numpy.typing as npt
 from polars.exceptions import PolarsError
 
+from marquee import recorded
 from marquee.catalog import Catalog
-from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, ConfigError, MarqueeError
+from marquee.disk import CHUNK_BYTES, open_regular_file, read_regular_file
+from marquee.errors import BundleError, ChecksumError, MarqueeError
 from marquee.features import FeatureArrays, FeatureEncoder
 from marquee.graphs import ITEM_INPUTS, QUERY_INPUTS, Graph
 from marquee.histories import FloatArray
 from marquee.ids import IdMap, IndexArray
 from marquee.index import Index
-from marquee.manifest import INDEX_FILE, MANIFEST, Manifest, expected_files, validate_name
-from marquee.publishing import CURRENT, BundleContents, activate, publish
+from marquee.manifest import INDEX_FILE, MANIFEST, RECORDED_FILE, Manifest, expected_files
+from marquee.pointers import activate, resolve
+from marquee.publishing import BundleContents, describe, known_interactions, publish
+from marquee.recorded import RecordedRequest
+from marquee.signing import TrustedKeys
 
 __all__ = ["Bundle", "BundleContents", "activate", "publish", "resolve"]
-
-# Trap: hashlib lets other threads run between calls, not within one: chunks, not whole files.
-_CHUNK_BYTES = 8 * 2**20
 
 # What the readers of JSON, .npy and Parquet, and our own constructors, say of content that is not theirs.
 _CONTENT_ERRORS = (MarqueeError, ValueError, TypeError, KeyError, OSError, EOFError, PolarsError)
@@ -61,6 +62,7 @@ class Bundle:
             two arrays below, (n_users + 2,) int64.
         history_items: item_index, oldest first, (n_events,) int32.
         history_kinds: Rows of the event kinds, (n_events,) int32.
+        recorded: Requests with the answers that the bundle gave when it was made.
     """
 
     path: Path
@@ -78,85 +80,62 @@ class Bundle:
     history_offsets: IndexArray
     history_items: npt.NDArray[np.int32]
     history_kinds: npt.NDArray[np.int32]
+    recorded: tuple[RecordedRequest, ...]
 
     @classmethod
-    def load(cls, path: Path | str) -> "Bundle":
+    def load(cls, path: Path | str, trusted: TrustedKeys | None = None) -> "Bundle":
         """Returns the bundle at `path`: its folder, or a folder of bundles with a CURRENT one.
 
+        Args:
+            path: As above.
+            trusted: One of these keys must have signed it; None to take it unsigned.
+
         Raises:
+            SignatureError: If it is not signed by a trusted key.
             BundleNotFoundError: If there is none.
             BundleVersionError: If it has a format that this release does not read.
             ChecksumError: If a file differs from the manifest.
             BundleError: If a file is missing, a link, or not what it should be.
         """
         folder = resolve(Path(path))
-        manifest = Manifest.from_json(_read_regular_file(folder / MANIFEST))
+        text = read_regular_file(folder / MANIFEST)
+        if trusted is not None:
+            trusted.verify(folder, text)
+        manifest = Manifest.from_json(text)
         _verify(folder, manifest)
         reader = _Reader(folder, manifest)
         bundle = reader.read()
         _validate_graphs(bundle)
         return bundle
 
+    @classmethod
+    def of(cls, contents: BundleContents, created: int) -> "Bundle":
+        """Returns the bundle that contents would make, in memory: to ask it before it is published."""
+        manifest = describe(contents, {}, "unpublished", "unpublished", created)
+        known = known_interactions(contents)
+        return cls(
+            path=Path(),
+            manifest=manifest,
+            query_tower=Graph("query_tower.onnx", contents.query_tower, QUERY_INPUTS),
+            item_tower=Graph("item_tower.onnx", contents.item_tower, ITEM_INPUTS),
+            index=contents.index,
+            user_ids=contents.user_ids,
+            user_vectors=contents.user_vectors.astype(np.float32, copy=False),
+            user_features=contents.user_features,
+            query_features=contents.query_features,
+            item_features=contents.item_features,
+            catalog=contents.catalog,
+            popularity=contents.popularity.astype(np.float32, copy=False),
+            history_offsets=known.offsets,
+            history_items=known.item_index.astype(np.int32),
+            history_kinds=known.kind_index.astype(np.int32),
+            recorded=contents.recorded,
+        )
+
     @property
     def version(self) -> str:
         """Version of the bundle."""
         return self.manifest.version
-
-
-def resolve(path: Path) -> Path:
-    """Returns the folder of the bundle that `path` means.
-
-    Raises:
-        BundleNotFoundError: If there is neither a manifest nor a CURRENT that names a bundle.
-        BundleError: If CURRENT names anything but a folder beside it.
-    """
-    if (path / MANIFEST).exists():
-        return path
-    pointer = path / CURRENT
-    if not pointer.exists():
-        raise BundleNotFoundError(
-            f"{path} holds neither {MANIFEST} nor {CURRENT}; export a bundle to it first"
-        )
-    text = _read_regular_file(pointer)
-    try:
-        version = text.decode("ascii").removesuffix("\n")
-        validate_name(version, "a version")
-    except (UnicodeDecodeError, ConfigError) as error:
-        raise BundleError(
-            f"{pointer} must hold one version, got {text[:100]!r}; activate a bundle"
-        ) from error
-    folder = path / version
-    if folder.is_symlink() or not (folder / MANIFEST).exists():
-        raise BundleNotFoundError(
-            f"{pointer} names version {version!r}, which is no bundle beside it; activate one that is"
-        )
-    return folder
-
-
-def _read_regular_file(path: Path) -> bytes:
-    """Returns the bytes of a small file; raises BundleError if it is a link or no file."""
-    with _open_regular_file(path) as descriptor, os.fdopen(os.dup(descriptor), "rb") as file:
-        return file.read()
-
-
-@contextmanager
-def _open_regular_file(path: Path) -> Iterator[int]:
-    """Opens a file for reading; raises BundleError if it is missing, a link or no file."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        raise BundleError(
-            f"{path.name} must be a regular file in {path.parent}, got {error.strerror}; "
-            "publish the bundle again"
-        ) from error
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise BundleError(
-                f"{path.name} must be a regular file in {path.parent}, got another kind of entry"
-            )
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _verify(folder: Path, manifest: Manifest) -> None:
@@ -168,8 +147,8 @@ def _verify(folder: Path, manifest: Manifest) -> None:
         )
     for name, facts in manifest.files.items():
         digest, n_bytes = hashlib.sha256(), 0
-        with _open_regular_file(folder / name) as descriptor:
-            while chunk := os.read(descriptor, _CHUNK_BYTES):
+        with open_regular_file(folder / name) as descriptor:
+            while chunk := os.read(descriptor, CHUNK_BYTES):
                 digest.update(chunk)
                 n_bytes += len(chunk)
         if (digest.hexdigest(), n_bytes) != (facts.sha256, facts.bytes):
@@ -200,6 +179,8 @@ class _Reader:
         item_vectors = self._array("item_vectors.npy", np.float32, (items, facts.dim))
         items_of_history = self._array("history_items.npy", np.int32, (None,))
         ann = folder / INDEX_FILE if INDEX_FILE in facts.files else None
+        with self._blame(RECORDED_FILE):
+            requests = recorded.from_json(self._text(RECORDED_FILE))
         with self._blame(INDEX_FILE):
             index = Index.read(ann, item_vectors, facts.index.config)
         return Bundle(
@@ -221,6 +202,7 @@ class _Reader:
             history_offsets=self._offsets(len(items_of_history)),
             history_items=items_of_history,
             history_kinds=self._array("history_kinds.npy", np.int32, items_of_history.shape),
+            recorded=requests,
         )
 
     def _text(self, name: str) -> str:

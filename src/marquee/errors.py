@@ -12,7 +12,8 @@ MarqueeError
 ├── BundleError                   the artifact is wrong: refuse to load it
 │   ├── BundleNotFoundError
 │   ├── BundleVersionError        written in a format this release does not read
-│   └── ChecksumError             a file differs from its manifest
+│   ├── ChecksumError             a file differs from its manifest
+│   └── SignatureError            nobody who is trusted has signed the manifest
 ├── ParityError                   the exported model disagrees with torch: export fails
 ├── DownloadError                 a published data set could not be fetched or is not the published one
 └── NotFittedError(RuntimeError)  a mistake in the order of calls
@@ -68,6 +69,10 @@ class BundleVersionError(BundleError):
 
 class ChecksumError(BundleError):
     """A file of the bundle differs from its manifest."""
+
+
+class SignatureError(BundleError):
+    """The bundle is not signed by a key that is trusted."""
 
 
 class ParityError(MarqueeError):

@@ -13,13 +13,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from marquee.ann import IndexConfig, IndexKind
+from marquee.disk import FileFacts
 from marquee.errors import BundleError, BundleVersionError, ChecksumError, ConfigError, DataError
 from marquee.kinds import EventKinds, KindConfig
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 MANIFEST = "manifest.json"
 INDEX_FILE = "index.faiss"
+RECORDED_FILE = "recorded_requests.json"
 FILES = (
     "query_tower.onnx",
     "item_tower.onnx",
@@ -35,18 +37,11 @@ FILES = (
     "history_kinds.npy",
     "user_tokens.npy",
     "user_numeric.npy",
+    RECORDED_FILE,
 )
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _SELF_CHECKSUM = "manifest_sha256"
-
-
-@dataclass(frozen=True, slots=True)
-class FileFacts:
-    """What a file must be."""
-
-    sha256: str
-    bytes: int
 
 
 @dataclass(frozen=True, slots=True)

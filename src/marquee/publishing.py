@@ -4,20 +4,17 @@
 bundles/<name>/.lock          held while publishing: one publisher at a time
 bundles/<name>/.publishing/   1. every file, forced to disk, the manifest last
 bundles/<name>/<version>/     2. the folder above, renamed
-bundles/<name>/CURRENT        3. the version, written aside and renamed
+bundles/<name>/CURRENT        3. the version, written aside and renamed (see `pointers`)
 ```
 
 A publisher that dies leaves the old bundle current and at most a `.publishing` folder, which the next
 one sweeps. A version is never written twice: servers map its files into memory.
 """
 
-import fcntl
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -27,24 +24,34 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
+from marquee import recorded
 from marquee.catalog import Catalog
-from marquee.errors import BundleError, BundleNotFoundError, DataError, ShapeError
+from marquee.disk import (
+    CHUNK_BYTES,
+    FileFacts,
+    FileWriter,
+    OnStep,
+    ignore_step,
+    only_publisher,
+    read_regular_file,
+    replace_file,
+    sync_folder,
+    write_file,
+)
+from marquee.errors import BundleError, ChecksumError, DataError, ShapeError
 from marquee.features import FeatureArrays, FeatureEncoder
 from marquee.graphs import ITEM_INPUTS, QUERY_INPUTS, Graph
 from marquee.histories import FloatArray, Interactions
 from marquee.ids import PADDING_INDEX, IdMap
 from marquee.index import Index
 from marquee.kinds import EventKinds
-from marquee.manifest import INDEX_FILE, MANIFEST, FileFacts, IndexFacts, Manifest, validate_name
+from marquee.manifest import INDEX_FILE, MANIFEST, RECORDED_FILE, IndexFacts, Manifest, validate_name
+from marquee.pointers import set_current
+from marquee.recorded import RecordedRequest
+from marquee.signing import SIGNATURE, SigningKey
 
-CURRENT = "CURRENT"
-_LOCK = ".lock"
 _UNFINISHED = ".publishing"
-_UNFINISHED_CURRENT = ".CURRENT.new"
 _CHECKSUM_DIGITS = 8
-
-OnStep = Callable[[str], None]
-FileWriter = Callable[[IO[bytes]], object]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +77,7 @@ class BundleContents:
         popularity: Each item's share of all interactions, (n_items + 1,) float32.
         metrics: What the model reached offline, by name.
         config: The resolved configuration, plain JSON.
+        recorded: Requests that a service asks the bundle before anybody else does, with their answers.
     """
 
     query_tower: bytes
@@ -90,6 +98,7 @@ class BundleContents:
     popularity: FloatArray
     metrics: Mapping[str, float]
     config: Mapping[str, object]
+    recorded: tuple[RecordedRequest, ...] = ()
 
     def __post_init__(self) -> None:
         n_users, n_items = len(self.user_ids) + 1, self.catalog.n_items + 1
@@ -121,7 +130,9 @@ def publish(
     *,
     created: int,
     version: str = "",
-    on_step: OnStep = lambda _step: None,
+    signing_key: SigningKey | None = None,
+    is_activated: bool = True,
+    on_step: OnStep = ignore_step,
 ) -> Path:
     """Writes a bundle and makes it current; returns its folder.
 
@@ -132,6 +143,8 @@ def publish(
         created: Seconds since 1970 UTC.
         version: Name of this bundle; empty for the UTC time of `created` and the beginning of a checksum
             of all files, which sorts by time.
+        signing_key: Signs the manifest; None for a bundle without a signature.
+        is_activated: Whether it becomes current.
         on_step: Called with the name of each step before it is taken: for faults in tests.
 
     Raises:
@@ -143,130 +156,148 @@ def publish(
     validate_name(name, "the name of a bundle")
     if version:
         validate_name(version, "the version of a bundle")
+
+    def write(unfinished: Path) -> Manifest:
+        files = {
+            file: write_file(unfinished / file, writer, on_step)
+            for file, writer in _writers(contents).items()
+        }
+        return describe(contents, files, name, version or _version_of(files, created), created)
+
     home = Path(folder) / name
-    home.mkdir(parents=True, exist_ok=True)
-    with _only_publisher(home):
-        unfinished = home / _UNFINISHED
-        shutil.rmtree(unfinished, ignore_errors=True)  # of a publisher that died: nobody else holds the lock
-        try:
-            target = _write_folder(contents, unfinished, name, version, created, on_step)
-            _set_current(target, on_step)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-    return target
+    return _Publication(home, signing_key, is_activated, on_step).run(write)
 
 
-def activate(bundle: Path, on_step: OnStep = lambda _step: None) -> None:
-    """Makes a published bundle the current one of its name.
+def publish_copy(
+    bundle: Path,
+    folder: Path,
+    *,
+    signing_key: SigningKey | None = None,
+    is_activated: bool = True,
+    on_step: OnStep = ignore_step,
+) -> Path:
+    """Publishes a bundle once more, byte for byte, below another folder; returns its folder there.
+
+    A copy that is there already is kept, so that what was interrupted can be repeated.
 
     Args:
-        bundle: Folder of the bundle.
+        bundle: Folder of one version.
+        folder: Where bundles of all names live; the copy keeps its name and version.
+        signing_key: Signs the copy; None for the signature of the original, if it has one.
+        is_activated: As in `publish`.
         on_step: As in `publish`.
 
     Raises:
-        BundleNotFoundError: If there is no bundle.
-        BundleError: If a publisher is at work.
+        ChecksumError: If a file is not what the manifest says.
+        BundleError: If another bundle has this version there, or another publisher is at work.
+        OSError: If the disk refuses; nothing is left behind.
     """
-    if not (bundle / MANIFEST).is_file():
-        raise BundleNotFoundError(f"{bundle} holds no {MANIFEST}; name the folder of a published bundle")
-    with _only_publisher(bundle.parent):
-        _set_current(bundle, on_step)
+    manifest = Manifest.from_json(read_regular_file(bundle / MANIFEST))
+
+    def write(unfinished: Path) -> Manifest:
+        for name, expected in manifest.files.items():
+            if write_file(unfinished / name, partial(_copy_file, bundle / name), on_step) != expected:
+                raise ChecksumError(f"{name} in {bundle} is not what its manifest says; export it again")
+        if (bundle / SIGNATURE).exists() and signing_key is None:
+            write_file(unfinished / SIGNATURE, partial(_copy_file, bundle / SIGNATURE), on_step)
+        return manifest
+
+    home = Path(folder) / manifest.name
+    return _Publication(home, signing_key, is_activated, on_step).run(write, manifest)
 
 
-def _write_folder(
-    contents: BundleContents, unfinished: Path, name: str, version: str, created: int, on_step: OnStep
-) -> Path:
-    """Writes all files aside, then renames their folder to that of the version, which it returns."""
-    on_step("create the folder")
-    unfinished.mkdir()
-    files = {
-        file: _write_file(unfinished / file, write, on_step) for file, write in _writers(contents).items()
-    }
-    version = version or _version_of(files, created)
-    target = unfinished.parent / version
-    if target.exists():
-        raise BundleError(f"bundle {name} {version} exists already; publish under another version")
-    manifest = _manifest(contents, files, name, version, created).to_json().encode()
-    _write_file(unfinished / MANIFEST, lambda file: file.write(manifest), on_step)
-    _sync_folder(unfinished, on_step)
-    on_step(f"rename the folder to {version}")
-    unfinished.rename(target)
-    _sync_folder(target.parent, on_step)
-    return target
+def sign(bundle: Path, signing_key: SigningKey, on_step: OnStep = ignore_step) -> None:
+    """Signs a published bundle, in place of any signature that it has.
+
+    Raises:
+        BundleError: If it has no manifest, or a publisher is at work.
+    """
+    with only_publisher(bundle.parent):
+        replace_file(bundle / SIGNATURE, signing_key.sign(read_regular_file(bundle / MANIFEST)), on_step)
 
 
-def _set_current(bundle: Path, on_step: OnStep) -> None:
-    """Points CURRENT at a bundle, at once for every reader."""
-    aside = bundle.parent / _UNFINISHED_CURRENT
-    text = f"{bundle.name}\n".encode()
-    _write_file(aside, lambda file: file.write(text), on_step)
-    on_step(f"rename {CURRENT}")
-    aside.rename(bundle.parent / CURRENT)
-    _sync_folder(bundle.parent, on_step)
+@dataclass(frozen=True)
+class _Publication:
+    """How a version comes into the folder of its line."""
+
+    home: Path
+    signing_key: SigningKey | None
+    is_activated: bool
+    on_step: OnStep
+
+    def run(self, write: Callable[[Path], Manifest], known: Manifest | None = None) -> Path:
+        """Writes a version aside, renames it into place and returns its folder.
+
+        Args:
+            write: Writes every file but the manifest into a folder and returns the manifest.
+            known: What `write` will return, where that is known: the version is kept if it is there.
+        """
+        self.home.mkdir(parents=True, exist_ok=True)
+        unfinished = self.home / _UNFINISHED
+        with only_publisher(self.home):
+            shutil.rmtree(unfinished, ignore_errors=True)  # of a publisher that died: we hold the lock
+            try:
+                target = self._kept(known) if known else None
+                if target is None:
+                    target = self._write(unfinished, write)
+                if self.is_activated:
+                    set_current(target, self.on_step)
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
+        return target
+
+    def _kept(self, manifest: Manifest) -> Path | None:
+        """Returns the folder of a version that is there already, signed anew if there is a key."""
+        target = self.home / manifest.version
+        if not target.exists():
+            return None
+        if read_regular_file(target / MANIFEST) != manifest.to_json().encode():
+            raise BundleError(
+                f"bundle {manifest.name} {manifest.version} exists already and is another one; publish under "
+                "another version"
+            )
+        if self.signing_key is not None:
+            signature = self.signing_key.sign(manifest.to_json().encode())
+            replace_file(target / SIGNATURE, signature, self.on_step)
+        return target
+
+    def _write(self, unfinished: Path, write: Callable[[Path], Manifest]) -> Path:
+        """Writes all files aside, then renames their folder to that of the version, which it returns."""
+        self.on_step("create the folder")
+        unfinished.mkdir()
+        manifest = write(unfinished)
+        target = self.home / manifest.version
+        if target.exists():
+            raise BundleError(
+                f"bundle {manifest.name} {manifest.version} exists already; publish under another version"
+            )
+        text = manifest.to_json().encode()
+        if self.signing_key is not None:
+            signature = self.signing_key.sign(text)
+            write_file(unfinished / SIGNATURE, lambda file: file.write(signature), self.on_step)
+        write_file(unfinished / MANIFEST, lambda file: file.write(text), self.on_step)
+        sync_folder(unfinished, self.on_step)
+        self.on_step(f"rename the folder to {manifest.version}")
+        unfinished.rename(target)
+        sync_folder(self.home, self.on_step)
+        return target
 
 
-@contextmanager
-def _only_publisher(home: Path) -> Iterator[None]:
-    """Holds the lock of a name; the system gives it back when its holder dies."""
-    with (home / _LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BundleError(f"another process is publishing to {home}; wait for it or end it") from error
-        yield
-
-
-class _CountedFile:
-    """A file that is being written: takes the checksum along and announces each write."""
-
-    def __init__(self, file: IO[bytes], name: str, on_step: OnStep) -> None:
-        self._file = file
-        self._name = name
-        self._on_step = on_step
-        self._sha256 = hashlib.sha256()
-        self._n_bytes = 0
-
-    def write(self, content: bytes) -> int:
-        """Writes some bytes."""
-        self._on_step(f"write {self._name}")
-        self._sha256.update(content)
-        self._n_bytes += len(content)
-        return self._file.write(content)
-
-    def facts(self) -> FileFacts:
-        """Returns what the file now is."""
-        return FileFacts(sha256=self._sha256.hexdigest(), bytes=self._n_bytes)
-
-
-def _write_file(path: Path, write: FileWriter, on_step: OnStep) -> FileFacts:
-    """Writes a file, forces it to disk and returns what it is."""
-    on_step(f"create {path.name}")
-    with path.open("wb") as file:
-        counted = _CountedFile(file, path.name, on_step)
-        write(counted)  # type: ignore[arg-type]  # writers use only what _CountedFile has
-        file.flush()
-        on_step(f"sync {path.name}")
-        os.fsync(file.fileno())
-    return counted.facts()
-
-
-def _sync_folder(folder: Path, on_step: OnStep) -> None:
-    """Forces to disk which files a folder holds."""
-    on_step(f"sync the folder {folder.name}")
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _copy_file(source: Path, file: IO[bytes]) -> None:
+    """Writes what stands in a file."""
+    with source.open("rb") as original:
+        while chunk := original.read(CHUNK_BYTES):
+            file.write(chunk)
 
 
 def _writers(contents: BundleContents) -> dict[str, FileWriter]:
     """Returns how each file is written, the manifest excepted."""
-    known = contents.interactions.take(contents.interactions.user_index != PADDING_INDEX)
+    known = known_interactions(contents)
     texts = {
         "user_ids.json": json.dumps(contents.user_ids.ids, ensure_ascii=False),
         "query_features.json": contents.query_features.to_json(),
         "item_features.json": contents.item_features.to_json(),
+        RECORDED_FILE: recorded.to_json(contents.recorded),
     }
     arrays: dict[str, npt.NDArray[np.generic]] = {
         "item_vectors.npy": contents.index.item_vectors,
@@ -305,7 +336,12 @@ def _version_of(files: Mapping[str, FileFacts], created: int) -> str:
     return f"{datetime.fromtimestamp(created, UTC):%Y%m%dT%H%M%SZ}-{checksum}"
 
 
-def _manifest(
+def known_interactions(contents: BundleContents) -> Interactions:
+    """Returns what the known users did."""
+    return contents.interactions.take(contents.interactions.user_index != PADDING_INDEX)
+
+
+def describe(
     contents: BundleContents, files: Mapping[str, FileFacts], name: str, version: str, created: int
 ) -> Manifest:
     """Returns the manifest of contents whose files have been written."""

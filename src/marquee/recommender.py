@@ -22,6 +22,7 @@ from marquee.histories import FloatArray
 from marquee.ids import PADDING_INDEX, IndexArray
 from marquee.queries import Queries, QueryEncoder
 from marquee.requests import Answer, HistoryEvent, Recommendation, Request, Source
+from marquee.signing import TrustedKeys
 
 __all__ = ["Answer", "HistoryEvent", "Recommendation", "Recommender", "Request", "Source"]
 
@@ -43,9 +44,9 @@ class Recommender:
         self._by_popularity: IndexArray = np.argsort(-bundle.popularity[1:], kind="stable") + 1
 
     @classmethod
-    def load(cls, path: Path | str) -> "Recommender":
-        """Returns the recommender of the bundle at `path`; raises as `Bundle.load` does."""
-        return cls(Bundle.load(path))
+    def load(cls, path: Path | str, trusted: TrustedKeys | None = None) -> "Recommender":
+        """Returns the recommender of the bundle at `path`; see `Bundle.load`."""
+        return cls(Bundle.load(path, trusted))
 
     @property
     def version(self) -> str:

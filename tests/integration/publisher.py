@@ -1,17 +1,22 @@
 """Publishes bundles that die: `python -m tests.integration.publisher FOLDER`.
 
-For each step n of publishing, a child process of its own publishes one bundle into FOLDER/n, then begins
-a second one and ends at step n as if its power were cut. Stops at the first n that publishing survives.
-Children are forked before anything has run that starts threads, so that one start of Python is enough.
+For each step n of publishing, a child process of its own publishes one bundle into FOLDER/publish/n, then
+begins a second, signed one and ends at step n as if its power were cut; in FOLDER/copy/n the second one is a
+copy. Stops at the first n that publishing survives. Children are forked before anything has run that starts
+threads, so that one start of Python is enough.
 """
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from marquee.publishing import publish_copy
+from marquee.signing import SigningKey, write_key_pair
 from tests.bundles import publish_tiny
 
 KILLED = 9
+KEY = "key"
 
 
 class PowerCut:
@@ -30,21 +35,39 @@ class PowerCut:
 
 def publish_twice(folder: Path, n: int) -> None:
     """Publishes one bundle, then another one that dies at step n."""
+    key = SigningKey.read(folder.parents[1] / KEY)
     publish_tiny(folder, seed=0)
-    publish_tiny(folder, seed=1, on_step=PowerCut(n))
+    publish_tiny(folder, seed=1, on_step=PowerCut(n), signing_key=key)
 
 
-def main(folder: Path) -> None:
-    """Publishes until publishing survives."""
+def copy_twice(folder: Path, n: int) -> None:
+    """Copies one bundle, then another one and dies at step n."""
+    key = SigningKey.read(folder.parents[1] / KEY)
+    publish_copy(publish_tiny(folder / "originals", seed=0), folder)
+    second = publish_tiny(folder / "originals", seed=1)
+    publish_copy(second, folder, on_step=PowerCut(n), signing_key=key)
+
+
+def run_until_it_survives(folder: Path, attempt: Callable[[Path, int], None]) -> None:
+    """Lets one child after the other die one step later, until one lives."""
     status, n = KILLED, 0
     while status == KILLED:
         child = os.fork()
         if child == 0:
-            publish_twice(folder / str(n), n)
+            attempt(folder / str(n), n)
             os._exit(0)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         n += 1
-    sys.exit(status)
+    if status:
+        sys.exit(status)
+
+
+def main(folder: Path) -> None:
+    """Kills publishers, then copiers."""
+    write_key_pair(folder / KEY)
+    for name, attempt in (("publish", publish_twice), ("copy", copy_twice)):
+        os.write(1, f"{name}:\n".encode())
+        run_until_it_survives(folder / name, attempt)
 
 
 if __name__ == "__main__":

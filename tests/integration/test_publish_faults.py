@@ -1,5 +1,6 @@
 """A publisher that dies at any step leaves the old bundle or the new one, never half of one."""
 
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from marquee.bundle import Bundle, resolve
+from marquee.signing import TrustedKeys
 from tests.bundles import publish_tiny
 
 ROOT = Path(__file__).parents[2]
@@ -20,20 +22,30 @@ class Faults:
     Attributes:
         folders: One per step, in the order of the steps; the last publisher lived.
         steps: What each dead publisher was about to do.
+        key: Who published the second bundle.
     """
 
     folders: list[Path]
     steps: list[str]
+    key: TrustedKeys
 
 
 @pytest.fixture(scope="module")
-def faults(tmp_path_factory: pytest.TempPathFactory) -> Faults:
+def all_faults(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Faults]:
     folder = tmp_path_factory.mktemp("faults")
     command = [sys.executable, "-m", "tests.integration.publisher", str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
-    folders = sorted(folder.iterdir(), key=lambda path: int(path.name))
-    return Faults(folders, done.stdout.splitlines())
+    faults, key = {}, TrustedKeys.read(folder / "key.pub")
+    for name, steps in re.findall(r"(\w+):\n([^:]*)(?=\n\w+:|$)", done.stdout):
+        folders = sorted((folder / name).iterdir(), key=lambda path: int(path.name))
+        faults[name] = Faults(folders, steps.splitlines(), key)
+    return faults
+
+
+@pytest.fixture(params=["publish", "copy"])
+def faults(request: pytest.FixtureRequest, all_faults: dict[str, Faults]) -> Faults:
+    return all_faults[request.param]
 
 
 def seed_of(folder: Path) -> object:
@@ -48,8 +60,11 @@ def test_every_kind_of_step_was_killed(faults: Faults) -> None:
     for step in (
         "create",
         "write item_vectors.npy",
+        "write recorded_requests.json",
+        "sync manifest.sig",
         "sync manifest.json",
         "rename the folder",
+        "rename ACTIVATED",
         "rename CURRENT",
     ):
         assert step in killed
@@ -66,7 +81,10 @@ def test_current_bundle_is_the_old_or_the_new_one(faults: Faults) -> None:
 def test_every_version_folder_is_whole(faults: Faults) -> None:
     for folder in faults.folders:
         for version in (folder / "tiny").glob("[!.]*/"):
-            assert Bundle.load(version).version == version.name
+            bundle = Bundle.load(version)
+            assert bundle.version == version.name
+            if bundle.manifest.config["seed"] == 1:
+                assert Bundle.load(version, faults.key)
 
 
 @pytest.mark.slow

@@ -14,10 +14,12 @@ import numpy.typing as npt
 import pytest
 
 from marquee.bundle import Bundle, resolve
+from marquee.disk import FileFacts
 from marquee.errors import BundleError, BundleNotFoundError, BundleVersionError, ChecksumError
 from marquee.index import IndexConfig, IndexKind
-from marquee.manifest import FILES, INDEX_FILE, MANIFEST, FileFacts, Manifest
-from marquee.publishing import activate, publish
+from marquee.manifest import FILES, INDEX_FILE, MANIFEST, Manifest
+from marquee.pointers import activate
+from marquee.publishing import publish
 from tests.bundles import CREATED, KINDS, N_ITEMS, N_USERS, make_tiny, publish_tiny
 
 ALL_FILES = (*FILES, INDEX_FILE, MANIFEST)
@@ -148,15 +150,15 @@ def test_manifest_with_another_value_is_refused(folder: Path) -> None:
         Bundle.load(folder)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 3, "1", None])
 def test_other_format_version_is_refused(folder: Path, version: object) -> None:
     body = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     (folder / MANIFEST).write_text(json.dumps({**body, "format_version": version}), encoding="utf-8")
-    with pytest.raises(BundleVersionError, match=f"format_version {version!r}, this release reads 1"):
+    with pytest.raises(BundleVersionError, match=f"format_version {version!r}, this release reads 2"):
         Bundle.load(folder)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"format_version": 1'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"format_version": 2'])
 def test_text_that_is_no_manifest_is_refused(folder: Path, text: str) -> None:
     (folder / MANIFEST).write_text(text, encoding="utf-8")
     with pytest.raises(BundleError, match=r"manifest\.json is no manifest"):
@@ -190,7 +192,7 @@ def test_file_that_is_not_what_it_should_be_is_refused(
 
 
 def test_manifest_without_its_facts_is_refused() -> None:
-    body: dict[str, object] = {"format_version": 1}
+    body: dict[str, object] = {"format_version": 2}
     checksum = hashlib.sha256((json.dumps(body, indent=1) + "\n").encode()).hexdigest()
     text = json.dumps({**body, "manifest_sha256": checksum}, indent=1) + "\n"
     with pytest.raises(BundleError, match=r"manifest\.json is no manifest: KeyError\('index'\)"):

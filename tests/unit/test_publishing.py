@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from marquee.bundle import Bundle, activate, resolve
-from marquee.errors import BundleError, BundleNotFoundError, ConfigError, DataError, ShapeError
-from marquee.publishing import publish
+from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, ConfigError, DataError, ShapeError
+from marquee.publishing import publish, publish_copy
+from marquee.signing import SigningKey, TrustedKeys, write_key_pair
 from tests.bundles import CREATED, make_tiny, publish_tiny
 
 
@@ -32,7 +33,7 @@ def test_version_is_never_written_twice(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="bundle tiny v1 exists already"):
         publish(make_tiny(1).contents, tmp_path, "tiny", created=CREATED, version="v1")
     assert {path.name: path.read_bytes() for path in first.iterdir()} == before
-    assert sorted(path.name for path in first.parent.iterdir()) == [".lock", "CURRENT", "v1"]
+    assert sorted(path.name for path in first.parent.iterdir()) == [".lock", "ACTIVATED", "CURRENT", "v1"]
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,7 @@ def test_full_disk_leaves_the_old_bundle_and_nothing_else(tmp_path: Path) -> Non
     with pytest.raises(OSError, match="No space left"):
         publish_tiny(tmp_path, seed=1, on_step=fill_up)
     assert resolve(tmp_path / "tiny") == old
-    assert sorted(path.name for path in old.parent.iterdir()) == [".lock", old.name, "CURRENT"]
+    assert sorted(path.name for path in old.parent.iterdir()) == [".lock", old.name, "ACTIVATED", "CURRENT"]
 
 
 def test_unfinished_folder_of_a_dead_publisher_is_swept(tmp_path: Path) -> None:
@@ -106,3 +107,61 @@ def test_impossible_popularity_is_refused(value: float) -> None:
         DataError, match=f"popularity must be finite and 0 or more, got {value} at item_index 3"
     ):
         replace(make_tiny().contents, popularity=popularity)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_bundle_that_is_not_activated_leaves_the_pointer(tmp_path: Path) -> None:
+    old = publish_tiny(tmp_path)
+    new = publish(make_tiny(1).contents, tmp_path, "tiny", created=CREATED, is_activated=False)
+    assert new.is_dir()
+    assert resolve(tmp_path / "tiny") == old
+
+
+def test_copy_is_the_bundle_byte_for_byte(tmp_path: Path) -> None:
+    original = publish_tiny(tmp_path / "here")
+    copy = publish_copy(original, tmp_path / "there")
+    assert copy == tmp_path / "there" / "tiny" / original.name == resolve(tmp_path / "there" / "tiny")
+    assert files_of(copy) == files_of(original)
+    assert Bundle.load(copy).version == original.name
+
+
+def test_copy_keeps_its_signature_or_gets_a_new_one(tmp_path: Path) -> None:
+    keys = [write_key_pair(tmp_path / name) for name in ("first", "second")]
+    signing = [SigningKey.read(private) for private, _ in keys]
+    trusted = [TrustedKeys.read(public) for _, public in keys]
+    contents = make_tiny().contents
+    original = publish(contents, tmp_path / "here", "tiny", created=CREATED, signing_key=signing[0])
+    copy = publish_copy(original, tmp_path / "there")
+    assert Bundle.load(copy, trusted[0]).version == original.name
+    for home in ("there", "elsewhere"):  # once where it is already, once where it is not
+        assert Bundle.load(publish_copy(original, tmp_path / home, signing_key=signing[1]), trusted[1])
+
+
+def test_copy_of_a_damaged_bundle_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    original = publish_tiny(tmp_path / "here")
+    (original / "popularity.npy").write_bytes(b"other")
+    with pytest.raises(ChecksumError, match=r"popularity\.npy in .* is not what its manifest says"):
+        publish_copy(original, tmp_path / "there")
+    assert [path.name for path in (tmp_path / "there" / "tiny").iterdir()] == [".lock"]
+
+
+def test_copy_that_is_there_is_kept_and_activated(tmp_path: Path) -> None:
+    first, second = publish_tiny(tmp_path / "here"), publish_tiny(tmp_path / "here", seed=1)
+    for original in (first, second, first):
+        copy = publish_copy(original, tmp_path / "there")
+        assert resolve(tmp_path / "there" / "tiny") == copy
+    assert copy.name == first.name
+
+
+def test_copy_never_replaces_another_bundle_of_its_version(tmp_path: Path) -> None:
+    originals = [
+        publish(make_tiny(seed).contents, tmp_path / str(seed), "tiny", created=CREATED, version="v1")
+        for seed in (0, 1)
+    ]
+    before = files_of(publish_copy(originals[0], tmp_path / "there"))
+    with pytest.raises(BundleError, match="bundle tiny v1 exists already and is another one"):
+        publish_copy(originals[1], tmp_path / "there")
+    assert files_of(tmp_path / "there" / "tiny" / "v1") == before

@@ -13,7 +13,7 @@ import pytest
 
 from marquee.bundle import activate
 from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, UnknownIdError
-from marquee.publishing import CURRENT
+from marquee.pointers import CURRENT
 from marquee.recommender import Answer, Recommender, Request
 from serving.releases import Releases, warm_up
 from tests.bundles import NOW, publish_tiny

@@ -1,0 +1,130 @@
+"""Files that are whole or not there: forced to disk when written, never followed through a link when read.
+
+Knows nothing of what stands in a file. Every step of writing is announced before it is taken, so that a
+test can end the process there.
+"""
+
+import fcntl
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from marquee.errors import BundleError
+
+# Trap: hashlib lets other threads run between calls, not within one: chunks, not whole files.
+CHUNK_BYTES = 8 * 2**20
+_LOCK = ".lock"
+
+OnStep = Callable[[str], None]
+FileWriter = Callable[[IO[bytes]], object]
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What a file must be."""
+
+    sha256: str
+    bytes: int
+
+
+def ignore_step(_step: str) -> None:
+    """Lets a step pass."""
+
+
+@contextmanager
+def only_publisher(home: Path) -> Iterator[None]:
+    """Holds the lock of a line of bundles; the system gives it back when its holder dies.
+
+    Raises:
+        BundleError: If another process holds it.
+    """
+    with (home / _LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BundleError(f"another process is publishing to {home}; wait for it or end it") from error
+        yield
+
+
+class _CountedFile:
+    """A file that is being written: takes the checksum along and announces each write."""
+
+    def __init__(self, file: IO[bytes], name: str, on_step: OnStep) -> None:
+        self._file = file
+        self._name = name
+        self._on_step = on_step
+        self._sha256 = hashlib.sha256()
+        self._n_bytes = 0
+
+    def write(self, content: bytes) -> int:
+        """Writes some bytes."""
+        self._on_step(f"write {self._name}")
+        self._sha256.update(content)
+        self._n_bytes += len(content)
+        return self._file.write(content)
+
+    def facts(self) -> FileFacts:
+        """Returns what the file now is."""
+        return FileFacts(sha256=self._sha256.hexdigest(), bytes=self._n_bytes)
+
+
+def write_file(path: Path, write: FileWriter, on_step: OnStep) -> FileFacts:
+    """Writes a file, forces it to disk and returns what it is."""
+    on_step(f"create {path.name}")
+    with path.open("wb") as file:
+        counted = _CountedFile(file, path.name, on_step)
+        write(counted)  # type: ignore[arg-type]  # writers use only what _CountedFile has
+        file.flush()
+        on_step(f"sync {path.name}")
+        os.fsync(file.fileno())
+    return counted.facts()
+
+
+def replace_file(path: Path, content: bytes, on_step: OnStep) -> None:
+    """Writes a small file aside and renames it: every reader sees the old one or the new one."""
+    aside = path.parent / f".{path.name}.new"
+    write_file(aside, lambda file: file.write(content), on_step)
+    on_step(f"rename {path.name}")
+    aside.rename(path)
+    sync_folder(path.parent, on_step)
+
+
+def sync_folder(folder: Path, on_step: OnStep) -> None:
+    """Forces to disk which files a folder holds."""
+    on_step(f"sync the folder {folder.name}")
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_regular_file(path: Path) -> bytes:
+    """Returns the bytes of a small file; raises BundleError if it is a link or no file."""
+    with open_regular_file(path) as descriptor, os.fdopen(os.dup(descriptor), "rb") as file:
+        return file.read()
+
+
+@contextmanager
+def open_regular_file(path: Path) -> Iterator[int]:
+    """Opens a file for reading; raises BundleError if it is missing, a link or no file."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise BundleError(
+            f"{path.name} must be a regular file in {path.parent}, got {error.strerror}; "
+            "publish the bundle again"
+        ) from error
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise BundleError(
+                f"{path.name} must be a regular file in {path.parent}, got another kind of entry"
+            )
+        yield descriptor
+    finally:
+        os.close(descriptor)

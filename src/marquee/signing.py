@@ -1,0 +1,180 @@
+"""Says who published a bundle: an Ed25519 signature of its manifest, which names every byte of the rest.
+
+A signature does not say which version is to be served: whoever can write `CURRENT` can go back to any
+version that a trusted key has signed.
+
+Source:
+    Josefsson and Liusvaara 2017, RFC 8032, "Edwards-Curve Digital Signature Algorithm (EdDSA)", section 5.1.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from marquee.disk import read_regular_file
+from marquee.errors import BundleError, ConfigError, SignatureError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+SIGNATURE = "manifest.sig"
+_ALGORITHM = "ed25519"
+_PURPOSE = b"marquee bundle manifest\n"
+"""Signed along, so that a signature of ours means nothing for anything else that the key may sign."""
+
+_PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----\n?", re.DOTALL)
+_KEY_ID_DIGITS = 16
+
+
+class SigningKey:
+    """A private key that signs manifests.
+
+    Attributes:
+        key_id: Tells which public key belongs to it.
+    """
+
+    def __init__(self, private: "Ed25519PrivateKey") -> None:
+        self._private = private
+        self.key_id = _key_id(private.public_key())
+
+    @classmethod
+    def read(cls, path: Path | str) -> "SigningKey":
+        """Returns the key in a PEM file.
+
+        Raises:
+            ConfigError: If there is none, or others than its owner can read it.
+        """
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+        try:
+            if Path(path).stat().st_mode & 0o077:
+                raise ConfigError(
+                    f"the private key {path} can be read by others than its owner; chmod 600 it"
+                )
+            key = load_pem_private_key(Path(path).read_bytes(), password=None)
+        except (OSError, ValueError, TypeError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError(
+                f"the signing key must be an Ed25519 private key in PEM without a password, got {path}: "
+                f"{error}; make one with `python -m training.make_key`"
+            ) from error
+        if not isinstance(key, Ed25519PrivateKey):
+            raise ConfigError(f"the signing key must be Ed25519, got {type(key).__name__} in {path}")
+        return cls(key)
+
+    def sign(self, manifest: bytes) -> bytes:
+        """Returns the content of the signature file of a manifest."""
+        signature = base64.b64encode(self._private.sign(_PURPOSE + manifest)).decode()
+        body = {"algorithm": _ALGORITHM, "key_id": self.key_id, "signature": signature}
+        return f"{json.dumps(body)}\n".encode()
+
+
+class TrustedKeys:
+    """The public keys of those who may publish.
+
+    Args:
+        keys: By their id.
+    """
+
+    def __init__(self, keys: Mapping[str, "Ed25519PublicKey"]) -> None:
+        self._keys = dict(keys)
+
+    @classmethod
+    def read(cls, path: Path | str) -> "TrustedKeys":
+        """Returns the keys in a file of one or more PEM blocks, one after the other.
+
+        Raises:
+            ConfigError: If there is none, or one is not Ed25519.
+        """
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+        from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+        try:
+            keys = [load_pem_public_key(block) for block in _PEM.findall(Path(path).read_bytes())]
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"trusted keys must be public keys in PEM, got {path}: {error}") from error
+        if not keys or not all(isinstance(key, Ed25519PublicKey) for key in keys):
+            raise ConfigError(
+                f"trusted keys must be one or more Ed25519 public keys in PEM, got "
+                f"{[type(key).__name__ for key in keys]} in {path}; make a pair with "
+                "`python -m training.make_key`"
+            )
+        return cls({_key_id(key): key for key in keys if isinstance(key, Ed25519PublicKey)})
+
+    def verify(self, folder: Path, manifest: bytes) -> None:
+        """Raises SignatureError unless one of the keys has signed the manifest of a bundle.
+
+        Args:
+            folder: Of the bundle, where the signature lies.
+            manifest: Its manifest, byte for byte.
+        """
+        from cryptography.exceptions import InvalidSignature
+
+        if not os.path.lexists(folder / SIGNATURE):
+            raise SignatureError(
+                f"the bundle in {folder} is not signed, expected a signature of one of {sorted(self._keys)}; "
+                "publish it with a signing key"
+            )
+        try:
+            body = json.loads(read_regular_file(folder / SIGNATURE))
+            key_id, signature = str(body["key_id"]), base64.b64decode(body["signature"], validate=True)
+            algorithm = body["algorithm"]
+        except (BundleError, ValueError, KeyError, TypeError) as error:
+            raise SignatureError(
+                f"{SIGNATURE} in {folder} is no signature ({error!r}); sign the bundle again"
+            ) from error
+        if key_id not in self._keys or algorithm != _ALGORITHM:
+            raise SignatureError(
+                f"the bundle in {folder} is signed by the {algorithm} key {key_id[:64]!r}, expected "
+                f"{_ALGORITHM} and one of {sorted(self._keys)}; publish it with a key that is trusted"
+            )
+        try:
+            self._keys[key_id].verify(signature, _PURPOSE + manifest)
+        except InvalidSignature as error:
+            raise SignatureError(
+                f"the signature of the bundle in {folder} is not that of its manifest: it was signed as "
+                "something else, or forged; publish it again"
+            ) from error
+
+
+def write_key_pair(path: Path) -> tuple[Path, Path]:
+    """Makes a key pair; returns where the private and the public key lie, `path` and `path`.pub.
+
+    Raises:
+        ConfigError: If one of the files exists: a key is never overwritten.
+        OSError: If the disk refuses.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+        PublicFormat,
+    )
+
+    public_path = path.with_name(f"{path.name}.pub")
+    for existing in (path, public_path):
+        if os.path.lexists(existing):
+            raise ConfigError(f"{existing} exists, a key is never overwritten; name another file")
+    key = Ed25519PrivateKey.generate()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    public_path.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    return path, public_path
+
+
+def _key_id(key: "Ed25519PublicKey") -> str:
+    """Returns the name of a public key: the beginning of its hash."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    raw = key.public_bytes(Encoding.Raw, PublicFormat.Raw)
+    return hashlib.sha256(raw).hexdigest()[:_KEY_ID_DIGITS]

@@ -1,0 +1,133 @@
+"""What a bundle answered when it was made it answers before it serves, or it does not serve."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from marquee import recorded
+from marquee.bundle import Bundle
+from marquee.catalog import ItemKind
+from marquee.errors import BundleError
+from marquee.publishing import BundleContents, publish
+from marquee.recommender import Recommender
+from marquee.recorded import RecordedRequest
+from marquee.rehearsal import record, rehearse, sample_requests
+from marquee.requests import HistoryEvent, Request, Source
+from tests.bundles import CREATED, NOW, make_tiny
+
+
+def with_recorded(contents: BundleContents) -> BundleContents:
+    bundle = Bundle.of(contents, CREATED)
+    requests = sample_requests(bundle, NOW, np.random.default_rng(0))
+    return replace(contents, recorded=record(Recommender(bundle), requests))
+
+
+@pytest.fixture(scope="module")
+def contents() -> BundleContents:
+    return with_recorded(make_tiny(n_users=40).contents)
+
+
+def published(contents: BundleContents, folder: Path) -> Recommender:
+    return Recommender.load(publish(contents, folder, "tiny", created=CREATED))
+
+
+def with_changed_answer(contents: BundleContents, number: int, **fields: object) -> BundleContents:
+    one = replace(contents.recorded[number], **fields)  # type: ignore[arg-type]  # fields of any type
+    return replace(contents, recorded=(*contents.recorded[:number], one, *contents.recorded[number + 1 :]))
+
+
+def test_published_bundle_answers_as_it_did_in_memory(contents: BundleContents, tmp_path: Path) -> None:
+    recommender = published(contents, tmp_path)
+    assert recommender.bundle.recorded == contents.recorded
+    rehearse(recommender)
+
+
+def test_requests_of_every_kind_are_sampled(contents: BundleContents) -> None:
+    requests = [one.request for one in contents.recorded]
+    assert len(requests) == 32
+    assert {one.source for one in contents.recorded} == {Source.personal, Source.history, Source.popular}
+    assert {request.kind for request in requests} == {None, *ItemKind}
+    assert {request.timestamp for request in requests} == {NOW}
+    assert all(one.item_ids for one in contents.recorded)
+
+
+def test_every_field_of_a_request_survives_the_file() -> None:
+    request = Request(
+        timestamp=7,
+        k=3,
+        user_id="u1",
+        history=(HistoryEvent("i001", "rating", 4.5), HistoryEvent("i002")),
+        features={"age": 31, "interests": ["ä", None]},
+        context={"device": "phone"},
+        kind=ItemKind.ad,
+        exclude=("i003",),
+        exclude_seen=False,
+    )
+    for one in (request, Request(timestamp=7)):
+        kept = RecordedRequest(request=one, source=Source.history, item_ids=("ä",), scores=(0.1,))
+        assert recorded.from_json(recorded.to_json([kept])) == (kept,)
+
+
+def test_bundle_without_recorded_requests_rehearses_nothing() -> None:
+    rehearse(Recommender(Bundle.of(make_tiny().contents, CREATED)))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"source": Source.similar}, "the source is personal, expected similar"),
+        ({"item_ids": ("i001",), "scores": (1.0,)}, r"\d+ items, expected 1"),
+    ],
+)
+def test_other_answer_is_refused(
+    contents: BundleContents, tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    recommender = published(with_changed_answer(contents, 0, **change), tmp_path)
+    with pytest.raises(BundleError, match=f"answers recorded request 0 otherwise .*{message}"):
+        rehearse(recommender)
+
+
+@pytest.mark.parametrize(("factor", "is_refused"), [(1 + 2e-5, False), (1 + 5e-4, True), (np.nan, True)])
+def test_scores_may_differ_by_rounding_only(
+    contents: BundleContents, factor: float, is_refused: bool
+) -> None:
+    one = contents.recorded[0]
+    scores = tuple(score * factor for score in one.scores)
+    changed = with_changed_answer(contents, 0, scores=scores)
+    recommender = Recommender(Bundle.of(changed, CREATED))
+    if is_refused:
+        with pytest.raises(BundleError, match="otherwise than when it was made: the score of"):
+            rehearse(recommender)
+    else:
+        rehearse(recommender)
+
+
+def other_items(one: RecordedRequest, n: int) -> RecordedRequest:
+    """Returns a request of whose first items n are others, none of which is given back."""
+    return replace(one, item_ids=tuple(f"gone-{i}" for i in range(n)) + one.item_ids[n:])
+
+
+@pytest.mark.parametrize(("n_requests", "is_refused"), [(1, False), (6, True)])
+def test_few_other_items_are_rounding_and_many_are_not(
+    contents: BundleContents, n_requests: int, is_refused: bool
+) -> None:
+    kept = tuple(
+        other_items(one, 4) if number < n_requests else one for number, one in enumerate(contents.recorded)
+    )
+    recommender = Recommender(Bundle.of(replace(contents, recorded=kept), CREATED))
+    if is_refused:
+        with pytest.raises(BundleError, match=r"gives back 0\.9\d+ of the items of its 32 recorded requests"):
+            rehearse(recommender)
+    else:
+        rehearse(recommender)
+
+
+def test_tower_that_multiplies_otherwise_is_refused(contents: BundleContents, tmp_path: Path) -> None:
+    """As a library would that computes something else from the very same files."""
+    recommender = published(contents, tmp_path)
+    run = recommender.bundle.query_tower.run
+    recommender.bundle.query_tower.run = lambda arrays: run(arrays) * np.float32(1.01)  # type: ignore[method-assign]
+    with pytest.raises(BundleError, match="otherwise than when it was made"):
+        rehearse(recommender)
