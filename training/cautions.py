@@ -5,6 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
+from marquee.dataset import Dataset
 from marquee.events import TimeMeaning
 from marquee.splits import Split
 
@@ -29,6 +30,17 @@ def reading_cautions(part_name: str, n_readings: int) -> tuple[str, ...]:
         f"The test part has been read {n_readings} times for this run: if a choice rested on an earlier "
         "reading, these numbers are too good. Choose on validation (evaluation.test=false), then read the "
         "test part once.",
+    )
+
+
+def availability_cautions(dataset: Dataset) -> tuple[str, ...]:
+    """Returns what to say of items with windows of availability beside timestamps that are no moments."""
+    if not dataset.catalog.has_windows or dataset.time is TimeMeaning.absolute:
+        return ()
+    return (
+        f"The items table says when items are available, and timestamps mean {dataset.time}: no moment can "
+        "be set beside those windows, so every item was ranked for everybody, which serving does not do. "
+        "Map a column of real times (data.time=absolute).",
     )
 
 

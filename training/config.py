@@ -112,7 +112,7 @@ class EvaluationConfig:
             groups: Item groups that get metrics of their own.
         """
         excluded = part.seen if self.exclude_seen else None
-        return EvaluationTask(part.targets, n_items, tuple(ks or self.ks), excluded, groups)
+        return EvaluationTask(part.targets, n_items, tuple(ks or self.ks), excluded, groups, part.available)
 
 
 @dataclass(kw_only=True)

@@ -1,5 +1,6 @@
 """Asks a published bundle what the judged users would have got from it."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,14 @@ from marquee.bundle import Bundle
 from marquee.dataset import JudgedPart
 from marquee.evaluation import Evaluation
 from marquee.requests import Request
-from marquee.served import ServedComparison, compare_served, rewind, serve_lists, unavailable_places
+from marquee.served import (
+    ServedComparison,
+    compare_served,
+    index_questions,
+    rewind,
+    serve_lists,
+    sweep_index,
+)
 from training.config import TrainConfig
 from training.prepare import Prepared
 
@@ -29,11 +37,11 @@ def replay(
     requests = _requests(events, part, evaluation, config)
     rewound = rewind(bundle, part.user_ids, part.known, dataset.item_ids, dataset.kinds)
     lists = serve_lists(rewound, requests, dataset.item_ids)
-    k = config.evaluation.headline_k
-    ranked = evaluation.models[evaluation.model].lists.items[evaluation.query_index, :k]
-    unavailable = unavailable_places(bundle, requests, ranked, dataset.item_ids)
+    questions = index_questions(rewound, requests)
+    measured = None if questions is None else sweep_index(rewound, questions, time.perf_counter)
     generator = np.random.default_rng(config.seed)
-    return compare_served(evaluation, lists, bundle, f"ndcg@{k}", generator, unavailable)
+    metric = f"ndcg@{config.evaluation.headline_k}"
+    return compare_served(evaluation, lists, bundle, metric, generator, measured)
 
 
 def _requests(

@@ -30,7 +30,7 @@ from marquee.reports import (
     write_report,
 )
 from training.callbacks import MONITOR, read_epochs
-from training.cautions import count_reading, reading_cautions, split_cautions
+from training.cautions import availability_cautions, count_reading, reading_cautions, split_cautions
 from training.command import explain_errors
 from training.compare import USERS_FILE, compare
 from training.config import TrainConfig, as_plain
@@ -62,6 +62,7 @@ def report(prepared: Prepared, judgement: Judgement, config: TrainConfig, folder
         served=judgement.served,
         cautions=(
             *split_cautions(prepared.split, config.data.time, judgement.part_name),
+            *availability_cautions(prepared.dataset),
             *reading_cautions(judgement.part_name, n_readings),
         ),
         curves=curves_from_rows(epochs, step="epoch"),

@@ -144,6 +144,11 @@ class Catalog:
         """Number of items, without padding."""
         return len(self.item_ids)
 
+    @property
+    def has_windows(self) -> bool:
+        """True if some item is not always available."""
+        return bool((self.available_from > ALWAYS_FROM).any() or (self.available_until < ALWAYS_UNTIL).any())
+
     def allowed(self, kind: ItemKind | None, timestamp: int) -> ItemMask:
         """Returns the items of a kind (None for both) that may be shown at a time.
 

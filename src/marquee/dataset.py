@@ -10,8 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from marquee.availability import Availability
+from marquee.catalog import Catalog
 from marquee.data_config import DataConfig
 from marquee.errors import DataError
+from marquee.events import TimeMeaning
 from marquee.features import FeatureArrays, FeatureConfig, FeatureEncoder, TokenArray
 from marquee.histories import FloatArray, Interactions, gather
 from marquee.ids import PADDING_INDEX, IdMap, IndexArray
@@ -113,12 +116,15 @@ class JudgedPart:
         queries: What the model is asked, n_queries rows.
         known: Events before the part, grouped by query row.
         targets: Items of the part for each query, as often as they occur; 0 outside the catalog.
+        available: Which items could be shown to each query; None where every item always could be, or
+            timestamps are no moments.
     """
 
     user_ids: tuple[str, ...]
     queries: QueryArrays
     known: Interactions
     targets: ItemLists
+    available: Availability | None = None
 
     @property
     def seen(self) -> ItemLists:
@@ -158,6 +164,8 @@ class Dataset:
         item_encoder: Of items.
         item_features: (n_items + 1) rows; row 0 is padding.
         items: One row per item of `item_ids`, in that order; only `item_id` and `kind` where no table is.
+        catalog: The same items as serving sees them: what may be shown, and when.
+        time: What timestamps say.
         history_length: Longest history a model sees.
     """
 
@@ -171,6 +179,8 @@ class Dataset:
     item_encoder: FeatureEncoder
     item_features: FeatureArrays
     items: pl.DataFrame
+    catalog: Catalog
+    time: TimeMeaning
     history_length: int
 
     @classmethod
@@ -206,6 +216,8 @@ class Dataset:
             item_encoder=item_encoder,
             item_features=item_encoder.encode(columns_of(items, item_encoder), len(items)).with_padding_row(),
             items=items,
+            catalog=Catalog.build(items, item_ids),
+            time=config.time,
             history_length=config.history_length,
         )
 
@@ -249,7 +261,15 @@ class Dataset:
             queries=QueryArrays(user_index, features.tokens, features.numeric, history_items, history_kinds),
             known=known,
             targets=ItemLists.of_users(targets, np.arange(1, len(rows) + 1)),
+            available=self._availability(first["timestamp"]),
         )
+
+    def _availability(self, moments: pl.Series) -> Availability | None:
+        """Returns which items could be shown at each moment; None where there is nothing to tell apart."""
+        if not self.catalog.has_windows or self.time is not TimeMeaning.absolute:
+            return None
+        windows = self.catalog.available_from, self.catalog.available_until
+        return Availability(*windows, moments.to_numpy().astype(np.int64))
 
     def item_groups(self) -> dict[str, BoolArray]:
         """Returns the groups of items that a report tells apart, (n_items + 1,) bool each.

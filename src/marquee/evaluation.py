@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import numpy.typing as npt
 
+from marquee.availability import Availability
 from marquee.errors import DataError, ShapeError
 from marquee.ids import PADDING_INDEX
 from marquee.metrics import METRICS, BoolArray, Values, coverage
@@ -51,6 +52,8 @@ class EvaluationTask:
         excluded: Items that must not be returned, per query; None if nothing is excluded. A target among
             them cannot be returned: it is left out and counted.
         item_groups: Name → which items belong to it, (n_items + 1,) bool: metrics of these targets alone.
+        available: When items could be shown and queries are asked; None if every item always could be. A
+            target out of its time cannot be returned: it is left out and counted.
     """
 
     targets: ItemLists
@@ -58,6 +61,7 @@ class EvaluationTask:
     ks: tuple[int, ...]
     excluded: ItemLists | None = None
     item_groups: Mapping[str, BoolArray] | None = None
+    available: Availability | None = None
 
     def __post_init__(self) -> None:
         if not self.ks or sorted(set(self.ks)) != list(self.ks) or self.ks[0] < 1:
@@ -86,6 +90,8 @@ class Counts:
         n_targets: Targets of the queries evaluated.
         n_targets_outside_catalog: Those among them that no model can bring up: they count as misses.
         n_targets_excluded: Targets left out because the exclusions forbid them.
+        n_targets_unavailable: Targets left out because they could not be shown when the query was asked.
+        mean_items_unavailable: Items of the catalog that could not be shown to a query evaluated, on average.
     """
 
     n_items: int
@@ -94,6 +100,8 @@ class Counts:
     n_targets: int
     n_targets_outside_catalog: int
     n_targets_excluded: int
+    n_targets_unavailable: int
+    mean_items_unavailable: float
 
 
 @dataclass(frozen=True)
@@ -188,11 +196,11 @@ def evaluate(
 
     Raises:
         DataError: If there is no model, no query has a target, or a score is NaN.
-        ShapeError: If exclusions or scores do not fit the queries.
+        ShapeError: If exclusions, availability or scores do not fit the queries.
     """
     if not scorers:
         raise DataError(f"scorers must name at least one model, got {dict(scorers)}")
-    targets, n_excluded = _reachable_targets(task)
+    targets, n_excluded, n_unavailable = _reachable_targets(task)
     queries = np.flatnonzero(targets.sizes)
     if not len(queries):
         raise DataError(
@@ -206,6 +214,7 @@ def evaluate(
             task.n_items,
             task.ks[-1],
             task.excluded,
+            available=task.available,
             memory_mb=memory_mb,
             progress=None if progress is None else _progress_of(name, progress),
         )
@@ -232,6 +241,10 @@ def evaluate(
             n_targets=len(targets.item_index),
             n_targets_outside_catalog=int(np.count_nonzero(targets.item_index == PADDING_INDEX)),
             n_targets_excluded=n_excluded,
+            n_targets_unavailable=n_unavailable,
+            mean_items_unavailable=0.0
+            if task.available is None
+            else float(task.available.n_unavailable[queries].mean()),
         ),
         ks=task.ks,
         query_index=queries,
@@ -275,8 +288,8 @@ def interval(mean: float, resampled: Values) -> Estimate:
     return _with_intervals(["mean"], np.array([mean]), resampled[:, None])["mean"]
 
 
-def _reachable_targets(task: EvaluationTask) -> tuple[ItemLists, int]:
-    """Returns the targets that count, each once, and how many were left out as excluded."""
+def _reachable_targets(task: EvaluationTask) -> tuple[ItemLists, int, int]:
+    """Returns the targets that count, each once, and how many are excluded, and how many unavailable."""
     targets = task.targets
     query, item = targets.query_index, targets.item_index
     order = np.lexsort((item, query))
@@ -284,8 +297,18 @@ def _reachable_targets(task: EvaluationTask) -> tuple[ItemLists, int]:
     is_first = np.ones(len(item), dtype=np.bool_)
     is_first[1:] = (query[1:] != query[:-1]) | (item[1:] != item[:-1]) | (item[1:] == PADDING_INDEX)
     targets = ItemLists(targets.offsets, item).take(is_first)
+    is_excluded = _excluded(targets, task)
+    is_unavailable = np.zeros(len(targets.item_index), dtype=np.bool_)
+    if task.available is not None:
+        is_allowed = task.available.allows(targets.query_index, targets.item_index)
+        is_unavailable = ~is_allowed & ~is_excluded & (targets.item_index != PADDING_INDEX)
+    return targets.take(~(is_excluded | is_unavailable)), int(is_excluded.sum()), int(is_unavailable.sum())
+
+
+def _excluded(targets: ItemLists, task: EvaluationTask) -> BoolArray:
+    """Returns which targets the exclusions forbid, (n_targets,) bool."""
     if task.excluded is None:
-        return targets, 0
+        return np.zeros(len(targets.item_index), dtype=np.bool_)
     if len(task.excluded) != len(targets):
         raise ShapeError(
             f"excluded must have one list per query ({len(targets)}), got {len(task.excluded)}; build "
@@ -293,8 +316,7 @@ def _reachable_targets(task: EvaluationTask) -> tuple[ItemLists, int]:
         )
     keys = targets.query_index * (task.n_items + 1) + targets.item_index
     excluded = task.excluded.query_index * (task.n_items + 1) + task.excluded.item_index
-    is_excluded = np.isin(keys, excluded) & (targets.item_index != PADDING_INDEX)
-    return targets.take(~is_excluded), int(is_excluded.sum())
+    return np.asarray(np.isin(keys, excluded) & (targets.item_index != PADDING_INDEX))
 
 
 def _values(

@@ -122,6 +122,17 @@ class IndexSweep:
         """The index as it is configured."""
         return next(point for point in self.points if point.effort == self.chosen)
 
+    @property
+    def sentence(self) -> str:
+        """The chosen point in words."""
+        point = self.chosen_point
+        setting = f" with {self.parameter} {self.chosen}" if self.parameter else ""
+        return (
+            f"Index {self.kind}{setting} finds {point.recall:.2%} of the exact top {self.k} of "
+            f"{self.n_queries:,} users, in {point.median_ms:.3f} ms for half of them and {point.p95_ms:.3f} "
+            f"ms for 95 %; the exact search takes {self.exact_ms:.3f} ms."
+        )
+
     def to_json_dict(self) -> dict[str, object]:
         """Returns everything, ready for `json.dumps`."""
         return asdict(self)

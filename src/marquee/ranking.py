@@ -17,6 +17,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from marquee.availability import Availability
 from marquee.errors import DataError, ShapeError
 from marquee.histories import FloatArray, Interactions
 from marquee.ids import PADDING_INDEX, IndexArray
@@ -147,6 +148,7 @@ def rank(
     k: int,
     excluded: ItemLists | None = None,
     *,
+    available: Availability | None = None,
     memory_mb: int = 512,
     progress: Progress | None = None,
 ) -> RankedLists:
@@ -161,6 +163,8 @@ def rank(
         n_items: Items of the catalog, without the padding one.
         k: Length of the lists.
         excluded: Items that must not be returned, per query; None for none.
+        available: When items could be shown and queries were asked: an item out of its time is not
+            returned; None if every item always could be.
         memory_mb: Bound on the memory of one block of scores, in MiB. What the scorer needs beyond its
             result comes on top.
         progress: Told how far it is after each block.
@@ -170,7 +174,7 @@ def rank(
 
     Raises:
         DataError: If k < 1, or a score is NaN.
-        ShapeError: If `excluded` has another number of queries or the scores another shape.
+        ShapeError: If `excluded` or `available` has another number of queries, or the scores another shape.
 
     Example:
         >>> scores = np.array([[9, 5, 7, 5], [9, 1, 2, 3]], dtype=np.float32)
@@ -181,6 +185,11 @@ def rank(
         raise DataError(f"k must be 1 or more, got {k}; choose the length of the lists")
     if excluded is not None and len(excluded) != n_queries:
         raise ShapeError(f"excluded must have one list per query ({n_queries}), got {len(excluded)}")
+    if available is not None and (len(available), available.n_items) != (n_queries, n_items):
+        raise ShapeError(
+            f"available must have {n_queries} queries and {n_items} items, got {len(available)} and "
+            f"{available.n_items}"
+        )
     ranked = RankedLists(
         items=np.zeros((n_queries, k), dtype=np.int64),
         scores=np.full((n_queries, k), -np.inf, dtype=np.float32),
@@ -189,7 +198,14 @@ def rank(
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         for rows in _slices(0, n_queries, block_rows(n_items, memory_mb)):
             block = _scores_of(score_block, rows, n_items)
-            select = partial(_select, block, first_row=rows.start, excluded=excluded, ranked=ranked)
+            select = partial(
+                _select,
+                block,
+                first_row=rows.start,
+                excluded=excluded,
+                available=available,
+                ranked=ranked,
+            )
             list(pool.map(select, _slices(rows.start, rows.stop, ROWS_PER_SELECTION)))
             del block, select  # before the scorer makes the next: never two blocks at a time
             if progress is not None:
@@ -251,15 +267,22 @@ def _scores_of(score_block: ScoreBlock, rows: slice, n_items: int) -> FloatArray
 
 
 def _select(
-    block: FloatArray, part: slice, *, first_row: int, excluded: ItemLists | None, ranked: RankedLists
+    block: FloatArray,
+    part: slice,
+    *,
+    first_row: int,
+    excluded: ItemLists | None,
+    available: Availability | None,
+    ranked: RankedLists,
 ) -> None:
-    """Writes the best of the queries `part` into `ranked`; takes the excluded ones out of `block`.
+    """Writes the best of the queries `part` into `ranked`; takes what must not be returned out of `block`.
 
     Args:
         block: Scores of the queries from `first_row` on, (block, n_items + 1); changed in place.
         part: The queries to do, within the block.
         first_row: Query of the block's first row.
         excluded: See `rank`.
+        available: See `rank`.
         ranked: Result, changed in place.
     """
     scores = block[part.start - first_row : part.stop - first_row]  # (rows, n_items + 1), a view
@@ -268,6 +291,8 @@ def _select(
         bounds = excluded.offsets[part.start : part.stop + 1]
         query = np.repeat(np.arange(len(scores)), np.diff(bounds))
         scores[query, excluded.item_index[bounds[0] : bounds[-1]]] = -np.inf
+    if available is not None:
+        available.mask_scores(scores, part.start)
     k = min(ranked.items.shape[1], scores.shape[1])
     groups = _group_bests(scores, k)
     undefined = np.isnan(groups).any(axis=1)

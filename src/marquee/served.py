@@ -2,7 +2,8 @@
 
 The offline numbers come from the trained model and an exact ranking. What is served goes through the
 exported tower, the index with its settings, availability and exclusions. Here the same users are asked both
-ways, with the bundle's stored histories set back to what was known before the part judged.
+ways, with the bundle's stored histories set back to what was known before the part judged; some of their
+questions are put to the index at other efforts too (see `index_sweep`).
 """
 
 from collections import Counter
@@ -16,14 +17,20 @@ from marquee.errors import DataError
 from marquee.evaluation import N_RESAMPLES, Estimate, Evaluation, bootstrap_means, interval
 from marquee.histories import Interactions
 from marquee.ids import PADDING_INDEX, IdMap, IndexArray
+from marquee.index import Index
+from marquee.index_sweep import Clock, IndexSweep, Questions, sweep
 from marquee.kinds import EventKinds
-from marquee.metrics import METRICS, BoolArray
+from marquee.manifest import INDEX_FILE
+from marquee.metrics import METRICS
+from marquee.queries import QueryEncoder
 from marquee.recommender import Recommender
-from marquee.requests import Request
+from marquee.requests import Request, Source
 
 TOLERANCE = 0.005
 MIN_OVERLAP = 0.9
+RECALL_TOLERANCE = 0.02
 REQUESTS_AT_ONCE = 256
+SWEEP_REQUESTS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +59,13 @@ class ServedComparison:
         offline: Of the exact ranking.
         served: Of the answers.
         difference: Served minus offline, paired.
-        overlap: Share of the ranked items, of those that were available, that the answers hold.
+        overlap: Share of the ranked items that the answers hold.
         identical_fraction: Share of the users whose two lists are the same, in the same order.
         sources: What answers were made from → how many.
         n_short: Answers with fewer items than asked for.
-        unavailable_fraction: Share of the ranked places with an item that was not available at the time.
+        promised_recall: Recall of the index, as the bundle's manifest has it.
+        index_sweep: Recall and latency of the index for these users; None where none of them had anything
+            to go by.
         tolerance: Largest difference of the means that is taken for the same.
     """
 
@@ -70,14 +79,30 @@ class ServedComparison:
     identical_fraction: float
     sources: Mapping[str, int]
     n_short: int
-    unavailable_fraction: float = 0.0
+    promised_recall: float
+    index_sweep: IndexSweep | None = None
     tolerance: float = TOLERANCE
 
     @property
+    def deviations(self) -> tuple[str, ...]:
+        """What of the answers is beyond tolerance, in words; empty if they are what was judged."""
+        found = []
+        if not abs(self.difference.mean) <= self.tolerance:
+            found.append(f"the means differ by more than {self.tolerance}")
+        if self.overlap < MIN_OVERLAP:
+            found.append(f"fewer than {MIN_OVERLAP:.0%} of the places are filled alike")
+        recall = self.promised_recall if self.index_sweep is None else self.index_sweep.chosen_point.recall
+        if recall < self.promised_recall - RECALL_TOLERANCE:
+            found.append(
+                f"the index finds {recall:.1%} of the exact answer where its manifest promises "
+                f"{self.promised_recall:.1%}"
+            )
+        return tuple(found)
+
+    @property
     def is_within_tolerance(self) -> bool:
-        """Whether the lists agree, and the means as far as availability does not part them."""
-        is_same_mean = abs(self.difference.mean) <= self.tolerance or self.unavailable_fraction > 0
-        return is_same_mean and self.overlap >= MIN_OVERLAP
+        """Whether what is served is what was judged."""
+        return not self.deviations
 
     @property
     def sentence(self) -> str:
@@ -86,24 +111,24 @@ class ServedComparison:
             f"{self.metric} {self.served.mean:.4f} of what bundle {self.version} answers (index "
             f"{self.index}) against {self.offline.mean:.4f} of the exact ranking; "
             f"{self.identical_fraction:.1%} of the lists are identical and {self.overlap:.1%} of the "
-            "available places filled alike"
+            "places filled alike"
         )
-        if self.is_within_tolerance and self.unavailable_fraction > 0:
-            return (
-                f"What is served is what was judged but for items that were not available at the time, "
-                f"{self.unavailable_fraction:.1%} of the ranked places: {means}."
-            )
         if self.is_within_tolerance:
             return f"What is served is what was judged: {means}."
         return (
-            f"What is served is not what was judged: {means}. A difference beyond {self.tolerance}, or fewer "
-            f"than {MIN_OVERLAP:.0%} of the places alike, means another model, another "
-            "catalog, a stale bundle or an index that misses too much."
+            f"What is served is not what was judged: {means}. Beyond tolerance: "
+            f"{'; '.join(self.deviations)}. That means another model, another catalog, a stale bundle or "
+            "an index that misses too much; export this run again, or give the index more effort."
         )
 
     def to_json_dict(self) -> dict[str, object]:
         """Returns everything, ready for `json.dumps`."""
-        return {**asdict(self), "is_within_tolerance": self.is_within_tolerance, "sentence": self.sentence}
+        return {
+            **asdict(self),
+            "is_within_tolerance": self.is_within_tolerance,
+            "deviations": list(self.deviations),
+            "sentence": self.sentence,
+        }
 
 
 def rewind(
@@ -161,16 +186,36 @@ def serve_lists(bundle: Bundle, requests: Sequence[Request], item_ids: IdMap) ->
     return ServedLists(items, dict(sources), n_short)
 
 
-def unavailable_places(
-    bundle: Bundle, requests: Sequence[Request], ranked: IndexArray, item_ids: IdMap
-) -> BoolArray:
-    """Returns where a ranking holds an item that was not available at the time of the request, (n, k)."""
-    rows = np.concatenate([[PADDING_INDEX], bundle.catalog.item_ids.encode(item_ids.ids)])[ranked]
-    is_allowed = [
-        bundle.catalog.allowed(request.kind, request.timestamp).flags[row]
-        for request, row in zip(requests, rows, strict=True)
-    ]
-    return np.asarray((rows != PADDING_INDEX) & ~np.array(is_allowed, dtype=np.bool_).reshape(rows.shape))
+def index_questions(bundle: Bundle, requests: Sequence[Request]) -> Questions | None:
+    """Returns what some of the requests ask of the index, as served: masks and exclusions of each.
+
+    Args:
+        bundle: As rewound.
+        requests: All of one k; `SWEEP_REQUESTS` of them are taken, evenly spread.
+
+    Returns:
+        None if none of those has anything to go by: the index is not asked for what is popular.
+    """
+    rows = np.unique(np.linspace(0, len(requests) - 1, num=min(SWEEP_REQUESTS, len(requests))).astype(int))
+    taken = [requests[row] for row in rows.tolist()]
+    queries = QueryEncoder(bundle).encode(taken)
+    asked = [row for row, source in enumerate(queries.sources) if source is not Source.popular]
+    if not asked:
+        return None
+    nothing = np.zeros(0, dtype=np.int64)
+    return Questions(
+        queries=queries.embeddings[asked],
+        k=taken[0].k,
+        allowed=[bundle.catalog.allowed(taken[row].kind, taken[row].timestamp) for row in asked],
+        exclusions=[queries.seen[row] if taken[row].exclude_seen else nothing for row in asked],
+    )
+
+
+def sweep_index(bundle: Bundle, questions: Questions, clock: Clock) -> IndexSweep:
+    """Returns recall and latency of a bundle's index around the effort that it is served with."""
+    path = bundle.path / INDEX_FILE if bundle.index.has_file else None
+    vectors = bundle.index.item_vectors
+    return sweep(lambda config: Index.read(path, vectors, config), bundle.index.config, questions, clock)
 
 
 def compare_served(
@@ -179,7 +224,7 @@ def compare_served(
     bundle: Bundle,
     metric: str,
     generator: np.random.Generator,
-    unavailable: BoolArray | None = None,
+    index_sweep: IndexSweep | None = None,
 ) -> ServedComparison:
     """Returns the answers beside the lists of the model under judgement.
 
@@ -189,7 +234,7 @@ def compare_served(
         bundle: Where they come from.
         metric: With the cutoff of the lists, e.g. `ndcg@10`.
         generator: Draws the users of each resample.
-        unavailable: From `unavailable_places`; None where every item always was available.
+        index_sweep: From `sweep_index`; None where the index was not asked.
 
     Raises:
         DataError: If there is not one answer per query evaluated.
@@ -208,8 +253,7 @@ def compare_served(
     resampled = bootstrap_means(columns, generator, N_RESAMPLES)
     estimates = [interval(float(columns[:, i].mean()), resampled[:, i]) for i in range(3)]
     is_shared = (lists.items[:, :, None] == ranked[:, None, :]) & (lists.items != PADDING_INDEX)[:, :, None]
-    is_ranked = ranked != PADDING_INDEX
-    is_available = is_ranked if unavailable is None else is_ranked & ~unavailable
+    n_ranked = int(np.count_nonzero(ranked))
     return ServedComparison(
         version=bundle.version,
         index=str(bundle.index.config.kind),
@@ -217,9 +261,10 @@ def compare_served(
         offline=estimates[0],
         served=estimates[1],
         difference=estimates[2],
-        overlap=float(is_shared.any(axis=2).sum() / max(int(is_available.sum()), 1)),
+        overlap=float(is_shared.any(axis=2).sum() / max(n_ranked, 1)),
         identical_fraction=float((lists.items == ranked).all(axis=1).mean()),
         sources=lists.sources,
         n_short=lists.n_short,
-        unavailable_fraction=1.0 - float(is_available.sum() / max(int(is_ranked.sum()), 1)),
+        promised_recall=bundle.manifest.index.recall,
+        index_sweep=index_sweep,
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from marquee.errors import ConfigError
 from marquee.evaluation import Estimate
+from marquee.index_sweep import IndexSweep
 from marquee.reports.content import Curve
 
 if TYPE_CHECKING:
@@ -139,6 +140,38 @@ def scatter_figure(across: str, up: str, points: Mapping[str, tuple[float, float
     axes.set_title(across.replace("_", " "), loc="left", color=INK, fontsize=12, weight="bold")
     summary = ", ".join(f"{name} {x:.4g} and {y:.4f}" for name, (x, y) in points.items())
     return _as_svg(figure, f"{across} and {up}: {summary}")
+
+
+def sweep_figure(sweep: IndexSweep) -> str:
+    """Returns recall against latency of an index, a point per effort, the chosen one marked, as `<svg>`."""
+    figure, axes = _panel(CURVE_INCHES + 0.4)
+    axes.spines[["left"]].set_visible(True)
+    axes.spines[["left"]].set_color(GRID)
+    points = sweep.points
+    axes.plot([p.median_ms for p in points], [p.recall for p in points], color=BAR, linewidth=1.6)
+    for point in points:
+        is_chosen = point.effort == sweep.chosen
+        size, colour = (8, ACCENT) if is_chosen else (5, BAR)
+        axes.plot(point.median_ms, point.recall, "o", color=colour, markersize=size)
+        axes.annotate(
+            f"{point.effort}",
+            (point.median_ms, point.recall),
+            xytext=(0, -12 if is_chosen else 6),
+            textcoords="offset points",
+            ha="center",
+            color=INK,
+            fontsize=9,
+            weight="bold" if is_chosen else "normal",
+        )
+    axes.axvline(sweep.exact_ms, color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
+    axes.margins(0.12, 0.25)
+    axes.locator_params(axis="both", nbins=4)
+    axes.set_xlabel("median ms of one search (dashed: exact)", color=MUTED)
+    axes.set_ylabel(f"recall@{sweep.k}", color=MUTED)
+    title = f"{sweep.kind}: {sweep.parameter}"
+    axes.set_title(title, loc="left", color=INK, fontsize=11, weight="bold")
+    summary = ", ".join(f"{p.effort} {p.recall:.4f} in {p.median_ms:.3f} ms" for p in points)
+    return _as_svg(figure, f"{title}, recall by latency, chosen {sweep.chosen}: {summary}")
 
 
 def _panel(height_inches: float) -> "tuple[Figure, Axes]":

@@ -10,18 +10,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from marquee.reports.content import ReportContent
-from marquee.reports.plots import bar_figure, curve_figure, scatter_figure
+from marquee.reports.plots import bar_figure, curve_figure, scatter_figure, sweep_figure
 from marquee.reports.rendering import render
 from marquee.reports.tables import (
     BEYOND_MEANINGS,
     MEANINGS,
     accuracy_table,
+    availability_in_words,
     beyond_numbers,
     beyond_table,
     difference_table,
     group_tables,
     metric_names,
     slice_tables,
+    sweep_table,
 )
 
 Views = Callable[[ReportContent], Mapping[str, object]]
@@ -132,15 +134,27 @@ def _trade_offs(content: ReportContent) -> dict[str, list[str]]:
     return {"trade_offs": figures}
 
 
+def _sweep_figures(content: ReportContent) -> dict[str, list[str]]:
+    """Returns the figure of the served index, if there is one to draw."""
+    sweep = None if content.served is None else content.served.index_sweep
+    return {"sweep_figures": [sweep_figure(sweep)] if sweep is not None and sweep.parameter else []}
+
+
 SECTIONS = (
-    Section("protocol", "Protocol"),
+    Section(
+        "protocol",
+        "Protocol",
+        lambda content: {"availability": availability_in_words(content.evaluation.counts)},
+    ),
     Section(
         "accuracy",
         "Accuracy",
         _accuracy,
         lambda content: {"figures": metric_figures(content)[1:]},  # the first stands in the summary
     ),
-    Section("served", "What is served"),
+    Section(
+        "served", "What is served", lambda content: {"sweep_table": sweep_table(content)}, _sweep_figures
+    ),
     Section("slices", "Slices", lambda content: {"slices": slice_tables(content)}),
     Section(
         "beyond",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from marquee.evaluation import Estimate
+from marquee.evaluation import Counts, Estimate
 from marquee.metrics import METRICS
 from marquee.reports.content import ReportContent
 from marquee.slices import MIN_USERS, SlicedColumn
@@ -32,20 +32,22 @@ BEYOND_MEANINGS = {
 
 @dataclass(frozen=True)
 class Row:
-    """One model's line of a table: a value per column, None where there is none, and a remark instead."""
+    """One line of a table: a value per column, None where there is none, and a remark instead."""
 
     name: str
     values: tuple[Estimate | float | None, ...]
     remark: str = ""
+    is_marked: bool = False
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of results at one cutoff."""
+    """A table of results; `of` says what its lines are."""
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
+    of: str = "model"
 
 
 def accuracy_table(content: ReportContent, k: int) -> Table:
@@ -108,6 +110,32 @@ def slice_tables(content: ReportContent) -> tuple[Table, ...]:
         )
         for column in content.slices.columns
         if column.slices or column.n_suppressed
+    )
+
+
+def sweep_table(content: ReportContent) -> Table | None:
+    """Returns recall and latency of the served index by its search effort, None where it has none."""
+    sweep = None if content.served is None else content.served.index_sweep
+    if sweep is None or not sweep.parameter:
+        return None
+    rows = []
+    for point in sweep.points:
+        is_chosen = point.effort == sweep.chosen
+        name = f"{point.effort} (chosen)" if is_chosen else f"{point.effort}"
+        rows.append(Row(name, (point.recall, point.median_ms, point.p95_ms), is_marked=is_chosen))
+    rows.append(Row("exact", (1.0, sweep.exact_ms, None)))
+    title = f"Index {sweep.kind}: recall of the exact top {sweep.k} and time of one search"
+    columns = (f"recall@{sweep.k}", "median, ms", "95 % within, ms")
+    return Table(title, columns, tuple(rows), of=sweep.parameter)
+
+
+def availability_in_words(counts: Counts) -> str:
+    """Returns what was done about items that could not be shown when a user was asked."""
+    if not counts.mean_items_unavailable:
+        return "every item could be shown to everybody"
+    return (
+        "items that could not be shown when a user was asked are excluded from lists and targets, for all "
+        f"models alike: {counts.mean_items_unavailable:,.0f} of {counts.n_items:,} items on average"
     )
 
 

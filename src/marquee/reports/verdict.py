@@ -115,6 +115,13 @@ def protocol_warnings(evaluation: Evaluation) -> Iterator[str]:
             f"The last place of {tied_fraction:.0%} of the lists of {evaluation.model} went by the tie rule "
             "(lower item index first) and not by its scores: its numbers depend on the order of the items."
         )
+    unavailable = counts.n_targets_unavailable / (counts.n_targets + counts.n_targets_unavailable)
+    if unavailable > MANY_UNREACHABLE:
+        yield (
+            f"{unavailable:.0%} of the targets are items that could not be shown yet, or no longer, when "
+            "their user was asked, at the first event of the part: they are left out, and how such items "
+            "do later is not judged. A shorter part has fewer of them."
+        )
     unreachable = counts.n_targets_outside_catalog / counts.n_targets
     if unreachable > MANY_UNREACHABLE:
         yield (

@@ -1,0 +1,126 @@
+"""Which items could have been shown at the moment that each query was asked.
+
+Decides how a window of time becomes a mask over scores and over targets, in memory that does not grow with
+the number of queries. Leaves to others where the windows come from (see `catalog`), and what becomes of a
+target that could not be shown (see `evaluation`).
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from marquee.catalog import ALWAYS_FROM, ALWAYS_UNTIL
+from marquee.errors import ShapeError
+from marquee.histories import FloatArray
+from marquee.ids import IndexArray
+
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Availability:
+    """Windows of items and moments of queries.
+
+    Attributes:
+        available_from: First second in which each item may be shown, (n_items + 1,) int64.
+        available_until: First second in which it may no longer be shown, not before the first.
+        timestamp: When each query is asked, (n_queries,) int64.
+
+    Raises:
+        ShapeError: If the windows' ends are not of the same items.
+
+    Example:
+        >>> available = Availability(np.array([0, 0, 5]), np.array([9, 5, 9]), timestamp=np.array([4, 5]))
+        >>> scores = np.array([[0, 1, 2], [0, 1, 2]], dtype=np.float32)
+        >>> available.mask_scores(scores, first_query=0)
+        >>> scores.tolist()
+        [[0.0, 1.0, -inf], [0.0, -inf, 2.0]]
+    """
+
+    available_from: IndexArray
+    available_until: IndexArray
+    timestamp: IndexArray
+
+    def __post_init__(self) -> None:
+        if self.available_from.shape != self.available_until.shape:
+            raise ShapeError(
+                f"available_until must have shape {self.available_from.shape} as available_from has, got "
+                f"{self.available_until.shape}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.timestamp)
+
+    @property
+    def n_items(self) -> int:
+        """Number of items, without padding."""
+        return len(self.available_from) - 1
+
+    @cached_property
+    def n_unavailable(self) -> IndexArray:
+        """Number of items that could not be shown to each query, (n_queries,) int64."""
+        n_to_come = len(self._openings.items) - self._openings.n_passed(self.timestamp)
+        return np.asarray(n_to_come + self._closings.n_passed(self.timestamp))
+
+    def allows(self, query: IndexArray, item: IndexArray) -> BoolArray:
+        """Returns whether each item could be shown to the query beside it, (n,) bool."""
+        moment = self.timestamp[query]
+        return np.asarray((self.available_from[item] <= moment) & (moment < self.available_until[item]))
+
+    def mask_scores(self, scores: FloatArray, first_query: int) -> None:
+        """Sets the scores of items that could not be shown to -inf, in place.
+
+        The queries are taken in order of time, and one row of limits is carried from each to the next: an
+        item is touched once per opening or closing in between, not once per query.
+
+        Args:
+            scores: Of consecutive queries, (rows, n_items + 1) float32; changed.
+            first_query: The query of the first row.
+        """
+        moments = self.timestamp[first_query : first_query + len(scores)]
+        n_opened, n_closed = self._openings.n_passed(moments), self._closings.n_passed(moments)
+        opened, closed = n_opened.min(initial=self.n_items), n_closed.min(initial=self.n_items)
+        limits = np.full(scores.shape[1], np.inf, dtype=np.float32)
+        limits[self._openings.items[opened:]] = -np.inf
+        limits[self._closings.items[:closed]] = -np.inf
+        for row in np.argsort(moments, kind="stable").tolist():
+            limits[self._openings.items[opened : n_opened[row]]] = np.inf
+            limits[self._closings.items[closed : n_closed[row]]] = -np.inf
+            opened, closed = n_opened[row], n_closed[row]
+            np.minimum(scores[row], limits, out=scores[row])
+
+    @cached_property
+    def _openings(self) -> "_Changes":
+        """Items that were not always there, as they come."""
+        return _Changes.of(self.available_from, self.available_from > ALWAYS_FROM)
+
+    @cached_property
+    def _closings(self) -> "_Changes":
+        """Items that are not there for ever, as they go."""
+        return _Changes.of(self.available_until, self.available_until < ALWAYS_UNTIL)
+
+
+@dataclass(frozen=True, slots=True)
+class _Changes:
+    """Items in the order of a time of theirs.
+
+    Attributes:
+        items: item_index, (n_changes,) int64.
+        times: Ascending, (n_changes,) int64.
+    """
+
+    items: IndexArray
+    times: IndexArray
+
+    @classmethod
+    def of(cls, times: IndexArray, changes: BoolArray) -> "_Changes":
+        """Returns the items that change, (n_items + 1,) bool, by `times`."""
+        items = np.flatnonzero(changes)
+        items = items[np.argsort(times[items], kind="stable")]
+        return cls(items, times[items])
+
+    def n_passed(self, moments: IndexArray) -> IndexArray:
+        """Returns how many changes lie before or at each moment, (n,) int64."""
+        return np.searchsorted(self.times, moments, side="right")
