@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -5,7 +6,9 @@ import pytest
 
 from marquee.events import TimeMeaning
 from marquee.splits import Split
-from training.cautions import count_reading, reading_cautions, split_cautions
+from marquee.world import World
+from tests.small_data import Prepared, write_tiny_world
+from training.cautions import availability_cautions, count_reading, reading_cautions, split_cautions
 
 
 def _part(**times: list[int]) -> pl.DataFrame:
@@ -40,6 +43,15 @@ def test_without_time_nothing_can_be_said() -> None:
     split = _split(_part(a=[9]), _part(a=[5]))
     assert not split_cautions(split, TimeMeaning.none, "test")
     assert not split_cautions(split, TimeMeaning.absolute, "validation")
+
+
+def test_windows_of_availability_beside_times_that_are_no_moments_are_named(
+    tiny_world: World, tmp_path: Path
+) -> None:
+    dataset = Prepared.read(write_tiny_world(tiny_world, tmp_path / "world")).dataset
+    assert not availability_cautions(dataset)
+    (caution,) = availability_cautions(replace(dataset, time=TimeMeaning.order))
+    assert caution.startswith("The items table says when items are available, and timestamps mean order")
 
 
 def test_readings_are_counted_by_part(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from marquee.data_config import DataConfig
 from marquee.dataset import Dataset, JudgedPart, with_context
 from marquee.errors import DataError
+from marquee.events import TimeMeaning
 from marquee.features import FeatureArrays, FeaturesConfig
 from marquee.kinds import KindConfig
 from marquee.world import World
@@ -244,6 +245,31 @@ def test_judged_targets_are_the_events_of_the_part_alone(tiny: Prepared) -> None
         )
     }
     assert got == expected
+
+
+def test_availability_is_that_of_the_items_table_at_the_first_event(tiny: Prepared) -> None:
+    part = tiny.dataset.judged_part(tiny.split.train, tiny.split.validation)
+    assert part.available is not None
+    counts = tiny.split.validation.filter(pl.col("kind").is_in(list(tiny.config.kinds)))
+    first = dict(counts.group_by("user_id").agg(pl.col("timestamp").min()).iter_rows())
+    windows = {
+        row["item_id"]: (row["available_from"], row["available_until"])
+        for row in tiny.dataset.items.to_dicts()
+    }
+    for query, user in enumerate(part.user_ids):
+        expected = [
+            (start is None or start <= first[user]) and (end is None or first[user] < end)
+            for start, end in (windows[item] for item in tiny.dataset.item_ids.ids)
+        ]
+        items = np.arange(1, tiny.dataset.n_items + 1)
+        assert part.available.allows(np.full(len(items), query), items).tolist() == expected
+    assert 0 < part.available.n_unavailable.min() < tiny.dataset.n_items
+
+
+def test_without_windows_or_moments_everything_is_available(shop: Prepared, tiny: Prepared) -> None:
+    assert validation_part(shop).available is None
+    in_order_only = replace(tiny.dataset, time=TimeMeaning.order)
+    assert in_order_only.judged_part(tiny.split.train, tiny.split.validation).available is None
 
 
 def test_report_tells_items_apart_that_training_never_saw(shop: Prepared) -> None:

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from marquee.availability import Availability
 from marquee.errors import DataError, ShapeError
 from marquee.evaluation import Estimate, Evaluation, EvaluationTask, bootstrap_means, evaluate
 from marquee.histories import FloatArray
@@ -22,6 +23,7 @@ def _evaluate(
     excluded: list[list[int]] | None = None,
     ks: tuple[int, ...] = (1, 2),
     groups: dict[str, list[int]] | None = None,
+    available: Availability | None = None,
     **scores: FloatArray,
 ) -> Evaluation:
     members = {name: np.isin(np.arange(N_ITEMS + 1), items) for name, items in (groups or {}).items()}
@@ -31,6 +33,7 @@ def _evaluate(
         ks=ks,
         excluded=None if excluded is None else ItemLists.of(excluded),
         item_groups=members,
+        available=available,
     )
     scorers = {name: _scorer(value) for name, value in (scores or {"model": SCORES}).items()}
     return evaluate(scorers, task, np.random.default_rng(0), n_resamples=200)
@@ -78,6 +81,27 @@ def test_excluded_items_are_neither_listed_nor_wanted() -> None:
     ]  # item 2 alone for the first user; the last is left out
     assert evaluation.counts.n_targets_excluded == 2
     assert evaluation.counts.n_queries_without_targets == 1
+
+
+def test_items_out_of_their_time_are_neither_listed_nor_wanted() -> None:
+    # Item 1 opens at 10, item 3 closes at 10; the users are asked at 5, 20 and 5.
+    opens, closes = np.array([0, 10, 0, 0, 0]), np.array([99, 99, 99, 10, 99])
+    available = Availability(opens, closes, np.array([5, 20, 5]))
+    evaluation = _evaluate([[1, 2, 0], [3, 4], [1]], excluded=[[], [4], []], available=available)
+    model = evaluation.models["model"]
+    assert model.lists.items[:2].tolist() == [[2, 3], [2, 1]]
+    assert model.values["recall@2"].tolist() == [0.5]  # item 2, and one outside the catalog
+    counts = evaluation.counts
+    assert (counts.n_targets_unavailable, counts.n_targets_excluded) == (3, 1)
+    assert (counts.n_targets_outside_catalog, counts.n_queries_without_targets) == (1, 2)
+    assert counts.mean_items_unavailable == 1.0
+
+
+def test_baselines_too_are_held_to_what_could_be_shown() -> None:
+    available = Availability(np.array([0, 9, 0, 0, 0]), np.full(5, 99), np.array([1, 1, 1]))
+    evaluation = _evaluate([[2], [3], [3]], available=available, model=SCORES, popularity=SCORES[[0, 0, 0]])
+    for model in evaluation.models.values():
+        assert 1 not in model.lists.items
 
 
 def test_a_target_that_is_named_twice_counts_once() -> None:

@@ -12,6 +12,7 @@ import pytest
 from marquee.beyond import CatalogFacts, describe_lists
 from marquee.errors import ConfigError
 from marquee.evaluation import Estimate, Evaluation, EvaluationTask, evaluate
+from marquee.index_sweep import IndexSweep, SweepPoint
 from marquee.ranking import ItemLists
 from marquee.reports import (
     Curve,
@@ -118,6 +119,16 @@ def _full_content() -> ReportContent:
         0.2,
         {"personal": 600},
         3,
+        promised_recall=0.99,
+        index_sweep=IndexSweep(
+            kind="hnsw",
+            parameter="ef_search",
+            chosen=50,
+            points=(SweepPoint(25, 0.9025, 0.1, 0.2), SweepPoint(50, 0.9555, 0.2, 0.3)),
+            exact_ms=4.5,
+            k=10,
+            n_queries=256,
+        ),
     )
     return replace(
         _content(evaluation), beyond=beyond, slices=slices, served=served, cautions=("Read twice.",)
@@ -139,8 +150,53 @@ def test_slices_qualities_and_what_is_served_stand_on_the_page_and_in_every_form
         assert "Read twice." in text
         assert "miscalibration" in text
     assert numbers["beyond"]["popularity"]["serendipity"] == 0.0
-    assert len(re.findall("<svg", full_page())) == 6 + 9 + 1
+    assert len(re.findall("<svg", full_page())) == 6 + 9 + 1 + 1
     _tags(full_page())
+
+
+def test_recall_and_latency_of_the_served_index_stand_in_every_form() -> None:
+    content = _full_content()
+    markdown, numbers = render_markdown(content), content.to_json_dict()
+    sentence = "Index hnsw with ef_search 50 finds 95.55% of the exact top 10 of 256 users, in 0.200 ms"
+    for text in (full_page(), markdown):
+        assert sentence in text
+        assert "Its manifest promises recall 0.9900." in text
+    assert "| 50 (chosen) | 0.9555 | 0.2000 | 0.3000 |" in markdown
+    assert "| exact | 1.0000 | 4.5000 | " in markdown
+    assert re.search(r'<tr class="model"><th scope="row">50 \(chosen\)</th>', full_page())
+    assert "hnsw: ef_search, recall by latency, chosen 50: 25 0.9025 in 0.100 ms" in full_page()
+    served = json.loads(json.dumps(numbers))["served"]
+    assert [point["recall"] for point in served["index_sweep"]["points"]] == [0.9025, 0.9555]
+
+
+def test_an_index_that_misses_more_than_it_promised_is_a_warning() -> None:
+    served = _full_content().served
+    assert served is not None
+    same = replace(served, difference=Estimate(0.0, 0.0, 0.0), overlap=1.0)
+    assert same.deviations == ("the index finds 95.5% of the exact answer where its manifest promises 99.0%",)
+    assert same.sentence in replace(_full_content(), served=same).warnings
+    assert not replace(same, promised_recall=0.97).deviations
+
+
+def test_an_exact_index_has_no_curve() -> None:
+    content = _full_content()
+    assert content.served is not None
+    flat = IndexSweep("flat", "", 0, (SweepPoint(0, 1.0, 4.0, 5.0),), 4.0, 10, 256)
+    page = render_html(replace(content, served=replace(content.served, index_sweep=flat)))
+    assert "Index flat finds 100.00% of the exact top 10" in page
+    assert "recall by latency" not in page
+
+
+def test_the_protocol_says_what_was_not_available() -> None:
+    content = _content()
+    assert "availability: every item could be shown to everybody" in render_markdown(content)
+    evaluation = content.evaluation
+    counts = replace(evaluation.counts, mean_items_unavailable=7.4, n_targets_unavailable=900)
+    part = replace(content, evaluation=replace(evaluation, counts=counts))
+    for text in (render_markdown(part), render_html(part)):
+        assert f"for all models alike: 7 of {N_ITEMS} items on average" in text
+        assert "900 targets that were not available when their user was asked" in text
+        assert "of the targets are items that could not be shown yet, or no longer" in text
 
 
 class _Tags(HTMLParser):

@@ -19,9 +19,8 @@ from marquee.served import (
     compare_served,
     rewind,
     serve_lists,
-    unavailable_places,
 )
-from tests.bundles import KINDS, NOW, OPENS, publish_tiny
+from tests.bundles import KINDS, NOW, publish_tiny
 
 K = 5
 USERS = ("u2", "u1", "stranger")
@@ -122,25 +121,6 @@ def test_other_lists_of_the_same_quality_are_caught(bundle: Bundle) -> None:
 def test_lists_in_another_order_are_alike_and_not_identical(bundle: Bundle) -> None:
     compared = _compared(bundle, [[2, 1, 3, 4, 5]] * 60)
     assert (compared.overlap, compared.identical_fraction) == (1.0, 0.0)
-
-
-def test_availability_alone_may_part_the_means_and_is_named(bundle: Bundle) -> None:
-    served = ServedLists(np.array([[3, 4, 5, 6, 7]] * 60), {"personal": 60}, 0)
-    gone = np.tile([True, True, False, False, False], (60, 1))
-    generator = np.random.default_rng(0)
-    compared = compare_served(_evaluation(), served, bundle, f"ndcg@{K}", generator, gone)
-    assert compared.overlap == 1.0
-    assert compared.unavailable_fraction == pytest.approx(0.4)
-    assert compared.is_within_tolerance
-    assert "not available at the time, 40.0% of the ranked places" in compared.sentence
-
-
-def test_places_of_items_out_of_their_time_are_unavailable(bundle: Bundle) -> None:
-    opens_later = 5  # every fifth item opens at OPENS
-    requests = [Request(user_id="u1", timestamp=time, k=2) for time in (NOW, OPENS - 1)]
-    ranked = np.array([[opens_later, 0], [opens_later, 1]])
-    found = unavailable_places(bundle, requests, ranked, bundle.catalog.item_ids)
-    assert found.tolist() == [[False, False], [True, False]]
 
 
 def test_every_query_needs_an_answer(bundle: Bundle) -> None:
