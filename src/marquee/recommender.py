@@ -21,7 +21,7 @@ from marquee.errors import DataError, UnknownIdError
 from marquee.histories import FloatArray
 from marquee.ids import PADDING_INDEX, IndexArray
 from marquee.queries import Queries, QueryEncoder
-from marquee.requests import Answer, HistoryEvent, Recommendation, Request, Source
+from marquee.requests import Answer, HistoryEvent, OnStage, Recommendation, Request, Source, Stage
 from marquee.signing import TrustedKeys
 
 __all__ = ["Answer", "HistoryEvent", "Recommendation", "Recommender", "Request", "Source"]
@@ -53,7 +53,7 @@ class Recommender:
         """Version of the bundle."""
         return self.bundle.version
 
-    def recommend(self, requests: Sequence[Request]) -> list[Answer]:
+    def recommend(self, requests: Sequence[Request], on_stage: OnStage = lambda _stage: None) -> list[Answer]:
         """Returns an answer to each request, in their order.
 
         The tower runs once for all; the search once for all that share a kind and a period of
@@ -62,13 +62,18 @@ class Recommender:
 
         Args:
             requests: Any number, each with its own k, kind, time and exclusions.
+            on_stage: Told of each stage when it has ended for all of them.
         """
         if not requests:
             return []
         queries = self.queries.encode(requests)
+        on_stage(Stage.encode)
         wishes = [self._wish(request, seen) for request, seen in zip(requests, queries.seen, strict=True)]
         found = self._search(queries, wishes)
-        return [self._answer(queries, row, wish, found.get(row)) for row, wish in enumerate(wishes)]
+        on_stage(Stage.retrieve)
+        answers = [self._answer(queries, row, wish, found.get(row)) for row, wish in enumerate(wishes)]
+        on_stage(Stage.compose)
+        return answers
 
     def similar(
         self,

@@ -5,9 +5,9 @@ ones. Nothing here reads the clock: the caller says what time it is.
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import NamedTuple
 
 from marquee.catalog import ItemKind
@@ -25,6 +25,19 @@ class Source(StrEnum):
     features = "features"
     popular = "popular"
     similar = "similar"
+
+
+class Stage(Enum):
+    """What is done to a batch of requests, in this order."""
+
+    encode = "encode"  # requests into query embeddings
+    retrieve = "retrieve"  # candidates from the index
+    rerank = "rerank"  # their order by more than the score
+    compose = "compose"  # the answers, by what is popular where nothing was found
+
+
+OnStage = Callable[[Stage], None]
+"""Told of each stage when it has ended: whoever has a clock can tell how long it took."""
 
 
 class HistoryEvent(NamedTuple):

@@ -19,6 +19,7 @@ from marquee.ids import IdMap
 from marquee.index import build_index
 from marquee.kinds import EventKinds, KindConfig
 from marquee.recommender import Answer, HistoryEvent, Recommender, Request, Source
+from marquee.requests import Stage
 from tests.bundles import CLOSES, CREATED, HISTORY_LENGTH, N_ITEMS, NOW, OPENS, make_tiny, publish_tiny
 
 Load = Callable[..., Recommender]
@@ -240,6 +241,13 @@ def test_answers_come_in_the_order_of_their_requests(recommender: Recommender) -
     assert answers == [recommender.recommend([request])[0] for request in requests]
     assert [answer.requested for answer in answers] == [1, 2, 3, 4]
     assert recommender.recommend([]) == []
+
+
+def test_each_stage_is_told_when_it_has_ended(recommender: Recommender) -> None:
+    told: list[Stage] = []
+    recommender.recommend([Request(timestamp=NOW), Request(timestamp=NOW, user_id="u1")], told.append)
+    assert told == [stage for stage in Stage if stage in told]
+    assert {Stage.encode, Stage.retrieve, Stage.compose} <= set(told)
 
 
 def test_enormous_k_returns_what_there_is(recommender: Recommender) -> None:
