@@ -29,6 +29,7 @@ from serving.exchange import (
     Scope,
     Send,
     collect,
+    deadline_within,
     read_body,
     validate_json_request,
 )
@@ -49,8 +50,8 @@ _ACTIVATE = re.compile(r"/releases/([^/]+)/activate")
 _BENTOML_PAGES = frozenset({"/schema.json", "/healthz"})
 _BENTOML_FOLDER = "/static_content/"
 
-Post = Callable[[bytes, str], Awaitable[msgspec.Struct]]
-"""Answers a body under a request id."""
+Post = Callable[[bytes, str, float], Awaitable[msgspec.Struct]]
+"""Answers a body under a request id within so many seconds."""
 Get = Callable[[], Reply | Awaitable[Reply]]
 
 
@@ -148,10 +149,11 @@ class RecommendationApp:
         if route in self._posts:
             _validate_method(path, method, ("POST",))
             self._guard.admit(headers.authorization, self._rights[route])
-            self._endpoints.refuse_if_full()  # before the body: under overload, refusing must cost little
+            deadline_s = deadline_within(headers, self._settings)
+            self._endpoints.refuse_if_full(deadline_s)  # before the body: refusing must cost little
             validate_json_request(scope, headers)
             body = await read_body(receive, headers, self._settings)
-            return _reply_of(await self._posts[route](body, headers.request_id))
+            return _reply_of(await self._posts[route](body, headers.request_id, deadline_s))
         if route == ACTIVATE:
             _validate_method(path, method, ("POST",))
             name = self._guard.admit(headers.authorization, Right.admin)

@@ -66,13 +66,18 @@ class Batcher(Generic[Job, Result]):
         self._is_running = False
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
 
-    def enqueue(self, jobs: Sequence[Job]) -> "list[asyncio.Future[Result]]":
+    def enqueue(self, jobs: Sequence[Job], deadline_s: float | None = None) -> "list[asyncio.Future[Result]]":
         """Returns a future per job; all of the jobs are taken or none.
+
+        Args:
+            jobs: What to run.
+            deadline_s: Seconds after which these are refused; None for the batcher's own.
 
         Raises:
             Refusal: If more jobs would wait than `max_pending`, or they would have to wait too long.
         """
-        self.refuse_if_full()
+        deadline_s = self._deadline_s if deadline_s is None else deadline_s
+        self.refuse_if_full(deadline_s)
         if self._n_pending + len(jobs) > self._max_pending:
             raise unavailable(
                 f"{self._n_pending} requests are waiting and {self._max_pending} may; retry after a moment"
@@ -85,29 +90,31 @@ class Batcher(Generic[Job, Result]):
         tickets = []
         for job in jobs:
             future: asyncio.Future[Result] = loop.create_future()
-            tickets.append(_Ticket(job, future, loop.call_later(self._deadline_s, self._expire, future)))
+            tickets.append(
+                _Ticket(job, future, loop.call_later(deadline_s, self._expire, future, deadline_s))
+            )
         self._waiting.extend(tickets)
         return [ticket.future for ticket in tickets]
 
-    def refuse_if_full(self) -> None:
-        """Raises Refusal if a job that came now would have to wait too long."""
+    def refuse_if_full(self, deadline_s: float) -> None:
+        """Raises Refusal if a job that came now would have to wait too long to be answered in time."""
         wait_s = (1 + self._n_pending // self._micro_batch) * self._batch_s
-        if self._n_pending and wait_s > PATIENCE * self._deadline_s:
+        if self._n_pending and wait_s > PATIENCE * deadline_s:
             raise unavailable(
                 f"{self._n_pending} requests are waiting, which takes about {wait_s * 1000:.0f} of the "
-                f"{self._deadline_s * 1000:.0f} ms that an answer may take; retry after a moment"
+                f"{deadline_s * 1000:.0f} ms that an answer may take; retry after a moment"
             )
 
     def close(self) -> None:
         """Waits for the batch in flight and ends the thread."""
         self._executor.shutdown()
 
-    def _expire(self, future: "asyncio.Future[Result]") -> None:
+    def _expire(self, future: "asyncio.Future[Result]", deadline_s: float) -> None:
         """Refuses a job whose time is over; its batch, if it is in flight, runs on unheard."""
         if not future.done():
             future.set_exception(
                 unavailable(
-                    f"no answer within the deadline of {self._deadline_s * 1000:.0f} ms; retry after a moment"
+                    f"no answer within the deadline of {deadline_s * 1000:.0f} ms; retry after a moment"
                 )
             )
 

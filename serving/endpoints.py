@@ -50,32 +50,32 @@ class Endpoints:
         self._read_similar = wire.reader(wire.SimilarRequest)
         self._read_batch = wire.reader(wire.BatchRequest)
 
-    async def recommend(self, body: bytes, request_id: str) -> wire.RecommendAnswer:
+    async def recommend(self, body: bytes, request_id: str, deadline_s: float) -> wire.RecommendAnswer:
         """Returns the answer to one request."""
         request = wire.to_request(self._read_recommend(body), self._settings, self._now())
-        (future,) = self._batcher.enqueue([request])
+        (future,) = self._batcher.enqueue([request], deadline_s)
         return wire.RecommendAnswer.of(await future, request_id)
 
-    async def similar(self, body: bytes, request_id: str) -> wire.RecommendAnswer:
+    async def similar(self, body: bytes, request_id: str, deadline_s: float) -> wire.RecommendAnswer:
         """Returns the items that resemble one."""
         job = wire.to_similar_job(self._read_similar(body), self._settings, self._now())
-        (future,) = self._batcher.enqueue([job])
+        (future,) = self._batcher.enqueue([job], deadline_s)
         return wire.RecommendAnswer.of(await future, request_id)
 
-    async def recommend_batch(self, body: bytes, request_id: str) -> wire.BatchAnswer:
+    async def recommend_batch(self, body: bytes, request_id: str, deadline_s: float) -> wire.BatchAnswer:
         """Returns an answer or an error for each of several requests."""
         message = self._read_batch(body)
         wire.validate_batch_size(message, self._settings)
         parts = self._read_parts(message, self._now())
-        futures = self._batcher.enqueue([part for part in parts if isinstance(part, Request)])
+        futures = self._batcher.enqueue([part for part in parts if isinstance(part, Request)], deadline_s)
         answered = iter(await asyncio.gather(*futures, return_exceptions=True))
         outcomes = [next(answered) if isinstance(part, Request) else part for part in parts]
         answers = [_tell(outcome, f"{request_id}.{position}") for position, outcome in enumerate(outcomes)]
         return wire.BatchAnswer(request_id=request_id, answers=answers)
 
-    def refuse_if_full(self) -> None:
+    def refuse_if_full(self, deadline_s: float) -> None:
         """Raises Refusal if a request that came now would be answered too late."""
-        self._batcher.refuse_if_full()
+        self._batcher.refuse_if_full(deadline_s)
 
     def bundle(self) -> wire.BundleAnswer:
         """Returns which bundle answers."""

@@ -22,6 +22,7 @@ _CLOSE = (
     (b"connection", b"close"),
 )  # what is left of the body is not read: the connection is of no more use
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_MILLISECONDS = re.compile(r"[1-9][0-9]{0,8}")
 _UTF8 = frozenset({"", "charset=utf-8", "charset=utf8"})
 
 
@@ -38,6 +39,7 @@ class Headers:
     content_length: int
     expects_continue: bool
     authorization: str = field(repr=False)  # never in a log
+    deadline_ms: str
     request_id: str
 
     @classmethod
@@ -52,6 +54,7 @@ class Headers:
             content_length=int(length) if length.isdigit() and len(length) < 19 else 0,
             expects_continue=b"expect" in found,
             authorization=found.get(b"authorization", b"").decode("latin-1"),
+            deadline_ms=found.get(b"x-deadline-ms", b"").decode("latin-1"),
             request_id=request_id.decode()
             if _SANE_REQUEST_ID.fullmatch(request_id)
             else secrets.token_hex(16),
@@ -100,6 +103,23 @@ def validate_json_request(scope: Scope, headers: Headers) -> None:
             f"the query string must be empty, got {len(scope['query_string'])} bytes; "
             "every field belongs into the JSON body",
         )
+
+
+def deadline_within(headers: Headers, settings: Settings) -> float:
+    """Returns the seconds within which a request is to be answered: the caller's, or ours if they are fewer.
+
+    Raises:
+        Refusal: If the caller's are no number.
+    """
+    if not headers.deadline_ms:
+        return settings.deadline_ms / 1000
+    if not _MILLISECONDS.fullmatch(headers.deadline_ms):
+        raise Refusal(
+            422,
+            f"X-Deadline-Ms must be an integer from 1 to {10**9 - 1}, got {headers.deadline_ms[:32]!r}; send "
+            "the milliseconds that you still wait, or leave it out",
+        )
+    return min(int(headers.deadline_ms), settings.deadline_ms) / 1000
 
 
 async def read_body(receive: Receive, headers: Headers, settings: Settings) -> bytes:

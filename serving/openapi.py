@@ -135,7 +135,7 @@ def _post(
         "post": {
             "operationId": operation,
             "summary": summary,
-            "parameters": [_REQUEST_ID],
+            "parameters": [_REQUEST_ID, _DEADLINE],
             "security": _WITH_OR_WITHOUT_KEY,
             "requestBody": {
                 "required": True,
@@ -172,6 +172,14 @@ _REQUEST_ID: Json = {
     "in": "header",
     "required": False,
     "description": "Comes back with the answer if it is 1 to 128 of A-Z a-z 0-9 . _ : -, or else a new one.",
+    "schema": {"type": "string"},
+}
+
+_DEADLINE: Json = {
+    "name": "X-Deadline-Ms",
+    "in": "header",
+    "required": False,
+    "description": "Whole milliseconds, from 1, that the caller still waits; the service may wait for less.",
     "schema": {"type": "string"},
 }
 

@@ -314,6 +314,44 @@ def test_deadline_is_kept_when_the_model_is_stuck() -> None:
         asyncio.run(steps(app))
 
 
+def test_caller_that_waits_less_is_answered_or_refused_within_its_own_time() -> None:
+    echo = Echo()
+    echo.gate.clear()
+
+    async def steps(app: RecommendationApp) -> None:
+        hasty = await request(app, "POST", "/v1/recommend", b"{}", {**JSON_HEADERS, "x-deadline-ms": "40"})
+        assert (hasty.status, hasty.error["code"]) == (503, "unavailable")
+        assert "deadline of 40 ms" in hasty.error["message"]
+        echo.gate.set()
+        patient = await request(
+            app, "POST", "/v1/recommend", b"{}", {**JSON_HEADERS, "x-deadline-ms": "999999999"}
+        )
+        assert patient.status == 200
+
+    with serving(echo, deadline_ms=4000) as app:
+        asyncio.run(steps(app))
+
+
+@pytest.mark.parametrize("text", ["0", "-5", "1.5", "soon", "1" * 20, "+3"])
+def test_deadline_that_is_no_number_of_milliseconds_is_refused(text: str) -> None:
+    response = send("POST", "/v1/recommend", {**JSON_HEADERS, "x-deadline-ms": text}, body=b"{}")
+    assert (response.status, response.error["code"]) == (422, "invalid_request")
+    assert "X-Deadline-Ms" in response.error["message"]
+
+
+def test_deadline_of_the_service_is_the_longest() -> None:
+    echo = Echo()
+    echo.gate.clear()
+
+    async def steps(app: RecommendationApp) -> None:
+        late = await request(app, "POST", "/v1/recommend", b"{}", {**JSON_HEADERS, "x-deadline-ms": "90000"})
+        assert "deadline of 60 ms" in late.error["message"]
+        echo.gate.set()
+
+    with serving(echo, deadline_ms=60) as app:
+        asyncio.run(steps(app))
+
+
 def test_requests_beyond_those_that_may_wait_are_shed_at_once() -> None:
     echo = Echo()
 
@@ -326,7 +364,7 @@ def test_requests_beyond_those_that_may_wait_are_shed_at_once() -> None:
 
 
 def test_full_service_refuses_before_it_reads_the_body(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_endpoints: Endpoints) -> None:
+    def refuse(_endpoints: Endpoints, _deadline_s: float) -> None:
         raise unavailable("1000 requests are waiting")
 
     monkeypatch.setattr(Endpoints, "refuse_if_full", refuse)

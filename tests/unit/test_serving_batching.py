@@ -119,6 +119,22 @@ def test_job_beyond_the_deadline_is_refused_and_the_next_is_served() -> None:
     assert run.batches == [[1], [3]]  # nobody waited for 2 any more, so it cost nothing
 
 
+def test_caller_s_deadline_counts_for_its_own_job_alone() -> None:
+    run = Doubler()
+    run.gate.clear()
+    made = batcher(run)
+
+    async def steps() -> None:
+        (patient,) = made.enqueue([1])
+        (hasty,) = made.enqueue([2], deadline_s=0.05)
+        with pytest.raises(Refusal, match="no answer within the deadline of 50 ms"):
+            await hasty
+        run.gate.set()
+        assert await patient == 2
+
+    run_to_the_end(made, steps)
+
+
 def test_more_jobs_than_may_wait_are_refused_whole() -> None:
     run = Doubler()
     made = batcher(run, max_pending=3)
@@ -154,10 +170,12 @@ def test_job_that_would_wait_too_long_is_refused_when_it_comes() -> None:
 
     async def steps() -> None:
         assert await asyncio.gather(*made.enqueue([1])) == [2]
-        made.refuse_if_full()  # nothing waits: whatever a batch takes, one that is idle takes the next
+        made.refuse_if_full(1.9)  # nothing waits: whatever a batch takes, one that is idle takes the next
         futures = made.enqueue([2])
         with pytest.raises(Refusal, match="1 requests are waiting, which takes about 1000 of the 1900 ms"):
             made.enqueue([3])
+        with pytest.raises(Refusal, match="which takes about 1000 of the 100 ms"):
+            made.enqueue([3], deadline_s=0.1)
         assert await asyncio.gather(*futures) == [4]
 
     run_to_the_end(made, steps)
