@@ -94,6 +94,10 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=T
     requested: int
     returned: int
     short_reason: Annotated[str | None, Meta(description="Why fewer than requested came back.")] = None
+    popular_in: Annotated[
+        str | None,
+        Meta(description="The context in which a popular answer is popular; absent for everywhere."),
+    ] = None
     fallback_reason: Annotated[
         str | None, Meta(description="Why the answer is popular although more was given to go by.")
     ] = None
@@ -115,6 +119,7 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=T
             requested=answer.requested,
             returned=len(answer.items),
             short_reason=answer.short_reason,
+            popular_in=answer.popular_in,
             fallback_reason=answer.fallback_reason,
             unknown_history=answer.unknown_history,
             ignored_features=answer.ignored_features,

@@ -24,6 +24,7 @@ from marquee.histories import FloatArray, Interactions
 from marquee.ids import IdMap
 from marquee.index import IndexConfig, build_index, measure_recall
 from marquee.kinds import EventKinds, KindConfig
+from marquee.popularity import ContextPopularity
 from marquee.signing import SigningKey
 
 CREATED = 1_700_000_000
@@ -174,10 +175,23 @@ def make_tiny(
         interactions=interactions,
         catalog=Catalog.build(_items(item_ids), item_ids),
         popularity=counts / counts.sum(),
+        context_popularity=make_context_popularity(n_items),
         metrics={"ndcg@10": 0.25},
         config={"seed": seed, "model": {"dim": dim}},
     )
     return Tiny(contents=contents, query_table=query_table)
+
+
+def make_context_popularity(n_items: int) -> ContextPopularity:
+    """Returns what is popular on two surfaces and at two hours; of every other item, half its share."""
+    return ContextPopularity(
+        columns=("surface", "hour"),
+        values=(("surface", "home"), ("surface", "video"), ("hour", "0")),
+        rests=(0.5, 0.5, 0.5),
+        offsets=np.array([0, 2, 2, 3]),
+        items=np.array([min(7, n_items), 1, min(2, n_items)], dtype=np.int32),
+        shares=np.array([0.25, 0.125, 0.5], dtype=np.float32),
+    )
 
 
 def publish_tiny(

@@ -17,11 +17,13 @@ from marquee.histories import FloatArray, Interactions
 from marquee.index import IndexConfig, build_index, measure_recall
 from marquee.nn.embed import embed_queries
 from marquee.nn.export import export_towers
+from marquee.popularity import PopularityConfig
 from marquee.recommender import Recommender
 from marquee.rehearsal import record, sample_requests
 from training.command import explain_errors
 from training.config import TrainConfig, as_plain
 from training.fit import load_model
+from training.popularity import fit_context_popularity
 from training.prepare import Prepared, prepare
 from training.report import EVALUATION_FILE
 from training.runs import RunFolder
@@ -38,11 +40,13 @@ class ExportConfig:
         run: Folder of the run, or its `latest` file.
         bundles: Folder that bundles of all names live in.
         index: How items are searched.
+        popularity: Which contexts have a popular list of their own.
     """
 
     run: str
     bundles: str = "bundles"
     index: IndexConfig = field(default_factory=IndexConfig)
+    popularity: PopularityConfig = field(default_factory=PopularityConfig)
 
 
 ConfigStore.instance().store(name="export_schema", node=ExportConfig)
@@ -80,6 +84,7 @@ def _contents(
     graphs = export_towers(model, queries)
     index = build_index(graphs.item_vectors, config.index)
     recall_k = min(RECALL_K, dataset.n_items)
+    popularity = _popularity(known.interactions, dataset.n_items)
     contents = BundleContents(
         query_tower=graphs.query_tower,
         item_tower=graphs.item_tower,
@@ -96,7 +101,10 @@ def _contents(
         history_length=dataset.history_length,
         interactions=known.interactions,
         catalog=Catalog.build(dataset.items, dataset.item_ids),
-        popularity=_popularity(known.interactions, dataset.n_items),
+        popularity=popularity,
+        context_popularity=fit_context_popularity(
+            dataset, prepared.events, run_config.data, popularity, config.popularity
+        ),
         metrics=_metrics(folder),
         config=as_plain(run_config),
     )

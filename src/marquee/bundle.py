@@ -29,6 +29,7 @@ from marquee.ids import IdMap, IndexArray
 from marquee.index import Index
 from marquee.manifest import INDEX_FILE, MANIFEST, RECORDED_FILE, Manifest, expected_files
 from marquee.pointers import activate, resolve
+from marquee.popularity import ContextPopularity
 from marquee.publishing import BundleContents, describe, known_interactions, publish
 from marquee.recorded import RecordedRequest
 from marquee.signing import TrustedKeys
@@ -58,6 +59,7 @@ class Bundle:
         item_features: Encodes item features.
         catalog: The items.
         popularity: Each item's share of all interactions, (n_items + 1,) float32.
+        context_popularity: The same by context.
         history_offsets: The events of user_index u are `history_offsets[u]:history_offsets[u + 1]` of the
             two arrays below, (n_users + 2,) int64.
         history_items: item_index, oldest first, (n_events,) int32.
@@ -77,6 +79,7 @@ class Bundle:
     item_features: FeatureEncoder
     catalog: Catalog
     popularity: FloatArray
+    context_popularity: ContextPopularity
     history_offsets: IndexArray
     history_items: npt.NDArray[np.int32]
     history_kinds: npt.NDArray[np.int32]
@@ -126,6 +129,7 @@ class Bundle:
             item_features=contents.item_features,
             catalog=contents.catalog,
             popularity=contents.popularity.astype(np.float32, copy=False),
+            context_popularity=contents.context_popularity,
             history_offsets=known.offsets,
             history_items=known.item_index.astype(np.int32),
             history_kinds=known.kind_index.astype(np.int32),
@@ -199,6 +203,7 @@ class _Reader:
             item_features=self._encoder("item_features.json"),
             catalog=catalog,
             popularity=self._array("popularity.npy", np.float32, (items,)),
+            context_popularity=self._context_popularity(),
             history_offsets=self._offsets(len(items_of_history)),
             history_items=items_of_history,
             history_kinds=self._array("history_kinds.npy", np.int32, items_of_history.shape),
@@ -211,6 +216,18 @@ class _Reader:
     def _encoder(self, name: str) -> FeatureEncoder:
         with self._blame(name):
             return FeatureEncoder.from_json(self._text(name))
+
+    def _context_popularity(self) -> ContextPopularity:
+        """Returns what is popular by context; raises BundleError unless all of it is in the catalog."""
+        offsets = self._array("context_offsets.npy", np.int64, (None,))
+        items = self._array("context_items.npy", np.int32, (None,))
+        shares = self._array("context_shares.npy", np.float32, items.shape)
+        self._require("context_offsets.npy", int(offsets[-1]) if len(offsets) else None, len(items))
+        is_known = (items > 0) & (items <= self.manifest.n_items)
+        self._require("context_items.npy", bool(is_known.all()), True)
+        self._require("context_shares.npy", bool(np.isfinite(shares).all()), True)
+        with self._blame("context_popularity.json"):
+            return ContextPopularity.from_json(self._text("context_popularity.json"), offsets, items, shares)
 
     def _offsets(self, n_events: int) -> IndexArray:
         """Returns the offsets of the histories; raises BundleError unless they part all events."""

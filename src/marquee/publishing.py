@@ -15,7 +15,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -47,6 +47,7 @@ from marquee.index import Index
 from marquee.kinds import EventKinds
 from marquee.manifest import INDEX_FILE, MANIFEST, RECORDED_FILE, IndexFacts, Manifest, validate_name
 from marquee.pointers import set_current
+from marquee.popularity import ContextPopularity
 from marquee.recorded import RecordedRequest
 from marquee.signing import SIGNATURE, SigningKey
 
@@ -75,6 +76,7 @@ class BundleContents:
         interactions: What the known users did; of user 0 nothing is kept.
         catalog: The items.
         popularity: Each item's share of all interactions, (n_items + 1,) float32.
+        context_popularity: The same by context, of no context by default.
         metrics: What the model reached offline, by name.
         config: The resolved configuration, plain JSON.
         recorded: Requests that a service asks the bundle before anybody else does, with their answers.
@@ -98,6 +100,7 @@ class BundleContents:
     popularity: FloatArray
     metrics: Mapping[str, float]
     config: Mapping[str, object]
+    context_popularity: ContextPopularity = field(default_factory=ContextPopularity)
     recorded: tuple[RecordedRequest, ...] = ()
 
     def __post_init__(self) -> None:
@@ -297,12 +300,16 @@ def _writers(contents: BundleContents) -> dict[str, FileWriter]:
         "user_ids.json": json.dumps(contents.user_ids.ids, ensure_ascii=False),
         "query_features.json": contents.query_features.to_json(),
         "item_features.json": contents.item_features.to_json(),
+        "context_popularity.json": contents.context_popularity.to_json(),
         RECORDED_FILE: recorded.to_json(contents.recorded),
     }
     arrays: dict[str, npt.NDArray[np.generic]] = {
         "item_vectors.npy": contents.index.item_vectors,
         "user_vectors.npy": contents.user_vectors.astype(np.float32, copy=False),
         "popularity.npy": contents.popularity.astype(np.float32, copy=False),
+        "context_offsets.npy": contents.context_popularity.offsets,
+        "context_items.npy": contents.context_popularity.items,
+        "context_shares.npy": contents.context_popularity.shares,
         "history_offsets.npy": known.offsets,
         "history_items.npy": known.item_index.astype(np.int32),
         "history_kinds.npy": known.kind_index.astype(np.int32),

@@ -20,6 +20,7 @@ from marquee.catalog import BoolArray, ItemKind, ItemMask
 from marquee.errors import DataError, UnknownIdError
 from marquee.histories import FloatArray
 from marquee.ids import PADDING_INDEX, IndexArray
+from marquee.popularity import Context
 from marquee.queries import Queries, QueryEncoder
 from marquee.requests import Answer, HistoryEvent, OnStage, Recommendation, Request, Source, Stage
 from marquee.signing import TrustedKeys
@@ -126,7 +127,7 @@ class Recommender:
         if request.exclude:
             exclusions = np.concatenate((exclusions, catalog.item_ids.encode(request.exclude)))
         allowed = catalog.allowed(request.kind, request.timestamp)
-        return _Wish(request.k, request.kind, allowed, exclusions)
+        return _Wish(request.k, request.kind, allowed, exclusions, request)
 
     def _search(self, queries: Queries, wishes: Sequence["_Wish"]) -> dict[int, "_Found"]:
         """Returns what the index finds, by row; only rows for which it finds anything."""
@@ -169,16 +170,36 @@ class Recommender:
         )
 
     def _popular(self, wish: "_Wish") -> "_Found":
-        """Returns the allowed items with the largest share of all interactions."""
-        flags = wish.flags
+        """Returns the allowed items with the largest share of the interactions in the wish's context."""
+        context, flags = self._context(wish), wish.flags
+        if context is None:
+            items = self._most_popular(flags, wish)
+            return _Found(items, self.bundle.popularity[items])
+        listed = context.items[flags[context.items]][: wish.k]
+        shares = context.shares[flags[context.items]][: wish.k]
+        flags[context.items] = False
+        others = self._most_popular(flags, wish)
+        items = np.concatenate((listed.astype(np.int64), others))
+        shares = np.concatenate((shares, np.float32(context.rest) * self.bundle.popularity[others]))
+        order = np.lexsort((items, -shares))[: wish.k]
+        return _Found(items[order], shares[order], popular_in=context.name)
+
+    def _context(self, wish: "_Wish") -> Context | None:
+        """Returns the context in which a request asks, None if there is no table of one."""
+        request = wish.request
+        if request is None:
+            return None
+        return self.bundle.context_popularity.find({**request.features, **request.context}, request.timestamp)
+
+    def _most_popular(self, flags: BoolArray, wish: "_Wish") -> IndexArray:
+        """Returns the items with the largest share of all interactions, of those that `flags` allow."""
         order = self._by_popularity
         n_looked = _FIRST_LOOK * (wish.k + len(wish.exclusions))
         items = order[:n_looked][flags[order[:n_looked]]]
         while len(items) < wish.k and n_looked < len(order):
             n_looked *= _WIDENING_FACTOR
             items = order[:n_looked][flags[order[:n_looked]]]
-        items = items[: wish.k]
-        return _Found(items, self.bundle.popularity[items])
+        return items[: wish.k]
 
     def _most_similar(self, item: int, wish: "_Wish") -> "_Found":
         """Returns the allowed items with the highest cosine; equal ones by ascending item_index."""
@@ -232,6 +253,7 @@ class Recommender:
             version=self.version,
             requested=wish.k,
             short_reason=wish.short_reason(len(items)),
+            popular_in=found.popular_in,
             fallback_reason=fallback_reason,
             unknown_history=unknown_history,
             ignored_features=ignored_features,
@@ -247,12 +269,14 @@ class _Wish:
         kind: Of which kind, None for both.
         allowed: Items of that kind that are available.
         exclusions: Items that must not be returned all the same, any order, 0 and repetition possible.
+        request: What was asked, None where it was not for a user.
     """
 
     k: int
     kind: ItemKind | None
     allowed: ItemMask
     exclusions: IndexArray
+    request: Request | None = None
 
     @property
     def flags(self) -> BoolArray:
@@ -280,7 +304,9 @@ class _Found:
     Attributes:
         items: item_index, (n_found,) int64, never 0.
         scores: (n_found,) float32, finite.
+        popular_in: As in `Answer`.
     """
 
     items: IndexArray
     scores: FloatArray
+    popular_in: str | None = None

@@ -137,7 +137,8 @@ class Recommendation:
     Attributes:
         item_id: The item.
         score: What the answer is sorted by, higher is better: the inner product of query and item, for
-            `Source.popular` the item's share of all interactions, for `Source.similar` a cosine.
+            `Source.popular` the item's share of all interactions, or of those in the context that
+            `popular_in` names, for `Source.similar` a cosine.
         kind: Content or ad.
     """
 
@@ -156,6 +157,8 @@ class Answer:
         version: The bundle that made it.
         requested: How many items were asked for.
         short_reason: Why there are fewer than requested; None if there are not.
+        popular_in: The context in which the items of `Source.popular` are popular, such as
+            "surface=home"; None for everywhere.
         fallback_reason: Why the answer is popular although the request had more to go by; else None.
         unknown_history: Events of the given history whose item the bundle does not know.
         ignored_features: Names in `features` and `context` that the bundle has no feature for, sorted.
@@ -166,6 +169,7 @@ class Answer:
     version: str
     requested: int
     short_reason: str | None = None
+    popular_in: str | None = None
     fallback_reason: str | None = None
     unknown_history: int = 0
     ignored_features: tuple[str, ...] = ()

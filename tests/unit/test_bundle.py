@@ -150,7 +150,7 @@ def test_manifest_with_another_value_is_refused(folder: Path) -> None:
         Bundle.load(folder)
 
 
-@pytest.mark.parametrize("version", [0, 3, "1", None])
+@pytest.mark.parametrize("version", [0, 1, 3, "2", None])
 def test_other_format_version_is_refused(folder: Path, version: object) -> None:
     body = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     (folder / MANIFEST).write_text(json.dumps({**body, "format_version": version}), encoding="utf-8")
@@ -180,6 +180,10 @@ def test_text_that_is_no_manifest_is_refused(folder: Path, text: str) -> None:
         ("catalog.parquet", b"PAR1", "cannot be read"),
         ("query_features.json", b"{}", "cannot be read"),
         ("popularity.npy", b"\x93NUMPY", "cannot be read"),
+        ("context_items.npy", npy(np.array([N_ITEMS + 1] * 3, np.int32)), "says False, expected True"),
+        ("context_shares.npy", npy(np.full(3, np.nan, np.float32)), "says False, expected True"),
+        ("context_offsets.npy", npy(np.array([0, 1, 2, 2])), r"says 2, expected 3"),
+        ("context_popularity.json", b"{}", "cannot be read"),
         ("query_tower.onnx", b"no graph", "is no graph that onnxruntime can load"),
         (INDEX_FILE, b"no index", "is no index that FAISS can read"),
     ],

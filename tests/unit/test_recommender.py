@@ -338,3 +338,47 @@ def test_loading_a_recommender_loads_no_training_code(tmp_path: Path) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("fields", "popular_in"),
+    [
+        ({"context": {"surface": "home"}}, "surface=home"),
+        ({"features": {"surface": "home"}}, "surface=home"),
+        ({"context": {"surface": "video"}}, "surface=video"),
+        ({"context": {"surface": "attic"}}, None),
+        ({"timestamp": 86_400 * 20_000}, "hour=0"),
+        ({"timestamp": 86_400 * 20_000, "context": {"surface": "home"}}, "surface=home"),
+        ({}, None),
+    ],
+)
+@pytest.mark.parametrize("k", [1, 3, N_ITEMS])
+def test_popular_answer_is_that_of_its_context(
+    recommender: Recommender, fields: dict[str, object], popular_in: str | None, k: int
+) -> None:
+    contents = make_tiny().contents
+    shares = contents.popularity.copy()
+    if popular_in is not None:
+        tables = contents.context_popularity
+        row = tables.values.index(tuple(popular_in.split("=")))
+        part = slice(*tables.offsets[row : row + 2])
+        shares *= np.float32(tables.rests[row])
+        shares[tables.items[part]] = tables.shares[part]
+    timestamp = int(str(fields.get("timestamp", NOW)))
+    allowed = np.flatnonzero(contents.catalog.allowed(None, timestamp).flags)
+    expected = allowed[np.lexsort((allowed, -shares[allowed]))][:k]
+    answer = ask(recommender, **fields, k=k)
+    assert (answer.source, answer.popular_in) == (Source.popular, popular_in)
+    assert ids(answer) == contents.catalog.item_ids.decode(expected)
+    assert [item.score for item in answer.items] == pytest.approx(shares[expected].tolist())
+
+
+def test_context_of_a_popular_answer_keeps_exclusions_out(recommender: Recommender) -> None:
+    answer = ask(recommender, context={"surface": "home"}, exclude=["i007"], k=3)
+    assert answer.popular_in == "surface=home"
+    assert "i007" not in ids(answer)
+
+
+def test_answer_that_is_not_popular_names_no_context(recommender: Recommender) -> None:
+    assert ask(recommender, user_id="u1", context={"surface": "home"}).popular_in is None
+    assert recommender.similar("i001", timestamp=NOW).popular_in is None

@@ -1,0 +1,226 @@
+"""What is popular in a context: on a surface, on a device, at an hour, in a segment, as training counted it.
+
+For requests that say nothing of a user. Decides which contexts have a table and how a small one leans on the
+whole; leaves to `recommender` which of the items are allowed. Counts are kept of those items only that were
+seen in a context: for all others their share follows from their share of everything.
+
+```
+share of item i in c  =  (events of i in c  +  prior_events * share of i) / (events in c + prior_events)
+```
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from marquee.errors import ConfigError, DataError
+from marquee.features.values import read_category
+from marquee.histories import FloatArray
+from marquee.ids import PADDING_INDEX, IdMap, IndexArray
+
+HOUR = "hour"
+"""Stands for the hour of the day, UTC, of an event and of a request; no column needs to hold it."""
+
+_SECONDS_PER_HOUR = 3600
+_SCALARS = (pl.String, pl.Boolean, pl.Categorical, pl.Enum)
+
+
+@dataclass(kw_only=True)
+class PopularityConfig:
+    """Which contexts have a table of their own.
+
+    Attributes:
+        by: Columns of events or users, and `hour`; of those that a request states the first with a table
+            counts. Empty for the declared context features, the declared user features, and `hour`.
+        min_events: A value with fewer events has no table.
+        prior_events: How many events of the whole stand beside those of a context: the more, the nearer
+            a small context stays to what is popular everywhere.
+        max_values: Tables of one column, those with the most events; 0 for none at all.
+    """
+
+    by: list[str] = field(default_factory=list)
+    min_events: int = 200
+    prior_events: float = 200.0
+    max_values: int = 100
+
+    def __post_init__(self) -> None:
+        self.validate()
+
+    def validate(self) -> None:
+        """Raises ConfigError that names the key whose value is impossible."""
+        for key, least in (("min_events", 1), ("prior_events", 0), ("max_values", 0)):
+            if not least <= getattr(self, key) < np.inf:
+                raise ConfigError(
+                    f"{key} must be {least} or more, got {getattr(self, key)} (config popularity.{key})"
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What is popular in one context.
+
+    Attributes:
+        name: Column and value, as an answer states it.
+        items: item_index of the items seen in it, the most popular first, (n_listed,) int32.
+        shares: Their shares, (n_listed,) float32.
+        rest: The share of any other item is this times its share of everything.
+    """
+
+    name: str
+    items: npt.NDArray[np.int32]
+    shares: FloatArray
+    rest: float
+
+
+@dataclass(frozen=True)
+class ContextPopularity:
+    """The tables of all contexts, one behind the other.
+
+    Attributes:
+        columns: In the order in which they count.
+        values: Column and value of each context.
+        rests: `Context.rest` of each.
+        offsets: The items of context c are `offsets[c]:offsets[c + 1]`, (n_contexts + 1,) int64.
+        items: As in `Context`, int32.
+        shares: As in `Context`, float32.
+
+    Raises:
+        DataError: If the arrays do not fit together.
+    """
+
+    columns: tuple[str, ...] = ()
+    values: tuple[tuple[str, str], ...] = ()
+    rests: tuple[float, ...] = ()
+    offsets: IndexArray = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
+    items: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
+    shares: FloatArray = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
+    _rows: dict[tuple[str, str], int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        lengths = (len(self.values), len(self.rests), len(self.offsets) - 1)
+        ends = (int(self.offsets[0]), int(self.offsets[-1]), len(self.shares))
+        if len(set(lengths)) > 1 or ends != (0, len(self.items), len(self.items)):
+            raise DataError(
+                f"the tables of popularity must fit together, got {lengths} contexts that end at {ends} of "
+                f"{len(self.items)} items; export the bundle again"
+            )
+        if (np.diff(self.offsets) < 0).any() or {column for column, _ in self.values} - set(self.columns):
+            raise DataError(f"the tables of popularity are out of order for {self.columns}; export again")
+        object.__setattr__(self, "_rows", {value: row for row, value in enumerate(self.values)})
+
+    @classmethod
+    def fit(
+        cls, events: pl.DataFrame, item_ids: IdMap, popularity: FloatArray, config: PopularityConfig
+    ) -> "ContextPopularity":
+        """Returns the tables of all contexts with enough events.
+
+        Args:
+            events: Those that count: item_id, timestamp if `hour` is among the columns, and the columns.
+            item_ids: The catalog; events of other items are left out.
+            popularity: Each item's share of all interactions, (n_items + 1,) float32.
+            config: Which contexts; `by` must name the columns.
+
+        Raises:
+            ConfigError: If a column is not there, or holds lists.
+        """
+        item_index = pl.Series("item", item_ids.encode(events["item_id"]), dtype=pl.Int32)
+        tables: list[tuple[tuple[str, str], float, pl.DataFrame]] = []
+        for column in config.by if config.max_values else ():
+            frame = pl.DataFrame({"item": item_index, "value": _names(events, column)})
+            frame = frame.filter(pl.col("item") != PADDING_INDEX).drop_nulls()
+            tables += [
+                ((column, value), rest, table) for value, rest, table in _tables_of(frame, popularity, config)
+            ]
+        lengths = [len(table) for _, _, table in tables]
+        return cls(
+            columns=tuple(dict.fromkeys(config.by)),
+            values=tuple(value for value, _, _ in tables),
+            rests=tuple(rest for _, rest, _ in tables),
+            offsets=np.cumsum([0, *lengths], dtype=np.int64),
+            items=np.concatenate(
+                [np.zeros(0, np.int32), *(table["item"].to_numpy() for _, _, table in tables)]
+            ),
+            shares=np.concatenate(
+                [np.zeros(0, np.float32), *(table["share"].to_numpy() for _, _, table in tables)]
+            ),
+        )
+
+    def find(self, stated: Mapping[str, object], timestamp: int) -> Context | None:
+        """Returns the first context with a table that a request is in, None if there is none.
+
+        Args:
+            stated: What the request says, by column.
+            timestamp: Its time, seconds since 1970 UTC.
+        """
+        for column in self.columns:
+            if column in stated:
+                value = read_category(stated[column])
+            else:
+                value = str(timestamp // _SECONDS_PER_HOUR % 24) if column == HOUR else None
+            row = self._rows.get((column, value or ""))
+            if row is not None:
+                start, end = self.offsets[row : row + 2].tolist()
+                return Context(
+                    f"{column}={value}", self.items[start:end], self.shares[start:end], self.rests[row]
+                )
+        return None
+
+    def to_json(self) -> str:
+        """Returns what is no array."""
+        return json.dumps({"columns": self.columns, "values": self.values, "rests": self.rests})
+
+    @classmethod
+    def from_json(
+        cls, text: str, offsets: IndexArray, items: npt.NDArray[np.int32], shares: FloatArray
+    ) -> "ContextPopularity":
+        """Returns the tables whose other part `to_json` wrote; raises DataError if they do not fit."""
+        body = json.loads(text)
+        return cls(
+            columns=tuple(body["columns"]),
+            values=tuple((column, value) for column, value in body["values"]),
+            rests=tuple(body["rests"]),
+            offsets=offsets,
+            items=items,
+            shares=shares,
+        )
+
+
+def _names(events: pl.DataFrame, column: str) -> pl.Series:
+    """Returns the values of a column as a request's values are read; null where there is none."""
+    if column == HOUR and column not in events.columns and "timestamp" in events.columns:
+        return (events["timestamp"] // _SECONDS_PER_HOUR % 24).cast(pl.String).alias("value")
+    if column not in events.columns:
+        raise ConfigError(
+            f"popularity.by must name columns of events or users, or {HOUR}, got {column!r}; name some "
+            f"of {sorted(events.columns)}"
+        )
+    values = events[column]
+    if not (values.dtype.is_numeric() or values.dtype in _SCALARS or values.dtype == pl.Null):
+        raise ConfigError(
+            f"popularity.by must name columns of single values, got {column!r} of {values.dtype}; "
+            "leave it out"
+        )
+    distinct = values.unique()
+    names = [read_category(value) for value in distinct]
+    return values.replace_strict(distinct, pl.Series(names, dtype=pl.String), return_dtype=pl.String)
+
+
+def _tables_of(
+    frame: pl.DataFrame, popularity: FloatArray, config: PopularityConfig
+) -> Iterator[tuple[str, float, pl.DataFrame]]:
+    """Yields value, rest and table (item, share; best first) of each context of one column."""
+    sizes = frame.group_by("value").len().filter(pl.col("len") >= config.min_events)
+    largest = sizes.sort(["len", "value"], descending=[True, False]).head(config.max_values)
+    counts = frame.join(largest.select("value"), on="value", how="semi").group_by("value", "item").len()
+    shares = pl.DataFrame({"item": np.arange(len(popularity), dtype=np.int32), "prior": popularity})
+    counts = counts.join(shares, on="item", how="left")
+    for value, n_events in largest.sort("value").iter_rows():
+        total = n_events + config.prior_events
+        table = counts.filter(pl.col("value") == value).select(
+            "item", share=((pl.col("len") + config.prior_events * pl.col("prior")) / total).cast(pl.Float32)
+        )
+        yield value, config.prior_events / total, table.sort(["share", "item"], descending=[True, False])

@@ -1,0 +1,63 @@
+"""What is popular in each context of a run's events: which columns count, and how users' columns come in."""
+
+from dataclasses import replace
+
+import polars as pl
+
+from marquee.data_config import DataConfig
+from marquee.dataset import Dataset
+from marquee.events import TimeMeaning
+from marquee.features import FeatureConfig, FeatureType
+from marquee.histories import FloatArray
+from marquee.popularity import HOUR, ContextPopularity, PopularityConfig
+
+SURFACE = "surface"
+
+
+def fit_context_popularity(
+    dataset: Dataset,
+    events: pl.DataFrame,
+    data: DataConfig,
+    popularity: FloatArray,
+    config: PopularityConfig,
+) -> ContextPopularity:
+    """Returns the tables of popularity by context, of all events that count.
+
+    Args:
+        dataset: The catalog and the users.
+        events: All valid events.
+        data: How they were declared.
+        popularity: Each item's share of all interactions, (n_items + 1,) float32.
+        config: Which contexts; an empty `by` is filled in here.
+
+    Raises:
+        ConfigError: If `by` names a column that there is not, or `hour` where there is no clock.
+    """
+    events = events.filter(pl.col("kind").is_in(list(data.kinds)))
+    users = dataset.query_features.users
+    if users is not None:
+        # A column of this name among the events is of the moment, and nearer to it.
+        columns = [name for name in users.columns if name not in events.columns]
+        events = events.join(users.select("user_id", *columns), on="user_id", how="left")
+    if data.time is not TimeMeaning.absolute:
+        events = events.drop("timestamp")
+    by = list(config.by) or _declared(data, events)
+    return ContextPopularity.fit(events, dataset.item_ids, popularity, replace(config, by=by))
+
+
+def _declared(data: DataConfig, events: pl.DataFrame) -> list[str]:
+    """Returns the surface, the categories that are declared of the moment and of the user, and the hour."""
+    columns = [SURFACE] if SURFACE in events.columns else []
+    for features in (data.features.context, data.features.user):
+        columns += [_column(name, feature) for name, feature in features.items() if _is_category(feature)]
+    if data.time is TimeMeaning.absolute:
+        columns.append(HOUR)
+    return list(dict.fromkeys(columns))
+
+
+def _column(name: str, feature: FeatureConfig) -> str:
+    return feature.column or name
+
+
+def _is_category(feature: FeatureConfig) -> bool:
+    return feature.type is FeatureType.categorical
