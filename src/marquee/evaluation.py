@@ -314,9 +314,7 @@ def _excluded(targets: ItemLists, task: EvaluationTask) -> BoolArray:
             f"excluded must have one list per query ({len(targets)}), got {len(task.excluded)}; build "
             "both from the same users"
         )
-    keys = targets.query_index * (task.n_items + 1) + targets.item_index
-    excluded = task.excluded.query_index * (task.n_items + 1) + task.excluded.item_index
-    return np.asarray(np.isin(keys, excluded) & (targets.item_index != PADDING_INDEX))
+    return task.excluded.holds(targets.query_index, targets.item_index)
 
 
 def _values(
