@@ -1,7 +1,7 @@
 """Judging everybody against everything: speed beside the bare matrix products, and peak memory.
 
     python -m benchmarks.evaluate_speed            5,000 users x 100,000 items, a few seconds
-    python -m benchmarks.evaluate_speed --full     100,000 users x 1,000,000 items, some ten minutes on 2 cores
+    python -m benchmarks.evaluate_speed --full     100,000 users x 1,000,000 items, about ten minutes
     python -m benchmarks.evaluate_speed --check    exit status 1 outside the tolerances
 
 The reference is the least that any full ranking must do: the same products in the same blocks, written
