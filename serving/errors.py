@@ -16,7 +16,6 @@ from marquee.errors import (
     ConfigError,
     DataError,
     DownloadError,
-    FilterError,
     LeakageError,
     MarqueeError,
     MissingColumnError,
@@ -34,7 +33,6 @@ STATUS_OF_ERROR: Mapping[type[MarqueeError], int] = {
     MissingColumnError: 422,
     UnknownIdError: 404,
     ShapeError: 422,
-    FilterError: 422,
     RejectedRowsError: 422,
     LeakageError: 500,
     ConfigError: 500,
@@ -131,7 +129,7 @@ def refusal_of(error: BaseException) -> Refusal:
         return unavailable("the bundle cannot be used at the moment, its details are in the service's log")
     if status == 500:
         return Refusal(500, "the service failed on this request; its log says why under the request_id")
-    return Refusal(status, str(error), field=error.field if isinstance(error, FilterError) else None)
+    return Refusal(status, str(error))
 
 
 def unavailable(message: str) -> Refusal:

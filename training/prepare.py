@@ -11,7 +11,7 @@ from marquee.data_config import DataConfig
 from marquee.dataset import Dataset, JudgedPart
 from marquee.quality import QualityReport
 from marquee.splits import Split, split_events
-from marquee.tables import read_tables
+from marquee.tables import Tables, read_tables
 from marquee.world import simulate, write_world
 from training.config import TrainConfig
 
@@ -44,19 +44,29 @@ class Prepared:
 
 def prepare(config: TrainConfig, folder: Path, console: Console) -> Prepared:
     """Returns the data of a run; writes the quality report and the rejected rows into `folder`."""
+    return part(read(config, folder, console), config, console)
+
+
+def read(config: TrainConfig, folder: Path, console: Console) -> Tables:
+    """Returns the tables of a run; writes the quality report and the rejected rows into `folder`."""
     _simulate_if_missing(config.data, console)
     with console.status(f"reading {config.data.name}"):
         tables = read_tables(config.data, folder / "rejects")
     (folder / QUALITY_FILE).write_text(json.dumps(tables.quality.to_json_dict(), indent=1), encoding="utf-8")
     for line in tables.quality.summary_lines():
         console.print(line, highlight=False, soft_wrap=True)
+    return tables
+
+
+def part(tables: Tables, config: TrainConfig, console: Console) -> Prepared:
+    """Returns tables, split and encoded as a config says."""
     with console.status("splitting and encoding"):
         split = split_events(tables.events, config.data.split, config.data.time)
         dataset = Dataset.prepare(tables, split, config.data)
         before_test = pl.concat([split.train, split.validation])
         validation, test = (
-            None if part.is_empty() else dataset.judged_part(before, part)
-            for before, part in ((split.train, split.validation), (before_test, split.test))
+            None if judged.is_empty() else dataset.judged_part(before, judged)
+            for before, judged in ((split.train, split.validation), (before_test, split.test))
         )
     console.print(
         f"split: {split.description}\n  train {len(split.train):,} events, {dataset.n_users:,} users, "

@@ -29,6 +29,8 @@ from marquee.reports import (
     pick_samples,
     write_report,
 )
+from marquee.trials import TrialSeries
+from training.ageing import absences, age
 from training.callbacks import MONITOR, read_epochs
 from training.cautions import availability_cautions, count_reading, reading_cautions, split_cautions
 from training.command import explain_errors
@@ -37,7 +39,7 @@ from training.config import TrainConfig, as_plain
 from training.fit import EPOCHS_FILE
 from training.judge import Judgement
 from training.prepare import Prepared
-from training.runs import RunFolder
+from training.runs import BACKTEST, LEARNING_CURVE, RunFolder
 
 EVALUATION_FILE = "evaluation.json"
 PACKAGES = ("marquee", "torch", "lightning", "numpy", "polars", "faiss-cpu", "onnxruntime")
@@ -51,6 +53,7 @@ def report(prepared: Prepared, judgement: Judgement, config: TrainConfig, folder
     epochs = read_epochs(folder.path / EPOCHS_FILE)
     ranked = [row for row in epochs if row[MONITOR]]
     best = max(ranked, key=lambda row: float(row[MONITOR]), default=None)
+    ageing = age(prepared, judgement, config)
     content = ReportContent(
         title=config.data.name,
         protocol=_protocol(prepared, judgement, config, sum(float(row["seconds"]) for row in epochs)),
@@ -60,6 +63,10 @@ def report(prepared: Prepared, judgement: Judgement, config: TrainConfig, folder
         beyond=judgement.beyond,
         slices=judgement.slices,
         served=judgement.served,
+        ageing=ageing,
+        backtest=_read_trials(folder, BACKTEST),
+        learning_curve=_read_trials(folder, LEARNING_CURVE),
+        absent=absences(prepared, config, folder, judgement.part_name, has_aged=ageing is not None),
         cautions=(
             *split_cautions(prepared.split, config.data.time, judgement.part_name),
             *availability_cautions(prepared.dataset),
@@ -104,6 +111,14 @@ def _judged_users(prepared: Prepared, judgement: Judgement, content: ReportConte
         targets=target_checksums(part.targets, evaluation.query_index, ["", *prepared.dataset.item_ids.ids]),
         values={name: of_users for name, of_users in values.items() if "|" not in name},
     )
+
+
+def _read_trials(folder: RunFolder, name: str) -> TrialSeries | None:
+    """Returns the trials that were made for this run, if any were."""
+    path = folder.trials_file(name)
+    if not path.is_file():
+        return None
+    return TrialSeries.from_json_dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def item_labels(dataset: Dataset) -> list[str]:

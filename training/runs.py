@@ -11,6 +11,8 @@ from training.config import SCHEMAS, TrainConfig, as_plain, resolve
 
 CONFIG_FILE = "config.yaml"
 LATEST_FILE = "latest"
+BACKTEST = "backtest"
+LEARNING_CURVE = "learning_curve"
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,10 @@ class RunFolder:
         merged = OmegaConf.merge(schema, raw, OmegaConf.from_dotlist(overrides or []))
         assert isinstance(merged, DictConfig), f"expected a mapping, got {type(merged)}"
         return resolve(merged)
+
+    def trials_file(self, name: str) -> Path:
+        """Returns where the trials of a section lie, `BACKTEST` or `LEARNING_CURVE`, if they were made."""
+        return self.path / f"{name}.json"
 
     @property
     def checkpoint(self) -> Path:

@@ -116,6 +116,7 @@ class JudgedPart:
         queries: What the model is asked, n_queries rows.
         known: Events before the part, grouped by query row.
         targets: Items of the part for each query, as often as they occur; 0 outside the catalog.
+        target_times: When, aligned with `targets.item_index`, seconds.
         available: Which items could be shown to each query; None where every item always could be, or
             timestamps are no moments.
     """
@@ -124,6 +125,7 @@ class JudgedPart:
     queries: QueryArrays
     known: Interactions
     targets: ItemLists
+    target_times: IndexArray
     available: Availability | None = None
 
     @property
@@ -262,6 +264,7 @@ class Dataset:
             known=known,
             targets=ItemLists.of_users(targets, np.arange(1, len(rows) + 1)),
             available=self._availability(first["timestamp"]),
+            target_times=targets.timestamp,  # every row is a query: none is left out
         )
 
     def _availability(self, moments: pl.Series) -> Availability | None:

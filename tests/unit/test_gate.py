@@ -48,7 +48,9 @@ def _judgement() -> Judgement:
     )
     none = np.zeros(0, dtype=np.int64)
     known = Interactions.group(none, none, none, none, none.astype(np.float32), n_users=N_USERS)
-    part = JudgedPart(tuple(map(str, range(N_USERS))), queries, known, targets)
+    part = JudgedPart(
+        tuple(map(str, range(N_USERS))), queries, known, targets, np.zeros(len(targets.item_index), np.int64)
+    )
     return Judgement("test", part, evaluation, {}, beyond, slices, 1.0)
 
 

@@ -25,7 +25,6 @@ from marquee.client.errors import (
 from marquee.client.messages import (
     ActivateAnswer,
     BundleAnswer,
-    Filter,
     HistoryEntry,
     RecommendAnswer,
     Recommendation,
@@ -41,7 +40,6 @@ __all__ = [
     "AsyncClient",
     "BundleAnswer",
     "Client",
-    "Filter",
     "HistoryEntry",
     "RecommendAnswer",
     "RecommendRequest",

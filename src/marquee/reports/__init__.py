@@ -1,5 +1,6 @@
 """The report of a run: one content, written as a page for people and as Markdown and JSON for the rest."""
 
+from marquee.reports.amending import amend_report
 from marquee.reports.comparing import (
     ComparedRun,
     Contrast,
@@ -33,6 +34,7 @@ __all__ = [
     "RunComparison",
     "Sample",
     "Verdict",
+    "amend_report",
     "compare_runs",
     "curves_from_rows",
     "judge_against",

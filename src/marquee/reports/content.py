@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
+from marquee.ageing import Ageing
 from marquee.beyond import BeyondAccuracy
 from marquee.errors import ConfigError
 from marquee.evaluation import Evaluation
@@ -18,6 +19,7 @@ from marquee.ranking import ItemLists
 from marquee.reports.verdict import Verdict, judge_against, protocol_warnings
 from marquee.served import ServedComparison
 from marquee.slices import SlicedMetric
+from marquee.trials import TrialSeries
 
 REPORT_FORMAT = 1
 
@@ -132,6 +134,10 @@ class ReportContent:
         beyond: Model → what its lists are like besides accurate, at the headline's cutoff.
         slices: The headline metric on parts of users and items; None if nothing was sliced.
         served: The same users asked through a bundle; None if none was given.
+        ageing: The headline metric by the time since training; None where there is nothing to say.
+        backtest: The model trained and judged at successive cutoffs; None if that was not done.
+        learning_curve: The model trained on parts of the training data; None if that was not done.
+        absent: Name of a section → why it is not there, and what brings it, in words.
         cautions: What the caller knows to mislead, one sentence each.
         curves: Course of training.
         best_step: Step of the checkpoint that was kept; None if unknown.
@@ -151,6 +157,10 @@ class ReportContent:
     beyond: Mapping[str, BeyondAccuracy] = field(default_factory=dict)
     slices: SlicedMetric | None = None
     served: ServedComparison | None = None
+    ageing: Ageing | None = None
+    backtest: TrialSeries | None = None
+    learning_curve: TrialSeries | None = None
+    absent: Mapping[str, str] = field(default_factory=dict)
     cautions: tuple[str, ...] = ()
     curves: tuple[Curve, ...] = ()
     best_step: float | None = None
@@ -196,6 +206,10 @@ class ReportContent:
             "beyond": {name: numbers.to_json_dict() for name, numbers in self.beyond.items()},
             "slices": None if self.slices is None else self.slices.to_json_dict(),
             "served": None if self.served is None else self.served.to_json_dict(),
+            "ageing": None if self.ageing is None else self.ageing.to_json_dict(),
+            "backtest": None if self.backtest is None else self.backtest.to_json_dict(),
+            "learning_curve": None if self.learning_curve is None else self.learning_curve.to_json_dict(),
+            "absent": dict(self.absent),
             "curves": [asdict(curve) for curve in self.curves],
             "best_step": self.best_step,
             "quality": list(self.quality),

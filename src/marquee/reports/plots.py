@@ -6,13 +6,13 @@ Each figure is one small panel, wide enough for a phone; the page lays several o
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING
 
 from marquee.errors import ConfigError
+from marquee.evaluation import Estimate
 from marquee.index_sweep import IndexSweep
-from marquee.intervals import Estimate
 from marquee.reports.content import Curve
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ CSS_OF = {
 WIDTH_INCHES = 4.2
 BAR_INCHES = 0.34
 CURVE_INCHES = 2.2
+LINES_INCHES = 2.9
+LABEL_GAP = 0.075  # of the height of the panel
+MOST_TICKS = 6
 LONGEST_LABEL = 22
 
 
@@ -172,6 +175,86 @@ def sweep_figure(sweep: IndexSweep) -> str:
     axes.set_title(title, loc="left", color=INK, fontsize=11, weight="bold")
     summary = ", ".join(f"{p.effort} {p.recall:.4f} in {p.median_ms:.3f} ms" for p in points)
     return _as_svg(figure, f"{title}, recall by latency, chosen {sweep.chosen}: {summary}")
+
+
+def lines_figure(
+    title: str,
+    across: str,
+    ticks: Mapping[float, str],
+    estimates: Mapping[str, Sequence[Estimate]],
+    highlighted: str,
+    *,
+    is_logarithmic: bool = False,
+) -> str:
+    """Returns one line per model, with the interval of the highlighted one, as an `<svg>` element.
+
+    Args:
+        title: Stands above the lines.
+        across: What the positions are.
+        ticks: Position → its label, ascending.
+        estimates: Model → value at each position.
+        highlighted: The model that the report is about.
+        is_logarithmic: Whether equal distances are equal ratios.
+    """
+    figure, axes = _panel(LINES_INCHES)
+    positions = list(ticks)
+    for name, values in estimates.items():
+        is_own = name == highlighted
+        means = [value.mean for value in values]
+        colour = ACCENT if is_own else MUTED
+        style = {"marker": "o", "markersize": 5.0 if is_own else 3.0, "linewidth": 2.0 if is_own else 1.0}
+        axes.plot(positions, means, color=colour, zorder=3 if is_own else 2, **style)  # type: ignore[arg-type] # numbers and a word
+        if is_own:
+            lows, highs = [value.low for value in values], [value.high for value in values]
+            axes.fill_between(positions, lows, highs, color=ACCENT, alpha=0.18, linewidth=0)
+    if is_logarithmic:
+        axes.set_xscale("log")
+        axes.minorticks_off()
+    shown = _few(positions)
+    axes.set_xticks(shown, [ticks[position] for position in shown])
+    axes.set_ylim(bottom=0)
+    top = axes.get_ylim()[1]
+    last = {name: values[-1].mean for name, values in estimates.items()}
+    for name, height in _apart(last, top * LABEL_GAP).items():
+        axes.annotate(
+            name[:LONGEST_LABEL],
+            (positions[-1], height),
+            xytext=(8, 0),
+            textcoords="offset points",
+            va="center",
+            color=ACCENT if name == highlighted else INK,
+            fontsize=10,
+            weight="bold" if name == highlighted else "normal",
+            annotation_clip=False,
+        )
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.locator_params(axis="y", nbins=5)
+    axes.set_xlabel(across, color=MUTED)
+    axes.set_title(title, loc="left", color=INK, fontsize=12, weight="bold")
+    ends = ", ".join(
+        f"{name} {values[0].mean:.4f} to {values[-1].mean:.4f}" for name, values in estimates.items()
+    )
+    return _as_svg(figure, f"{title} by {across}, {len(positions)} points, first to last: {ends}")
+
+
+def _few(positions: list[float]) -> list[float]:
+    """Returns positions few enough to be labelled, the last among them."""
+    step = -(-len(positions) // MOST_TICKS)
+    return positions[::-1][::step][::-1]
+
+
+def _apart(heights: Mapping[str, float], gap: float) -> dict[str, float]:
+    """Returns heights of labels that do not cover each other, near the heights that they belong to.
+
+    Example:
+        >>> _apart({"a": 1.0, "b": 1.1, "c": 5.0}, gap=1.0)
+        {'a': 1.0, 'b': 2.0, 'c': 5.0}
+    """
+    placed: dict[str, float] = {}
+    for name in sorted(heights, key=lambda name: heights[name]):
+        placed[name] = max(heights[name], max(placed.values(), default=float("-inf")) + gap)
+    return placed
 
 
 def _panel(height_inches: float) -> "tuple[Figure, Axes]":

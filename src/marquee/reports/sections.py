@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from marquee.reports.content import ReportContent
+from marquee.reports.over_time import ageing_figures, ageing_views, series_figures, series_views
 from marquee.reports.plots import bar_figure, curve_figure, scatter_figure, sweep_figure
 from marquee.reports.rendering import render
 from marquee.reports.tables import (
@@ -25,6 +26,7 @@ from marquee.reports.tables import (
     slice_tables,
     sweep_table,
 )
+from marquee.trials import TrialSeries
 
 Views = Callable[[ReportContent], Mapping[str, object]]
 Figures = Callable[[ReportContent], Mapping[str, list[str]]]
@@ -140,6 +142,24 @@ def _sweep_figures(content: ReportContent) -> dict[str, list[str]]:
     return {"sweep_figures": [sweep_figure(sweep)] if sweep is not None and sweep.parameter else []}
 
 
+def render_series(name: str, series: TrialSeries, form: str) -> str:
+    """Returns the body of a section of trials, which depends on nothing else: see `amending`."""
+    figures = series_figures(name, series) if form == "html" else {}
+    return render(f"sections/{name}.{form}.j2", **series_views(series, ""), **figures).strip()
+
+
+def _series_section(
+    name: str, title: str, series_of: Callable[[ReportContent], TrialSeries | None]
+) -> Section:
+    """Returns a section of trials."""
+    return Section(
+        name,
+        title,
+        lambda content: series_views(series_of(content), content.absent.get(name, "")),
+        lambda content: series_figures(name, series_of(content)),
+    )
+
+
 SECTIONS = (
     Section(
         "protocol",
@@ -162,6 +182,14 @@ SECTIONS = (
         lambda content: {"beyond": beyond_table(content), "beyond_meanings": BEYOND_MEANINGS},
         _trade_offs,
     ),
+    Section(
+        "ageing",
+        "How it ages",
+        lambda content: ageing_views(content.ageing, content.absent.get("ageing", "")),
+        lambda content: ageing_figures(content.ageing),
+    ),
+    _series_section("backtest", "Back-test", lambda content: content.backtest),
+    _series_section("learning_curve", "Learning curve", lambda content: content.learning_curve),
     Section(
         "training",
         "Training",

@@ -1,0 +1,84 @@
+"""What the sections over time show: the age of a model, its back-test and its learning curve."""
+
+from marquee.ageing import Ageing
+from marquee.reports.plots import lines_figure
+from marquee.reports.tables import Row, Table
+from marquee.trials import TrialSeries
+
+
+def ageing_views(ageing: Ageing | None, reason: str) -> dict[str, object]:
+    """Returns the tables of a model's ageing, or why there are none."""
+    if ageing is None:
+        return {"ageing": None, "reason": reason}
+    columns = tuple(f"{ageing.unit} {period.number} · {period.n_users:,}" for period in ageing.periods)
+    first = ageing.periods[0]
+    return {
+        "ageing": ageing,
+        "reason": reason,
+        "by_period": Table(
+            ageing.metric,
+            columns,
+            tuple(Row(name, tuple(p.estimates[name] for p in ageing.periods)) for name in first.estimates),
+        ),
+        "difference_by_period": Table(
+            f"{ageing.model} minus …",
+            columns,
+            tuple(
+                Row(name, tuple(p.differences[name] for p in ageing.periods)) for name in first.differences
+            ),
+        ),
+    }
+
+
+def ageing_figures(ageing: Ageing | None) -> dict[str, list[str]]:
+    """Returns the metric of every model over the time since training."""
+    if ageing is None:
+        return {"age_figures": []}
+    figure = lines_figure(
+        ageing.metric,
+        f"{ageing.unit}s since training",
+        {float(period.number): str(period.number) for period in ageing.periods},
+        {name: [p.estimates[name] for p in ageing.periods] for name in ageing.periods[0].estimates},
+        ageing.model,
+    )
+    return {"age_figures": [figure]}
+
+
+ACROSS = {"backtest": "window, oldest first", "learning_curve": "share of the training data"}
+
+
+def series_views(series: TrialSeries | None, reason: str) -> dict[str, object]:
+    """Returns the tables of a series of trials, or why there is none."""
+    if series is None:
+        return {"series": None, "reason": reason}
+    return {
+        "series": series,
+        "reason": reason,
+        "by_trial": Table(
+            series.metric,
+            tuple(trial.label for trial in series.trials),
+            tuple(Row(name, tuple(t.estimates[name] for t in series.trials)) for name in series.names),
+        ),
+        "spreads": {name: series.spread(name) for name in series.names},
+        "n_better": {name: series.n_better(name) for name in series.names if name != series.model},
+    }
+
+
+def series_figures(name: str, series: TrialSeries | None) -> dict[str, list[str]]:
+    """Returns the metric of every model over the trials.
+
+    Args:
+        name: Of the section.
+        series: What to draw; one trial alone makes no figure.
+    """
+    if series is None or len(series.trials) < 2:
+        return {"trial_figures": []}
+    figure = lines_figure(
+        series.metric,
+        ACROSS[name],
+        {trial.position: f"{trial.position:.3g}" for trial in series.trials},
+        {model: [trial.estimates[model] for trial in series.trials] for model in series.names},
+        series.model,
+        is_logarithmic=name == "learning_curve",  # from a quarter to a half is as far as from a half to all
+    )
+    return {"trial_figures": [figure]}

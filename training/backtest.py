@@ -1,0 +1,160 @@
+"""`python -m training.backtest run=… n_windows=3`: would the model have done as well at earlier times?
+
+Trains and judges anew at successive cutoffs (rolling origin) and puts the result into the run's report. All
+windows lie before the run's test part, which is not read.
+
+Source: Tashman 2000, International Journal of Forecasting 16(4), "rolling origin".
+"""
+
+import logging
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import hydra
+import polars as pl
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from marquee.errors import ConfigError
+from marquee.events import TimeMeaning
+from marquee.split_config import SplitConfig, SplitMethod
+from marquee.splits import Cutoffs, split_events
+from marquee.tables import Tables
+from marquee.trials import TrialSeries
+from training.command import explain_errors
+from training.config import TrainConfig
+from training.prepare import read
+from training.runs import BACKTEST, RunFolder
+from training.trials import Plan, run_trials, show_series
+
+DAY_S = 24 * 60 * 60
+
+
+@dataclass(kw_only=True)
+class BacktestConfig:
+    """What to train again, and how often.
+
+    Attributes:
+        run: Folder of the run, or its `latest` file.
+        n_windows: Cutoffs, one after the other; the last window ends where the run's test part begins.
+        window_days: What each model is judged on; 0 for as long as the run's test part.
+    """
+
+    run: str
+    n_windows: int = 3
+    window_days: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.validate()
+
+    def validate(self) -> None:
+        """Raises ConfigError if a number is out of range."""
+        if self.n_windows < 1 or self.window_days < 0:
+            raise ConfigError(
+                "n_windows must be 1 or more and window_days 0 or more, got "
+                f"{self.n_windows} and {self.window_days}"
+            )
+
+
+ConfigStore.instance().store(name="backtest_schema", node=BacktestConfig)
+
+
+def backtest(config: BacktestConfig, console: Console) -> TrialSeries:
+    """Trains and judges at successive cutoffs, and writes the result into the run's folder and report.
+
+    Raises:
+        ConfigError: If the run's split is not by time, or so many windows do not fit before its test part.
+    """
+    folder = RunFolder.find(config.run)
+    run_config = folder.read_config()
+    data = run_config.data
+    if data.time is not TimeMeaning.absolute or data.split.method is not SplitMethod.time:
+        raise ConfigError(
+            f"a back-test needs cutoffs in time, got data.time={data.time} and "
+            f"data.split.method={data.split.method}; train with data.split.method=time, where "
+            "the data have times"
+        )
+    tables = read(run_config, folder.path, console)
+    cutoffs = split_events(tables.events, data.split, data.time).cutoffs
+    assert cutoffs is not None, "expected the cutoffs of a split by time, got none"
+    starts, window_s = window_starts(tables.events, cutoffs, config)
+    plans = [
+        _plan(number, start, window_s, cutoffs, tables, run_config)
+        for number, start in enumerate(starts, start=1)
+    ]
+    design = (
+        f"Trained again at {len(plans)} cutoffs with the settings of this run, each model judged on the "
+        f"{window_s / DAY_S:.3g} days after its cutoff and choosing its checkpoint before it. The windows "
+        "lie before the test part, which was not read for this; the settings were chosen with their events "
+        "at hand."
+    )
+    return run_trials(BACKTEST, design, plans, folder, run_config, console)
+
+
+def window_starts(
+    events: pl.DataFrame, cutoffs: Cutoffs, config: BacktestConfig
+) -> tuple[tuple[int, ...], int]:
+    """Returns the cutoff of each window, oldest first, and the windows' length, in seconds.
+
+    Args:
+        events: All events of the run.
+        cutoffs: Of the run.
+        config: See `BacktestConfig`.
+
+    Raises:
+        ConfigError: If a window would leave no events to train on.
+    """
+    first, last = int(events["timestamp"].min()), int(events["timestamp"].max())  # type: ignore[arg-type] # integers
+    window_s = round(config.window_days * DAY_S) or max(last + 1 - cutoffs.test, 1)
+    room_s = cutoffs.test - first - (cutoffs.test - cutoffs.validation)
+    if config.n_windows * window_s >= room_s:
+        raise ConfigError(
+            f"windows and a validation part must leave events to train on, got {config.n_windows} windows of "
+            f"{window_s / DAY_S:.3g} days in the {room_s / DAY_S:.3g} days before the test part; lower "
+            "n_windows or window_days"
+        )
+    starts = tuple(cutoffs.test - number * window_s for number in range(config.n_windows, 0, -1))
+    return starts, window_s
+
+
+def _plan(
+    number: int, start: int, window_s: int, cutoffs: Cutoffs, tables: Tables, config: TrainConfig
+) -> Plan:
+    """Returns the training of one window, with nothing in sight that comes after it."""
+    split = SplitConfig(
+        validation_from=str(start - (cutoffs.test - cutoffs.validation)),
+        test_from=str(start),
+        fit_on_validation=config.data.split.fit_on_validation,
+    )
+    return Plan(
+        label=f"{_day(start)} to {_day(start + window_s)}",
+        position=float(number),
+        folder=f"{start}-{start + window_s}",
+        tables=replace(tables, events=tables.events.filter(pl.col("timestamp") < start + window_s)),
+        config=replace(
+            config,
+            data=replace(config.data, split=split),
+            evaluation=replace(config.evaluation, test=True),
+        ),
+    )
+
+
+def _day(timestamp: int) -> str:
+    """Returns the day of a moment."""
+    return datetime.fromtimestamp(timestamp, tz=UTC).strftime("%Y-%m-%d")
+
+
+@hydra.main(version_base="1.3", config_path="../configs", config_name="backtest")
+@explain_errors
+def main(config: DictConfig) -> None:
+    """Back-tests the run that the config names."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    resolved = OmegaConf.to_object(config)
+    assert isinstance(resolved, BacktestConfig), f"expected BacktestConfig, got {type(resolved)}"
+    console = Console()
+    show_series(backtest(resolved, console), RunFolder.find(resolved.run).path, console)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""Trains and judges the model of a run on other data than its own, each time in a folder to resume from."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import polars as pl
+from rich.console import Console
+
+from marquee.dataset import Dataset
+from marquee.reports import amend_report
+from marquee.splits import Split
+from marquee.tables import Tables
+from marquee.trials import Trial, TrialSeries
+from training.command import EXIT_INTERRUPTED
+from training.config import TrainConfig, as_plain
+from training.fit import CHECKPOINTS, fit
+from training.judge import Judgement, judge
+from training.prepare import Prepared, part
+from training.report import EVALUATION_FILE
+from training.runs import RunFolder
+
+CONFIG_FILE = "config.json"
+TRIAL_FILE = "trial.json"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One training to come.
+
+    Attributes:
+        label: What sets it apart.
+        position: Where it stands in the series.
+        folder: Name of its folder.
+        tables: What may be read: nothing later than what it is judged on.
+        config: Of the training; its test part is what the trial is judged on.
+        choose: Returns the training events to keep, of those of the split; None for all.
+    """
+
+    label: str
+    position: float
+    folder: str
+    tables: Tables
+    config: TrainConfig
+    choose: Callable[[pl.DataFrame], pl.DataFrame] | None = None
+
+
+def run_trials(
+    name: str, design: str, plans: Sequence[Plan], folder: RunFolder, config: TrainConfig, console: Console
+) -> TrialSeries:
+    """Trains and judges what is planned, writes the series into the run's folder and its report.
+
+    A trial that is done is not done again, and one that was interrupted goes on from its last epoch.
+
+    Args:
+        name: Of the section, `backtest` or `learning_curve`, and of the folder of the trials.
+        design: What was varied and what was judged, in words.
+        plans: In the order of their position.
+        folder: Of the run.
+        config: Of the run.
+        console: Shows progress.
+    """
+    trials = []
+    for number, plan in enumerate(plans, start=1):
+        console.print(f"training {number} of {len(plans)}: {plan.label}", highlight=False)
+        trials.append(_trial(plan, folder.path / name / plan.folder, console))
+    series = TrialSeries(f"ndcg@{config.evaluation.headline_k}", "model", design, tuple(trials))
+    folder.trials_file(name).write_text(json.dumps(series.to_json_dict(), indent=1), encoding="utf-8")
+    if (folder.path / EVALUATION_FILE).is_file():
+        _amend(name, series, folder.path)
+    return series
+
+
+def show_series(series: TrialSeries, folder: Path, console: Console) -> None:
+    """Prints each trial, the spread, and where the result is."""
+    for trial in series.trials:
+        own = trial.estimates[series.model]
+        others = ", ".join(
+            f"{name} {trial.estimates[name].mean:.4f}" for name in series.names if name != series.model
+        )
+        console.print(
+            f"{trial.label}: {series.metric} {own.mean:.4f} ({own.low:.4f} to {own.high:.4f}); {others}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    spread = series.spread(series.model)
+    console.print(
+        f"mean {spread.mean:.4f}, deviation {spread.deviation:.4f}, {spread.low:.4f} to {spread.high:.4f}"
+        f"\nreport {folder / 'report.html'}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _amend(name: str, series: TrialSeries, run: Path) -> None:
+    """Puts the series into the report of a run, in all its forms."""
+    amend_report(run, name, series)
+    path = run / EVALUATION_FILE
+    numbers = json.loads(path.read_text(encoding="utf-8"))
+    numbers[name] = series.to_json_dict()
+    numbers["absent"].pop(name)
+    path.write_text(json.dumps(numbers, indent=1), encoding="utf-8")
+
+
+def _trial(plan: Plan, folder: Path, console: Console) -> Trial:
+    """Returns what came out of a plan, from its folder if it is done."""
+    wanted = {"label": plan.label, **json.loads(json.dumps(as_plain(plan.config)))}
+    begun = folder / CONFIG_FILE
+    if begun.is_file() and json.loads(begun.read_text(encoding="utf-8")) != wanted:
+        shutil.rmtree(folder)  # of other settings: neither to be trusted nor to be resumed
+    done = folder / TRIAL_FILE
+    if done.is_file():
+        console.print("done before", highlight=False)
+        return Trial.from_json_dict(json.loads(done.read_text(encoding="utf-8")))
+    folder.mkdir(parents=True, exist_ok=True)
+    begun.write_text(json.dumps(wanted), encoding="utf-8")
+    prepared = _prepared(plan, console)
+    fitted = fit(prepared.dataset, prepared.validation, plan.config, folder)
+    if fitted.interrupted:
+        console.print("interrupted; the same command goes on from here", highlight=False)
+        sys.exit(EXIT_INTERRUPTED)
+    judgement = judge(prepared, fitted.model, plan.config, console)
+    trial = _result(plan, prepared.split, judgement, fitted.seconds)
+    done.write_text(json.dumps(asdict(trial)), encoding="utf-8")
+    shutil.rmtree(folder / CHECKPOINTS)
+    return trial
+
+
+def _prepared(plan: Plan, console: Console) -> Prepared:
+    """Returns the data of a plan: judged on all of its users, trained on the events that it chooses."""
+    prepared = part(plan.tables, plan.config, console)
+    if plan.choose is None:
+        return prepared
+    split = prepared.split
+    thinned = replace(split, train=plan.choose(split.train))
+    dataset = Dataset.prepare(plan.tables, thinned, plan.config.data)
+    before_test = pl.concat([split.train, split.validation])
+    validation, test = (
+        None if judged.is_empty() else dataset.judged_part(before, judged)
+        for before, judged in ((split.train, split.validation), (before_test, split.test))
+    )
+    return Prepared(dataset, thinned, validation, test, prepared.quality)
+
+
+def _result(plan: Plan, split: Split, judgement: Judgement, seconds: float) -> Trial:
+    """Returns what is kept of a judgement."""
+    evaluation, metric = judgement.evaluation, f"ndcg@{plan.config.evaluation.headline_k}"
+    return Trial(
+        label=plan.label,
+        position=plan.position,
+        n_train_events=len(split.train),
+        n_users=evaluation.counts.n_queries,
+        n_targets=evaluation.counts.n_targets,
+        seconds=seconds,
+        estimates={name: model.estimates[metric] for name, model in evaluation.models.items()},
+        differences={name: values[metric] for name, values in evaluation.differences.items()},
+    )
