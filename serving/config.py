@@ -23,6 +23,8 @@ class Settings:
         max_k: Most items that one request may ask for.
         max_history: Most history entries of one request.
         max_exclude: Most excluded items of one request.
+        max_filters: Most attributes that one request may filter by.
+        max_filter_values: Most values in one list of a filter.
         max_batch: Most requests in one batch call.
         max_body_bytes: Largest body, however it is sent.
         body_timeout_ms: Time within which a body must have arrived.
@@ -40,6 +42,8 @@ class Settings:
     max_k: int = 500
     max_history: int = 1000
     max_exclude: int = 5000
+    max_filters: int = 16
+    max_filter_values: int = 100
     max_batch: int = 100
     max_body_bytes: int = 1_048_576
     body_timeout_ms: int = 5000

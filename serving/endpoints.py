@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from marquee.errors import MarqueeError
 from marquee.recommender import Recommender
@@ -17,6 +18,7 @@ from serving.metrics import Metrics
 logger = logging.getLogger(__name__)
 
 Job = Request | wire.SimilarJob
+AnyJob = TypeVar("AnyJob", Request, wire.SimilarJob)
 
 
 class Endpoints:
@@ -52,13 +54,13 @@ class Endpoints:
 
     async def recommend(self, body: bytes, request_id: str, deadline_s: float) -> wire.RecommendAnswer:
         """Returns the answer to one request."""
-        request = wire.to_request(self._read_recommend(body), self._settings, self._now())
+        request = self._accepted(wire.to_request(self._read_recommend(body), self._settings, self._now()))
         (future,) = self._batcher.enqueue([request], deadline_s)
         return wire.RecommendAnswer.of(await future, request_id)
 
     async def similar(self, body: bytes, request_id: str, deadline_s: float) -> wire.RecommendAnswer:
         """Returns the items that resemble one."""
-        job = wire.to_similar_job(self._read_similar(body), self._settings, self._now())
+        job = self._accepted(wire.to_similar_job(self._read_similar(body), self._settings, self._now()))
         (future,) = self._batcher.enqueue([job], deadline_s)
         return wire.RecommendAnswer.of(await future, request_id)
 
@@ -79,7 +81,7 @@ class Endpoints:
 
     def bundle(self) -> wire.BundleAnswer:
         """Returns which bundle answers."""
-        return wire.BundleAnswer.of(self.loaded_recommender().bundle.manifest)
+        return wire.BundleAnswer.of(self.loaded_recommender().bundle)
 
     def loaded_recommender(self) -> Recommender:
         """Returns the recommender; raises Refusal before it is loaded."""
@@ -97,10 +99,17 @@ class Endpoints:
         parts: list[Request | Exception] = []
         for part in message.requests:
             try:
-                parts.append(wire.to_request(self._read_recommend(part), self._settings, timestamp))
+                request = wire.to_request(self._read_recommend(part), self._settings, timestamp)
+                parts.append(self._accepted(request))
             except (Refusal, MarqueeError) as error:
                 parts.append(error)
         return parts
+
+    def _accepted(self, job: AnyJob) -> AnyJob:
+        """Returns a job; raises FilterError if the catalog cannot apply it, before it could spoil a batch."""
+        if job.filters:
+            self.loaded_recommender().bundle.catalog.validate_filters(job.filters)
+        return job
 
     def _run_batch(self, jobs: Sequence[Job]) -> list[Answer]:
         """Returns the answer to each job, all from one recommender; runs in the batcher's thread."""
@@ -112,7 +121,12 @@ class Endpoints:
             next(recommended)
             if isinstance(job, Request)
             else recommender.similar(
-                job.item_id, k=job.k, kind=job.kind, exclude=job.exclude, timestamp=job.timestamp
+                job.item_id,
+                k=job.k,
+                kind=job.kind,
+                filters=job.filters,
+                exclude=job.exclude,
+                timestamp=job.timestamp,
             )
             for job in jobs
         ]

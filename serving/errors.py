@@ -16,6 +16,7 @@ from marquee.errors import (
     ConfigError,
     DataError,
     DownloadError,
+    FilterError,
     LeakageError,
     MarqueeError,
     MissingColumnError,
@@ -33,6 +34,7 @@ STATUS_OF_ERROR: Mapping[type[MarqueeError], int] = {
     MissingColumnError: 422,
     UnknownIdError: 404,
     ShapeError: 422,
+    FilterError: 422,
     RejectedRowsError: 422,
     LeakageError: 500,
     ConfigError: 500,
@@ -129,7 +131,7 @@ def refusal_of(error: BaseException) -> Refusal:
         return unavailable("the bundle cannot be used at the moment, its details are in the service's log")
     if status == 500:
         return Refusal(500, "the service failed on this request; its log says why under the request_id")
-    return Refusal(status, str(error))
+    return Refusal(status, str(error), field=error.field if isinstance(error, FilterError) else None)
 
 
 def unavailable(message: str) -> Refusal:

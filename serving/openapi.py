@@ -78,11 +78,25 @@ REQUEST_EXAMPLES: Mapping[str, Mapping[str, Json]] = {
             "context": {"device": "phone"},
             "exclude": ["item-4"],
         },
+        "comedies and dramas of the nineties": {
+            "user_id": "user-7",
+            "filters": {
+                "genres": {"any_of": ["Comedy", "Drama"], "none_of": ["Horror"]},
+                "year": {"min": 1990, "max": 1999},
+            },
+        },
+        "listed since the spring": {"user_id": "user-7", "filters": {"listed": {"min": "2026-03-01"}}},
     },
     "/v1/recommend/batch": {
         "two users": {"requests": [{"user_id": "user-7", "k": 2}, {"user_id": "user-8", "k": 2}]}
     },
-    "/v1/similar": {"two like it": {"item_id": "item-17", "k": 2, "exclude": ["item-4"]}},
+    "/v1/similar": {
+        "two like it": {"item_id": "item-17", "k": 2, "exclude": ["item-4"]},
+        "in stock, of the same brand": {
+            "item_id": "item-17",
+            "filters": {"brand": {"any_of": ["Acme"]}, "in_stock": {"any_of": [True]}},
+        },
+    },
 }
 
 
@@ -255,6 +269,12 @@ _METRICS: Json = {
 }
 
 
+def _array_choice(schema: Json) -> Json:
+    """Returns the one choice of a schema that is a list."""
+    choice: Json = next(choice for choice in schema["anyOf"] if choice["type"] == "array")
+    return choice
+
+
 def _schemas(settings: Settings) -> Json:
     """Returns the schema of every message, with the limits that the operator set."""
     messages = [
@@ -280,8 +300,10 @@ def _schemas(settings: Settings) -> Json:
             "description": description,
         }
         properties["exclude"]["maxItems"] = settings.max_exclude
-    history = schemas["RecommendRequest"]["properties"]["history"]["anyOf"]
-    next(choice for choice in history if choice["type"] == "array")["maxItems"] = settings.max_history
+        properties["filters"]["maxProperties"] = settings.max_filters
+    for condition in ("any_of", "all_of", "none_of"):
+        _array_choice(schemas["Filter"]["properties"][condition])["maxItems"] = settings.max_filter_values
+    _array_choice(schemas["RecommendRequest"]["properties"]["history"])["maxItems"] = settings.max_history
     schemas["BatchRequest"]["properties"]["requests"] = {
         "type": "array",
         "minItems": 1,

@@ -12,9 +12,11 @@ from typing import Annotated, TypeVar, cast
 import msgspec
 from msgspec import Meta
 
+from marquee.bundle import Bundle
 from marquee.catalog import ItemKind
+from marquee.errors import FilterError
+from marquee.filters import MOMENT_PATTERN, NO_FILTERS, AttributeType, Clause, Filters, to_bound
 from marquee.kinds import EventKind
-from marquee.manifest import Manifest
 from marquee.requests import Answer, HistoryEvent, Recommendation, Request, Source
 from serving.config import Settings
 from serving.errors import ErrorAnswer, Refusal
@@ -32,6 +34,10 @@ FeatureValue = bool | _Integer | _Number | str | list[bool | _Integer | _Number 
 
 _K = Annotated[int | float, Meta(description="How many items are wanted; fewer rather than any forbidden.")]
 _Kind = Annotated[ItemKind | None, Meta(description="Only items of this kind; null for both.")]
+_Text = Annotated[str, Meta(max_length=MAX_ID_LENGTH)]
+_Values = Annotated[tuple[bool | _Integer | _Number | _Text, ...], Meta(min_length=1)]
+_Moment = Annotated[str, Meta(pattern=MOMENT_PATTERN)]
+_Bound = _Integer | _Number | _Moment | None
 _Exclude = Annotated[tuple[Id, ...], Meta(description="Items that must not come back.")]
 
 
@@ -43,6 +49,29 @@ class HistoryEntry(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fie
         EventKind | None, Meta(description="What it was; null for the kind that the bundle names first.")
     ] = None
     value: Annotated[_Integer | _Number | None, Meta(description="Its value, such as a rating.")] = None
+
+
+class Filter(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """What one attribute of the items must be; everything given must hold, null means not asked."""
+
+    any_of: Annotated[_Values | None, Meta(description="The item has at least one of these values.")] = None
+    all_of: Annotated[_Values | None, Meta(description="The item has each of these values.")] = None
+    none_of: Annotated[
+        _Values | None, Meta(description="The item has none of these values; one without a value passes.")
+    ] = None
+    min: Annotated[
+        _Bound,
+        Meta(description="The item's number is this or more; a date or time means its seconds since 1970."),
+    ] = None
+    max: Annotated[
+        _Bound, Meta(description="The item's number is this or less; a date means the whole day.")
+    ] = None
+
+
+_Filters = Annotated[
+    dict[Id, Filter],
+    Meta(description="By attribute: which items may come back. /v1/bundle names the attributes."),
+]
 
 
 class RecommendRequest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -63,6 +92,7 @@ class RecommendRequest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown
     )
     k: _K = 10
     kind: _Kind = None
+    filters: _Filters = msgspec.field(default_factory=dict)
     exclude: _Exclude = ()
     exclude_seen: Annotated[
         bool, Meta(description="Leave out what the user's history holds, stored or given.")
@@ -75,6 +105,7 @@ class SimilarRequest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
     item_id: Annotated[Id, Meta(description="An item of the catalog; any other is answered with 404.")]
     k: _K = 10
     kind: _Kind = None
+    filters: _Filters = msgspec.field(default_factory=dict)
     exclude: _Exclude = ()
 
 
@@ -107,6 +138,9 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=T
     ignored_features: Annotated[
         tuple[str, ...], Meta(description="Names in features and context that the bundle has no feature for.")
     ] = ()
+    unknown_filter_values: Annotated[
+        tuple[str, ...], Meta(description="Values in filters that no item has, as attribute=value.")
+    ] = ()
 
     @classmethod
     def of(cls, answer: Answer, request_id: str) -> "RecommendAnswer":
@@ -123,6 +157,7 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=T
             fallback_reason=answer.fallback_reason,
             unknown_history=answer.unknown_history,
             ignored_features=answer.ignored_features,
+            unknown_filter_values=answer.unknown_filter_values,
         )
 
 
@@ -146,11 +181,15 @@ class BundleAnswer(msgspec.Struct, kw_only=True, frozen=True):
     kinds: Annotated[list[str], Meta(description="Event kinds that a history is read by.")]
     index: Annotated[str, Meta(description="How items are searched.")]
     index_recall: Annotated[float, Meta(description="Share of the truly best items that the search finds.")]
+    filters: Annotated[
+        dict[str, AttributeType], Meta(description="Attributes that filters may name, and what each holds.")
+    ]
     metrics: Annotated[dict[str, float], Meta(description="What the model reached when it was judged.")]
 
     @classmethod
-    def of(cls, manifest: Manifest) -> "BundleAnswer":
-        """Returns the message that tells `manifest`."""
+    def of(cls, bundle: Bundle) -> "BundleAnswer":
+        """Returns the message that tells of `bundle`."""
+        manifest = bundle.manifest
         return cls(
             name=manifest.name,
             version=manifest.version,
@@ -162,6 +201,7 @@ class BundleAnswer(msgspec.Struct, kw_only=True, frozen=True):
             kinds=list(manifest.kinds.configs),
             index=manifest.index.config.kind,
             index_recall=manifest.index.recall,
+            filters=dict(bundle.catalog.filterable),
             metrics=dict(manifest.metrics),
         )
 
@@ -212,6 +252,7 @@ class SimilarJob:
     item_id: str
     k: int
     kind: ItemKind | None
+    filters: Filters
     exclude: tuple[str, ...]
     timestamp: int
 
@@ -228,6 +269,7 @@ def to_request(message: RecommendRequest, settings: Settings, timestamp: int) ->
         features=message.features,
         context=message.context,
         kind=message.kind,
+        filters=_filters_within(message.filters, settings),
         exclude=_exclude_within(message.exclude, settings),
         exclude_seen=message.exclude_seen,
     )
@@ -239,6 +281,7 @@ def to_similar_job(message: SimilarRequest, settings: Settings, timestamp: int) 
         item_id=message.item_id,
         k=_k_within(message.k, settings),
         kind=message.kind,
+        filters=_filters_within(message.filters, settings),
         exclude=_exclude_within(message.exclude, settings),
         timestamp=timestamp,
     )
@@ -283,6 +326,35 @@ def _exclude_within(exclude: tuple[str, ...], settings: Settings) -> tuple[str, 
     """Returns `exclude`; raises Refusal if it is too long."""
     _refuse_longer(exclude, settings.max_exclude, "exclude", "leave out the oldest")
     return exclude
+
+
+def _filters_within(filters: dict[str, Filter], settings: Settings) -> Filters:
+    """Returns `filters` in the library's words; raises Refusal if there are too many, or one asks nothing."""
+    if not filters:
+        return NO_FILTERS
+    _refuse_longer(filters, settings.max_filters, "filters", "filter by fewer attributes")
+    return Filters(tuple([_clause(attribute, filter_, settings) for attribute, filter_ in filters.items()]))
+
+
+def _clause(attribute: str, filter_: Filter, settings: Settings) -> Clause:
+    """Returns one filter in the library's words."""
+    place = f"filters.{_shortened(attribute)}"
+    for name in ("any_of", "all_of", "none_of"):
+        values = getattr(filter_, name) or ()
+        _refuse_longer(values, settings.max_filter_values, f"{place}.{name}", "name fewer values")
+    try:
+        return Clause(
+            attribute=attribute,
+            any_of=filter_.any_of or (),
+            all_of=filter_.all_of or (),
+            none_of=filter_.none_of or (),
+            min=None if filter_.min is None else to_bound(filter_.min, "min"),
+            max=None if filter_.max is None else to_bound(filter_.max, "max"),
+        )
+    except FilterError as error:
+        raise Refusal(422, str(error), field=place) from None
+    except ValueError as error:
+        raise Refusal(422, f"{place}: {error}; correct the bound", field=place) from None
 
 
 def _refuse_longer(values: Sized, limit: int, field: str, remedy: str) -> None:

@@ -230,6 +230,16 @@ def _users(n_users: int) -> tuple[FeatureEncoder, FeatureArrays]:
     return encoder, encoder.encode(rows, n_users + 1)
 
 
+def tags_of(number: int) -> list[str] | None:
+    """Returns the tags of an item: those of its divisors, none at all for every seventh."""
+    return None if number % 7 == 0 else [f"by {divisor}" for divisor in (2, 3, 5) if number % divisor == 0]
+
+
+def year_of(number: int) -> int | None:
+    """Returns the year of an item; every eighth has none."""
+    return 1990 + number if number % 8 else None
+
+
 def _items(item_ids: IdMap) -> pl.DataFrame:
     """Returns the items table."""
     numbers = range(1, len(item_ids) + 1)
@@ -240,6 +250,8 @@ def _items(item_ids: IdMap) -> pl.DataFrame:
             "available_from": [None if number % 5 else OPENS for number in numbers],
             "available_until": [None if number % 6 else CLOSES for number in numbers],
             "genre": ["drama" if number % 2 else "comedy" for number in numbers],
+            "tags": [tags_of(number) for number in numbers],
+            "year": [year_of(number) for number in numbers],
         },
         schema_overrides={"available_from": pl.Int64, "available_until": pl.Int64},
     )

@@ -102,4 +102,7 @@ def small_batch(batch: int = 3, seed: int = 0) -> TrainingBatch:
 
 def negatives_of(items: list[int], n_targets: int) -> Negatives:
     """Returns candidates that were all to be expected once."""
-    return Negatives(torch.tensor(items), torch.zeros(len(items)), torch.zeros(n_targets))
+    n = len(items)
+    return Negatives(
+        torch.tensor(items), torch.zeros(n), torch.zeros(n_targets), torch.ones(n), torch.ones(n_targets)
+    )

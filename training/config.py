@@ -18,9 +18,22 @@ from marquee.errors import ConfigError
 from marquee.evaluation import EvaluationTask
 from marquee.events import TimeMeaning
 from marquee.metrics import BoolArray
-from marquee.nn.losses import BPRConfig, LossConfig, SampledSoftmaxConfig
+from marquee.nn.losses import (
+    BilateralSoftmaxConfig,
+    BPRConfig,
+    CosineContrastiveConfig,
+    DegreeWeightedConfig,
+    LossConfig,
+    SampledSoftmaxConfig,
+    TopKSoftmaxConfig,
+)
 from marquee.nn.models import MatrixFactorizationConfig, ModelConfig, TwoTowerConfig
-from marquee.nn.negatives import CatalogNegativesConfig, MixedNegativesConfig, NegativesConfig
+from marquee.nn.negatives import (
+    CatalogNegativesConfig,
+    HardNegativesConfig,
+    MixedNegativesConfig,
+    NegativesConfig,
+)
 from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagradConfig
 from training.examples import ExamplesConfig, ExampleUnit
 
@@ -154,8 +167,19 @@ class TrainConfig:
 
 SCHEMAS: dict[str, dict[str, type]] = {
     "model": {"two_tower": TwoTowerConfig, "matrix_factorization": MatrixFactorizationConfig},
-    "loss": {"sampled_softmax": SampledSoftmaxConfig, "bpr": BPRConfig},
-    "negatives": {"mixed": MixedNegativesConfig, "catalog": CatalogNegativesConfig},
+    "loss": {
+        "sampled_softmax": SampledSoftmaxConfig,
+        "bilateral_softmax": BilateralSoftmaxConfig,
+        "top_k_softmax": TopKSoftmaxConfig,
+        "bpr": BPRConfig,
+        "cosine_contrastive": CosineContrastiveConfig,
+        "degree_weighted": DegreeWeightedConfig,
+    },
+    "negatives": {
+        "mixed": MixedNegativesConfig,
+        "catalog": CatalogNegativesConfig,
+        "hard": HardNegativesConfig,
+    },
     "optimizer": {"lazy_adam": LazyAdamConfig, "rowwise_adagrad": RowwiseAdagradConfig},
 }
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from marquee.bundle import resolve
 from marquee.errors import ConfigError
-from marquee.evaluation import Estimate
+from marquee.intervals import Estimate
 from marquee.manifest import MANIFEST, Manifest
 from training.judge import Judgement
 

@@ -65,7 +65,8 @@ class RetrievalModule(L.LightningModule):
     def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:  # noqa: ARG002 - Lightning's signature
         """Returns the loss of one batch."""
         negatives = self.sampler.sample(batch.target_item, self.generator)
-        loss = self.loss(self.model(batch, negatives), batch.weight)
+        logits = self.sampler.narrow(self.model(batch, negatives), self.generator)
+        loss = self.loss(logits, batch.weight)
         self.log("loss", loss, on_step=True, on_epoch=True, batch_size=len(batch.target_item))
         return loss
 

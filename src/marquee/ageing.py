@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from marquee.errors import DataError
-from marquee.evaluation import N_RESAMPLES, Estimate, Evaluation, bootstrap_means, interval
+from marquee.evaluation import Evaluation
 from marquee.ids import IndexArray
+from marquee.intervals import Estimate, resample_counts
 from marquee.metrics import METRICS, Values
 from marquee.ranking import ItemLists
 from marquee.slices import MIN_USERS
@@ -155,7 +156,7 @@ def _aged(
     names = list(evaluation.models)
     values = np.stack([_values(evaluation, metric, lists) for lists in targets.values()], axis=1)
     shape = (-1, len(targets), len(names))
-    resampled = bootstrap_means(values.reshape(len(values), -1), generator, N_RESAMPLES).reshape(shape)
+    resampled = _resampled_means(values.reshape(len(values), -1), generator).reshape(shape)
     means = np.nanmean(values, axis=0)  # (n_periods, n_models)
     periods = tuple(
         Period(
@@ -163,11 +164,11 @@ def _aged(
             n_users=int(np.count_nonzero(lists.sizes)),
             n_targets=len(lists.item_index),
             estimates={
-                name: interval(float(means[row, column]), resampled[:, row, column])
+                name: _interval(float(means[row, column]), resampled[:, row, column])
                 for column, name in enumerate(names)
             },
             differences={
-                name: interval(
+                name: _interval(
                     float(means[row, 0] - means[row, column]),
                     resampled[:, row, 0] - resampled[:, row, column],
                 )
@@ -177,8 +178,25 @@ def _aged(
         )
         for row, (number, lists) in enumerate(targets.items())
     )
-    change = interval(float(means[-1, 0] - means[0, 0]), resampled[:, -1, 0] - resampled[:, 0, 0])
+    change = _interval(float(means[-1, 0] - means[0, 0]), resampled[:, -1, 0] - resampled[:, 0, 0])
     return Ageing(metric, evaluation.model, unit, periods, n_suppressed, change)
+
+
+def _resampled_means(values: Values, generator: np.random.Generator) -> Values:
+    """Returns the mean of each column over resampled rows, (n_resamples, n_columns), without NaN values."""
+    is_there = ~np.isnan(values)
+    filled, present = np.where(is_there, values, 0.0), is_there.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # 0 / 0: a resample without any such value
+        blocks = [(times @ filled) / (times @ present) for times in resample_counts(len(values), generator)]
+    return np.concatenate(blocks)
+
+
+def _interval(mean: float, resampled: Values) -> Estimate:
+    """Returns a mean with the 95 % interval of its resamples, (n_resamples,); NaN if there are none."""
+    if np.isnan(mean):
+        return Estimate(mean, np.nan, np.nan)
+    low, high = np.nanquantile(resampled, [0.025, 0.975])
+    return Estimate(mean, float(low), float(high))
 
 
 def _values(evaluation: Evaluation, metric: str, targets: ItemLists) -> Values:

@@ -34,7 +34,7 @@ class Availability:
     Example:
         >>> available = Availability(np.array([0, 0, 5]), np.array([9, 5, 9]), timestamp=np.array([4, 5]))
         >>> scores = np.array([[0, 1, 2], [0, 1, 2]], dtype=np.float32)
-        >>> available.mask_scores(scores, first_query=0)
+        >>> available.mask_scores(scores, queries=np.array([0, 1]))
         >>> scores.tolist()
         [[0.0, 1.0, -inf], [0.0, -inf, 2.0]]
     """
@@ -69,17 +69,17 @@ class Availability:
         moment = self.timestamp[query]
         return np.asarray((self.available_from[item] <= moment) & (moment < self.available_until[item]))
 
-    def mask_scores(self, scores: FloatArray, first_query: int) -> None:
+    def mask_scores(self, scores: FloatArray, queries: IndexArray) -> None:
         """Sets the scores of items that could not be shown to -inf, in place.
 
         The queries are taken in order of time, and one row of limits is carried from each to the next: an
         item is touched once per opening or closing in between, not once per query.
 
         Args:
-            scores: Of consecutive queries, (rows, n_items + 1) float32; changed.
-            first_query: The query of the first row.
+            scores: (rows, n_items + 1) float32; changed.
+            queries: The query of each row, (rows,) int64.
         """
-        moments = self.timestamp[first_query : first_query + len(scores)]
+        moments = self.timestamp[queries]
         n_opened, n_closed = self._openings.n_passed(moments), self._closings.n_passed(moments)
         opened, closed = n_opened.min(initial=self.n_items), n_closed.min(initial=self.n_items)
         limits = np.full(scores.shape[1], np.inf, dtype=np.float32)

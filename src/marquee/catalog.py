@@ -1,14 +1,17 @@
 """What may be shown: content and ads alike, when each is available, and what is known of each.
 
-Decides which items are allowed for a kind at a time. Leaves to others: who has seen what (see
-`recommender`), how a mask enters the search (see `index`), what an attribute means to a model (see
-`features`).
+Decides which items are allowed for a kind at a time. Leaves to others: what a filter means (see `filters`),
+who has seen what (see `recommender`), how a mask enters the search (see `index`), what an attribute means
+to a model (see `features`).
 """
 
+from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import IO
 
 import numpy as np
@@ -16,12 +19,19 @@ import numpy.typing as npt
 import polars as pl
 
 from marquee.errors import DataError, MissingColumnError, ShapeError
+from marquee.filters import NO_FILTERS, AttributeColumns, AttributeType, Filters
 from marquee.ids import PADDING_INDEX, IdMap, IndexArray
 
 BoolArray = npt.NDArray[np.bool_]
 
 ALWAYS_FROM = int(np.iinfo(np.int64).min)
 ALWAYS_UNTIL = int(np.iinfo(np.int64).max)
+
+# Masks are kept up to about so many bytes, the least recently used one goes first.
+_MASK_BYTES = 128 * 2**20
+_MASK_BYTES_PER_ITEM = 4
+_MIN_MASKS = 8
+_MAX_MASKS = 1024
 
 _OWN_TYPES: dict[str, type[pl.DataType]] = {
     "kind": pl.String,
@@ -43,9 +53,11 @@ class ItemMask:
 
     Attributes:
         flags: True = allowed, (n_items + 1,) bool; row 0 (padding) is always False.
+        unknown_values: What the filters behind it name and no item has, as `attribute=value`.
     """
 
     flags: BoolArray
+    unknown_values: tuple[str, ...] = ()
 
     @cached_property
     def n_allowed(self) -> int:
@@ -68,6 +80,36 @@ class ItemMask:
         return self.n_allowed == len(self.flags) - 1
 
 
+_MaskKey = tuple[ItemKind | None, int, Filters]
+
+
+class _MaskCache:
+    """The masks that were asked for last; several threads may ask."""
+
+    def __init__(self) -> None:
+        self._masks: OrderedDict[_MaskKey, ItemMask] = OrderedDict()
+        self._lock = Lock()
+
+    def find(self, key: _MaskKey) -> ItemMask | None:
+        """Returns a mask, None if it is not kept."""
+        with self._lock:
+            mask = self._masks.get(key)
+            if mask is not None:
+                self._masks.move_to_end(key)
+            return mask
+
+    def __len__(self) -> int:
+        return len(self._masks)
+
+    def keep(self, key: _MaskKey, mask: ItemMask) -> None:
+        """Keeps a mask, at the cost of those that nobody has asked for in the longest time."""
+        n_kept = _MASK_BYTES // (_MASK_BYTES_PER_ITEM * len(mask.flags))
+        with self._lock:
+            self._masks[key] = mask
+            while len(self._masks) > min(max(n_kept, _MIN_MASKS), _MAX_MASKS):
+                self._masks.popitem(last=False)
+
+
 @dataclass(frozen=True, eq=False)
 class Catalog:
     """The items by item_index; every array has a row 0 for padding, which is never allowed.
@@ -88,7 +130,7 @@ class Catalog:
     available_from: IndexArray
     available_until: IndexArray
     attributes: pl.DataFrame
-    _masks: dict[tuple[ItemKind | None, int], ItemMask] = field(default_factory=dict, init=False, repr=False)
+    _masks: _MaskCache = field(default_factory=_MaskCache, init=False, repr=False)
 
     def __post_init__(self) -> None:
         n_rows = len(self.item_ids) + 1
@@ -149,19 +191,30 @@ class Catalog:
         """True if some item is not always available."""
         return bool((self.available_from > ALWAYS_FROM).any() or (self.available_until < ALWAYS_UNTIL).any())
 
-    def allowed(self, kind: ItemKind | None, timestamp: int) -> ItemMask:
-        """Returns the items of a kind (None for both) that may be shown at a time.
+    @property
+    def filterable(self) -> Mapping[str, AttributeType]:
+        """The attributes that can be filtered by, and what each holds."""
+        return self._columns.types
 
-        Between two changes of anybody's availability the answer is the same object, so that its other
-        forms are made once. Only the latest period of each kind is kept.
+    def validate_filters(self, filters: Filters) -> None:
+        """Raises FilterError if the catalog cannot apply the filters."""
+        self._columns.validate(filters)
+
+    def allowed(self, kind: ItemKind | None, timestamp: int, filters: Filters = NO_FILTERS) -> ItemMask:
+        """Returns the items of a kind (None for both) that may be shown at a time and pass the filters.
+
+        Between two changes of anybody's availability the answer is the same object for as long as it is
+        kept, so that its other forms are made once.
+
+        Raises:
+            FilterError: If the catalog cannot apply the filters.
         """
         period = int(self._changes.searchsorted(timestamp, side="right"))
-        mask = self._masks.get((kind, period))
+        key = (kind, period, filters)
+        mask = self._masks.find(key)
         if mask is None:
-            mask = ItemMask(self._flags(kind, timestamp))
-            for key in [key for key in list(self._masks) if key[0] == kind]:
-                self._masks.pop(key, None)
-            self._masks[kind, period] = mask
+            mask = self._filtered(kind, timestamp, filters) if filters else self._unfiltered(kind, timestamp)
+            self._masks.keep(key, mask)
         return mask
 
     def write_parquet(self, target: Path | IO[bytes]) -> None:
@@ -191,12 +244,24 @@ class Catalog:
         """Every time at which some item becomes available or ceases to be, ascending."""
         return np.unique(np.concatenate((self.available_from[1:], self.available_until[1:])))
 
-    def _flags(self, kind: ItemKind | None, timestamp: int) -> BoolArray:
+    @cached_property
+    def _columns(self) -> AttributeColumns:
+        """The attributes in the form that filters ask."""
+        return AttributeColumns(self.attributes)
+
+    def _unfiltered(self, kind: ItemKind | None, timestamp: int) -> ItemMask:
+        """Returns the items of a kind that are available."""
         flags = (self.available_from <= timestamp) & (timestamp < self.available_until)
         if kind is not None:
             flags &= self.is_ad == (kind is ItemKind.ad)
         flags[PADDING_INDEX] = False
-        return flags
+        return ItemMask(flags)
+
+    def _filtered(self, kind: ItemKind | None, timestamp: int, filters: Filters) -> ItemMask:
+        """Returns those of the available items that pass the filters."""
+        self.validate_filters(filters)
+        flags = self._columns.flags(filters) & self.allowed(kind, timestamp).flags
+        return ItemMask(flags, self._columns.unknown_values(filters))
 
 
 def _validate_rows(items: pl.DataFrame, order: pl.DataFrame) -> None:

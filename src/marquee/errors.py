@@ -6,6 +6,7 @@ MarqueeError
 │   ├── MissingColumnError        a column that the mapping names is not in the file
 │   ├── UnknownIdError            an id that the catalog does not hold
 │   ├── ShapeError                arrays that do not fit together
+│   ├── FilterError               a filter that the catalog cannot apply
 │   ├── RejectedRowsError         more rows were rejected than `max_rejected_fraction` allows
 │   └── LeakageError              an event crosses the split
 ├── ConfigError(ValueError)       the caller's config is wrong: refuse to start
@@ -41,6 +42,18 @@ class UnknownIdError(DataError):
 
 class ShapeError(DataError):
     """Arrays that do not fit together."""
+
+
+class FilterError(DataError):
+    """A filter that the catalog cannot apply.
+
+    Attributes:
+        field: Where it stands in the request.
+    """
+
+    def __init__(self, message: str, field: str) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class RejectedRowsError(DataError):

@@ -15,30 +15,12 @@ import numpy.typing as npt
 from marquee.availability import Availability
 from marquee.errors import DataError, ShapeError
 from marquee.ids import PADDING_INDEX
+from marquee.intervals import CONFIDENCE, N_RESAMPLES, Estimate, estimate_means
 from marquee.metrics import METRICS, BoolArray, Values, coverage
 from marquee.ranking import ItemLists, RankedLists, ScoreBlock, rank
 
-CONFIDENCE = 0.95
-N_RESAMPLES = 1000
-RESAMPLES_MEMORY_MB = 64
-
 EvaluationProgress = Callable[[str, int, int], None]
 """Told after each block: name of the model, queries done, queries in all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A mean over users with its 95 % bootstrap interval.
-
-    Attributes:
-        mean: Over all users that have the value; NaN if none has.
-        low: Lower end.
-        high: Upper end.
-    """
-
-    mean: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -254,40 +236,6 @@ def evaluate(
     )
 
 
-def bootstrap_means(values: Values, generator: np.random.Generator, n_resamples: int = N_RESAMPLES) -> Values:
-    """Returns the mean of each column over resampled rows, (n_resamples, n_columns); NaN values are left out.
-
-    Each resample draws as many rows as there are, with replacement, the same rows for all columns: the
-    difference of two columns is a paired one.
-
-    Args:
-        values: (n_rows, n_columns), NaN where a row has no such value.
-        generator: Draws the rows.
-        n_resamples: Number of resamples.
-
-    Source:
-        Efron 1979, Annals of Statistics 7(1), method 2.
-    """
-    n_rows = len(values)
-    is_there = ~np.isnan(values)
-    present = is_there.astype(np.float64)
-    filled = np.where(is_there, values, 0.0)
-    means = np.empty((n_resamples, values.shape[1]))
-    n_at_once = max(1, RESAMPLES_MEMORY_MB * 2**20 // (8 * max(n_rows, 1)))
-    for start in range(0, n_resamples, n_at_once):
-        n = min(n_at_once, n_resamples - start)
-        drawn = generator.integers(0, n_rows, size=(n, n_rows)) + n_rows * np.arange(n)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=n * n_rows).reshape(n, n_rows).astype(np.float64)
-        with np.errstate(invalid="ignore"):  # 0 / 0: a resample without any such value
-            means[start : start + n] = (times @ filled) / (times @ present)
-    return means
-
-
-def interval(mean: float, resampled: Values) -> Estimate:
-    """Returns a mean with the 95 % interval of its resamples, (n_resamples,); NaN if there are none."""
-    return _with_intervals(["mean"], np.array([mean]), resampled[:, None])["mean"]
-
-
 def _reachable_targets(task: EvaluationTask) -> tuple[ItemLists, int, int]:
     """Returns the targets that count, each once, and how many are excluded, and how many unavailable."""
     targets = task.targets
@@ -314,9 +262,7 @@ def _excluded(targets: ItemLists, task: EvaluationTask) -> BoolArray:
             f"excluded must have one list per query ({len(targets)}), got {len(task.excluded)}; build "
             "both from the same users"
         )
-    keys = targets.query_index * (task.n_items + 1) + targets.item_index
-    excluded = task.excluded.query_index * (task.n_items + 1) + task.excluded.item_index
-    return np.asarray(np.isin(keys, excluded) & (targets.item_index != PADDING_INDEX))
+    return task.excluded.holds(targets.query_index, targets.item_index)
 
 
 def _values(
@@ -350,37 +296,14 @@ def _estimates(
 ) -> tuple[dict[str, dict[str, Estimate]], dict[str, dict[str, Estimate]]]:
     """Returns model → metric → estimate, and reference → metric → first model minus reference."""
     names = list(next(iter(values.values())))
-    columns = np.stack([of_model[name] for of_model in values.values() for name in names], axis=1)
-    shape = (-1, len(values), len(names))
-    resampled = bootstrap_means(columns, generator, n_resamples).reshape(shape)
-    is_there = ~np.isnan(columns)
-    with np.errstate(invalid="ignore"):  # 0 / 0: a group of which nobody has a target
-        means = (np.where(is_there, columns, 0.0).sum(axis=0) / is_there.sum(axis=0)).reshape(shape)[0]
-    estimates = {
-        model: _with_intervals(names, means[row], resampled[:, row]) for row, model in enumerate(values)
-    }
-    differences = {
-        model: _with_intervals(names, means[0] - means[row], resampled[:, 0] - resampled[:, row])
-        for row, model in enumerate(values)
-        if row
-    }
-    return estimates, differences
-
-
-def _with_intervals(names: list[str], means: Values, resampled: Values) -> dict[str, Estimate]:
-    """Returns name → estimate.
-
-    Args:
-        names: Of the columns.
-        means: (n_columns,).
-        resampled: (n_resamples, n_columns).
-    """
-    tail = (1 - CONFIDENCE) / 2
-    is_there = ~np.isnan(means)
-    low, high = np.full(len(means), np.nan), np.full(len(means), np.nan)
-    if is_there.any():
-        low[is_there], high[is_there] = np.nanquantile(resampled[:, is_there], [tail, 1 - tail], axis=0)
-    return {name: Estimate(*map(float, row)) for name, *row in zip(names, means, low, high, strict=True)}
+    of_models = np.stack([[of_model[name] for name in names] for of_model in values.values()])
+    differences = of_models[0] - of_models[1:]  # (n_models - 1, n_names, n_queries)
+    rows = np.concatenate([of_models, differences]).reshape(-1, of_models.shape[2])
+    is_difference = np.arange(len(rows)) >= len(values) * len(names)
+    found = iter(estimate_means(rows.T, generator, n_resamples, is_difference))
+    estimates = {model: {name: next(found) for name in names} for model in values}
+    references = [*values][1:]
+    return estimates, {model: {name: next(found) for name in names} for model in references}
 
 
 def _estimates_to_json(estimates: dict[str, Estimate]) -> dict[str, dict[str, float | None]]:

@@ -21,6 +21,7 @@ from marquee.availability import Availability
 from marquee.errors import DataError, ShapeError
 from marquee.histories import FloatArray, Interactions
 from marquee.ids import PADDING_INDEX, IndexArray
+from marquee.selection import Best, best_of_rows
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -34,8 +35,8 @@ BYTES_PER_SCORE = 4
 MAX_BLOCK_ROWS = 1024  # more rows make the matrix product no faster
 MIN_BLOCK_ROWS = 16  # fewer rows and the product is bound by reading the item vectors
 ROWS_PER_SELECTION = 16  # unit of work of one selecting thread: its rows stay near in the caches
-MIN_GROUP_SIZE = 8  # smaller groups save nothing over a plain partition
-COST_OF_CANDIDATE = 8  # fetching a score from somewhere in the row, in units of one group's share of a pass
+MORE_LOOKED, MIN_LOOK = 1.5, 8  # of what a list holds on average where items are missing at random
+MIN_SHARE_LOOKED = 0.25  # where fewer items are there, a mask costs less than a long list
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +119,20 @@ class ItemLists:
         """
         if len(items) != len(self):
             raise ShapeError(f"items must have one row per query ({len(self)}), got {len(items)}")
-        stride = 1 + max(int(items.max(initial=0)), int(self.item_index.max(initial=0)))
+        return self.holds(np.arange(len(self))[:, None], items)
+
+    def holds(self, query: IndexArray, item: IndexArray) -> BoolArray:
+        """Returns whether the list of each query holds the item beside it; the two are broadcast.
+
+        Example:
+            >>> ItemLists.of([[3, 1], [2]]).holds(np.array([0, 1]), np.array([1, 1])).tolist()
+            [True, False]
+        """
+        stride = 1 + max(int(item.max(initial=0)), int(self.item_index.max(initial=0)))
         entries = np.sort(self.query_index * stride + self.item_index)
-        wanted = np.arange(len(self))[:, None] * stride + items  # (n_queries, k)
+        wanted = query * stride + item
         found = np.searchsorted(entries, wanted, side="right") > np.searchsorted(entries, wanted)
-        return np.asarray(found & (items != PADDING_INDEX))
+        return np.asarray(found & (item != PADDING_INDEX))
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +164,7 @@ def rank(
 ) -> RankedLists:
     """Returns the k best items of every query over the whole catalog.
 
-    Blocks are as large as `memory_mb` allows. The k best are found without sorting, or even
-    partitioning, a row: see `_best_in_groups`.
+    Blocks are as large as `memory_mb` allows. The k best are found without sorting a row (see `selection`).
 
     Args:
         score_block: Scores of a slice of the queries; see `ScoreBlock`.
@@ -291,87 +300,48 @@ def _select(
         bounds = excluded.offsets[part.start : part.stop + 1]
         query = np.repeat(np.arange(len(scores)), np.diff(bounds))
         scores[query, excluded.item_index[bounds[0] : bounds[-1]]] = -np.inf
-    if available is not None:
-        available.mask_scores(scores, part.start)
     k = min(ranked.items.shape[1], scores.shape[1])
-    groups = _group_bests(scores, k)
-    undefined = np.isnan(groups).any(axis=1)
-    if undefined.any():
+    if available is None:
+        best = best_of_rows(scores, k)
+    else:
+        best = _best_available(scores, k, np.arange(part.start, part.stop), available)
+    if best.undefined.any():
         raise DataError(
-            f"scores must be numbers, got NaN for query {part.start + int(undefined.argmax())}; "
+            f"scores must be numbers, got NaN for query {part.start + int(best.undefined.argmax())}; "
             "the model has diverged or was given a missing value"
         )
-    items, certain = _best_in_groups(scores, groups, k)
-    for row in np.flatnonzero(~certain):  # ties, or fewer than k allowed
-        items[row], ranked.tied[part.start + row] = _best_by_index(scores[row], k)
-    values = np.take_along_axis(scores, items, axis=1)  # (rows, k)
-    order = np.lexsort((items, -values), axis=1)
-    values = np.take_along_axis(values, order, axis=1)
-    ranked.scores[part, :k] = values
-    ranked.items[part, :k] = np.take_along_axis(items, order, axis=1)
-    ranked.items[part, :k][values == -np.inf] = PADDING_INDEX
+    ranked.scores[part, :k] = best.scores
+    ranked.items[part, :k] = np.where(best.scores > -np.inf, best.columns, PADDING_INDEX)
+    ranked.tied[part] = best.tied
 
 
-def _group_bests(scores: FloatArray, k: int) -> FloatArray:
-    """Returns the best score of each group of columns, (rows, n_groups); the scores where no group pays.
+def _best_available(scores: FloatArray, k: int, queries: IndexArray, available: Availability) -> Best:
+    """Returns the k best items of each query that could be shown to it.
 
-    Columns are dealt out to groups, column c to group c modulo n_groups: the bests of all groups are then
-    one vectorised pass over the row, at the speed of memory.
-
-    ```
-    scores          7 3 9 1 | 2 4 8 0 | 5 6        10 columns, 4 groups of up to 3
-    group bests     7 6 9 1
-    ```
-    """
-    n_rows, n_columns = scores.shape
-    n_groups = int(np.sqrt(COST_OF_CANDIDATE * k * n_columns))
-    n_full = n_columns // n_groups
-    if n_full < MIN_GROUP_SIZE:
-        return scores
-    in_full = scores[:, : n_full * n_groups].reshape(n_rows, n_full, n_groups)
-    bests: FloatArray = in_full.max(axis=1)
-    rest = scores[:, n_full * n_groups :]
-    np.maximum(bests[:, : rest.shape[1]], rest, out=bests[:, : rest.shape[1]])
-    return bests
-
-
-def _best_in_groups(scores: FloatArray, bests: FloatArray, k: int) -> tuple[IndexArray, BoolArray]:
-    """Returns the k best columns of each row in any order, (rows, k), and whether they are certain, (rows,).
-
-    The k groups with the highest bests hold the k best scores: a score outside them is at most its own
-    group's best, and k others are above that. Where that needs "above or equal", the row is not certain.
+    Few lists hold what could not be shown: a somewhat longer list, thinned out, mostly still holds k items
+    and the next one, which says whether the last place is tied. Only rows where it does not are masked.
 
     Args:
-        scores: (rows, n_columns).
-        bests: From `_group_bests`, (rows, n_groups).
-        k: At most n_columns.
+        scores: (rows, n_items + 1); changed in place.
+        k: Length of the lists.
+        queries: Of the rows.
+        available: See `rank`.
     """
-    groups, certain = _best_columns(bests, k)
-    n_columns, n_groups = scores.shape[1], bests.shape[1]
-    if n_groups == n_columns:
-        return groups, certain
-    n_per_group = -(-n_columns // n_groups)
-    columns = groups[:, None, :] + n_groups * np.arange(n_per_group)[None, :, None]  # (rows, n_per_group, k)
-    columns = np.where(columns < n_columns, columns, PADDING_INDEX).reshape(len(scores), -1)
-    first = np.arange(len(scores))[:, None] * n_columns
-    chosen, certain_inside = _best_columns(scores.ravel().take(first + columns), k)
-    return np.take_along_axis(columns, chosen, axis=1), certain & certain_inside
-
-
-def _best_columns(values: FloatArray, k: int) -> tuple[IndexArray, BoolArray]:
-    """Returns the columns of each row's k best values, (rows, k), and whether no tie blurs them, (rows,)."""
-    n_columns = values.shape[1]
-    last = np.partition(values, n_columns - k, axis=1)[:, n_columns - k]
-    is_best = values >= last[:, None]
-    certain = is_best.sum(axis=1) == k
-    columns = np.zeros((len(values), k), dtype=np.int64)
-    columns[certain] = np.flatnonzero(is_best[certain]).reshape(-1, k) % n_columns
-    return columns, certain
-
-
-def _best_by_index(scores: FloatArray, k: int) -> tuple[IndexArray, bool]:
-    """Returns the k best columns of one row, ties by index, (k,), and whether a tie straddles the cutoff."""
-    last = np.partition(scores, len(scores) - k)[len(scores) - k]
-    above, equal = np.flatnonzero(scores > last), np.flatnonzero(scores == last)
-    n_equal = k - len(above)
-    return np.concatenate((above, equal[:n_equal])), bool(last > -np.inf and len(equal) > n_equal)
+    share_there = 1.0 - available.n_unavailable[queries].max(initial=0) / max(available.n_items, 1)
+    n_looked = int(MIN_LOOK + MORE_LOOKED * (k + 1) / max(share_there, MIN_SHARE_LOOKED))
+    if share_there < MIN_SHARE_LOOKED or n_looked >= scores.shape[1]:
+        available.mask_scores(scores, queries)
+        return best_of_rows(scores, k)
+    looked = best_of_rows(scores, n_looked)
+    is_there = available.allows(queries[:, None], looked.columns) & (looked.scores > -np.inf)
+    order = np.argsort(~is_there, axis=1, kind="stable")[:, : k + 1]
+    columns = np.take_along_axis(looked.columns, order, axis=1)  # (rows, k + 1)
+    values = np.take_along_axis(looked.scores, order, axis=1)
+    tied = values[:, k] == values[:, k - 1]
+    short = np.flatnonzero(is_there.sum(axis=1) <= k)
+    if len(short):
+        masked = scores[short]
+        available.mask_scores(masked, queries[short])
+        again = best_of_rows(masked, k)
+        columns[short, :k], values[short, :k], tied[short] = again.columns, again.scores, again.tied
+    return Best(columns[:, :k], values[:, :k], tied, looked.undefined)

@@ -3,8 +3,8 @@
 Decides what is allowed in an answer and when an answer falls back to what is popular. Leaves to others
 how a request becomes a query (see `queries`) and how items are found (see `index`).
 
-Does not return an item that is excluded, unavailable or of another kind; returns fewer instead and says
-why. Does not read the clock. Keeps nothing of a request.
+Does not return an item that is excluded, unavailable, of another kind or filtered out; returns fewer instead
+and says why. Does not read the clock. Keeps nothing of a request.
 """
 
 from collections.abc import Collection, Sequence
@@ -18,6 +18,7 @@ from marquee.ann import inner_products
 from marquee.bundle import Bundle
 from marquee.catalog import BoolArray, ItemKind, ItemMask
 from marquee.errors import DataError, UnknownIdError
+from marquee.filters import NO_FILTERS, Filters
 from marquee.histories import FloatArray
 from marquee.ids import PADDING_INDEX, IndexArray
 from marquee.popularity import Context
@@ -57,13 +58,16 @@ class Recommender:
     def recommend(self, requests: Sequence[Request], on_stage: OnStage = lambda _stage: None) -> list[Answer]:
         """Returns an answer to each request, in their order.
 
-        The tower runs once for all; the search once for all that share a kind and a period of
+        The tower runs once for all; the search once for all that share kind, filters and a period of
         availability. A request whose embedding is not finite is answered with what is popular, and the
         others are none the worse for it.
 
         Args:
-            requests: Any number, each with its own k, kind, time and exclusions.
+            requests: Any number, each with its own k, kind, time, filters and exclusions.
             on_stage: Told of each stage when it has ended for all of them.
+
+        Raises:
+            FilterError: If the catalog cannot apply a request's filters (see `Catalog.validate_filters`).
         """
         if not requests:
             return []
@@ -83,6 +87,7 @@ class Recommender:
         timestamp: int,
         k: int = 10,
         kind: ItemKind | None = None,
+        filters: Filters = NO_FILTERS,
         exclude: Collection[str] = (),
     ) -> Answer:
         """Returns the items most like an item, by the cosine of their embeddings, never the item itself.
@@ -94,10 +99,12 @@ class Recommender:
             timestamp: As in `Request`.
             k: How many items are wanted.
             kind: As in `Request`.
+            filters: As in `Request`.
             exclude: As in `Request`.
 
         Raises:
             UnknownIdError: If the bundle does not know the item.
+            FilterError: If the catalog cannot apply the filters.
             DataError: If k is below 1.
         """
         item = self.bundle.catalog.item_ids.index(item_id)
@@ -108,11 +115,13 @@ class Recommender:
             )
         if k < 1:
             raise DataError(f"k must be 1 or more, got {k}; ask for at least one item")
+        catalog = self.bundle.catalog
         wish = _Wish(
             k=k,
             kind=kind,
-            allowed=self.bundle.catalog.allowed(kind, timestamp),
-            exclusions=np.append(self.bundle.catalog.item_ids.encode(exclude), item),
+            n_available=catalog.allowed(kind, timestamp).n_allowed,
+            allowed=catalog.allowed(kind, timestamp, filters),
+            exclusions=np.append(catalog.item_ids.encode(exclude), item),
         )
         if self._norms[item] == 0.0:
             return self._named(
@@ -126,8 +135,11 @@ class Recommender:
         exclusions = seen if request.exclude_seen else seen[:0]
         if request.exclude:
             exclusions = np.concatenate((exclusions, catalog.item_ids.encode(request.exclude)))
-        allowed = catalog.allowed(request.kind, request.timestamp)
-        return _Wish(request.k, request.kind, allowed, exclusions, request)
+        available = catalog.allowed(request.kind, request.timestamp)
+        allowed = available
+        if request.filters:
+            allowed = catalog.allowed(request.kind, request.timestamp, request.filters)
+        return _Wish(request.k, request.kind, available.n_allowed, allowed, exclusions, request)
 
     def _search(self, queries: Queries, wishes: Sequence["_Wish"]) -> dict[int, "_Found"]:
         """Returns what the index finds, by row; only rows for which it finds anything."""
@@ -257,6 +269,7 @@ class Recommender:
             fallback_reason=fallback_reason,
             unknown_history=unknown_history,
             ignored_features=ignored_features,
+            unknown_filter_values=wish.allowed.unknown_values,
         )
 
 
@@ -267,13 +280,15 @@ class _Wish:
     Attributes:
         k: How many.
         kind: Of which kind, None for both.
-        allowed: Items of that kind that are available.
+        n_available: How many items of that kind are available.
+        allowed: Those of them that pass the filters.
         exclusions: Items that must not be returned all the same, any order, 0 and repetition possible.
         request: What was asked, None where it was not for a user.
     """
 
     k: int
     kind: ItemKind | None
+    n_available: int
     allowed: ItemMask
     exclusions: IndexArray
     request: Request | None = None
@@ -291,8 +306,11 @@ class _Wish:
             return None
         n_excluded = int(np.count_nonzero(self.allowed.flags[np.unique(self.exclusions)]))
         what = "items" if self.kind is None else f"items of kind {self.kind}"
+        n_filtered = self.n_available - self.allowed.n_allowed
+        filtered = f", {n_filtered} of them do not pass the filters" if n_filtered else ""
+        rest = "the others" if n_filtered else "them"
         return (
-            f"{self.allowed.n_allowed} {what} are available at this time and {n_excluded} of them are "
+            f"{self.n_available} {what} are available at this time{filtered} and {n_excluded} of {rest} are "
             f"excluded, which leaves {n_returned} of the {self.k} requested"
         )
 

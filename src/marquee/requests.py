@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from marquee.catalog import ItemKind
 from marquee.errors import DataError
+from marquee.filters import NO_FILTERS, Filters
 from marquee.kinds import EventKind
 
 _EVENT_KINDS = frozenset(EventKind.__members__) | {""}
@@ -72,6 +73,7 @@ class Request:
         features: Attributes of the user by source column, in place of those the bundle knows.
         context: Attributes of the request by source column: surface, device, …
         kind: Only content or only ads; None for both.
+        filters: What the items' attributes must be; the catalog says which it can apply.
         exclude: Items that must not be returned; unknown ids do no harm.
         exclude_seen: Also exclude every item of the stored and of the given history.
 
@@ -87,6 +89,7 @@ class Request:
     features: Mapping[str, object] = field(default_factory=dict)
     context: Mapping[str, object] = field(default_factory=dict)
     kind: ItemKind | None = None
+    filters: Filters = NO_FILTERS
     exclude: Collection[str] = ()
     exclude_seen: bool = True
 
@@ -162,6 +165,7 @@ class Answer:
         fallback_reason: Why the answer is popular although the request had more to go by; else None.
         unknown_history: Events of the given history whose item the bundle does not know.
         ignored_features: Names in `features` and `context` that the bundle has no feature for, sorted.
+        unknown_filter_values: Values named in `filters` that no item has, as `attribute=value`.
     """
 
     items: tuple[Recommendation, ...]
@@ -173,3 +177,4 @@ class Answer:
     fallback_reason: str | None = None
     unknown_history: int = 0
     ignored_features: tuple[str, ...] = ()
+    unknown_filter_values: tuple[str, ...] = ()

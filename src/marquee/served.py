@@ -14,11 +14,12 @@ import numpy as np
 
 from marquee.bundle import Bundle
 from marquee.errors import DataError
-from marquee.evaluation import N_RESAMPLES, Estimate, Evaluation, bootstrap_means, interval
+from marquee.evaluation import Evaluation
 from marquee.histories import Interactions
 from marquee.ids import PADDING_INDEX, IdMap, IndexArray
 from marquee.index import Index
 from marquee.index_sweep import Clock, IndexSweep, Questions, sweep
+from marquee.intervals import Estimate, estimate_means
 from marquee.kinds import EventKinds
 from marquee.manifest import INDEX_FILE
 from marquee.metrics import METRICS
@@ -250,8 +251,7 @@ def compare_served(
     served = METRICS[name](targets.contains(lists.items), targets.sizes)
     offline = METRICS[name](targets.contains(ranked), targets.sizes)
     columns = np.stack([offline, served, served - offline], axis=1)
-    resampled = bootstrap_means(columns, generator, N_RESAMPLES)
-    estimates = [interval(float(columns[:, i].mean()), resampled[:, i]) for i in range(3)]
+    estimates = estimate_means(columns, generator, is_difference=np.array([False, False, True]))
     is_shared = (lists.items[:, :, None] == ranked[:, None, :]) & (lists.items != PADDING_INDEX)[:, :, None]
     n_ranked = int(np.count_nonzero(ranked))
     return ServedComparison(

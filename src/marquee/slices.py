@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from marquee.errors import ShapeError
-from marquee.evaluation import N_RESAMPLES, Estimate, Evaluation, bootstrap_means, interval
+from marquee.evaluation import Evaluation
 from marquee.ids import PADDING_INDEX, IndexArray
+from marquee.intervals import Estimate, estimate_means
 from marquee.metrics import METRICS, BoolArray, Values
 from marquee.ranking import ItemLists
 
@@ -242,10 +243,6 @@ def _column(
         if value not in largest:
             continue
         columns = np.stack([*parts[value].values()], axis=1)
-        resampled = bootstrap_means(columns, generator, N_RESAMPLES)
-        estimates = {
-            model: interval(float(columns[:, row].mean()), resampled[:, row])
-            for row, model in enumerate(parts[value])
-        }
+        estimates = dict(zip(parts[value], estimate_means(columns, generator), strict=True))
         slices.append(Slice(value, sizes[value], estimates))
     return SlicedColumn(name, tuple(slices), len(present) - len(enough), len(enough) - len(largest))

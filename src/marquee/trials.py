@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from marquee.errors import DataError
-from marquee.evaluation import Estimate
+from marquee.intervals import Estimate
 
 TRIALS_FORMAT = 1
 

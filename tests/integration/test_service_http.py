@@ -56,6 +56,15 @@ negative_data_rejection.expected-statuses = [400, 401, 413, 415, 422]
 include-operation-id = "recommend_batch"
 # A wrong part of a batch fails alone, within an answer that is 200.
 checks.negative_data_rejection.enabled = false
+
+# Which attributes a filter may name depends on the bundle: the document knows none, and 422 says which.
+[[operations]]
+include-operation-id = "recommend"
+checks.positive_data_acceptance.expected-statuses = [200, 422]
+
+[[operations]]
+include-operation-id = "similar"
+checks.positive_data_acceptance.expected-statuses = [200, 404, 422]
 """
 
 
@@ -122,6 +131,31 @@ def test_fewer_items_than_wanted_come_with_a_reason(service: RunningService) -> 
     assert answer["requested"] == 100
     assert answer["returned"] == len(answer["items"]) < N_ITEMS
     assert answer["short_reason"]
+
+
+@pytest.mark.parametrize(("path", "question"), [("/v1/recommend", {}), ("/v1/similar", {"item_id": "i010"})])
+def test_only_items_that_pass_the_filters_come_back(
+    service: RunningService, path: str, question: dict[str, str]
+) -> None:
+    filters = {"tags": {"all_of": ["by 2", "by 5"], "none_of": ["by 7"]}, "year": {"max": 2010}}
+    answer = service.answer(path, {**question, "k": 10, "filters": filters})
+    assert sorted(item_ids(answer)) == (["i020"] if question else ["i010", "i020"])
+    assert answer["unknown_filter_values"] == ["tags=by 7"]
+    assert "of them do not pass the filters" in answer["short_reason"]
+
+
+def test_filter_that_the_catalog_cannot_apply_fails_alone(service: RunningService) -> None:
+    wrong = {"user_id": "u1", "filters": {"colour": {"any_of": ["red"]}}}
+    error = error_of(service.client.post("/v1/recommend", json=wrong))
+    assert (error["code"], error["field"]) == ("invalid_request", "filters.colour")
+    assert error["message"].startswith(
+        "filters.colour is no attribute of this catalog; use one of ['genre', "
+    )
+    answers = service.answer("/v1/recommend/batch", {"requests": [{"user_id": "u1"}, wrong]})["answers"]
+    assert answers[0]["returned"] > 0
+    assert answers[1]["error"]["field"] == "filters.colour"
+    known = service.client.get("/v1/bundle").json()["filters"]
+    assert known == {"genre": "text", "tags": "texts", "year": "number"}
 
 
 def test_what_the_bundle_does_not_know_is_counted_and_named(service: RunningService) -> None:

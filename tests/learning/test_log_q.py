@@ -6,6 +6,7 @@ group 2 must come out equal.
 """
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from marquee.features import FeatureEncoder
 from marquee.nn.batches import QueryBatch, TrainingBatch
-from marquee.nn.losses import Logits, sampled_softmax_loss
+from marquee.nn.losses import sampled_softmax_loss
 from marquee.nn.models import MatrixFactorizationConfig, ModelInputs, TwoTower
 from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
@@ -53,12 +54,10 @@ def train(sign: int, n_uniform: int) -> TwoTower:
     for _ in range(STEPS):
         batch = draw_batch(generator)
         logits = model(batch, sampler.sample(batch.target_item, generator))
-        signed = Logits(
-            logits.positive,
-            logits.negatives,
-            logits.target_row,
-            sign * logits.log_q_positive,
-            sign * logits.log_q_negatives,
+        signed = replace(
+            logits,
+            log_q_positive=sign * logits.log_q_positive,
+            log_q_negatives=sign * logits.log_q_negatives,
         )
         optimizer.zero_grad()
         torch.autograd.backward(

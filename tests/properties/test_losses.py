@@ -1,6 +1,7 @@
 """What holds for every loss, whatever the logits."""
 
 import math
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -9,14 +10,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from marquee.nn.losses import BPRConfig, Logits, Loss, SampledSoftmaxConfig
+from marquee.nn.logits import Logits
+from marquee.nn.losses import (
+    BilateralSoftmaxConfig,
+    BPRConfig,
+    CosineContrastiveConfig,
+    DegreeWeightedConfig,
+    Loss,
+    SampledSoftmaxConfig,
+    TopKSoftmaxConfig,
+)
 
 LOSSES: dict[str, Loss] = {
     "softmax": SampledSoftmaxConfig(temperature=0.5).build(),
     "softmax_uncorrected": SampledSoftmaxConfig(log_q_correction=False).build(),
+    "bilateral_softmax": BilateralSoftmaxConfig(temperature=0.5, positive_temperature=0.7).build(),
+    "top_k_softmax": TopKSoftmaxConfig(temperature=0.5, k=2).build(),
     "bpr": BPRConfig().build(),
+    "cosine_contrastive": CosineContrastiveConfig(margin=0.1).build(),
+    "degree_weighted": DegreeWeightedConfig(temperature=0.5).build(),
 }
 for_every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
+# Weighing a target that rises towards the first k more is what that loss is for.
+for_every_loss_but_top_k = pytest.mark.parametrize(
+    "loss",
+    [loss for name, loss in LOSSES.items() if name != "top_k_softmax"],
+    ids=[name for name in LOSSES if name != "top_k_softmax"],
+)
 small_run = settings(max_examples=30, deadline=None)
 
 
@@ -39,18 +59,20 @@ def batches(draw: st.DrawFn) -> tuple[Logits, Tensor]:
         target_row=torch.randint(n_queries, (n_targets,), generator=generator),
         log_q_positive=torch.randn(n_targets, generator=generator),
         log_q_negatives=torch.randn(n_candidates, generator=generator),
+        count_positive=torch.randint(1, 50, (n_targets,), generator=generator).float(),
+        count_negatives=torch.randint(50, (n_candidates,), generator=generator).float(),
     )
     return logits, torch.rand(n_targets, generator=generator)
 
 
 def at_targets(logits: Logits, rows: Tensor) -> Logits:
     """Returns the logits of some of the targets."""
-    return Logits(
-        logits.positive[rows],
-        logits.negatives,
-        logits.target_row[rows],
-        logits.log_q_positive[rows],
-        logits.log_q_negatives,
+    return replace(
+        logits,
+        positive=logits.positive[rows],
+        target_row=logits.target_row[rows],
+        log_q_positive=logits.log_q_positive[rows],
+        count_positive=logits.count_positive[rows],
     )
 
 
@@ -72,12 +94,11 @@ def test_order_of_candidates_is_of_no_account(
     logits, weight = batch
     order = list(range(logits.negatives.shape[1]))
     random.shuffle(order)
-    shuffled = Logits(
-        logits.positive,
-        logits.negatives[:, order],
-        logits.target_row,
-        logits.log_q_positive,
-        logits.log_q_negatives[order],
+    shuffled = replace(
+        logits,
+        negatives=logits.negatives[:, order],
+        log_q_negatives=logits.log_q_negatives[order],
+        count_negatives=logits.count_negatives[order],
     )
     torch.testing.assert_close(loss(shuffled, weight), loss(logits, weight))
 
@@ -109,16 +130,10 @@ def test_weight_two_equals_having_the_target_twice(
     torch.testing.assert_close(loss(logits, double), loss(at_targets(logits, rows), weight[rows]))
 
 
-@for_every_loss
+@for_every_loss_but_top_k
 @small_run
 @given(batches())
 def test_a_better_target_never_costs_more(loss: Loss, batch: tuple[Logits, Tensor]) -> None:
     logits, weight = batch
-    better = Logits(
-        logits.positive + 1,
-        logits.negatives,
-        logits.target_row,
-        logits.log_q_positive,
-        logits.log_q_negatives,
-    )
+    better = replace(logits, positive=logits.positive + 1)
     assert loss(better, weight) <= loss(logits, weight) + 1e-6

@@ -5,12 +5,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marquee.nn.negatives import CatalogNegativesConfig, MixedNegativesConfig, NegativesConfig
+from marquee.nn.negatives import (
+    CatalogNegativesConfig,
+    HardNegativesConfig,
+    MixedNegativesConfig,
+    NegativesConfig,
+)
 
 SAMPLERS: dict[str, NegativesConfig] = {
     "mixed": MixedNegativesConfig(n_uniform=7),
     "uniform": MixedNegativesConfig(n_uniform=7, in_batch=False),
     "in_batch": MixedNegativesConfig(n_uniform=0),
+    "popular": MixedNegativesConfig(n_uniform=0, n_popular=9, popularity_exponent=0.6, in_batch=False),
+    "everything": MixedNegativesConfig(n_uniform=3, n_popular=4),
+    "hard": HardNegativesConfig(n_uniform=5),
     "catalog": CatalogNegativesConfig(),
 }
 for_every_sampler = pytest.mark.parametrize("config", SAMPLERS.values(), ids=SAMPLERS.keys())

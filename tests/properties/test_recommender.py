@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -10,9 +11,22 @@ from hypothesis import strategies as st
 
 from marquee.bundle import publish
 from marquee.catalog import ItemKind
+from marquee.filters import NO_FILTERS, Clause, Filters, Value
 from marquee.index import IndexConfig, IndexKind
 from marquee.recommender import Answer, HistoryEvent, Recommender, Request, Source
-from tests.bundles import CLOSES, CREATED, HISTORY_LENGTH, N_ITEMS, N_USERS, NOW, OPENS, Tiny, make_tiny
+from tests.bundles import (
+    CLOSES,
+    CREATED,
+    HISTORY_LENGTH,
+    N_ITEMS,
+    N_USERS,
+    NOW,
+    OPENS,
+    Tiny,
+    make_tiny,
+    tags_of,
+    year_of,
+)
 
 MODEST = settings(max_examples=100, deadline=None)
 ANN = IndexConfig(
@@ -26,6 +40,18 @@ EVENTS = st.builds(
     kind=st.sampled_from(["", "click", "rating", "exposure"]),
     value=st.sampled_from([None, 1.0, 4.0]),
 )
+TAGS = st.lists(st.sampled_from(["by 2", "by 3", "by 5", "by 7"]), min_size=1, max_size=3)
+YEARS = st.integers(1988, 1990 + N_ITEMS)
+FILTERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "tags": st.fixed_dictionaries({}, optional={"any_of": TAGS, "all_of": TAGS, "none_of": TAGS}),
+        "genre": st.fixed_dictionaries({}, optional={"none_of": st.just(["drama", "opera"])}),
+        "year": st.fixed_dictionaries(
+            {}, optional={"min": YEARS, "max": YEARS, "none_of": st.lists(YEARS, min_size=1, max_size=4)}
+        ),
+    },
+).map(lambda declared: Filters.of(cast(dict[str, dict[str, object]], declared)))
 REQUESTS = st.builds(
     Request,
     timestamp=st.sampled_from([OPENS - 1, OPENS, NOW, CLOSES - 1, CLOSES]),
@@ -36,6 +62,7 @@ REQUESTS = st.builds(
     features=st.sampled_from([{}, {"age": 50}, {"city": "rome"}, {"city": "paris", "age": None}]),
     context=st.sampled_from([{}, {"device": "desk"}, {"weather": "rain"}]),
     kind=st.sampled_from([None, ItemKind.content, ItemKind.ad]),
+    filters=st.just(NO_FILTERS) | FILTERS,
     exclude=st.lists(ITEM_IDS, max_size=6).map(tuple),
     exclude_seen=st.booleans(),
 )
@@ -87,7 +114,26 @@ def allowed_items(request: Request, seen: Sequence[tuple[int, int]]) -> list[int
         and request.kind in (None, ItemKind.content if number % 4 else ItemKind.ad)
         and (number % 5 or request.timestamp >= OPENS)
         and (number % 6 or request.timestamp < CLOSES)
+        and all(passes(number, clause) for clause in request.filters.clauses)
     ]
+
+
+def passes(number: int, clause: Clause) -> bool:
+    """Returns whether an item of the tiny catalog has what a clause asks for."""
+    year = year_of(number)
+    values_of: dict[str, list[Value]] = {
+        "tags": [*(tags_of(number) or ())],
+        "genre": ["drama" if number % 2 else "comedy"],
+        "year": [] if year is None else [year],
+    }
+    values = set(values_of[clause.attribute])
+    return (
+        (not clause.any_of or bool(values & set(clause.any_of)))
+        and values >= set(clause.all_of)
+        and not values & set(clause.none_of)
+        and (clause.min is None or (year is not None and year >= clause.min))
+        and (clause.max is None or (year is not None and year <= clause.max))
+    )
 
 
 def brute_force(tiny: Tiny, request: Request) -> tuple[Source, list[tuple[str, float]]]:
@@ -166,6 +212,7 @@ def test_short_answers_say_why(bundle: tuple[Tiny, Recommender], request: Reques
     item=st.integers(1, N_ITEMS),
     k=st.integers(1, N_ITEMS + 2),
     kind=st.sampled_from([None, ItemKind.content, ItemKind.ad]),
+    filters=FILTERS,
     exclude=st.lists(ITEM_IDS, max_size=6).map(tuple),
     timestamp=st.sampled_from([OPENS - 1, NOW, CLOSES]),
 )
@@ -174,12 +221,15 @@ def test_similar_items_equal_sorting_by_cosine(
     item: int,
     k: int,
     kind: ItemKind | None,
+    filters: Filters,
     exclude: tuple[str, ...],
     timestamp: int,
 ) -> None:
     tiny, recommender = bundle
-    answer = recommender.similar(f"i{item:03d}", k=k, kind=kind, exclude=exclude, timestamp=timestamp)
-    request = Request(timestamp=timestamp, kind=kind, exclude=(*exclude, f"i{item:03d}"))
+    answer = recommender.similar(
+        f"i{item:03d}", k=k, kind=kind, filters=filters, exclude=exclude, timestamp=timestamp
+    )
+    request = Request(timestamp=timestamp, kind=kind, filters=filters, exclude=(*exclude, f"i{item:03d}"))
     vectors = tiny.contents.index.item_vectors.astype(np.float64)
     norms = np.maximum(np.linalg.norm(vectors, axis=1), 1e-9)
     cosines = vectors @ vectors[item] / norms / norms[item]

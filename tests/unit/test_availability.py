@@ -39,7 +39,8 @@ def test_masks_counts_and_pairs_follow_the_rule(available: Availability) -> None
     expected = np.array(_allowed(available))
     scores = np.ones(expected.shape, dtype=np.float32)
     for first in range(0, len(scores), 7):
-        available.mask_scores(scores[first : first + 7], first)
+        rows = np.arange(first, min(first + 7, len(scores)))
+        available.mask_scores(scores[rows[0] : rows[-1] + 1], rows)
     assert (scores == 1.0).tolist() == expected.tolist()
     assert set(scores[~expected].tolist()) <= {-np.inf}
     assert available.n_unavailable.tolist() == (~expected).sum(axis=1).tolist()
@@ -50,23 +51,35 @@ def test_masks_counts_and_pairs_follow_the_rule(available: Availability) -> None
 def test_infinite_and_undefined_scores_stay_what_they_are() -> None:
     scores = np.array([[np.nan, np.inf, -np.inf, np.inf]], dtype=np.float32)
     available = Availability(np.array([0, 0, 0, 9]), np.array([9, 9, 9, 99]), np.array([1]))
-    available.mask_scores(scores, 0)
+    available.mask_scores(scores, np.array([0]))
     np.testing.assert_array_equal(scores, [[np.nan, np.inf, -np.inf, -np.inf]])
 
 
-@pytest.mark.parametrize("memory_mb", [1, 512], ids=["many blocks", "one block"])
-def test_ranking_returns_the_best_of_what_could_be_shown(memory_mb: int) -> None:
-    rng = np.random.default_rng(0)
-    n_queries, n_items, k = 70, 20_000, 10
+@pytest.mark.parametrize("n_values", [3, 40, 10**6], ids=["many ties", "some ties", "hardly a tie"])
+@pytest.mark.parametrize("longest", [20, 100, 400], ids=["few there", "half there", "most there"])
+def test_ranking_equals_the_ranking_of_masked_scores(longest: int, n_values: int) -> None:
+    rng = np.random.default_rng(longest + n_values)
+    n_queries, n_items, k = 40, 3_000, 10
     start = rng.integers(0, 100, n_items + 1)
-    available = Availability(start, start + rng.integers(0, 60, n_items + 1), rng.integers(0, 120, n_queries))
-    scores = rng.standard_normal((n_queries, n_items + 1)).astype(np.float32)
-    ranked = rank(
-        lambda rows: scores[rows].copy(), n_queries, n_items, k, available=available, memory_mb=memory_mb
+    available = Availability(
+        start, start + rng.integers(0, longest, n_items + 1), rng.integers(20, 120, n_queries)
     )
-    for query, allowed in enumerate(_allowed(available)):
-        best = [item for item in np.argsort(-scores[query]).tolist() if item and allowed[item]][:k]
-        assert ranked.items[query].tolist() == best + [0] * (k - len(best))
+    scores = rng.integers(0, n_values, (n_queries, n_items + 1)).astype(np.float32)
+    scores[:20] += 10 * n_values * ~np.array(_allowed(available))[:20]  # the model likes what is not there
+    masked = np.where(_allowed(available), scores, -np.inf).astype(np.float32)
+    ranked = rank(lambda rows: scores[rows].copy(), n_queries, n_items, k, available=available)
+    expected = rank(lambda rows: masked[rows].copy(), n_queries, n_items, k)
+    for name in ("items", "scores", "tied"):
+        np.testing.assert_array_equal(getattr(ranked, name), getattr(expected, name))
+
+
+def test_a_list_is_short_where_little_could_be_shown() -> None:
+    start = np.where(np.isin(np.arange(1001), [7, 5]), 0, 50)
+    available = Availability(start, start + 100, np.array([10, 60]))
+    scores = np.tile(np.arange(1001, dtype=np.float32), (2, 1))
+    ranked = rank(lambda rows: scores[rows].copy(), 2, 1000, 3, available=available, memory_mb=1)
+    assert ranked.items.tolist() == [[7, 5, 0], [1000, 999, 998]]
+    assert not ranked.tied.any()
 
 
 def test_windows_and_queries_that_do_not_fit_are_refused() -> None:

@@ -8,7 +8,8 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from marquee.catalog import ALWAYS_FROM, ALWAYS_UNTIL, Catalog, ItemKind, ItemMask
-from marquee.errors import DataError, MissingColumnError, ShapeError
+from marquee.errors import DataError, FilterError, MissingColumnError, ShapeError
+from marquee.filters import Filters
 from marquee.ids import IdMap
 
 ITEM_IDS = IdMap(("a", "b", "c", "d"))
@@ -67,6 +68,38 @@ def test_mask_is_made_again_only_when_availability_changes() -> None:
     assert catalog.allowed(None, 19) is first
     assert catalog.allowed(None, 20) is not first
     assert catalog.allowed(None, 10).flags.tolist() == first.flags.tolist()
+
+
+def test_filters_are_part_of_the_mask() -> None:
+    catalog = Catalog.build(ITEMS, ITEM_IDS)
+    filters = Filters.of({"genres": {"none_of": ["love"]}, "bid": {"min": 1}})
+    mask = catalog.allowed(None, 22, filters)
+    assert catalog.item_ids.decode(mask.item_index) == ["c"]
+    assert mask.unknown_values == ("genres=love",)
+    assert catalog.allowed(None, 23, Filters.of({"bid": {"min": 1}, "genres": {"none_of": ["love"]}})) is mask
+    assert catalog.allowed(ItemKind.content, 22, filters).n_allowed == 0
+    assert catalog.allowed(None, 30, filters).n_allowed == 0
+
+
+def test_filters_that_the_catalog_cannot_apply_are_refused() -> None:
+    catalog = Catalog.build(ITEMS, ITEM_IDS)
+    assert catalog.filterable == {"genres": "texts", "bid": "number"}
+    with pytest.raises(FilterError, match=r"filters\.genre is no attribute of this catalog"):
+        catalog.allowed(None, 22, Filters.of({"genre": {"any_of": ["war"]}}))
+    with pytest.raises(FilterError, match=r"filters\.bid holds number, got True"):
+        catalog.validate_filters(Filters.of({"bid": {"any_of": [True]}}))
+
+
+def test_masks_asked_for_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("marquee.catalog._MAX_MASKS", 3)
+    catalog = Catalog.build(ITEMS, ITEM_IDS)
+    everything = catalog.allowed(None, 22)
+    first = catalog.allowed(None, 22, Filters.of({"bid": {"min": 0}}))
+    for bid in range(1, 5):
+        catalog.allowed(None, 22, Filters.of({"bid": {"min": bid}}))  # asks for `everything` as well
+        assert catalog.allowed(None, 22) is everything
+    assert catalog.allowed(None, 22, Filters.of({"bid": {"min": 0}})) is not first
+    assert len(catalog._masks) == 3
 
 
 def test_mask_counts_lists_and_packs_its_items() -> None:

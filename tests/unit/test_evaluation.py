@@ -5,8 +5,9 @@ import pytest
 
 from marquee.availability import Availability
 from marquee.errors import DataError, ShapeError
-from marquee.evaluation import Estimate, Evaluation, EvaluationTask, bootstrap_means, evaluate
+from marquee.evaluation import Evaluation, EvaluationTask, evaluate
 from marquee.histories import FloatArray
+from marquee.intervals import Estimate
 from marquee.ranking import ItemLists, ScoreBlock
 
 N_ITEMS = 4
@@ -160,35 +161,6 @@ def test_json_states_the_full_ranking_and_every_count() -> None:
     assert (written["ranking"], written["model"], written["ks"]) == ("full catalog", "model", [1, 2])
     assert written["counts"]["n_items"] == N_ITEMS
     assert written["models"]["model"]["metrics"]["recall@2"]["mean"] == 1.0
-
-
-def test_bootstrap_means_equal_a_slow_resampling() -> None:
-    values = np.array([[0.0, 1.0], [0.5, np.nan], [1.0, 3.0]])
-    means = bootstrap_means(values, np.random.default_rng(5), n_resamples=4)
-    drawn = np.random.default_rng(5).integers(0, 3, size=(4, 3))
-    for row, users in zip(means, drawn.tolist(), strict=True):
-        assert row[0] == pytest.approx(sum(values[u, 0] for u in users) / 3)
-        present = [values[u, 1] for u in users if u != 1]
-        assert row[1] == pytest.approx(sum(present) / len(present))
-
-
-def test_bootstrap_in_blocks_draws_the_same_users(monkeypatch: pytest.MonkeyPatch) -> None:
-    values = np.random.default_rng(0).random((50, 3))
-    at_once = bootstrap_means(values, np.random.default_rng(1), n_resamples=30)
-    monkeypatch.setattr("marquee.evaluation.RESAMPLES_MEMORY_MB", 0)
-    np.testing.assert_allclose(bootstrap_means(values, np.random.default_rng(1), 30), at_once)
-
-
-@pytest.mark.slow
-def test_a_95_percent_interval_covers_the_truth_about_95_times_in_100() -> None:
-    generator = np.random.default_rng(0)
-    n_worlds, n_users, truth = 400, 300, 0.3
-    worlds = (generator.random((n_users, n_worlds)) < truth).astype(np.float64)
-    covered = 0
-    for world in worlds.T:
-        low, high = np.quantile(bootstrap_means(world[:, None], generator, 400), [0.025, 0.975])
-        covered += low <= truth <= high
-    assert 0.92 <= covered / n_worlds <= 0.98
 
 
 def test_no_model_and_no_targets_are_refused() -> None:

@@ -1,6 +1,7 @@
 """Losses against loops in plain numpy, and what a loss must do at the edges."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,12 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from marquee.errors import ConfigError
+from marquee.nn.logits import Logits
 from marquee.nn.losses import (
+    BilateralSoftmaxConfig,
     BPRConfig,
-    Logits,
+    CosineContrastiveConfig,
+    DegreeWeightedConfig,
     Loss,
     LossConfig,
     SampledSoftmaxConfig,
+    TopKSoftmaxConfig,
     bpr_loss,
     sampled_softmax_loss,
     weighted_mean,
@@ -21,11 +26,21 @@ from marquee.nn.losses import (
 from marquee.nn.negatives import CatalogSampler
 
 MASKED = -math.inf
-LOSSES: dict[str, LossConfig] = {
+COMPARING: dict[str, LossConfig] = {  # a target without candidate has nothing to be compared with
     "softmax": SampledSoftmaxConfig(temperature=0.5),
     "softmax_uncorrected": SampledSoftmaxConfig(temperature=0.5, log_q_correction=False),
+    "bilateral_softmax": BilateralSoftmaxConfig(temperature=0.5, positive_temperature=0.4),
+    "top_k_softmax": TopKSoftmaxConfig(temperature=0.5, k=2),
     "bpr": BPRConfig(),
 }
+LOSSES: dict[str, LossConfig] = {
+    **COMPARING,
+    "cosine_contrastive": CosineContrastiveConfig(margin=-0.9),
+    "degree_weighted": DegreeWeightedConfig(temperature=0.5),
+}
+for_comparing_losses = pytest.mark.parametrize(
+    "loss", [config.build() for config in COMPARING.values()], ids=list(COMPARING)
+)
 
 
 @pytest.fixture(params=list(LOSSES.values()), ids=list(LOSSES))
@@ -45,6 +60,8 @@ def example(seed: int = 0) -> tuple[Logits, Tensor]:
         target_row=torch.tensor([0, 1, 1, 2, 1]),
         log_q_positive=torch.rand(5, generator=generator),
         log_q_negatives=torch.rand(4, generator=generator),
+        count_positive=torch.tensor([7.0, 1.0, 3.0, 30.0, 2.0]),
+        count_negatives=torch.tensor([5.0, 0.0, 12.0, 1.0]),
     )
     return logits, torch.tensor([1.0, 0.5, 2.0, 0.0, 3.0])
 
@@ -101,7 +118,7 @@ def test_config_passes_its_knobs_to_the_loss() -> None:
 def test_whole_catalog_as_candidates_gives_cross_entropy() -> None:
     scores = torch.randn(6, 9, generator=torch.Generator().manual_seed(1))  # 6 queries, 9 items
     target = torch.tensor([1, 9, 3, 3, 5, 2])
-    drawn = CatalogSampler(9).sample(target, torch.Generator())
+    drawn = CatalogSampler(torch.ones(10)).sample(target, torch.Generator())
     is_own = drawn.items[None, :] == target[:, None]
     logits = Logits(
         positive=scores[torch.arange(6), target - 1],
@@ -109,6 +126,8 @@ def test_whole_catalog_as_candidates_gives_cross_entropy() -> None:
         target_row=torch.arange(6),
         log_q_positive=drawn.log_q_target,
         log_q_negatives=drawn.log_q,
+        count_positive=drawn.count_target,
+        count_negatives=drawn.count,
     )
     got = SampledSoftmaxConfig(temperature=0.3).build()(logits, torch.ones(6))
     assert got.item() == pytest.approx(F.cross_entropy(scores / 0.3, target - 1).item(), abs=1e-6)
@@ -116,19 +135,19 @@ def test_whole_catalog_as_candidates_gives_cross_entropy() -> None:
 
 def test_masked_candidate_has_probability_zero(loss: Loss) -> None:
     logits, weight = example()
-    without = Logits(
-        logits.positive[1:3],
-        logits.negatives[1:2, 2:],
-        torch.tensor([0, 0]),
-        logits.log_q_positive[1:3],
-        logits.log_q_negatives[2:],
+    of_row_1 = replace(
+        logits,
+        positive=logits.positive[1:3],
+        negatives=logits.negatives[1:2],
+        target_row=torch.tensor([0, 0]),
+        log_q_positive=logits.log_q_positive[1:3],
+        count_positive=logits.count_positive[1:3],
     )
-    of_row_1 = Logits(
-        logits.positive[1:3],
-        logits.negatives[1:2],
-        torch.tensor([0, 0]),
-        logits.log_q_positive[1:3],
-        logits.log_q_negatives,
+    without = replace(
+        of_row_1,
+        negatives=of_row_1.negatives[:, 2:],
+        log_q_negatives=logits.log_q_negatives[2:],
+        count_negatives=logits.count_negatives[2:],
     )
     assert torch.allclose(loss(of_row_1, weight[1:3]), loss(without, weight[1:3]))
 
@@ -137,9 +156,7 @@ def gradients(loss: Loss, logits: Logits, weight: Tensor) -> tuple[Tensor, Tenso
     """Returns the loss and its gradients by positive and negative logits."""
     positive = logits.positive.clone().requires_grad_()
     negatives = logits.negatives.clone().requires_grad_()
-    value = loss(
-        Logits(positive, negatives, logits.target_row, logits.log_q_positive, logits.log_q_negatives), weight
-    )
+    value = loss(replace(logits, positive=positive, negatives=negatives), weight)
     by_positive, by_negatives = torch.autograd.grad(value, [positive, negatives])
     return value, by_positive, by_negatives
 
@@ -159,9 +176,17 @@ def test_row_without_candidate_has_finite_gradient(loss: Loss) -> None:
     assert torch.isfinite(value)
     assert torch.isfinite(by_positive).all()
     assert torch.isfinite(by_negatives).all()
+
+
+@for_comparing_losses
+def test_row_without_candidate_pulls_nothing(loss: Loss) -> None:
+    logits, _ = example()
+    logits.negatives[1] = MASKED
+    _, by_positive, _ = gradients(loss, logits, torch.ones(5))
     assert torch.equal(by_positive[logits.target_row == 1], torch.zeros(3))
 
 
+@for_comparing_losses
 def test_batch_without_any_candidate_has_loss_zero(loss: Loss) -> None:
     logits, weight = example()
     logits.negatives[:] = MASKED
@@ -190,7 +215,8 @@ def test_all_weights_zero_give_loss_zero(loss: Loss) -> None:
 
 def test_loss_pulls_targets_up_and_candidates_down(loss: Loss) -> None:
     logits, _ = example()
-    _, by_positive, by_negatives = gradients(loss, logits, torch.ones(5))
+    cosines = replace(logits, positive=logits.positive / 4, negatives=logits.negatives / 4)
+    _, by_positive, by_negatives = gradients(loss, cosines, torch.ones(5))
     assert (by_positive < 0).all()
     assert (by_negatives[torch.isfinite(logits.negatives)] > 0).all()
 
@@ -204,7 +230,8 @@ def test_loss_leaves_its_arguments_alone(loss: Loss) -> None:
 
 def test_correction_costs_often_drawn_items_nothing() -> None:
     zeros = torch.zeros(1)
-    drawn_often = Logits(zeros, torch.zeros(1, 8), torch.tensor([0]), zeros, torch.full((8,), math.log(8)))
+    log_q, counts = torch.full((8,), math.log(8)), torch.ones(8)
+    drawn_often = Logits(zeros, torch.zeros(1, 8), torch.tensor([0]), zeros, log_q, zeros, counts)
     corrected = sampled_softmax_loss(drawn_often, torch.ones(1), temperature=1.0, log_q_correction=True)
     assert corrected.item() == pytest.approx(math.log(1 + 8 / 8))  # 8 copies of one item count as one
 

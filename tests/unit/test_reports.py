@@ -11,8 +11,9 @@ import pytest
 
 from marquee.beyond import CatalogFacts, describe_lists
 from marquee.errors import ConfigError
-from marquee.evaluation import Estimate, Evaluation, EvaluationTask, evaluate
+from marquee.evaluation import Evaluation, EvaluationTask, evaluate
 from marquee.index_sweep import IndexSweep, SweepPoint
+from marquee.intervals import Estimate
 from marquee.ranking import ItemLists
 from marquee.reports import (
     Curve,

@@ -12,6 +12,7 @@ import pytest
 
 from marquee.catalog import ItemKind
 from marquee.errors import UnknownIdError
+from marquee.filters import Filters
 from marquee.recommender import Recommender
 from marquee.requests import Answer, Recommendation, Request, Source
 from serving.app import RecommendationApp
@@ -45,8 +46,16 @@ class Echo:
         return [answer(request.user_id or "anonymous", request.k) for request in requests]
 
     def similar(
-        self, item_id: str, *, k: int, kind: ItemKind | None, exclude: Collection[str], timestamp: int
+        self,
+        item_id: str,
+        *,
+        k: int,
+        kind: ItemKind | None,
+        filters: Filters,
+        exclude: Collection[str],
+        timestamp: int,
     ) -> Answer:
+        assert not filters, f"no catalog is at hand to apply {filters}"
         if item_id == "unknown":
             raise UnknownIdError(f"item_id {item_id!r} is unknown; ask for one of the catalog")
         return answer(f"{item_id}, {kind}, {list(exclude)}, {timestamp}", k)

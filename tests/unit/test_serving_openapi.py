@@ -18,7 +18,7 @@ from serving.keys import Guard
 from serving.release_routes import ReleaseRoutes
 from serving.releases import Releases
 
-LIMITS = Settings(max_k=50, max_history=3, max_exclude=2, max_batch=2)
+LIMITS = Settings(max_k=50, max_history=3, max_exclude=2, max_batch=2, max_filters=2, max_filter_values=2)
 DOCUMENT = openapi.document(LIMITS)
 SCHEMAS = DOCUMENT["components"]["schemas"]
 OPERATIONS = [
@@ -84,6 +84,11 @@ def test_operators_limits_stand_in_the_document() -> None:
     assert (fields["k"]["minimum"], fields["k"]["maximum"]) == (1, 50)
     assert fields["exclude"]["maxItems"] == 2
     assert [choice.get("maxItems") for choice in fields["history"]["anyOf"]] == [3, None]
+    assert fields["filters"]["maxProperties"] == 2
+    assert [choice.get("maxItems") for choice in SCHEMAS["Filter"]["properties"]["any_of"]["anyOf"]] == [
+        2,
+        None,
+    ]
     assert SCHEMAS["BatchRequest"]["properties"]["requests"]["maxItems"] == 2
 
 
@@ -107,13 +112,17 @@ values = (
     | st.lists(scalars, max_size=4)
     | st.dictionaries(st.sampled_from(["item_id", "kind", "a"]), scalars)
 )
+conditions = st.dictionaries(
+    st.sampled_from([*wire.Filter.__struct_fields__, "other"]),
+    scalars | st.lists(scalars, max_size=3) | st.sampled_from(["2026-01-31", "2026-01-31T10:00Z", "2026"]),
+)
 bodies = st.dictionaries(
     st.sampled_from([*wire.RecommendRequest.__struct_fields__, "other"]), values, max_size=4
 )
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(bodies)
+@given(bodies | st.builds(dict, filters=st.dictionaries(st.text(max_size=2), conditions, max_size=3)))
 def test_schema_and_reader_agree_on_every_body(body: dict[str, Any]) -> None:
     text = msgspec.json.encode(body)  # an infinite number becomes null, as JSON has none
     try:

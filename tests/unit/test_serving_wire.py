@@ -8,13 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marquee.catalog import ItemKind
+from marquee.filters import Clause, Filters
 from marquee.kinds import EventKind
 from marquee.requests import Answer, HistoryEvent, Recommendation, Request, Source
 from serving import wire
 from serving.config import Settings
 from serving.errors import Refusal
 
-LIMITS = Settings(max_k=50, max_history=3, max_exclude=2, max_batch=2)
+LIMITS = Settings(max_k=50, max_history=3, max_exclude=2, max_batch=2, max_filters=2, max_filter_values=3)
 
 read_recommend = wire.reader(wire.RecommendRequest)
 read_similar = wire.reader(wire.SimilarRequest)
@@ -40,6 +41,7 @@ def test_every_field_arrives() -> None:
     body = """{"user_id": "u", "history": ["a", {"item_id": "b", "kind": "click", "value": 2}],
         "features": {"age": 31, "tags": ["x", "y"]}, "k": 3,
         "context": {"device": "phone", "new": true, "gone": null}, "kind": "ad",
+        "filters": {"tags": {"any_of": ["a", 1, true], "all_of": ["b"]}, "year": {"min": 1990, "max": null}},
         "exclude": ["c"], "exclude_seen": false}"""
     assert read(body) == Request(
         timestamp=1_700_000_000,
@@ -49,6 +51,12 @@ def test_every_field_arrives() -> None:
         features={"age": 31, "tags": ["x", "y"]},
         context={"device": "phone", "new": True, "gone": None},
         kind=ItemKind.ad,
+        filters=Filters(
+            (
+                Clause(attribute="tags", any_of=(1, True, "a"), all_of=("b",)),
+                Clause(attribute="year", min=1990),
+            )
+        ),
         exclude=("c",),
         exclude_seen=False,
     )
@@ -60,9 +68,18 @@ def test_null_is_as_good_as_absent_where_nothing_may_be_known() -> None:
 
 
 def test_similar_request_arrives() -> None:
-    message = read_similar(b'{"item_id": "a", "k": 3, "kind": "content", "exclude": ["b"]}')
+    body = (
+        b'{"item_id": "a", "k": 3, "kind": "content", "exclude": ["b"],'
+        b' "filters": {"brand": {"none_of": ["Acme"]}}}'
+    )
+    message = read_similar(body)
     assert wire.to_similar_job(message, LIMITS, 5) == wire.SimilarJob(
-        item_id="a", k=3, kind=ItemKind.content, exclude=("b",), timestamp=5
+        item_id="a",
+        k=3,
+        kind=ItemKind.content,
+        filters=Filters((Clause(attribute="brand", none_of=("Acme",)),)),
+        exclude=("b",),
+        timestamp=5,
     )
 
 
@@ -102,6 +119,14 @@ def test_k_outside_its_range_is_refused_with_its_value(text: str) -> None:
         ('{"features": {"age": [1e300]}}', "features[...][0]"),
         ('{"context": {"age": 1e999}}', "context[...]"),
         ('{"kind": "advert"}', "kind"),
+        ('{"filters": []}', "filters"),
+        ('{"filters": {"a": {"any_of": "x"}}}', "filters[...].any_of"),
+        ('{"filters": {"a": {"any_of": []}}}', "filters[...].any_of"),
+        ('{"filters": {"a": {"any_of": [null]}}}', "filters[...].any_of[0]"),
+        ('{"filters": {"a": {"any": ["x"]}}}', "filters[...].any"),
+        ('{"filters": {"a": {"min": "soon"}}}', "filters[...].min"),
+        ('{"filters": {"a": {"max": true}}}', "filters[...].max"),
+        ('{"filters": {"a": {"max": 1e300}}}', "filters[...].max"),
         ('{"exclude": [1]}', "exclude[0]"),
         ('{"exclude": null}', "exclude"),
         ('{"exclude_seen": 1}', "exclude_seen"),
@@ -191,6 +216,21 @@ def test_batch_of_a_wrong_size_is_refused(body: bytes, n: int) -> None:
     with pytest.raises(Refusal, match=f"requests .* got {n}; ") as caught:
         wire.validate_batch_size(read_batch(body), LIMITS)
     assert (caught.value.status, caught.value.field) == (422, "requests")
+
+
+def test_filters_beyond_the_limits_are_refused() -> None:
+    many = refused('{"filters": {"a": {}, "b": {}, "c": {}}}')
+    assert (many.status, many.field) == (422, "filters")
+    assert str(many).startswith("filters may hold at most 2 entries, got 3; filter by fewer attributes")
+    long = refused('{"filters": {"a": {"none_of": [1, 2, 3, 4]}}}')
+    assert (long.status, long.field) == (422, "filters.a.none_of")
+    assert str(long).startswith("filters.a.none_of may hold at most 3 entries, got 4; name fewer values")
+
+
+def test_moment_that_does_not_exist_is_refused_at_its_filter() -> None:
+    refusal = refused('{"filters": {"listed": {"min": "2026-02-30"}}}')
+    assert (refusal.status, refusal.field) == (422, "filters.listed")
+    assert str(refusal).startswith("filters.listed: day is out of range for month; correct the bound")
 
 
 def test_refusal_repeats_only_so_much_of_what_came() -> None:

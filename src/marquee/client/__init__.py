@@ -25,6 +25,7 @@ from marquee.client.errors import (
 from marquee.client.messages import (
     ActivateAnswer,
     BundleAnswer,
+    Filter,
     HistoryEntry,
     RecommendAnswer,
     Recommendation,
@@ -40,6 +41,7 @@ __all__ = [
     "AsyncClient",
     "BundleAnswer",
     "Client",
+    "Filter",
     "HistoryEntry",
     "RecommendAnswer",
     "RecommendRequest",

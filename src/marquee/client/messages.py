@@ -27,6 +27,24 @@ class HistoryEntry(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True
     value: float | None = None
 
 
+class Filter(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """What one attribute of the items must be; everything given must hold.
+
+    Attributes:
+        any_of: The item has at least one of these values.
+        all_of: The item has each of these values.
+        none_of: The item has none of these values; one without a value passes.
+        min: The item's number is this or more; a date or time as text means its seconds since 1970.
+        max: The item's number is this or less; a date means the whole day.
+    """
+
+    any_of: Sequence[bool | int | float | str] | None = None
+    all_of: Sequence[bool | int | float | str] | None = None
+    none_of: Sequence[bool | int | float | str] | None = None
+    min: int | float | str | None = None
+    max: int | float | str | None = None
+
+
 class RecommendRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """Who asks and for what; every field may be left out.
 
@@ -37,6 +55,7 @@ class RecommendRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=
         context: Attributes of the moment, by name.
         k: How many items are wanted.
         kind: `content` or `ad`; None for both.
+        filters: By attribute, which items may come back; `bundle()` names the attributes.
         exclude: Items that must not come back.
         exclude_seen: Whether to leave out what the user's history holds.
     """
@@ -47,6 +66,7 @@ class RecommendRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=
     context: Mapping[str, FeatureValue] = {}
     k: int | None = None
     kind: str | None = None
+    filters: Mapping[str, Filter] = {}
     exclude: Sequence[str] = ()
     exclude_seen: bool | None = None
 
@@ -58,12 +78,14 @@ class SimilarRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tr
         item_id: An item of the catalog; any other is refused with 404.
         k: How many are wanted.
         kind: `content` or `ad`; None for both.
+        filters: By attribute, which items may come back; `bundle()` names the attributes.
         exclude: Items that must not come back.
     """
 
     item_id: str
     k: int | None = None
     kind: str | None = None
+    filters: Mapping[str, Filter] = {}
     exclude: Sequence[str] = ()
 
 
@@ -95,6 +117,7 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True):
         fallback_reason: Why the answer is popular although more was given to go by.
         unknown_history: Entries of the given history whose item the release does not know.
         ignored_features: Names in features and context that the release has no feature for.
+        unknown_filter_values: Values in filters that no item has, as `attribute=value`.
     """
 
     request_id: str
@@ -107,6 +130,7 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True):
     fallback_reason: str | None = None
     unknown_history: int = 0
     ignored_features: tuple[str, ...] = ()
+    unknown_filter_values: tuple[str, ...] = ()
 
 
 class BundleAnswer(msgspec.Struct, kw_only=True, frozen=True):
@@ -123,6 +147,7 @@ class BundleAnswer(msgspec.Struct, kw_only=True, frozen=True):
         kinds: Event kinds that a history is read by.
         index: How items are searched.
         index_recall: Share of the truly best items that the search finds.
+        filters: Attributes that filters may name, and what each holds.
         metrics: What the model reached when it was judged.
     """
 
@@ -136,6 +161,7 @@ class BundleAnswer(msgspec.Struct, kw_only=True, frozen=True):
     kinds: tuple[str, ...]
     index: str
     index_recall: float
+    filters: Mapping[str, str] = {}
     metrics: dict[str, float]
 
 

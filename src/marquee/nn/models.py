@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from marquee.features import FeatureArrays, FeatureEncoder
 from marquee.nn.batches import QueryBatch, TrainingBatch
-from marquee.nn.losses import Logits
+from marquee.nn.logits import Logits
 from marquee.nn.negatives import Negatives
 from marquee.nn.towers import ItemTower, QueryTower, TowersConfig
 
@@ -162,6 +162,8 @@ class TwoTower(nn.Module):
             target_row=batch.target_row,
             log_q_positive=negatives.log_q_target,
             log_q_negatives=negatives.log_q,
+            count_positive=negatives.count_target,
+            count_negatives=negatives.count,
         )
 
 

@@ -15,8 +15,8 @@ from marquee.comparison import (
     paired_test,
 )
 from marquee.errors import DataError
-from marquee.evaluation import N_RESAMPLES, Estimate, bootstrap_means, interval
 from marquee.ids import IndexArray
+from marquee.intervals import Estimate, estimate_means
 from marquee.metrics import METRICS
 from marquee.reports.rendering import render
 from marquee.reports.verdict import SIGNS_SEED, Finding, finding_of, p_in_words, signed
@@ -170,7 +170,9 @@ def _contrasts(
                 [other.users.values[metric][rows], base.users.values[metric][base_rows]], axis=1
             )
             differences = values[:, 0] - values[:, 1]
-            resampled = bootstrap_means(differences[:, None], generator, N_RESAMPLES)[:, 0]
+            (difference,) = estimate_means(
+                differences[:, None], generator, is_difference=np.ones(1, np.bool_)
+            )
             test = paired_test(differences, generator, n_comparisons=n_comparisons)
             found.append(
                 Contrast(
@@ -178,7 +180,7 @@ def _contrasts(
                     metric=metric,
                     run_mean=float(values[:, 0].mean()),
                     base_mean=float(values[:, 1].mean()),
-                    difference=interval(test.difference, resampled),
+                    difference=difference,
                     test=test,
                     finding=finding_of(test),
                 )

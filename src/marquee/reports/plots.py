@@ -11,8 +11,8 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from marquee.errors import ConfigError
-from marquee.evaluation import Estimate
 from marquee.index_sweep import IndexSweep
+from marquee.intervals import Estimate
 from marquee.reports.content import Curve
 
 if TYPE_CHECKING:

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from marquee.evaluation import Counts, Estimate
+from marquee.evaluation import Counts
+from marquee.intervals import Estimate
 from marquee.metrics import METRICS
 from marquee.reports.content import ReportContent
 from marquee.slices import MIN_USERS, SlicedColumn

@@ -7,7 +7,8 @@ from enum import StrEnum
 import numpy as np
 
 from marquee.comparison import POWER, SIGNIFICANCE, PairedTest, corrected, paired_test
-from marquee.evaluation import Estimate, Evaluation
+from marquee.evaluation import Evaluation
+from marquee.intervals import Estimate
 
 SIGNS_SEED = 0  # of the tests: equal content gives an equal verdict
 REFERENCES = ("popularity", "item_knn")
