@@ -17,6 +17,7 @@ from marquee.errors import (
     DataError,
     DownloadError,
     FilterError,
+    ItemsFullError,
     LeakageError,
     MarqueeError,
     MissingColumnError,
@@ -43,6 +44,7 @@ STATUS_OF_ERROR: Mapping[type[MarqueeError], int] = {
     BundleVersionError: 503,
     ChecksumError: 503,
     SignatureError: 503,
+    ItemsFullError: 507,
     ParityError: 500,
     DownloadError: 500,
     NotFittedError: 500,
@@ -63,6 +65,7 @@ CODE_OF_STATUS: Mapping[int, str] = {
     429: "too_many_requests",
     500: "internal_error",
     503: "unavailable",
+    507: "no_room",
 }
 """The word that a program reads for each status that the service gives."""
 

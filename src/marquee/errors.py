@@ -15,6 +15,7 @@ MarqueeError
 │   ├── BundleVersionError        written in a format this release does not read
 │   ├── ChecksumError             a file differs from its manifest
 │   └── SignatureError            nobody who is trusted has signed the manifest
+├── ItemsFullError                there is no room for more live items
 ├── ParityError                   the exported model disagrees with torch: export fails
 ├── DownloadError                 a published data set could not be fetched or is not the published one
 └── NotFittedError(RuntimeError)  a mistake in the order of calls
@@ -86,6 +87,10 @@ class ChecksumError(BundleError):
 
 class SignatureError(BundleError):
     """The bundle is not signed by a key that is trusted."""
+
+
+class ItemsFullError(MarqueeError):
+    """There is no room for more live items."""
 
 
 class ParityError(MarqueeError):

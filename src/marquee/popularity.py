@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from marquee.catalog import BoolArray
 from marquee.errors import ConfigError, DataError
 from marquee.features.values import read_category
 from marquee.histories import FloatArray
@@ -26,6 +27,8 @@ HOUR = "hour"
 """Stands for the hour of the day, UTC, of an event and of a request; no column needs to hold it."""
 
 _SECONDS_PER_HOUR = 3600
+_FIRST_LOOK = 8
+_WIDENING_FACTOR = 8
 _SCALARS = (pl.String, pl.Boolean, pl.Categorical, pl.Enum)
 
 
@@ -187,6 +190,57 @@ class ContextPopularity:
             items=items,
             shares=shares,
         )
+
+
+class PopularItems:
+    """Ranks items by their share of the interactions, of all or of those in a context.
+
+    Args:
+        popularity: Each item's share of all interactions, (n_items + 1,) float32.
+    """
+
+    def __init__(self, popularity: FloatArray) -> None:
+        self._popularity = popularity
+        self._order: IndexArray = np.argsort(-popularity[1:], kind="stable") + 1
+
+    def rank(self, flags: BoolArray, k: int, context: Context | None) -> tuple[IndexArray, FloatArray]:
+        """Returns the allowed items with the largest shares, and those; equal ones by ascending item_index.
+
+        Args:
+            flags: True = allowed, (n_items + m + 1,) bool, changed; the last m are items that nobody has
+                had yet, whose share is 0.
+            k: How many are wanted.
+            context: Whose shares count; None for all interactions.
+        """
+        if context is None:
+            items = self._most_popular(flags, k)
+            return items, self._shares(items)
+        listed = context.items[flags[context.items]].astype(np.int64)[:k]
+        shares = context.shares[flags[context.items]][:k]
+        flags[context.items] = False
+        others = self._most_popular(flags, k)
+        items = np.concatenate((listed, others))
+        shares = np.concatenate((shares, np.float32(context.rest) * self._shares(others)))
+        order = np.lexsort((items, -shares))[:k]
+        return items[order], shares[order]
+
+    def _most_popular(self, flags: BoolArray, k: int) -> IndexArray:
+        """Returns the k allowed items with the largest share of all interactions."""
+        n_looked = _FIRST_LOOK * k
+        items = self._order[:n_looked][flags[self._order[:n_looked]]]
+        while len(items) < k and n_looked < len(self._order):
+            n_looked *= _WIDENING_FACTOR
+            items = self._order[:n_looked][flags[self._order[:n_looked]]]
+        if len(items) < k and len(flags) > len(self._popularity):
+            beyond = len(self._popularity) + np.flatnonzero(flags[len(self._popularity) :])
+            items = np.concatenate((items, beyond))
+        return items[:k]
+
+    def _shares(self, items: IndexArray) -> FloatArray:
+        """Returns the share of all interactions of some items, (n,) float32."""
+        is_known = items < len(self._popularity)
+        shares: FloatArray = np.where(is_known, self._popularity[np.where(is_known, items, 0)], np.float32(0))
+        return shares
 
 
 def _names(events: pl.DataFrame, column: str) -> pl.Series:

@@ -6,17 +6,18 @@ in training.
 """
 
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
 
-from marquee.bundle import Bundle
 from marquee.features import FeatureArrays, FeatureEncoder
 from marquee.histories import FloatArray, gather, window_positions
 from marquee.ids import PADDING_INDEX, IndexArray
 from marquee.requests import HistoryEvent, Request, Source
+from marquee.shelves import Shelves
 
 TIMESTAMP_COLUMN = "timestamp"
 """Column that the request's time is encoded as, the one that events call by this name."""
@@ -42,9 +43,15 @@ class Queries:
 
 
 class QueryEncoder:
-    """Embeds requests with a bundle's query tower."""
+    """Embeds requests with a bundle's query tower.
 
-    def __init__(self, bundle: Bundle) -> None:
+    Args:
+        shelves: The bundle, and the live items that may stand in a history.
+    """
+
+    def __init__(self, shelves: Shelves) -> None:
+        bundle = shelves.bundle
+        self._shelves = shelves
         self._bundle = bundle
         inputs = bundle.query_tower.inputs
         self._takes_user = "user_vector" in inputs
@@ -62,6 +69,12 @@ class QueryEncoder:
             self._parted_kinds |= {""}
         else:
             self._row_of_whole_kind[""] = self._row_of_whole_kind[self._first_kind]
+
+    def over(self, shelves: Shelves) -> "QueryEncoder":
+        """Returns the same encoder for the same bundle with other live items in histories."""
+        other = copy(self)
+        other._shelves = shelves
+        return other
 
     def encode(self, requests: Sequence[Request]) -> Queries:
         """Returns the queries of a batch of at least one request; all pass the tower together."""
@@ -145,7 +158,7 @@ class QueryEncoder:
         if not history:
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
         if type(history[0]) is str:  # then all are ids, of the first kind
-            items = self._bundle.catalog.item_ids.encode(history)
+            items = self._shelves.encode(history)
             return items, np.full(len(items), self._row_of_first_kind)
         item_ids, names, values = zip(*history, strict=True)
         if self._parted_kinds.isdisjoint(names):
@@ -153,20 +166,23 @@ class QueryEncoder:
             kinds = np.fromiter(rows, dtype=np.int64, count=len(names))
         else:
             kinds = self._bundle.manifest.kinds.encode([name or self._first_kind for name in names], values)
-        return self._bundle.catalog.item_ids.encode(item_ids), kinds
+        return self._shelves.encode(item_ids), kinds
 
     def _history_arrays(self, histories: Sequence["_History"]) -> dict[str, npt.NDArray[np.generic]]:
         """Returns the history inputs of the tower, as long as the longest history."""
-        item_vectors = self._bundle.index.item_vectors
         if len(histories) == 1:  # needs no padding
             alone = histories[0]
-            return {"history_vectors": item_vectors[alone.items[None]], "history_kinds": alone.kinds[None]}
+            vectors = self._shelves.vectors(alone.items[None])
+            return {"history_vectors": vectors, "history_kinds": alone.kinds[None]}
         sizes = np.array([len(history.items) for history in histories], dtype=np.int64)
         ends = np.cumsum(sizes)
         positions = window_positions(ends - sizes, ends, int(sizes.max()))  # (batch, length)
         items = gather(np.concatenate([history.items for history in histories]), positions)
         kinds = gather(np.concatenate([history.kinds for history in histories]), positions)
-        return {"history_vectors": item_vectors[items], "history_kinds": kinds}
+        return {
+            "history_vectors": self._shelves.vectors(items.astype(np.int64, copy=False)),
+            "history_kinds": kinds,
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from marquee.catalog import ItemKind
 from marquee.errors import DataError
 from marquee.filters import NO_FILTERS, Filters
 from marquee.kinds import EventKind
+from marquee.reranking import NO_RERANKING, Reranking
 
 _EVENT_KINDS = frozenset(EventKind.__members__) | {""}
 
@@ -74,6 +75,7 @@ class Request:
         context: Attributes of the request by source column: surface, device, …
         kind: Only content or only ads; None for both.
         filters: What the items' attributes must be; the catalog says which it can apply.
+        reranking: How the best items become the answer; by default they are it, in the order of scores.
         exclude: Items that must not be returned; unknown ids do no harm.
         exclude_seen: Also exclude every item of the stored and of the given history.
 
@@ -90,6 +92,7 @@ class Request:
     context: Mapping[str, object] = field(default_factory=dict)
     kind: ItemKind | None = None
     filters: Filters = NO_FILTERS
+    reranking: Reranking = NO_RERANKING
     exclude: Collection[str] = ()
     exclude_seen: bool = True
 
@@ -155,10 +158,11 @@ class Answer:
     """The best items, best first: fewer than requested rather than anything forbidden.
 
     Attributes:
-        items: Best first; equal scores in the order of the catalog.
+        items: Best first, equal scores in the order of the catalog; or in the order of the re-ranking.
         source: What the answer was made from.
         version: The bundle that made it.
         requested: How many items were asked for.
+        reranked: What re-ranking took into account, such as "mmr" or "caps"; empty if there was none.
         short_reason: Why there are fewer than requested; None if there are not.
         popular_in: The context in which the items of `Source.popular` are popular, such as
             "surface=home"; None for everywhere.
@@ -172,6 +176,7 @@ class Answer:
     source: Source
     version: str
     requested: int
+    reranked: tuple[str, ...] = ()
     short_reason: str | None = None
     popular_in: str | None = None
     fallback_reason: str | None = None

@@ -18,7 +18,7 @@ has up to p values under caps, over all attributes together, its relevance is at
 2006, p-extendible systems). With spacing each place holds the best candidate that those above it permit.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -182,6 +182,23 @@ def relevance_of(config: Reranking, candidates: Candidates, timestamp: int) -> F
         boost = config.freshness_weight * np.exp2(-age_days / config.freshness_half_life_days)
         relevance = relevance + np.nan_to_num(boost, nan=0.0)
     return relevance
+
+
+def codes_of(values: Sequence[object]) -> IndexArray:
+    """Returns values as `Candidates.codes`, (n_candidates,), or (n_candidates, n_values) if one is a list.
+
+    Example:
+        >>> codes_of(["a", None, "b", "a"]).tolist(), codes_of([["a", "b"], ["b"], None]).tolist()
+        ([1, 0, 2, 1], [[1, 2], [2, 0], [0, 0]])
+    """
+    codes: dict[object, int] = {None: 0}
+    if not any(isinstance(value, list) for value in values):
+        return np.array([codes.setdefault(value, len(codes)) for value in values], dtype=np.int64)
+    rows = [value if isinstance(value, list) else [] for value in values]
+    table = np.zeros((len(rows), max(map(len, rows))), dtype=np.int64)
+    for row, entries in zip(table, rows, strict=True):
+        row[: len(entries)] = [codes.setdefault(entry, len(codes)) for entry in entries]
+    return table
 
 
 class _Objective(Protocol):
@@ -359,3 +376,7 @@ def _validate_rules(key: str, rules: Mapping[str, int], least: int) -> None:
             raise ConfigError(
                 f"{key}.{attribute} must be between {least} and {LARGEST_RULE}, got {number} (rerank.{key})"
             )
+
+
+NO_RERANKING = Reranking()
+"""Leaves every order as it is."""

@@ -26,6 +26,7 @@ from marquee.metrics import METRICS
 from marquee.queries import QueryEncoder
 from marquee.recommender import Recommender
 from marquee.requests import Request, Source
+from marquee.shelves import Shelves
 
 TOLERANCE = 0.005
 MIN_OVERLAP = 0.9
@@ -199,7 +200,7 @@ def index_questions(bundle: Bundle, requests: Sequence[Request]) -> Questions | 
     """
     rows = np.unique(np.linspace(0, len(requests) - 1, num=min(SWEEP_REQUESTS, len(requests))).astype(int))
     taken = [requests[row] for row in rows.tolist()]
-    queries = QueryEncoder(bundle).encode(taken)
+    queries = QueryEncoder(Shelves(bundle)).encode(taken)
     asked = [row for row, source in enumerate(queries.sources) if source is not Source.popular]
     if not asked:
         return None

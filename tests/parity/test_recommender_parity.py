@@ -1,8 +1,10 @@
 """What a published bundle answers is what the trained model ranks, user by user and score by score."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from rich.console import Console
 
@@ -10,6 +12,8 @@ from marquee.catalog import Catalog, ItemKind
 from marquee.dataset import KnownUsers, QueryArrays
 from marquee.histories import FloatArray, pad_lists
 from marquee.ids import IndexArray
+from marquee.live_items import LiveItem
+from marquee.new_items import embed_items
 from marquee.nn.embed import embed_catalog, embed_queries
 from marquee.nn.losses import SampledSoftmaxConfig
 from marquee.nn.models import TwoTower, TwoTowerConfig
@@ -43,9 +47,11 @@ class Published:
 @pytest.fixture(scope="module")
 def published(tiny_world: World, tmp_path_factory: pytest.TempPathFactory) -> Published:
     folder, console = tmp_path_factory.mktemp("published"), Console(quiet=True)
+    data = write_tiny_world(tiny_world, folder / "world")
+    _add_items_without_events(folder / "world" / "items.parquet")
     config = TrainConfig(
         runs=str(folder / "runs"),
-        data=write_tiny_world(tiny_world, folder / "world"),
+        data=data,
         model=TwoTowerConfig(dim=8, hidden=8, history_pooling=HistoryPooling.attention),
         loss=SampledSoftmaxConfig(),
         negatives=MixedNegativesConfig(n_uniform=20),
@@ -64,6 +70,13 @@ def published(tiny_world: World, tmp_path_factory: pytest.TempPathFactory) -> Pu
         known=prepared.dataset.known_users(prepared.events),
         now=int(prepared.events["timestamp"].max()),  # type: ignore[arg-type] # of an Int64 column it is an int
     )
+
+
+def _add_items_without_events(table: Path) -> None:
+    """Adds a few items to a table that training will know from their features alone."""
+    items = pl.read_parquet(table)
+    late = items.head(3).with_columns(item_id="late-" + pl.col("item_id"), title=pl.col("title") + " again")
+    pl.concat([items, late]).write_parquet(table)
 
 
 def best_offline(
@@ -175,3 +188,22 @@ def test_batch_is_of_no_account(published: Published) -> None:
     for request, answer in zip(requests, together, strict=True):
         (alone,) = published.recommender.recommend([replace(request)])
         assert [item.item_id for item in alone.items] == [item.item_id for item in answer.items]
+
+
+def test_live_item_gets_the_vector_that_export_gave_it(published: Published) -> None:
+    bundle, dataset = published.recommender.bundle, published.prepared.dataset
+    untrained = np.arange(dataset.n_trained_items + 1, dataset.n_items + 1)
+    assert len(untrained) > 0
+    items = [
+        LiveItem(
+            item_id=row["item_id"],
+            kind=ItemKind(row["kind"]),
+            available_from=row["available_from"],
+            available_until=row["available_until"],
+            attributes={name: row[name] for name in bundle.catalog.attributes.columns},
+        )
+        for row in dataset.items[(untrained - 1).tolist()].iter_rows(named=True)
+    ]
+    vectors = embed_items(bundle, items)
+    np.testing.assert_allclose(vectors, bundle.index.item_vectors[untrained], atol=1e-6)
+    assert len(np.unique(vectors.round(4), axis=0)) > 1

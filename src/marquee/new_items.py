@@ -1,0 +1,138 @@
+"""Items that training never saw: read as the catalog reads, embedded by the item tower from their features.
+
+Decides what of a live item a bundle can use and says what it cannot. Leaves to `shelves` where the item then
+stands.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from marquee.bundle import Bundle
+from marquee.catalog import ALWAYS_FROM, ALWAYS_UNTIL, Catalog, ItemKind
+from marquee.features.values import read_category, read_list, read_number
+from marquee.histories import FloatArray
+from marquee.ids import IdMap
+from marquee.live_items import LiveItem
+
+_BLOCK_ROWS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Unused:
+    """What a bundle makes nothing of.
+
+    Attributes:
+        unknown: Attributes that its catalog does not have, sorted.
+        unread: Attributes whose value is not of the catalog's type, sorted; they count as not given.
+    """
+
+    unknown: tuple[str, ...]
+    unread: tuple[str, ...]
+
+
+def takes_new_items(bundle: Bundle) -> bool:
+    """Returns True if the bundle's item tower reads features: without, every new item would be the same."""
+    return not {"tokens", "numeric"}.isdisjoint(bundle.item_tower.inputs)
+
+
+def unused(bundle: Bundle, item: LiveItem) -> Unused:
+    """Returns what of an item the bundle makes nothing of."""
+    schema = bundle.catalog.attributes.schema
+    given = {name: value for name, value in item.attributes.items() if value is not None}
+    return Unused(
+        unknown=tuple(sorted(given.keys() - schema.keys())),
+        unread=tuple(
+            sorted(
+                name
+                for name, value in given.items()
+                if name in schema and read_attribute(value, schema[name]) is None
+            )
+        ),
+    )
+
+
+def build_catalog(bundle: Bundle, items: Sequence[LiveItem]) -> Catalog:
+    """Returns the catalog of live items, with the columns of the bundle's."""
+    schema = bundle.catalog.attributes.schema
+    columns = {
+        name: pl.Series(
+            name,
+            [read_attribute(item.attributes.get(name), dtype) for item in items],
+            dtype=dtype,
+            strict=False,
+        )
+        for name, dtype in schema.items()
+    }
+    return Catalog(
+        item_ids=IdMap(tuple(item.item_id for item in items)),
+        is_ad=np.array([False, *(item.kind is ItemKind.ad for item in items)]),
+        available_from=_moments(ALWAYS_FROM, [item.available_from for item in items]),
+        available_until=_moments(ALWAYS_UNTIL, [item.available_until for item in items]),
+        attributes=pl.DataFrame(columns) if columns else pl.DataFrame(height=len(items)),
+    )
+
+
+def embed_items(bundle: Bundle, items: Sequence[LiveItem]) -> FloatArray:
+    """Returns what the item tower makes of items without a learned vector, (n, dim) float32."""
+    blocks = [np.empty((0, bundle.manifest.dim), dtype=np.float32)]
+    for first in range(0, len(items), _BLOCK_ROWS):
+        block = items[first : first + _BLOCK_ROWS]
+        rows = [_row(bundle, item) for item in block]
+        columns = {feature.column for feature in bundle.item_features.features}
+        features = bundle.item_features.encode(
+            {column: [row.get(column) for row in rows] for column in columns}, len(rows)
+        )
+        arrays: dict[str, npt.NDArray[np.generic]] = {
+            "id_vector": np.zeros((len(rows), bundle.manifest.dim), dtype=np.float32),
+            "tokens": features.tokens.astype(np.int64),
+            "numeric": features.numeric,
+        }
+        blocks.append(bundle.item_tower.run(arrays))
+    return np.concatenate(blocks)
+
+
+def read_attribute(value: object, dtype: pl.DataType) -> object:
+    """Returns a value as one of the catalog's column, None if it is of another type.
+
+    Example:
+        >>> [read_attribute(value, pl.Int64()) for value in (3, 3.0, "3", 3.5, "three", [3])]
+        [3, 3, 3, None, None, None]
+        >>> read_attribute(["a", 7], pl.List(pl.String()))
+        ['a', '7']
+    """
+    if isinstance(dtype, pl.List):
+        entries = [read_attribute(entry, dtype.inner) for entry in read_list(value)]  # type: ignore[arg-type]
+        known = [entry for entry in entries if entry is not None]
+        return known if len(known) == len(entries) and known else None
+    if dtype == pl.Boolean:
+        return value if isinstance(value, bool) else None
+    if dtype.is_numeric():
+        number = None if isinstance(value, bool) else read_number(value)
+        if number is None or not dtype.is_integer():
+            return number
+        return int(number) if number.is_integer() else None
+    return read_category(value) if dtype == pl.String else None
+
+
+def _row(bundle: Bundle, item: LiveItem) -> Mapping[str, object]:
+    """Returns an item as training would have read it from the items table."""
+    schema = bundle.catalog.attributes.schema
+    read = {
+        name: read_attribute(value, schema[name]) for name, value in item.attributes.items() if name in schema
+    }
+    return {
+        **read,
+        "item_id": item.item_id,
+        "kind": item.kind.value,
+        "available_from": item.available_from,
+        "available_until": item.available_until,
+    }
+
+
+def _moments(missing: int, moments: Sequence[int | None]) -> npt.NDArray[np.int64]:
+    """Returns moments with the row of padding, (n + 1,) int64."""
+    return np.array([missing, *(missing if moment is None else moment for moment in moments)], dtype=np.int64)
