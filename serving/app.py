@@ -7,7 +7,6 @@ Paths that nobody knows never reach BentoML, whose bookkeeping grows with every 
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -36,17 +35,15 @@ from serving.exchange import (
 from serving.keys import Guard
 from serving.keys import Scope as Right
 from serving.metrics import CONTENT_TYPE
-from serving.release_routes import ReleaseRoutes
+from serving.release_routes import CHANGES, ReleaseRoutes, change_route, has_body
 from serving.wire import HealthAnswer
 
 logger = logging.getLogger(__name__)
 
 RELEASES = "/v1/releases"
-ACTIVATE = "/v1/releases/{version}/activate"
 OTHER = "other"
 """Stands in the counters for every path that nobody knows."""
 
-_ACTIVATE = re.compile(r"/releases/([^/]+)/activate")
 _BENTOML_PAGES = frozenset({"/schema.json", "/healthz"})
 _BENTOML_FOLDER = "/static_content/"
 
@@ -80,7 +77,7 @@ class RecommendationApp:
         self._releases = releases
         self._guard = guard
         self._drain_file = Path(settings.drain_file) if settings.drain_file else None
-        self._document = msgspec.json.encode(openapi.document(settings))
+        self._document = msgspec.json.encode(openapi.document(settings, endpoints.surfaces.names))
         self._posts: Mapping[str, Post] = {
             "/v1/recommend": endpoints.recommend,
             "/v1/recommend/batch": endpoints.recommend_batch,
@@ -100,14 +97,14 @@ class RecommendationApp:
             "/v1/bundle": Right.recommend,
             "/metrics": Right.metrics,
             RELEASES: Right.admin,
-            ACTIVATE: Right.admin,
+            **dict.fromkeys(CHANGES, Right.admin),
         }
         self._aliases = {path.removeprefix("/v1"): path for path in self.paths}
 
     @property
     def paths(self) -> frozenset[str]:
         """The paths that are ours, by their canonical names."""
-        return frozenset(self._posts) | frozenset(self._gets) | {ACTIVATE}
+        return frozenset(self._posts) | frozenset(self._gets) | CHANGES
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one HTTP request, or hands on what is none."""
@@ -139,9 +136,7 @@ class RecommendationApp:
         path = self._aliases.get(path, path)
         if path in self._posts or path in self._gets:
             return path
-        if _ACTIVATE.fullmatch(path.removeprefix("/v1")):
-            return ACTIVATE
-        return OTHER
+        return change_route(path) or OTHER
 
     async def _reply(self, route: str, scope: Scope, receive: Receive, headers: Headers) -> Reply:
         """Returns the reply to a request; raises what `__call__` tells as an error."""
@@ -154,11 +149,15 @@ class RecommendationApp:
             validate_json_request(scope, headers)
             body = await read_body(receive, headers, self._settings)
             return _reply_of(await self._posts[route](body, headers.request_id, deadline_s))
-        if route == ACTIVATE:
+        if route in CHANGES:
             _validate_method(path, method, ("POST",))
-            name = self._guard.admit(headers.authorization, Right.admin)
-            version = path.split("/")[-2]
-            return _reply_of(await self._releases.activate(version, name, headers.request_id))
+            name = self._guard.admit(headers.authorization, self._rights[route])
+            body = b""
+            if has_body(route):
+                validate_json_request(scope, headers)
+                body = await read_body(receive, headers, self._settings)
+            query = scope["query_string"]
+            return _reply_of(await self._releases.change(path, query, body, name, headers.request_id))
         if route in self._gets:
             _validate_method(path, method, ("GET", "HEAD"))
             if route in self._rights:
@@ -177,7 +176,7 @@ class RecommendationApp:
 
     def _readyz(self) -> Reply:
         """Returns that requests are welcome; raises Refusal if they are not yet, or not for long."""
-        self._endpoints.loaded_recommender()
+        self._endpoints.surfaces.validate_ready()
         if self._drain_file is not None and self._drain_file.exists():
             raise unavailable(f"the service is being drained: {self._drain_file.name} exists; ask another")
         return _reply_of(HealthAnswer(status="ready"))

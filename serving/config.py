@@ -19,6 +19,8 @@ class Settings:
 
     Attributes:
         bundle: Folder of a bundle: one version, or the folder whose `CURRENT` names one.
+        surfaces: File that declares several surfaces, each with its bundle; in place of `bundle`.
+        trusted_keys: File of the public keys of those who may publish; empty to take bundles unsigned.
         workers: Processes that answer. With one, its crash is an outage until it is restarted.
         max_k: Most items that one request may ask for.
         max_history: Most history entries of one request.
@@ -31,13 +33,15 @@ class Settings:
         deadline_ms: Time within which a request is answered, or refused with 503.
         max_pending: Requests that may wait in one worker; more are refused with 503 at once.
         micro_batch: Most requests that go through the model together.
-        release_poll_ms: How often a worker looks whether another release is the current one.
+        release_poll_ms: How often a worker looks whether other releases are to answer.
         keys: File of API keys; empty for a service that is open to whoever reaches it.
         drain_file: While this file exists the service says that it is not ready, and goes on answering.
         log_requests: Whether each request leaves a line in the log.
     """
 
     bundle: str = ""
+    surfaces: str = ""
+    trusted_keys: str = ""
     workers: int = 2
     max_k: int = 500
     max_history: int = 1000

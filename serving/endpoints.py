@@ -4,7 +4,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeVar
+
+from msgspec import UNSET, UnsetType
 
 from marquee.errors import MarqueeError
 from marquee.recommender import Recommender
@@ -12,21 +15,42 @@ from marquee.requests import Answer, Request
 from serving import wire
 from serving.batching import Batcher
 from serving.config import Settings
-from serving.errors import ErrorAnswer, Refusal, refusal_of, unavailable
+from serving.errors import ErrorAnswer, Refusal, refusal_of
 from serving.metrics import Metrics
+from serving.releases import Answering
+from serving.shadow import Shadow
+from serving.surfaces import Surface, Surfaces
 
 logger = logging.getLogger(__name__)
 
-Job = Request | wire.SimilarJob
 AnyJob = TypeVar("AnyJob", Request, wire.SimilarJob)
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is asked, and who answers it: chosen once, so that an answer is of one release.
+
+    Attributes:
+        asked: What.
+        surface: Where the answer is shown.
+        recommender: Who answers.
+        answering: All who might have when the request came.
+        request_id: Of the request.
+    """
+
+    asked: Request | wire.SimilarJob
+    surface: Surface
+    recommender: Recommender
+    answering: Answering
+    request_id: str
+
+
 class Endpoints:
-    """Answers bodies with the recommender that is loaded; belongs to one event loop.
+    """Answers bodies with the releases that are loaded; belongs to one event loop.
 
     Args:
         settings: The operator's limits.
-        recommender: Returns the recommender once it is loaded and warm, None before that.
+        surfaces: Which surface a request means, and who answers for it.
         clock: Returns the time, seconds since 1970 UTC; read once per body.
         metrics: What counts.
     """
@@ -34,14 +58,15 @@ class Endpoints:
     def __init__(
         self,
         settings: Settings,
-        recommender: Callable[[], Recommender | None],
+        surfaces: Surfaces,
         clock: Callable[[], float] = time.time,
         metrics: Metrics | None = None,
     ) -> None:
         self._settings = settings
-        self._recommender = recommender
+        self.surfaces = surfaces
         self._clock = clock
         self.metrics = metrics or Metrics()
+        self._shadow = Shadow(self.metrics)
         self._batcher: Batcher[Job, Answer] = Batcher(
             self._run_batch,
             micro_batch=settings.micro_batch,
@@ -54,13 +79,15 @@ class Endpoints:
 
     async def recommend(self, body: bytes, request_id: str, deadline_s: float) -> wire.RecommendAnswer:
         """Returns the answer to one request."""
-        request = self._accepted(wire.to_request(self._read_recommend(body), self._settings, self._now()))
-        (future,) = self._batcher.enqueue([request], deadline_s)
+        job = self._recommend_job(self._read_recommend(body), self._now(), request_id)
+        (future,) = self._batcher.enqueue([job], deadline_s)
         return wire.RecommendAnswer.of(await future, request_id)
 
     async def similar(self, body: bytes, request_id: str, deadline_s: float) -> wire.RecommendAnswer:
         """Returns the items that resemble one."""
-        job = self._accepted(wire.to_similar_job(self._read_similar(body), self._settings, self._now()))
+        message = self._read_similar(body)
+        surface = self.surfaces.named(message.surface)
+        job = self._job(wire.to_similar_job(message, surface, self._now()), surface, request_id, request_id)
         (future,) = self._batcher.enqueue([job], deadline_s)
         return wire.RecommendAnswer.of(await future, request_id)
 
@@ -68,10 +95,10 @@ class Endpoints:
         """Returns an answer or an error for each of several requests."""
         message = self._read_batch(body)
         wire.validate_batch_size(message, self._settings)
-        parts = self._read_parts(message, self._now())
-        futures = self._batcher.enqueue([part for part in parts if isinstance(part, Request)], deadline_s)
+        parts = self._read_parts(message, self._now(), request_id)
+        futures = self._batcher.enqueue([part for part in parts if isinstance(part, Job)], deadline_s)
         answered = iter(await asyncio.gather(*futures, return_exceptions=True))
-        outcomes = [next(answered) if isinstance(part, Request) else part for part in parts]
+        outcomes = [next(answered) if isinstance(part, Job) else part for part in parts]
         answers = [_tell(outcome, f"{request_id}.{position}") for position, outcome in enumerate(outcomes)]
         return wire.BatchAnswer(request_id=request_id, answers=answers)
 
@@ -79,55 +106,82 @@ class Endpoints:
         """Raises Refusal if a request that came now would be answered too late."""
         self._batcher.refuse_if_full(deadline_s)
 
-    def bundle(self) -> wire.BundleAnswer:
-        """Returns which bundle answers."""
-        return wire.BundleAnswer.of(self.loaded_recommender().bundle)
-
-    def loaded_recommender(self) -> Recommender:
-        """Returns the recommender; raises Refusal before it is loaded."""
-        recommender = self._recommender()
-        if recommender is None:
-            raise unavailable("the bundle is being loaded; retry after a moment")
-        return recommender
+    def bundle(self, surface: str | UnsetType = UNSET) -> wire.BundleAnswer:
+        """Returns which bundle answers for a surface."""
+        return wire.BundleAnswer.of(self.surfaces.answering(self.surfaces.named(surface)).current.bundle)
 
     def close(self) -> None:
         """Waits for the requests in the model and stops taking more."""
         self._batcher.close()
+        self._shadow.close()
 
-    def _read_parts(self, message: wire.BatchRequest, timestamp: int) -> list[Request | Exception]:
-        """Returns a request, or the reason why it is none, per part of a batch."""
-        parts: list[Request | Exception] = []
-        for part in message.requests:
+    def _read_parts(
+        self, message: wire.BatchRequest, timestamp: int, request_id: str
+    ) -> list[Job | Exception]:
+        """Returns a job, or the reason why it is none, per part of a batch."""
+        parts: list[Job | Exception] = []
+        for position, part in enumerate(message.requests):
             try:
-                request = wire.to_request(self._read_recommend(part), self._settings, timestamp)
-                parts.append(self._accepted(request))
+                read = self._read_recommend(part)
+                parts.append(self._recommend_job(read, timestamp, f"{request_id}.{position}"))
             except (Refusal, MarqueeError) as error:
                 parts.append(error)
         return parts
 
-    def _accepted(self, job: AnyJob) -> AnyJob:
-        """Returns a job; raises FilterError if the catalog cannot apply it, before it could spoil a batch."""
-        if job.filters:
-            self.loaded_recommender().bundle.catalog.validate_filters(job.filters)
-        return job
+    def _recommend_job(self, message: wire.RecommendRequest, timestamp: int, request_id: str) -> Job:
+        """Returns the job that a message makes; raises what says that it makes none."""
+        surface = self.surfaces.named(message.surface)
+        request = wire.to_request(message, surface, timestamp)
+        return self._job(request, surface, request.user_id or request_id, request_id)
+
+    def _job(self, asked: AnyJob, surface: Surface, caller: str, request_id: str) -> Job:
+        """Returns a job with who answers it; raises FilterError before it could spoil a batch."""
+        answering = self.surfaces.answering(surface)
+        recommender = answering.choose(caller)
+        if asked.filters:
+            recommender.bundle.catalog.validate_filters(asked.filters)
+        return Job(asked, surface, recommender, answering, request_id)
 
     def _run_batch(self, jobs: Sequence[Job]) -> list[Answer]:
-        """Returns the answer to each job, all from one recommender; runs in the batcher's thread."""
+        """Returns the answer to each job, each from one recommender; runs in the batcher's thread."""
+        if all(job.answering is jobs[0].answering and not job.answering.has_trial for job in jobs):
+            return self._answers(jobs)
+        answers: dict[int, Answer] = {}
+        groups: dict[Recommender, list[int]] = {}
+        for position, job in enumerate(jobs):
+            groups.setdefault(job.recommender, []).append(position)
+        for members in groups.values():
+            group = [jobs[position] for position in members]
+            answers.update(zip(members, self._answers_of_release(group), strict=True))
+        return [answers[position] for position in range(len(jobs))]
+
+    def _answers_of_release(self, jobs: Sequence[Job]) -> list[Answer]:
+        """Returns the answers of jobs that one release answers; the current one stands in for a canary."""
+        current = jobs[0].answering.current
+        try:
+            answers = self._answers(jobs)
+        except MarqueeError:
+            raise
+        except Exception as error:
+            if jobs[0].recommender is current:
+                raise
+            logger.error("canary %s failed: %r", jobs[0].recommender.version, error, exc_info=error)
+            self.metrics.count_canary_failures(len(jobs))
+            return self._answers([replace(job, recommender=current) for job in jobs])
+        for job, answer in zip(jobs, answers, strict=True):
+            shadow = job.answering.shadow
+            if shadow and isinstance(job.asked, Request) and shadow.trial.includes(job.request_id):
+                self._shadow.offer(shadow.recommender, job.asked, answer)
+        return answers
+
+    def _answers(self, jobs: Sequence[Job]) -> list[Answer]:
+        """Returns the answers of jobs that one release answers, and counts them."""
         started = time.perf_counter()
-        recommender = self.loaded_recommender()
-        requests = [job for job in jobs if isinstance(job, Request)]
+        recommender = jobs[0].recommender
+        requests = [job.asked for job in jobs if isinstance(job.asked, Request)]
         recommended = iter(recommender.recommend(requests) if requests else [])
         answers = [
-            next(recommended)
-            if isinstance(job, Request)
-            else recommender.similar(
-                job.item_id,
-                k=job.k,
-                kind=job.kind,
-                filters=job.filters,
-                exclude=job.exclude,
-                timestamp=job.timestamp,
-            )
+            next(recommended) if isinstance(job.asked, Request) else _similar(recommender, job.asked)
             for job in jobs
         ]
         self.metrics.count_batch(answers, time.perf_counter() - started)
@@ -136,6 +190,18 @@ class Endpoints:
     def _now(self) -> int:
         """Returns the time of a request, seconds since 1970 UTC."""
         return int(self._clock())
+
+
+def _similar(recommender: Recommender, job: wire.SimilarJob) -> Answer:
+    """Returns the items that resemble one."""
+    return recommender.similar(
+        job.item_id,
+        k=job.k,
+        kind=job.kind,
+        filters=job.filters,
+        exclude=job.exclude,
+        timestamp=job.timestamp,
+    )
 
 
 def _tell(outcome: Answer | BaseException, request_id: str) -> wire.RecommendAnswer | ErrorAnswer:

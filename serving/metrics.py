@@ -26,6 +26,7 @@ FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """BentoML gives every worker of a service the same folder under this name, empty when the service starts."""
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 2.0)
+_SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)
 _GAUGE_FILES = "gauge_live*_*.db"
 
@@ -74,6 +75,22 @@ class Metrics:
         )
         for outcome in ("taken", "refused"):
             self._releases.labels(outcome)
+        self._canary_failures = Counter(
+            "marquee_canary_failures",
+            "Requests on which a canary failed and that the current release answered.",
+            registry=own,
+        )
+        self._shadow = Counter(
+            "marquee_shadow_requests", "Requests offered to a shadow.", ["outcome"], registry=own
+        )
+        for outcome in ("compared", "failed", "dropped"):
+            self._shadow.labels(outcome)
+        self._shadow_overlap = Histogram(
+            "marquee_shadow_overlap",
+            "Share of the items of an answer that the shadow gives as well.",
+            buckets=_SHARES,
+            registry=own,
+        )
         # `labels` takes a lock and checks its arguments: a look into a dict does not.
         self._of_reply: dict[tuple[str, int], Callable[[], None]] = {}
         self._of_route: dict[str, Callable[[float], None]] = {}
@@ -109,6 +126,16 @@ class Metrics:
         self._releases.labels("taken" if recommender else "refused").inc()
         if recommender is not None:
             self._created.set(recommender.bundle.manifest.created)
+
+    def count_canary_failures(self, n: int) -> None:
+        """Counts requests on which a canary failed and that the current release answered."""
+        self._canary_failures.inc(n)
+
+    def count_shadow(self, outcome: str, overlap: float | None = None) -> None:
+        """Counts a request that was offered to a shadow: compared, failed or dropped."""
+        self._shadow.labels(outcome).inc()
+        if overlap is not None:
+            self._shadow_overlap.observe(overlap)
 
     def exposition(self) -> bytes:
         """Returns the counters of all workers in Prometheus's text format."""

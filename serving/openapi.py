@@ -1,6 +1,6 @@
 """The OpenAPI document: the messages' own schemas, the operator's limits, an example of everything."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any
@@ -9,8 +9,9 @@ import msgspec
 
 from serving.config import Settings
 from serving.errors import RETRY_AFTER_S, ErrorAnswer
+from serving.release_routes import CHANGES, has_body
+from serving.surfaces import DEFAULT_K
 from serving.wire import (
-    ActivateAnswer,
     BatchAnswer,
     BatchRequest,
     BundleAnswer,
@@ -18,6 +19,8 @@ from serving.wire import (
     RecommendAnswer,
     RecommendRequest,
     ReleasesAnswer,
+    RolloutAnswer,
+    ShareRequest,
     SimilarRequest,
 )
 
@@ -100,8 +103,8 @@ REQUEST_EXAMPLES: Mapping[str, Mapping[str, Json]] = {
 }
 
 
-def document(settings: Settings) -> Json:
-    """Returns the OpenAPI 3.1 document of a service with these settings."""
+def document(settings: Settings, surfaces: Sequence[str]) -> Json:
+    """Returns the OpenAPI 3.1 document of a service with these settings and surfaces."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -128,13 +131,13 @@ def document(settings: Settings) -> Json:
             "/v1/releases": _get(
                 "releases", "Lists the releases, newest first.", ReleasesAnswer, with_key=True
             ),
-            "/v1/releases/{version}/activate": _ACTIVATE,
+            **{route: _change(route, surfaces) for route in sorted(CHANGES)},
             "/metrics": _METRICS,
             "/livez": _get("livez", "Tells that the process lives.", HealthAnswer),
             "/readyz": _get("readyz", "Tells that the bundle is loaded and warm.", HealthAnswer),
         },
         "components": {
-            "schemas": _schemas(settings),
+            "schemas": _schemas(settings, surfaces),
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
     }
@@ -239,18 +242,53 @@ def _reference(message: type[msgspec.Struct]) -> Json:
     return {"$ref": REFERENCE.format(name=message.__name__)}
 
 
-_ACTIVATE: Json = {
-    "post": {
-        "operationId": "activate",
-        "summary": "Makes a release the one that answers; takes no body. Needs a key that is good for admin.",
-        "parameters": [
-            _REQUEST_ID,
-            {"name": "version", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}},
-        ],
-        "security": [{"key": []}],
-        "responses": {"200": _success(ActivateAnswer), **_errors([*_OF_KEYS, 404, 409, 500, 503])},
-    }
+_CHANGE_SUMMARIES: Mapping[str, str] = {
+    "activate": "Makes a release the one that answers; ends its trials. Takes no body.",
+    "canary": "Lets a release answer a share of the users, the same ones on every worker.",
+    "shadow": "Asks a release a share of the requests once more, for comparison; nobody sees its answers.",
+    "abort": "Ends the trials of a release. Takes no body.",
+    "back": "Makes the release current that was so before the current one. Takes no body.",
 }
+
+
+def _change(route: str, surfaces: Sequence[str]) -> Json:
+    """Returns the path of a route that changes which releases answer."""
+    action = route.rpartition("/")[2]
+    version: Json = {
+        "name": "version",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "minLength": 1},
+    }
+    surface: Json = {
+        "name": "surface",
+        "in": "query",
+        "required": False,
+        "description": "The releases of which surface are meant.",
+        "schema": {"type": "string", "enum": list(surfaces)},
+    }
+    body: Json = {
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": _reference(ShareRequest), "example": {"share": 0.05}}},
+        }
+    }
+    statuses = [*_OF_KEYS, 404, 409, 422, 500, 503]
+    return {
+        "post": {
+            "operationId": action,
+            "summary": f"{_CHANGE_SUMMARIES[action]} Needs a key that is good for admin.",
+            "parameters": [_REQUEST_ID, *([version] if "{version}" in route else []), surface],
+            "security": [{"key": []}],
+            **(body if has_body(route) else {}),
+            "responses": {
+                "200": _success(RolloutAnswer),
+                **_errors(statuses + [400, 408, 413, 415] * has_body(route)),
+            },
+        }
+    }
+
+
 _METRICS: Json = {
     "get": {
         "operationId": "metrics",
@@ -275,7 +313,7 @@ def _array_choice(schema: Json) -> Json:
     return choice
 
 
-def _schemas(settings: Settings) -> Json:
+def _schemas(settings: Settings, surfaces: Sequence[str]) -> Json:
     """Returns the schema of every message, with the limits that the operator set."""
     messages = [
         RecommendRequest,
@@ -284,7 +322,8 @@ def _schemas(settings: Settings) -> Json:
         RecommendAnswer,
         BundleAnswer,
         ReleasesAnswer,
-        ActivateAnswer,
+        ShareRequest,
+        RolloutAnswer,
         HealthAnswer,
         ErrorAnswer,
     ]
@@ -296,11 +335,16 @@ def _schemas(settings: Settings) -> Json:
             "type": "integer",
             "minimum": 1,
             "maximum": settings.max_k,
-            "default": 10,
+            "default": min(DEFAULT_K, settings.max_k),
             "description": description,
         }
         properties["exclude"]["maxItems"] = settings.max_exclude
         properties["filters"]["maxProperties"] = settings.max_filters
+        properties["surface"] = {
+            "type": "string",
+            "enum": list(surfaces),
+            "description": properties["surface"]["description"],
+        }
     for condition in ("any_of", "all_of", "none_of"):
         _array_choice(schemas["Filter"]["properties"][condition])["maxItems"] = settings.max_filter_values
     _array_choice(schemas["RecommendRequest"]["properties"]["history"])["maxItems"] = settings.max_history

@@ -1,69 +1,127 @@
-"""The routes by which an operator lists releases and changes the one that answers."""
+"""The routes by which an operator lists releases, changes the one that answers, and tries candidates."""
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+from urllib.parse import parse_qs
+
+from msgspec import UNSET
 
 from marquee.errors import BundleError
 from serving import wire
 from serving.errors import Refusal
-from serving.releases import Releases, be_nice
+from serving.loading import be_nice
+from serving.releases import Releases
+from serving.surfaces import Surfaces
 
 logger = logging.getLogger(__name__)
+
+BACK = "/v1/releases/back"
+CHANGES = frozenset(
+    {BACK, *(f"/v1/releases/{{version}}/{do}" for do in ("activate", "canary", "shadow", "abort"))}
+)
+"""The routes that change something."""
+
+_CHANGE = re.compile(r"(?:/v1)?/releases/(?:back|([^/]+)/(activate|canary|shadow|abort))")
+
+Result = TypeVar("Result")
+
+
+def change_route(path: str) -> str | None:
+    """Returns the route of `CHANGES` that a path belongs to, None if to none."""
+    match = _CHANGE.fullmatch(path)
+    if match is None:
+        return None
+    return f"/v1/releases/{{version}}/{match[2]}" if match[2] else BACK
+
+
+def has_body(route: str) -> bool:
+    """Returns whether a route of `CHANGES` takes a body."""
+    return route.endswith(("/canary", "/shadow"))
 
 
 class ReleaseRoutes:
     """Answers for the releases of one process, in a thread that lets requests go first.
 
     Args:
-        releases: Returns the releases of the process, once it has begun.
+        surfaces: Whose releases.
     """
 
-    def __init__(self, releases: Callable[[], Releases]) -> None:
-        self._releases = releases
+    def __init__(self, surfaces: Surfaces) -> None:
+        self._surfaces = surfaces
+        self._read_share = wire.reader(wire.ShareRequest)
         self._executor = ThreadPoolExecutor(
             max_workers=1, thread_name_prefix="release-routes", initializer=be_nice
         )
 
     async def listed(self) -> wire.ReleasesAnswer:
-        """Returns the releases that there are, newest first."""
-        loop = asyncio.get_running_loop()
-        releases = await loop.run_in_executor(self._executor, lambda: self._releases().listed())
-        return wire.ReleasesAnswer(releases=[wire.ReleaseAnswer.of(release) for release in releases])
+        """Returns the releases of every bundle, newest first."""
+        answers = []
+        for line, names in self._surfaces.lines.items():
+            releases = await self._in_thread(line.listed)
+            answers += [wire.ReleaseAnswer.of(release, names) for release in releases]
+        return wire.ReleasesAnswer(releases=answers)
 
-    async def activate(self, version: str, key_name: str, request_id: str) -> wire.ActivateAnswer:
-        """Makes a release the current one; returns it once this worker answers from it.
+    async def change(
+        self, path: str, query: bytes, body: bytes, key_name: str, request_id: str
+    ) -> wire.RolloutAnswer:
+        """Returns what answers once this worker has done what the path of one of `CHANGES` says.
+
+        Args:
+            path: Of the request.
+            query: May name the surface whose releases are meant.
+            body: The share, where the route takes one.
+            key_name: Whose key let the request in; for the log.
+            request_id: For the log.
 
         Raises:
             UnknownIdError: If there is no such release.
             Refusal: If it cannot be used; the old one goes on answering.
         """
-        if self._releases().is_pinned:
+        match = _CHANGE.fullmatch(path)
+        assert match, f"{path} is no route of CHANGES"
+        version, action = match[1] or "", match[2] or "back"
+        line = self._line(query)
+        if line.is_pinned:
             raise Refusal(
                 409,
                 f"the service is bound to one release, got {version[:128]!r}; start it with the folder above "
                 "that release as MARQUEE_BUNDLE",
             )
-        loop = asyncio.get_running_loop()
-        logger.info(
-            "release %s was asked for",
-            version[:128],
-            extra={"facts": {"request_id": request_id, "key": key_name}},
-        )
+        share = self._read_share(body).share if body else 0.0
+        work: dict[str, Callable[[], object]] = {
+            "activate": lambda: line.activate(version),
+            "back": line.go_back,
+            "canary": lambda: line.begin_trial(version, "canary", share),
+            "shadow": lambda: line.begin_trial(version, "shadow", share),
+            "abort": lambda: line.end_trials(version),
+        }
+        facts = {"request_id": request_id, "key": key_name, "action": action, "share": share}
+        logger.info("release %s was asked for", version[:128] or "before this one", extra={"facts": facts})
         try:
-            recommender = await loop.run_in_executor(
-                self._executor, lambda: self._releases().activate(version)
-            )
+            await self._in_thread(work[action])
         except (BundleError, OSError) as error:
             raise Refusal(
                 409,
-                f"release {version!r} was refused ({type(error).__name__}) and the old one goes on "
-                "answering; the service's log says why",
+                f"{action} of release {version!r} was refused ({type(error).__name__}) and the old one goes "
+                "on answering; the service's log says why",
             ) from error
-        return wire.ActivateAnswer(version=recommender.version)
+        assert line.answering is not None, "a change was made to what answers"
+        return wire.RolloutAnswer.of(line.answering)
 
     def close(self) -> None:
         """Ends the thread and the looking."""
-        self._releases().close()
+        self._surfaces.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _line(self, query: bytes) -> Releases:
+        """Returns the releases of the surface that a query names, of the default one if it names none."""
+        named = parse_qs(query.decode("latin-1")).get("surface")
+        return self._surfaces.line(self._surfaces.named(named[-1] if named else UNSET))
+
+    async def _in_thread(self, work: Callable[[], Result]) -> Result:
+        """Returns what `work` returns, which runs beside the requests."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)

@@ -11,8 +11,8 @@ from typing import Any
 import bentoml
 from bentoml.exceptions import BentoMLConfigException
 
-from marquee.bundle import Bundle
 from marquee.errors import ConfigError, MarqueeError
+from marquee.signing import TrustedKeys
 from serving import logs
 from serving.app import RecommendationApp
 from serving.config import Settings
@@ -21,7 +21,7 @@ from serving.exchange import AsgiApp
 from serving.keys import Guard
 from serving.metrics import Metrics, forget_dead_workers, shared_folder
 from serving.release_routes import ReleaseRoutes
-from serving.releases import Releases
+from serving.surfaces import SurfaceFile, Surfaces
 
 _ONE_THREAD_EACH = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
 """Workers scale by processes; a second thread inside one turns 0.1 ms into tens of ms on a busy host."""
@@ -38,14 +38,18 @@ def read_settings() -> Settings:
 SETTINGS = read_settings()
 
 
+def read_trusted_keys() -> TrustedKeys | None:
+    """Returns the keys of those who may publish, None for anybody."""
+    return TrustedKeys.read(SETTINGS.trusted_keys) if SETTINGS.trusted_keys else None
+
+
 class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SDK is not typed
     """A BentoML service whose application is wrapped in `RecommendationApp`."""
 
     def __call__(self) -> "MarqueeService":
-        """Returns the instance that BentoML serves, and remembers it."""
+        """Returns the instance that BentoML serves."""
         instance: MarqueeService = super().__call__()
-        instance.releases = Releases(SETTINGS.bundle, self.metrics.count_release)
-        self.instance = instance
+        instance.surfaces = self.surfaces
         return instance
 
     @cached_property
@@ -53,14 +57,19 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
         """The counters of this process."""
         return Metrics()
 
+    @cached_property
+    def surfaces(self) -> Surfaces:
+        """The surfaces of this process."""
+        return SurfaceFile.read(SETTINGS).open(self.metrics.count_release, read_trusted_keys())
+
     def to_asgi(self, is_main: bool = True) -> AsgiApp:
         """Returns BentoML's application inside ours."""
-        endpoints = Endpoints(SETTINGS, lambda: self.instance.releases.recommender, metrics=self.metrics)
+        endpoints = Endpoints(SETTINGS, self.surfaces, metrics=self.metrics)
         return RecommendationApp(
             super().to_asgi(is_main),
             endpoints,
             SETTINGS,
-            ReleaseRoutes(lambda: self.instance.releases),
+            ReleaseRoutes(self.surfaces),
             Guard.read(SETTINGS.keys, shared_folder()),
         )
 
@@ -79,19 +88,15 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
 class MarqueeService:
     """Recommends content and ads from the release that is current."""
 
-    releases: Releases
+    surfaces: Surfaces
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]  # as above
     @staticmethod
     def verify_bundle() -> None:
-        """Raises before any worker starts if bundle or keys cannot be used; runs in the watching process."""
-        if not SETTINGS.bundle:
-            raise BentoMLConfigException(
-                "MARQUEE_BUNDLE must name the folder of a bundle, got ''; set it to bundles/world, say"
-            )
+        """Raises before any worker starts if what is served cannot be used; runs in the watching process."""
         try:
             Guard.read(SETTINGS.keys)
-            Bundle.load(SETTINGS.bundle)
+            SurfaceFile.read(SETTINGS).validate_bundles(read_trusted_keys())
         except MarqueeError as error:
             raise BentoMLConfigException(str(error)) from error
 
@@ -100,5 +105,5 @@ class MarqueeService:
         """Loads the current release and begins to watch for the next one."""
         logs.configure()
         forget_dead_workers()
-        self.releases.load()
-        self.releases.watch(SETTINGS.release_poll_ms / 1000)
+        self.surfaces.load()
+        self.surfaces.watch(SETTINGS.release_poll_ms / 1000)

@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from typing import Annotated, TypeVar, cast
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from marquee.bundle import Bundle
 from marquee.catalog import ItemKind
 from marquee.errors import FilterError
-from marquee.filters import MOMENT_PATTERN, NO_FILTERS, AttributeType, Clause, Filters, to_bound
+from marquee.filters import MOMENT_PATTERN, AttributeType, Clause, Filters, to_bound
 from marquee.kinds import EventKind
 from marquee.requests import Answer, HistoryEvent, Recommendation, Request, Source
 from serving.config import Settings
 from serving.errors import ErrorAnswer, Refusal
-from serving.releases import Release
+from serving.releases import Answering, Candidate, Release
+from serving.surfaces import Surface
 
 MAX_ID_LENGTH = 256
 
@@ -32,8 +33,15 @@ _Integer = Annotated[int, Meta(ge=-LARGEST_NUMBER, le=LARGEST_NUMBER)]
 _Number = Annotated[float, Meta(ge=-LARGEST_NUMBER, le=LARGEST_NUMBER)]
 FeatureValue = bool | _Integer | _Number | str | list[bool | _Integer | _Number | str | None] | None
 
-_K = Annotated[int | float, Meta(description="How many items are wanted; fewer rather than any forbidden.")]
-_Kind = Annotated[ItemKind | None, Meta(description="Only items of this kind; null for both.")]
+_Surface = Annotated[
+    str | UnsetType,
+    Meta(description="Where the answer is shown: it decides the bundle, defaults and limits."),
+]
+_K = Annotated[
+    int | float | UnsetType,
+    Meta(description="How many items are wanted; fewer rather than any forbidden."),
+]
+_Kind = Annotated[ItemKind | UnsetType | None, Meta(description="Only items of this kind; null for both.")]
 _Text = Annotated[str, Meta(max_length=MAX_ID_LENGTH)]
 _Values = Annotated[tuple[bool | _Integer | _Number | _Text, ...], Meta(min_length=1)]
 _Moment = Annotated[str, Meta(pattern=MOMENT_PATTERN)]
@@ -69,7 +77,7 @@ class Filter(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
 
 
 _Filters = Annotated[
-    dict[Id, Filter],
+    dict[Id, Filter] | UnsetType,
     Meta(description="By attribute: which items may come back. /v1/bundle names the attributes."),
 ]
 
@@ -90,22 +98,24 @@ class RecommendRequest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown
     context: Annotated[dict[str, FeatureValue], Meta(description="Attributes of the moment, by name.")] = (
         msgspec.field(default_factory=dict)
     )
-    k: _K = 10
-    kind: _Kind = None
-    filters: _Filters = msgspec.field(default_factory=dict)
+    surface: _Surface = UNSET
+    k: _K = UNSET
+    kind: _Kind = UNSET
+    filters: _Filters = UNSET
     exclude: _Exclude = ()
     exclude_seen: Annotated[
-        bool, Meta(description="Leave out what the user's history holds, stored or given.")
-    ] = True
+        bool | UnsetType, Meta(description="Leave out what the user's history holds, stored or given.")
+    ] = UNSET
 
 
 class SimilarRequest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Which item, and how many that resemble it."""
 
     item_id: Annotated[Id, Meta(description="An item of the catalog; any other is answered with 404.")]
-    k: _K = 10
-    kind: _Kind = None
-    filters: _Filters = msgspec.field(default_factory=dict)
+    surface: _Surface = UNSET
+    k: _K = UNSET
+    kind: _Kind = UNSET
+    filters: _Filters = UNSET
     exclude: _Exclude = ()
 
 
@@ -207,22 +217,33 @@ class BundleAnswer(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class ReleaseAnswer(msgspec.Struct, kw_only=True, frozen=True):
-    """One release in the folder that the service answers from."""
+    """One release in a folder that the service answers from."""
 
     version: str
+    surfaces: Annotated[tuple[str, ...], Meta(description="Whom the releases of this folder answer for.")]
     created: Annotated[int | None, Meta(description="Seconds since 1970 UTC; null if it cannot be read.")]
     is_current: Annotated[bool, Meta(description="Whether every worker is to answer from it.")]
     is_answering: Annotated[bool, Meta(description="Whether the worker that says this answers from it.")]
+    canary_share: Annotated[
+        float,
+        Meta(description="Share of the users whom it answers in that worker, in place of the current one."),
+    ]
+    shadow_share: Annotated[
+        float, Meta(description="Share of the requests that it is asked in that worker, for comparison only.")
+    ]
     metrics: Annotated[dict[str, float], Meta(description="What the model reached when it was judged.")]
 
     @classmethod
-    def of(cls, release: Release) -> "ReleaseAnswer":
-        """Returns the message that tells `release`."""
+    def of(cls, release: Release, surfaces: tuple[str, ...]) -> "ReleaseAnswer":
+        """Returns the message that tells `release`, which is of the folder of those surfaces."""
         return cls(
             version=release.version,
+            surfaces=surfaces,
             created=release.manifest.created if release.manifest else None,
             is_current=release.is_current,
             is_answering=release.is_answering,
+            canary_share=release.canary_share,
+            shadow_share=release.shadow_share,
             metrics=dict(release.manifest.metrics) if release.manifest else {},
         )
 
@@ -233,10 +254,43 @@ class ReleasesAnswer(msgspec.Struct, kw_only=True, frozen=True):
     releases: list[ReleaseAnswer]
 
 
-class ActivateAnswer(msgspec.Struct, kw_only=True, frozen=True):
-    """The release that answers from now on."""
+class ShareRequest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """How much of the traffic a candidate is to see."""
+
+    share: Annotated[
+        float, Meta(gt=0, le=1, description="Of the users (canary) or of the requests (shadow).")
+    ]
+
+
+class TrialAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """A candidate and its share."""
 
     version: str
+    share: float
+
+    @classmethod
+    def of(cls, candidate: Candidate | None) -> "TrialAnswer | None":
+        """Returns the message that tells `candidate`."""
+        if candidate is None:
+            return None
+        return cls(version=candidate.trial.version, share=candidate.trial.share)
+
+
+class RolloutAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """What answers from now on."""
+
+    version: Annotated[str, Meta(description="The current release.")]
+    canary: Annotated[TrialAnswer | None, Meta(description="Answers a share of the users in its place.")]
+    shadow: Annotated[TrialAnswer | None, Meta(description="Is only compared with it.")]
+
+    @classmethod
+    def of(cls, answering: Answering) -> "RolloutAnswer":
+        """Returns the message that tells `answering`."""
+        return cls(
+            version=answering.current.version,
+            canary=TrialAnswer.of(answering.canary),
+            shadow=TrialAnswer.of(answering.shadow),
+        )
 
 
 class HealthAnswer(msgspec.Struct, kw_only=True, frozen=True):
@@ -257,32 +311,38 @@ class SimilarJob:
     timestamp: int
 
 
-def to_request(message: RecommendRequest, settings: Settings, timestamp: int) -> Request:
-    """Returns the request that `message` makes at `timestamp`; raises Refusal if it exceeds a limit."""
-    history = message.history or ()
+def to_request(message: RecommendRequest, surface: Surface, timestamp: int) -> Request:
+    """Returns the request that `message` makes at `timestamp`; raises Refusal if it exceeds a limit.
+
+    Args:
+        message: What came.
+        surface: Which it means; says what holds where it says nothing.
+        timestamp: Seconds since 1970 UTC.
+    """
+    history, settings = message.history or (), surface.settings
     _refuse_longer(history, settings.max_history, "history", "send the latest entries only")
     return Request(
         timestamp=timestamp,
-        k=_k_within(message.k, settings),
+        k=_k_within(message.k, surface),
         user_id=message.user_id,
         history=_events(history),
         features=message.features,
         context=message.context,
-        kind=message.kind,
-        filters=_filters_within(message.filters, settings),
+        kind=_kind_within(message.kind, surface),
+        filters=_filters_within(message.filters, surface),
         exclude=_exclude_within(message.exclude, settings),
-        exclude_seen=message.exclude_seen,
+        exclude_seen=surface.exclude_seen if message.exclude_seen is UNSET else message.exclude_seen,
     )
 
 
-def to_similar_job(message: SimilarRequest, settings: Settings, timestamp: int) -> SimilarJob:
-    """Returns the job that `message` makes at `timestamp`; raises Refusal if it exceeds a limit."""
+def to_similar_job(message: SimilarRequest, surface: Surface, timestamp: int) -> SimilarJob:
+    """Returns the job that `message` makes; arguments and errors are those of `to_request`."""
     return SimilarJob(
         item_id=message.item_id,
-        k=_k_within(message.k, settings),
-        kind=message.kind,
-        filters=_filters_within(message.filters, settings),
-        exclude=_exclude_within(message.exclude, settings),
+        k=_k_within(message.k, surface),
+        kind=_kind_within(message.kind, surface),
+        filters=_filters_within(message.filters, surface),
+        exclude=_exclude_within(message.exclude, surface.settings),
         timestamp=timestamp,
     )
 
@@ -308,11 +368,14 @@ def _event(entry: str | HistoryEntry) -> HistoryEvent:
     return HistoryEvent(entry.item_id, entry.kind or "", entry.value)
 
 
-def _k_within(k: float, settings: Settings) -> int:
+def _k_within(k: float | UnsetType, surface: Surface) -> int:
     """Returns k as the integer that JSON meant, within the limit.
 
     JSON has one type of number, and to JSON Schema 10.0 is an integer; hence the type of the field.
     """
+    if k is UNSET:
+        return surface.k
+    settings = surface.settings
     if not 1 <= k <= settings.max_k or k != int(k):
         raise Refusal(
             422,
@@ -328,12 +391,21 @@ def _exclude_within(exclude: tuple[str, ...], settings: Settings) -> tuple[str, 
     return exclude
 
 
-def _filters_within(filters: dict[str, Filter], settings: Settings) -> Filters:
-    """Returns `filters` in the library's words; raises Refusal if there are too many, or one asks nothing."""
+def _kind_within(kind: ItemKind | UnsetType | None, surface: Surface) -> ItemKind | None:
+    """Returns the kind of item that is asked for; raises Refusal if the surface shows no such items."""
+    return surface.default_kind if kind is UNSET else surface.kind_of(kind)
+
+
+def _filters_within(filters: dict[str, Filter] | UnsetType, surface: Surface) -> Filters:
+    """Returns `filters` and the surface's own in the library's words; raises Refusal for too many."""
+    if filters is UNSET:
+        return surface.own_filters
     if not filters:
-        return NO_FILTERS
+        return surface.filters
+    settings = surface.settings
     _refuse_longer(filters, settings.max_filters, "filters", "filter by fewer attributes")
-    return Filters(tuple([_clause(attribute, filter_, settings) for attribute, filter_ in filters.items()]))
+    clauses = tuple([_clause(attribute, filter_, settings) for attribute, filter_ in filters.items()])
+    return Filters(clauses) & surface.filters
 
 
 def _clause(attribute: str, filter_: Filter, settings: Settings) -> Clause:

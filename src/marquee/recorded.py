@@ -5,10 +5,11 @@ Before a release answers anybody it answers these (see `rehearsal`). Knows how t
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from marquee.catalog import ItemKind
+from marquee.filters import Clause, Filters
 from marquee.requests import Answer, HistoryEvent, Request, Source
 
 
@@ -56,10 +57,11 @@ def _to_plain(recorded: RecordedRequest) -> Mapping[str, object]:
         "timestamp": request.timestamp,
         "k": request.k,
         "user_id": request.user_id,
-        "history": [list(event) for event in request.history],
+        "history": [event if isinstance(event, str) else list(event) for event in request.history],
         "features": dict(request.features),
         "context": dict(request.context),
         "kind": request.kind,
+        "filters": [asdict(clause) for clause in request.filters.clauses],
         "exclude": list(request.exclude),
         "exclude_seen": request.exclude_seen,
         "answer": {
@@ -78,7 +80,10 @@ def _from_plain(body: dict[str, Any]) -> RecordedRequest:  # Any: what JSON hold
         request=Request(
             **{
                 **body,
-                "history": tuple([HistoryEvent(*event) for event in body["history"]]),
+                "history": tuple(
+                    [event if isinstance(event, str) else HistoryEvent(*event) for event in body["history"]]
+                ),
+                "filters": Filters(tuple([_clause(clause) for clause in body["filters"]])),
                 "kind": kind and ItemKind(kind),
                 "exclude": tuple(body["exclude"]),
             }
@@ -87,3 +92,9 @@ def _from_plain(body: dict[str, Any]) -> RecordedRequest:  # Any: what JSON hold
         item_ids=tuple(answer["item_ids"]),
         scores=tuple([float(score) for score in answer["scores"]]),
     )
+
+
+def _clause(body: dict[str, Any]) -> Clause:  # Any: as above
+    """Returns one filter of a parsed body: JSON knows no tuples."""
+    lists = {name: tuple(body[name]) for name in ("any_of", "all_of", "none_of")}
+    return Clause(**{**body, **lists})

@@ -44,9 +44,9 @@ from serving.errors import CODE_OF_STATUS
 from serving.exchange import Receive, Scope, Send
 from serving.keys import Guard
 from serving.release_routes import ReleaseRoutes
-from serving.releases import Releases
 from tests.bundles import publish_tiny
 from tests.markdown import LINK, PAGES, ROOT, Block, blocks, commands, read_page, table_column
+from tests.surfaces import one_surface
 from training.config import SCHEMAS
 
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf8")
@@ -166,8 +166,9 @@ async def nobody(_scope: Scope, _receive: Receive, _send: Send) -> None:
 
 def test_table_of_paths_is_that_of_the_service() -> None:
     settings = Settings()
-    routes = ReleaseRoutes(lambda: Releases("nowhere"))
-    app = RecommendationApp(nobody, Endpoints(settings, lambda: None), settings, routes, Guard(()))
+    surfaces = one_surface(settings)
+    routes = ReleaseRoutes(surfaces)
+    app = RecommendationApp(nobody, Endpoints(settings, surfaces), settings, routes, Guard(()))
     named = table_column("README.md", "The service by example", "Path")
     assert {name.split()[1] for name in named} == app.paths
 

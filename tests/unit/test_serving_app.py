@@ -6,14 +6,13 @@ import json
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from marquee.catalog import ItemKind
 from marquee.errors import UnknownIdError
 from marquee.filters import Filters
-from marquee.recommender import Recommender
 from marquee.requests import Answer, Recommendation, Request, Source
 from serving.app import RecommendationApp
 from serving.config import Settings
@@ -22,8 +21,8 @@ from serving.errors import unavailable
 from serving.exchange import Receive, Scope, Send
 from serving.keys import Guard
 from serving.release_routes import ReleaseRoutes
-from serving.releases import Releases
 from tests.asgi import JSON_HEADERS, Response, body_events, request
+from tests.surfaces import one_surface
 
 NOW = 1_700_000_000.9
 
@@ -82,8 +81,8 @@ async def bentoml_app(scope: Scope, _receive: Receive, send: Send) -> None:
 @contextmanager
 def serving(recommender: Echo | None, **limits: int) -> Iterator[RecommendationApp]:
     settings = Settings(**limits)  # type: ignore[arg-type]  # every limit is an int
-    endpoints = Endpoints(settings, lambda: cast(Recommender, recommender), clock=lambda: NOW)
-    releases = ReleaseRoutes(lambda: Releases("nowhere"))
+    surfaces = one_surface(settings, recommender)
+    endpoints, releases = Endpoints(settings, surfaces, clock=lambda: NOW), ReleaseRoutes(surfaces)
     yield RecommendationApp(bentoml_app, endpoints, settings, releases, Guard(()))
     endpoints.close()
     releases.close()

@@ -17,9 +17,16 @@ from serving.exchange import Receive, Scope, Send
 from serving.keys import Guard
 from serving.release_routes import ReleaseRoutes
 from serving.releases import Releases
+from serving.surfaces import Surface, Surfaces
 
 LIMITS = Settings(max_k=50, max_history=3, max_exclude=2, max_batch=2, max_filters=2, max_filter_values=2)
-DOCUMENT = openapi.document(LIMITS)
+LINE = Releases("nowhere")
+SURFACES = Surfaces(
+    [Surface(name=name, bundle="nowhere", settings=LIMITS) for name in ("home", "feed")],
+    "home",
+    {"home": LINE, "feed": LINE},
+)
+DOCUMENT = openapi.document(LIMITS, SURFACES.names)
 SCHEMAS = DOCUMENT["components"]["schemas"]
 OPERATIONS = [
     (path, operation) for path, methods in DOCUMENT["paths"].items() for operation in methods.values()
@@ -93,8 +100,7 @@ def test_operators_limits_stand_in_the_document() -> None:
 
 
 def test_every_route_of_ours_is_documented() -> None:
-    endpoints = Endpoints(LIMITS, lambda: None)
-    routes = ReleaseRoutes(lambda: Releases("nowhere"))
+    endpoints, routes = Endpoints(LIMITS, SURFACES), ReleaseRoutes(SURFACES)
     app = RecommendationApp(nothing_else, endpoints, LIMITS, routes, Guard(()))
     assert app.paths - {"/", "/docs.json"} == DOCUMENT["paths"].keys()
     endpoints.close()
@@ -126,7 +132,8 @@ bodies = st.dictionaries(
 def test_schema_and_reader_agree_on_every_body(body: dict[str, Any]) -> None:
     text = msgspec.json.encode(body)  # an infinite number becomes null, as JSON has none
     try:
-        wire.to_request(wire.reader(wire.RecommendRequest)(text), LIMITS, timestamp=0)
+        message = wire.reader(wire.RecommendRequest)(text)
+        wire.to_request(message, SURFACES.named(message.surface), timestamp=0)
         is_accepted = True
     except Refusal:
         is_accepted = False

@@ -15,7 +15,8 @@ from marquee.bundle import activate
 from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, UnknownIdError
 from marquee.pointers import CURRENT
 from marquee.recommender import Answer, Recommender, Request
-from serving.releases import Releases, warm_up
+from serving.loading import warm_up
+from serving.releases import Releases
 from tests.bundles import NOW, publish_tiny
 
 

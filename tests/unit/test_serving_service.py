@@ -23,16 +23,17 @@ def bundle(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _log_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serving.logs.configure", lambda: None)  # other tests read the log too
+    cast(Any, service.MarqueeService).__dict__.pop("surfaces", None)  # of another test's settings
 
 
 def test_service_loads_its_bundle_when_it_starts(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "SETTINGS", Settings(bundle=str(bundle)))
     made = service.MarqueeService()
-    assert made.releases.recommender is None
+    assert next(iter(made.surfaces.lines)).recommender is None
     made.load_release()
-    assert made.releases.recommender is not None
+    assert next(iter(made.surfaces.lines)).recommender is not None
     assert gc.get_freeze_count() > 0
-    made.releases.close()
+    made.surfaces.close()
     gc.unfreeze()
 
 
@@ -45,12 +46,13 @@ def test_application_answers_once_the_service_has_started(
     assert asyncio.run(request(app, "GET", "/readyz")).status == 503
     made.load_release()
     assert asyncio.run(request(app, "GET", "/readyz")).status == 200
-    made.releases.close()
+    made.surfaces.close()
     gc.unfreeze()
 
 
 @pytest.mark.parametrize(
-    ("path", "message"), [("", "MARQUEE_BUNDLE must name the folder"), ("/nowhere", "/nowhere holds neither")]
+    ("path", "message"),
+    [("", "MARQUEE_BUNDLE .* must be set"), ("/nowhere", "/nowhere holds neither")],
 )
 def test_bundle_is_verified_before_any_worker_starts(
     monkeypatch: pytest.MonkeyPatch, path: str, message: str

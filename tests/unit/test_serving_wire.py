@@ -14,8 +14,11 @@ from marquee.requests import Answer, HistoryEvent, Recommendation, Request, Sour
 from serving import wire
 from serving.config import Settings
 from serving.errors import Refusal
+from serving.surfaces import Surface
 
 LIMITS = Settings(max_k=50, max_history=3, max_exclude=2, max_batch=2, max_filters=2, max_filter_values=3)
+
+SURFACE = Surface(name="home", bundle="", settings=LIMITS)
 
 read_recommend = wire.reader(wire.RecommendRequest)
 read_similar = wire.reader(wire.SimilarRequest)
@@ -24,7 +27,7 @@ read_batch = wire.reader(wire.BatchRequest)
 
 def read(text: str | bytes) -> Request:
     body = text.encode() if isinstance(text, str) else text
-    return wire.to_request(read_recommend(body), LIMITS, timestamp=1_700_000_000)
+    return wire.to_request(read_recommend(body), SURFACE, timestamp=1_700_000_000)
 
 
 def refused(text: str | bytes) -> Refusal:
@@ -73,7 +76,7 @@ def test_similar_request_arrives() -> None:
         b' "filters": {"brand": {"none_of": ["Acme"]}}}'
     )
     message = read_similar(body)
-    assert wire.to_similar_job(message, LIMITS, 5) == wire.SimilarJob(
+    assert wire.to_similar_job(message, SURFACE, 5) == wire.SimilarJob(
         item_id="a",
         k=3,
         kind=ItemKind.content,

@@ -23,7 +23,6 @@ from marquee.client.errors import (
     UnreachableError,
 )
 from marquee.client.messages import (
-    ActivateAnswer,
     BundleAnswer,
     Filter,
     HistoryEntry,
@@ -32,12 +31,12 @@ from marquee.client.messages import (
     RecommendRequest,
     ReleaseAnswer,
     ReleasesAnswer,
+    RolloutAnswer,
     SimilarRequest,
 )
 from marquee.client.retries import RetryPolicy
 
 __all__ = [
-    "ActivateAnswer",
     "AsyncClient",
     "BundleAnswer",
     "Client",
@@ -50,6 +49,7 @@ __all__ = [
     "ReleaseAnswer",
     "ReleasesAnswer",
     "RetryPolicy",
+    "RolloutAnswer",
     "ServiceError",
     "SimilarRequest",
     "TimedOutError",

@@ -17,12 +17,12 @@ from marquee.client.errors import (
     seconds_of_retry_after,
 )
 from marquee.client.messages import (
-    ActivateAnswer,
     BundleAnswer,
     ErrorAnswer,
     RecommendAnswer,
     RecommendRequest,
     ReleasesAnswer,
+    RolloutAnswer,
     SimilarRequest,
 )
 
@@ -114,10 +114,10 @@ def releases() -> Call[ReleasesAnswer]:
     return _get("/v1/releases", ReleasesAnswer)
 
 
-def activate(version: str) -> Call[ActivateAnswer]:
+def activate(version: str) -> Call[RolloutAnswer]:
     """Returns the call that lets a release answer."""
     path = f"/v1/releases/{quote(version, safe='')}/activate"
-    return Call("POST", path, None, msgspec.json.Decoder(ActivateAnswer).decode)
+    return Call("POST", path, None, msgspec.json.Decoder(RolloutAnswer).decode)
 
 
 def health(path: str) -> Call[bytes]:

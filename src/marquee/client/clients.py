@@ -16,11 +16,11 @@ from marquee.client import calls
 from marquee.client.calls import Call
 from marquee.client.errors import RefusedError, ServiceError
 from marquee.client.messages import (
-    ActivateAnswer,
     BundleAnswer,
     RecommendAnswer,
     RecommendRequest,
     ReleasesAnswer,
+    RolloutAnswer,
     SimilarRequest,
 )
 from marquee.client.retries import Course, RetryBudget, RetryPolicy
@@ -153,7 +153,7 @@ class Client:
         """Returns the releases that there are, newest first; raises ServiceError."""
         return self._ask(calls.releases(), deadline_s)
 
-    def activate(self, version: str, *, deadline_s: float | None = None) -> ActivateAnswer:
+    def activate(self, version: str, *, deadline_s: float | None = None) -> RolloutAnswer:
         """Lets a release answer, once it is loaded and warm: allow it seconds; raises ServiceError."""
         return self._ask(calls.activate(version), deadline_s)
 
@@ -289,7 +289,7 @@ class AsyncClient:
         """Returns the releases that there are, newest first; raises ServiceError."""
         return await self._ask(calls.releases(), deadline_s)
 
-    async def activate(self, version: str, *, deadline_s: float | None = None) -> ActivateAnswer:
+    async def activate(self, version: str, *, deadline_s: float | None = None) -> RolloutAnswer:
         """Lets a release answer, once it is loaded and warm: allow it seconds; raises ServiceError."""
         return await self._ask(calls.activate(version), deadline_s)
 

@@ -53,6 +53,7 @@ class RecommendRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=
         history: What the user did, oldest first, newer than what the bundle knows; ids or entries.
         features: Attributes of the user, by name.
         context: Attributes of the moment, by name.
+        surface: Where the answer is shown: it decides the bundle, defaults and limits.
         k: How many items are wanted.
         kind: `content` or `ad`; None for both.
         filters: By attribute, which items may come back; `bundle()` names the attributes.
@@ -64,6 +65,7 @@ class RecommendRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=
     history: Sequence[str | HistoryEntry] | None = None
     features: Mapping[str, FeatureValue] = {}
     context: Mapping[str, FeatureValue] = {}
+    surface: str | None = None
     k: int | None = None
     kind: str | None = None
     filters: Mapping[str, Filter] = {}
@@ -76,6 +78,7 @@ class SimilarRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tr
 
     Attributes:
         item_id: An item of the catalog; any other is refused with 404.
+        surface: As in `RecommendRequest`.
         k: How many are wanted.
         kind: `content` or `ad`; None for both.
         filters: By attribute, which items may come back; `bundle()` names the attributes.
@@ -83,6 +86,7 @@ class SimilarRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tr
     """
 
     item_id: str
+    surface: str | None = None
     k: int | None = None
     kind: str | None = None
     filters: Mapping[str, Filter] = {}
@@ -114,6 +118,7 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True):
         requested: How many were wanted.
         returned: How many came.
         short_reason: Why fewer came than were wanted.
+        popular_in: The context in which a popular answer is popular; None for everywhere.
         fallback_reason: Why the answer is popular although more was given to go by.
         unknown_history: Entries of the given history whose item the release does not know.
         ignored_features: Names in features and context that the release has no feature for.
@@ -127,6 +132,7 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True):
     requested: int
     returned: int
     short_reason: str | None = None
+    popular_in: str | None = None
     fallback_reason: str | None = None
     unknown_history: int = 0
     ignored_features: tuple[str, ...] = ()
@@ -166,20 +172,26 @@ class BundleAnswer(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class ReleaseAnswer(msgspec.Struct, kw_only=True, frozen=True):
-    """One release in the folder that the service answers from.
+    """One release in a folder that the service answers from.
 
     Attributes:
         version: Its name.
+        surfaces: Whom the releases of this folder answer for.
         created: Seconds since 1970 UTC; None if it cannot be read.
         is_current: Whether every worker is to answer from it.
         is_answering: Whether the worker that says this answers from it.
+        canary_share: Share of the users whom it answers in that worker, in place of the current one.
+        shadow_share: Share of the requests that it is asked in that worker, for comparison only.
         metrics: What the model reached when it was judged.
     """
 
     version: str
+    surfaces: tuple[str, ...] = ()
     created: int | None
     is_current: bool
     is_answering: bool
+    canary_share: float = 0.0
+    shadow_share: float = 0.0
     metrics: dict[str, float]
 
 
@@ -189,10 +201,25 @@ class ReleasesAnswer(msgspec.Struct, kw_only=True, frozen=True):
     releases: tuple[ReleaseAnswer, ...]
 
 
-class ActivateAnswer(msgspec.Struct, kw_only=True, frozen=True):
-    """The release that answers from now on."""
+class TrialAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """A candidate and its share."""
 
     version: str
+    share: float
+
+
+class RolloutAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """What answers from now on.
+
+    Attributes:
+        version: The current release.
+        canary: Answers a share of the users in its place.
+        shadow: Is only compared with it.
+    """
+
+    version: str
+    canary: TrialAnswer | None = None
+    shadow: TrialAnswer | None = None
 
 
 class ErrorBody(msgspec.Struct, kw_only=True, frozen=True):

@@ -1,0 +1,145 @@
+"""Asks a candidate what the current release was asked, compares the answers, and never gives one out.
+
+The live path must not notice: it leaves a request in a queue that drops what it has no room for. One thread,
+of low priority, takes one request at a time and rests after each for several times as long as it took.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from marquee.recommender import Recommender
+from marquee.rehearsal import overlap_at_k
+from marquee.requests import Answer, Request
+from serving.loading import be_nice
+from serving.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+CAPACITY = 64
+BUSY_FRACTION = 0.2
+"""Most of a processor that the thread of a worker uses."""
+
+REPORT_EVERY_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What was asked, and what the current release answered."""
+
+    candidate: Recommender
+    request: Request
+    answer: Answer
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What was seen of one candidate since the last line in the log."""
+
+    version: str = ""
+    n_compared: int = 0
+    n_failed: int = 0
+    n_dropped: int = 0
+    n_same: int = 0
+    total_overlap: float = 0.0
+
+
+class Shadow:
+    """Compares the answers of candidates, in a thread of its own.
+
+    Args:
+        metrics: Counts what is compared, dropped and failed.
+        sleep: Waits for so many seconds, or until `close` is called.
+        clock: Returns seconds.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        sleep: Callable[[float], object] | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._metrics = metrics
+        self._closing = threading.Event()
+        self._sleep = sleep or self._closing.wait
+        self._clock = clock
+        self._questions: queue.Queue[_Question] = queue.Queue(CAPACITY)
+        self._tally = _Tally()
+        self._reported = clock()
+        self._thread: threading.Thread | None = None
+
+    def offer(self, candidate: Recommender, request: Request, answer: Answer) -> None:
+        """Leaves a request for comparison; never waits. Called from one thread."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._compare_all, name="shadow", daemon=True)
+            self._thread.start()
+        try:
+            self._questions.put_nowait(_Question(candidate, request, answer))
+        except queue.Full:
+            self._tally.n_dropped += 1
+            self._metrics.count_shadow("dropped")
+
+    def close(self) -> None:
+        """Ends the thread; what waits is not compared any more."""
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5)
+
+    def _compare_all(self) -> None:
+        """Compares until `close` is called."""
+        be_nice()
+        while not self._closing.is_set():
+            try:
+                question = self._questions.get(timeout=0.5)
+            except queue.Empty:
+                continue
+            started = self._clock()
+            self._compare(question)
+            self._report_at_times()
+            self._sleep((self._clock() - started) * (1.0 / BUSY_FRACTION - 1.0))
+
+    def _compare(self, question: _Question) -> None:
+        """Asks the candidate one question and counts how its answer compares."""
+        tally = self._tally
+        if question.candidate.version != tally.version:
+            self._report()
+            tally.version = question.candidate.version
+        try:
+            (answer,) = question.candidate.recommend([question.request])
+        except Exception as error:  # whatever a candidate does, nobody waits for its answer
+            if not tally.n_failed:
+                logger.warning("the shadow %s failed: %r", tally.version, error, exc_info=error)
+            tally.n_failed += 1
+            self._metrics.count_shadow("failed")
+            return
+        expected = [item.item_id for item in question.answer.items]
+        actual = [item.item_id for item in answer.items]
+        overlap = overlap_at_k(expected, actual)
+        tally.n_compared += 1
+        tally.n_same += expected == actual
+        tally.total_overlap += overlap
+        self._metrics.count_shadow("compared", overlap)
+
+    def _report_at_times(self) -> None:
+        """Writes a line if the last one is old enough."""
+        if self._clock() - self._reported >= REPORT_EVERY_S:
+            self._report()
+
+    def _report(self) -> None:
+        """Writes a line about what was seen since the last one, if anything was."""
+        tally = self._tally
+        self._reported = self._clock()
+        if tally.n_compared or tally.n_failed or tally.n_dropped:
+            facts = {
+                "release": tally.version,
+                "compared": tally.n_compared,
+                "failed": tally.n_failed,
+                "dropped": tally.n_dropped,
+                "same": tally.n_same,
+                "mean_overlap": round(tally.total_overlap / max(1, tally.n_compared), 4),
+            }
+            logger.info("shadow %s was compared", tally.version, extra={"facts": facts})
+        self._tally = _Tally(tally.version)

@@ -1,0 +1,328 @@
+"""The surfaces of one service: places in an app, each with its bundle, defaults, filters and limits.
+
+`MARQUEE_SURFACES` names a YAML that declares them; without it there is one, of `MARQUEE_BUNDLE`. Decides
+what a request means that names a surface. Two surfaces of one bundle share what is loaded.
+
+```yaml
+default: home
+surfaces:
+  home: {bundle: bundles/world, defaults: {k: 12}}
+  sponsored: {bundle: bundles/world, kind: ad, reranking: {caps: {category: 1}}, limits: {max_k: 5}}
+```
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from marquee.bundle import Bundle
+from marquee.catalog import ItemKind
+from marquee.errors import BundleError, ConfigError, DataError, MarqueeError
+from marquee.filters import NO_FILTERS, Filters
+from marquee.recommender import Recommender
+from marquee.reranking import Reranking
+from marquee.signing import TrustedKeys
+from serving.config import Settings
+from serving.errors import Refusal, unavailable
+from serving.releases import Answering, OnChange, Releases
+
+DEFAULT = "default"
+"""The one surface of a service that declares none."""
+
+DEFAULT_K = 10
+_MAX_SURFACES = 64
+_Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
+
+
+class _Defaults(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """What holds where a request does not say otherwise."""
+
+    k: Annotated[int, Meta(ge=1)] | None = None
+    kind: ItemKind | None = None
+    filters: dict[str, dict[str, object]] = {}
+    exclude_seen: bool = True
+
+
+class _Limits(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """The operator's limits, narrowed for one surface."""
+
+    max_k: Annotated[int, Meta(ge=1)] | None = None
+    max_history: Annotated[int, Meta(ge=1)] | None = None
+    max_exclude: Annotated[int, Meta(ge=1)] | None = None
+
+
+class _Declared(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """One surface of the file."""
+
+    bundle: Annotated[str, Meta(min_length=1)]
+    kind: ItemKind | None = None
+    defaults: _Defaults = _Defaults()
+    filters: dict[str, dict[str, object]] = {}
+    reranking: dict[str, object] = {}
+    limits: _Limits = _Limits()
+
+
+class _File(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    surfaces: Annotated[dict[_Name, _Declared], Meta(min_length=1, max_length=_MAX_SURFACES)]
+    default: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surface:
+    """A place in an app.
+
+    Attributes:
+        name: What requests call it.
+        bundle: Folder of its bundle, as for `Bundle.load`.
+        settings: The operator's limits, narrowed.
+        kind: The only kind of item that it shows; None for both.
+        k: Items of an answer where the request does not say.
+        default_kind: Kind of item where the request does not say.
+        own_filters: Hold where the request gives none: `filters` and the default ones.
+        exclude_seen: Whether what was seen is left out where the request does not say.
+        filters: Hold for every answer, beside those of the request.
+        reranking: How an answer is ordered.
+    """
+
+    name: str
+    bundle: str
+    settings: Settings
+    kind: ItemKind | None = None
+    k: int = DEFAULT_K
+    default_kind: ItemKind | None = None
+    own_filters: Filters = NO_FILTERS
+    exclude_seen: bool = True
+    filters: Filters = NO_FILTERS
+    reranking: Reranking | None = None
+
+    def kind_of(self, wanted: ItemKind | None) -> ItemKind | None:
+        """Returns the kind of item that answers a request; raises Refusal if it wants one not shown here."""
+        if self.kind is not None and wanted not in (None, self.kind):
+            raise Refusal(
+                422,
+                f"surface {self.name!r} shows items of kind {self.kind}, got kind {wanted}; leave it out",
+                field="kind",
+            )
+        return self.kind or wanted
+
+    def validate(self, recommender: Recommender) -> None:
+        """Raises BundleError if a release cannot do what the surface asks of it."""
+        try:
+            recommender.bundle.catalog.validate_filters(self.own_filters)
+        except MarqueeError as error:
+            raise BundleError(
+                f"release {recommender.version} does not fit surface {self.name!r}: {error}"
+            ) from error
+
+
+class Surfaces:
+    """The surfaces of one process, and the releases that answer for them.
+
+    Args:
+        surfaces: In the order of the file.
+        default: Name of the one that a request means which names none; empty if every request must.
+        lines: The releases of each, by the surface's name; surfaces of one bundle share them.
+    """
+
+    def __init__(self, surfaces: Iterable[Surface], default: str, lines: Mapping[str, Releases]) -> None:
+        self._surfaces = {surface.name: surface for surface in surfaces}
+        self._default = default
+        self._lines = lines
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names, in the order of the file."""
+        return tuple(self._surfaces)
+
+    @property
+    def lines(self) -> Mapping[Releases, tuple[str, ...]]:
+        """The releases of each bundle, once, with the names of the surfaces that they answer for."""
+        names: dict[Releases, tuple[str, ...]] = {}
+        for name, line in self._lines.items():
+            names[line] = (*names.get(line, ()), name)
+        return names
+
+    def named(self, name: str | UnsetType) -> Surface:
+        """Returns the surface that a request means; raises Refusal with the list if there is none."""
+        surface = self._surfaces.get(self._default if name is UNSET else name)
+        if surface is None:
+            came = "none" if name is UNSET else repr(name[:64])
+            raise Refusal(
+                422,
+                f"surface must be one of {list(self._surfaces)}, got {came}; name one of them",
+                field="surface",
+            )
+        return surface
+
+    def line(self, surface: Surface) -> Releases:
+        """Returns the releases that answer for a surface."""
+        return self._lines[surface.name]
+
+    def answering(self, surface: Surface) -> Answering:
+        """Returns what answers for a surface; raises Refusal before it is loaded."""
+        answering = self._lines[surface.name].answering
+        if answering is None:
+            raise unavailable("the bundle is being loaded; retry after a moment")
+        return answering
+
+    def validate_ready(self) -> None:
+        """Raises Refusal unless every surface has somebody who answers."""
+        for surface in self._surfaces.values():
+            self.answering(surface)
+
+    def load(self) -> None:
+        """Loads the current release of every bundle; raises as `Releases.load` does."""
+        for line in self.lines:
+            line.load()
+
+    def watch(self, interval_s: float) -> None:
+        """Begins to look for other releases, every `interval_s` seconds."""
+        for line in self.lines:
+            line.watch(interval_s)
+
+    def close(self) -> None:
+        """Stops looking."""
+        for line in self.lines:
+            line.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurfaceFile:
+    """What an operator declared.
+
+    Attributes:
+        surfaces: In the order of the file.
+        default: As in `Surfaces`.
+    """
+
+    surfaces: tuple[Surface, ...]
+    default: str
+
+    @classmethod
+    def read(cls, settings: Settings) -> "SurfaceFile":
+        """Returns the surfaces that the settings name.
+
+        Raises:
+            ConfigError: If there are none, or the file is not what it should be; the message names the place.
+        """
+        if bool(settings.surfaces) == bool(settings.bundle):
+            raise ConfigError(
+                "one of MARQUEE_BUNDLE (the folder of a bundle) and MARQUEE_SURFACES (a file of surfaces) "
+                f"must be set, got {settings.bundle!r} and {settings.surfaces!r}; set MARQUEE_BUNDLE to "
+                "bundles/world, say"
+            )
+        if settings.bundle:
+            return cls(
+                surfaces=(
+                    Surface(name=DEFAULT, bundle=settings.bundle, settings=settings, k=_default_k(settings)),
+                ),
+                default=DEFAULT,
+            )
+        path = Path(settings.surfaces)
+        try:
+            file = msgspec.yaml.decode(path.read_bytes(), type=_File)
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"MARQUEE_SURFACES must name a file of surfaces, got {path}: {error}"
+            ) from error
+        default = file.default or (next(iter(file.surfaces)) if len(file.surfaces) == 1 else "")
+        if default and default not in file.surfaces:
+            raise ConfigError(f"default in {path} must be one of {list(file.surfaces)}, got {default!r}")
+        return cls(
+            surfaces=tuple(
+                _surface(path, name, declared, settings) for name, declared in file.surfaces.items()
+            ),
+            default=default,
+        )
+
+    def validate_bundles(self, trusted: TrustedKeys | None) -> None:
+        """Raises BundleError if a current release is not what it was when it was published.
+
+        Whether it fits its surfaces every worker finds when it loads it.
+        """
+        for bundle in dict.fromkeys(surface.bundle for surface in self.surfaces):
+            Bundle.load(bundle, trusted)
+
+    def open(self, on_change: OnChange, trusted: TrustedKeys | None) -> Surfaces:
+        """Returns the surfaces with the releases of their bundles, none of which is loaded yet."""
+        lines: dict[Path, Releases] = {}
+        for surface in self.surfaces:
+            home = Path(surface.bundle).resolve()
+            if home not in lines:
+                sharing = [one for one in self.surfaces if Path(one.bundle).resolve() == home]
+                lines[home] = Releases(surface.bundle, on_change, trusted, _validator(sharing))
+        by_name = {surface.name: lines[Path(surface.bundle).resolve()] for surface in self.surfaces}
+        return Surfaces(self.surfaces, self.default, by_name)
+
+
+def _default_k(settings: Settings) -> int:
+    """Returns how many items come back where neither a request nor its surface says."""
+    return min(DEFAULT_K, settings.max_k)
+
+
+def _validator(surfaces: Iterable[Surface]) -> Callable[[Recommender], None]:
+    """Returns what raises BundleError unless a release fits all of the surfaces."""
+
+    def validate(recommender: Recommender) -> None:
+        for surface in surfaces:
+            surface.validate(recommender)
+
+    return validate
+
+
+def _surface(path: Path, name: str, declared: _Declared, settings: Settings) -> Surface:
+    """Returns one surface of the file at `path`."""
+    limits = {field: getattr(declared.limits, field) for field in declared.limits.__struct_fields__}
+    for field, limit in limits.items():
+        if limit is not None and limit > getattr(settings, field):
+            raise ConfigError(
+                f"surfaces.{name}.limits.{field} in {path} must be at most MARQUEE_{field.upper()} "
+                f"({getattr(settings, field)}), got {limit}; a surface narrows a limit, it never widens it"
+            )
+    narrowed = replace(settings, **{field: limit for field, limit in limits.items() if limit is not None})
+    k = declared.defaults.k or _default_k(narrowed)
+    if k > narrowed.max_k:
+        raise ConfigError(
+            f"surfaces.{name}.defaults.k in {path} must be at most its max_k ({narrowed.max_k}), got {k}; "
+            "lower it"
+        )
+    if declared.kind and declared.defaults.kind not in (None, declared.kind):
+        raise ConfigError(
+            f"surfaces.{name}.defaults.kind in {path} must be its kind {declared.kind}, got "
+            f"{declared.defaults.kind}; leave it out"
+        )
+    try:
+        return Surface(
+            name=name,
+            bundle=declared.bundle,
+            settings=narrowed,
+            kind=declared.kind,
+            k=k,
+            default_kind=declared.defaults.kind or declared.kind,
+            own_filters=Filters.of(declared.filters) & Filters.of(declared.defaults.filters),
+            exclude_seen=declared.defaults.exclude_seen,
+            filters=Filters.of(declared.filters),
+            reranking=_reranking(declared.reranking),
+        )
+    except (ConfigError, DataError) as error:
+        raise ConfigError(f"surfaces.{name} in {path}: {error}") from error
+
+
+def _reranking(declared: Mapping[str, object]) -> Reranking | None:
+    """Returns the re-ranking that a surface declares, None if it declares none."""
+    if not declared:
+        return None
+    known = [field.name for field in fields(Reranking)]
+    unknown = sorted(declared.keys() - set(known))
+    if unknown:
+        raise ConfigError(f"reranking.{unknown[0]} is unknown, expected one of {known}; correct it")
+    try:
+        return msgspec.convert(dict(declared), Reranking)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"reranking is not as expected: {error}") from error

@@ -1,0 +1,17 @@
+"""The surfaces of a service that declares none, over a recommender of the test's own."""
+
+from typing import cast
+
+from marquee.recommender import Recommender
+from serving.config import Settings
+from serving.releases import Answering, Releases
+from serving.surfaces import DEFAULT, Surface, Surfaces
+
+
+def one_surface(settings: Settings, recommender: object = None) -> Surfaces:
+    """Returns one surface that a recommender answers for; None for one that is not loaded yet."""
+    releases = Releases("nowhere")
+    if recommender is not None:
+        releases.answering = Answering(cast(Recommender, recommender))
+    surface = Surface(name=DEFAULT, bundle="nowhere", settings=settings)
+    return Surfaces((surface,), DEFAULT, {DEFAULT: releases})
