@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from marquee.cooccurrence import ItemNeighbours
 from marquee.features import FeatureArrays, FeatureConfig, FeatureEncoder, FeatureType
 from marquee.nn.batches import QueryBatch, TrainingBatch
 from marquee.nn.models import ModelConfig, ModelInputs, TwoTower
@@ -51,7 +52,18 @@ def small_inputs() -> ModelInputs:
         item_features=items.encode(ITEM_COLUMNS, N_ITEMS).with_padding_row(),
         n_kinds=N_KINDS,
         history_length=LENGTH,
+        neighbours=small_neighbours(),
     )
+
+
+def small_neighbours() -> ItemNeighbours:
+    """Returns two neighbours for each of the items 1 to 6, a quarter and three quarters of the weight."""
+    items = np.zeros((N_ITEMS + 1, 2), dtype=np.int64)
+    weights = np.zeros((N_ITEMS + 1, 2), dtype=np.float32)
+    for item in range(1, N_TRAINED_ITEMS + 1):
+        items[item] = [item % N_TRAINED_ITEMS + 1, (item + 1) % N_TRAINED_ITEMS + 1]
+        weights[item] = [0.25, 0.75]
+    return ItemNeighbours(items, weights)
 
 
 def small_model(config: ModelConfig, seed: int = 0) -> TwoTower:

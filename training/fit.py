@@ -12,8 +12,10 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
+from marquee.cooccurrence import ItemNeighbours
 from marquee.dataset import Dataset, JudgedPart
 from marquee.nn.models import ModelInputs, TwoTower
+from marquee.nn.towers import TowersConfig
 from training.callbacks import (
     BEST,
     LAST,
@@ -63,6 +65,7 @@ def build_module(dataset: Dataset, config: TrainConfig) -> RetrievalModule:
             item_features=dataset.item_features,
             n_kinds=len(dataset.kinds.names),
             history_length=dataset.history_length,
+            neighbours=_neighbours(dataset, config.model.towers()),
         )
     )
     counts = np.bincount(dataset.train.item_index, minlength=dataset.n_items + 1)
@@ -74,6 +77,18 @@ def build_module(dataset: Dataset, config: TrainConfig) -> RetrievalModule:
         config.optimizer,
         lambda epoch: TrainingBatches(dataset, config.examples, config.seed, epoch),
         config.seed,
+    )
+
+
+def _neighbours(dataset: Dataset, towers: TowersConfig) -> ItemNeighbours | None:
+    """Returns the graph of items that a model leans on, from the training part; None if it leans on none."""
+    if not towers.item_neighbours:
+        return None
+    return ItemNeighbours.find(
+        dataset.train,
+        dataset.n_items,
+        n_neighbours=towers.item_neighbours,
+        user_damping=towers.neighbour_user_damping,
     )
 
 

@@ -10,24 +10,21 @@ Does not rank and does not exclude (see `ranking`).
 """
 
 import importlib.util
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from marquee.cooccurrence import distinct_pairs, nearest_items, user_item_matrix
 from marquee.errors import ConfigError
 from marquee.histories import FloatArray, Interactions
-from marquee.ids import PADDING_INDEX, IndexArray
+from marquee.ids import IndexArray
 from marquee.metrics import BoolArray
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 SECONDS_PER_DAY = 86_400
-BYTES_PER_COOCCURRENCE = 8  # float32 value and int32 column of one sparse entry
-SCIPY_INSTALL = "pip install 'marquee[reports]'"
 IMPLICIT_INSTALL = "pip install 'marquee[als]'"
 
 
@@ -154,7 +151,7 @@ class Popularity:
     @classmethod
     def fit(cls, train: Interactions, n_items: int) -> "Popularity":
         """Counts the users of each item."""
-        _, items, _ = _distinct_pairs(train)
+        _, items, _ = distinct_pairs(train)
         return cls(np.bincount(items, minlength=n_items + 1).astype(np.float32))
 
     def scores(self, history_index: IndexArray) -> FloatArray:
@@ -177,7 +174,7 @@ class RecentPopularity:
     @classmethod
     def fit(cls, train: Interactions, n_items: int, half_life_days: float) -> "RecentPopularity":
         """Sums the weights of each item's users; timestamps must be in seconds."""
-        _, items, timestamp = _distinct_pairs(train)
+        _, items, timestamp = distinct_pairs(train)
         age_days = (timestamp.max(initial=0) - timestamp) / SECONDS_PER_DAY
         weight = np.exp2(-age_days / half_life_days)
         return cls(np.bincount(items, weight, minlength=n_items + 1).astype(np.float32))
@@ -232,30 +229,15 @@ class ItemKNN:
         Raises:
             ConfigError: If scipy is not installed.
         """
-        matrix = _user_item_matrix(train, n_items)
-        n_items_of = np.diff(matrix.indptr)  # (n_users + 1,)
-        damped = matrix.copy()
-        damped.data *= np.repeat(np.maximum(n_items_of, 1.0) ** -config.knn_user_damping, n_items_of)
-        by_item = damped.T.tocsr()
-        norms = np.sqrt(np.diff(by_item.indptr))  # (n_items + 1,), of the undamped columns
-        # An item meets at most the histories of all its users: bounds the entries of its row.
-        n_met = np.minimum(matrix.T @ n_items_of, n_items)
-        indptr, neighbours, values = [0], [], []
-        for items in _blocks(n_met, memory_mb * 2**20 // BYTES_PER_COOCCURRENCE):
-            met = (by_item[items] @ matrix).tocsr()
-            for row, item in enumerate(range(items.start, items.stop)):
-                entries = slice(met.indptr[row], met.indptr[row + 1])
-                others = met.indices[entries]
-                similarity = met.data[entries] / (norms[item] * norms[others] + config.knn_shrinkage)
-                similarity[others == item] = -np.inf
-                best = _best(similarity, others, min(config.knn_neighbours, len(others) - 1))
-                indptr.append(indptr[-1] + len(best))
-                neighbours.append(others[best])
-                values.append(similarity[best].astype(np.float32))
-        similarities = _csr_matrix()(
-            (np.concatenate(values), np.concatenate(neighbours), indptr), shape=(n_items + 1, n_items + 1)
+        similarities = nearest_items(
+            train,
+            n_items,
+            n_neighbours=config.knn_neighbours,
+            user_damping=config.knn_user_damping,
+            shrinkage=config.knn_shrinkage,
+            memory_mb=memory_mb,
         )
-        known = matrix if histories is None else _user_item_matrix(histories, n_items)
+        known = user_item_matrix(train if histories is None else histories, n_items)
         return cls(similarities, known, Popularity.fit(train, n_items).item_scores)
 
     def scores(self, history_index: IndexArray) -> FloatArray:
@@ -314,8 +296,8 @@ class ALS:
             raise ConfigError(
                 f"ALS needs the package implicit, got {error}; run: {IMPLICIT_INSTALL}"
             ) from error
-        matrix = _user_item_matrix(train, n_items)
-        known = matrix if histories is None else _user_item_matrix(histories, n_items)
+        matrix = user_item_matrix(train, n_items)
+        known = user_item_matrix(train if histories is None else histories, n_items)
         with threadpool_limits(1, "blas"):  # as implicit asks for: it runs threads of its own
             model = AlternatingLeastSquares(
                 factors=config.als_dim,
@@ -338,59 +320,3 @@ class ALS:
         scores: FloatArray = self.history_vectors[history_index] @ self.item_vectors.T
         scores[~self.is_known[history_index]] = self.popular
         return scores
-
-
-def _distinct_pairs(train: Interactions) -> tuple[IndexArray, IndexArray, IndexArray]:
-    """Returns user, item and latest timestamp of each pair that occurs, (n_pairs,) each.
-
-    Events of users without a row are many users in one range: there each event is a pair of its own.
-    """
-    user, item, timestamp = train.user_index, train.item_index, train.timestamp
-    order = np.lexsort((timestamp, item, user))
-    user, item, timestamp = user[order], item[order], timestamp[order]
-    is_last = np.ones(len(user), dtype=np.bool_)
-    is_last[:-1] = (user[1:] != user[:-1]) | (item[1:] != item[:-1]) | (user[1:] == PADDING_INDEX)
-    is_last &= item != PADDING_INDEX
-    return user[is_last], item[is_last], timestamp[is_last]
-
-
-def _user_item_matrix(train: Interactions, n_items: int) -> "csr_matrix[np.float32]":
-    """Returns 1 where a user interacted with an item, (n_users + 1, n_items + 1); row and column 0 empty."""
-    user, item, _ = _distinct_pairs(train)
-    is_known = user != PADDING_INDEX
-    user, item = user[is_known], item[is_known]
-    ones = np.ones(len(user), dtype=np.float32)
-    return _csr_matrix()((ones, (user, item)), shape=(train.n_users + 1, n_items + 1))
-
-
-def _csr_matrix() -> "type[csr_matrix[np.float32]]":
-    """Returns scipy's class of sparse matrices.
-
-    Raises:
-        ConfigError: If scipy is not installed.
-    """
-    try:
-        from scipy.sparse import csr_matrix
-    except ImportError as error:
-        raise ConfigError(f"item-kNN needs the package scipy, got {error}; run: {SCIPY_INSTALL}") from error
-    return csr_matrix
-
-
-def _best(values: FloatArray, columns: npt.NDArray[np.signedinteger], n: int) -> IndexArray:
-    """Returns the positions of the n highest values, best first, equal ones by lower column, (n,)."""
-    if n < 1:
-        return np.zeros(0, dtype=np.int64)
-    last = np.partition(values, len(values) - n)[len(values) - n]
-    above = np.flatnonzero(values >= last)  # a few more than n if values are equal
-    return np.asarray(above[np.lexsort((columns[above], -values[above]))][:n])
-
-
-def _blocks(sizes: npt.NDArray[np.int64], limit: int) -> Iterator[slice]:
-    """Yields slices that cover `sizes` with a sum within `limit` each; a row beyond it stands alone."""
-    start, total = 0, 0
-    for row, size in enumerate(sizes.tolist()):
-        if row > start and total + size > limit:
-            yield slice(start, row)
-            start, total = row, 0
-        total += size
-    yield slice(start, len(sizes))

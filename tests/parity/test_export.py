@@ -20,7 +20,9 @@ from marquee.nn.towers import HistoryPooling
 from tests.small_models import LENGTH, N_ITEMS, N_USERS, small_model, small_queries
 
 MODELS: dict[str, ModelConfig] = {
-    "everything": TwoTowerConfig(dim=6, hidden=5, history_pooling=HistoryPooling.attention),
+    "everything": TwoTowerConfig(
+        dim=6, hidden=5, item_neighbours=2, history_pooling=HistoryPooling.attention
+    ),
     "recency_raw": TwoTowerConfig(dim=6, normalise=False, item_bias=False, user_id=False),
     "history_alone": TwoTowerConfig(
         dim=6, user_id=False, query_features=False, item_features=False, history_pooling=HistoryPooling.mean

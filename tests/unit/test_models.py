@@ -1,6 +1,7 @@
 """Models: logits against inner products, parts that can be switched off, and rows that stay zero."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -307,3 +308,55 @@ def test_towers_config_alone_is_no_choice_of_a_model() -> None:
 
 def test_inputs_count_the_catalog_without_padding() -> None:
     assert small_inputs().n_items == N_ITEMS
+
+
+def test_item_leans_on_its_neighbours() -> None:
+    alone = small_model(TwoTowerConfig())
+    with_company = small_model(TwoTowerConfig(item_neighbours=2, neighbour_weight=0.5))
+    with_company.load_state_dict(alone.state_dict())
+    item_index = torch.arange(alone.n_items + 1)
+    own, joined = (model.id_vectors(item_index) for model in (alone, with_company))
+    table = alone.item_table.weight
+    expected = own[4, :-1] + 0.5 * (0.25 * table[5] + 0.75 * table[6])
+    torch.testing.assert_close(joined[4, :-1], expected)
+    assert torch.equal(joined[:, -1], own[:, -1])  # a bias is the item's own
+    assert torch.equal(joined[[0, 7, 8]], own[[0, 7, 8]])  # padding, and items without a row
+
+
+def test_graph_of_items_is_no_part_of_a_checkpoint() -> None:
+    names = small_model(TwoTowerConfig(item_neighbours=2)).state_dict()
+    assert names.keys() == small_model(TwoTowerConfig()).state_dict().keys()
+
+
+def test_neighbours_learn_from_the_batch() -> None:
+    model = small_model(TwoTowerConfig(item_neighbours=2)).train()
+    torch.autograd.backward(model.embed_items(torch.tensor([4])).sum())
+    gradient = model.item_table.weight.grad
+    assert gradient is not None
+    assert sorted(set(gradient.coalesce().indices()[0].tolist())) == [4, 5, 6]
+
+
+def test_model_that_leans_on_neighbours_needs_a_graph() -> None:
+    inputs = replace(small_inputs(), neighbours=None)
+    with pytest.raises(ConfigError, match=r"item_neighbours is 2, got inputs without neighbours"):
+        TwoTowerConfig(item_neighbours=2).build(inputs)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [
+        ({"item_neighbours": -1}, r"model\.item_neighbours must be 0 or more, got -1"),
+        ({"user_scale": -0.1}, r"model\.user_scale must be 0 or more, got -0\.1"),
+        ({"item_neighbours": 3, "item_id": False}, r"joins learned vectors, got 3 with model\.item_id=false"),
+    ],
+)
+def test_impossible_neighbours_are_refused(knobs: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        TwoTowerConfig(**knobs)
+
+
+def test_user_scale_is_the_length_of_a_users_first_vector() -> None:
+    torch.manual_seed(0)
+    model = TwoTowerConfig(user_scale=0.1, dim=64).build(replace(small_inputs(), n_users=500))
+    lengths = model.user_table.weight[1:].norm(dim=1)
+    assert lengths.mean().item() == pytest.approx(0.1, rel=0.05)

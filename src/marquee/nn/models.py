@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from marquee.cooccurrence import ItemNeighbours
+from marquee.errors import ConfigError
 from marquee.features import FeatureArrays, FeatureEncoder
 from marquee.nn.batches import QueryBatch, TrainingBatch
 from marquee.nn.logits import Logits
@@ -29,6 +31,7 @@ class ModelInputs:
         item_features: Features of all items, (n_items + 1) rows; row 0 is padding.
         n_kinds: Rows of `EventKinds`.
         history_length: Longest history.
+        neighbours: Nearest items of the trained ones; None for a model that does not lean on them.
     """
 
     n_users: int
@@ -38,6 +41,7 @@ class ModelInputs:
     item_features: FeatureArrays
     n_kinds: int
     history_length: int
+    neighbours: ItemNeighbours | None = None
 
     @property
     def n_items(self) -> int:
@@ -55,11 +59,16 @@ class TwoTower(nn.Module):
     Source:
         Covington et al. 2016, RecSys, "Deep Neural Networks for YouTube Recommendations", section 3
         (history as a mean of item vectors); Yi et al. 2019, RecSys, section 3 (two towers, in-batch
-        softmax). Differs from both: the history shares the item tower's output, and items carry a bias.
+        softmax); He et al. 2020, SIGIR, "LightGCN", section 3.1 (neighbours' vectors added, without a
+        transformation). Differs from them: the history shares the item tower's output, items carry a bias,
+        and the graph is that of items found together, its weighted sum a part of the id's vector: what is
+        exported holds no graph.
     """
 
     item_tokens: Tensor
     item_numeric: Tensor
+    neighbour_items: Tensor
+    neighbour_weights: Tensor
 
     def __init__(self, config: TowersConfig, inputs: ModelInputs) -> None:
         super().__init__()
@@ -70,11 +79,30 @@ class TwoTower(nn.Module):
         self.query_encoder = inputs.query_encoder
         self.item_tower = ItemTower(config, inputs.item_encoder)
         self.query_tower = QueryTower(config, inputs.query_encoder, inputs.n_kinds, inputs.history_length)
-        self.user_table = _table(inputs.n_users + 1 if config.user_id else 1, config.dim)
+        self.user_table = _table(
+            inputs.n_users + 1 if config.user_id else 1, config.dim, std=config.user_scale * config.dim**-0.5
+        )
         self.item_table = _table(inputs.n_trained_items + 1 if config.item_id else 1, config.dim)
         self.bias_table = _table(inputs.n_trained_items + 1, 1, std=0.0) if config.item_bias else None
         self.register_buffer("item_tokens", torch.from_numpy(inputs.item_features.tokens), persistent=False)
         self.register_buffer("item_numeric", torch.from_numpy(inputs.item_features.numeric), persistent=False)
+        if config.item_neighbours:
+            self._register_neighbours(inputs.neighbours)
+
+    def _register_neighbours(self, neighbours: ItemNeighbours | None) -> None:
+        """Keeps the graph of items, which moves with the model and is found anew when it is loaded.
+
+        Raises:
+            ConfigError: If the inputs hold no graph.
+        """
+        if neighbours is None:
+            raise ConfigError(
+                f"model.item_neighbours is {self.config.item_neighbours}, got inputs without neighbours; "
+                "find them from the training interactions, or set it to 0"
+            )
+        weights = self.config.neighbour_weight * torch.from_numpy(neighbours.weights)
+        self.register_buffer("neighbour_items", torch.from_numpy(neighbours.items), persistent=False)
+        self.register_buffer("neighbour_weights", weights, persistent=False)
 
     @property
     def out_dim(self) -> int:
@@ -82,11 +110,19 @@ class TwoTower(nn.Module):
         return self.config.dim + (1 if self.config.item_bias else 0)
 
     def id_vectors(self, item_index: Tensor) -> Tensor:
-        """Returns the rows of the id tables, (n, id_dim) float32; zeros for an item without a row."""
+        """Returns what is learned of each item by its id, (n, id_dim) float32; zeros without a row."""
         known = torch.where(item_index <= self.n_trained_items, item_index, 0)
         if self.training and self.config.item_id_dropout and self.config.item_features:
             known = known * _keep(known, self.config.item_id_dropout)
         vector: Tensor = self.item_table(known if self.config.item_id else torch.zeros_like(known))
+        if self.config.item_neighbours:
+            vector = vector + F.embedding_bag(
+                self.neighbour_items[known],
+                self.item_table.weight,
+                per_sample_weights=self.neighbour_weights[known],
+                mode="sum",
+                sparse=True,
+            )
         if self.bias_table is None:
             return vector
         return torch.cat([vector, self.bias_table(known)], dim=1)

@@ -303,6 +303,11 @@ class TowersConfig:
         item_id_dropout: The same for items without a learned vector.
         normalise: Embeddings of length 1: scores are cosines (plus the bias).
         item_bias: Whether items have a learned bias: one more coordinate of the inner product.
+        item_neighbours: How many of the items that are found together with it join an item's learned vector
+            with theirs; 0 for none. Rare items then learn from their company.
+        neighbour_weight: Weight of their mean beside the item's own vector.
+        neighbour_user_damping: Where two items meet, a user of n items counts n to minus this.
+        user_scale: Length of a user's learned vector before training, beside about 1 for an item's.
     """
 
     dim: int = 64
@@ -319,6 +324,10 @@ class TowersConfig:
     item_id_dropout: float = 0.1
     normalise: bool = True
     item_bias: bool = True
+    item_neighbours: int = 0
+    neighbour_weight: float = 1.0
+    neighbour_user_damping: float = 1.0
+    user_scale: float = 1.0
 
     def __post_init__(self) -> None:
         self.validate()
@@ -332,6 +341,14 @@ class TowersConfig:
         for name in ("dropout", "history_dropout", "user_id_dropout", "item_id_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"model.{name} must be in [0, 1), got {getattr(self, name)}")
+        for name in ("item_neighbours", "neighbour_weight", "neighbour_user_damping", "user_scale"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"model.{name} must be 0 or more, got {getattr(self, name)}")
+        if self.item_neighbours and not self.item_id:
+            raise ConfigError(
+                f"model.item_neighbours joins learned vectors, got {self.item_neighbours} with "
+                "model.item_id=false; switch that on, or set it to 0"
+            )
         if not (self.user_id or self.query_features or self.history):
             raise ConfigError(
                 "the query tower has no input: got model.user_id, query_features and history all false; "
