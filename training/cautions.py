@@ -1,5 +1,6 @@
 """What the numbers of a run do not show: how its split treats time, and how often its test part was read."""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from marquee.events import TimeMeaning
 from marquee.splits import Split
 
 READINGS_FILE = "readings.txt"
+DATA_FILE = "judged_data.json"
 MANY_FROM_THE_FUTURE = 0.01
 
 
@@ -30,6 +32,28 @@ def reading_cautions(part_name: str, n_readings: int) -> tuple[str, ...]:
         f"The test part has been read {n_readings} times for this run: if a choice rested on an earlier "
         "reading, these numbers are too good. Choose on validation (evaluation.test=false), then read the "
         "test part once.",
+    )
+
+
+def data_cautions(folder: Path, fingerprint: str, split: str) -> tuple[str, ...]:
+    """Returns what to say of data that are not those of the run's first report, which training wrote.
+
+    Args:
+        folder: Of the run; what was judged first is noted there.
+        fingerprint: Checksum of the data that were read.
+        split: How they were parted, in words.
+    """
+    path = folder / DATA_FILE
+    now = {"fingerprint": fingerprint, "split": split}
+    if not path.is_file():
+        path.write_text(json.dumps(now), encoding="utf-8")
+    first = json.loads(path.read_text(encoding="utf-8"))
+    changed = [f"{name} {first[name]}, now {now[name]}" for name in now if first[name] != now[name]]
+    if not changed:
+        return ()
+    return (
+        f"The data have changed since this model was trained ({'; '.join(changed)}): what it learned from "
+        "may stand in the part judged. Train again before you trust these numbers.",
     )
 
 

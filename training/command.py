@@ -24,7 +24,7 @@ def explain_errors(command: Callable[P, None]) -> Callable[P, None]:
             print(f"{type(error).__name__}: {error}", file=sys.stderr)
             sys.exit(EXIT_USAGE)
         except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
+            print("interrupted before the end", file=sys.stderr)
             sys.exit(EXIT_INTERRUPTED)
 
     return wrapped

@@ -56,7 +56,8 @@ def evaluate_run(config: EvaluateConfig, overrides: list[str], console: Console)
     model = load_model(prepared.dataset, run_config, folder.checkpoint)
     judgement = judge(prepared, model, run_config, console)
     if config.bundle:
-        judgement = with_served(judgement, config.bundle, prepared, run_config)
+        with console.status(f"asking {config.bundle}"):
+            judgement = with_served(judgement, config.bundle, prepared, run_config)
     show_judgement(judgement, run_config, console)
     page = report(prepared, judgement, run_config, folder)
     console.print(f"peak memory {peak_memory_mb():,.0f} MiB\nreport {page}", highlight=False, soft_wrap=True)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from marquee.cooccurrence import ItemNeighbours
 from marquee.dataset import Dataset, JudgedPart
+from marquee.errors import DataError
 from marquee.nn.models import ModelInputs, TwoTower
 from marquee.nn.towers import TowersConfig
 from training.callbacks import (
@@ -150,9 +151,23 @@ def _run_trainer(trainer: L.Trainer, module: RetrievalModule, last: Path) -> Non
 
 
 def load_model(dataset: Dataset, config: TrainConfig, checkpoint: Path) -> TwoTower:
-    """Returns the model of a checkpoint, on the CPU, in evaluation mode."""
+    """Returns the model of a checkpoint, on the CPU, in evaluation mode.
+
+    Raises:
+        DataError: If the data are not those that it was trained on.
+    """
     module = build_module(dataset, config)
-    module.load_state_dict(_read_state(checkpoint))
+    state = _read_state(checkpoint)
+    found = {name: tuple(weights.shape) for name, weights in state.items()}
+    expected = {name: tuple(weights.shape) for name, weights in module.state_dict().items()}
+    different = [name for name in expected if found.get(name) != expected[name]]
+    if different:
+        name = different[0]
+        raise DataError(
+            f"{checkpoint} does not fit the data: {name} has shape {found.get(name)}, expected "
+            f"{expected[name]}; put back the data that it was trained on, or train again"
+        )
+    module.load_state_dict(state)
     return module.model.eval()
 
 

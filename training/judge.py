@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from marquee.baselines import Baseline, FittedBaselines, fit_baselines
@@ -24,6 +23,7 @@ from marquee.slices import SlicedMetric
 from training.config import TrainConfig
 from training.describe import describe, slice_headline
 from training.prepare import Prepared
+from training.progress import ranking_progress
 from training.replay import replay
 
 
@@ -80,29 +80,13 @@ def judge(prepared: Prepared, model: TwoTower, config: TrainConfig, console: Con
     scores = inner_product_scores(embed_queries(model, item_vectors, part.queries), item_vectors)
     scorers: dict[str, ScoreBlock] = {"model": scores}
     scorers |= {name: _scorer(baseline) for name, baseline in baselines.models.items()}
-    progress = Progress(
-        TextColumn("ranking {task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    )
-    with progress:
-        tasks: dict[str, TaskID] = {}
-
-        def show(name: str, done: int, total: int) -> None:
-            if name not in tasks:
-                tasks[name] = progress.add_task(name, total=total)
-            progress.update(tasks[name], completed=done)
-
+    with ranking_progress(console) as progress:
         evaluation = evaluate(
             scorers,
             config.evaluation.task(part, prepared.dataset.n_items, groups=prepared.dataset.item_groups()),
             np.random.default_rng(config.seed),
             memory_mb=config.evaluation.memory_mb,
-            progress=show,
+            progress=progress,
         )
     directions = item_vectors[:, : -1 if model.config.item_bias else None]  # a bias is no likeness
     with console.status("measuring lists and slices"):

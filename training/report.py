@@ -32,7 +32,13 @@ from marquee.reports import (
 from marquee.trials import TrialSeries
 from training.ageing import absences, age
 from training.callbacks import MONITOR, read_epochs
-from training.cautions import availability_cautions, count_reading, reading_cautions, split_cautions
+from training.cautions import (
+    availability_cautions,
+    count_reading,
+    data_cautions,
+    reading_cautions,
+    split_cautions,
+)
 from training.command import explain_errors
 from training.compare import USERS_FILE, compare
 from training.config import TrainConfig, as_plain
@@ -53,10 +59,11 @@ def report(prepared: Prepared, judgement: Judgement, config: TrainConfig, folder
     epochs = read_epochs(folder.path / EPOCHS_FILE)
     ranked = [row for row in epochs if row[MONITOR]]
     best = max(ranked, key=lambda row: float(row[MONITOR]), default=None)
+    protocol = _protocol(prepared, judgement, config, sum(float(row["seconds"]) for row in epochs))
     ageing = age(prepared, judgement, config)
     content = ReportContent(
         title=config.data.name,
-        protocol=_protocol(prepared, judgement, config, sum(float(row["seconds"]) for row in epochs)),
+        protocol=protocol,
         evaluation=judgement.evaluation,
         headline=f"ndcg@{config.evaluation.headline_k}",
         left_out=judgement.left_out,
@@ -69,6 +76,7 @@ def report(prepared: Prepared, judgement: Judgement, config: TrainConfig, folder
         absent=absences(prepared, config, folder, judgement.part_name, has_aged=ageing is not None),
         cautions=(
             *split_cautions(prepared.split, config.data.time, judgement.part_name),
+            *data_cautions(folder.path, protocol.fingerprint, protocol.split),
             *availability_cautions(prepared.dataset),
             *reading_cautions(judgement.part_name, n_readings),
         ),

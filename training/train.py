@@ -34,7 +34,16 @@ def train(config: TrainConfig, console: Console) -> RunFolder:
             soft_wrap=True,
         )
         sys.exit(EXIT_INTERRUPTED)
-    judgement = judge(prepared, fitted.model, config, console)
+    try:
+        judgement = judge(prepared, fitted.model, config, console)
+    except KeyboardInterrupt:
+        console.print(
+            f"interrupted while judging; the model is kept, judge it with "
+            f"`python -m training.evaluate run={folder.path}`",
+            highlight=False,
+            soft_wrap=True,
+        )
+        sys.exit(EXIT_INTERRUPTED)
     show_judgement(judgement, config, console)
     page = report(prepared, judgement, config, folder)
     console.print(f"peak memory {peak_memory_mb():,.0f} MiB\nreport {page}", highlight=False, soft_wrap=True)

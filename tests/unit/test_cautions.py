@@ -8,7 +8,13 @@ from marquee.events import TimeMeaning
 from marquee.splits import Split
 from marquee.world import World
 from tests.small_data import Prepared, write_tiny_world
-from training.cautions import availability_cautions, count_reading, reading_cautions, split_cautions
+from training.cautions import (
+    availability_cautions,
+    count_reading,
+    data_cautions,
+    reading_cautions,
+    split_cautions,
+)
 
 
 def _part(**times: list[int]) -> pl.DataFrame:
@@ -52,6 +58,17 @@ def test_windows_of_availability_beside_times_that_are_no_moments_are_named(
     assert not availability_cautions(dataset)
     (caution,) = availability_cautions(replace(dataset, time=TimeMeaning.order))
     assert caution.startswith("The items table says when items are available, and timestamps mean order")
+
+
+def test_data_that_are_not_those_of_the_first_report_are_named(tmp_path: Path) -> None:
+    assert not data_cautions(tmp_path, "sha256:1", "by hand")
+    assert not data_cautions(tmp_path, "sha256:1", "by hand")
+    (caution,) = data_cautions(tmp_path, "sha256:2", "by hand")
+    assert caution.startswith(
+        "The data have changed since this model was trained (fingerprint sha256:1, now sha256:2): what"
+    )
+    (caution,) = data_cautions(tmp_path, "sha256:1", "from noon")
+    assert "(split by hand, now from noon)" in caution
 
 
 def test_readings_are_counted_by_part(tmp_path: Path) -> None:

@@ -1,0 +1,219 @@
+"""A trained run judged beside bundles that are and are not what was judged, and stopped in the middle."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from rich.console import Console
+
+from marquee.ann import AnnIndex, IndexConfig, IndexKind
+from marquee.baselines import BaselinesConfig
+from marquee.disk import FileFacts
+from marquee.errors import DataError, LeakageError
+from marquee.histories import FloatArray
+from marquee.index import Index
+from marquee.manifest import INDEX_FILE, MANIFEST, Manifest
+from marquee.nn.losses import SampledSoftmaxConfig
+from marquee.nn.models import TwoTowerConfig
+from marquee.nn.negatives import MixedNegativesConfig
+from marquee.nn.optimizers import LazyAdamConfig
+from marquee.served import ServedComparison
+from marquee.splits import SplitConfig, SplitMethod
+from marquee.table_config import TableConfig
+from marquee.world import World
+from tests.small_data import write_tiny_world
+from training.config import EvaluationConfig, TrainConfig, TrainerConfig
+from training.examples import ExamplesConfig
+from training.export import ExportConfig, export
+from training.fit import fit, load_model
+from training.judge import Judgement, judge, with_served
+from training.prepare import Prepared, prepare
+from training.runs import RunFolder
+from training.train import train
+
+ROOT = Path(__file__).parents[2]
+QUIET = Console(quiet=True)
+# Small enough for a test, and asked by its graph all the same.
+GRAPH = IndexConfig(kind=IndexKind.hnsw, exact_below=0, min_allowed_fraction=0.0, min_allowed_per_candidate=0)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A run, how it was judged, and its bundle."""
+
+    config: TrainConfig
+    run: RunFolder
+    prepared: Prepared
+    judgement: Judgement
+    bundle: Path
+
+    def served(self, bundle: Path) -> ServedComparison:
+        """Returns what the judged users get from a bundle."""
+        served = with_served(self.judgement, str(bundle), self.prepared, self.config).served
+        assert served is not None
+        return served
+
+
+def _config(folder: Path, world: World, seed: int) -> TrainConfig:
+    return TrainConfig(
+        seed=seed,
+        runs=str(folder / "runs"),
+        data=write_tiny_world(world, folder / "world"),
+        model=TwoTowerConfig(dim=8, hidden=8),
+        loss=SampledSoftmaxConfig(),
+        negatives=MixedNegativesConfig(n_uniform=20),
+        optimizer=LazyAdamConfig(learning_rate=0.02),
+        examples=ExamplesConfig(batch_size=32),
+        trainer=TrainerConfig(epochs=2, accelerator="cpu"),
+        evaluation=EvaluationConfig(ks=[10], baselines=BaselinesConfig(als=False)),
+    )
+
+
+def _exported(run: RunFolder, folder: Path) -> Path:
+    return export(ExportConfig(run=str(run.path), bundles=str(folder), index=GRAPH), QUIET)
+
+
+@pytest.fixture(scope="module")
+def judged(tiny_world: World, tmp_path_factory: pytest.TempPathFactory) -> Judged:
+    folder = tmp_path_factory.mktemp("judged")
+    config = _config(folder, tiny_world, seed=1)
+    run = RunFolder.open(config)
+    prepared = prepare(config, run.path, QUIET)
+    model = fit(prepared.dataset, prepared.validation, config, run.path).model
+    judgement = judge(prepared, model, config, QUIET)
+    return Judged(config, run, prepared, judgement, _exported(run, folder / "bundles"))
+
+
+def _tampered(bundle: Path, folder: Path, name: str, change: Callable[[FloatArray], bytes]) -> Path:
+    """Returns a sound copy of a bundle in which one file was made anew from the item vectors."""
+    copy = folder / bundle.name
+    shutil.copytree(bundle, copy)
+    written = change(np.load(bundle / "item_vectors.npy"))
+    (copy / name).write_bytes(written)
+    manifest = Manifest.from_json((bundle / MANIFEST).read_bytes())
+    facts = FileFacts(sha256(written).hexdigest(), len(written))
+    manifest = replace(manifest, files={**manifest.files, name: facts})
+    (copy / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    return copy
+
+
+def _saved(array: FloatArray) -> bytes:
+    file = BytesIO()
+    np.save(file, np.ascontiguousarray(array))
+    return file.getvalue()
+
+
+def _flipped_graph(vectors: FloatArray) -> bytes:
+    """Returns a graph over the vectors with their signs turned: its best is the worst."""
+    file = BytesIO()
+    Index(vectors, GRAPH, AnnIndex.build(-vectors, GRAPH)).write(file)
+    return file.getvalue()
+
+
+def test_what_is_served_is_what_was_judged(judged: Judged) -> None:
+    served = judged.served(judged.bundle)
+    assert not served.deviations
+    assert (served.identical_fraction, served.overlap) == (1.0, 1.0)
+    assert judged.judgement.evaluation.counts.mean_items_unavailable > 0
+    sweep = served.index_sweep
+    assert sweep is not None
+    assert (sweep.kind, sweep.parameter, sweep.chosen) == ("hnsw", "ef_search", GRAPH.ef_search)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("item_vectors.npy", lambda vectors: _saved(-vectors)),
+        ("item_vectors.npy", lambda vectors: _saved(np.concatenate([vectors[:1], vectors[:0:-1]]))),
+        (INDEX_FILE, _flipped_graph),
+    ],
+    ids=["signs of the vectors", "order of the vectors", "signs inside the graph"],
+)
+def test_a_flipped_index_is_caught(
+    judged: Judged, tmp_path: Path, name: str, change: Callable[[FloatArray], bytes]
+) -> None:
+    served = judged.served(_tampered(judged.bundle, tmp_path, name, change))
+    assert "the index finds" in served.deviations[-1]
+    assert served.overlap < 0.9 or name == INDEX_FILE  # so small a catalog: even the worst are often the best
+
+
+def test_a_difference_beyond_tolerance_fails_the_report(judged: Judged, tmp_path: Path) -> None:
+    flipped = _tampered(judged.bundle, tmp_path, "item_vectors.npy", lambda vectors: _saved(-vectors))
+    command = "-m", "training.evaluate", f"run={judged.run.path}", f"bundle={flipped}"
+    ended = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == 1
+    assert "not passed: What is served is not what was judged" in ended.stdout
+    numbers = json.loads((judged.run.path / "evaluation.json").read_text(encoding="utf-8"))
+    assert numbers["served"]["sentence"] in numbers["warnings"]
+    assert "What is served is not what was judged" in (judged.run.path / "report.html").read_text("utf-8")
+
+
+def test_a_stale_bundle_is_caught(judged: Judged, tiny_world: World, tmp_path: Path) -> None:
+    config = _config(tmp_path, tiny_world, seed=2)
+    config.trainer.epochs = 1
+    other = RunFolder.open(config)
+    fit(judged.prepared.dataset, judged.prepared.validation, config, other.path)
+    served = judged.served(_exported(other, tmp_path / "bundles"))
+    assert "fewer than 90% of the places are filled alike" in served.deviations
+
+
+def test_a_seeded_leak_stops_the_run_before_anything_is_trained(tiny_world: World, tmp_path: Path) -> None:
+    config = _config(tmp_path, tiny_world, seed=1)
+    folder = tmp_path / "world"
+    events = pl.read_parquet(folder / "events.parquet").sort("timestamp")
+    judged, n_train = events.tail(500).drop("event_id"), len(events) - 500
+    leaking = pl.concat(
+        [events.head(n_train).drop("event_id"), judged.filter(pl.col("kind") == "click").head(3)]
+    )
+    leaking.write_parquet(folder / "train.parquet")
+    judged.write_parquet(folder / "test.parquet")
+    config.data.events = TableConfig(paths={"train": "train.parquet", "test": "test.parquet"})
+    config.data.split = SplitConfig(method=SplitMethod.given)
+    with pytest.raises(LeakageError, match="events of train stand in test as well, for example"):
+        train(config, QUIET)
+    assert not [*tmp_path.rglob("*.ckpt"), *tmp_path.rglob("report.html")]
+
+
+def test_a_catalog_that_changed_since_training_is_named(judged: Judged) -> None:
+    smaller = replace(judged.prepared.dataset, n_trained_items=judged.prepared.dataset.n_trained_items - 1)
+    with pytest.raises(DataError, match=r"does not fit the data: .* train again"):
+        load_model(smaller, judged.config, judged.run.checkpoint)
+
+
+def test_ctrl_c_ends_a_ranking_with_a_plain_message(judged: Judged) -> None:
+    program = """
+import runpy
+import numpy as np
+import training.judge
+
+def never_done(rows):
+    print("ranking", flush=True)
+    factors = np.ones((1500, 1500), dtype=np.float32)
+    while True:
+        factors @ factors
+
+training.judge.inner_product_scores = lambda queries, items: never_done
+runpy.run_module("training.evaluate", run_name="__main__", alter_sys=True)
+"""
+    command = [sys.executable, "-c", program, f"run={judged.run.path}"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        printed = next(line for line in process.stdout if line.strip() == "ranking" or not line)
+        process.send_signal(signal.SIGINT)
+        _, trouble = process.communicate(timeout=20)
+    assert printed
+    assert (process.returncode, trouble) == (130, "interrupted before the end\n")
