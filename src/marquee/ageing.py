@@ -12,7 +12,7 @@ import numpy as np
 from marquee.errors import DataError
 from marquee.evaluation import Evaluation
 from marquee.ids import IndexArray
-from marquee.intervals import Estimate, resample_counts
+from marquee.intervals import Estimate, estimate_means
 from marquee.metrics import METRICS, Values
 from marquee.ranking import ItemLists
 from marquee.slices import MIN_USERS
@@ -50,7 +50,9 @@ class Ageing:
         unit: `week`, or `day` where the part judged is too short for two weeks.
         periods: Those with at least `MIN_USERS` users, in order of time: two or more.
         n_suppressed: Periods with fewer.
-        change: The model's metric in the last period minus the first.
+        change: The model's metric in the last period minus the first, of the users that have targets in both;
+            None if these are fewer than `MIN_USERS`.
+        n_in_both: How many these are.
     """
 
     metric: str
@@ -58,7 +60,8 @@ class Ageing:
     unit: str
     periods: tuple[Period, ...]
     n_suppressed: int
-    change: Estimate
+    change: Estimate | None
+    n_in_both: int
 
     @property
     def sentence(self) -> str:
@@ -69,8 +72,12 @@ class Ageing:
             f"{self.metric} of {self.model} is {means[0]:.4f} in {self.unit} {first.number} after the "
             f"training cutoff and {means[1]:.4f} in {self.unit} {last.number}"
         )
-        bounds = f"95\u00a0% interval of the change {self.change.low:+.4f} to {self.change.high:+.4f}"
-        bounds = bounds.replace("-", "\u2212")
+        if self.change is None:
+            return f"{course}; {self.n_in_both} users have targets in both, too few to tell a change."
+        bounds = (
+            f"{self.change.mean:+.4f}, 95\u00a0% interval {self.change.low:+.4f} to {self.change.high:+.4f}, "
+            f"for the {self.n_in_both:,} users with targets in both"
+        ).replace("-", "\u2212")
         if self.change.high < 0:
             return f"{course}: it falls ({bounds})."
         if self.change.low > 0:
@@ -155,48 +162,26 @@ def _aged(
     """Returns the metric of each period's targets; all resamples draw the same users for all of them."""
     names = list(evaluation.models)
     values = np.stack([_values(evaluation, metric, lists) for lists in targets.values()], axis=1)
-    shape = (-1, len(targets), len(names))
-    resampled = _resampled_means(values.reshape(len(values), -1), generator).reshape(shape)
-    means = np.nanmean(values, axis=0)  # (n_periods, n_models)
+    differences = values[:, :, :1] - values[:, :, 1:]  # (n_queries, n_periods, n_models - 1)
+    change = values[:, -1, 0] - values[:, 0, 0]
+    columns = np.concatenate([values, differences], axis=2).reshape(len(values), -1)
+    columns = np.concatenate([columns, change[:, None]], axis=1)
+    of_period = np.arange(2 * len(names) - 1) >= len(names)
+    is_difference = np.append(np.tile(of_period, len(targets)), True)
+    found = iter(estimate_means(columns, generator, is_difference=is_difference))
     periods = tuple(
         Period(
             number=number,
             n_users=int(np.count_nonzero(lists.sizes)),
             n_targets=len(lists.item_index),
-            estimates={
-                name: _interval(float(means[row, column]), resampled[:, row, column])
-                for column, name in enumerate(names)
-            },
-            differences={
-                name: _interval(
-                    float(means[row, 0] - means[row, column]),
-                    resampled[:, row, 0] - resampled[:, row, column],
-                )
-                for column, name in enumerate(names)
-                if column
-            },
+            estimates={name: next(found) for name in names},
+            differences={name: next(found) for name in names[1:]},
         )
-        for row, (number, lists) in enumerate(targets.items())
+        for number, lists in targets.items()
     )
-    change = _interval(float(means[-1, 0] - means[0, 0]), resampled[:, -1, 0] - resampled[:, 0, 0])
-    return Ageing(metric, evaluation.model, unit, periods, n_suppressed, change)
-
-
-def _resampled_means(values: Values, generator: np.random.Generator) -> Values:
-    """Returns the mean of each column over resampled rows, (n_resamples, n_columns), without NaN values."""
-    is_there = ~np.isnan(values)
-    filled, present = np.where(is_there, values, 0.0), is_there.astype(np.float64)
-    with np.errstate(invalid="ignore"):  # 0 / 0: a resample without any such value
-        blocks = [(times @ filled) / (times @ present) for times in resample_counts(len(values), generator)]
-    return np.concatenate(blocks)
-
-
-def _interval(mean: float, resampled: Values) -> Estimate:
-    """Returns a mean with the 95 % interval of its resamples, (n_resamples,); NaN if there are none."""
-    if np.isnan(mean):
-        return Estimate(mean, np.nan, np.nan)
-    low, high = np.nanquantile(resampled, [0.025, 0.975])
-    return Estimate(mean, float(low), float(high))
+    n_in_both = int(np.count_nonzero(~np.isnan(change)))
+    both = next(found) if n_in_both >= MIN_USERS else None
+    return Ageing(metric, evaluation.model, unit, periods, n_suppressed, both, n_in_both)
 
 
 def _values(evaluation: Evaluation, metric: str, targets: ItemLists) -> Values:
