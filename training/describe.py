@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import polars as pl
 
 from marquee.beyond import BeyondAccuracy, CatalogFacts, describe_lists
 from marquee.dataset import Dataset, JudgedPart
@@ -16,6 +17,7 @@ from training.config import TrainConfig
 from training.prepare import Prepared
 
 MAX_VALUES = 200  # a column of more values parts nothing
+NAMING_COLUMNS = ("title", "name", "description")
 SLICED_TYPES = (FeatureType.multi, FeatureType.categorical)
 
 
@@ -35,7 +37,9 @@ def describe(
     k = config.evaluation.headline_k
     lists = {name: model.lists.items[queries, :k] for name, model in evaluation.models.items()}
     targets, histories = evaluation.targets.rows(queries), part.seen.rows(queries)
-    facts = CatalogFacts(training_counts(prepared.dataset), vectors, _attributes(prepared.dataset, config))
+    found = attribute_members(prepared.dataset, config)
+    attributes = None if found is None else np.stack([*found[1].values()], axis=1)
+    facts = CatalogFacts(training_counts(prepared.dataset), vectors, attributes)
     return {
         name: describe_lists(items, targets.contains(items), lists.get("popularity"), histories, facts)
         for name, items in lists.items()
@@ -74,15 +78,25 @@ def training_counts(dataset: Dataset) -> IndexArray:
     return counts
 
 
-def _attributes(dataset: Dataset, config: TrainConfig) -> BoolArray | None:
-    """Returns the values of the first declared item column that parts the catalog, many-valued ones first."""
+def attribute_members(dataset: Dataset, config: TrainConfig) -> tuple[str, dict[str, BoolArray]] | None:
+    """Returns the first declared item column that parts the catalog, many-valued first, and its values."""
     features = config.data.features.item
     for type_ in SLICED_TYPES:
         for name, feature in features.items():
             members = _item_members(dataset, name, feature) if feature.type is type_ else {}
             if len(members) > 1:
-                return np.stack([*members.values()], axis=1)
+                return name, members
     return None
+
+
+def item_labels(dataset: Dataset) -> list[str]:
+    """Returns what a person calls each item: its title or the like, or else its id; entry 0 is padding."""
+    ids = dataset.item_ids.ids
+    column = next((name for name in NAMING_COLUMNS if name in dataset.items.columns), None)
+    if column is None:
+        return ["", *ids]
+    titles = dataset.items[column].cast(pl.String).to_list()
+    return ["", *(title or id_ for title, id_ in zip(titles, ids, strict=True))]
 
 
 def _item_members(dataset: Dataset, name: str, feature: FeatureConfig) -> dict[str, BoolArray]:

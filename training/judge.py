@@ -14,6 +14,7 @@ from marquee.errors import DataError
 from marquee.evaluation import Evaluation, evaluate
 from marquee.events import TimeMeaning
 from marquee.histories import FloatArray
+from marquee.inside import Inside
 from marquee.nn.embed import embed_catalog, embed_queries
 from marquee.nn.models import TwoTower
 from marquee.ranking import ScoreBlock, inner_product_scores
@@ -22,6 +23,7 @@ from marquee.served import ServedComparison
 from marquee.slices import SlicedMetric
 from training.config import TrainConfig
 from training.describe import describe, slice_headline
+from training.inside import look_inside
 from training.prepare import Prepared
 from training.progress import ranking_progress
 from training.replay import replay
@@ -40,6 +42,7 @@ class Judgement:
         slices: The headline metric by part of users and items.
         seconds: Wall time of fitting the baselines, ranking and measuring.
         served: The same users asked through a bundle; None if none was given.
+        inside: A look inside the model; None if nobody looked.
     """
 
     part_name: str
@@ -50,6 +53,7 @@ class Judgement:
     slices: SlicedMetric
     seconds: float
     served: ServedComparison | None = None
+    inside: Inside | None = None
 
     def headline(self, k: int) -> dict[str, float]:
         """Returns the few numbers that travel with a bundle."""
@@ -92,8 +96,9 @@ def judge(prepared: Prepared, model: TwoTower, config: TrainConfig, console: Con
     with console.status("measuring lists and slices"):
         beyond = describe(prepared, part, evaluation, directions, config)
         slices = slice_headline(prepared, part, evaluation, config)
+        inside = look_inside(prepared, part, evaluation, directions, scores, config)
     seconds = time.perf_counter() - started
-    return Judgement(part_name, part, evaluation, baselines.left_out, beyond, slices, seconds)
+    return Judgement(part_name, part, evaluation, baselines.left_out, beyond, slices, seconds, inside=inside)
 
 
 def with_served(judgement: Judgement, bundle: str, prepared: Prepared, config: TrainConfig) -> Judgement:

@@ -14,12 +14,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 from omegaconf import OmegaConf
 from rich.console import Console
 
 from marquee.comparison import JudgedUsers, target_checksums
-from marquee.dataset import Dataset
 from marquee.quality import QualityReport
 from marquee.reports import (
     Part,
@@ -42,6 +40,7 @@ from training.cautions import (
 from training.command import explain_errors
 from training.compare import USERS_FILE, compare
 from training.config import TrainConfig, as_plain
+from training.describe import item_labels
 from training.fit import EPOCHS_FILE
 from training.judge import Judgement
 from training.prepare import Prepared
@@ -70,6 +69,7 @@ def report(prepared: Prepared, judgement: Judgement, config: TrainConfig, folder
         beyond=judgement.beyond,
         slices=judgement.slices,
         served=judgement.served,
+        inside=judgement.inside,
         ageing=ageing,
         backtest=_read_trials(folder, BACKTEST),
         learning_curve=_read_trials(folder, LEARNING_CURVE),
@@ -127,15 +127,6 @@ def _read_trials(folder: RunFolder, name: str) -> TrialSeries | None:
     if not path.is_file():
         return None
     return TrialSeries.from_json_dict(json.loads(path.read_text(encoding="utf-8")))
-
-
-def item_labels(dataset: Dataset) -> list[str]:
-    """Returns what a person calls each item: its title, or else its id; entry 0 is padding."""
-    ids = dataset.item_ids.ids
-    if "title" not in dataset.items.columns:
-        return ["", *ids]
-    titles = dataset.items["title"].cast(pl.String).to_list()
-    return ["", *(title or id_ for title, id_ in zip(titles, ids, strict=True))]
 
 
 def peak_memory_mb() -> float:

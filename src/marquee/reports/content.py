@@ -14,6 +14,7 @@ from marquee.beyond import BeyondAccuracy
 from marquee.errors import ConfigError
 from marquee.evaluation import Evaluation
 from marquee.ids import PADDING_INDEX, IndexArray
+from marquee.inside import Inside
 from marquee.metrics import METRICS
 from marquee.ranking import ItemLists
 from marquee.reports.verdict import Verdict, judge_against, protocol_warnings
@@ -137,6 +138,7 @@ class ReportContent:
         ageing: The headline metric by the time since training; None where there is nothing to say.
         backtest: The model trained and judged at successive cutoffs; None if that was not done.
         learning_curve: The model trained on parts of the training data; None if that was not done.
+        inside: Where items lie, what is alike, what goes wrong most; None if nobody looked.
         absent: Name of a section → why it is not there, and what brings it, in words.
         cautions: What the caller knows to mislead, one sentence each.
         curves: Course of training.
@@ -160,6 +162,7 @@ class ReportContent:
     ageing: Ageing | None = None
     backtest: TrialSeries | None = None
     learning_curve: TrialSeries | None = None
+    inside: Inside | None = None
     absent: Mapping[str, str] = field(default_factory=dict)
     cautions: tuple[str, ...] = ()
     curves: tuple[Curve, ...] = ()
@@ -180,6 +183,13 @@ class ReportContent:
     def headline_k(self) -> int:
         """Cutoff of the headline metric."""
         return int(self.headline.split("@")[1])
+
+    @property
+    def best_other(self) -> str:
+        """Name of the best of the other models, by the headline metric; empty if there is none."""
+        models = self.evaluation.models
+        others = [name for name in models if name != self.evaluation.model]
+        return max(others, key=lambda name: models[name].estimates[self.headline].mean, default="")
 
     @cached_property
     def verdict(self) -> Verdict:
@@ -209,6 +219,7 @@ class ReportContent:
             "ageing": None if self.ageing is None else self.ageing.to_json_dict(),
             "backtest": None if self.backtest is None else self.backtest.to_json_dict(),
             "learning_curve": None if self.learning_curve is None else self.learning_curve.to_json_dict(),
+            "inside": None if self.inside is None else self.inside.to_json_dict(),
             "absent": dict(self.absent),
             "curves": [asdict(curve) for curve in self.curves],
             "best_step": self.best_step,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from marquee.reports.content import ReportContent
+from marquee.reports.maps import map_figure, value_colours, value_maps
 from marquee.reports.over_time import ageing_figures, ageing_views, series_figures, series_views
 from marquee.reports.plots import bar_figure, curve_figure, scatter_figure, sweep_figure
 from marquee.reports.rendering import render
@@ -29,7 +30,6 @@ from marquee.reports.tables import (
 from marquee.trials import TrialSeries
 
 Views = Callable[[ReportContent], Mapping[str, object]]
-Figures = Callable[[ReportContent], Mapping[str, list[str]]]
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ class Section:
         name: Of its templates `<name>.html.j2` and `<name>.md.j2`, and its anchor.
         title: Its heading, and its line in the table of contents.
         tables: Returns what its templates see besides the content.
-        figures: Returns what the page's template sees besides that: name → `<svg>` elements.
+        figures: Returns what the page's template sees besides that: `<svg>` elements, drawn for it alone.
         in_markdown: Whether the Markdown has it.
     """
 
     name: str
     title: str
     tables: Views = lambda _: {}
-    figures: Figures = lambda _: {}
+    figures: Views = lambda _: {}
     in_markdown: bool = True
 
 
@@ -142,6 +142,18 @@ def _sweep_figures(content: ReportContent) -> dict[str, list[str]]:
     return {"sweep_figures": [sweep_figure(sweep)] if sweep is not None and sweep.parameter else []}
 
 
+def _inside_figures(content: ReportContent) -> dict[str, object]:
+    """Returns the maps of the items, if somebody looked inside."""
+    if content.inside is None:
+        return {}
+    item_map = content.inside.item_map
+    return {
+        "map_figure": map_figure(item_map),
+        "value_colours": value_colours(item_map),
+        "value_figures": value_maps(item_map),
+    }
+
+
 def render_series(name: str, series: TrialSeries, form: str) -> str:
     """Returns the body of a section of trials, which depends on nothing else: see `amending`."""
     figures = series_figures(name, series) if form == "html" else {}
@@ -190,6 +202,13 @@ SECTIONS = (
     ),
     _series_section("backtest", "Back-test", lambda content: content.backtest),
     _series_section("learning_curve", "Learning curve", lambda content: content.learning_curve),
+    Section("inside", "Look inside", lambda content: {"inside": content.inside}, _inside_figures),
+    Section(
+        "samples",
+        "Sample users",
+        lambda content: {"best_other": content.best_other},
+        in_markdown=False,
+    ),
     Section(
         "training",
         "Training",
@@ -199,6 +218,5 @@ SECTIONS = (
         in_markdown=False,
     ),
     Section("quality", "Data quality", in_markdown=False),
-    Section("samples", "Samples", in_markdown=False),
     Section("configuration", "Configuration", in_markdown=False),
 )

@@ -34,8 +34,8 @@ def summary_tiles(content: ReportContent) -> tuple[Tile, ...]:
         )
     ]
     others = {name: model for name, model in evaluation.models.items() if name != evaluation.model}
-    if others:
-        best = max(others, key=lambda name: others[name].estimates[content.headline].mean)
+    best = content.best_other
+    if best:
         mean = others[best].estimates[content.headline].mean
         difference = evaluation.differences[best][content.headline]
         relative = f", {signed(difference.mean / mean, '.0%')}" if mean > 0 else ""

@@ -1,0 +1,431 @@
+"""A look inside a judged model: where its items lie, what it takes for alike, and what it gets wrong most.
+
+Looks at the model under judgement alone, on the queries of one evaluation. What it finds is for the eye and
+for ideas, not for decisions: samples are small and have no intervals.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from marquee.availability import Availability
+from marquee.errors import ShapeError
+from marquee.evaluation import Evaluation
+from marquee.histories import FloatArray
+from marquee.ids import PADDING_INDEX, IndexArray
+from marquee.metrics import BoolArray
+from marquee.ranking import ItemLists, ScoreBlock
+
+N_POINTS = 600
+N_ALIKE = 10
+N_PROBED = 300
+OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class MapPoint:
+    """One item of the map.
+
+    Attributes:
+        label: Its title or id.
+        x: First principal component.
+        y: Second principal component.
+        value: Its value of the attribute; `OTHER` for the rare ones.
+        is_popular: Whether it is among the ones to be labelled.
+    """
+
+    label: str
+    x: float
+    y: float
+    value: str
+    is_popular: bool
+
+
+@dataclass(frozen=True)
+class ItemMap:
+    """Item embeddings in two dimensions.
+
+    Attributes:
+        attribute: What the items are coloured by.
+        explained: Share of the variance that the two dimensions hold.
+        agreement: Share of the `N_ALIKE` nearest neighbours, in all dimensions, that share a value.
+        chance: The same share among items drawn at random.
+        points: Popular items and some others drawn at random.
+        n_items: Items that could have been drawn: those with training events.
+    """
+
+    attribute: str
+    explained: float
+    agreement: float
+    chance: float
+    points: tuple[MapPoint, ...]
+    n_items: int
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """An item near another one.
+
+    Attributes:
+        label: Its title or id.
+        cosine: Of the two embeddings.
+    """
+
+    label: str
+    cosine: float
+
+
+@dataclass(frozen=True)
+class Neighbourhood:
+    """What the model takes for alike.
+
+    Attributes:
+        label: The item asked about.
+        popularity: Its third of the training events: head, middle or tail.
+        n_events: Its training events.
+        neighbours: Nearest first.
+    """
+
+    label: str
+    popularity: str
+    n_events: int
+    neighbours: tuple[Neighbour, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRanks:
+    """Where the targets of a group of items stand in the rankings.
+
+    Attributes:
+        group: E.g. `popularity: tail`.
+        n_targets: How many were looked at.
+        median_rank: Half of them stand at least as high.
+        in_10: Share among the first 10.
+        in_100: Share among the first 100.
+    """
+
+    group: str
+    n_targets: int
+    median_rank: float
+    in_10: float
+    in_100: float
+
+
+@dataclass(frozen=True, slots=True)
+class LostTarget:
+    """A target far down the ranking.
+
+    Attributes:
+        user: The user's id.
+        label: The item that the user turned to.
+        rank: Where it stands.
+        n_events: Its training events.
+    """
+
+    user: str
+    label: str
+    rank: int
+    n_events: int
+
+
+@dataclass(frozen=True, slots=True)
+class ItemErrors:
+    """One item over all lists.
+
+    Attributes:
+        label: Its title or id.
+        n_shown: Lists that hold it.
+        n_wanted: Users that turned to it.
+        n_hits: Users that turned to it and whose list holds it.
+        n_events: Its training events.
+    """
+
+    label: str
+    n_shown: int
+    n_wanted: int
+    n_hits: int
+    n_events: int
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """What the model gets wrong most.
+
+    Attributes:
+        k: Length of the lists that are counted.
+        n_users: Users whose targets were ranked exactly.
+        n_items: Items of the catalog: the lowest rank there is.
+        ranks: By group of items, the worst median first.
+        lost: The targets that stand lowest.
+        over_recommended: Most shown without being wanted, first.
+        missed: Most wanted without being shown, first.
+    """
+
+    k: int
+    n_users: int
+    n_items: int
+    ranks: tuple[GroupRanks, ...]
+    lost: tuple[LostTarget, ...]
+    over_recommended: tuple[ItemErrors, ...]
+    missed: tuple[ItemErrors, ...]
+
+
+@dataclass(frozen=True)
+class Inside:
+    """All that a look inside finds.
+
+    Attributes:
+        item_map: Where items lie.
+        neighbourhoods: What is near some of them.
+        mistakes: What goes wrong most.
+    """
+
+    item_map: ItemMap
+    neighbourhoods: tuple[Neighbourhood, ...]
+    mistakes: Mistakes
+
+    def to_json_dict(self) -> dict[str, object]:
+        """Returns everything, ready for `json.dumps`."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class CatalogView:
+    """What is known of the items, row 0 for padding.
+
+    Attributes:
+        labels: Title or id, n_items + 1.
+        counts: Training events, (n_items + 1,) int64.
+        vectors: Item embeddings, (n_items + 1, dim) float32.
+        attribute: Name of what items are coloured by.
+        members: Its values → which items have it, (n_items + 1,) bool.
+    """
+
+    labels: Sequence[str]
+    counts: IndexArray
+    vectors: FloatArray
+    attribute: str
+    members: Mapping[str, BoolArray]
+
+    def __post_init__(self) -> None:
+        sizes = {len(self.labels), len(self.counts), len(self.vectors), *map(len, self.members.values())}
+        if len(sizes) != 1:
+            raise ShapeError(
+                f"labels, counts, vectors and members must have one row per item and one for padding, got "
+                f"{sorted(sizes)} rows"
+            )
+
+
+def principal_components(vectors: FloatArray, n: int = 2) -> tuple[FloatArray, float]:
+    """Returns vectors along their directions of largest variance, (rows, n), and its share in these.
+
+    The sign of each direction is such that its largest weight is positive: equal input, equal output.
+
+    Source:
+        Pearson 1901, Philosophical Magazine 2(11).
+
+    Example:
+        >>> along, explained = principal_components(np.array([[0, 0], [2, 0], [4, 0]], dtype=np.float32), 1)
+        >>> along.ravel().tolist(), explained
+        ([-2.0, 0.0, 2.0], 1.0)
+    """
+    centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
+    variances, directions = np.linalg.eigh(centred.T @ centred)
+    directions = directions[:, ::-1][:, :n]
+    largest = np.take_along_axis(directions, np.abs(directions).argmax(axis=0)[None], axis=0)
+    total = float(variances.sum())
+    explained = float(variances[::-1][:n].sum()) / total if total > 0 else 0.0
+    return (centred @ (directions * np.sign(largest))).astype(np.float32), explained
+
+
+def map_items(view: CatalogView, generator: np.random.Generator, n_values: int = 6) -> ItemMap:
+    """Returns where items lie, coloured by the commonest values of the attribute.
+
+    Args:
+        view: The items.
+        generator: Draws items.
+        n_values: Values that get a colour of their own.
+    """
+    trained = np.flatnonzero(view.counts > 0)
+    directions = _unit(view.vectors)
+    popular = trained[np.argsort(-view.counts[trained], kind="stable")][: N_POINTS // 3]
+    rest = np.setdiff1d(trained, popular)
+    drawn = generator.choice(rest, size=min(len(rest), N_POINTS - len(popular)), replace=False)
+    shown = np.concatenate([popular, np.sort(drawn)])
+    along, explained = principal_components(directions[trained])
+    places = along[np.searchsorted(trained, shown)]
+    values = _values(view.members, shown, n_values)
+    agreement, chance = _agreement(view, trained, directions, generator)
+    points = tuple(
+        MapPoint(view.labels[item], round(float(x), 4), round(float(y), 4), value, row < N_ALIKE)
+        for row, (item, (x, y), value) in enumerate(zip(shown.tolist(), places, values, strict=True))
+    )
+    return ItemMap(view.attribute, explained, agreement, chance, points, len(trained))
+
+
+def neighbourhoods(
+    view: CatalogView, thirds: Mapping[str, BoolArray], generator: np.random.Generator, n_each: int = 2
+) -> tuple[Neighbourhood, ...]:
+    """Returns the nearest items of some drawn from each third of the training events, not the prettiest.
+
+    Args:
+        view: The items.
+        thirds: `slices.by_popularity` of the items; cold ones are not asked about.
+        generator: Draws the items.
+        n_each: How many of each third, if there are that many.
+    """
+    directions, trained = _unit(view.vectors), np.flatnonzero(view.counts > 0)
+    found = []
+    for popularity in ("head", "middle", "tail"):
+        candidates = np.flatnonzero(thirds[popularity])
+        drawn = generator.choice(candidates, size=min(n_each, len(candidates)), replace=False)
+        for item in np.sort(drawn).tolist():
+            nearest, cosines = _nearest(directions, trained, item, n=5)
+            found.append(
+                Neighbourhood(
+                    view.labels[item],
+                    popularity,
+                    int(view.counts[item]),
+                    tuple(
+                        Neighbour(view.labels[other], round(float(cosine), 4))
+                        for other, cosine in zip(nearest.tolist(), cosines, strict=True)
+                    ),
+                )
+            )
+    return tuple(found)
+
+
+def target_ranks(
+    scores: ScoreBlock,
+    targets: ItemLists,
+    queries: IndexArray,
+    excluded: ItemLists | None = None,
+    available: Availability | None = None,
+) -> IndexArray:
+    """Returns the rank of each target of some queries, 1 for the best, by the rules of `ranking.rank`.
+
+    Args:
+        scores: Of the model.
+        targets: `Evaluation.targets`.
+        queries: The queries to rank, ascending, (n,) int64.
+        excluded: Items that are not ranked for a query.
+        available: When items could be shown.
+
+    Returns:
+        (n_targets of these queries,) int64, in the order of `targets.rows(queries)`; 0 for an item outside
+        the catalog.
+    """
+    ranks = []
+    for query in queries.tolist():
+        row = scores(slice(query, query + 1)).copy()  # (1, n_items + 1)
+        row[:, PADDING_INDEX] = -np.inf
+        if excluded is not None:
+            row[0, excluded.item_index[excluded.offsets[query] : excluded.offsets[query + 1]]] = -np.inf
+        if available is not None:
+            available.mask_scores(row, query)
+        order = np.lexsort((np.arange(row.shape[1]), -row[0]))
+        rank_of = np.empty(row.shape[1], dtype=np.int64)
+        rank_of[order] = np.arange(1, row.shape[1] + 1)
+        rank_of[PADDING_INDEX] = 0
+        ranks.append(rank_of[targets.item_index[targets.offsets[query] : targets.offsets[query + 1]]])
+    return np.concatenate(ranks) if ranks else np.zeros(0, dtype=np.int64)
+
+
+def count_items(
+    evaluation: Evaluation, k: int, view: CatalogView, n: int = 10
+) -> dict[str, tuple[ItemErrors, ...]]:
+    """Returns the items that the first k places show most in vain, and those that are wanted most in vain."""
+    queries, size = evaluation.query_index, len(view.counts)
+    items = evaluation.models[evaluation.model].lists.items[queries, :k]
+    targets = evaluation.targets.rows(queries)
+    shown = np.bincount(items.ravel(), minlength=size)
+    wanted = np.bincount(targets.item_index, minlength=size)
+    hits = np.bincount(items[targets.contains(items)], minlength=size)
+    shown[PADDING_INDEX] = wanted[PADDING_INDEX] = 0
+    in_vain = {"over_recommended": shown - hits, "missed": wanted - hits}
+    return {
+        name: tuple(
+            ItemErrors(
+                view.labels[item],
+                int(shown[item]),
+                int(wanted[item]),
+                int(hits[item]),
+                int(view.counts[item]),
+            )
+            for item in np.argsort(-times, kind="stable")[:n].tolist()
+            if times[item] > 0
+        )
+        for name, times in in_vain.items()
+    }
+
+
+def rank_groups(
+    ranks: IndexArray, items: IndexArray, groups: Mapping[str, BoolArray], min_targets: int
+) -> tuple[GroupRanks, ...]:
+    """Returns where the targets of each group stand, the worst median first; small groups are left out.
+
+    Args:
+        ranks: From `target_ranks`, (n,) int64.
+        items: The targets, (n,) int64.
+        groups: Name → its items, (n_items + 1,) bool.
+        min_targets: Targets that a group must have.
+    """
+    found = []
+    for name, members in groups.items():
+        of_group = ranks[members[items] & (ranks > 0)]
+        if len(of_group) >= min_targets:
+            found.append(
+                GroupRanks(
+                    name,
+                    len(of_group),
+                    float(np.median(of_group)),
+                    float((of_group <= 10).mean()),
+                    float((of_group <= 100).mean()),
+                )
+            )
+    return tuple(sorted(found, key=lambda group: -group.median_rank))
+
+
+def _unit(vectors: FloatArray) -> FloatArray:
+    """Returns the vectors at length 1; a zero vector stays."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: FloatArray = (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+    return unit
+
+
+def _nearest(directions: FloatArray, among: IndexArray, item: int, n: int) -> tuple[IndexArray, FloatArray]:
+    """Returns the n items with the largest cosine to an item, without it, and the cosines."""
+    others = among[among != item]
+    cosines = directions[others] @ directions[item]
+    best = np.lexsort((others, -cosines))[:n]
+    return others[best], cosines[best]
+
+
+def _values(members: Mapping[str, BoolArray], items: IndexArray, n_values: int) -> list[str]:
+    """Returns the value that each item is coloured by: the rarest that it has of the commonest values."""
+    sizes = {value: int(is_in[items].sum()) for value, is_in in members.items()}
+    common = sorted(sizes, key=lambda value: -sizes[value])[:n_values]
+    found = np.full(len(items), OTHER, dtype=object)
+    for value in common:  # the rarest is the last to be written
+        found[members[value][items]] = value
+    return [str(value) for value in found]
+
+
+def _agreement(
+    view: CatalogView, trained: IndexArray, directions: FloatArray, generator: np.random.Generator
+) -> tuple[float, float]:
+    """Returns how often near items share a value of the attribute, and how often any two do."""
+    values = np.stack([*view.members.values()], axis=1)  # (n_items + 1, n_values)
+    if len(trained) < 2:
+        return float("nan"), float("nan")
+    probed = generator.choice(trained, size=min(N_PROBED, len(trained)), replace=False)
+    probed = probed[values[probed].any(axis=1)]
+    near, far = [], []
+    for item in probed.tolist():
+        nearest, _ = _nearest(directions, trained, item, N_ALIKE)
+        strangers = generator.choice(trained, size=len(nearest))
+        strangers = strangers[strangers != item]
+        near.append((values[nearest] & values[item]).any(axis=1).mean())
+        far.append((values[strangers] & values[item]).any(axis=1).mean() if len(strangers) else np.nan)
+    return float(np.mean(near)), float(np.nanmean(far))

@@ -1,0 +1,101 @@
+"""Looks inside the model that was judged: which items, whose targets and how many of them are looked at."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from marquee.dataset import JudgedPart
+from marquee.evaluation import Evaluation
+from marquee.histories import FloatArray
+from marquee.inside import (
+    CatalogView,
+    Inside,
+    LostTarget,
+    Mistakes,
+    count_items,
+    map_items,
+    neighbourhoods,
+    rank_groups,
+    target_ranks,
+)
+from marquee.metrics import BoolArray
+from marquee.ranking import ScoreBlock
+from marquee.slices import MIN_USERS, by_popularity
+from training.config import TrainConfig
+from training.describe import attribute_members, item_labels, training_counts
+from training.prepare import Prepared
+
+MAX_RANKED = 500
+SCORES_SORTED = 20_000_000  # bounds the time of exact ranks in a large catalog
+N_LOST = 8
+
+
+def look_inside(
+    prepared: Prepared,
+    part: JudgedPart,
+    evaluation: Evaluation,
+    vectors: FloatArray,
+    scores: ScoreBlock,
+    config: TrainConfig,
+) -> Inside:
+    """Returns what is to be seen of the model under judgement.
+
+    Args:
+        prepared: The data.
+        part: Who was asked.
+        evaluation: Of the model.
+        vectors: Item embeddings, (n_items + 1, dim) float32.
+        scores: Of the model, for a slice of the part's queries.
+        config: Of the run.
+    """
+    dataset = prepared.dataset
+    counts = training_counts(dataset)
+    thirds = by_popularity(counts)
+    attribute, members = attribute_members(dataset, config) or ("popularity", thirds)
+    view = CatalogView(item_labels(dataset), counts, vectors, attribute, members)
+    generator = np.random.default_rng(config.seed)
+    return Inside(
+        map_items(view, generator),
+        neighbourhoods(view, thirds, generator),
+        _mistakes(part, evaluation, view, thirds, scores, config, generator),
+    )
+
+
+def _mistakes(
+    part: JudgedPart,
+    evaluation: Evaluation,
+    view: CatalogView,
+    thirds: Mapping[str, BoolArray],
+    scores: ScoreBlock,
+    config: TrainConfig,
+    generator: np.random.Generator,
+) -> Mistakes:
+    """Returns what the model gets wrong most; exact ranks are of some users drawn at random."""
+    n_items, queries = len(view.counts) - 1, evaluation.query_index
+    n_ranked = min(len(queries), MAX_RANKED, max(SCORES_SORTED // n_items, 1))
+    drawn = np.sort(generator.choice(queries, size=n_ranked, replace=False))
+    excluded = part.seen if config.evaluation.exclude_seen else None
+    ranks = target_ranks(scores, evaluation.targets, drawn, excluded, part.available)
+    asked = evaluation.targets.rows(drawn)
+    groups = {f"popularity: {name}": members for name, members in thirds.items()}
+    if view.attribute != "popularity":
+        groups |= {f"{view.attribute}: {value}": members for value, members in view.members.items()}
+    lowest = np.argsort(-ranks, kind="stable")[:N_LOST]
+    k = config.evaluation.headline_k
+    return Mistakes(
+        k=k,
+        n_users=n_ranked,
+        n_items=n_items,
+        ranks=rank_groups(ranks, asked.item_index, groups, MIN_USERS),
+        lost=tuple(
+            LostTarget(
+                part.user_ids[drawn[asked.query_index[row]]],
+                view.labels[item],
+                int(ranks[row]),
+                int(view.counts[item]),
+            )
+            for row, item in zip(lowest.tolist(), asked.item_index[lowest].tolist(), strict=True)
+            if ranks[row] > 0
+        ),
+        **count_items(evaluation, k, view),
+    )
