@@ -9,18 +9,19 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 
 import msgspec
 
 from serving import openapi
 from serving.config import Settings
+from serving.draining import Draining
 from serving.endpoints import Endpoints, refusal_and_log
 from serving.errors import Refusal, unavailable
 from serving.exchange import (
     HTML,
     JSON,
     AsgiApp,
+    Call,
     ClientLeft,
     Headers,
     Receive,
@@ -34,21 +35,20 @@ from serving.exchange import (
 )
 from serving.keys import Guard
 from serving.keys import Scope as Right
-from serving.metrics import CONTENT_TYPE
+from serving.metrics import CONTENT_TYPE, OTHER
 from serving.release_routes import CHANGES, ReleaseRoutes, change_route, has_body
+from serving.tracer import Tracer
 from serving.wire import HealthAnswer
 
 logger = logging.getLogger(__name__)
 
 RELEASES = "/v1/releases"
-OTHER = "other"
-"""Stands in the counters for every path that nobody knows."""
 
 _BENTOML_PAGES = frozenset({"/schema.json", "/healthz"})
 _BENTOML_FOLDER = "/static_content/"
 
-Post = Callable[[bytes, str, float], Awaitable[msgspec.Struct]]
-"""Answers a body under a request id within so many seconds."""
+Post = Callable[[Call], Awaitable[msgspec.Struct]]
+"""Answers a request whose body is there."""
 Get = Callable[[], Reply | Awaitable[Reply]]
 
 
@@ -61,6 +61,8 @@ class RecommendationApp:
         settings: The operator's limits.
         releases: What lists and changes releases.
         guard: What lets requests in.
+        draining: Whether the service is about to end.
+        tracer: What records how requests were answered; None: nobody does.
     """
 
     def __init__(
@@ -70,13 +72,16 @@ class RecommendationApp:
         settings: Settings,
         releases: ReleaseRoutes,
         guard: Guard,
+        draining: Draining | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._bentoml_app = bentoml_app
         self._endpoints = endpoints
         self._settings = settings
         self._releases = releases
         self._guard = guard
-        self._drain_file = Path(settings.drain_file) if settings.drain_file else None
+        self._draining = draining or Draining.by(settings)
+        self._tracer = tracer
         self._document = msgspec.json.encode(openapi.document(settings, endpoints.surfaces.names))
         self._posts: Mapping[str, Post] = {
             "/v1/recommend": endpoints.recommend,
@@ -90,7 +95,7 @@ class RecommendationApp:
             "/metrics": self._metrics,
             RELEASES: self._list_releases,
             "/docs.json": lambda: Reply(200, self._document),
-            "/": lambda: Reply(200, openapi.PAGE, HTML),
+            "/": lambda: Reply(200, openapi.PAGE, HTML, openapi.PAGE_POLICY),
         }
         self._rights: Mapping[str, Right] = {
             **dict.fromkeys(self._posts, Right.recommend),
@@ -109,16 +114,14 @@ class RecommendationApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one HTTP request, or hands on what is none."""
         if scope["type"] != "http":
-            await self._bentoml_app(scope, receive, send)
-            if scope["type"] == "lifespan":
-                self._endpoints.close()
-                self._releases.close()
+            await self._hand_on(scope, receive, send)
             return
         started = time.perf_counter()
         headers = Headers.of(scope["headers"])
+        call = Call(headers.request_id, started)
         route = self._route(scope["path"])
         try:
-            reply = await self._reply(route, scope, receive, headers)
+            reply = await self._reply(route, scope, receive, headers, call)
         except ClientLeft:
             return
         except Exception as error:  # the last door: whatever it is, the caller gets the envelope
@@ -127,9 +130,22 @@ class RecommendationApp:
             reply = Reply(refusal.status, body, (*JSON, *refusal.headers))
         seconds = time.perf_counter() - started
         self._endpoints.metrics.count_reply(route, reply.status, seconds)
+        if self._tracer is not None:
+            self._tracer.record(call, route, reply.status, seconds, headers.traceparent)
         if self._settings.log_requests:
-            _log(route, scope["method"], reply, headers, seconds)
-        await reply.send(send, headers.request_id)
+            _log(route, scope["method"], reply, call, seconds)
+        await reply.send(send, headers.request_id, close=self._draining.is_ending)
+
+    async def _hand_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Lets BentoML live through the life of the process; nothing else is any of its business."""
+        if scope["type"] != "lifespan":
+            raise RuntimeError(f"HTTP is all that is spoken here, got {scope['type']!r}")
+        self._draining.listen()
+        await self._bentoml_app(scope, receive, send)
+        self._endpoints.close()
+        self._releases.close()
+        if self._tracer is not None:
+            self._tracer.close()
 
     def _route(self, path: str) -> str:
         """Returns the route that a path belongs to, one of a fixed set."""
@@ -138,30 +154,31 @@ class RecommendationApp:
             return path
         return change_route(path) or OTHER
 
-    async def _reply(self, route: str, scope: Scope, receive: Receive, headers: Headers) -> Reply:
+    async def _reply(self, route: str, scope: Scope, receive: Receive, headers: Headers, call: Call) -> Reply:
         """Returns the reply to a request; raises what `__call__` tells as an error."""
         path, method = scope["path"], scope["method"]
         if route in self._posts:
             _validate_method(path, method, ("POST",))
-            self._guard.admit(headers.authorization, self._rights[route])
-            deadline_s = deadline_within(headers, self._settings)
-            self._endpoints.refuse_if_full(deadline_s)  # before the body: refusing must cost little
+            call.key = self._guard.admit(headers.authorization, self._rights[route])
+            call.deadline_s = deadline_within(headers, self._settings)
+            self._endpoints.refuse_if_full(call.deadline_s)  # before the body: refusing must cost little
             validate_json_request(scope, headers)
-            body = await read_body(receive, headers, self._settings)
-            return _reply_of(await self._posts[route](body, headers.request_id, deadline_s))
+            call.body = await read_body(receive, headers, self._settings)
+            return _reply_of(await self._posts[route](call))
         if route in CHANGES:
             _validate_method(path, method, ("POST",))
-            name = self._guard.admit(headers.authorization, self._rights[route])
-            body = b""
+            call.key = self._guard.admit(headers.authorization, self._rights[route])
             if has_body(route):
                 validate_json_request(scope, headers)
-                body = await read_body(receive, headers, self._settings)
+                call.body = await read_body(receive, headers, self._settings)
             query = scope["query_string"]
-            return _reply_of(await self._releases.change(path, query, body, name, headers.request_id))
+            return _reply_of(
+                await self._releases.change(path, query, call.body, call.key, headers.request_id)
+            )
         if route in self._gets:
             _validate_method(path, method, ("GET", "HEAD"))
             if route in self._rights:
-                self._guard.admit(headers.authorization, self._rights[route])
+                call.key = self._guard.admit(headers.authorization, self._rights[route])
             reply = self._gets[route]()
             return reply if isinstance(reply, Reply) else await reply
         if path in _BENTOML_PAGES or path.startswith(_BENTOML_FOLDER):
@@ -177,8 +194,9 @@ class RecommendationApp:
     def _readyz(self) -> Reply:
         """Returns that requests are welcome; raises Refusal if they are not yet, or not for long."""
         self._endpoints.surfaces.validate_ready()
-        if self._drain_file is not None and self._drain_file.exists():
-            raise unavailable(f"the service is being drained: {self._drain_file.name} exists; ask another")
+        reason = self._draining.reason()
+        if reason:
+            raise unavailable(f"the service is being drained: {reason}; ask another")
         return _reply_of(HealthAnswer(status="ready"))
 
     async def _metrics(self) -> Reply:
@@ -210,14 +228,16 @@ def _validate_method(path: str, method: str, allowed: tuple[str, ...]) -> None:
         )
 
 
-def _log(route: str, method: str, reply: Reply, headers: Headers, seconds: float) -> None:
+def _log(route: str, method: str, reply: Reply, call: Call, seconds: float) -> None:
     """Writes the line of one request: never its body, its query or its key."""
     facts = {
-        "request_id": headers.request_id,
+        "request_id": call.request_id,
         "route": route,
         "method": method[:32],
         "status": reply.status,
         "bytes": len(reply.body),
         "ms": round(seconds * 1000, 3),
+        **({"key": call.key} if call.key else {}),
+        **call.facts,
     }
     logger.info("%s %s", route, reply.status, extra={"facts": facts})

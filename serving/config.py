@@ -9,6 +9,10 @@ from marquee.errors import ConfigError
 
 PREFIX = "MARQUEE_"
 
+MAX_DRAIN_MS = 25_000
+
+_MAY_BE_ZERO = frozenset({"drain_ms", "trace_percent"})
+
 READ_ELSEWHERE = frozenset({"MARQUEE_DATA"})
 """Variables with our prefix that other parts read; any other unknown one is a misspelling."""
 
@@ -30,13 +34,20 @@ class Settings:
         max_batch: Most requests in one batch call.
         max_body_bytes: Largest body, however it is sent.
         body_timeout_ms: Time within which a body must have arrived.
+        max_connections: Connections that one worker serves; as many more are refused with 503.
+        max_header_bytes: Largest request line and headers.
+        header_timeout_ms: Time within which the headers of a request must have arrived.
+        write_timeout_ms: Time within which a caller must have read its reply.
         deadline_ms: Time within which a request is answered, or refused with 503.
         max_pending: Requests that may wait in one worker; more are refused with 503 at once.
         micro_batch: Most requests that go through the model together.
         release_poll_ms: How often a worker looks whether other releases are to answer.
         keys: File of API keys; empty for a service that is open to whoever reaches it.
         drain_file: While this file exists the service says that it is not ready, and goes on answering.
+        drain_ms: How long a worker goes on, not ready, after SIGTERM.
         log_requests: Whether each request leaves a line in the log.
+        traces: Where traces go: `console`, `file:<path>`, `otlp`; empty: there are none.
+        trace_percent: Share of the requests that is traced where the caller has not decided.
     """
 
     bundle: str = ""
@@ -51,13 +62,20 @@ class Settings:
     max_batch: int = 100
     max_body_bytes: int = 1_048_576
     body_timeout_ms: int = 5000
+    max_connections: int = 1024
+    max_header_bytes: int = 16_384
+    header_timeout_ms: int = 5000
+    write_timeout_ms: int = 10_000
     deadline_ms: int = 1000
     max_pending: int = 1024
     micro_batch: int = 32
     release_poll_ms: int = 1000
     keys: str = ""
     drain_file: str = ""
+    drain_ms: int = 0
     log_requests: bool = False
+    traces: str = ""
+    trace_percent: int = 100
 
     def __post_init__(self) -> None:
         self.validate()
@@ -66,8 +84,15 @@ class Settings:
         """Raises ConfigError if a setting is out of range or two do not fit together."""
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.type is int and value < 1:
+            if field.type is int and value < (field.name not in _MAY_BE_ZERO):
                 raise ConfigError(f"{_variable(field.name)} must be 1 or more, got {value}; set it higher")
+        if self.drain_ms > MAX_DRAIN_MS:
+            raise ConfigError(
+                f"MARQUEE_DRAIN_MS must be at most {MAX_DRAIN_MS}, got {self.drain_ms}; what watches the "
+                "workers kills them after 30 s"
+            )
+        if self.trace_percent > 100:
+            raise ConfigError(f"MARQUEE_TRACE_PERCENT must be at most 100, got {self.trace_percent}")
         if self.max_pending < self.max_batch:
             raise ConfigError(
                 f"MARQUEE_MAX_PENDING must be at least MARQUEE_MAX_BATCH ({self.max_batch}), got "

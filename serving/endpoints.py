@@ -11,15 +11,17 @@ from msgspec import UNSET, UnsetType
 
 from marquee.errors import MarqueeError
 from marquee.recommender import Recommender
-from marquee.requests import Answer, Request
+from marquee.requests import Answer, Request, Stage
 from serving import wire
 from serving.batching import Batcher
 from serving.config import Settings
 from serving.errors import ErrorAnswer, Refusal, refusal_of
+from serving.exchange import Call
 from serving.metrics import Metrics
 from serving.releases import Answering
 from serving.shadow import Shadow
 from serving.surfaces import Surface, Surfaces
+from serving.timings import QUEUE, READ, Stopwatch
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +38,8 @@ class Job:
         recommender: Who answers.
         answering: All who might have when the request came.
         request_id: Of the request.
+        timings: Whether the answer is to tell what each stage took.
+        since: When the job was made, seconds of `time.perf_counter`.
     """
 
     asked: Request | wire.SimilarJob
@@ -43,6 +47,23 @@ class Job:
     recommender: Recommender
     answering: Answering
     request_id: str
+    timings: bool
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer, and what it took.
+
+    Attributes:
+        answer: The answer.
+        queue_s: Seconds that the job waited for its batch.
+        watch: Of the batch.
+    """
+
+    answer: Answer
+    queue_s: float
+    watch: Stopwatch
 
 
 class Endpoints:
@@ -67,7 +88,7 @@ class Endpoints:
         self._clock = clock
         self.metrics = metrics or Metrics()
         self._shadow = Shadow(self.metrics)
-        self._batcher: Batcher[Job, Answer] = Batcher(
+        self._batcher: Batcher[Job, Answered] = Batcher(
             self._run_batch,
             micro_batch=settings.micro_batch,
             max_pending=settings.max_pending,
@@ -77,30 +98,57 @@ class Endpoints:
         self._read_similar = wire.reader(wire.SimilarRequest)
         self._read_batch = wire.reader(wire.BatchRequest)
 
-    async def recommend(self, body: bytes, request_id: str, deadline_s: float) -> wire.RecommendAnswer:
+    async def recommend(self, call: Call) -> wire.RecommendAnswer:
         """Returns the answer to one request."""
-        job = self._recommend_job(self._read_recommend(body), self._now(), request_id)
-        (future,) = self._batcher.enqueue([job], deadline_s)
-        return wire.RecommendAnswer.of(await future, request_id)
+        job = self._recommend_job(self._read_recommend(call.body), self._now(), call.request_id)
+        return await self._answer(job, call)
 
-    async def similar(self, body: bytes, request_id: str, deadline_s: float) -> wire.RecommendAnswer:
+    async def similar(self, call: Call) -> wire.RecommendAnswer:
         """Returns the items that resemble one."""
-        message = self._read_similar(body)
+        message = self._read_similar(call.body)
         surface = self.surfaces.named(message.surface)
-        job = self._job(wire.to_similar_job(message, surface, self._now()), surface, request_id, request_id)
-        (future,) = self._batcher.enqueue([job], deadline_s)
-        return wire.RecommendAnswer.of(await future, request_id)
+        asked = wire.to_similar_job(message, surface, self._now())
+        job = self._job(asked, surface, call.request_id, call.request_id, timings=message.timings)
+        return await self._answer(job, call)
 
-    async def recommend_batch(self, body: bytes, request_id: str, deadline_s: float) -> wire.BatchAnswer:
+    async def recommend_batch(self, call: Call) -> wire.BatchAnswer:
         """Returns an answer or an error for each of several requests."""
-        message = self._read_batch(body)
+        message = self._read_batch(call.body)
         wire.validate_batch_size(message, self._settings)
-        parts = self._read_parts(message, self._now(), request_id)
-        futures = self._batcher.enqueue([part for part in parts if isinstance(part, Job)], deadline_s)
+        parts = self._read_parts(message, self._now(), call.request_id)
+        futures = self._batcher.enqueue([part for part in parts if isinstance(part, Job)], call.deadline_s)
         answered = iter(await asyncio.gather(*futures, return_exceptions=True))
-        outcomes = [next(answered) if isinstance(part, Job) else part for part in parts]
-        answers = [_tell(outcome, f"{request_id}.{position}") for position, outcome in enumerate(outcomes)]
-        return wire.BatchAnswer(request_id=request_id, answers=answers)
+        answers: list[wire.RecommendAnswer | ErrorAnswer] = []
+        for position, part in enumerate(parts):
+            outcome = next(answered) if isinstance(part, Job) else part
+            if isinstance(part, Job) and isinstance(outcome, Answered):
+                answers.append(self._tell(part, outcome, call))
+            else:
+                request_id = f"{call.request_id}.{position}"
+                assert isinstance(outcome, BaseException), f"an answer needs a job, got {type(outcome)}"
+                answers.append(refusal_and_log(outcome, request_id).answer(request_id))
+        call.facts["requests"] = len(parts)
+        return wire.BatchAnswer(request_id=call.request_id, answers=answers)
+
+    async def _answer(self, job: Job, call: Call) -> wire.RecommendAnswer:
+        """Returns the answer to the one job of a call."""
+        (future,) = self._batcher.enqueue([job], call.deadline_s)
+        answered = await future
+        call.facts = {
+            "release": answered.answer.version,
+            "surface": job.surface.name,
+            "source": answered.answer.source.value,
+            "returned": len(answered.answer.items),
+        }
+        return self._tell(job, answered, call)
+
+    def _tell(self, job: Job, answered: Answered, call: Call) -> wire.RecommendAnswer:
+        """Returns the message that tells an answer, with what it took if that is asked."""
+        read_s = job.since - call.started
+        self.metrics.count_waiting(read_s, answered.queue_s)
+        call.stages = {READ: read_s, QUEUE: answered.queue_s, **answered.watch.seconds}
+        took_ms = _took_ms(call) if job.timings else None
+        return wire.RecommendAnswer.of(answered.answer, job.request_id, took_ms)
 
     def refuse_if_full(self, deadline_s: float) -> None:
         """Raises Refusal if a request that came now would be answered too late."""
@@ -132,21 +180,22 @@ class Endpoints:
         """Returns the job that a message makes; raises what says that it makes none."""
         surface = self.surfaces.named(message.surface)
         request = wire.to_request(message, surface, timestamp)
-        return self._job(request, surface, request.user_id or request_id, request_id)
+        caller = request.user_id or request_id
+        return self._job(request, surface, caller, request_id, timings=message.timings)
 
-    def _job(self, asked: AnyJob, surface: Surface, caller: str, request_id: str) -> Job:
+    def _job(self, asked: AnyJob, surface: Surface, caller: str, request_id: str, *, timings: bool) -> Job:
         """Returns a job with who answers it; raises FilterError before it could spoil a batch."""
         answering = self.surfaces.answering(surface)
         recommender = answering.choose(caller)
         if asked.filters:
             recommender.bundle.catalog.validate_filters(asked.filters)
-        return Job(asked, surface, recommender, answering, request_id)
+        return Job(asked, surface, recommender, answering, request_id, timings, time.perf_counter())
 
-    def _run_batch(self, jobs: Sequence[Job]) -> list[Answer]:
+    def _run_batch(self, jobs: Sequence[Job]) -> list[Answered]:
         """Returns the answer to each job, each from one recommender; runs in the batcher's thread."""
         if all(job.answering is jobs[0].answering and not job.answering.has_trial for job in jobs):
             return self._answers(jobs)
-        answers: dict[int, Answer] = {}
+        answers: dict[int, Answered] = {}
         groups: dict[Recommender, list[int]] = {}
         for position, job in enumerate(jobs):
             groups.setdefault(job.recommender, []).append(position)
@@ -155,7 +204,7 @@ class Endpoints:
             answers.update(zip(members, self._answers_of_release(group), strict=True))
         return [answers[position] for position in range(len(jobs))]
 
-    def _answers_of_release(self, jobs: Sequence[Job]) -> list[Answer]:
+    def _answers_of_release(self, jobs: Sequence[Job]) -> list[Answered]:
         """Returns the answers of jobs that one release answers; the current one stands in for a canary."""
         current = jobs[0].answering.current
         try:
@@ -171,21 +220,36 @@ class Endpoints:
         for job, answer in zip(jobs, answers, strict=True):
             shadow = job.answering.shadow
             if shadow and isinstance(job.asked, Request) and shadow.trial.includes(job.request_id):
-                self._shadow.offer(shadow.recommender, job.asked, answer)
+                self._shadow.offer(shadow.recommender, job.asked, answer.answer)
         return answers
 
-    def _answers(self, jobs: Sequence[Job]) -> list[Answer]:
+    def _answers(self, jobs: Sequence[Job]) -> list[Answered]:
         """Returns the answers of jobs that one release answers, and counts them."""
-        started = time.perf_counter()
+        watch = Stopwatch()
         recommender = jobs[0].recommender
         requests = [job.asked for job in jobs if isinstance(job.asked, Request)]
-        recommended = iter(recommender.recommend(requests) if requests else [])
+        recommended = iter(recommender.recommend(requests, watch) if requests else [])
         answers = [
             next(recommended) if isinstance(job.asked, Request) else _similar(recommender, job.asked)
             for job in jobs
         ]
-        self.metrics.count_batch(answers, time.perf_counter() - started)
-        return answers
+        if len(requests) < len(jobs):
+            watch(Stage.retrieve)
+        self.metrics.count_batch(len(jobs), watch.total_s, watch.seconds)
+        for job, answer in zip(jobs, answers, strict=True):
+            self._count_answer(job, answer)
+        return [
+            Answered(answer, watch.started - job.since, watch)
+            for job, answer in zip(jobs, answers, strict=True)
+        ]
+
+    def _count_answer(self, job: Job, answer: Answer) -> None:
+        """Tells the counters of one answer."""
+        asked, n_history, gave_something = job.asked, 0, True
+        if isinstance(asked, Request):
+            n_history = len(asked.history)
+            gave_something = bool(n_history or asked.user_id or asked.features)
+        self.metrics.count_answer(answer, n_history, gave_something=gave_something, surface=job.surface.name)
 
     def _now(self) -> int:
         """Returns the time of a request, seconds since 1970 UTC."""
@@ -204,11 +268,10 @@ def _similar(recommender: Recommender, job: wire.SimilarJob) -> Answer:
     )
 
 
-def _tell(outcome: Answer | BaseException, request_id: str) -> wire.RecommendAnswer | ErrorAnswer:
-    """Returns the message for one part of a batch."""
-    if isinstance(outcome, Answer):
-        return wire.RecommendAnswer.of(outcome, request_id)
-    return refusal_and_log(outcome, request_id).answer(request_id)
+def _took_ms(call: Call) -> dict[str, float]:
+    """Returns the stages of a call, and all since it began, in milliseconds."""
+    total_s = time.perf_counter() - call.started
+    return {name: round(seconds * 1000, 3) for name, seconds in (*call.stages.items(), ("total", total_s))}
 
 
 def refusal_and_log(error: BaseException, request_id: str) -> Refusal:

@@ -16,11 +16,19 @@ Receive = Callable[[], Awaitable[Event]]
 Send = Callable[[Event], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-JSON = ((b"content-type", b"application/json"),)
-HTML = ((b"content-type", b"text/html; charset=utf-8"),)
-_CLOSE = (
-    (b"connection", b"close"),
-)  # what is left of the body is not read: the connection is of no more use
+Pairs = tuple[tuple[bytes, bytes], ...]
+"""Headers by name, in order."""
+
+JSON: Pairs = ((b"content-type", b"application/json"),)
+HTML: Pairs = ((b"content-type", b"text/html; charset=utf-8"),)
+CLOSE: Pairs = ((b"connection", b"close"),)
+_OF_EVERY_REPLY: Pairs = (
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+)
+_NOTHING_TO_SHOW = b"default-src 'none'; frame-ancestors 'none'"
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _MILLISECONDS = re.compile(r"[1-9][0-9]{0,8}")
 _UTF8 = frozenset({"", "charset=utf-8", "charset=utf8"})
@@ -40,6 +48,7 @@ class Headers:
     expects_continue: bool
     authorization: str = field(repr=False)  # never in a log
     deadline_ms: str
+    traceparent: str
     request_id: str
 
     @classmethod
@@ -54,6 +63,7 @@ class Headers:
             content_length=int(length) if length.isdigit() and len(length) < 19 else 0,
             expects_continue=b"expect" in found,
             authorization=found.get(b"authorization", b"").decode("latin-1"),
+            traceparent=found.get(b"traceparent", b"").decode("latin-1"),
             deadline_ms=found.get(b"x-deadline-ms", b"").decode("latin-1"),
             request_id=request_id.decode()
             if _SANE_REQUEST_ID.fullmatch(request_id)
@@ -67,19 +77,49 @@ class Reply:
 
     status: int
     body: bytes
-    headers: tuple[tuple[bytes, bytes], ...] = JSON
+    headers: Pairs = JSON
+    policy: bytes = _NOTHING_TO_SHOW
 
-    async def send(self, send: Send, request_id: str) -> None:
-        """Sends this reply."""
-        headers = [
+    def all_headers(self, request_id: str) -> Pairs:
+        """Returns the headers of this reply, those included that every reply has."""
+        return (
             *self.headers,
             (b"content-length", str(len(self.body)).encode()),
             (b"x-request-id", request_id.encode()),
-            (b"cache-control", b"no-store"),
-            (b"x-content-type-options", b"nosniff"),
-        ]
+            *_OF_EVERY_REPLY,
+            (b"content-security-policy", self.policy),
+        )
+
+    async def send(self, send: Send, request_id: str, *, close: bool = False) -> None:
+        """Sends this reply; with `close` it is the last one of its connection."""
+        headers = self.all_headers(request_id)
+        if close:
+            headers = (*headers, *CLOSE)
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
+
+
+@dataclass(slots=True)
+class Call:
+    """One request on its way through the service, and what becomes known of it.
+
+    Attributes:
+        request_id: Its name.
+        started: When it began, seconds of `time.perf_counter`.
+        deadline_s: Seconds within which it is answered or refused, from when its body is there.
+        body: Its whole body.
+        key: Name of the key that let it in, '' if none was needed.
+        facts: What the log says of it beside its route and status.
+        stages: Seconds by stage, for a request that went through the model.
+    """
+
+    request_id: str
+    started: float
+    deadline_s: float = 0.0
+    body: bytes = b""
+    key: str = ""
+    facts: dict[str, str | int] = field(default_factory=dict)
+    stages: dict[str, float] = field(default_factory=dict)
 
 
 def validate_json_request(scope: Scope, headers: Headers) -> None:
@@ -157,7 +197,7 @@ async def read_body(receive: Receive, headers: Headers, settings: Settings) -> b
                 408,
                 f"the body must arrive within {settings.body_timeout_ms} ms, got {size} bytes of it; "
                 "send it faster, or less of it",
-                headers=_CLOSE,
+                headers=CLOSE,  # what is left of the body is not read: the connection is of no more use
             ) from None
     if size > limit:
         raise _too_large(size, limit, close=not is_complete)
@@ -169,7 +209,7 @@ def _too_large(size: int, limit: int, *, close: bool) -> Refusal:
     return Refusal(
         413,
         f"the body may have at most {limit} bytes, got {size}; send less, or several requests",
-        headers=_CLOSE if close else (),
+        headers=CLOSE if close else (),
     )
 
 

@@ -1,10 +1,11 @@
 """What the service counts, for Prometheus: over all workers, under labels that no caller can multiply.
 
-Routes are named by their pattern, keys and versions are no labels: ten thousand unknown paths are one line.
+Routes are named by their pattern and releases are those loaded: ten thousand unknown paths are one line.
 """
 
 import os
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,12 +15,21 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    Metric,
     generate_latest,
     multiprocess,
 )
+from prometheus_client.registry import Collector
 
 from marquee.recommender import Recommender
-from marquee.requests import Answer
+from marquee.requests import Answer, Source
+from serving.timings import QUEUE, READ, STAGES
+
+OTHER = "other"
+"""Stands for every path that nobody knows, and for what is no request."""
+
+MAX_RELEASES = 8
+"""Of how many releases, the latest, the answers are told apart."""
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST.encode()
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -41,6 +51,18 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         own = registry or CollectorRegistry()
         self._registry = own
+        self._count_traffic(own)
+        self._count_answers(own)
+        self._count_releases(own)
+        self._count_trials(own)
+        # `labels` takes a lock and checks its arguments: a look into a dict does not.
+        self._of_reply: dict[tuple[str, int], Callable[[], None]] = {}
+        self._of_route: dict[str, Callable[[float], None]] = {}
+        self._of_stage = {stage: self._stage_seconds.labels(stage).observe for stage in STAGES}
+        self._of_answer: dict[tuple[str, str, str], Callable[[], None]] = {}
+
+    def _count_traffic(self, own: CollectorRegistry) -> None:
+        """Makes the counters of requests and connections."""
         self._requests = Counter(
             "marquee_requests", "Replies, by route and status.", ["route", "status"], registry=own
         )
@@ -51,19 +73,54 @@ class Metrics:
             buckets=_SECONDS,
             registry=own,
         )
+        self._stage_seconds = Histogram(
+            "marquee_stage_seconds",
+            "Time of each stage: of a request until its batch begins, of the batch from there on.",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=own,
+        )
+        self._connections_ended = Counter(
+            "marquee_connections_ended",
+            "Connections ended by the service, by reason.",
+            ["reason"],
+            registry=own,
+        )
+
+    def _count_answers(self, own: CollectorRegistry) -> None:
+        """Makes the counters of batches and answers."""
         self._model_seconds = Histogram(
             "marquee_model_seconds", "Time of a batch in the model.", buckets=_SECONDS, registry=own
         )
         self._batch_size = Histogram(
             "marquee_batch_size", "Requests that shared a batch.", buckets=_BATCHES, registry=own
         )
-        self._answers = Counter("marquee_answers", "Answers, by what they rest on.", ["source"], registry=own)
-        self._short = Counter(
-            "marquee_short_answers", "Answers with fewer items than were asked for.", registry=own
+        self._answers = Counter(
+            "marquee_answers",
+            "Answers, by what they rest on, the release that gave them and the surface they are for.",
+            ["source", "release", "surface"],
+            registry=own,
         )
+        self._short = Counter(
+            "marquee_short_answers",
+            "Answers with fewer items than were asked for.",
+            ["surface"],
+            registry=own,
+        )
+        self._fallbacks = Counter(
+            "marquee_fallback_answers",
+            "Popular answers to requests that gave something to go by.",
+            ["surface"],
+            registry=own,
+        )
+        self._history = Counter("marquee_history", "History entries that requests gave.", registry=own)
         self._unknown_history = Counter(
             "marquee_unknown_history", "History entries whose item the bundle does not know.", registry=own
         )
+
+    def _count_releases(self, own: CollectorRegistry) -> None:
+        """Makes the counters of releases."""
+        self._recent_releases: deque[str] = deque(maxlen=MAX_RELEASES)
         self._releases = Counter(
             "marquee_release_changes", "Releases taken or refused by a worker.", ["outcome"], registry=own
         )
@@ -73,8 +130,17 @@ class Metrics:
             multiprocess_mode="livemin",
             registry=own,
         )
+        self._index_changed = Gauge(
+            "marquee_index_changed_seconds",
+            "When the oldest index that answers last changed, seconds since 1970 UTC.",
+            multiprocess_mode="livemin",
+            registry=own,
+        )
         for outcome in ("taken", "refused"):
             self._releases.labels(outcome)
+
+    def _count_trials(self, own: CollectorRegistry) -> None:
+        """Makes the counters of canaries and shadows."""
         self._canary_failures = Counter(
             "marquee_canary_failures",
             "Requests on which a canary failed and that the current release answered.",
@@ -91,41 +157,68 @@ class Metrics:
             buckets=_SHARES,
             registry=own,
         )
-        # `labels` takes a lock and checks its arguments: a look into a dict does not.
-        self._of_reply: dict[tuple[str, int], Callable[[], None]] = {}
-        self._of_route: dict[str, Callable[[float], None]] = {}
-        self._of_source: dict[str, Callable[[], None]] = {}
 
     def count_reply(self, route: str, status: int, seconds: float) -> None:
         """Counts one reply; `route` must be one of a fixed set."""
-        count = self._of_reply.get((route, status))
-        if count is None:
-            count = self._of_reply[route, status] = self._requests.labels(route, str(status)).inc
-        count()
+        self._count_status(route, status)
         observe = self._of_route.get(route)
         if observe is None:
             observe = self._of_route[route] = self._seconds.labels(route).observe
         observe(seconds)
 
-    def count_batch(self, answers: list[Answer], seconds: float) -> None:
-        """Counts what one batch in the model gave."""
-        self._batch_size.observe(len(answers))
+    def count_end(self, reason: str, status: int) -> None:
+        """Counts a connection that the service ended, and why, and its last status, 0 for none."""
+        self._connections_ended.labels(reason).inc()
+        if status:
+            self._count_status(OTHER, status)
+
+    def count_batch(self, n_requests: int, seconds: float, stages: Mapping[str, float]) -> None:
+        """Counts one batch in the model and what its stages took."""
+        self._batch_size.observe(n_requests)
         self._model_seconds.observe(seconds)
-        for answer in answers:
-            count = self._of_source.get(answer.source)
-            if count is None:
-                count = self._of_source[answer.source] = self._answers.labels(answer.source.value).inc
-            count()
-            if answer.short_reason:
-                self._short.inc()
-            if answer.unknown_history:
-                self._unknown_history.inc(answer.unknown_history)
+        for stage, stage_seconds in stages.items():
+            self._of_stage[stage](stage_seconds)
+
+    def count_waiting(self, read_s: float, queue_s: float) -> None:
+        """Counts how long a request took before the model began with it."""
+        self._of_stage[READ](read_s)
+        self._of_stage[QUEUE](queue_s)
+
+    def count_answer(self, answer: Answer, n_history: int, *, gave_something: bool, surface: str) -> None:
+        """Counts one answer.
+
+        Args:
+            answer: The answer.
+            n_history: History entries that the request gave.
+            gave_something: Whether the request gave a user, a history or features.
+            surface: Whom the answer is for, one of a fixed set.
+        """
+        labels = (answer.source.value, answer.version, surface)
+        count = self._of_answer.get(labels)
+        if count is None:
+            count = self._of_answer[labels] = self._answers.labels(*labels).inc
+            self._remember_release(answer.version)
+        count()
+        if answer.short_reason:
+            self._short.labels(surface).inc()
+        if gave_something and answer.source is Source.popular:
+            self._fallbacks.labels(surface).inc()
+        if n_history:
+            self._history.inc(n_history)
+        if answer.unknown_history:
+            self._unknown_history.inc(answer.unknown_history)
 
     def count_release(self, recommender: Recommender | None) -> None:
         """Counts a release that was taken, or one that was refused (None)."""
         self._releases.labels("taken" if recommender else "refused").inc()
         if recommender is not None:
+            self._remember_release(recommender.version)
             self._created.set(recommender.bundle.manifest.created)
+            self._index_changed.set(recommender.bundle.manifest.created)
+
+    def count_index_change(self, timestamp: float) -> None:
+        """Counts that the items of the index have changed since its release was made."""
+        self._index_changed.set(timestamp)
 
     def count_canary_failures(self, n: int) -> None:
         """Counts requests on which a canary failed and that the current release answered."""
@@ -138,12 +231,48 @@ class Metrics:
             self._shadow_overlap.observe(overlap)
 
     def exposition(self) -> bytes:
-        """Returns the counters of all workers in Prometheus's text format."""
-        if shared_folder() is None:
-            return generate_latest(self._registry)
-        everybody = CollectorRegistry()
-        multiprocess.MultiProcessCollector(everybody)  # type: ignore[no-untyped-call]  # its own annotations
-        return generate_latest(everybody)
+        """Returns the counters of all workers in Prometheus's text format, of the latest releases only."""
+        everybody = self._registry
+        if shared_folder() is not None:
+            everybody = CollectorRegistry()
+            multiprocess.MultiProcessCollector(everybody)  # type: ignore[no-untyped-call]  # its own annotations
+        shown = CollectorRegistry()
+        shown.register(_Shown(everybody, self._is_recent))
+        return generate_latest(shown)
+
+    def _count_status(self, route: str, status: int) -> None:
+        """Counts a status."""
+        count = self._of_reply.get((route, status))
+        if count is None:
+            count = self._of_reply[route, status] = self._requests.labels(route, str(status)).inc
+        count()
+
+    def _remember_release(self, release: str) -> None:
+        """Takes a release among the latest, in place of the one that has been there for longest."""
+        if release not in self._recent_releases:
+            self._recent_releases.append(release)
+            self._of_answer = {
+                key: count for key, count in self._of_answer.items() if self._is_recent(key[1])
+            }
+
+    def _is_recent(self, release: str) -> bool:
+        """Returns whether a release is one of the latest that this worker took or answered from."""
+        return release in self._recent_releases
+
+
+class _Shown(Collector):
+    """What a registry collects, without the series of releases that are long gone: their files keep them."""
+
+    def __init__(self, registry: CollectorRegistry, is_recent: Callable[[str], bool]) -> None:
+        self._registry = registry
+        self._is_recent = is_recent
+
+    def collect(self) -> Iterable[Metric]:
+        """Returns the families of the registry."""
+        for family in self._registry.collect():
+            if any("release" in sample.labels for sample in family.samples):
+                family.samples = [one for one in family.samples if self._is_recent(one.labels["release"])]
+            yield family
 
 
 def shared_folder() -> Path | None:

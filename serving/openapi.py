@@ -44,6 +44,12 @@ PAGE = b"""<!DOCTYPE html>
 """
 """A page to read and try the document, with scripts that BentoML serves; its own page reports to Google."""
 
+PAGE_POLICY = (
+    b"default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
+    b"frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
+"""What the page may do: only what comes from here, and the styles that Swagger UI writes into itself."""
+
 REFERENCE = "#/components/schemas/{name}"
 
 _ITEMS = [

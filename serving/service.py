@@ -6,6 +6,7 @@ reads the settings and nothing else, for BentoML also imports it in the process 
 """
 
 from functools import cached_property
+from importlib.metadata import version
 from typing import Any
 
 import bentoml
@@ -16,12 +17,14 @@ from marquee.signing import TrustedKeys
 from serving import logs
 from serving.app import RecommendationApp
 from serving.config import Settings
+from serving.connections import Limits, limit_connections
 from serving.endpoints import Endpoints
 from serving.exchange import AsgiApp
 from serving.keys import Guard
 from serving.metrics import Metrics, forget_dead_workers, shared_folder
 from serving.release_routes import ReleaseRoutes
 from serving.surfaces import SurfaceFile, Surfaces
+from serving.tracer import Tracer
 
 _ONE_THREAD_EACH = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
 """Workers scale by processes; a second thread inside one turns 0.1 ms into tens of ms on a busy host."""
@@ -63,7 +66,8 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
         return SurfaceFile.read(SETTINGS).open(self.metrics.count_release, read_trusted_keys())
 
     def to_asgi(self, is_main: bool = True) -> AsgiApp:
-        """Returns BentoML's application inside ours."""
+        """Returns BentoML's application inside ours, before uvicorn is told how to serve it."""
+        limit_connections(Limits.of(SETTINGS), self.metrics.count_end)
         endpoints = Endpoints(SETTINGS, self.surfaces, metrics=self.metrics)
         return RecommendationApp(
             super().to_asgi(is_main),
@@ -71,7 +75,17 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
             SETTINGS,
             ReleaseRoutes(self.surfaces),
             Guard.read(SETTINGS.keys, shared_folder()),
+            tracer=_tracer(),
         )
+
+
+def _tracer() -> Tracer | None:
+    """Returns what records requests; nothing of it is loaded where nobody wants it."""
+    if not SETTINGS.traces:
+        return None
+    from serving.traces import read_tracer
+
+    return read_tracer(SETTINGS, version("marquee"))
 
 
 @bentoml.service(

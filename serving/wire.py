@@ -46,6 +46,7 @@ _Text = Annotated[str, Meta(max_length=MAX_ID_LENGTH)]
 _Values = Annotated[tuple[bool | _Integer | _Number | _Text, ...], Meta(min_length=1)]
 _Moment = Annotated[str, Meta(pattern=MOMENT_PATTERN)]
 _Bound = _Integer | _Number | _Moment | None
+_Timings = Annotated[bool, Meta(description="Whether the answer tells how long each stage took.")]
 _Exclude = Annotated[tuple[Id, ...], Meta(description="Items that must not come back.")]
 
 
@@ -106,6 +107,7 @@ class RecommendRequest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown
     exclude_seen: Annotated[
         bool | UnsetType, Meta(description="Leave out what the user's history holds, stored or given.")
     ] = UNSET
+    timings: _Timings = False
 
 
 class SimilarRequest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -117,6 +119,7 @@ class SimilarRequest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
     kind: _Kind = UNSET
     filters: _Filters = UNSET
     exclude: _Exclude = ()
+    timings: _Timings = False
 
 
 class BatchRequest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -151,9 +154,18 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=T
     unknown_filter_values: Annotated[
         tuple[str, ...], Meta(description="Values in filters that no item has, as attribute=value.")
     ] = ()
+    took_ms: Annotated[
+        dict[str, float] | None,
+        Meta(
+            description="Milliseconds by stage, and in total, where the request wanted timings. The requests "
+            "of a batch in the model end each stage together."
+        ),
+    ] = None
 
     @classmethod
-    def of(cls, answer: Answer, request_id: str) -> "RecommendAnswer":
+    def of(
+        cls, answer: Answer, request_id: str, took_ms: dict[str, float] | None = None
+    ) -> "RecommendAnswer":
         """Returns the message that tells `answer`."""
         return cls(
             request_id=request_id,
@@ -168,6 +180,7 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=T
             unknown_history=answer.unknown_history,
             ignored_features=answer.ignored_features,
             unknown_filter_values=answer.unknown_filter_values,
+            took_ms=took_ms,
         )
 
 

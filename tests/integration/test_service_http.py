@@ -258,7 +258,7 @@ def test_large_body_is_refused_however_it_is_sent(service: RunningService) -> No
 def test_slow_body_is_refused_in_time(service: RunningService) -> None:
     started = time.monotonic()
     status, body = raw_exchange(service.url, POST_HEAD + b"Content-Length: 100\r\n\r\n{")
-    assert (status, body["error"]["code"]) == (408, "body_too_slow")
+    assert (status, body["error"]["code"]) == (408, "request_too_slow")
     assert BODY_TIMEOUT_MS / 1000 <= time.monotonic() - started < 5
 
 

@@ -13,7 +13,7 @@ import pytest
 from marquee.catalog import ItemKind
 from marquee.errors import UnknownIdError
 from marquee.filters import Filters
-from marquee.requests import Answer, Recommendation, Request, Source
+from marquee.requests import Answer, OnStage, Recommendation, Request, Source, Stage
 from serving.app import RecommendationApp
 from serving.config import Settings
 from serving.endpoints import Endpoints
@@ -36,12 +36,14 @@ class Echo:
         self.gate = threading.Event()
         self.gate.set()
 
-    def recommend(self, requests: Sequence[Request]) -> list[Answer]:
+    def recommend(self, requests: Sequence[Request], on_stage: OnStage) -> list[Answer]:
+        on_stage(Stage.encode)
         assert self.gate.wait(5), "the gate must open within the test"
         self.batch_sizes.append(len(requests))
         self.requests += requests
         if any(request.user_id == "poison" for request in requests):
             raise ZeroDivisionError("a secret of ours")
+        on_stage(Stage.retrieve)
         return [answer(request.user_id or "anonymous", request.k) for request in requests]
 
     def similar(
@@ -282,7 +284,7 @@ def test_chunked_body_is_read_and_limited_like_any_other() -> None:
 def test_slow_body_is_refused() -> None:
     with serving(Echo(), body_timeout_ms=30) as app:
         response = asyncio.run(request(app, "POST", "/v1/recommend", body_events(b"{", b"")[:1]))
-    assert (response.status, response.error["code"]) == (408, "body_too_slow")
+    assert (response.status, response.error["code"]) == (408, "request_too_slow")
     assert response.headers["connection"] == "close"
 
 
@@ -430,3 +432,33 @@ def test_end_of_the_lifespan_ends_the_model_thread() -> None:
         assert asyncio.run(request(app, "POST", "/v1/recommend", b"{}")).status == 200
         asyncio.run(app({"type": "lifespan"}, nothing, keep))
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("model")]
+
+
+@pytest.mark.parametrize("path", ["/v1/recommend", "/v1/similar"])
+def test_answer_tells_what_each_stage_took_when_asked(path: str) -> None:
+    body = {"item_id": "a"} if path == "/v1/similar" else {}
+    assert "took_ms" not in ask(path, body).json()
+    took_ms = ask(path, {**body, "timings": True}).json()["took_ms"]
+    assert list(took_ms)[:2] == ["read", "queue"]
+    assert list(took_ms)[-2:] == ["retrieve", "total"]
+    assert sum(took_ms.values()) <= 2 * took_ms["total"] + 0.01
+    assert all(0.0 <= value < 10_000 for value in took_ms.values())
+
+
+def test_only_those_parts_of_a_batch_tell_what_they_took_that_asked() -> None:
+    answers = ask("/v1/recommend/batch", {"requests": [{}, {"timings": True}]}).json()["answers"]
+    assert ["took_ms" in part for part in answers] == [False, True]
+
+
+def test_every_reply_has_the_headers_that_protect_a_browser() -> None:
+    for response in (
+        send("GET", "/livez"),
+        send("GET", "/"),
+        send("GET", "/schema.json"),
+        send("GET", "/no"),
+    ):
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert response.headers["x-frame-options"] == "DENY"
+        assert response.headers["referrer-policy"] == "no-referrer"
+        assert "frame-ancestors 'none'" in response.headers["content-security-policy"]
+        assert response.headers["cache-control"] == "no-store"

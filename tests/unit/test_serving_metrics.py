@@ -3,7 +3,10 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -12,7 +15,7 @@ from marquee.catalog import ItemKind
 from marquee.recommender import Recommender
 from marquee.requests import Answer, Recommendation, Source
 from serving import metrics
-from serving.metrics import FOLDER_VARIABLE, Metrics
+from serving.metrics import FOLDER_VARIABLE, MAX_RELEASES, OTHER, Metrics
 from tests.bundles import CREATED, publish_tiny
 
 DEAD_PID = 2**22 + 1  # beyond the largest that Linux gives
@@ -50,13 +53,54 @@ def test_answers_are_counted_by_what_they_rest_on() -> None:
         answer(Source.popular, short="few"),
         answer(Source.popular, unknown=3),
     ]
-    counted.count_batch(answers, 0.01)
+    counted.count_release(recommender("7"))
+    for given, told in zip((False, True, True), answers, strict=True):
+        counted.count_answer(told, n_history=4, gave_something=given, surface="home")
     found = samples(counted)
-    assert found["marquee_answers_total", "popular"] == 2
-    assert found["marquee_answers_total", "personal"] == 1
-    assert found["marquee_short_answers_total",] == 1
+    assert found["marquee_answers_total", "7", "home", "popular"] == 2
+    assert found["marquee_answers_total", "7", "home", "personal"] == 1
+    assert found["marquee_short_answers_total", "home"] == 1
+    assert found["marquee_fallback_answers_total", "home"] == 2
+    assert found["marquee_history_total",] == 12
     assert found["marquee_unknown_history_total",] == 3
-    assert found["marquee_batch_size_sum",] == 3
+
+
+def test_batches_are_counted_with_what_each_stage_took() -> None:
+    counted = Metrics()
+    counted.count_batch(3, 0.02, {"encode": 0.001, "retrieve": 0.019})
+    counted.count_waiting(0.0002, 0.3)
+    found = samples(counted)
+    assert (found["marquee_batch_size_sum",], found["marquee_model_seconds_sum",]) == (3, 0.02)
+    assert found["marquee_stage_seconds_sum", "retrieve"] == 0.019
+    assert found["marquee_stage_seconds_sum", "queue"] == 0.3
+    assert found["marquee_stage_seconds_bucket", "0.0005", "read"] == 1
+    assert found["marquee_stage_seconds_count", "rerank"] == 0
+
+
+def test_connections_that_were_ended_are_counted_by_reason() -> None:
+    counted = Metrics()
+    counted.count_end("too_many", 503)
+    counted.count_end("idle", 0)
+    found = samples(counted)
+    assert found["marquee_connections_ended_total", "too_many"] == 1
+    assert found["marquee_connections_ended_total", "idle"] == 1
+    assert found["marquee_requests_total", "503", OTHER] == 1
+
+
+def test_only_the_latest_releases_are_told_apart() -> None:
+    counted = Metrics()
+    for number in range(MAX_RELEASES + 5):
+        counted.count_release(recommender(str(number)))
+        told = replace(answer(Source.personal), version=str(number))
+        counted.count_answer(told, 0, gave_something=True, surface="home")
+    releases = {key[1] for key in samples(counted) if key[0] == "marquee_answers_total"}
+    assert releases == {str(number) for number in range(5, MAX_RELEASES + 5)}
+
+
+def recommender(version: str) -> Recommender:
+    """Stands in for a loaded release."""
+    bundle = SimpleNamespace(manifest=SimpleNamespace(created=CREATED))
+    return cast(Recommender, SimpleNamespace(version=version, bundle=bundle))
 
 
 def test_releases_are_counted_and_their_age_is_told(tmp_path: Path) -> None:
@@ -67,6 +111,9 @@ def test_releases_are_counted_and_their_age_is_told(tmp_path: Path) -> None:
     assert found["marquee_release_changes_total", "taken"] == 1
     assert found["marquee_release_changes_total", "refused"] == 1
     assert found["marquee_release_created_seconds",] == CREATED
+    assert found["marquee_index_changed_seconds",] == CREATED
+    counted.count_index_change(CREATED + 5)
+    assert samples(counted)["marquee_index_changed_seconds",] == CREATED + 5
 
 
 COUNT = """

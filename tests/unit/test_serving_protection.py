@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from serving.app import OTHER, RecommendationApp
+from serving.app import RecommendationApp
 from serving.config import Settings
 from serving.endpoints import Endpoints
 from serving.exchange import Receive, Scope, Send
 from serving.keys import Guard, Key
 from serving.keys import Scope as Right
+from serving.metrics import OTHER
 from serving.release_routes import ReleaseRoutes
 from serving.releases import Releases
 from serving.surfaces import SurfaceFile

@@ -59,6 +59,7 @@ class RecommendRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=
         filters: By attribute, which items may come back; `bundle()` names the attributes.
         exclude: Items that must not come back.
         exclude_seen: Whether to leave out what the user's history holds.
+        timings: Whether the answer tells how long each stage took.
     """
 
     user_id: str | None = None
@@ -71,6 +72,7 @@ class RecommendRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=
     filters: Mapping[str, Filter] = {}
     exclude: Sequence[str] = ()
     exclude_seen: bool | None = None
+    timings: bool = False
 
 
 class SimilarRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
@@ -83,6 +85,7 @@ class SimilarRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tr
         kind: `content` or `ad`; None for both.
         filters: By attribute, which items may come back; `bundle()` names the attributes.
         exclude: Items that must not come back.
+        timings: Whether the answer tells how long each stage took.
     """
 
     item_id: str
@@ -91,6 +94,7 @@ class SimilarRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tr
     kind: str | None = None
     filters: Mapping[str, Filter] = {}
     exclude: Sequence[str] = ()
+    timings: bool = False
 
 
 class Recommendation(msgspec.Struct, kw_only=True, frozen=True):
@@ -123,6 +127,7 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True):
         unknown_history: Entries of the given history whose item the release does not know.
         ignored_features: Names in features and context that the release has no feature for.
         unknown_filter_values: Values in filters that no item has, as `attribute=value`.
+        took_ms: Milliseconds by stage and in `total`, where the request wanted timings.
     """
 
     request_id: str
@@ -137,6 +142,7 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True):
     unknown_history: int = 0
     ignored_features: tuple[str, ...] = ()
     unknown_filter_values: tuple[str, ...] = ()
+    took_ms: dict[str, float] | None = None
 
 
 class BundleAnswer(msgspec.Struct, kw_only=True, frozen=True):

@@ -1,0 +1,58 @@
+"""Whether the service is about to end: said by a file, or by the signal that ends it.
+
+A service that ends at once loses the requests that are on their way to it. So it first says that it is not
+ready, goes on answering, closes each connection with its next reply, and ends after a while.
+"""
+
+import asyncio
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+
+from serving.config import Settings
+
+
+class Draining:
+    """Whether one worker is being drained.
+
+    Args:
+        file: While it exists the worker is not ready; None: there is no such file.
+        grace_s: How long the worker goes on after SIGTERM; 0: not at all.
+    """
+
+    def __init__(self, file: Path | None, grace_s: float) -> None:
+        self._file = file
+        self._grace_s = grace_s
+        self.is_ending = False  # from SIGTERM on
+
+    @classmethod
+    def by(cls, settings: Settings) -> "Draining":
+        """Returns what the operator set."""
+        return cls(Path(settings.drain_file) if settings.drain_file else None, settings.drain_ms / 1000)
+
+    def reason(self) -> str:
+        """Returns why no more requests should come, '' if they may."""
+        if self.is_ending:
+            return "it was told to end"
+        if self._file is not None and self._file.exists():
+            return f"{self._file.name} exists"
+        return ""
+
+    def listen(self) -> None:
+        """Takes SIGTERM from whoever has it now, to hand it on once the grace is over.
+
+        To be called in the event loop, when the server has set its own. A second signal ends at once.
+        """
+        if not self._grace_s or threading.current_thread() is not threading.main_thread():
+            return
+        loop = asyncio.get_running_loop()
+        before = signal.getsignal(signal.SIGTERM)
+
+        def begin(number: int, frame: FrameType | None) -> None:
+            wait_s = 0.0 if self.is_ending else self._grace_s
+            self.is_ending = True
+            if callable(before):
+                loop.call_soon_threadsafe(loop.call_later, wait_s, before, number, frame)
+
+        signal.signal(signal.SIGTERM, begin)
