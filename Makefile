@@ -17,7 +17,7 @@ STAMP := $(VENV)/.installed
 export BENTOML_DO_NOT_TRACK := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo train serve test coverage check sizes bench lock clean distclean
+.PHONY: help setup demo train serve bento test coverage check sizes bench lock clean distclean
 
 help: ## show these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,13 @@ serve: $(STAMP) ## BUNDLE=bundles/world: serve a bundle over HTTP on PORT
 	  exit 1; }
 	MARQUEE_BUNDLE='$(BUNDLE)' exec $(BIN)/bentoml serve serving.service:MarqueeService --host 127.0.0.1 --port $(PORT)
 
+# The package is unpacked first, so that the bento holds it as it is imported, without training and its tower code.
+bento: $(STAMP) ## build the service as a bento, for bentoml's tools: containerize, export, push
+	rm -rf dist/bento
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --target dist/bento .
+	cp deploy/bentofile.yaml deploy/requirements.txt dist/bento
+	cd dist/bento && $(abspath $(BIN))/bentoml build
+
 test: $(STAMP) ## run every test and every example in a docstring; TESTS=tests/unit for some of them
 	$(BIN)/pytest $(PYTEST_FLAGS) $(TESTS)
 
@@ -83,6 +90,7 @@ lock: $(STAMP) ## write the versions now in .venv to constraints.txt
 	@{ sed -n '/^#/p' constraints.txt; \
 	   $(BIN)/python -m pip freeze --all --exclude-editable --exclude pip | sed 's/+cpu$$//' | sort -f; } > constraints.new
 	@mv constraints.new constraints.txt
+	@$(BIN)/python -m tests.architecture.requirements > deploy/requirements.txt
 	@touch $(STAMP)
 
 clean: ## remove caches; .venv, data, runs and bundles stay

@@ -25,7 +25,6 @@ from marquee.kinds import EventKinds, KindConfig
 DIM = 64
 HIDDEN = 128
 HISTORY_LENGTH = 50
-N_USERS = 1000
 N_HISTORIES = 500
 RECALL_K = 10
 CLUSTER_SIZE = 100
@@ -47,7 +46,19 @@ class Made:
     histories: list[list[str]]
 
 
-def make_bundle(folder: Path, n_items: int, ef_search: int, seed: int = 0) -> Made:
+@dataclass(frozen=True)
+class Users:
+    """The users of a bundle: how many, the length of their vectors, and of their histories."""
+
+    n: int = 1000
+    dim: int = 1
+    n_events: int = 1
+
+
+FEW_USERS = Users()
+
+
+def make_bundle(folder: Path, n_items: int, ef_search: int, seed: int = 0, users: Users = FEW_USERS) -> Made:
     """Publishes a bundle of `n_items` items below `folder`."""
     rng = np.random.default_rng(seed)
     vectors, cluster = _clustered(rng, n_items)
@@ -58,14 +69,14 @@ def make_bundle(folder: Path, n_items: int, ef_search: int, seed: int = 0) -> Ma
     means = vectors[histories].mean(axis=1)
     queries = means + np.maximum(means @ hidden, 0.0) @ output
     recall = measure_recall(index, queries, RECALL_K)
-    contents = _contents(rng, _query_tower(hidden, output), vectors, index, recall)
+    contents = _contents(rng, _query_tower(hidden, output), vectors, index, recall, users)
     path = publish(contents, folder, f"bench-{n_items}", created=int(time.time()))
     names = contents.catalog.item_ids
     return Made(path, recall, [list(names.decode(history.tolist())) for history in histories])
 
 
 def _contents(
-    rng: np.random.Generator, tower: bytes, vectors: FloatArray, index: Index, recall: float
+    rng: np.random.Generator, tower: bytes, vectors: FloatArray, index: Index, recall: float, users: Users
 ) -> BundleContents:
     """Returns everything that a bundle holds."""
     n_items = len(vectors) - 1
@@ -79,22 +90,22 @@ def _contents(
         index_recall=recall,
         index_recall_k=RECALL_K,
         has_item_bias=False,
-        user_vectors=np.zeros((N_USERS + 1, 1), dtype=np.float32),
-        user_ids=_names("user", N_USERS),
+        user_vectors=np.zeros((users.n + 1, users.dim), dtype=np.float32),
+        user_ids=_names("user", users.n),
         user_features=FeatureArrays(
-            np.zeros((N_USERS + 1, 0), dtype=np.int32), np.zeros((N_USERS + 1, 0), dtype=np.float32)
+            np.zeros((users.n + 1, 0), dtype=np.int32), np.zeros((users.n + 1, 0), dtype=np.float32)
         ),
         query_features=no_features,
         item_features=no_features,
         kinds=EventKinds({"click": KindConfig()}),
         history_length=HISTORY_LENGTH,
         interactions=Interactions.group(
-            user_index=np.arange(1, N_USERS + 1),
-            item_index=rng.integers(1, n_items + 1, N_USERS),
-            kind_index=np.ones(N_USERS, dtype=np.int64),
-            timestamp=np.arange(N_USERS),
-            weight=np.ones(N_USERS, dtype=np.float32),
-            n_users=N_USERS,
+            user_index=np.arange(1, users.n + 1).repeat(users.n_events),
+            item_index=rng.integers(1, n_items + 1, users.n * users.n_events),
+            kind_index=np.ones(users.n * users.n_events, dtype=np.int64),
+            timestamp=np.arange(users.n * users.n_events),
+            weight=np.ones(users.n * users.n_events, dtype=np.float32),
+            n_users=users.n,
         ),
         catalog=Catalog.build(pl.DataFrame({"item_id": item_ids.ids}), item_ids),
         popularity=popularity / popularity.sum(),

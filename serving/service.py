@@ -5,6 +5,7 @@ request is ours, because BentoML's own costs several times what the model does. 
 reads the settings and nothing else, for BentoML also imports it in the process that watches the workers.
 """
 
+import os
 from functools import cached_property
 from importlib.metadata import version
 from typing import Any
@@ -113,6 +114,16 @@ class MarqueeService:
             SurfaceFile.read(SETTINGS).validate_bundles(read_trusted_keys())
         except MarqueeError as error:
             raise BentoMLConfigException(str(error)) from error
+
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]  # as above
+    @staticmethod
+    def replace_dead_workers() -> None:
+        """Has a dead worker replaced in a container as well; runs in the watching process.
+
+        Trap: in an image of its own BentoML leaves a dead worker dead, for an orchestrator that does not
+        see it: the others answer, so the container is well (test_dead_worker_is_replaced_in_a_container).
+        """
+        os.environ.pop("BENTOML_CONTAINERIZED", None)
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]  # as above
     def load_release(self) -> None:

@@ -53,7 +53,9 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf8")
 TARGETS = set(re.findall(r"^([a-z]+):.*## ", MAKEFILE, flags=re.MULTILINE))
 VARIABLES = set(re.findall(r"^([A-Z]+) \?=", MAKEFILE, flags=re.MULTILINE)) | {"ARGS"}
 HYDRA_COMMANDS = {f"training.{name}": name for name in ("train", "evaluate", "export", "download")}
-TOOLS = {"source", "mkdir", "ls", "tensorboard", "bentoml", "python3.11", ".venv/bin/pip", "curl"}
+TOOLS = {"source", "mkdir", "ls", "tensorboard", "bentoml", "python3.11", ".venv/bin/pip", "curl"} | {
+    *("docker", "kubectl", "systemctl"),
+}
 ENVIRONMENT = {f"MARQUEE_{field.name.upper()}": field.default for field in fields(Settings)}
 
 
