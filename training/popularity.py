@@ -1,5 +1,6 @@
 """What is popular in each context of a run's events: which columns count, and how users' columns come in."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import polars as pl
@@ -9,9 +10,11 @@ from marquee.dataset import Dataset
 from marquee.events import TimeMeaning
 from marquee.features import FeatureConfig, FeatureType
 from marquee.histories import FloatArray
-from marquee.popularity import HOUR, ContextPopularity, PopularityConfig
+from marquee.ids import IdMap
+from marquee.popularity import HOUR, ContextPopularity, PopularityConfig, measure_gain
 
 SURFACE = "surface"
+_STANDARD_ERRORS = 2.0
 
 
 def fit_context_popularity(
@@ -41,8 +44,20 @@ def fit_context_popularity(
         events = events.join(users.select("user_id", *columns), on="user_id", how="left")
     if data.time is not TimeMeaning.absolute:
         events = events.drop("timestamp")
-    by = list(config.by) or _declared(data, events)
+    by = list(config.by) or _telling(events, dataset.item_ids, _declared(data, events), config)
     return ContextPopularity.fit(events, dataset.item_ids, popularity, replace(config, by=by))
+
+
+def _telling(
+    events: pl.DataFrame, item_ids: IdMap, columns: Sequence[str], config: PopularityConfig
+) -> list[str]:
+    """Returns those of the columns whose lists are better than one for all, the most telling first."""
+    ordered = events.sort("timestamp", maintain_order=True) if "timestamp" in events.columns else events
+    gains = {column: measure_gain(ordered, item_ids, column, config) for column in columns}
+    telling = [
+        column for column, (gain, standard_error) in gains.items() if gain > _STANDARD_ERRORS * standard_error
+    ]
+    return sorted(telling, key=lambda column: -gains[column][0])
 
 
 def _declared(data: DataConfig, events: pl.DataFrame) -> list[str]:

@@ -6,7 +6,7 @@ import pytest
 
 from marquee.errors import ConfigError, DataError
 from marquee.ids import IdMap
-from marquee.popularity import ContextPopularity, PopularityConfig
+from marquee.popularity import GAIN_K, ContextPopularity, PopularItems, PopularityConfig, measure_gain
 
 ITEMS = IdMap(("a", "b", "c", "d"))
 SHARES = np.array([0, 0.4, 0.3, 0.2, 0.1], dtype=np.float32)
@@ -131,3 +131,39 @@ def test_impossible_number_is_refused_by_name(fields: dict[str, float]) -> None:
     (key,) = fields
     with pytest.raises(ConfigError, match=rf"{key} must be .* \(config popularity.{key}\)"):
         PopularityConfig(**fields)  # type: ignore[arg-type]  # to be refused
+
+
+def by_device(n_events: int, n_items: int) -> tuple[pl.DataFrame, IdMap]:
+    """Returns events in which phones have the odd items and desks the even ones."""
+    rng = np.random.default_rng(0)
+    items = rng.integers(0, n_items, n_events)
+    events = pl.DataFrame(
+        {
+            "item_id": [f"i{item:03d}" for item in items],
+            "timestamp": np.arange(n_events),
+            "device": np.where(items % 2 == 1, "phone", "desk"),
+            "coin": rng.choice(["head", "tail"], n_events),
+        }
+    )
+    return events, IdMap.fit(events["item_id"])
+
+
+def test_gain_is_the_difference_of_hit_rates() -> None:
+    n_items = 3 * GAIN_K
+    events, ids = by_device(20_000, n_items)
+    config = PopularityConfig(min_events=10, prior_events=0)
+    gain, standard_error = measure_gain(events, ids, "device", config)
+    # A list for all holds a third of the items, a list per device two thirds of its half.
+    assert gain == pytest.approx(1 / 3, abs=0.03)
+    assert 0 < standard_error < 0.03
+    chance, standard_error = measure_gain(events, ids, "coin", config)
+    assert abs(chance) < 3 * standard_error + 0.03
+    assert measure_gain(events.head(5), ids, "device", config) == (0.0, 0.0)
+
+
+def test_items_that_nobody_has_had_come_last() -> None:
+    items = PopularItems(SHARES)
+    flags = np.array([False, True, False, True, True, True, False, True])
+    ranked, shares = items.rank(flags, 6, None)
+    assert ranked.tolist() == [1, 3, 4, 5, 7]
+    assert shares.tolist() == pytest.approx([0.4, 0.2, 0.1, 0.0, 0.0])
