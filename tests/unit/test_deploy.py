@@ -18,7 +18,7 @@ from tests.architecture.sources import ROOT, read_text, tracked_files
 from tests.markdown import read_page
 
 SETTINGS = {f"MARQUEE_{field.name.upper()}" for field in fields(Settings)}
-PATHS = openapi.document(Settings())["paths"]
+PATHS = openapi.document(Settings(), ["default"])["paths"]
 STAGES = read_dockerfile(ROOT / "deploy" / "Dockerfile")
 IMAGE = STAGES[-1]
 DOCUMENTS = {part["kind"]: part for part in yaml.safe_load_all(read_text("deploy/kubernetes.yaml"))}
