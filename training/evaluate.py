@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from marquee.errors import ConfigError
 from training.command import explain_errors
 from training.config import EvaluationConfig
 from training.fit import load_model
@@ -17,6 +18,7 @@ from training.judge import judge, show_judgement, with_served
 from training.prepare import prepare
 from training.report import peak_memory_mb, report
 from training.runs import RunFolder
+from training.surfaces import read_surfaces
 
 EXIT_NOT_PASSED = 1
 
@@ -30,12 +32,15 @@ class EvaluateConfig:
         evaluation: Declares the keys; what is not given on the command line is as in the run.
         bundle: A bundle, or the folder of its versions, to ask the same users through; empty for none. The
             command exits with 1 where what it answers is not what was judged.
+        surfaces: A file of surfaces, to ask the same users on those of the bundle, by their filters and
+            re-ranking; empty for none.
         gate: What must hold; the command exits with 1 where it does not.
     """
 
     run: str
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     bundle: str = ""
+    surfaces: str = ""
     gate: GateConfig = field(default_factory=GateConfig)
 
 
@@ -49,7 +54,13 @@ def evaluate_run(config: EvaluateConfig, overrides: list[str], console: Console)
         config: What to judge and what must hold.
         overrides: `evaluation.key=value`, on top of the run's config.
         console: Shows progress and the table.
+
+    Raises:
+        ConfigError: If there is no such run, or no such surfaces.
     """
+    if config.surfaces and not config.bundle:
+        raise ConfigError(f"surfaces={config.surfaces} needs the bundle that they answer from; add bundle=…")
+    surfaces = read_surfaces(config.surfaces, config.bundle) if config.surfaces else ()
     folder = RunFolder.find(config.run)
     run_config = folder.read_config(overrides)
     prepared = prepare(run_config, folder.path, console)
@@ -57,7 +68,7 @@ def evaluate_run(config: EvaluateConfig, overrides: list[str], console: Console)
     judgement = judge(prepared, model, run_config, console)
     if config.bundle:
         with console.status(f"asking {config.bundle}"):
-            judgement = with_served(judgement, config.bundle, prepared, run_config)
+            judgement = with_served(judgement, config.bundle, prepared, run_config, surfaces)
     show_judgement(judgement, run_config, console)
     page = report(prepared, judgement, run_config, folder)
     console.print(f"peak memory {peak_memory_mb():,.0f} MiB\nreport {page}", highlight=False, soft_wrap=True)

@@ -1,6 +1,7 @@
 """Judges a trained model beside the baselines: numbers as JSON for programs, a table for people."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +21,7 @@ from marquee.nn.models import TwoTower
 from marquee.ranking import ScoreBlock, inner_product_scores
 from marquee.reports import judge_against
 from marquee.served import ServedComparison
+from marquee.served_surfaces import SurfaceRules
 from marquee.slices import SlicedMetric
 from training.config import TrainConfig
 from training.describe import describe, slice_headline
@@ -101,9 +103,15 @@ def judge(prepared: Prepared, model: TwoTower, config: TrainConfig, console: Con
     return Judgement(part_name, part, evaluation, baselines.left_out, beyond, slices, seconds, inside=inside)
 
 
-def with_served(judgement: Judgement, bundle: str, prepared: Prepared, config: TrainConfig) -> Judgement:
-    """Returns the judgement with the same users asked through a published bundle."""
-    served = replay(bundle, prepared, judgement.part, judgement.evaluation, config)
+def with_served(
+    judgement: Judgement,
+    bundle: str,
+    prepared: Prepared,
+    config: TrainConfig,
+    surfaces: Sequence[SurfaceRules] = (),
+) -> Judgement:
+    """Returns the judgement with the same users asked through a published bundle, and on its surfaces."""
+    served = replay(bundle, prepared, judgement.part, judgement.evaluation, config, surfaces)
     return replace(judgement, served=served)
 
 

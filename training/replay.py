@@ -1,6 +1,8 @@
 """Asks a published bundle what the judged users would have got from it."""
 
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import polars as pl
 from marquee.bundle import Bundle
 from marquee.dataset import JudgedPart
 from marquee.evaluation import Evaluation
+from marquee.index import Index, IndexConfig
 from marquee.requests import Request
 from marquee.served import (
     ServedComparison,
@@ -18,14 +21,28 @@ from marquee.served import (
     serve_lists,
     sweep_index,
 )
+from marquee.served_surfaces import SurfaceRules, compare_surface
 from training.config import TrainConfig
 from training.prepare import Prepared
 
 
 def replay(
-    bundle_path: str, prepared: Prepared, part: JudgedPart, evaluation: Evaluation, config: TrainConfig
+    bundle_path: str,
+    prepared: Prepared,
+    part: JudgedPart,
+    evaluation: Evaluation,
+    config: TrainConfig,
+    surfaces: Sequence[SurfaceRules] = (),
 ) -> ServedComparison:
     """Returns the answers of a bundle to the judged users beside the ranking of the model under judgement.
+
+    Args:
+        bundle_path: A bundle, or the folder of its versions.
+        prepared: The data.
+        part: Who was asked.
+        evaluation: Of the model under judgement.
+        config: Of the run.
+        surfaces: On which the same users are asked again, by their rules.
 
     Raises:
         BundleError: If there is no sound bundle.
@@ -41,7 +58,27 @@ def replay(
     measured = None if questions is None else sweep_index(rewound, questions, time.perf_counter)
     generator = np.random.default_rng(config.seed)
     metric = f"ndcg@{config.evaluation.headline_k}"
-    return compare_served(evaluation, lists, bundle, metric, generator, measured)
+    compared = compare_served(evaluation, lists, bundle, metric, generator, measured)
+    exact = replace(rewound, index=Index(bundle.index.item_vectors, IndexConfig(), None))
+    found = []
+    for rules in surfaces:
+        asked = [_on_surface(request, rules) for request in requests]
+        served, reference = (serve_lists(one, asked, dataset.item_ids).items for one in (rewound, exact))
+        answers = {"served": served, "exact": reference, "plain": lists.items}
+        targets = evaluation.targets.rows(evaluation.query_index)
+        found.append(compare_surface(rules, answers, targets, metric, generator))
+    return replace(compared, surfaces=tuple(found))
+
+
+def _on_surface(request: Request, rules: SurfaceRules) -> Request:
+    """Returns the request as a surface would have it."""
+    return replace(
+        request,
+        kind=rules.kind,
+        filters=rules.filters,
+        reranking=rules.reranking,
+        exclude_seen=rules.exclude_seen,
+    )
 
 
 def _requests(

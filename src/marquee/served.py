@@ -26,10 +26,10 @@ from marquee.metrics import METRICS
 from marquee.queries import QueryEncoder
 from marquee.recommender import Recommender
 from marquee.requests import Request, Source
+from marquee.served_surfaces import MIN_OVERLAP, ServedSurface, overlap_of
 from marquee.shelves import Shelves
 
 TOLERANCE = 0.005
-MIN_OVERLAP = 0.9
 RECALL_TOLERANCE = 0.02
 REQUESTS_AT_ONCE = 256
 SWEEP_REQUESTS = 256
@@ -68,6 +68,7 @@ class ServedComparison:
         promised_recall: Recall of the index, as the bundle's manifest has it.
         index_sweep: Recall and latency of the index for these users; None where none of them had anything
             to go by.
+        surfaces: The same users asked on surfaces, by their rules.
         tolerance: Largest difference of the means that is taken for the same.
     """
 
@@ -83,6 +84,7 @@ class ServedComparison:
     n_short: int
     promised_recall: float
     index_sweep: IndexSweep | None = None
+    surfaces: tuple[ServedSurface, ...] = ()
     tolerance: float = TOLERANCE
 
     @property
@@ -99,6 +101,11 @@ class ServedComparison:
                 f"the index finds {recall:.1%} of the exact answer where its manifest promises "
                 f"{self.promised_recall:.1%}"
             )
+        found += [
+            f"on surface {surface.name} fewer than {MIN_OVERLAP:.0%} of the places are as by an exact search"
+            for surface in self.surfaces
+            if not surface.is_within_tolerance
+        ]
         return tuple(found)
 
     @property
@@ -253,8 +260,6 @@ def compare_served(
     offline = METRICS[name](targets.contains(ranked), targets.sizes)
     columns = np.stack([offline, served, served - offline], axis=1)
     estimates = estimate_means(columns, generator, is_difference=np.array([False, False, True]))
-    is_shared = (lists.items[:, :, None] == ranked[:, None, :]) & (lists.items != PADDING_INDEX)[:, :, None]
-    n_ranked = int(np.count_nonzero(ranked))
     return ServedComparison(
         version=bundle.version,
         index=str(bundle.index.config.kind),
@@ -262,7 +267,7 @@ def compare_served(
         offline=estimates[0],
         served=estimates[1],
         difference=estimates[2],
-        overlap=float(is_shared.any(axis=2).sum() / max(n_ranked, 1)),
+        overlap=overlap_of(lists.items, ranked),
         identical_fraction=float((lists.items == ranked).all(axis=1).mean()),
         sources=lists.sources,
         n_short=lists.n_short,

@@ -25,6 +25,7 @@ from marquee.reports.tables import (
     group_tables,
     metric_names,
     slice_tables,
+    surface_table,
     sweep_table,
 )
 from marquee.trials import TrialSeries
@@ -185,7 +186,10 @@ SECTIONS = (
         lambda content: {"figures": metric_figures(content)[1:]},  # the first stands in the summary
     ),
     Section(
-        "served", "What is served", lambda content: {"sweep_table": sweep_table(content)}, _sweep_figures
+        "served",
+        "What is served",
+        lambda content: {"sweep_table": sweep_table(content), "surface_table": surface_table(content)},
+        _sweep_figures,
     ),
     Section("slices", "Slices", lambda content: {"slices": slice_tables(content)}),
     Section(

@@ -130,6 +130,15 @@ def sweep_table(content: ReportContent) -> Table | None:
     return Table(title, columns, tuple(rows), of=sweep.parameter)
 
 
+def surface_table(content: ReportContent) -> Table | None:
+    """Returns what the surfaces' filters and re-ranking cost, None where none was asked."""
+    if content.served is None or not content.served.surfaces:
+        return None
+    rows = [Row(surface.name, (surface.served, surface.cost)) for surface in content.served.surfaces]
+    title = f"By the rules of each surface, {content.served.metric}"
+    return Table(title, ("answers", "minus answers without rules"), tuple(rows), of="surface")
+
+
 def availability_in_words(counts: Counts) -> str:
     """Returns what was done about items that could not be shown when a user was asked."""
     if not counts.mean_items_unavailable:
