@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]  # ships no types
+from yaml import YAMLError
 
 from marquee.catalog import ItemKind
 from marquee.errors import ConfigError, DataError

@@ -323,7 +323,7 @@ def target_ranks(
         if excluded is not None:
             row[0, excluded.item_index[excluded.offsets[query] : excluded.offsets[query + 1]]] = -np.inf
         if available is not None:
-            available.mask_scores(row, query)
+            available.mask_scores(row, np.array([query]))
         order = np.lexsort((np.arange(row.shape[1]), -row[0]))
         rank_of = np.empty(row.shape[1], dtype=np.int64)
         rank_of[order] = np.arange(1, row.shape[1] + 1)

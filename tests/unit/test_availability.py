@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from marquee.availability import Availability
 from marquee.catalog import ALWAYS_FROM, ALWAYS_UNTIL
 from marquee.errors import ShapeError
-from marquee.ranking import rank
+from marquee.inside import target_ranks
+from marquee.ranking import ItemLists, rank
 
 
 def _allowed(available: Availability) -> list[list[bool]]:
@@ -71,6 +72,15 @@ def test_ranking_equals_the_ranking_of_masked_scores(longest: int, n_values: int
     expected = rank(lambda rows: masked[rows].copy(), n_queries, n_items, k)
     for name in ("items", "scores", "tied"):
         np.testing.assert_array_equal(getattr(ranked, name), getattr(expected, name))
+
+
+def test_ranks_of_targets_are_among_what_could_be_shown() -> None:
+    start = np.where(np.arange(6) == 5, 50, 0)  # item 5, the best, comes at 50
+    available = Availability(start, start + 100, np.array([10, 60]))
+    scores = np.tile(np.arange(6, dtype=np.float32), (2, 1))
+    targets = ItemLists.of([[4, 1], [4]])
+    ranks = target_ranks(lambda rows: scores[rows], targets, np.array([0, 1]), None, available)
+    assert ranks.tolist() == [1, 4, 2]
 
 
 def test_a_list_is_short_where_little_could_be_shown() -> None:
