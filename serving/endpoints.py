@@ -218,8 +218,13 @@ class Endpoints:
             self.metrics.count_canary_failures(len(jobs))
             return self._answers([replace(job, recommender=current) for job in jobs])
         for job, answer in zip(jobs, answers, strict=True):
-            shadow = job.answering.shadow
-            if shadow and isinstance(job.asked, Request) and shadow.trial.includes(job.request_id):
+            shadow, is_current = job.answering.shadow, job.recommender is job.answering.current
+            if (
+                shadow
+                and is_current
+                and isinstance(job.asked, Request)
+                and shadow.trial.includes(job.request_id)
+            ):
                 self._shadow.offer(shadow.recommender, job.asked, answer.answer)
         return answers
 

@@ -103,10 +103,10 @@ class Shadow:
 
     def _compare(self, question: _Question) -> None:
         """Asks the candidate one question and counts how its answer compares."""
-        tally = self._tally
-        if question.candidate.version != tally.version:
+        if question.candidate.version != self._tally.version:
             self._report()
-            tally.version = question.candidate.version
+            self._tally.version = question.candidate.version
+        tally = self._tally
         try:
             (answer,) = question.candidate.recommend([question.request])
         except Exception as error:  # whatever a candidate does, nobody waits for its answer

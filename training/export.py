@@ -20,6 +20,7 @@ from marquee.nn.export import export_towers
 from marquee.popularity import PopularityConfig
 from marquee.recommender import Recommender
 from marquee.rehearsal import record, sample_requests
+from marquee.signing import SigningKey
 from training.command import explain_errors
 from training.config import TrainConfig, as_plain
 from training.fit import load_model
@@ -41,12 +42,16 @@ class ExportConfig:
         bundles: Folder that bundles of all names live in.
         index: How items are searched.
         popularity: Which contexts have a popular list of their own.
+        signing_key: File of the private key that signs the bundle; empty for a bundle without a signature.
+        activate: Whether it becomes the current one of its name.
     """
 
     run: str
     bundles: str = "bundles"
     index: IndexConfig = field(default_factory=IndexConfig)
     popularity: PopularityConfig = field(default_factory=PopularityConfig)
+    signing_key: str = ""
+    activate: bool = True
 
 
 ConfigStore.instance().store(name="export_schema", node=ExportConfig)
@@ -61,10 +66,18 @@ def export(config: ExportConfig, console: Console) -> Path:
     folder = RunFolder.find(config.run)
     run_config = folder.read_config()
     created = int(time.time())
+    signing_key = SigningKey.read(config.signing_key) if config.signing_key else None
     prepared = prepare(run_config, folder.path, console)
     with console.status("exporting and proving parity"):
         contents = _contents(prepared, run_config, config, folder, created)
-    path = publish(contents, Path(config.bundles), run_config.data.name, created=created)
+    path = publish(
+        contents,
+        Path(config.bundles),
+        run_config.data.name,
+        created=created,
+        signing_key=signing_key,
+        is_activated=config.activate,
+    )
     console.print(
         f"index {config.index.kind}: recall@{contents.index_recall_k} {contents.index_recall:.4f} of exact"
         f"\nbundle {path}",

@@ -1,0 +1,118 @@
+"""`python -m training.publish bundle=… to=…`: brings a bundle to where it is served, or goes back.
+
+A run becomes a bundle by `training.export`; this moves bundles between folders, signs them and says which one
+is current. Whatever it is given is verified and asked its recorded requests first.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from marquee.bundle import Bundle
+from marquee.errors import ConfigError
+from marquee.pointers import activate, go_back, previous
+from marquee.publishing import publish_copy, sign
+from marquee.recommender import Recommender
+from marquee.rehearsal import rehearse
+from marquee.signing import SigningKey, TrustedKeys
+from training.command import explain_errors
+
+
+@dataclass(kw_only=True)
+class PublishConfig:
+    """What to publish, and where.
+
+    Attributes:
+        bundle: Folder of a bundle, or the folder of its versions for the current one.
+        to: Folder that bundles of all names are served from; empty to leave the bundle where it is.
+        signing_key: File of the private key that signs it; empty for the signature that it has, if any.
+        trusted_keys: File of public keys, one of which must have signed what is given; empty for unsigned.
+        activate: Whether it becomes the current one.
+        back: In place of `bundle`: folder of versions, in which the one before the current one comes back.
+    """
+
+    bundle: str = ""
+    to: str = ""
+    signing_key: str = ""
+    trusted_keys: str = ""
+    activate: bool = True
+    back: str = ""
+
+    def __post_init__(self) -> None:
+        self.validate()
+
+    def validate(self) -> None:
+        """Raises ConfigError unless one thing is asked for."""
+        if bool(self.bundle) == bool(self.back):
+            raise ConfigError(
+                "one of bundle (what to publish) and back (where to go back) must be given, got "
+                f"{self.bundle!r} and {self.back!r}; try bundle=bundles/world to=served"
+            )
+        if self.back and (self.to or self.signing_key or not self.activate):
+            raise ConfigError(
+                f"back={self.back} takes no to, signing_key or activate: it writes no bundle; leave them out"
+            )
+        if self.bundle and not (self.to or self.signing_key or self.activate):
+            raise ConfigError(
+                f"bundle={self.bundle} would be neither moved, signed nor activated; give to or signing_key"
+            )
+
+
+ConfigStore.instance().store(name="publish_schema", node=PublishConfig)
+
+
+def publish(config: PublishConfig, console: Console) -> Path:
+    """Does what the config says and returns the folder of the bundle that it was about.
+
+    Raises:
+        BundleError: If the bundle must not be published; nothing has changed then.
+        ConfigError: If a key cannot be read.
+    """
+    trusted = TrustedKeys.read(config.trusted_keys) if config.trusted_keys else None
+    if config.back:
+        prove(previous(Path(config.back)), trusted)
+        path = go_back(Path(config.back))
+    else:
+        path = _publish(config, trusted)
+    is_current = config.back or config.activate
+    console.print(f"bundle {path}{' is current' if is_current else ''}", highlight=False, soft_wrap=True)
+    return path
+
+
+def prove(path: Path, trusted: TrustedKeys | None) -> Bundle:
+    """Returns the bundle at `path`; raises BundleError if it must not be published."""
+    recommender = Recommender.load(path, trusted)
+    rehearse(recommender)
+    return recommender.bundle
+
+
+def _publish(config: PublishConfig, trusted: TrustedKeys | None) -> Path:
+    """Copies, signs and activates a bundle, as far as the config wants it; returns its folder."""
+    signing_key = SigningKey.read(config.signing_key) if config.signing_key else None
+    bundle = prove(Path(config.bundle), trusted)
+    if config.to:
+        return publish_copy(
+            bundle.path, Path(config.to), signing_key=signing_key, is_activated=config.activate
+        )
+    if signing_key is not None:
+        sign(bundle.path, signing_key)
+    if config.activate:
+        activate(bundle.path)
+    return bundle.path
+
+
+@hydra.main(version_base="1.3", config_path="../configs", config_name="publish")
+@explain_errors
+def main(config: DictConfig) -> None:
+    """Publishes the bundle that the config names."""
+    resolved = OmegaConf.to_object(config)
+    assert isinstance(resolved, PublishConfig), f"expected PublishConfig, got {type(resolved)}"
+    publish(resolved, Console())
+
+
+if __name__ == "__main__":
+    main()
