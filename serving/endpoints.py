@@ -12,6 +12,7 @@ from msgspec import UNSET, UnsetType
 from marquee.errors import MarqueeError
 from marquee.recommender import Recommender
 from marquee.requests import Answer, Request, Stage
+from marquee.reranking import NO_RERANKING
 from serving import wire
 from serving.batching import Batcher
 from serving.config import Settings
@@ -189,6 +190,8 @@ class Endpoints:
         recommender = answering.choose(caller)
         if asked.filters:
             recommender.bundle.catalog.validate_filters(asked.filters)
+        if isinstance(asked, Request) and asked.reranking is not NO_RERANKING:
+            recommender.validate(asked)
         return Job(asked, surface, recommender, answering, request_id, timings, time.perf_counter())
 
     def _run_batch(self, jobs: Sequence[Job]) -> list[Answered]:

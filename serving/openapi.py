@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from serving import reranking
 from serving.config import Settings
 from serving.errors import RETRY_AFTER_S, ErrorAnswer
 from serving.release_routes import CHANGES, has_body
@@ -92,6 +93,17 @@ REQUEST_EXAMPLES: Mapping[str, Mapping[str, Json]] = {
             "filters": {
                 "genres": {"any_of": ["Comedy", "Drama"], "none_of": ["Horror"]},
                 "year": {"min": 1990, "max": 1999},
+            },
+        },
+        "varied, two of a category at most, the new first": {
+            "user_id": "user-7",
+            "reranking": {
+                "diversity": "mmr",
+                "diversity_weight": 0.3,
+                "caps": {"category": 2},
+                "spacing": {"advertiser_id": 3},
+                "freshness_weight": 0.2,
+                "freshness_half_life_days": 7,
             },
         },
         "listed since the spring": {"user_id": "user-7", "filters": {"listed": {"min": "2026-03-01"}}},
@@ -351,6 +363,7 @@ def _schemas(settings: Settings, surfaces: Sequence[str]) -> Json:
             "enum": list(surfaces),
             "description": properties["surface"]["description"],
         }
+    reranking.describe(schemas["RerankingRequest"])
     for condition in ("any_of", "all_of", "none_of"):
         _array_choice(schemas["Filter"]["properties"][condition])["maxItems"] = settings.max_filter_values
     _array_choice(schemas["RecommendRequest"]["properties"]["history"])["maxItems"] = settings.max_history

@@ -24,7 +24,8 @@ from marquee.catalog import ItemKind
 from marquee.errors import BundleError, ConfigError, DataError, MarqueeError
 from marquee.filters import NO_FILTERS, Filters
 from marquee.recommender import Recommender
-from marquee.reranking import Reranking
+from marquee.requests import Request
+from marquee.reranking import NO_RERANKING, Reranking
 from marquee.signing import TrustedKeys
 from serving.config import Settings
 from serving.errors import Refusal, unavailable
@@ -114,7 +115,8 @@ class Surface:
     def validate(self, recommender: Recommender) -> None:
         """Raises BundleError if a release cannot do what the surface asks of it."""
         try:
-            recommender.bundle.catalog.validate_filters(self.own_filters)
+            asked = Request(timestamp=0, filters=self.own_filters, reranking=self.reranking or NO_RERANKING)
+            recommender.validate(asked)
         except MarqueeError as error:
             raise BundleError(
                 f"release {recommender.version} does not fit surface {self.name!r}: {error}"

@@ -21,6 +21,7 @@ from marquee.requests import Answer, HistoryEvent, Recommendation, Request, Sour
 from serving.config import Settings
 from serving.errors import ErrorAnswer, Refusal
 from serving.releases import Answering, Candidate, Release
+from serving.reranking import RerankingRequest, reranking_within
 from serving.surfaces import Surface
 
 MAX_ID_LENGTH = 256
@@ -103,6 +104,10 @@ class RecommendRequest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown
     k: _K = UNSET
     kind: _Kind = UNSET
     filters: _Filters = UNSET
+    reranking: Annotated[
+        RerankingRequest | UnsetType | None,
+        Meta(description="How the best items become the answer; null for as the surface has it."),
+    ] = UNSET
     exclude: _Exclude = ()
     exclude_seen: Annotated[
         bool | UnsetType, Meta(description="Leave out what the user's history holds, stored or given.")
@@ -137,6 +142,10 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=T
     items: tuple[Recommendation, ...]
     requested: int
     returned: int
+    reranked: Annotated[
+        tuple[str, ...],
+        Meta(description="What re-ranking took into account: freshness, mmr or dpp, caps, spacing."),
+    ] = ()
     short_reason: Annotated[str | None, Meta(description="Why fewer than requested came back.")] = None
     popular_in: Annotated[
         str | None,
@@ -174,6 +183,7 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=T
             items=answer.items,
             requested=answer.requested,
             returned=len(answer.items),
+            reranked=answer.reranked,
             short_reason=answer.short_reason,
             popular_in=answer.popular_in,
             fallback_reason=answer.fallback_reason,
@@ -343,6 +353,7 @@ def to_request(message: RecommendRequest, surface: Surface, timestamp: int) -> R
         context=message.context,
         kind=_kind_within(message.kind, surface),
         filters=_filters_within(message.filters, surface),
+        reranking=reranking_within(message.reranking, surface.reranking),
         exclude=_exclude_within(message.exclude, settings),
         exclude_seen=surface.exclude_seen if message.exclude_seen is UNSET else message.exclude_seen,
     )

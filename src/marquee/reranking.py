@@ -89,13 +89,14 @@ class Reranking:
         for key, (lowest, highest) in ranges.items():
             if not lowest <= getattr(self, key) <= highest:  # False for NaN too
                 raise ConfigError(
-                    f"{key} must be between {lowest} and {highest}, got {getattr(self, key)} (rerank.{key})"
+                    f"{key} must be between {lowest} and {highest}, got {getattr(self, key)} "
+                    f"(reranking.{key})"
                 )
         for key, least in (("caps", 1), ("spacing", 2)):
             _validate_rules(key, getattr(self, key), least)
         if not self.freshness_attribute:
             raise ConfigError(
-                "freshness_attribute must name an attribute, got '' (rerank.freshness_attribute)"
+                "freshness_attribute must name an attribute, got '' (reranking.freshness_attribute)"
             )
 
     @property
@@ -366,15 +367,18 @@ def _unit_rows(vectors: FloatArray) -> Float64Array:
 def _validate_rules(key: str, rules: Mapping[str, int], least: int) -> None:
     """Raises ConfigError that names the rule which is none."""
     if len(rules) > MAX_RULES:
-        raise ConfigError(f"{key} may name at most {MAX_RULES} attributes, got {len(rules)} (rerank.{key})")
+        raise ConfigError(
+            f"{key} may name at most {MAX_RULES} attributes, got {len(rules)} (reranking.{key})"
+        )
     for attribute, number in rules.items():
         if not attribute or isinstance(number, bool) or not isinstance(number, int):
             raise ConfigError(
-                f"{key} must map attributes to whole numbers, got {attribute!r}: {number!r} (rerank.{key})"
+                f"{key} must map attributes to whole numbers, got {attribute!r}: {number!r} (reranking.{key})"
             )
         if not least <= number <= LARGEST_RULE:
             raise ConfigError(
-                f"{key}.{attribute} must be between {least} and {LARGEST_RULE}, got {number} (rerank.{key})"
+                f"{key}.{attribute} must be between {least} and {LARGEST_RULE}, got {number} "
+                f"(reranking.{key})"
             )
 
 

@@ -31,6 +31,7 @@ from marquee.client.messages import (
     RecommendRequest,
     ReleaseAnswer,
     ReleasesAnswer,
+    Reranking,
     RolloutAnswer,
     SimilarRequest,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "RefusedError",
     "ReleaseAnswer",
     "ReleasesAnswer",
+    "Reranking",
     "RetryPolicy",
     "RolloutAnswer",
     "ServiceError",

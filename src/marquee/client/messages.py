@@ -45,6 +45,30 @@ class Filter(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     max: int | float | str | None = None
 
 
+class Reranking(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """How the best items become the answer; what is left out is off.
+
+    Attributes:
+        n_candidates: How many of the best items are considered.
+        diversity: `mmr` or `dpp`; None for none.
+        diversity_weight: What variety counts beside relevance, from 0 to 1.
+        caps: By attribute, most items with the same value.
+        spacing: By attribute, of so many places in a row no two hold the same value.
+        freshness_weight: What a brand-new item gains; relevance runs from 0 to 1.
+        freshness_half_life_days: After so many days it gains half of that.
+        freshness_attribute: Where the birth of an item stands.
+    """
+
+    n_candidates: int | None = None
+    diversity: str | None = None
+    diversity_weight: float | None = None
+    caps: Mapping[str, int] = {}
+    spacing: Mapping[str, int] = {}
+    freshness_weight: float | None = None
+    freshness_half_life_days: float | None = None
+    freshness_attribute: str | None = None
+
+
 class RecommendRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """Who asks and for what; every field may be left out.
 
@@ -57,6 +81,7 @@ class RecommendRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=
         k: How many items are wanted.
         kind: `content` or `ad`; None for both.
         filters: By attribute, which items may come back; `bundle()` names the attributes.
+        reranking: How the best items become the answer; None for as the surface has it.
         exclude: Items that must not come back.
         exclude_seen: Whether to leave out what the user's history holds.
         timings: Whether the answer tells how long each stage took.
@@ -70,6 +95,7 @@ class RecommendRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=
     k: int | None = None
     kind: str | None = None
     filters: Mapping[str, Filter] = {}
+    reranking: Reranking | None = None
     exclude: Sequence[str] = ()
     exclude_seen: bool | None = None
     timings: bool = False
@@ -121,6 +147,7 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True):
         items: Best first.
         requested: How many were wanted.
         returned: How many came.
+        reranked: What re-ranking took into account, such as `mmr` or `caps`.
         short_reason: Why fewer came than were wanted.
         popular_in: The context in which a popular answer is popular; None for everywhere.
         fallback_reason: Why the answer is popular although more was given to go by.
@@ -136,6 +163,7 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True):
     items: tuple[Recommendation, ...]
     requested: int
     returned: int
+    reranked: tuple[str, ...] = ()
     short_reason: str | None = None
     popular_in: str | None = None
     fallback_reason: str | None = None
