@@ -7,18 +7,9 @@ import numpy as np
 from marquee.dataset import JudgedPart
 from marquee.evaluation import Evaluation
 from marquee.histories import FloatArray
-from marquee.inside import (
-    CatalogView,
-    Inside,
-    LostTarget,
-    Mistakes,
-    count_items,
-    map_items,
-    neighbourhoods,
-    rank_groups,
-    target_ranks,
-)
+from marquee.inside import CatalogView, Inside, map_items, neighbourhoods
 from marquee.metrics import BoolArray
+from marquee.mistakes import LostTarget, Mistakes, count_items, rank_groups, target_ranks
 from marquee.ranking import ScoreBlock
 from marquee.slices import MIN_USERS, by_popularity
 from training.config import TrainConfig
@@ -97,5 +88,5 @@ def _mistakes(
             for row, item in zip(lowest.tolist(), asked.item_index[lowest].tolist(), strict=True)
             if ranks[row] > 0
         ),
-        **count_items(evaluation, k, view),
+        **count_items(evaluation, k, view.labels, view.counts),
     )

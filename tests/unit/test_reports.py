@@ -31,6 +31,7 @@ from marquee.reports import (
 )
 from marquee.served import ServedComparison
 from marquee.slices import slice_metric
+from tests.report_parts import report_parts
 
 N_USERS, N_ITEMS = 600, 30
 TARGETS = ItemLists.of([[1 + user % N_ITEMS] for user in range(N_USERS)])
@@ -91,7 +92,7 @@ def _page() -> str:
     return render_html(_content())
 
 
-def _full_content() -> ReportContent:
+def full_content() -> ReportContent:
     """A report with every section: what lists are like, slices, what is served, and cautions."""
     evaluation = _evaluation(two_tower=0.6, popularity=0.3, item_knn=0.5)
     queries = evaluation.query_index
@@ -132,18 +133,23 @@ def _full_content() -> ReportContent:
         ),
     )
     return replace(
-        _content(evaluation), beyond=beyond, slices=slices, served=served, cautions=("Read twice.",)
+        _content(evaluation),
+        beyond=beyond,
+        slices=slices,
+        served=served,
+        cautions=("Read twice.",),
+        **report_parts(evaluation, LABELS),
     )
 
 
 @cache
 def full_page() -> str:
     """Returns the page of a report with every section."""
-    return render_html(_full_content())
+    return render_html(full_content())
 
 
 def test_slices_qualities_and_what_is_served_stand_on_the_page_and_in_every_form() -> None:
-    content = _full_content()
+    content = full_content()
     markdown, numbers = render_markdown(content), json.loads(json.dumps(content.to_json_dict()))
     for text in (full_page(), markdown, json.dumps(numbers, ensure_ascii=False)):
         assert "Worst slice of users, of 2: user: half = lost" in text
@@ -151,12 +157,12 @@ def test_slices_qualities_and_what_is_served_stand_on_the_page_and_in_every_form
         assert "Read twice." in text
         assert "miscalibration" in text
     assert numbers["beyond"]["popularity"]["serendipity"] == 0.0
-    assert len(re.findall("<svg", full_page())) == 6 + 9 + 1 + 1
+    assert len(re.findall("<svg", full_page())) == 6 + 9 + 1 + 1 + 3 + 1 + 3
     _tags(full_page())
 
 
 def test_recall_and_latency_of_the_served_index_stand_in_every_form() -> None:
-    content = _full_content()
+    content = full_content()
     markdown, numbers = render_markdown(content), content.to_json_dict()
     sentence = "Index hnsw with ef_search 50 finds 95.55% of the exact top 10 of 256 users, in 0.200 ms"
     for text in (full_page(), markdown):
@@ -171,16 +177,16 @@ def test_recall_and_latency_of_the_served_index_stand_in_every_form() -> None:
 
 
 def test_an_index_that_misses_more_than_it_promised_is_a_warning() -> None:
-    served = _full_content().served
+    served = full_content().served
     assert served is not None
     same = replace(served, difference=Estimate(0.0, 0.0, 0.0), overlap=1.0)
     assert same.deviations == ("the index finds 95.5% of the exact answer where its manifest promises 99.0%",)
-    assert same.sentence in replace(_full_content(), served=same).warnings
+    assert same.sentence in replace(full_content(), served=same).warnings
     assert not replace(same, promised_recall=0.97).deviations
 
 
 def test_an_exact_index_has_no_curve() -> None:
-    content = _full_content()
+    content = full_content()
     assert content.served is not None
     flat = IndexSweep("flat", "", 0, (SweepPoint(0, 1.0, 4.0, 5.0),), 4.0, 10, 256)
     page = render_html(replace(content, served=replace(content.served, index_sweep=flat)))

@@ -112,13 +112,15 @@ class Sample:
     Attributes:
         user: The user's id.
         history: Last items before the part judged, oldest first.
-        targets: Items of the part judged.
+        targets: Items of the part judged, the first of them.
+        n_targets: How many there are.
         lists: Model → its list, best first.
     """
 
     user: str
     history: tuple[str, ...]
     targets: tuple[str, ...]
+    n_targets: int
     lists: Mapping[str, tuple[ListedItem, ...]]
 
 
@@ -291,6 +293,7 @@ def pick_samples(
                 user=user_ids[query],
                 history=_labels(_list_of(histories, query)[-n_items:], labels),
                 targets=_labels(wanted[:n_items], labels),
+                n_targets=len(wanted),
                 lists={
                     name: tuple(
                         ListedItem(labels[item], is_target=item in wanted)

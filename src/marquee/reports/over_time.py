@@ -3,6 +3,7 @@
 from marquee.ageing import Ageing
 from marquee.reports.plots import lines_figure
 from marquee.reports.tables import Row, Table
+from marquee.reports.verdict import signed
 from marquee.trials import TrialSeries
 
 
@@ -44,24 +45,45 @@ def ageing_figures(ageing: Ageing | None) -> dict[str, list[str]]:
     return {"age_figures": [figure]}
 
 
-ACROSS = {"backtest": "window, oldest first", "learning_curve": "share of the training data"}
+BACKTEST, LEARNING_CURVE = "backtest", "learning_curve"
+ACROSS = {BACKTEST: "window, oldest first", LEARNING_CURVE: "share of the training data"}
 
 
-def series_views(series: TrialSeries | None, reason: str) -> dict[str, object]:
-    """Returns the tables of a series of trials, or why there is none."""
+def series_views(name: str, series: TrialSeries | None, reason: str) -> dict[str, object]:
+    """Returns the tables of a series of trials, or why there is none.
+
+    Args:
+        name: Of the section.
+        series: What to show.
+        reason: Why there is nothing to show, in words.
+    """
     if series is None:
         return {"series": None, "reason": reason}
+    is_alike = name == BACKTEST
+    is_spread = is_alike and len(series.trials) > 1
     return {
         "series": series,
         "reason": reason,
         "by_trial": Table(
             series.metric,
             tuple(trial.label for trial in series.trials),
-            tuple(Row(name, tuple(t.estimates[name] for t in series.trials)) for name in series.names),
+            tuple(Row(model, tuple(t.estimates[model] for t in series.trials)) for model in series.names),
         ),
-        "spreads": {name: series.spread(name) for name in series.names},
-        "n_better": {name: series.n_better(name) for name in series.names if name != series.model},
+        # Trials of one size tell how much chance there is in one; those of a learning curve are not alike.
+        "spreads": {model: series.spread(model) for model in series.names} if is_spread else {},
+        "n_better": {model: series.n_better(model) for model in series.names if model != series.model},
+        "course": "" if is_alike or len(series.trials) < 2 else _course(series),
     }
+
+
+def _course(series: TrialSeries) -> str:
+    """Returns how a learning curve goes, in words."""
+    first, before, last = series.trials[0], series.trials[-2], series.trials[-1]
+    means = [trial.estimates[series.model].mean for trial in (first, before, last)]
+    return (
+        f"{series.metric} goes from {means[0]:.4f} with {first.label} to {means[2]:.4f} with {last.label}; "
+        f"the last step added {signed(means[2] - means[1])}."
+    )
 
 
 def series_figures(name: str, series: TrialSeries | None) -> dict[str, list[str]]:
@@ -79,6 +101,6 @@ def series_figures(name: str, series: TrialSeries | None) -> dict[str, list[str]
         {trial.position: f"{trial.position:.3g}" for trial in series.trials},
         {model: [trial.estimates[model] for trial in series.trials] for model in series.names},
         series.model,
-        is_logarithmic=name == "learning_curve",  # from a quarter to a half is as far as from a half to all
+        is_logarithmic=name == LEARNING_CURVE,  # from a quarter to a half is as far as from a half to all
     )
     return {"trial_figures": [figure]}

@@ -35,6 +35,7 @@ WIDTH_INCHES = 4.2
 BAR_INCHES = 0.34
 CURVE_INCHES = 2.2
 LINES_INCHES = 2.9
+SCATTER_GAP = 0.14  # of the spread of the points
 LABEL_GAP = 0.075  # of the height of the panel
 MOST_TICKS = 6
 LONGEST_LABEL = 22
@@ -123,12 +124,18 @@ def scatter_figure(across: str, up: str, points: Mapping[str, tuple[float, float
     axes.spines[["left"]].set_visible(True)
     axes.spines[["left"]].set_color(GRID)
     middle = sum(x for x, _ in points.values()) / len(points)
+    heights = [y for _, y in points.values()]
+    gap = (max(heights) - min(heights)) * SCATTER_GAP
+    at = {
+        side: _apart({name: y for name, (x, y) in points.items() if (x <= middle) is side}, gap)
+        for side in (True, False)
+    }
     for name, (x, y) in points.items():
         is_own = name == highlighted
         axes.plot(x, y, "o", color=ACCENT if is_own else BAR, markersize=8 if is_own else 6)
         axes.annotate(
             name[:LONGEST_LABEL],
-            (x, y),
+            (x, at[x <= middle][name]),
             xytext=(7 if x <= middle else -7, 0),
             textcoords="offset points",
             ha="left" if x <= middle else "right",

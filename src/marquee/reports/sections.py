@@ -158,7 +158,7 @@ def _inside_figures(content: ReportContent) -> dict[str, object]:
 def render_series(name: str, series: TrialSeries, form: str) -> str:
     """Returns the body of a section of trials, which depends on nothing else: see `amending`."""
     figures = series_figures(name, series) if form == "html" else {}
-    return render(f"sections/{name}.{form}.j2", **series_views(series, ""), **figures).strip()
+    return render(f"sections/{name}.{form}.j2", **series_views(name, series, ""), **figures).strip()
 
 
 def _series_section(
@@ -168,7 +168,7 @@ def _series_section(
     return Section(
         name,
         title,
-        lambda content: series_views(series_of(content), content.absent.get(name, "")),
+        lambda content: series_views(name, series_of(content), content.absent.get(name, "")),
         lambda content: series_figures(name, series_of(content)),
     )
 
