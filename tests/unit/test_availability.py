@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from marquee.availability import Availability
 from marquee.catalog import ALWAYS_FROM, ALWAYS_UNTIL
 from marquee.errors import ShapeError
-from marquee.inside import target_ranks
+from marquee.mistakes import target_ranks
 from marquee.ranking import ItemLists, rank
 
 
