@@ -18,6 +18,7 @@ from marquee.histories import FloatArray
 from marquee.inside import Inside
 from marquee.nn.embed import embed_catalog, embed_queries
 from marquee.nn.models import TwoTower
+from marquee.outcomes import JudgedOutcome
 from marquee.ranking import ScoreBlock, inner_product_scores
 from marquee.reports import judge_against
 from marquee.served import ServedComparison
@@ -26,6 +27,7 @@ from marquee.slices import SlicedMetric
 from training.config import TrainConfig
 from training.describe import describe, slice_headline
 from training.inside import look_inside
+from training.outcomes import judge_outcomes
 from training.prepare import Prepared
 from training.progress import ranking_progress
 from training.replay import replay
@@ -45,6 +47,8 @@ class Judgement:
         seconds: Wall time of fitting the baselines, ranking and measuring.
         served: The same users asked through a bundle; None if none was given.
         inside: A look inside the model; None if nobody looked.
+        outcomes: How good the model's probabilities are.
+        unjudged: Why other probabilities were not judged, one sentence each.
     """
 
     part_name: str
@@ -56,6 +60,8 @@ class Judgement:
     seconds: float
     served: ServedComparison | None = None
     inside: Inside | None = None
+    outcomes: tuple[JudgedOutcome, ...] = ()
+    unjudged: tuple[str, ...] = ()
 
     def headline(self, k: int) -> dict[str, float]:
         """Returns the few numbers that travel with a bundle."""
@@ -99,8 +105,20 @@ def judge(prepared: Prepared, model: TwoTower, config: TrainConfig, console: Con
         beyond = describe(prepared, part, evaluation, directions, config)
         slices = slice_headline(prepared, part, evaluation, config)
         inside = look_inside(prepared, part, evaluation, directions, scores, config)
-    seconds = time.perf_counter() - started
-    return Judgement(part_name, part, evaluation, baselines.left_out, beyond, slices, seconds, inside=inside)
+    with console.status("measuring probabilities"):
+        outcomes, unjudged = judge_outcomes(prepared, part, evaluation, model, item_vectors, config)
+    return Judgement(
+        part_name=part_name,
+        part=part,
+        evaluation=evaluation,
+        left_out=baselines.left_out,
+        beyond=beyond,
+        slices=slices,
+        seconds=time.perf_counter() - started,
+        inside=inside,
+        outcomes=outcomes,
+        unjudged=unjudged,
+    )
 
 
 def with_served(
@@ -140,6 +158,8 @@ def show_judgement(judgement: Judgement, config: TrainConfig, console: Console) 
         console.print(judgement.served.sentence, highlight=False)
     for name, reason in judgement.left_out.items():
         console.print(f"{name}: {reason}", highlight=False)
+    for outcome in judgement.outcomes:
+        console.print(f"{outcome.name}: {outcome.sentence}", highlight=False, soft_wrap=True)
 
 
 def _fit_baselines(prepared: Prepared, part: JudgedPart, config: TrainConfig) -> FittedBaselines:

@@ -70,6 +70,8 @@ def report(prepared: Prepared, judgement: Judgement, config: TrainConfig, folder
         slices=judgement.slices,
         served=judgement.served,
         inside=judgement.inside,
+        outcomes=judgement.outcomes,
+        unjudged=judgement.unjudged,
         ageing=ageing,
         backtest=_read_trials(folder, BACKTEST),
         learning_curve=_read_trials(folder, LEARNING_CURVE),

@@ -8,6 +8,7 @@ Does not test anything (see `comparison`).
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -95,6 +96,18 @@ def resample_counts(
         n = min(n_at_once, n_resamples - start)
         drawn = generator.integers(0, n_rows, size=(n, n_rows)) + n_rows * np.arange(n)[:, None]
         yield np.bincount(drawn.ravel(), minlength=n * n_rows).reshape(n, n_rows).astype(np.float64)
+
+
+def widening(n_together: int) -> float:
+    """Returns by how much an interval must be longer if any of `n_together` is picked for what it shows.
+
+    Bonferroni's correction, for a normal distribution.
+
+    Example:
+        >>> round(widening(1), 6), round(widening(20), 2)
+        (1.0, 1.54)
+    """
+    return NormalDist().inv_cdf(1 - (1 - _TAILS[1]) / max(n_together, 1)) / _NORMAL_QUANTILE
 
 
 def wilson(n_found: Values, n_all: Values) -> tuple[Values, Values]:

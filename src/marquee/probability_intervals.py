@@ -4,7 +4,7 @@ What one user does is not independent of what else that user does; an interval t
 be too short. So clusters are drawn, and an event without one is its own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -75,7 +75,7 @@ class JudgedProbabilities:
 
     def to_json_dict(self) -> dict[str, object]:
         """Returns everything, ready for `json.dumps`; None in place of NaN."""
-        return _plain(asdict(self))
+        return without_nan(asdict(self))
 
 
 def judge_probabilities(
@@ -214,16 +214,15 @@ def _reflected(estimate: Estimate) -> Estimate:
     return Estimate(estimate.mean, max(min(low, estimate.mean), 0.0), max(high, estimate.mean))
 
 
-def _plain(value: object) -> dict[str, object]:
-    """Returns nested dictionaries with None in place of NaN."""
-    assert isinstance(value, dict), f"expected a mapping, got {type(value)}"
-    return {key: _plain_value(one) for key, one in value.items()}
+def without_nan(value: Mapping[str, object]) -> dict[str, object]:
+    """Returns a nested document with None in place of NaN, which JSON does not know."""
+    return {key: _known(one) for key, one in value.items()}
 
 
-def _plain_value(value: object) -> object:
+def _known(value: object) -> object:
     """Returns a value of a JSON document with None in place of NaN."""
-    if isinstance(value, dict):
-        return _plain(value)
+    if isinstance(value, Mapping):
+        return without_nan(value)
     if isinstance(value, list | tuple):
-        return [_plain_value(one) for one in value]
+        return [_known(one) for one in value]
     return None if isinstance(value, float) and np.isnan(value) else value

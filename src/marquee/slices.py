@@ -14,7 +14,7 @@ import numpy.typing as npt
 from marquee.errors import ShapeError
 from marquee.evaluation import Evaluation
 from marquee.ids import PADDING_INDEX, IndexArray
-from marquee.intervals import Estimate, estimate_means
+from marquee.intervals import Estimate, estimate_means, widening
 from marquee.metrics import METRICS, BoolArray, Values
 from marquee.ranking import ItemLists
 
@@ -75,7 +75,7 @@ class SlicedMetric:
 
     @property
     def worst(self) -> tuple[str, ...]:
-        """Names the worst slice of users and that of items, where its interval is below what is usual.
+        """Names the lowest slice of users and that of items, and says if chance may have made it.
 
         Usual for users is the metric over all of them. A slice of items leaves each user fewer targets,
         which changes the metric by itself: usual is the mean of the column's slices.
@@ -88,15 +88,17 @@ class SlicedMetric:
                 for part in column.slices
                 if column.name.startswith(side)
             ]
-            below = [candidate for candidate in candidates if candidate[0].high < candidate[1]]
-            if below:
-                estimate, usual, name, part = min(below, key=lambda candidate: candidate[0].mean)
-                found.append(
-                    f"Worst slice of {side}s, of {len(candidates)}: {name} = {part.value} with {self.metric} "
-                    f"{estimate.mean:.4f} (95\u00a0% interval {estimate.low:.4f} to {estimate.high:.4f}, "
-                    f"{part.n_users:,} users), against {usual:.4f} "
-                    f"{'over all users' if side == 'user' else 'on average of these slices'}."
-                )
+            if not candidates:
+                continue
+            estimate, usual, name, part = min(candidates, key=lambda candidate: candidate[0].mean)
+            highest = estimate.mean + widening(len(candidates)) * (estimate.high - estimate.mean)
+            chance = "" if highest < usual else " Among so many slices chance alone may make one as low."
+            found.append(
+                f"Worst slice of {side}s, of {len(candidates)}: {name} = {part.value} with {self.metric} "
+                f"{estimate.mean:.4f} (95\u00a0% interval {estimate.low:.4f} to {estimate.high:.4f}, "
+                f"{part.n_users:,} users), against {usual:.4f} "
+                f"{'over all users' if side == 'user' else 'on average of these slices'}.{chance}"
+            )
         return tuple(found)
 
     def _usual(self, column: "SlicedColumn") -> float:

@@ -16,6 +16,7 @@ from marquee.evaluation import Evaluation
 from marquee.ids import PADDING_INDEX, IndexArray
 from marquee.inside import Inside
 from marquee.metrics import METRICS
+from marquee.outcomes import JudgedOutcome
 from marquee.ranking import ItemLists
 from marquee.reports.verdict import Verdict, judge_against, protocol_warnings
 from marquee.served import ServedComparison
@@ -137,6 +138,8 @@ class ReportContent:
         beyond: Model → what its lists are like besides accurate, at the headline's cutoff.
         slices: The headline metric on parts of users and items; None if nothing was sliced.
         served: The same users asked through a bundle; None if none was given.
+        outcomes: How good the model's probabilities are, by what they are of.
+        unjudged: Why other probabilities were not judged, one sentence each.
         ageing: The headline metric by the time since training; None where there is nothing to say.
         backtest: The model trained and judged at successive cutoffs; None if that was not done.
         learning_curve: The model trained on parts of the training data; None if that was not done.
@@ -161,6 +164,8 @@ class ReportContent:
     beyond: Mapping[str, BeyondAccuracy] = field(default_factory=dict)
     slices: SlicedMetric | None = None
     served: ServedComparison | None = None
+    outcomes: tuple[JudgedOutcome, ...] = ()
+    unjudged: tuple[str, ...] = ()
     ageing: Ageing | None = None
     backtest: TrialSeries | None = None
     learning_curve: TrialSeries | None = None
@@ -218,6 +223,8 @@ class ReportContent:
             "beyond": {name: numbers.to_json_dict() for name, numbers in self.beyond.items()},
             "slices": None if self.slices is None else self.slices.to_json_dict(),
             "served": None if self.served is None else self.served.to_json_dict(),
+            "probabilities": [outcome.to_json_dict() for outcome in self.outcomes],
+            "unjudged_probabilities": list(self.unjudged),
             "ageing": None if self.ageing is None else self.ageing.to_json_dict(),
             "backtest": None if self.backtest is None else self.backtest.to_json_dict(),
             "learning_curve": None if self.learning_curve is None else self.learning_curve.to_json_dict(),

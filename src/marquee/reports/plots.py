@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from marquee.errors import ConfigError
 from marquee.index_sweep import IndexSweep
 from marquee.intervals import Estimate
+from marquee.probability_intervals import ReliabilityBin
 from marquee.reports.content import Curve
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ SCATTER_GAP = 0.14  # of the spread of the points
 LABEL_GAP = 0.075  # of the height of the panel
 MOST_TICKS = 6
 LONGEST_LABEL = 22
+WIDE_SPAN = 30.0
 
 
 def bar_figure(title: str, estimates: Mapping[str, Estimate], highlighted: str) -> str:
@@ -182,6 +184,47 @@ def sweep_figure(sweep: IndexSweep) -> str:
     axes.set_title(title, loc="left", color=INK, fontsize=11, weight="bold")
     summary = ", ".join(f"{p.effort} {p.recall:.4f} in {p.median_ms:.3f} ms" for p in points)
     return _as_svg(figure, f"{title}, recall by latency, chosen {sweep.chosen}: {summary}")
+
+
+def reliability_figure(title: str, curve: Sequence[ReliabilityBin], *, is_own: bool) -> str:
+    """Returns what came beside what was said, a point with its interval per bin, as an `<svg>` element.
+
+    Both axes are logarithmic where the probabilities span more than `WIDE_SPAN` and no bin came to nothing.
+
+    Args:
+        title: Whose probabilities they are.
+        curve: Lowest probability first.
+        is_own: Whether the report is about this source.
+    """
+    figure, axes = _panel(LINES_INCHES)
+    axes.spines[["left"]].set_visible(True)
+    axes.spines[["left"]].set_color(GRID)
+    said, came = [point.probability for point in curve], [point.rate.mean for point in curve]
+    known = [point for point in curve if point.rate.low == point.rate.low]
+    lowest, highest = min(*said, *came), max(*said, *came)
+    axes.plot([lowest, highest], [lowest, highest], color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
+    axes.vlines(
+        [point.probability for point in known],
+        [max(point.rate.low, lowest / 2) for point in known],
+        [point.rate.high for point in known],
+        colors=INK,
+        linewidth=1,
+    )
+    axes.plot(said, came, "o-", color=ACCENT if is_own else BAR, linewidth=1.6, markersize=5, zorder=3)
+    if lowest > 0 and highest / lowest > WIDE_SPAN:
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.minorticks_off()
+        ticks = [10.0**power for power in range(-8, 1) if lowest / 3 < 10.0**power < highest * 3]
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    else:
+        axes.locator_params(axis="both", nbins=4)
+    axes.set_xlabel("said", color=MUTED)
+    axes.set_ylabel("came", color=MUTED)
+    axes.set_title(title, loc="left", color=INK, fontsize=11, weight="bold")
+    summary = ", ".join(f"{x:.4g} and {y:.4g}" for x, y in zip(said, came, strict=True))
+    return _as_svg(figure, f"{title}, said and came: {summary}")
 
 
 def lines_figure(

@@ -13,6 +13,7 @@ from marquee.reports.content import ReportContent
 from marquee.reports.maps import map_figure, value_colours, value_maps
 from marquee.reports.over_time import ageing_figures, ageing_views, series_figures, series_views
 from marquee.reports.plots import bar_figure, curve_figure, scatter_figure, sweep_figure
+from marquee.reports.probabilities import probability_figures, probability_views
 from marquee.reports.rendering import render
 from marquee.reports.tables import (
     BEYOND_MEANINGS,
@@ -198,6 +199,7 @@ SECTIONS = (
         lambda content: {"beyond": beyond_table(content), "beyond_meanings": BEYOND_MEANINGS},
         _trade_offs,
     ),
+    Section("probabilities", "Probabilities", probability_views, probability_figures),
     Section(
         "ageing",
         "How it ages",

@@ -1,0 +1,114 @@
+"""What the section on probabilities shows: each outcome's sources in numbers, its curve, and its slices."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from marquee.outcomes import JudgedOutcome, SlicedProbabilities
+from marquee.probability_intervals import MIN_OUTCOMES, JudgedProbabilities
+from marquee.reports.content import ReportContent
+from marquee.reports.plots import reliability_figure
+from marquee.reports.tables import Row, Table
+from marquee.slices import MIN_USERS
+
+TITLES = {
+    "click": "Is what is shown clicked?",
+    "next_item": "Is what is listed the next item?",
+}
+
+MEANINGS = {
+    "said": "mean probability",
+    "came": "share that came true",
+    "ratio": "said over came: above 1 says too much",
+    "log loss": "surprise at what came, in nats: the logarithm of 1 over its probability; lower is better",
+    "normalised entropy": "log loss over that of the mean rate: 1 is no better than the mean rate",
+    "AUC": "how often one that came true stands above one that did not; 0.5 is chance",
+    "calibration error": "how far said is from came, on average over bins of equal size (ECE)",
+    "by chance": "what the calibration error would be if every probability were true",
+}
+
+COLUMNS = tuple(MEANINGS)
+
+
+@dataclass(frozen=True)
+class OutcomeView:
+    """One outcome as the templates see it."""
+
+    title: str
+    judged: JudgedOutcome
+    sources: Table
+    slices: tuple[Table, ...]
+
+
+def probability_views(content: ReportContent) -> Mapping[str, object]:
+    """Returns the tables of each outcome."""
+    return {
+        "outcomes": [
+            OutcomeView(
+                title=TITLES.get(outcome.name, outcome.name),
+                judged=outcome,
+                sources=_sources(outcome),
+                slices=tuple(
+                    _table(column.name + _left_out(column), column.slices, of=column.name)
+                    for column in outcome.columns
+                    if column.slices or column.n_suppressed
+                ),
+            )
+            for outcome in content.outcomes
+        ],
+        "probability_meanings": MEANINGS,
+    }
+
+
+def probability_figures(content: ReportContent) -> Mapping[str, object]:
+    """Returns the reliability curves of each outcome: name of the outcome → one figure per source."""
+    return {
+        "probability_figures": {
+            outcome.name: [
+                reliability_figure(source.name, source.curve, is_own=source is outcome.sources[0])
+                for source in outcome.sources
+                if len(source.curve) > 1
+            ]
+            for outcome in content.outcomes
+        }
+    }
+
+
+def _sources(outcome: JudgedOutcome) -> Table:
+    """Returns one line per source, the first one marked."""
+    table = _table("source", outcome.sources)
+    first, *others = table.rows
+    return replace(table, rows=(replace(first, is_marked=True), *others))
+
+
+def _table(title: str, judged: tuple[JudgedProbabilities, ...], of: str = "source") -> Table:
+    """Returns one line per source or slice."""
+    return Table(title, COLUMNS, tuple(_row(one) for one in judged), of=of)
+
+
+def _row(judged: JudgedProbabilities) -> Row:
+    """Returns the numbers of one source or slice, in the order of `COLUMNS`."""
+    metrics = judged.metrics
+    return Row(
+        f"{judged.name} · {judged.n:,}",
+        (
+            judged.mean_probability,
+            judged.n_true / judged.n,
+            metrics["calibration_ratio"],
+            metrics["log_loss"],
+            metrics["normalised_entropy"],
+            metrics["auc"],
+            metrics["calibration_error"],
+            judged.calibration_error_by_chance,
+        ),
+    )
+
+
+def _left_out(column: SlicedProbabilities) -> str:
+    """Returns what a column does not show, in words."""
+    said = ""
+    if column.n_suppressed:
+        said += (
+            f"; {column.n_suppressed} with fewer than {MIN_USERS} users, or fewer than {MIN_OUTCOMES} of "
+            "either outcome, suppressed"
+        )
+    return said + (f"; the largest {len(column.slices)} shown" if column.n_beyond else "")
