@@ -12,13 +12,13 @@ from marquee.features import FeatureConfig, FeatureType
 from marquee.histories import FloatArray
 from marquee.ids import PADDING_INDEX, IndexArray
 from marquee.metrics import BoolArray
+from marquee.parting import Parts, parted
 from marquee.slices import SlicedMetric, by_history, by_popularity, members_of, slice_metric
 from training.config import TrainConfig
 from training.prepare import Prepared
 
-MAX_VALUES = 200  # a column of more values parts nothing
 NAMING_COLUMNS = ("title", "name", "description")
-SLICED_TYPES = (FeatureType.multi, FeatureType.categorical)
+ATTRIBUTE_TYPES = (FeatureType.multi, FeatureType.categorical)
 
 
 def describe(
@@ -49,18 +49,25 @@ def describe(
 def slice_headline(
     prepared: Prepared, part: JudgedPart, evaluation: Evaluation, config: TrainConfig
 ) -> SlicedMetric:
-    """Returns the headline metric by history and popularity, and by every declared column with few values."""
-    dataset = prepared.dataset
-    users: dict[str, dict[str, BoolArray]] = {"history": by_history(part.seen.sizes)}
-    for name, values in _user_columns(dataset, part, config).items():
-        users[name] = members_of(values)
-    items: dict[str, dict[str, BoolArray]] = {"popularity": by_popularity(training_counts(dataset))}
+    """Returns the headline metric by history and popularity, and by every declared column that parts them."""
+    dataset, features = prepared.dataset, config.data.features
+    users: Parts = {"history": by_history(part.seen.sizes)}
+    items: Parts = {"popularity": by_popularity(training_counts(dataset))}
     if dataset.items["kind"].n_unique() > 1:
         items["kind"] = members_of([None, *dataset.items["kind"].to_list()])
-    for name, feature in config.data.features.item.items():
-        members = _item_members(dataset, name, feature)
-        if members:
-            items[name] = members
+    events = prepared.split.test if config.evaluation.test else prepared.split.validation
+    sides = (
+        ("user", features.user, _rows_of_users(dataset, part.user_ids), users, ""),
+        ("context", features.context, _first_events(events, part.user_ids, config), users, " (request)"),
+        ("item", features.item, dataset.items, items, ""),
+    )
+    unsliced = {}
+    for side, declared, table, found, suffix in sides:
+        for name, feature in declared.items():
+            slices, reason = _slices_of(name, feature, table, has_padding=side == "item")
+            found.update({column + suffix: members for column, members in slices.items()})
+            if reason:
+                unsliced[f"{side}: {name}"] = reason
     return slice_metric(
         evaluation,
         f"ndcg@{config.evaluation.headline_k}",
@@ -68,6 +75,7 @@ def slice_headline(
         users,
         items,
         np.random.default_rng(config.seed),
+        unsliced,
     )
 
 
@@ -81,11 +89,12 @@ def training_counts(dataset: Dataset) -> IndexArray:
 def attribute_members(dataset: Dataset, config: TrainConfig) -> tuple[str, dict[str, BoolArray]] | None:
     """Returns the first declared item column that parts the catalog, many-valued first, and its values."""
     features = config.data.features.item
-    for type_ in SLICED_TYPES:
+    for type_ in ATTRIBUTE_TYPES:
         for name, feature in features.items():
-            members = _item_members(dataset, name, feature) if feature.type is type_ else {}
-            if len(members) > 1:
-                return name, members
+            if feature.type is type_:
+                slices, _ = _slices_of(name, feature, dataset.items, has_padding=True)
+                if slices:
+                    return name, slices[name]
     return None
 
 
@@ -99,33 +108,30 @@ def item_labels(dataset: Dataset) -> list[str]:
     return ["", *(title or id_ for title, id_ in zip(titles, ids, strict=True))]
 
 
-def _item_members(dataset: Dataset, name: str, feature: FeatureConfig) -> dict[str, BoolArray]:
-    """Returns the items of each value of a declared column; empty if it does not part the catalog."""
-    column = feature.column or name
-    if feature.type not in SLICED_TYPES or column not in dataset.items.columns:
-        return {}
-    return _few([None, *dataset.items[column].to_list()])
-
-
-def _user_columns(dataset: Dataset, part: JudgedPart, config: TrainConfig) -> dict[str, list[object]]:
-    """Returns column → value of each query, of the declared user columns with few values."""
+def _rows_of_users(dataset: Dataset, user_ids: Sequence[str]) -> pl.DataFrame:
+    """Returns the row of the users table of each query; without columns of its own where there is none."""
+    asked = pl.DataFrame({"user_id": user_ids}, schema={"user_id": pl.String})
     table = dataset.query_features.users
-    if table is None:
-        return {}
-    rows = {user_id: row for row, user_id in enumerate(table["user_id"].to_list())}
-    found = {}
-    for name, feature in config.data.features.user.items():
-        column = feature.column or name
-        if feature.type not in SLICED_TYPES or column not in table.columns:
-            continue
-        values = table[column].to_list()
-        of_queries = [values[rows[user]] if user in rows else None for user in part.user_ids]
-        if _few(of_queries):
-            found[name] = of_queries
-    return found
+    return asked if table is None else asked.join(table, on="user_id", how="left", maintain_order="left")
 
 
-def _few(values: Sequence[object]) -> dict[str, BoolArray]:
-    """Returns the members of each value, empty if there are more than `MAX_VALUES`."""
-    distinct = {one for value in values for one in (value if isinstance(value, list) else (value,))}
-    return members_of(values) if len(distinct) <= MAX_VALUES else {}
+def _first_events(events: pl.DataFrame, user_ids: Sequence[str], config: TrainConfig) -> pl.DataFrame:
+    """Returns the event that makes each query: the user's first one of the part that counts."""
+    first = (
+        events.filter(pl.col("kind").is_in(list(config.data.kinds)))
+        .sort("timestamp", maintain_order=True)
+        .unique("user_id", keep="first", maintain_order=True)
+    )
+    asked = pl.DataFrame({"user_id": user_ids}, schema={"user_id": pl.String})
+    return asked.join(first, on="user_id", how="left", maintain_order="left")
+
+
+def _slices_of(
+    name: str, feature: FeatureConfig, table: pl.DataFrame, *, has_padding: bool
+) -> tuple[Parts, str]:
+    """Returns the slices of a declared column, and why there are none, empty if there are."""
+    column = feature.column or name
+    if column not in table.columns:
+        return {}, f"there is no column {column!r}"
+    values = table[column].to_list()
+    return parted(name, feature, [None, *values] if has_padding else values)

@@ -6,7 +6,7 @@ and might tell of single people.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -66,12 +66,14 @@ class SlicedMetric:
         model: The model that the worst slices are of.
         overall: Its metric over all users.
         columns: Ways to part.
+        unsliced: Declared column → why it parts nothing.
     """
 
     metric: str
     model: str
     overall: Estimate
     columns: tuple[SlicedColumn, ...]
+    unsliced: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def worst(self) -> tuple[str, ...]:
@@ -88,7 +90,7 @@ class SlicedMetric:
                 for part in column.slices
                 if column.name.startswith(side)
             ]
-            if not candidates:
+            if len(candidates) < 2:
                 continue
             estimate, usual, name, part = min(candidates, key=lambda candidate: candidate[0].mean)
             highest = estimate.mean + widening(len(candidates)) * (estimate.high - estimate.mean)
@@ -120,6 +122,7 @@ def slice_metric(
     users: Mapping[str, Members],
     items: Mapping[str, Members],
     generator: np.random.Generator,
+    unsliced: Mapping[str, str] | None = None,
 ) -> SlicedMetric:
     """Returns the metric of every model on every slice that is large enough.
 
@@ -130,6 +133,7 @@ def slice_metric(
         users: Column → value → its queries, (n_queries of the task,) bool.
         items: Column → value → its items, (n_items + 1,) bool.
         generator: Draws the users of each resample.
+        unsliced: Declared column → why it parts nothing.
     """
     queries = evaluation.query_index
     asked = targets.rows(queries)
@@ -141,7 +145,9 @@ def slice_metric(
         of_items = {value: _of_items(evaluation, metric, asked, is_in) for value, is_in in members.items()}
         columns.append(_column(f"item: {name}", of_items, generator))
     model = evaluation.model
-    return SlicedMetric(metric, model, evaluation.models[model].estimates[metric], tuple(columns))
+    return SlicedMetric(
+        metric, model, evaluation.models[model].estimates[metric], tuple(columns), unsliced or {}
+    )
 
 
 def members_of(values: Sequence[object]) -> dict[str, npt.NDArray[np.bool_]]:

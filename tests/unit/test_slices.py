@@ -5,8 +5,18 @@ import pytest
 
 from marquee.errors import ShapeError
 from marquee.evaluation import Evaluation, EvaluationTask, evaluate
+from marquee.intervals import Estimate
 from marquee.ranking import ItemLists
-from marquee.slices import MIN_USERS, SlicedMetric, by_history, by_popularity, members_of, slice_metric
+from marquee.slices import (
+    MIN_USERS,
+    Slice,
+    SlicedColumn,
+    SlicedMetric,
+    by_history,
+    by_popularity,
+    members_of,
+    slice_metric,
+)
 
 N_USERS, N_ITEMS = 400, 20
 TARGETS = ItemLists.of([[1 + user % N_ITEMS, 1 + (user + 3) % N_ITEMS] for user in range(N_USERS)])
@@ -54,14 +64,33 @@ def test_a_slice_of_items_has_the_metric_of_its_targets_alone() -> None:
 
 def test_the_worst_slice_is_named() -> None:
     sliced = _sliced(half={"first": FIRST_HALF, "second": ~FIRST_HALF})
-    (worst,) = sliced.worst
+    worst, of_items = sliced.worst
     assert worst.startswith("Worst slice of users, of 2: user: half = second with ndcg@10 0.0000")
-    assert sliced.to_json_dict()["worst"] == [worst]
+    assert not worst.endswith("as low.")
+    assert of_items.startswith("Worst slice of items, of 2: item: parity = ")
+    assert sliced.to_json_dict()["worst"] == [worst, of_items]
 
 
-def test_a_slice_that_chance_may_have_made_is_not_called_the_worst() -> None:
+def test_a_worst_slice_that_chance_may_have_made_says_so() -> None:
     random_half = np.random.default_rng(5).random(N_USERS) < 0.5
-    assert not _sliced(coin={"heads": random_half, "tails": ~random_half}).worst
+    worst, _ = _sliced(coin={"heads": random_half, "tails": ~random_half}).worst
+    assert worst.endswith("Among so many slices chance alone may make one as low.")
+
+
+def test_a_slice_is_told_from_chance_by_all_slices_together() -> None:
+    low = Slice("low", 100, {"model": Estimate(0.48, 0.46, 0.495)})
+    others = tuple(Slice(str(n), 100, {"model": Estimate(0.5, 0.4, 0.6)}) for n in range(30))
+    for n_others, may_be_chance in ((1, False), (30, True)):
+        column = SlicedColumn("user: group", (low, *others[:n_others]), 0, 0)
+        sliced = SlicedMetric("ndcg@10", "model", Estimate(0.5, 0.4, 0.6), (column,))
+        (worst,) = sliced.worst
+        assert f"of {n_others + 1}: user: group = low" in worst
+        assert ("chance alone" in worst) is may_be_chance
+
+
+def test_one_slice_alone_is_not_the_worst() -> None:
+    column = SlicedColumn("user: group", (Slice("all", 100, {"model": Estimate(0.1, 0.0, 0.2)}),), 0, 0)
+    assert not SlicedMetric("ndcg@10", "model", Estimate(0.5, 0.4, 0.6), (column,)).worst
 
 
 def test_small_slices_are_suppressed_and_counted() -> None:
