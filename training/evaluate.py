@@ -72,7 +72,7 @@ def evaluate_run(config: EvaluateConfig, overrides: list[str], console: Console)
     show_judgement(judgement, run_config, console)
     page = report(prepared, judgement, run_config, folder)
     console.print(f"peak memory {peak_memory_mb():,.0f} MiB\nreport {page}", highlight=False, soft_wrap=True)
-    reasons = list(failures(config.gate, judgement, run_config.evaluation.headline_k))
+    reasons = list(failures(config.gate, judgement))
     if judgement.served is not None and not judgement.served.is_within_tolerance:
         reasons.append(judgement.served.sentence)
     return reasons

@@ -12,7 +12,10 @@ from marquee.bundle import resolve
 from marquee.errors import ConfigError
 from marquee.intervals import Estimate
 from marquee.manifest import MANIFEST, Manifest
+from marquee.outcomes import LOWER_IS_BETTER
 from training.judge import Judgement
+
+BUNDLE = "bundle"
 
 
 @dataclass(kw_only=True)
@@ -20,15 +23,16 @@ class GuardrailConfig:
     """One thing that must hold.
 
     Attributes:
-        metric: `ndcg@10`, `ndcg@10|ad` for an item group, `coverage@10`, or a number of the report's section
-            beyond accuracy, such as `gini`.
-        slice: A slice of the report, `user: gender = F`, of which the headline metric is known; empty for
-            all.
+        metric: `ndcg@10`, `ndcg@10|ad` for an item group, `coverage@10`, a number of the report's section
+            beyond accuracy, such as `gini`, or of its probabilities, such as `click/calibration_error`.
+        slice: A slice of the report: `user: gender = F` for the headline metric, `surface = feed` for
+            probabilities; empty for all.
         at_least: Lowest value allowed; None for no bound.
         at_most: Highest value allowed; None for no bound.
         against: Name of a baseline in the report that the model must not be worse than by more than
             `margin`, or `bundle` for the one that is served; empty for none.
-        margin: What may be lost against it; negative for what must be won.
+        margin: What may be lost against it; negative for what must be won. Of a log loss, a normalised
+            entropy or a calibration error, more is lost.
     """
 
     metric: str
@@ -62,67 +66,90 @@ class GateConfig:
                     f"gate.guardrails.{name} must have at_least, at_most or against, got none for "
                     f"{rail.metric!r}"
                 )
-            if rail.against == "bundle" and not self.bundle:
+            if rail.against == BUNDLE and not self.bundle:
                 raise ConfigError(
                     f"gate.guardrails.{name} is against the bundle, got gate.bundle={self.bundle!r}"
                 )
-            if rail.against and rail.slice:
-                raise ConfigError(
-                    f"gate.guardrails.{name} must be against a model or on a slice, got {rail.against!r} and "
-                    f"{rail.slice!r}"
-                )
 
 
-def failures(config: GateConfig, judgement: Judgement, k: int) -> Iterator[str]:
+def failures(config: GateConfig, judgement: Judgement) -> Iterator[str]:
     """Yields why the model must not be published, one sentence per guardrail that does not hold.
 
     Args:
         config: What must hold.
         judgement: Of the model.
-        k: Cutoff of the numbers beyond accuracy.
 
     Raises:
-        ConfigError: If a guardrail names what the report does not have.
+        ConfigError: If a guardrail names what the report or the bundle does not have.
     """
     served = _served_metrics(config.bundle) if config.bundle else {}
+    numbers = judgement.numbers()
     for name, rail in config.guardrails.items():
-        value = _on_slice(name, rail, judgement) if rail.slice else _overall(name, rail, judgement, k)
+        key = f"{rail.metric}|{rail.slice}" if rail.slice else rail.metric
+        value = _measured(name, key, numbers)
         subject = f"{name}: {rail.metric}" + (f" on {rail.slice}" if rail.slice else "")
         if rail.at_least is not None and not value >= rail.at_least:
             yield f"{subject} is {value:.4f}, expected {rail.at_least} or more"
         if rail.at_most is not None and not value <= rail.at_most:
             yield f"{subject} is {value:.4f}, expected {rail.at_most} or less"
-        if rail.against == "bundle":
-            yield from _behind_bundle(subject, rail, value, served, judgement.part_name)
+        if rail.against == BUNDLE:
+            yield from _behind_bundle(subject, rail, key, value, served, judgement)
         elif rail.against:
             yield from _behind_model(name, subject, rail, judgement)
 
 
+def _measured(name: str, key: str, numbers: Mapping[str, float]) -> float:
+    """Returns a number of the model, over all users or on a slice."""
+    if key not in numbers:
+        metric, _, part = key.partition("|")
+        of_metric = [known for known in numbers if known.partition("|")[0] == metric]
+        known = of_metric if part and of_metric else [known for known in numbers if "|" not in known]
+        raise ConfigError(
+            f"gate.guardrails.{name} must be about what was measured, got {key!r}; choose one of "
+            f"{'; '.join(known)} (cutoffs are evaluation.ks; slices with few users are not measured)"
+        )
+    return numbers[key]
+
+
 def _behind_bundle(
-    subject: str, rail: GuardrailConfig, value: float, served: Mapping[str, float], part_name: str
+    subject: str,
+    rail: GuardrailConfig,
+    key: str,
+    value: float,
+    served: Mapping[str, float],
+    judgement: Judgement,
 ) -> Iterator[str]:
     """Yields why a value is too far behind that of the served bundle."""
-    key = f"{part_name}/{rail.metric}"
-    if key not in served:
+    part_name = judgement.part_name
+    if f"{part_name}/{key}" not in served:
         raise ConfigError(
-            f"the served bundle has no metric {key!r}, got {sorted(served)}; choose one of them"
+            f"the served bundle has no metric {f'{part_name}/{key}'!r}, got {sorted(served)}; choose one of "
+            "them, or export a run that was judged with it"
         )
-    if value < served[key] - rail.margin:
+    reference = served[f"{part_name}/{key}"]
+    is_lower_better = rail.metric.rpartition("/")[2] in LOWER_IS_BETTER
+    lost = value - reference if is_lower_better else reference - value
+    if not lost <= rail.margin:
+        n_users, n_served = judgement.evaluation.counts.n_queries, served.get(f"{part_name}/n_users")
+        others = ""
+        if n_served is not None and n_served != n_users:
+            others = f" (it was judged on {n_served:,.0f} users, this model on {n_users:,})"
         yield (
-            f"{subject} is {value:.4f}, and {served[key]:.4f} for the served bundle: expected to be no more "
-            f"than {rail.margin} below"
+            f"{subject} is {value:.4f}, and {reference:.4f} for the served bundle{others}: expected to be no "
+            f"more than {rail.margin} {'above' if is_lower_better else 'below'}"
         )
 
 
 def _behind_model(name: str, subject: str, rail: GuardrailConfig, judgement: Judgement) -> Iterator[str]:
     """Yields why the paired difference to a model of the report is too low."""
-    differences = judgement.evaluation.differences
-    if rail.against not in differences or rail.metric not in differences[rail.against]:
+    differences = _differences(rail, judgement)
+    if rail.against not in differences:
         raise ConfigError(
-            f"gate.guardrails.{name}.against must be bundle or one of {', '.join(differences)}, with a "
-            f"metric of each user, got {rail.against!r} and {rail.metric!r}"
+            f"gate.guardrails.{name}.against must be {BUNDLE} or one of "
+            f"{', '.join(judgement.evaluation.differences)}, with a metric of each user, got "
+            f"{rail.against!r} and {rail.metric!r}"
         )
-    difference: Estimate = differences[rail.against][rail.metric]
+    difference = differences[rail.against]
     if not difference.low >= -rail.margin:
         yield (
             f"{subject} minus that of {rail.against} is {difference.mean:+.4f}, 95\u00a0% interval "
@@ -131,35 +158,17 @@ def _behind_model(name: str, subject: str, rail: GuardrailConfig, judgement: Jud
         )
 
 
-def _overall(name: str, rail: GuardrailConfig, judgement: Judgement, k: int) -> float:
-    """Returns a number of the model over all users."""
-    model = judgement.evaluation.models[judgement.evaluation.model]
-    numbers: dict[str, float] = {key: estimate.mean for key, estimate in model.estimates.items()}
-    numbers |= model.coverage
-    beyond = judgement.beyond[judgement.evaluation.model].to_json_dict()
-    numbers |= {key: value for key, value in beyond.items() if value is not None}
-    if rail.metric not in numbers:
-        raise ConfigError(
-            f"gate.guardrails.{name}.metric must be measured at cutoff {k} or another of evaluation.ks, got "
-            f"{rail.metric!r}; choose one of {', '.join(numbers)}"
-        )
-    return numbers[rail.metric]
-
-
-def _on_slice(name: str, rail: GuardrailConfig, judgement: Judgement) -> float:
-    """Returns the headline metric of the model on a slice."""
+def _differences(rail: GuardrailConfig, judgement: Judgement) -> Mapping[str, Estimate]:
+    """Returns reference → paired difference, over all users or on the slice; empty if there is none."""
+    if not rail.slice:
+        of_models = judgement.evaluation.differences
+        return {name: metrics[rail.metric] for name, metrics in of_models.items() if rail.metric in metrics}
     slices = judgement.slices
-    known = {
-        f"{column.name} = {part.value}": part.estimates[slices.model].mean
-        for column in slices.columns
-        for part in column.slices
-    }
-    if rail.metric != slices.metric or rail.slice not in known:
-        raise ConfigError(
-            f"gate.guardrails.{name} must be about {slices.metric} on one of {', '.join(known)}, got "
-            f"{rail.metric!r} on {rail.slice!r}; slices with few users are not measured"
-        )
-    return known[rail.slice]
+    for column in slices.columns:
+        for part in column.slices:
+            if rail.metric == slices.metric and rail.slice == f"{column.name} = {part.value}":
+                return part.differences
+    return {}
 
 
 def _served_metrics(bundle: str) -> Mapping[str, float]:

@@ -64,12 +64,31 @@ class Judgement:
     unjudged: tuple[str, ...] = ()
 
     def headline(self, k: int) -> dict[str, float]:
-        """Returns the few numbers that travel with a bundle."""
-        model = self.evaluation.models[self.evaluation.model]
-        return {
-            f"{self.part_name}/{metric}@{k}": model.estimates[f"{metric}@{k}"].mean
-            for metric in ("ndcg", "recall", "hit_rate")
-        }
+        """Returns the numbers that travel with a bundle, under the name of the part: see `numbers`."""
+        at_k = {name: value for name, value in self.numbers().items() if f"@{k}" in name or "@" not in name}
+        counts = self.evaluation.counts
+        facts = {"n_users": float(counts.n_queries), "n_targets": float(counts.n_targets)}
+        return {f"{self.part_name}/{name}": value for name, value in {**at_k, **facts}.items()}
+
+    def numbers(self) -> dict[str, float]:
+        """Returns every number of the model by the name that a guardrail calls it; what is NaN is left out.
+
+        `ndcg@10`, `ndcg@10|ad` on an item group, `coverage@10`, `gini`, `click/log_loss`; and on a slice
+        `ndcg@10|user: gender = F`, `click/log_loss|surface = feed`.
+        """
+        name = self.evaluation.model
+        model = self.evaluation.models[name]
+        found = {metric: estimate.mean for metric, estimate in model.estimates.items()} | model.coverage
+        if name in self.beyond:
+            beyond = self.beyond[name].to_json_dict()
+            found |= {quality: value for quality, value in beyond.items() if value is not None}
+        for column in self.slices.columns:
+            for part in column.slices:
+                sliced = f"{self.slices.metric}|{column.name} = {part.value}"
+                found[sliced] = part.estimates[self.slices.model].mean
+        for outcome in self.outcomes:
+            found |= outcome.numbers()
+        return {metric: value for metric, value in found.items() if np.isfinite(value)}
 
 
 def judge(prepared: Prepared, model: TwoTower, config: TrainConfig, console: Console) -> Judgement:

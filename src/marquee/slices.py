@@ -33,11 +33,13 @@ class Slice:
         value: What its members have in common.
         n_users: Users that the numbers are of.
         estimates: Model → the metric.
+        differences: Other model → the judged model minus it, paired.
     """
 
     value: str
     n_users: int
     estimates: Mapping[str, Estimate]
+    differences: Mapping[str, Estimate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -250,7 +252,17 @@ def _column(
     for value in enough:
         if value not in largest:
             continue
-        columns = np.stack([*parts[value].values()], axis=1)
-        estimates = dict(zip(parts[value], estimate_means(columns, generator), strict=True))
-        slices.append(Slice(value, sizes[value], estimates))
+        own, *others = parts[value].values()
+        columns = np.stack([own, *others, *(own - other for other in others)], axis=1)
+        is_difference = np.arange(columns.shape[1]) > len(others)
+        estimates = estimate_means(columns, generator, is_difference=is_difference)
+        names = list(parts[value])
+        slices.append(
+            Slice(
+                value,
+                sizes[value],
+                dict(zip(names, estimates[: len(names)], strict=True)),
+                dict(zip(names[1:], estimates[len(names) :], strict=True)),
+            )
+        )
     return SlicedColumn(name, tuple(slices), len(present) - len(enough), len(enough) - len(largest))

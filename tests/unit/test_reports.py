@@ -260,7 +260,7 @@ def test_the_verdict_states_differences_in_the_direction_of_its_words() -> None:
 
 
 def test_without_baselines_the_verdict_is_that_nothing_can_be_told() -> None:
-    verdict = judge_against(_evaluation(two_tower=0.6, als=0.1), "ndcg@10")
+    verdict = judge_against(_evaluation(two_tower=0.6, another=0.1), "ndcg@10")
     assert verdict.finding == Finding.undecided
     assert "no baseline was evaluated beside it" in verdict.sentence
 

@@ -11,7 +11,7 @@ from marquee.evaluation import Evaluation
 from marquee.intervals import Estimate
 
 SIGNS_SEED = 0  # of the tests: equal content gives an equal verdict
-REFERENCES = ("popularity", "item_knn")
+REFERENCES = ("popularity", "recent_popularity", "item_knn", "als")
 FEW_QUERIES = 500
 MANY_TIES = 0.01
 MANY_UNREACHABLE = 0.05
@@ -66,7 +66,7 @@ class Verdict:
 
 
 def judge_against(evaluation: Evaluation, metric: str) -> Verdict:
-    """Returns whether the model beats popularity and item-kNN, as far as they were evaluated.
+    """Returns whether the model beats the baselines, as far as they were evaluated.
 
     Args:
         evaluation: The numbers.
