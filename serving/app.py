@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 import msgspec
 
@@ -160,6 +161,7 @@ class RecommendationApp:
         if route in self._posts:
             _validate_method(path, method, ("POST",))
             call.key = self._guard.admit(headers.authorization, self._rights[route])
+            call.charge = partial(self._guard.charge, call.key)
             call.deadline_s = deadline_within(headers, self._settings)
             self._endpoints.refuse_if_full(call.deadline_s)  # before the body: refusing must cost little
             validate_json_request(scope, headers)

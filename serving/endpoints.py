@@ -116,6 +116,7 @@ class Endpoints:
         """Returns an answer or an error for each of several requests."""
         message = self._read_batch(call.body)
         wire.validate_batch_size(message, self._settings)
+        call.charge(len(message.requests) - 1)
         parts = self._read_parts(message, self._now(), call.request_id)
         futures = self._batcher.enqueue([part for part in parts if isinstance(part, Job)], call.deadline_s)
         answered = iter(await asyncio.gather(*futures, return_exceptions=True))

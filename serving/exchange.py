@@ -109,6 +109,7 @@ class Call:
         deadline_s: Seconds within which it is answered or refused, from when its body is there.
         body: Its whole body.
         key: Name of the key that let it in, '' if none was needed.
+        charge: Counts so many more requests to that key.
         facts: What the log says of it beside its route and status.
         stages: Seconds by stage, for a request that went through the model.
     """
@@ -118,6 +119,7 @@ class Call:
     deadline_s: float = 0.0
     body: bytes = b""
     key: str = ""
+    charge: Callable[[int], None] = lambda _n: None
     facts: dict[str, str | int] = field(default_factory=dict)
     stages: dict[str, float] = field(default_factory=dict)
 

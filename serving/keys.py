@@ -24,7 +24,8 @@ from marquee.errors import ConfigError
 from serving.errors import Refusal
 
 USAGE = (
-    "usage: python -m serving.keys name=<name> [scopes=recommend,metrics,admin] [requests_per_s=0] [burst=0]"
+    "usage: python -m serving.keys name=<name> [scopes=recommend,events,metrics,admin] "
+    "[requests_per_s=0] [burst=0]"
 )
 LIMITS_FILE = "marquee-limits.bin"
 _BYTES_PER_KEY = 8
@@ -34,6 +35,7 @@ class Scope(StrEnum):
     """What a key may be good for."""
 
     recommend = "recommend"  # ask for recommendations and which bundle gives them
+    events = "events"  # tell what happened and what there is
     metrics = "metrics"  # read the counters
     admin = "admin"  # list releases and change them
 
@@ -81,6 +83,7 @@ class Guard:
         folder: Path | None = None,
     ) -> None:
         self._keys = tuple(keys)
+        self._number_of = {key.name: number for number, key in enumerate(self._keys)}
         self._digests = tuple(bytes.fromhex(key.sha256) for key in keys)
         self._clock = clock
         self._full_at = _shared_numbers(len(keys), folder)
@@ -125,8 +128,31 @@ class Guard:
             raise Refusal(
                 403, f"the key of {key.name!r} is good for {', '.join(key.scopes)}, this needs {scope}"
             )
-        self._count(number, key)
+        self._count(number, 1)
         return key.name
+
+    def charge(self, name: str, n: int) -> None:
+        """Counts n more requests to a key, of a call that holds several.
+
+        Raises:
+            Refusal: 429 if the key is used too often, 422 if it may never be used for so many at once.
+        """
+        if not (name and n):
+            return
+        number = self._number_of[name]
+        most = self._most_at_once(number)
+        if n >= most:
+            raise Refusal(
+                422,
+                f"the key of {name!r} is good for {most} requests at once, got {n + 1} in one call; send "
+                "fewer in each",
+            )
+        self._count(number, n)
+
+    def _most_at_once(self, number: int) -> float:
+        """Returns how many tokens the bucket of a key holds."""
+        key = self._keys[number]
+        return (key.burst or max(1, math.ceil(key.requests_per_s))) if key.requests_per_s else math.inf
 
     def _number(self, authorization: str) -> int:
         """Returns which key was sent; compares with every one, in a time that tells nothing."""
@@ -141,17 +167,19 @@ class Guard:
             raise _key_needed(f"a key is needed, got {what}; send the header Authorization: Bearer <key>")
         return found
 
-    def _count(self, number: int, key: Key) -> None:
-        """Takes one token from the key's bucket; raises Refusal if it is empty.
+    def _count(self, number: int, n: int) -> None:
+        """Takes n tokens from a key's bucket; raises Refusal if it holds fewer.
 
-        Kept as the time at which the bucket will be full again: one number, which a crash leaves right.
+        Kept as the time at which the bucket will be full again: one number, which a crash leaves right. Two
+        workers that count in the same microsecond may count once: nobody waits for the other.
         """
+        key = self._keys[number]
         if not key.requests_per_s:
             return
         now, interval = self._clock(), 1.0 / key.requests_per_s
-        size = (key.burst or max(1, math.ceil(key.requests_per_s))) * interval
+        size = self._most_at_once(number) * interval
         # What lies beyond a full bucket's time is of before a reboot, when the clock began anew.
-        full_at = min(max(self._full_at[number], now), now + size) + interval
+        full_at = min(max(self._full_at[number], now), now + size) + n * interval
         wait = full_at - now - size
         if wait > interval * 1e-6:
             raise Refusal(

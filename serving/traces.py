@@ -7,7 +7,6 @@ never loaded. Bodies, keys, users and items stay out of traces.
 
 import time
 from pathlib import Path
-from typing import IO
 
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
@@ -87,9 +86,7 @@ def _exporter(traces: str) -> SpanExporter:
     if traces == "console":
         return ConsoleSpanExporter(formatter=_one_line)
     if traces.startswith("file:"):
-        return ConsoleSpanExporter(
-            out=_open_for_append(Path(traces.removeprefix("file:"))), formatter=_one_line
-        )
+        return _FileExporter(Path(traces.removeprefix("file:")))
     if traces != "otlp":
         raise ConfigError(
             f"MARQUEE_TRACES must be console, file:<path> or otlp, got {traces!r}; leave it out for no traces"
@@ -102,12 +99,19 @@ def _exporter(traces: str) -> SpanExporter:
     return exporter
 
 
-def _open_for_append(path: Path) -> IO[str]:
-    """Returns a file to which every worker adds whole lines."""
-    try:
-        return path.open("a", buffering=1, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"MARQUEE_TRACES must name a file to write, got {path}: {error}") from error
+class _FileExporter(ConsoleSpanExporter):
+    """Adds spans to a file that all workers share, each as one whole line."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file = path.open("a", buffering=1, encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"MARQUEE_TRACES must name a file to write, got {path}: {error}") from error
+        super().__init__(out=self._file, formatter=_one_line)
+
+    def shutdown(self) -> None:
+        """Closes the file."""
+        self._file.close()
 
 
 def _one_line(span: ReadableSpan) -> str:

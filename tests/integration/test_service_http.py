@@ -334,7 +334,7 @@ def test_damaged_bundle_refuses_to_start_by_the_file_s_name(bundle: Path, tmp_pa
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"MARQUEE_BUNDLE": ""}, "MARQUEE_BUNDLE must name the folder of a bundle, got ''"),
+        ({"MARQUEE_BUNDLE": ""}, "one of MARQUEE_BUNDLE (the folder of a bundle) and MARQUEE_SURFACES"),
         ({"MARQUEE_WORKERS": "many"}, "MARQUEE_WORKERS must be an integer, got 'many'"),
     ],
     ids=["no bundle", "wrong setting"],

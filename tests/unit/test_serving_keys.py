@@ -178,3 +178,33 @@ def test_new_key_is_shown_once_with_its_entry(tmp_path: Path, capsys: pytest.Cap
 def test_command_with_wrong_words_says_how_to_use_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert keys.main(["title=shop"]) == 2
     assert keys.USAGE in capsys.readouterr().err
+
+
+def test_call_of_several_requests_costs_each_of_them() -> None:
+    clock = Clock()
+    guard = Guard([key(requests_per_s=1, burst=10)], clock)
+    name = guard.admit("Bearer shop-secret", Scope.recommend)
+    guard.charge(name, 5)  # 6 of 10 are used
+    with pytest.raises(Refusal) as caught:
+        guard.charge(name, 5)
+    assert caught.value.status == 429
+    guard.charge(name, 4)
+    assert refusal(guard, "Bearer shop-secret").status == 429
+
+
+def test_call_that_no_wait_makes_possible_is_told_so() -> None:
+    guard = Guard([key(requests_per_s=1, burst=10), key("free")])
+    with pytest.raises(Refusal, match="good for 10 requests at once, got 11 in one call") as caught:
+        guard.charge("shop", 10)
+    assert caught.value.status == 422
+    guard.charge("free", 10_000)
+    guard.charge("", 10_000)
+
+
+def test_wall_clock_that_jumps_changes_no_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    guard = Guard([key(requests_per_s=0.001, burst=2)])
+    for wall_clock in (0.0, 4e9):
+        monkeypatch.setattr("time.time", lambda now=wall_clock: now)
+        guard.admit("Bearer shop-secret", Scope.recommend)
+    monkeypatch.setattr("time.time", lambda: 8e9)
+    assert refusal(guard, "Bearer shop-secret").status == 429

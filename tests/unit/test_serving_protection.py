@@ -96,6 +96,15 @@ def test_too_many_requests_are_told_when_to_come_back(served: Served) -> None:
     assert int(responses[2].headers["retry-after"]) <= 100
 
 
+@pytest.mark.parametrize("served", [{"requests_per_s": 0.01, "burst": 4}], indirect=True)
+def test_batch_is_charged_for_each_of_its_requests(served: Served) -> None:
+    batch = b'{"requests": [{}, {}, {}]}'
+    assert served.ask("POST", "/v1/recommend/batch", Right.recommend, batch).status == 200
+    assert served.ask("POST", "/v1/recommend/batch", Right.recommend, batch).status == 429
+    large = b'{"requests": [{}, {}, {}, {}, {}]}'
+    assert served.ask("POST", "/v1/recommend/batch", Right.recommend, large).status in {422, 429}
+
+
 def test_keys_never_reach_the_log(served: Served, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         for right in (None, *Right):
