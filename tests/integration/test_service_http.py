@@ -1,7 +1,6 @@
 """A real BentoML process over HTTP: what it answers, what it refuses, how it starts and how it ends."""
 
 import json
-import os
 import shutil
 import signal
 import socket
@@ -17,6 +16,7 @@ import httpx
 import psutil
 import pytest
 
+from benchmarks.serving_schema import run_schemathesis
 from tests.bundles import N_ITEMS, publish_tiny
 from tests.service_process import (
     ROOT,
@@ -42,30 +42,6 @@ LIMITS = {
 }
 JSON_HEADERS = {"content-type": "application/json"}
 POST_HEAD = b"POST /v1/recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-
-SCHEMATHESIS_CONFIG = """
-[parameters]
-# Whoever gives the service a millisecond gets a 503.
-"header.X-Deadline-Ms" = "10000"
-
-[checks]
-# 401: routes that need a key look for it first.
-negative_data_rejection.expected-statuses = [400, 401, 413, 415, 422]
-
-[[operations]]
-include-operation-id = "recommend_batch"
-# A wrong part of a batch fails alone, within an answer that is 200.
-checks.negative_data_rejection.enabled = false
-
-# Which attributes a filter may name depends on the bundle: the document knows none, and 422 says which.
-[[operations]]
-include-operation-id = "recommend"
-checks.positive_data_acceptance.expected-statuses = [200, 422]
-
-[[operations]]
-include-operation-id = "similar"
-checks.positive_data_acceptance.expected-statuses = [200, 404, 422]
-"""
 
 
 @pytest.fixture(scope="module")
@@ -271,38 +247,39 @@ def test_callers_that_leave_harm_nobody(service: RunningService) -> None:
     assert service.answer("/v1/recommend", {"k": 1})["returned"] == 1
 
 
-def test_unknown_paths_leave_no_trace_in_memory(service: RunningService) -> None:
+def test_unknown_paths_leave_no_trace_in_memory_and_metrics(service: RunningService) -> None:
     (worker,) = [
         child for child in psutil.Process(service.process.pid).children() if "worker" in str(child.cmdline())
     ]
-    for i in range(200):
-        service.client.get(f"/warm/{i}")
-    before = worker.memory_info().rss
-    for i in range(2000):
-        assert service.client.get(f"/unknown/{i}/{'x' * 100}").status_code == 404
-    assert worker.memory_info().rss - before < 4_000_000
+    ask_for_unknown_paths(service, 500)
+    service.client.get("/metrics")
+    memory = worker.memory_info().rss
+    lines = len(service.client.get("/metrics").text.splitlines())
+    ask_for_unknown_paths(service, 5000)
+    assert worker.memory_info().rss - memory < 4_000_000
+    assert len(service.client.get("/metrics").text.splitlines()) == lines
+
+
+def ask_for_unknown_paths(service: RunningService, n: int) -> None:
+    """Asks for n paths that differ in method and name, many at once; every one must be answered."""
+    host, port = service.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        for first in range(0, n, 100):
+            paths = [f"/unknown/{number}/{'x' * 100}" for number in range(first, first + 100)]
+            connection.sendall(
+                b"".join(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode() for path in paths)
+            )
+            received = b""
+            while received.count(b"HTTP/1.1 ") < 100 or not received.endswith(b"}}"):
+                received += connection.recv(1 << 20)
+            assert received.count(b"HTTP/1.1 404 ") == 100
 
 
 @pytest.mark.slow
 def test_service_does_what_its_document_says(service: RunningService, tmp_path: Path) -> None:
-    config = tmp_path / "schemathesis.toml"
-    config.write_text(SCHEMATHESIS_CONFIG)
-    options = "--phases examples,coverage,fuzzing -n 40 --generation-deterministic --no-color"
-    run = subprocess.run(
-        [
-            *(sys.executable, "-m", "schemathesis.cli", f"--config-file={config}", "run"),
-            *(f"{service.url}/docs.json", *options.split()),
-        ],
-        cwd=tmp_path,
-        env={**os.environ, "NO_PROXY": "127.0.0.1"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout[-3000:] + run.stderr
-    n_cases = int(run.stdout.partition("Test cases:")[2].split()[0])
-    assert n_cases >= 300
+    run = run_schemathesis(service.url, tmp_path, max_examples=40)
+    assert run.is_faithful, run.output[-3000:]
+    assert run.n_cases >= 300
 
 
 def refusal_to_start(bundle: Path, folder: Path, **settings: str) -> str:
