@@ -12,7 +12,7 @@ FENCE = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | 
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 LINK = re.compile(r"!?\[[^\]]+\]\((?P<target>[^)\s]+)\)")
 PAGES = (
-    *("README.md", "docs/architecture.md", "docs/data.md", "docs/operating.md"),
+    *("README.md", "docs/architecture.md", "docs/data.md", "docs/training.md", "docs/operating.md"),
     *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs" / "operating").glob("*.md")),
 )
 

@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,7 +94,13 @@ def _neighbours(dataset: Dataset, towers: TowersConfig) -> ItemNeighbours | None
     )
 
 
-def fit(dataset: Dataset, validation: JudgedPart | None, config: TrainConfig, folder: Path) -> Fitted:
+def fit(
+    dataset: Dataset,
+    validation: JudgedPart | None,
+    config: TrainConfig,
+    folder: Path,
+    extra: Sequence[Callback] = (),
+) -> Fitted:
     """Trains and returns the model of the best validation NDCG, or of the last epoch without validation.
 
     Args:
@@ -101,6 +108,7 @@ def fit(dataset: Dataset, validation: JudgedPart | None, config: TrainConfig, fo
         validation: Users that pick the checkpoint; None after a merge of validation into training.
         config: Of the run.
         folder: Run folder; an interrupted run in it is continued from its last checkpoint.
+        extra: Callbacks that run after ours have ranked and before the last checkpoint is kept.
     """
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
@@ -112,7 +120,7 @@ def fit(dataset: Dataset, validation: JudgedPart | None, config: TrainConfig, fo
         devices=config.trainer.devices,
         precision=config.trainer.precision,  # type: ignore[arg-type] # Lightning lists the words, the config holds one
         logger=TensorBoardLogger(folder, name="logs", version="tensorboard"),
-        callbacks=_callbacks(dataset, validation, config, folder),
+        callbacks=_callbacks(dataset, validation, config, folder, extra),
         reload_dataloaders_every_n_epochs=1,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -178,7 +186,11 @@ def _read_state(checkpoint: Path) -> dict[str, Tensor]:
 
 
 def _callbacks(
-    dataset: Dataset, validation: JudgedPart | None, config: TrainConfig, folder: Path
+    dataset: Dataset,
+    validation: JudgedPart | None,
+    config: TrainConfig,
+    folder: Path,
+    extra: Sequence[Callback],
 ) -> list[Callback]:
     """Returns the callbacks in the order in which they must run: rank, show, stop, save."""
     checkpoints, every = folder / CHECKPOINTS, config.trainer.validate_every
@@ -189,4 +201,4 @@ def _callbacks(
         if config.trainer.patience:
             callbacks.append(StopEarly(config.trainer.patience, every))
         callbacks.append(KeepBest(checkpoints, every))
-    return [*callbacks, keep_last(checkpoints)]
+    return [*callbacks, *extra, keep_last(checkpoints)]

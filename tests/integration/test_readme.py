@@ -53,7 +53,8 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf8")
 TARGETS = set(re.findall(r"^([a-z]+):.*## ", MAKEFILE, flags=re.MULTILINE))
 VARIABLES = set(re.findall(r"^([A-Z]+) \?=", MAKEFILE, flags=re.MULTILINE)) | {"ARGS"}
 HYDRA_COMMANDS = {
-    f"training.{name}": name for name in ("train", "evaluate", "export", "publish", "make_key", "download")
+    f"training.{name}": name
+    for name in ("train", "evaluate", "export", "publish", "make_key", "download", "tune")
 }
 TOOLS = {"source", "mkdir", "ls", "tensorboard", "bentoml", "python3.11", ".venv/bin/pip", "curl"} | {
     *("docker", "kubectl", "systemctl"),
@@ -109,7 +110,7 @@ def test_settings_of_a_command_compose(words: list[str], tmp_path: Path) -> None
         config = compose(HYDRA_COMMANDS[module], overrides)
     for override in overrides:
         key, _, value = override.partition("=")
-        assert key in SCHEMAS or key == "data" or str(OmegaConf.select(config, key)) == value
+        assert key in {*SCHEMAS, "data", "search"} or str(OmegaConf.select(config, key)) == value
 
 
 @pytest.mark.parametrize("module", sorted(set().union(*map(modules_named, PAGES))))

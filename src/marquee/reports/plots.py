@@ -288,6 +288,50 @@ def lines_figure(
     return _as_svg(figure, f"{title} by {across}, {len(positions)} points, first to last: {ends}")
 
 
+def spots_figure(
+    across: str,
+    up: str,
+    spots: Sequence[tuple[float | str | bool, float]],
+    marked: tuple[float | str | bool, float] | None,
+    *,
+    is_logarithmic: bool = False,
+) -> str:
+    """Returns many unlabelled points, one of them marked, as an `<svg>` element.
+
+    Args:
+        across: Name of what the points differ in: numbers or words.
+        up: Name of what came out.
+        spots: Points.
+        marked: The point to mark, one of them; None for none.
+        is_logarithmic: Whether equal distances are equal ratios.
+    """
+    figure, axes = _panel(CURVE_INCHES + 0.2)
+    axes.spines[["left"]].set_visible(True)
+    axes.spines[["left"]].set_color(GRID)
+    is_numeric = all(isinstance(x, float | int) and not isinstance(x, bool) for x, _ in spots)
+    words = sorted({str(x) for x, _ in spots})
+    places = {word: place for place, word in enumerate(words)}
+
+    def place_of(x: float | str | bool) -> float:
+        return float(x) if is_numeric else float(places[str(x)])
+
+    axes.plot([place_of(x) for x, _ in spots], [y for _, y in spots], "o", color=BAR, markersize=5)
+    if marked is not None:
+        axes.plot(place_of(marked[0]), marked[1], "o", color=ACCENT, markersize=8)
+    if not is_numeric:
+        axes.set_xticks(range(len(words)), [word[:LONGEST_LABEL] for word in words])
+    elif is_logarithmic:
+        axes.set_xscale("log")
+        axes.minorticks_off()
+    axes.margins(0.08, 0.12)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.set_ylabel(up, color=MUTED)
+    axes.set_title(across, loc="left", color=INK, fontsize=12, weight="bold")
+    best = "" if marked is None else f", best {marked[1]:.4f} at {marked[0]}"
+    return _as_svg(figure, f"{up} by {across}: {len(spots)} points{best}")
+
+
 def _few(positions: list[float]) -> list[float]:
     """Returns positions few enough to be labelled, the last among them."""
     step = -(-len(positions) // MOST_TICKS)

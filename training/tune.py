@@ -1,0 +1,392 @@
+"""`python -m training.tune data=… search=two_tower`: searches for settings on the validation part.
+
+Each trial trains once, with other values of the knobs in `search.space`; the first one tries the values of
+the config. A trial that does worse than the median of the others at the same epoch is pruned. The study
+is kept in `runs/<data>/studies/<name>`: the same command goes on where it was left. Test is not read.
+"""
+
+import fcntl
+import json
+import logging
+import multiprocessing
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import hydra
+import lightning as L
+import numpy as np
+import optuna
+import psutil
+from lightning.pytorch.callbacks import Callback
+from omegaconf import DictConfig, OmegaConf
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
+from rich.table import Table
+
+from marquee.errors import ConfigError, DataError, MarqueeError
+from marquee.reports.study import Outcome, StudyContent, TriedSettings, render_study
+from training.callbacks import MONITOR, is_ranked_epoch, read_epochs
+from training.command import EXIT_INTERRUPTED, explain_errors
+from training.config import TrainConfig, register_schemas
+from training.fit import CHECKPOINTS, EPOCHS_FILE, fit
+from training.prepare import Prepared, prepare
+from training.tune_config import KnobValue, TuneConfig, resolve_tune, with_knobs
+
+register_schemas()
+
+JOURNAL = "study.log"
+SPACE_FILE = "space.yaml"
+RESULT_FILE = "study.json"
+PAGE = "study.html"
+REASON = "reason"
+EPOCHS, SECONDS = "epochs", "seconds"
+MIN_TRIALS_FOR_IMPORTANCE = 8
+SHOWN_TRIALS = 10
+GIB = 2**30
+OUTCOME_OF = {
+    TrialState.COMPLETE: Outcome.finished,
+    TrialState.PRUNED: Outcome.pruned,
+    TrialState.FAIL: Outcome.failed,
+}
+
+
+def tune(raw: DictConfig, console: Console) -> StudyContent:
+    """Searches, writes what was found into the study's folder, and returns it; exits if interrupted.
+
+    Raises:
+        ConfigError: If the study was begun with another space, or another command is at work on it.
+    """
+    config = resolve_tune(raw)
+    config.folder.mkdir(parents=True, exist_ok=True)
+    with _only_command(config.folder):
+        _require_same_space(raw, config)
+        study = open_study(config, worker=0)
+        _settle_left_over(study)
+        if not study.trials:
+            study.enqueue_trial(_starting_point(raw, config))
+        interrupted = _search(raw, config, console)
+        content = _content(study, config)
+        _write(content, config)
+        _show(content, config, console)
+    if interrupted:
+        console.print("interrupted; the same command goes on from here", highlight=False)
+        sys.exit(EXIT_INTERRUPTED)
+    return content
+
+
+def open_study(config: TuneConfig, worker: int) -> optuna.Study:
+    """Returns the study on disk, new or begun.
+
+    Args:
+        config: Of the search.
+        worker: Number of the process: each draws settings of its own.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    search = config.search
+    study = optuna.create_study(
+        storage=JournalStorage(JournalFileBackend(str(config.folder / JOURNAL))),
+        study_name=search.name,
+        direction="maximize",
+        load_if_exists=True,
+        pruner=optuna.pruners.MedianPruner(
+            n_startup_trials=search.n_before_pruning, n_warmup_steps=search.epochs_before_pruning
+        ),
+    )
+    # A study that goes on must not draw again what it drew first.
+    seed = np.random.SeedSequence([search.seed, worker, len(study.trials)]).generate_state(1)
+    study.sampler = optuna.samplers.TPESampler(seed=int(seed[0]), n_startup_trials=search.n_before_pruning)
+    return study
+
+
+def _search(raw: DictConfig, config: TuneConfig, console: Console) -> bool:
+    """Runs the trials that are missing, in as many processes as wanted; returns if it was interrupted."""
+    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+    others = [
+        context.Process(target=_work_elsewhere, args=(raw, number), daemon=True)
+        for number in range(1, config.search.jobs)
+    ]
+    for process in others:
+        process.start()
+    try:
+        _work(raw, config, console, worker=0)
+        for process in others:
+            process.join()
+    except KeyboardInterrupt:
+        for process in others:
+            process.terminate()
+            process.join()
+        return True
+    return False
+
+
+def _work_elsewhere(raw: DictConfig, worker: int) -> None:
+    """Runs trials in a process of its own, quietly, until there are enough."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    _work(raw, resolve_tune(raw), Console(quiet=True), worker)
+
+
+def _work(raw: DictConfig, config: TuneConfig, console: Console, worker: int) -> None:
+    """Runs trials, one after the other, until there are enough."""
+    study = open_study(config, worker)
+    trainee = _Trainee(raw, config, console)
+    while sum(trial.state.is_finished() for trial in study.trials) < config.search.n_trials:
+        study.optimize(trainee.objective, n_trials=1, catch=(MarqueeError,))
+
+
+@dataclass
+class _Trainee:
+    """Trains for one trial after the other.
+
+    Attributes:
+        raw: The composed config.
+        config: The same, resolved.
+        console: Shows a line per trial.
+        prepared: The data, read once if no knob of the space concerns them.
+    """
+
+    raw: DictConfig
+    config: TuneConfig
+    console: Console
+    prepared: Prepared | None = None
+
+    def objective(self, trial: optuna.Trial) -> float:
+        """Returns the best validation NDCG of one training.
+
+        Raises:
+            TrialPruned: If it does worse than the others.
+            KeyboardInterrupt: If a person stopped it.
+            MarqueeError: If the settings do not fit together, or the model diverges.
+        """
+        space = self.config.search.space
+        knobs = {key: knob.suggest(trial, key) for key, knob in space.items()}
+        words = ", ".join(f"{key}={_short(value)}" for key, value in knobs.items())
+        self.console.print(f"trial {trial.number}: {words}", highlight=False, soft_wrap=True)
+        started = time.perf_counter()
+        try:
+            return self._train(trial, with_knobs(self.raw, knobs))
+        except MarqueeError as error:
+            trial.set_user_attr(REASON, f"{type(error).__name__}: {error}")
+            self.console.print(f"trial {trial.number} failed: {error}", highlight=False, soft_wrap=True)
+            raise
+        finally:
+            trial.set_user_attr(SECONDS, time.perf_counter() - started)
+
+    def _train(self, trial: optuna.Trial, config: TrainConfig) -> float:
+        """Returns the best validation NDCG of one training; raises as `objective`."""
+        prepared = self._data(config)
+        if prepared.validation is None:
+            raise DataError(
+                "a search reads the validation part, got 0 events in it; set data.split.validation_fraction "
+                "above 0 and data.split.fit_on_validation=false"
+            )
+        folder = self.config.folder / "trials" / str(trial.number)
+        report = ReportToStudy(trial, config.trainer.validate_every)
+        fitted = fit(prepared.dataset, prepared.validation, config, folder, extra=[report])
+        rows = read_epochs(folder / EPOCHS_FILE)
+        values = [float(row[MONITOR]) for row in rows if row[MONITOR]]
+        trial.set_user_attr(EPOCHS, len(rows))
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+        if fitted.interrupted:
+            raise KeyboardInterrupt
+        if report.is_pruned:
+            self.console.print(f"trial {trial.number} pruned after {len(rows)} epochs", highlight=False)
+            raise optuna.TrialPruned
+        self.console.print(f"trial {trial.number}: {MONITOR} {max(values):.4f}", highlight=False)
+        return max(values)
+
+    def _data(self, config: TrainConfig) -> Prepared:
+        """Returns what a training works on."""
+        if self.prepared is None or any(key.startswith("data.") for key in self.config.search.space):
+            self.prepared = prepare(config, self.config.folder, Console(quiet=True))
+        return self.prepared
+
+
+class ReportToStudy(Callback):
+    """Tells a study how a trial does at each ranking, and stops the trial where the study prunes it.
+
+    Args:
+        trial: The trial.
+        every: Epochs from one ranking to the next.
+
+    Attributes:
+        is_pruned: Whether it was stopped.
+    """
+
+    def __init__(self, trial: optuna.Trial, every: int) -> None:
+        self.trial = trial
+        self.every = every
+        self.is_pruned = False
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
+        """Reports the epochs that are ranked."""
+        if not is_ranked_epoch(trainer, self.every):
+            return
+        self.trial.report(float(trainer.callback_metrics[MONITOR]), trainer.current_epoch + 1)
+        is_last = trainer.max_epochs is not None and trainer.current_epoch + 1 >= trainer.max_epochs
+        if not is_last and self.trial.should_prune():
+            self.is_pruned = True
+            trainer.should_stop = True
+
+
+@contextmanager
+def _only_command(folder: Path) -> Iterator[None]:
+    """Holds a study; the system gives it back when its holder dies."""
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"another command is at work on study {folder}; wait for it, or change search.name"
+            ) from error
+        yield
+
+
+def _require_same_space(raw: DictConfig, config: TuneConfig) -> None:
+    """Notes the space of a new study; raises ConfigError if a begun one has another."""
+    path = config.folder / SPACE_FILE
+    text = OmegaConf.to_yaml(raw.search.space)
+    if not path.exists():
+        path.write_text(text, encoding="utf-8")
+    elif path.read_text(encoding="utf-8") != text:
+        raise ConfigError(
+            f"study {config.search.name!r} was begun with the space in {path}, got another; give search.name "
+            "another value for a new study"
+        )
+
+
+def _settle_left_over(study: optuna.Study) -> None:
+    """Ends trials that a killed command left behind: they count as failed."""
+    for trial in study.get_trials(states=(TrialState.RUNNING,)):
+        study.tell(trial.number, state=TrialState.FAIL)
+
+
+def _starting_point(raw: DictConfig, config: TuneConfig) -> dict[str, KnobValue]:
+    """Returns the values that the config has, of those knobs whose space holds them."""
+    current = {key: OmegaConf.select(raw, key) for key in config.search.space}
+    return {key: value for key, value in current.items() if config.search.space[key].holds(value)}
+
+
+def _content(study: optuna.Study, config: TuneConfig) -> StudyContent:
+    """Returns what the study found."""
+    trials = [_tried(trial) for trial in study.trials if trial.state.is_finished()]
+    return StudyContent(
+        name=config.search.name,
+        dataset=config.data.name,
+        metric=f"validation ndcg@{config.evaluation.headline_k}",
+        trials=trials,
+        logarithmic=[key for key, knob in config.search.space.items() if knob.log],
+        importance=_importance(study),
+        command=_command(config),
+    )
+
+
+def _tried(trial: FrozenTrial) -> TriedSettings:
+    """Returns what one trial came to."""
+    return TriedSettings(
+        number=trial.number,
+        outcome=OUTCOME_OF[trial.state],
+        value=max(trial.intermediate_values.values(), default=None),
+        knobs=dict(trial.params),
+        epochs=int(trial.user_attrs.get(EPOCHS, 0)),
+        seconds=float(trial.user_attrs.get(SECONDS, 0.0)),
+        reason=str(trial.user_attrs.get(REASON, "it was killed" if trial.state is TrialState.FAIL else "")),
+    )
+
+
+def _importance(study: optuna.Study) -> dict[str, float]:
+    """Returns each knob's share of what sets good trials apart, largest first.
+
+    Source:
+        Watanabe et al. 2023, IJCAI, "PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in
+        Arbitrary Subspaces".
+    """
+    if len(study.get_trials(states=(TrialState.COMPLETE,))) < MIN_TRIALS_FOR_IMPORTANCE:
+        return {}
+    return dict(get_param_importances(study, evaluator=PedAnovaImportanceEvaluator()))
+
+
+def _command(config: TuneConfig) -> str:
+    """Returns how to train with the best settings."""
+    return (
+        f"python -m training.train --config-dir {config.folder} data={config.data.name} "
+        f"experiment={config.search.name}"
+    )
+
+
+def _write(content: StudyContent, config: TuneConfig) -> None:
+    """Writes page, numbers and, if a trial finished, the best settings as an experiment."""
+    (config.folder / PAGE).write_text(render_study(content), encoding="utf-8")
+    numbers = json.dumps(content.to_json_dict(), indent=1)
+    (config.folder / RESULT_FILE).write_text(numbers, encoding="utf-8")
+    if content.best is None:
+        return
+    path = config.folder / "experiment" / f"{content.name}.yaml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(_experiment(content, content.best), encoding="utf-8")
+
+
+def _experiment(content: StudyContent, best: TriedSettings) -> str:
+    """Returns the best settings as an experiment, with a head that says where they come from."""
+    body = OmegaConf.create({})
+    for key, value in best.knobs.items():
+        OmegaConf.update(body, key, value)
+    memory = psutil.virtual_memory().total / GIB
+    seconds = sum(trial.seconds for trial in content.trials)
+    return (
+        "# @package _global_\n"
+        f"# Question   Which settings rank the validation part of {content.dataset} best?\n"
+        f"# Command    {content.command}\n"
+        f"# Expected   {content.metric} {best.value:.4f}, the best of {len(content.trials)} trials\n"
+        f"# Made       {datetime.now(UTC):%Y-%m-%d}, {seconds:,.0f} s of trials, {psutil.cpu_count()} cores, "
+        f"{memory:.0f} GiB, Python {platform.python_version()}\n" + OmegaConf.to_yaml(body)
+    )
+
+
+def _show(content: StudyContent, config: TuneConfig, console: Console) -> None:
+    """Prints the best trials and what mattered."""
+    table = Table(title=f"{content.metric}: best of {len(content.trials)} trials")
+    table.add_column("trial", justify="right")
+    table.add_column("value", justify="right")
+    knobs = list(config.search.space)
+    for knob in knobs:
+        table.add_column(knob.replace(".", ".\n"), justify="right", overflow="fold")
+    table.add_column("outcome")
+    ranked = sorted(content.trials, key=lambda trial: (-(trial.value or 0.0), trial.number))
+    for trial in ranked[:SHOWN_TRIALS]:
+        value = "-" if trial.value is None else f"{trial.value:.4f}"
+        shown = [_short(trial.knobs[knob]) if knob in trial.knobs else "-" for knob in knobs]
+        table.add_row(str(trial.number), value, *shown, trial.outcome)
+    console.print(table)
+    if content.importance:
+        shares = ", ".join(f"{key} {share:.2f}" for key, share in content.importance.items())
+        console.print(f"what mattered: {shares}", highlight=False, soft_wrap=True)
+    if content.best is not None:
+        console.print(f"train with the best: {content.command}", highlight=False, soft_wrap=True)
+    console.print(f"page {config.folder / PAGE}", highlight=False, soft_wrap=True)
+
+
+def _short(value: KnobValue) -> str:
+    """Returns a value in few characters."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+@hydra.main(version_base="1.3", config_path="../configs", config_name="tune")
+@explain_errors
+def main(config: DictConfig) -> None:
+    """Searches for settings of the composed config."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    tune(config, Console())
+
+
+if __name__ == "__main__":
+    main()
