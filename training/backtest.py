@@ -84,10 +84,10 @@ def backtest(config: BacktestConfig, console: Console) -> TrialSeries:
         for number, start in enumerate(starts, start=1)
     ]
     design = (
-        f"Trained again at {len(plans)} cutoffs with the settings of this run, each model judged on the "
-        f"{window_s / DAY_S:.3g} days after its cutoff and choosing its checkpoint before it. The windows "
-        "lie before the test part, which was not read for this; the settings were chosen with their events "
-        "at hand."
+        f"Trained again at {len(plans)} cutoff{'s' if len(plans) > 1 else ''} with the settings of this run, "
+        f"each model judged on the {window_s / DAY_S:.3g} days after its cutoff and choosing its checkpoint "
+        "before it. The windows lie before the test part, which was not read for this; the settings were "
+        "chosen with their events at hand."
     )
     return run_trials(BACKTEST, design, plans, folder, run_config, console)
 

@@ -101,7 +101,7 @@ def _amend(name: str, series: TrialSeries, run: Path) -> None:
     path = run / EVALUATION_FILE
     numbers = json.loads(path.read_text(encoding="utf-8"))
     numbers[name] = series.to_json_dict()
-    numbers["absent"].pop(name)
+    numbers["absent"].pop(name, None)
     path.write_text(json.dumps(numbers, indent=1), encoding="utf-8")
 
 
