@@ -153,8 +153,8 @@ def test_going_back_makes_an_older_bundle_the_current_one(tmp_path: Path) -> Non
     current = tmp_path / "tiny" / "CURRENT"
     assert current.read_text(encoding="utf8").strip() == newer.name
     page = [words for block in blocks("docs/operating/releases.md", "sh") for words in commands(block)]
-    (code,) = (words[2] for words in page if words[:2] == ["python", "-c"])
-    subprocess.run([sys.executable, "-c", code, str(older)], check=True)
+    (words,) = (words for words in page if words[-1] == "back=served/world")
+    subprocess.run([sys.executable, *words[1:-1], f"back={tmp_path / 'tiny'}"], cwd=ROOT, check=True)
     assert current.read_text(encoding="utf8").strip() == older.name
 
 
