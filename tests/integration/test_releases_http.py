@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import threading
 import time
 from collections import Counter
@@ -65,8 +66,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         assert "secret" not in running.log.read_text(), "no key may reach the log"
 
 
-def change(served: Served, release: Path) -> httpx.Response:
-    return served.running.client.post(f"/v1/releases/{release.name}/activate", headers=ADMIN)
+def change(served: Served, release: Path, action: str = "activate", body: object = None) -> httpx.Response:
+    path = f"/v1/releases/{release.name}/{action}"
+    return served.running.client.post(path, headers=ADMIN, json=body)
 
 
 def metric(served: Served, name: str) -> float:
@@ -116,8 +118,11 @@ def test_releases_change_under_load_without_a_failed_or_mixed_answer(served: Ser
     for caller in callers:
         caller.start()
     for number in range(N_CHANGES):
-        assert change(served, (served.first, served.second)[number % 2]).status_code == 200
-        time.sleep(0.3)
+        now, other = (served.first, served.second)[:: 1 - 2 * (number % 2)]
+        assert change(served, now).status_code == 200
+        for action, body in (("canary", {"share": 0.5}), ("abort", None)):
+            assert change(served, other, action, body).status_code == 200
+            time.sleep(0.15)
     load.ending.set()
     for caller in callers:
         caller.join()
@@ -146,6 +151,53 @@ def test_every_worker_follows_the_pointer(served: Served) -> None:
     for release in (served.first, served.second):
         activate(release)  # as a publisher on the same machine does
         wait_until(partial(is_answering, served, release))
+
+
+def versions_of_users(served: Served) -> list[dict[str, str]]:
+    """Returns what each of 30 users is answered from, asked over eight connections: any worker may answer."""
+    found = []
+    for _ in range(8):
+        with httpx.Client(base_url=served.running.url, trust_env=False, headers=SHOP) as client:
+            users = [f"user-{number}" for number in range(30)]
+            answers = [client.post("/v1/recommend", json={"user_id": user}).json() for user in users]
+            found.append({user: answer["version"] for user, answer in zip(users, answers, strict=True)})
+    return found
+
+
+def test_canary_answers_the_same_users_on_every_worker(served: Served) -> None:
+    assert change(served, served.first).status_code == 200
+    wait_until(partial(is_answering, served, served.first))
+    assert change(served, served.second, "canary", {"share": 0.5}).status_code == 200
+    both = {served.first.name, served.second.name}
+    wait_until(lambda: all(set(one.values()) == both for one in versions_of_users(served)))
+    first, *others = versions_of_users(served)
+    assert others == [first] * 7
+    assert change(served, served.second, "abort").status_code == 200
+    wait_until(partial(is_answering, served, served.first))
+
+
+DAMAGES = ["a byte", "another folder", "no rollout", "a pointer to nothing"]
+
+
+@pytest.mark.parametrize("what", DAMAGES)
+def test_damage_is_refused_by_every_worker_and_the_old_release_answers(served: Served, what: str) -> None:
+    assert change(served, served.first).status_code == 200
+    wait_until(partial(is_answering, served, served.first))
+    before, home = n_refused(served), served.first.parent
+    if what == "no rollout":
+        (home / "ROLLOUT").write_bytes(b"\xff")
+    elif what == "a pointer to nothing":
+        (home / "CURRENT").write_text("gone\n")
+    else:
+        source = publish_tiny(home.parents[1] / "elsewhere", seed=3 + DAMAGES.index(what))
+        version = Path(shutil.copytree(source, home / ("v2" if what == "another folder" else source.name)))
+        if what == "a byte":
+            (version / "popularity.npy").write_bytes((version / "popularity.npy").read_bytes()[:-1] + b"\1")
+        activate(version)
+    wait_until(lambda: n_refused(served) == before + 2)
+    assert versions(served) == {served.first.name}
+    (home / "ROLLOUT").write_text("{}")
+    assert change(served, served.first).status_code == 200
 
 
 def n_refused(served: Served) -> float:

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from marquee.signing import write_key_pair
 from serving.config import Settings
 from tests.asgi import request
 from tests.bundles import publish_tiny
@@ -60,6 +61,31 @@ def test_bundle_is_verified_before_any_worker_starts(
     monkeypatch.setattr(service, "SETTINGS", Settings(bundle=path))
     with pytest.raises(bentoml.exceptions.BentoMLConfigException, match=message):
         cast(Any, service.MarqueeService).inner.verify_bundle()
+
+
+def test_unsigned_bundle_stops_the_start_where_a_signature_is_wanted(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, public = write_key_pair(tmp_path / "key")
+    monkeypatch.setattr(service, "SETTINGS", Settings(bundle=str(bundle), trusted_keys=str(public)))
+    with pytest.raises(
+        bentoml.exceptions.BentoMLConfigException, match="is not signed, expected a signature"
+    ):
+        cast(Any, service.MarqueeService).inner.verify_bundle()
+
+
+def test_surfaces_are_verified_before_any_worker_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "surfaces.yaml"
+    monkeypatch.setattr(service, "SETTINGS", Settings(surfaces=str(file)))
+    for text, message in (
+        ("surfaces: 1", "must name a file of surfaces"),
+        ("surfaces: {a: {bundle: nowhere}}", "nowhere holds neither"),
+    ):
+        file.write_text(text)
+        with pytest.raises(bentoml.exceptions.BentoMLConfigException, match=message):
+            cast(Any, service.MarqueeService).inner.verify_bundle()
 
 
 def test_wrong_setting_is_told_without_a_stack_trace(monkeypatch: pytest.MonkeyPatch) -> None:
