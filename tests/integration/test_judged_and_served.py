@@ -18,6 +18,7 @@ from rich.console import Console
 
 from marquee.ann import AnnIndex, IndexConfig, IndexKind
 from marquee.baselines import BaselinesConfig
+from marquee.catalog import ItemKind
 from marquee.disk import FileFacts
 from marquee.errors import DataError, LeakageError
 from marquee.histories import FloatArray
@@ -27,7 +28,9 @@ from marquee.nn.losses import SampledSoftmaxConfig
 from marquee.nn.models import TwoTowerConfig
 from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
+from marquee.reranking import Diversity, Reranking
 from marquee.served import ServedComparison
+from marquee.served_surfaces import SurfaceRules
 from marquee.splits import SplitConfig, SplitMethod
 from marquee.table_config import TableConfig
 from marquee.world import World
@@ -128,6 +131,23 @@ def test_what_is_served_is_what_was_judged(judged: Judged) -> None:
     sweep = served.index_sweep
     assert sweep is not None
     assert (sweep.kind, sweep.parameter, sweep.chosen) == ("hnsw", "ef_search", GRAPH.ef_search)
+
+
+def test_surfaces_are_asked_by_their_filters_and_re_ranking(judged: Judged) -> None:
+    rules = (
+        SurfaceRules(name="ads", kind=ItemKind.ad),
+        SurfaceRules(name="varied", reranking=Reranking(caps={"category": 1}, diversity=Diversity.mmr)),
+    )
+    served = with_served(judged.judgement, str(judged.bundle), judged.prepared, judged.config, rules).served
+    assert served is not None
+    ads, varied = served.surfaces
+    items = judged.prepared.dataset.items
+    assert (items["kind"] == "ad").sum() == 10  # never all available and new to a user
+    assert items["category"].n_unique() < 10
+    n_users = len(judged.judgement.evaluation.query_index)
+    assert (ads.n_short, varied.n_short) == (n_users, n_users)
+    assert (ads.overlap, varied.overlap, served.deviations) == (1.0, 1.0, ())
+    assert ads.cost.mean < 0.0
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from marquee.reports import (
     write_report,
 )
 from marquee.served import ServedComparison
+from marquee.served_surfaces import ServedSurface
 from marquee.slices import slice_metric
 from tests.report_parts import report_parts
 
@@ -131,6 +132,7 @@ def full_content() -> ReportContent:
             k=10,
             n_queries=256,
         ),
+        surfaces=(ServedSurface("home", "only ad", same, Estimate(-0.1, -0.2, 0.0), 0.85, 7),),
     )
     return replace(
         _content(evaluation),
@@ -169,6 +171,9 @@ def test_recall_and_latency_of_the_served_index_stand_in_every_form() -> None:
         assert sentence in text
         assert "Its manifest promises recall 0.9900." in text
     assert "| 50 (chosen) | 0.9555 | 0.2000 | 0.3000 |" in markdown
+    assert "- home: only ad, 85.0 % of the places as by an exact search, 7 short answers" in markdown
+    assert "| home | 0.6000 (0.5000 – 0.7000) | -0.1000" in markdown  # noqa: RUF001
+    assert "on surface home fewer than 90% of the places" in full_page()
     assert "| exact | 1.0000 | 4.5000 | " in markdown
     assert re.search(r'<tr class="model"><th scope="row">50 \(chosen\)</th>', full_page())
     assert "hnsw: ef_search, recall by latency, chosen 50: 25 0.9025 in 0.100 ms" in full_page()
@@ -179,7 +184,7 @@ def test_recall_and_latency_of_the_served_index_stand_in_every_form() -> None:
 def test_an_index_that_misses_more_than_it_promised_is_a_warning() -> None:
     served = full_content().served
     assert served is not None
-    same = replace(served, difference=Estimate(0.0, 0.0, 0.0), overlap=1.0)
+    same = replace(served, difference=Estimate(0.0, 0.0, 0.0), overlap=1.0, surfaces=())
     assert same.deviations == ("the index finds 95.5% of the exact answer where its manifest promises 99.0%",)
     assert same.sentence in replace(full_content(), served=same).warnings
     assert not replace(same, promised_recall=0.97).deviations

@@ -161,16 +161,21 @@ def sweep_figure(sweep: IndexSweep) -> str:
     axes.spines[["left"]].set_color(GRID)
     points = sweep.points
     axes.plot([p.median_ms for p in points], [p.recall for p in points], color=BAR, linewidth=1.6)
+    recall_before = -1.0
     for point in points:
         is_chosen = point.effort == sweep.chosen
         size, colour = (8, ACCENT) if is_chosen else (5, BAR)
         axes.plot(point.median_ms, point.recall, "o", color=colour, markersize=size)
+        is_new, recall_before = point.recall != recall_before, point.recall
+        if not is_new and not is_chosen:
+            continue  # less effort gave the same: its label would only hide the other's
         axes.annotate(
             f"{point.effort}",
             (point.median_ms, point.recall),
-            xytext=(0, -12 if is_chosen else 6),
+            xytext=(-8, 0),
             textcoords="offset points",
-            ha="center",
+            ha="right",
+            va="center",
             color=INK,
             fontsize=9,
             weight="bold" if is_chosen else "normal",
