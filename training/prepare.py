@@ -48,12 +48,18 @@ def prepare(config: TrainConfig, folder: Path, console: Console) -> Prepared:
 
 
 def read(config: TrainConfig, folder: Path, console: Console) -> Tables:
-    """Returns the tables of a run; writes the quality report and the rejected rows into `folder`."""
+    """Returns the tables of a run; writes the quality report and the rejected rows into `folder`.
+
+    What a command before this one has said of the same data is not said again.
+    """
     _simulate_if_missing(config.data, console)
     with console.status(f"reading {config.data.name}"):
         tables = read_tables(config.data, folder / "rejects")
-    (folder / QUALITY_FILE).write_text(json.dumps(tables.quality.to_json_dict(), indent=1), encoding="utf-8")
-    for line in tables.quality.summary_lines():
+    path = folder / QUALITY_FILE
+    found = json.dumps(tables.quality.to_json_dict(), indent=1)
+    is_known = path.is_file() and path.read_text(encoding="utf-8") == found
+    path.write_text(found, encoding="utf-8")
+    for line in [f"data as before, see {path}"] if is_known else tables.quality.summary_lines():
         console.print(line, highlight=False, soft_wrap=True)
     return tables
 
