@@ -114,18 +114,29 @@ class TwoTower(nn.Module):
         known = torch.where(item_index <= self.n_trained_items, item_index, 0)
         if self.training and self.config.item_id_dropout and self.config.item_features:
             known = known * _keep(known, self.config.item_id_dropout)
-        vector: Tensor = self.item_table(known if self.config.item_id else torch.zeros_like(known))
-        if self.config.item_neighbours:
-            vector = vector + F.embedding_bag(
-                self.neighbour_items[known],
-                self.item_table.weight,
-                per_sample_weights=self.neighbour_weights[known],
-                mode="sum",
-                sparse=True,
-            )
+        rows = known if self.config.item_id else torch.zeros_like(known)
+        vector: Tensor = self._joined(rows) if self.config.item_neighbours else self.item_table(rows)
         if self.bias_table is None:
             return vector
         return torch.cat([vector, self.bias_table(known)], dim=1)
+
+    def _joined(self, item_index: Tensor) -> Tensor:
+        """Returns the rows of the item table joined by those of their neighbours, (n, dim) float32.
+
+        Each row is looked up once: the gradient of a table in which many items meet is then as short as the
+        number of distinct rows, not of neighbours.
+        """
+        around = self.neighbour_items[item_index]  # (n, n_neighbours)
+        rows, place = torch.unique(torch.cat([item_index, around.reshape(-1)]), return_inverse=True)
+        own, others = place.split([len(item_index), around.numel()])
+        table = self.item_table(rows)  # (n_distinct, dim)
+        company = F.embedding_bag(
+            others.reshape(around.shape),
+            table,
+            per_sample_weights=self.neighbour_weights[item_index],
+            mode="sum",
+        )
+        return F.embedding(own, table) + company
 
     def embed_items(self, item_index: Tensor) -> Tensor:
         """Returns item embeddings, (n, out_dim) float32; zeros for index 0."""
