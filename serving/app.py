@@ -34,6 +34,7 @@ from serving.exchange import (
     read_body,
     validate_json_request,
 )
+from serving.item_routes import ITEM, ITEMS, ItemRoutes, item_route
 from serving.keys import Guard
 from serving.keys import Scope as Right
 from serving.metrics import CONTENT_TYPE, OTHER
@@ -64,6 +65,7 @@ class RecommendationApp:
         guard: What lets requests in.
         draining: Whether the service is about to end.
         tracer: What records how requests were answered; None: nobody does.
+        items: What adds and withdraws items; None: nobody does.
     """
 
     def __init__(
@@ -75,12 +77,14 @@ class RecommendationApp:
         guard: Guard,
         draining: Draining | None = None,
         tracer: Tracer | None = None,
+        items: ItemRoutes | None = None,
     ) -> None:
         self._bentoml_app = bentoml_app
         self._endpoints = endpoints
         self._settings = settings
         self._releases = releases
         self._guard = guard
+        self._items = items or ItemRoutes.of_none(endpoints.surfaces, settings)
         self._draining = draining or Draining.by(settings)
         self._tracer = tracer
         self._document = msgspec.json.encode(openapi.document(settings, endpoints.surfaces.names))
@@ -104,13 +108,14 @@ class RecommendationApp:
             "/metrics": Right.metrics,
             RELEASES: Right.admin,
             **dict.fromkeys(CHANGES, Right.admin),
+            **dict.fromkeys((ITEMS, ITEM), Right.items),
         }
         self._aliases = {path.removeprefix("/v1"): path for path in self.paths}
 
     @property
     def paths(self) -> frozenset[str]:
         """The paths that are ours, by their canonical names."""
-        return frozenset(self._posts) | frozenset(self._gets) | CHANGES
+        return frozenset(self._posts) | frozenset(self._gets) | CHANGES | {ITEMS, ITEM}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one HTTP request, or hands on what is none."""
@@ -145,15 +150,16 @@ class RecommendationApp:
         await self._bentoml_app(scope, receive, send)
         self._endpoints.close()
         self._releases.close()
+        self._items.close()
         if self._tracer is not None:
             self._tracer.close()
 
     def _route(self, path: str) -> str:
         """Returns the route that a path belongs to, one of a fixed set."""
         path = self._aliases.get(path, path)
-        if path in self._posts or path in self._gets:
+        if path in self._posts or path in self._gets or path == ITEMS:
             return path
-        return change_route(path) or OTHER
+        return change_route(path) or item_route(path) or OTHER
 
     async def _reply(self, route: str, scope: Scope, receive: Receive, headers: Headers, call: Call) -> Reply:
         """Returns the reply to a request; raises what `__call__` tells as an error."""
@@ -167,6 +173,8 @@ class RecommendationApp:
             validate_json_request(scope, headers)
             call.body = await read_body(receive, headers, self._settings)
             return _reply_of(await self._posts[route](call))
+        if route in (ITEMS, ITEM):
+            return _reply_of(await self._change_items(route, scope, receive, headers, call))
         if route in CHANGES:
             _validate_method(path, method, ("POST",))
             call.key = self._guard.admit(headers.authorization, self._rights[route])
@@ -192,6 +200,19 @@ class RecommendationApp:
             404,
             f"there is nothing at {path[:120]!r}; POST to /v1/recommend, or GET /docs.json for every path",
         )
+
+    async def _change_items(
+        self, route: str, scope: Scope, receive: Receive, headers: Headers, call: Call
+    ) -> msgspec.Struct:
+        """Returns the answer to a request that changes items."""
+        path = scope["path"]
+        _validate_method(path, scope["method"], ("POST",) if route == ITEMS else ("DELETE",))
+        call.key = self._guard.admit(headers.authorization, self._rights[route])
+        if route == ITEM:
+            return await self._items.withdraw(path, scope["query_string"], call.key, headers.request_id)
+        validate_json_request(scope, headers)
+        call.body = await read_body(receive, headers, self._settings)
+        return await self._items.post(call.body, call.key, headers.request_id)
 
     def _readyz(self) -> Reply:
         """Returns that requests are welcome; raises Refusal if they are not yet, or not for long."""

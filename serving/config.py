@@ -42,6 +42,9 @@ class Settings:
         max_pending: Requests that may wait in one worker; more are refused with 503 at once.
         micro_batch: Most requests that go through the model together.
         release_poll_ms: How often a worker looks whether other releases are to answer.
+        items: Folder in which items that come and go between releases are kept; empty to take none.
+        items_poll_ms: How often a worker looks whether items have changed.
+        max_live_items: Most items that are kept there for one line of bundles, withdrawn ones included.
         keys: File of API keys; empty for a service that is open to whoever reaches it.
         drain_file: While this file exists the service says that it is not ready, and goes on answering.
         drain_ms: How long a worker goes on, not ready, after SIGTERM.
@@ -70,6 +73,9 @@ class Settings:
     max_pending: int = 1024
     micro_batch: int = 32
     release_poll_ms: int = 1000
+    items: str = ""
+    items_poll_ms: int = 250
+    max_live_items: int = 10_000
     keys: str = ""
     drain_file: str = ""
     drain_ms: int = 0

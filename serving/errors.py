@@ -65,6 +65,7 @@ CODE_OF_STATUS: Mapping[int, str] = {
     429: "too_many_requests",
     431: "headers_too_large",
     500: "internal_error",
+    501: "not_configured",
     503: "unavailable",
     507: "no_room",
 }

@@ -24,7 +24,7 @@ from marquee.errors import ConfigError
 from serving.errors import Refusal
 
 USAGE = (
-    "usage: python -m serving.keys name=<name> [scopes=recommend,events,metrics,admin] "
+    "usage: python -m serving.keys name=<name> [scopes=recommend,events,items,metrics,admin] "
     "[requests_per_s=0] [burst=0]"
 )
 LIMITS_FILE = "marquee-limits.bin"
@@ -35,7 +35,8 @@ class Scope(StrEnum):
     """What a key may be good for."""
 
     recommend = "recommend"  # ask for recommendations and which bundle gives them
-    events = "events"  # tell what happened and what there is
+    events = "events"  # tell what happened
+    items = "items"  # add, change and withdraw items
     metrics = "metrics"  # read the counters
     admin = "admin"  # list releases and change them
 
@@ -119,7 +120,7 @@ class Guard:
             Refusal: 401 without a good key, 403 if it is good for other things, 429 if it is used too often.
         """
         if not self._keys:
-            if scope is Scope.admin:
+            if scope in (Scope.items, Scope.admin):
                 raise _key_needed(f"{scope} needs a key and the service has none; start it with MARQUEE_KEYS")
             return ""
         number = self._number(authorization)

@@ -55,6 +55,7 @@ class Metrics:
         self._count_answers(own)
         self._count_releases(own)
         self._count_trials(own)
+        self._count_items(own)
         # `labels` takes a lock and checks its arguments: a look into a dict does not.
         self._of_reply: dict[tuple[str, int], Callable[[], None]] = {}
         self._of_route: dict[str, Callable[[float], None]] = {}
@@ -158,6 +159,21 @@ class Metrics:
             registry=own,
         )
 
+    def _count_items(self, own: CollectorRegistry) -> None:
+        """Makes the counters of live items."""
+        self._items = Gauge(
+            "marquee_live_items",
+            "Items added to a bundle's, and items of it withdrawn, since its release was made.",
+            ["bundle", "state"],
+            multiprocess_mode="livemax",
+            registry=own,
+        )
+        self._item_changes = Counter(
+            "marquee_item_changes", "Changes of items taken or refused.", ["outcome"], registry=own
+        )
+        for outcome in ("taken", "refused"):
+            self._item_changes.labels(outcome)
+
     def count_reply(self, route: str, status: int, seconds: float) -> None:
         """Counts one reply; `route` must be one of a fixed set."""
         self._count_status(route, status)
@@ -219,6 +235,15 @@ class Metrics:
     def count_index_change(self, timestamp: float) -> None:
         """Counts that the items of the index have changed since its release was made."""
         self._index_changed.set(timestamp)
+
+    def count_item_changes(self, outcome: str, n: int) -> None:
+        """Counts changes of items that were taken or refused."""
+        self._item_changes.labels(outcome).inc(n)
+
+    def show_items(self, bundle: str, n_added: int, n_withdrawn: int) -> None:
+        """Shows how many items stand on top of a bundle's, and how many of its own are withdrawn."""
+        self._items.labels(bundle, "added").set(n_added)
+        self._items.labels(bundle, "withdrawn").set(n_withdrawn)
 
     def count_canary_failures(self, n: int) -> None:
         """Counts requests on which a canary failed and that the current release answered."""

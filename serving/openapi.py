@@ -10,9 +10,11 @@ import msgspec
 from serving import reranking
 from serving.config import Settings
 from serving.errors import RETRY_AFTER_S, ErrorAnswer
+from serving.item_routes import ITEM, ITEMS, ItemsAnswer, ItemsRequest
 from serving.release_routes import CHANGES, has_body
 from serving.surfaces import DEFAULT_K
 from serving.wire import (
+    LARGEST_NUMBER,
     BatchAnswer,
     BatchRequest,
     BundleAnswer,
@@ -111,6 +113,14 @@ REQUEST_EXAMPLES: Mapping[str, Mapping[str, Json]] = {
     "/v1/recommend/batch": {
         "two users": {"requests": [{"user_id": "user-7", "k": 2}, {"user_id": "user-8", "k": 2}]}
     },
+    "/v1/items": {
+        "a new film and an ad that ends": {
+            "items": [
+                {"item_id": "item-900", "attributes": {"title": "The new one", "genres": ["Comedy"]}},
+                {"item_id": "ad-7", "kind": "ad", "available_until": 1767225600},
+            ]
+        }
+    },
     "/v1/similar": {
         "two like it": {"item_id": "item-17", "k": 2, "exclude": ["item-4"]},
         "in stock, of the same brand": {
@@ -150,6 +160,8 @@ def document(settings: Settings, surfaces: Sequence[str]) -> Json:
                 "releases", "Lists the releases, newest first.", ReleasesAnswer, with_key=True
             ),
             **{route: _change(route, surfaces) for route in sorted(CHANGES)},
+            ITEMS: _post_items(),
+            ITEM: _delete_item(surfaces),
             "/metrics": _METRICS,
             "/livez": _get("livez", "Tells that the process lives.", HealthAnswer),
             "/readyz": _get("readyz", "Tells that the bundle is loaded and warm.", HealthAnswer),
@@ -185,6 +197,48 @@ def _post(
             },
             "responses": {"200": _success(answer), **_errors(statuses)},
         }
+    }
+
+
+def _post_items() -> Json:
+    """Returns the path by which items are added."""
+    path = _post("post_items", "Adds items, or says anew what they are.", ITEMS, ItemsRequest, ItemsAnswer)
+    operation: Json = path["post"]
+    operation["parameters"], operation["security"] = [_REQUEST_ID], [{"key": []}]
+    operation["responses"] |= _errors([501, 507])
+    return path
+
+
+def _delete_item(surfaces: Sequence[str]) -> Json:
+    """Returns the path by which an item is withdrawn."""
+    item_id: Json = {
+        "name": "item_id",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "minLength": 1},
+    }
+    return {
+        "delete": {
+            "operationId": "withdraw_item",
+            "summary": "Withdraws an item, of the release or live, until it is posted again.",
+            "parameters": [_REQUEST_ID, item_id, _surface_parameter(surfaces, "The items of which surface")],
+            "security": [{"key": []}],
+            "responses": {
+                "200": _success(ItemsAnswer),
+                **_errors([*_OF_KEYS, 404, 422, 500, 501, 503, 507]),
+            },
+        }
+    }
+
+
+def _surface_parameter(surfaces: Sequence[str], what: str) -> Json:
+    """Returns the parameter that names a surface."""
+    return {
+        "name": "surface",
+        "in": "query",
+        "required": False,
+        "description": f"{what} are meant.",
+        "schema": {"type": "string", "enum": list(surfaces)},
     }
 
 
@@ -251,6 +305,16 @@ _OF_KEYS = (401, 403, 429)
 _WITH_OR_WITHOUT_KEY: list[Json] = [{"key": []}, {}]
 ANSWER_EXAMPLES: Mapping[type[msgspec.Struct], Json] = {
     RecommendAnswer: _ANSWER,
+    ItemsAnswer: {
+        "request_id": _ANSWER["request_id"],
+        "version": _ANSWER["version"],
+        "items": [
+            {"item_id": "item-900", "state": "live", "unknown_attributes": ["colour"]},
+            {"item_id": "item-17", "state": "in_release"},
+        ],
+        "n_kept": 12,
+        "max_kept": 10000,
+    },
     BatchAnswer: {"request_id": _ANSWER["request_id"], "answers": [_ANSWER, _ERROR]},
 }
 
@@ -278,13 +342,7 @@ def _change(route: str, surfaces: Sequence[str]) -> Json:
         "required": True,
         "schema": {"type": "string", "minLength": 1},
     }
-    surface: Json = {
-        "name": "surface",
-        "in": "query",
-        "required": False,
-        "description": "The releases of which surface are meant.",
-        "schema": {"type": "string", "enum": list(surfaces)},
-    }
+    surface = _surface_parameter(surfaces, "The releases of which surface")
     body: Json = {
         "requestBody": {
             "required": True,
@@ -331,6 +389,25 @@ def _array_choice(schema: Json) -> Json:
     return choice
 
 
+def _describe_items(schemas: Json, settings: Settings, surfaces: Sequence[str]) -> None:
+    """Writes into the schemas of live items what their types cannot say."""
+    properties = schemas["ItemsRequest"]["properties"]
+    properties["items"]["maxItems"] = settings.max_batch
+    properties["surface"] = {
+        "type": "string",
+        "enum": list(surfaces),
+        "description": properties["surface"]["description"],
+    }
+    item = schemas["ItemMessage"]["properties"]
+    for name in ("available_from", "available_until"):
+        moment = {"type": "integer", "minimum": -LARGEST_NUMBER, "maximum": LARGEST_NUMBER}
+        item[name] = {
+            "anyOf": [moment, {"type": "null"}],
+            "default": None,
+            "description": item[name]["description"],
+        }
+
+
 def _schemas(settings: Settings, surfaces: Sequence[str]) -> Json:
     """Returns the schema of every message, with the limits that the operator set."""
     messages = [
@@ -343,6 +420,8 @@ def _schemas(settings: Settings, surfaces: Sequence[str]) -> Json:
         ShareRequest,
         RolloutAnswer,
         HealthAnswer,
+        ItemsRequest,
+        ItemsAnswer,
         ErrorAnswer,
     ]
     _, schemas = msgspec.json.schema_components(messages, ref_template=REFERENCE)
@@ -364,6 +443,7 @@ def _schemas(settings: Settings, surfaces: Sequence[str]) -> Json:
             "description": properties["surface"]["description"],
         }
     reranking.describe(schemas["RerankingRequest"])
+    _describe_items(schemas, settings, surfaces)
     for condition in ("any_of", "all_of", "none_of"):
         _array_choice(schemas["Filter"]["properties"][condition])["maxItems"] = settings.max_filter_values
     _array_choice(schemas["RecommendRequest"]["properties"]["history"])["maxItems"] = settings.max_history

@@ -13,12 +13,13 @@ ROLLOUT   ... but the share of users that the canary answers; the shadow answers
 import gc
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from marquee.errors import BundleError, ConfigError, MarqueeError, UnknownIdError
+from marquee.live_items import LiveItem
 from marquee.manifest import MANIFEST, Manifest, validate_name
 from marquee.pointers import (
     CURRENT,
@@ -58,6 +59,10 @@ class Candidate:
     recommender: Recommender
     trial: Trial
 
+    def with_live_items(self, items: Mapping[str, LiveItem]) -> "Candidate":
+        """Returns the same release with these live items in place of others."""
+        return replace(self, recommender=self.recommender.with_live_items(items))
+
 
 @dataclass(frozen=True, slots=True)
 class Answering:
@@ -83,6 +88,14 @@ class Answering:
         if self.canary is not None and self.canary.trial.includes(caller):
             return self.canary.recommender
         return self.current
+
+    def with_live_items(self, items: Mapping[str, LiveItem]) -> "Answering":
+        """Returns the same releases with these live items in place of others."""
+        return Answering(
+            self.current.with_live_items(items),
+            self.canary and self.canary.with_live_items(items),
+            self.shadow and self.shadow.with_live_items(items),
+        )
 
     def loaded(self, folder: Path) -> Recommender | None:
         """Returns the recommender of a release that is loaded already, in whatever role."""
@@ -136,6 +149,8 @@ class Releases:
         self._validate = validate
         self._seen: Pointers = ()
         self._changing = threading.Lock()
+        self._items: Mapping[str, LiveItem] = {}
+        self._swapping = threading.Lock()  # held for moments, `_changing` for as long as a release loads
         self._closing = threading.Event()
 
     @property
@@ -167,11 +182,11 @@ class Releases:
             if self.is_pinned or pointers == self._seen or self.answering is None:
                 return False
             before, self._seen = self._seen, pointers
-            was = self.answering.current
+            was = self.answering.current.bundle
             if pointers[0] != before[0]:
                 self._follow_current()
             self._follow_rollout()
-            return self.answering.current is not was
+            return self.answering.current.bundle is not was
 
     def activate(self, version: str) -> Recommender:
         """Makes a release the current one, for this worker now and for the others when they look.
@@ -221,6 +236,13 @@ class Releases:
             end_trials(self._home, version)
             self._seen = self._pointers()
             self._follow_rollout()
+
+    def take_live_items(self, items: Mapping[str, LiveItem]) -> None:
+        """Lets every release that answers here, and those that will, answer with these live items."""
+        with self._swapping:
+            self._items = items
+            if self.answering is not None:
+                self.answering = self.answering.with_live_items(items)
 
     def listed(self) -> list[Release]:
         """Returns the releases in the folder, newest first, at most `MAX_LISTED`."""
@@ -280,7 +302,8 @@ class Releases:
         except Exception as error:  # as in _follow_current
             self._refuse(error)
             return None
-        return None if recommender is self.recommender else Candidate(recommender, trial)
+        is_current = self.recommender is not None and recommender.bundle is self.recommender.bundle
+        return None if is_current else Candidate(recommender, trial)
 
     def _make_current(self, folder: Path, point: Callable[[Path], object]) -> Recommender:
         """Loads a release, then lets `point` name it in `CURRENT`, then takes it."""
@@ -307,7 +330,7 @@ class Releases:
                 "publish it again"
             )
         self._validate(recommender)
-        return recommender
+        return recommender.with_live_items(self._items)  # embedded here, where nobody waits for it
 
     def _loaded_or_refused(self, folder: Path) -> Recommender:
         """Returns what `_loaded` does; tells of the refusal where that raises."""
@@ -320,8 +343,9 @@ class Releases:
     def _take(self, recommender: Recommender) -> None:
         """Lets a warm recommender be the current one; what the old one holds goes with its last batch."""
         _freeze()
-        was = self.answering
-        self.answering = replace(was, current=recommender) if was else Answering(recommender)
+        with self._swapping:
+            was, recommender = self.answering, recommender.with_live_items(self._items)
+            self.answering = replace(was, current=recommender) if was else Answering(recommender)
         logger.info("release %s answers", recommender.version)
         self._on_change(recommender)
 
@@ -332,10 +356,12 @@ class Releases:
         if was is None and candidate is None:
             return
         _freeze()
-        if kind == "canary":
-            self.answering = replace(self.answering, canary=candidate)
-        else:
-            self.answering = replace(self.answering, shadow=candidate)
+        with self._swapping:
+            new = candidate and candidate.with_live_items(self._items)
+            if kind == "canary":
+                self.answering = replace(self.answering, canary=new)
+            else:
+                self.answering = replace(self.answering, shadow=new)
         version = candidate.trial.version if candidate else was.trial.version if was else ""
         share = candidate.trial.share if candidate else 0.0
         logger.info(

@@ -8,6 +8,7 @@ reads the settings and nothing else, for BentoML also imports it in the process 
 import os
 from functools import cached_property
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import bentoml
@@ -21,6 +22,8 @@ from serving.config import Settings
 from serving.connections import Limits, limit_connections
 from serving.endpoints import Endpoints
 from serving.exchange import AsgiApp
+from serving.item_routes import ItemRoutes
+from serving.items import LiveItems
 from serving.keys import Guard
 from serving.metrics import Metrics, forget_dead_workers, shared_folder
 from serving.release_routes import ReleaseRoutes
@@ -53,7 +56,7 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
     def __call__(self) -> "MarqueeService":
         """Returns the instance that BentoML serves."""
         instance: MarqueeService = super().__call__()
-        instance.surfaces = self.surfaces
+        instance.surfaces, instance.items = self.surfaces, self.items
         return instance
 
     @cached_property
@@ -66,6 +69,12 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
         """The surfaces of this process."""
         return SurfaceFile.read(SETTINGS).open(self.metrics.count_release, read_trusted_keys())
 
+    @cached_property
+    def items(self) -> LiveItems:
+        """The live items of this process."""
+        folder = Path(SETTINGS.items) if SETTINGS.items else None
+        return LiveItems(self.surfaces.lines, folder, SETTINGS.max_live_items, self.metrics)
+
     def to_asgi(self, is_main: bool = True) -> AsgiApp:
         """Returns BentoML's application inside ours, before uvicorn is told how to serve it."""
         limit_connections(Limits.of(SETTINGS), self.metrics.count_end)
@@ -77,6 +86,7 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
             ReleaseRoutes(self.surfaces),
             Guard.read(SETTINGS.keys, shared_folder()),
             tracer=_tracer(),
+            items=ItemRoutes(self.surfaces, self.items, SETTINGS),
         )
 
 
@@ -104,6 +114,7 @@ class MarqueeService:
     """Recommends content and ads from the release that is current."""
 
     surfaces: Surfaces
+    items: LiveItems
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]  # as above
     @staticmethod
@@ -131,4 +142,6 @@ class MarqueeService:
         logs.configure()
         forget_dead_workers()
         self.surfaces.load()
+        self.items.open()
         self.surfaces.watch(SETTINGS.release_poll_ms / 1000)
+        self.items.watch(SETTINGS.items_poll_ms / 1000)
