@@ -45,13 +45,13 @@ def absences(
     if not run.trials_file(BACKTEST).is_file():
         found[BACKTEST] = without_cutoff or (
             "Not there yet: it trains the model again at each cutoff, so it is made on demand. To put it "
-            f"here: python -m training.backtest run={run.path} n_windows=3"
+            f"here: `python -m training.backtest run={run.path} n_windows=3`"
         )
     if not run.trials_file(LEARNING_CURVE).is_file():
         by = "" if config.data.time is TimeMeaning.absolute else " by=users"
         found[LEARNING_CURVE] = (
             "Not there yet: it trains the model again on each share of the data, so it is made on demand. "
-            f"To put it here: python -m training.learning_curve run={run.path}{by}"
+            f"To put it here: `python -m training.learning_curve run={run.path}{by}`"
         )
     return found
 

@@ -4,12 +4,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from marquee.ageing import DAY_S, Ageing, age_metric, first_times
+from marquee.ageing import DAY_S, Ageing, age_metric, change_between, first_times
 from marquee.errors import DataError
 from marquee.evaluation import Evaluation, EvaluationTask, evaluate
 from marquee.histories import FloatArray
 from marquee.ids import IndexArray
-from marquee.intervals import Estimate
+from marquee.intervals import Estimate, estimate_means
 from marquee.ranking import ItemLists
 
 N_USERS, N_ITEMS, K = 240, 12, 3
@@ -66,16 +66,26 @@ def test_each_week_is_judged_by_its_own_targets(seed: int) -> None:
     assert sum(period.n_targets for period in ageing.periods) == len(evaluation.targets.item_index)
 
 
-def test_change_is_that_of_the_users_at_both_ends() -> None:
+def test_the_interval_of_a_change_covers_the_truth() -> None:
+    generator = np.random.default_rng(0)
+    covered = 0
+    for _ in range(300):
+        first, last = generator.binomial(1, 0.3, 400) / 1.0, generator.binomial(1, 0.2, 300) / 1.0
+        (before,), (after,) = (estimate_means(v[:, None], generator, 200) for v in (first, last))
+        change = change_between(before, after)
+        assert change.mean == pytest.approx(last.mean() - first.mean())
+        covered += change.low <= -0.1 <= change.high
+    assert 0.92 * 300 <= covered <= 0.98 * 300
+
+
+def test_the_change_is_from_the_first_period_to_the_last() -> None:
     generator = np.random.default_rng(7)
     evaluation = _evaluation(generator)
-    times = CUTOFF + generator.integers(0, 2, len(evaluation.targets.item_index)) * WEEK_S
+    times = CUTOFF + generator.integers(0, 3 * WEEK_S, len(evaluation.targets.item_index))
     ageing = age_metric(evaluation, f"recall@{K}", times, CUTOFF, generator)
     assert ageing is not None
-    offsets = evaluation.targets.offsets
-    in_weeks = [set(times[offsets[query] : offsets[query + 1]].tolist()) for query in range(N_USERS)]
-    assert ageing.n_in_both == sum(len(weeks) == 2 for weeks in in_weeks)
-    assert ageing.change is not None
+    first, _, last = (period.estimates["own"] for period in ageing.periods)
+    assert ageing.change == change_between(first, last)
 
 
 def test_days_take_the_place_of_weeks_where_there_is_only_one() -> None:
@@ -111,19 +121,18 @@ def test_targets_of_another_part_are_refused() -> None:
     [
         (
             Estimate(-0.1, -0.2, -0.05),
-            "it falls (\u22120.1000, 95\u00a0% interval \u22120.2000 to \u22120.0500",
+            "it falls (95\u00a0% interval of the change \u22120.2000 to \u22120.0500)",
         ),
-        (Estimate(0.1, 0.05, 0.2), "it rises (+0.1000"),
-        (Estimate(0.1, -0.05, 0.2), "no change can be told (+0.1000"),
-        (None, "20 users have targets in both, too few to tell a change"),
+        (Estimate(0.1, 0.05, 0.2), "it rises (95\u00a0% interval of the change +0.0500 to +0.2000)"),
+        (Estimate(0.1, -0.05, 0.2), "no change can be told (95\u00a0% interval"),
     ],
 )
-def test_the_sentence_says_what_the_interval_says(change: Estimate | None, words: str) -> None:
+def test_the_sentence_says_what_the_interval_says(change: Estimate, words: str) -> None:
     evaluation = _evaluation(np.random.default_rng(0))
     times = CUTOFF + np.arange(len(evaluation.targets.item_index)) % 2 * WEEK_S
     ageing = age_metric(evaluation, f"recall@{K}", times, CUTOFF, np.random.default_rng(0))
     assert isinstance(ageing, Ageing)
-    ageing = replace(ageing, change=change, n_in_both=20)
+    ageing = replace(ageing, change=change)
     assert words in ageing.sentence
     assert "in week 1 after the training cutoff" in ageing.sentence
     assert json.loads(json.dumps(ageing.to_json_dict(), allow_nan=False))["sentence"] == ageing.sentence

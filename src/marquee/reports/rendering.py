@@ -41,6 +41,7 @@ def _environment() -> "Environment":
     )
     environment.filters |= {
         "breakable": breakable,
+        "code": code,
         "duration": duration,
         "moment": moment,
         "p": p_in_words,
@@ -54,6 +55,15 @@ def breakable(name: str) -> "Markup":
     from markupsafe import Markup, escape
 
     return escape(name).replace("_", Markup("_<wbr>"))
+
+
+def code(text: str) -> "Markup":
+    """Returns text in markup, with what stands between backticks as code."""
+    from markupsafe import Markup, escape
+
+    plain, *rest = str(escape(text)).split("`")
+    pieces = (f"<code>{piece}</code>" if number % 2 == 0 else piece for number, piece in enumerate(rest))
+    return Markup(plain + "".join(pieces))
 
 
 def moment(created: str) -> str:
