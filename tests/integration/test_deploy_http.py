@@ -49,7 +49,7 @@ def test_dead_worker_is_replaced_in_a_container(service: RunningService) -> None
 
 def test_alarms_speak_of_what_the_service_counts(service: RunningService) -> None:
     with Client(service.url, deadline_s=10) as client:
-        client.recommend(RecommendRequest())
+        assert client.recommend(RecommendRequest(k=100)).short_reason
     labels: dict[str, set[str]] = defaultdict(set)
     for name, text in SAMPLE.findall(service.client.get("/metrics").text):
         labels[name] |= {label for label, _ in LABEL.findall(text)}
