@@ -158,8 +158,9 @@ def running(name: str, bundle: Path, folder: Path, **settings: str) -> Iterator[
         _wait_until_ready(port, process, log)
         yield Server(port, process)
     finally:
-        process.send_signal(signal.SIGTERM)
         try:
+            if process.is_running():  # nobody has ended it already
+                process.send_signal(signal.SIGTERM)
             process.wait(STOP_S)
         except psutil.TimeoutExpired:
             process.kill()

@@ -6,6 +6,7 @@ entry that belongs into the file which `MARQUEE_KEYS` names. The file never hold
 
 import hashlib
 import hmac
+import logging
 import math
 import mmap
 import os
@@ -21,7 +22,10 @@ import msgspec
 from msgspec import Meta
 
 from marquee.errors import ConfigError
+from serving.counter_files import allocate
 from serving.errors import Refusal
+
+logger = logging.getLogger(__name__)
 
 USAGE = (
     "usage: python -m serving.keys name=<name> [scopes=recommend,events,items,metrics,admin] "
@@ -202,9 +206,12 @@ def _shared_numbers(n: int, folder: Path | None) -> "memoryview[float]":
     n_bytes = max(1, n) * _BYTES_PER_KEY
     if folder is None:
         return memoryview(mmap.mmap(-1, n_bytes)).cast("d")
-    descriptor = os.open(folder / LIMITS_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
-        os.ftruncate(descriptor, n_bytes)
+        descriptor = allocate(folder / LIMITS_FILE, n_bytes)
+    except OSError as error:
+        logger.error("the rates of keys hold for each worker alone, not for all together: %s", error)
+        return memoryview(mmap.mmap(-1, n_bytes)).cast("d")
+    try:
         return memoryview(mmap.mmap(descriptor, n_bytes)).cast("d")
     finally:
         os.close(descriptor)

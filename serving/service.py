@@ -20,12 +20,13 @@ from serving import logs
 from serving.app import RecommendationApp
 from serving.config import Settings
 from serving.connections import Limits, limit_connections
+from serving.counter_files import reserve
 from serving.endpoints import Endpoints
 from serving.exchange import AsgiApp
 from serving.item_routes import ItemRoutes
 from serving.items import LiveItems
 from serving.keys import Guard
-from serving.metrics import Metrics, forget_dead_workers, shared_folder
+from serving.metrics import FOLDER_VARIABLE, Metrics, forget_dead_workers, shared_folder
 from serving.release_routes import ReleaseRoutes
 from serving.surfaces import SurfaceFile, Surfaces
 from serving.tracer import Tracer
@@ -62,6 +63,8 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
     @cached_property
     def metrics(self) -> Metrics:
         """The counters of this process."""
+        if (folder := shared_folder()) is not None:
+            reserve(folder, FOLDER_VARIABLE)
         return Metrics()
 
     @cached_property
@@ -132,7 +135,8 @@ class MarqueeService:
         """Has a dead worker replaced in a container as well; runs in the watching process.
 
         Trap: in an image of its own BentoML leaves a dead worker dead, for an orchestrator that does not
-        see it: the others answer, so the container is well (test_dead_worker_is_replaced_in_a_container).
+        see it: the others answer, so the container is well
+        (test_killed_worker_fails_no_call_and_is_replaced).
         """
         os.environ.pop("BENTOML_CONTAINERIZED", None)
 

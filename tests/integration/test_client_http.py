@@ -1,14 +1,10 @@
-"""The client against a real service: every call, a worker killed, connections kept, replies that trickle."""
+"""The client against a real service: every call, connections kept, replies that trickle."""
 
 import asyncio
-import os
-import signal
 import socket
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import psutil
@@ -30,8 +26,6 @@ from tests.bundles import N_ITEMS, publish_tiny
 from tests.integration.test_releases_http import keys_file
 from tests.service_process import RunningService, free_port, running_service
 
-N_CALLS = 2000
-N_CALLERS = 8
 BODY = RecommendRequest(user_id="u1", k=3)
 
 
@@ -50,11 +44,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 def client(service: RunningService) -> Iterator[Client]:
     with Client(service.url, key="shop-secret", deadline_s=10) as client:
         yield client
-
-
-def workers_of(service: RunningService) -> list[psutil.Process]:
-    family = psutil.Process(service.process.pid).children(recursive=True)
-    return [child for child in family if "worker" in str(child.cmdline())]
 
 
 @pytest.mark.server
@@ -103,28 +92,6 @@ def test_asyncio_asks_at_the_same_time(service: RunningService) -> None:
     answers = asyncio.run(ask_all())
     assert len({answer.request_id for answer in answers}) == 200
     assert {answer.returned for answer in answers} == {3}
-
-
-@pytest.mark.server
-@pytest.mark.slow
-def test_no_call_fails_when_one_of_two_workers_is_killed(client: Client, service: RunningService) -> None:
-    victim = workers_of(service)[0]
-    outcomes: Counter[str] = Counter()
-    answered = threading.Semaphore(0)
-
-    def ask(_number: int) -> str:
-        answer = client.recommend(BODY)
-        answered.release()
-        return answer.source
-
-    with ThreadPoolExecutor(N_CALLERS) as pool:
-        asked = pool.map(ask, range(N_CALLS))
-        for _ in range(N_CALLS // 4):
-            answered.acquire()
-        os.kill(victim.pid, signal.SIGKILL)
-        outcomes.update(asked)
-    assert outcomes == {"personal": N_CALLS}
-    assert not victim.is_running() or victim.status() == psutil.STATUS_ZOMBIE
 
 
 @contextmanager

@@ -1,0 +1,63 @@
+"""Room for the counters that workers share, taken before it is needed.
+
+Trap: the files are mapped into memory, and a page that the disk has no room for when it is first written
+ends the process (SIGBUS): with a full disk the next request would kill the worker that counts it
+(test_full_disk_stops_no_answer).
+"""
+
+import errno
+import logging
+import os
+import tempfile
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+FILE_BYTES = 1 << 20
+"""Holds some thousand lines of `/metrics`; what counts has bounded labels and needs a tenth of it."""
+
+_KINDS = ("counter", "histogram", "gauge_livemin")
+"""How the names of the files begin that `serving.metrics` writes."""
+
+_MEMORY = Path("/dev/shm")
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def reserve(folder: Path, variable: str) -> None:
+    """Takes the room that this process needs for its counters in the folder that the workers share.
+
+    Without room there the process counts apart, in memory, until it is started again: to count less is
+    better than to answer nothing.
+
+    Args:
+        folder: Which the workers share.
+        variable: The variable of the environment that names it to whoever counts.
+    """
+    files = [folder / f"{kind}_{os.getpid()}.db" for kind in _KINDS]
+    for file in files:
+        try:
+            os.close(allocate(file, FILE_BYTES))
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            for begun in files:
+                begun.unlink(missing_ok=True)
+            alone = tempfile.mkdtemp(prefix="marquee-", dir=_MEMORY if _MEMORY.is_dir() else None)
+            logger.error(
+                "no room for this worker's counters in %s: they are kept apart, in %s; make room and restart",
+                folder,
+                alone,
+            )
+            os.environ[variable] = alone
+            return
+
+
+def allocate(path: Path, n_bytes: int) -> int:
+    """Returns a descriptor of a file that has n_bytes of the disk; raises OSError if that is full."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, n_bytes)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
