@@ -1,6 +1,6 @@
 """Judging everybody against everything: speed beside the bare matrix products, and peak memory.
 
-    python -m benchmarks.evaluate_speed            5,000 users x 100,000 items, a few seconds
+    python -m benchmarks.evaluate_speed            1,000 users x 1,000,000 items, less than a minute
     python -m benchmarks.evaluate_speed --full     100,000 users x 1,000,000 items, about ten minutes
     python -m benchmarks.evaluate_speed --check    exit status 1 outside the tolerances
 
@@ -139,8 +139,8 @@ def main() -> int:
     """Prints measured beside reference; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--full", action="store_true", help="{:,} users x {:,} items".format(*FULL))
-    parser.add_argument("--users", type=int, default=5_000)
-    parser.add_argument("--items", type=int, default=100_000)
+    parser.add_argument("--users", type=int, default=1_000)
+    parser.add_argument("--items", type=int, default=1_000_000)
     parser.add_argument("--memory-mb", type=int, default=512, help="memory of one block of scores")
     parser.add_argument("--repeats", type=int, help=f"turns of both ways; {N_REPEATS}, with --full 1")
     parser.add_argument("--check", action="store_true", help="exit status 1 outside the tolerances")

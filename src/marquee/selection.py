@@ -54,7 +54,7 @@ def best_of_rows(scores: FloatArray, k: int) -> Best:
     columns, certain = _best_in_groups(scores, groups, k)
     tied = np.zeros(len(scores), dtype=np.bool_)
     for row in np.flatnonzero(~certain & ~undefined):  # ties, or fewer than k allowed
-        columns[row], tied[row] = _best_by_index(scores[row], k)
+        columns[row], tied[row] = _best_by_index(scores[row], groups[row], k)
     values = np.take_along_axis(scores, columns, axis=1)  # (rows, k)
     order = np.lexsort((columns, -values), axis=1)
     return Best(
@@ -122,9 +122,20 @@ def _best_columns(values: FloatArray, k: int) -> tuple[IndexArray, BoolArray]:
     return columns, certain
 
 
-def _best_by_index(scores: FloatArray, k: int) -> tuple[IndexArray, bool]:
-    """Returns the k best columns of one row, ties by index, (k,), and whether a tie straddles the cutoff."""
-    last = np.partition(scores, len(scores) - k)[len(scores) - k]
-    above, equal = np.flatnonzero(scores > last), np.flatnonzero(scores == last)
+def _best_by_index(scores: FloatArray, bests: FloatArray, k: int) -> tuple[IndexArray, bool]:
+    """Returns the k best columns of one row, ties by index, (k,), and whether a tie straddles the cutoff.
+
+    No group is needed whose best lies below the k-th best of the groups: only columns at or above that are
+    looked at.
+
+    Args:
+        scores: (n_columns,).
+        bests: Of its groups, (n_groups,).
+        k: At most n_groups.
+    """
+    columns = np.flatnonzero(scores >= np.partition(bests, len(bests) - k)[len(bests) - k])
+    values = scores[columns]
+    last = np.partition(values, len(values) - k)[len(values) - k]
+    above, equal = columns[values > last], columns[values == last]
     n_equal = k - len(above)
     return np.concatenate((above, equal[:n_equal])), bool(last > -np.inf and len(equal) > n_equal)
