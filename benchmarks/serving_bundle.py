@@ -69,13 +69,13 @@ def make_bundle(folder: Path, n_items: int, ef_search: int, seed: int = 0, users
     means = vectors[histories].mean(axis=1)
     queries = means + np.maximum(means @ hidden, 0.0) @ output
     recall = measure_recall(index, queries, RECALL_K)
-    contents = _contents(rng, _query_tower(hidden, output), vectors, index, recall, users)
+    contents = make_contents(rng, make_query_tower(hidden, output), vectors, index, recall, users)
     path = publish(contents, folder, f"bench-{n_items}", created=int(time.time()))
     names = contents.catalog.item_ids
     return Made(path, recall, [list(names.decode(history.tolist())) for history in histories])
 
 
-def _contents(
+def make_contents(
     rng: np.random.Generator, tower: bytes, vectors: FloatArray, index: Index, recall: float, users: Users
 ) -> BundleContents:
     """Returns everything that a bundle holds."""
@@ -138,7 +138,7 @@ def _histories(rng: np.random.Generator, cluster: IndexArray, n: int) -> IndexAr
     return histories
 
 
-def _query_tower(hidden: FloatArray, output: FloatArray) -> bytes:
+def make_query_tower(hidden: FloatArray, output: FloatArray) -> bytes:
     """Returns a tower: the mean of the history, plus a network of one hidden layer over it."""
     nodes = [
         helper.make_node("ReduceSum", ["history_vectors", "axis"], ["sum"], keepdims=0),

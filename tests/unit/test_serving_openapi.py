@@ -14,9 +14,11 @@ from serving.config import Settings
 from serving.endpoints import Endpoints
 from serving.errors import CODE_OF_STATUS, ErrorAnswer, Refusal
 from serving.exchange import Receive, Scope, Send
+from serving.item_routes import ItemMessage, ItemsRequest, _live_item
 from serving.keys import Guard
 from serving.release_routes import ReleaseRoutes
 from serving.releases import Releases
+from serving.reranking import RerankingRequest
 from serving.surfaces import Surface, Surfaces
 
 LIMITS = Settings(max_k=50, max_history=3, max_exclude=2, max_batch=2, max_filters=2, max_filter_values=2)
@@ -35,6 +37,7 @@ MESSAGES: dict[str, type[msgspec.Struct]] = {
     "/v1/recommend": wire.RecommendRequest,
     "/v1/recommend/batch": wire.BatchRequest,
     "/v1/similar": wire.SimilarRequest,
+    "/v1/items": ItemsRequest,
 }
 
 
@@ -134,6 +137,42 @@ def test_schema_and_reader_agree_on_every_body(body: dict[str, Any]) -> None:
     try:
         message = wire.reader(wire.RecommendRequest)(text)
         wire.to_request(message, SURFACES.named(message.surface), timestamp=0)
+        is_accepted = True
+    except Refusal:
+        is_accepted = False
+    assert is_accepted == validator("RecommendRequest").is_valid(msgspec.json.decode(text))
+
+
+items = st.dictionaries(st.sampled_from([*ItemMessage.__struct_fields__, "other"]), values, max_size=5)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(items, max_size=3))
+def test_schema_and_reader_agree_on_every_item(body: list[dict[str, Any]]) -> None:
+    text = msgspec.json.encode({"items": body})
+    try:
+        message = wire.reader(ItemsRequest)(text)
+        for item in message.items:
+            # That an end comes before its beginning is more than a schema can say.
+            _live_item(msgspec.structs.replace(item, available_until=None), "items[0]")
+            _live_item(msgspec.structs.replace(item, available_from=None), "items[0]")
+        is_accepted = len(message.items) <= LIMITS.max_batch
+    except Refusal:
+        is_accepted = False
+    assert is_accepted == validator("ItemsRequest").is_valid(msgspec.json.decode(text))
+
+
+rerankings = st.dictionaries(
+    st.sampled_from([*RerankingRequest.__struct_fields__, "other"]), values, max_size=4
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(rerankings)
+def test_schema_and_reader_agree_on_every_reranking(body: dict[str, Any]) -> None:
+    text = msgspec.json.encode({"reranking": body})
+    try:
+        wire.to_request(wire.reader(wire.RecommendRequest)(text), SURFACES.named("home"), timestamp=0)
         is_accepted = True
     except Refusal:
         is_accepted = False
