@@ -51,7 +51,8 @@ _BENTOML_FOLDER = "/static_content/"
 
 Post = Callable[[Call], Awaitable[msgspec.Struct]]
 """Answers a request whose body is there."""
-Get = Callable[[], Reply | Awaitable[Reply]]
+Get = Callable[[bytes], Reply | Awaitable[Reply]]
+"""Answers the query of a path."""
 
 
 class RecommendationApp:
@@ -95,12 +96,12 @@ class RecommendationApp:
         }
         self._gets: Mapping[str, Get] = {
             "/v1/bundle": self._bundle,
-            "/livez": lambda: _reply_of(HealthAnswer(status="alive")),
+            "/livez": lambda _query: _reply_of(HealthAnswer(status="alive")),
             "/readyz": self._readyz,
             "/metrics": self._metrics,
             RELEASES: self._list_releases,
-            "/docs.json": lambda: Reply(200, self._document),
-            "/": lambda: Reply(200, openapi.PAGE, HTML, openapi.PAGE_POLICY),
+            "/docs.json": lambda _query: Reply(200, self._document),
+            "/": lambda _query: Reply(200, openapi.PAGE, HTML, openapi.PAGE_POLICY),
         }
         self._rights: Mapping[str, Right] = {
             **dict.fromkeys(self._posts, Right.recommend),
@@ -189,7 +190,7 @@ class RecommendationApp:
             _validate_method(path, method, ("GET", "HEAD"))
             if route in self._rights:
                 call.key = self._guard.admit(headers.authorization, self._rights[route])
-            reply = self._gets[route]()
+            reply = self._gets[route](scope["query_string"])
             return reply if isinstance(reply, Reply) else await reply
         if path in _BENTOML_PAGES or path.startswith(_BENTOML_FOLDER):
             _validate_method(path, method, ("GET", "HEAD"))
@@ -214,7 +215,7 @@ class RecommendationApp:
         call.body = await read_body(receive, headers, self._settings)
         return await self._items.post(call.body, call.key, headers.request_id)
 
-    def _readyz(self) -> Reply:
+    def _readyz(self, _query: bytes) -> Reply:
         """Returns that requests are welcome; raises Refusal if they are not yet, or not for long."""
         self._endpoints.surfaces.validate_ready()
         reason = self._draining.reason()
@@ -222,18 +223,18 @@ class RecommendationApp:
             raise unavailable(f"the service is being drained: {reason}; ask another")
         return _reply_of(HealthAnswer(status="ready"))
 
-    async def _metrics(self) -> Reply:
+    async def _metrics(self, _query: bytes) -> Reply:
         """Returns the counters, read in a thread: they lie in files of every worker."""
         text = await asyncio.to_thread(self._endpoints.metrics.exposition)
         return Reply(200, text, ((b"content-type", CONTENT_TYPE),))
 
-    async def _list_releases(self) -> Reply:
+    async def _list_releases(self, _query: bytes) -> Reply:
         """Returns the releases that there are."""
         return _reply_of(await self._releases.listed())
 
-    def _bundle(self) -> Reply:
+    def _bundle(self, query: bytes) -> Reply:
         """Returns which bundle answers."""
-        return _reply_of(self._endpoints.bundle())
+        return _reply_of(self._endpoints.bundle(query))
 
 
 def _reply_of(answer: msgspec.Struct) -> Reply:

@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from msgspec import UNSET, UnsetType
-
 from marquee.errors import MarqueeError
 from marquee.recommender import Recommender
 from marquee.requests import Answer, Request, Stage
@@ -156,9 +154,10 @@ class Endpoints:
         """Raises Refusal if a request that came now would be answered too late."""
         self._batcher.refuse_if_full(deadline_s)
 
-    def bundle(self, surface: str | UnsetType = UNSET) -> wire.BundleAnswer:
-        """Returns which bundle answers for a surface."""
-        return wire.BundleAnswer.of(self.surfaces.answering(self.surfaces.named(surface)).current.bundle)
+    def bundle(self, query: bytes) -> wire.BundleAnswer:
+        """Returns which bundle answers for the surface that the query of a path names."""
+        surface = self.surfaces.in_query(query)
+        return wire.BundleAnswer.of(self.surfaces.answering(surface).current.bundle)
 
     def close(self) -> None:
         """Waits for the requests in the model and stops taking more."""
@@ -189,6 +188,8 @@ class Endpoints:
         """Returns a job with who answers it; raises FilterError before it could spoil a batch."""
         answering = self.surfaces.answering(surface)
         recommender = answering.choose(caller)
+        if surface.context and isinstance(asked, Request):
+            asked = surface.with_context(asked, recommender.bundle.columns)
         if asked.filters:
             recommender.bundle.catalog.validate_filters(asked.filters)
         if isinstance(asked, Request) and asked.reranking is not NO_RERANKING:

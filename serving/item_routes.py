@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
-from urllib.parse import parse_qs
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -18,7 +17,6 @@ from serving.config import Settings
 from serving.errors import Refusal
 from serving.items import Change, ItemState, LiveItems, Placed
 from serving.metrics import Metrics
-from serving.releases import Releases
 from serving.surfaces import Surfaces
 
 logger = logging.getLogger(__name__)
@@ -150,18 +148,13 @@ class ItemRoutes:
         """
         match = _ITEM.fullmatch(path)
         assert match, f"{path} is no path of {ITEM}"
-        line, item_id = self._line(query), match[1]
+        line, item_id = self._surfaces.line(self._surfaces.in_query(query)), match[1]
         return await self._changed(lambda: self._items.withdraw(line, item_id), key_name, request_id)
 
     def close(self) -> None:
         """Ends the thread and the following."""
         self._items.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
-
-    def _line(self, query: bytes) -> Releases:
-        """Returns the releases of the surface that a query names, of the default one if it names none."""
-        named = parse_qs(query.decode("latin-1")).get("surface")
-        return self._surfaces.line(self._surfaces.named(named[-1] if named else UNSET))
 
     async def _changed(self, work: Callable[[], Change], key_name: str, request_id: str) -> ItemsAnswer:
         """Returns the answer that tells a change, which runs beside the requests."""

@@ -155,7 +155,9 @@ def document(settings: Settings, surfaces: Sequence[str]) -> Json:
             "/v1/similar": _post(
                 "similar", "Finds items that resemble one.", "/v1/similar", SimilarRequest, RecommendAnswer
             ),
-            "/v1/bundle": _get("bundle", "Tells which bundle answers.", BundleAnswer, with_key=True),
+            "/v1/bundle": _get(
+                "bundle", "Tells which bundle answers.", BundleAnswer, with_key=True, surfaces=surfaces
+            ),
             "/v1/releases": _get(
                 "releases", "Lists the releases, newest first.", ReleasesAnswer, with_key=True
             ),
@@ -242,14 +244,24 @@ def _surface_parameter(surfaces: Sequence[str], what: str) -> Json:
     }
 
 
-def _get(operation: str, summary: str, answer: type[msgspec.Struct], *, with_key: bool = False) -> Json:
-    """Returns a path whose GET gives `answer`."""
-    statuses = [*(_OF_KEYS if with_key else ()), 500, 503]
+def _get(
+    operation: str,
+    summary: str,
+    answer: type[msgspec.Struct],
+    *,
+    with_key: bool = False,
+    surfaces: Sequence[str] = (),
+) -> Json:
+    """Returns a path whose GET gives `answer`, of one of the surfaces if there are any to choose from."""
+    statuses = [*(_OF_KEYS if with_key else ()), *((422,) if surfaces else ()), 500, 503]
     return {
         "get": {
             "operationId": operation,
             "summary": summary,
-            "parameters": [_REQUEST_ID],
+            "parameters": [
+                _REQUEST_ID,
+                *([_surface_parameter(surfaces, "The releases of which surface")] if surfaces else []),
+            ],
             "security": _WITH_OR_WITHOUT_KEY if with_key else [],
             "responses": {"200": _success(answer), **_errors(statuses)},
         }
@@ -342,7 +354,6 @@ def _change(route: str, surfaces: Sequence[str]) -> Json:
         "required": True,
         "schema": {"type": "string", "minLength": 1},
     }
-    surface = _surface_parameter(surfaces, "The releases of which surface")
     body: Json = {
         "requestBody": {
             "required": True,
@@ -354,7 +365,11 @@ def _change(route: str, surfaces: Sequence[str]) -> Json:
         "post": {
             "operationId": action,
             "summary": f"{_CHANGE_SUMMARIES[action]} Needs a key that is good for admin.",
-            "parameters": [_REQUEST_ID, *([version] if "{version}" in route else []), surface],
+            "parameters": [
+                _REQUEST_ID,
+                *([version] if "{version}" in route else []),
+                _surface_parameter(surfaces, "The releases of which surface"),
+            ],
             "security": [{"key": []}],
             **(body if has_body(route) else {}),
             "responses": {

@@ -6,15 +6,11 @@ import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
-from urllib.parse import parse_qs
-
-from msgspec import UNSET
 
 from marquee.errors import BundleError
 from serving import wire
 from serving.errors import Refusal
 from serving.loading import be_nice
-from serving.releases import Releases
 from serving.surfaces import Surfaces
 
 logger = logging.getLogger(__name__)
@@ -84,7 +80,7 @@ class ReleaseRoutes:
         match = _CHANGE.fullmatch(path)
         assert match, f"{path} is no route of CHANGES"
         version, action = match[1] or "", match[2] or "back"
-        line = self._line(query)
+        line = self._surfaces.line(self._surfaces.in_query(query))
         if line.is_pinned:
             raise Refusal(
                 409,
@@ -116,11 +112,6 @@ class ReleaseRoutes:
         """Ends the thread and the looking."""
         self._surfaces.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
-
-    def _line(self, query: bytes) -> Releases:
-        """Returns the releases of the surface that a query names, of the default one if it names none."""
-        named = parse_qs(query.decode("latin-1")).get("surface")
-        return self._surfaces.line(self._surfaces.named(named[-1] if named else UNSET))
 
     async def _in_thread(self, work: Callable[[], Result]) -> Result:
         """Returns what `work` returns, which runs beside the requests."""

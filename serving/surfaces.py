@@ -11,10 +11,11 @@ surfaces:
 ```
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import parse_qs
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -89,6 +90,7 @@ class Surface:
         exclude_seen: Whether what was seen is left out where the request does not say.
         filters: Hold for every answer, beside those of the request.
         reranking: How an answer is ordered.
+        context: What is known of the moment by the surface alone, by attribute; a request may say otherwise.
     """
 
     name: str
@@ -101,6 +103,16 @@ class Surface:
     exclude_seen: bool = True
     filters: Filters = NO_FILTERS
     reranking: Reranking | None = None
+    context: Mapping[str, str] = field(default_factory=dict)
+
+    def with_context(self, request: Request, columns: Collection[str]) -> Request:
+        """Returns a request that also says what the surface knows, as far as answers depend on it."""
+        known = {
+            name: value
+            for name, value in self.context.items()
+            if name in columns and name not in request.context
+        }
+        return replace(request, context={**request.context, **known}) if known else request
 
     def kind_of(self, wanted: ItemKind | None) -> ItemKind | None:
         """Returns the kind of item that answers a request; raises Refusal if it wants one not shown here."""
@@ -161,6 +173,11 @@ class Surfaces:
                 field="surface",
             )
         return surface
+
+    def in_query(self, query: bytes) -> Surface:
+        """Returns the surface that the query of a path means; raises as `named` does."""
+        given = parse_qs(query.decode("latin-1")).get("surface")
+        return self.named(given[-1] if given else UNSET)
 
     def line(self, surface: Surface) -> Releases:
         """Returns the releases that answer for a surface."""
@@ -280,14 +297,16 @@ def _validator(surfaces: Iterable[Surface]) -> Callable[[Recommender], None]:
 
 def _surface(path: Path, name: str, declared: _Declared, settings: Settings) -> Surface:
     """Returns one surface of the file at `path`."""
-    limits = {field: getattr(declared.limits, field) for field in declared.limits.__struct_fields__}
-    for field, limit in limits.items():
-        if limit is not None and limit > getattr(settings, field):
+    limits: dict[str, int] = {
+        key: limit for key, limit in msgspec.structs.asdict(declared.limits).items() if limit is not None
+    }
+    for key, limit in limits.items():
+        if limit > getattr(settings, key):
             raise ConfigError(
-                f"surfaces.{name}.limits.{field} in {path} must be at most MARQUEE_{field.upper()} "
-                f"({getattr(settings, field)}), got {limit}; a surface narrows a limit, it never widens it"
+                f"surfaces.{name}.limits.{key} in {path} must be at most MARQUEE_{key.upper()} "
+                f"({getattr(settings, key)}), got {limit}; a surface narrows a limit, it never widens it"
             )
-    narrowed = replace(settings, **{field: limit for field, limit in limits.items() if limit is not None})
+    narrowed = replace(settings, **limits)  # type: ignore[arg-type]  # each limit is an int
     k = declared.defaults.k or _default_k(narrowed)
     if k > narrowed.max_k:
         raise ConfigError(
@@ -311,6 +330,7 @@ def _surface(path: Path, name: str, declared: _Declared, settings: Settings) -> 
             exclude_seen=declared.defaults.exclude_seen,
             filters=Filters.of(declared.filters),
             reranking=_reranking(declared.reranking),
+            context={"surface": name},
         )
     except (ConfigError, DataError) as error:
         raise ConfigError(f"surfaces.{name} in {path}: {error}") from error
@@ -320,7 +340,7 @@ def _reranking(declared: Mapping[str, object]) -> Reranking | None:
     """Returns the re-ranking that a surface declares, None if it declares none."""
     if not declared:
         return None
-    known = [field.name for field in fields(Reranking)]
+    known = [one.name for one in fields(Reranking)]
     unknown = sorted(declared.keys() - set(known))
     if unknown:
         raise ConfigError(f"reranking.{unknown[0]} is unknown, expected one of {known}; correct it")

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -135,6 +136,12 @@ class Bundle:
             history_kinds=known.kind_index.astype(np.int32),
             recorded=contents.recorded,
         )
+
+    @cached_property
+    def columns(self) -> frozenset[str]:
+        """The attributes of users and of the moment that answers depend on."""
+        features = [feature.column for feature in self.query_features.features]
+        return frozenset((*features, *self.context_popularity.columns))
 
     @property
     def version(self) -> str:

@@ -32,7 +32,7 @@ class Queries:
         sources: What each embedding was made from; `popular` if there was nothing to go by.
         seen: Items of the stored and the given history, one int64 array per request.
         unknown_history: Events given whose item the bundle does not know.
-        ignored_features: Names given that the bundle has no feature for.
+        ignored_features: Names given that nothing in the bundle reads.
     """
 
     embeddings: FloatArray
@@ -57,7 +57,7 @@ class QueryEncoder:
         self._takes_user = "user_vector" in inputs
         self._takes_history = "history_vectors" in inputs or "history_kinds" in inputs
         self._takes_features = "tokens" in inputs or "numeric" in inputs
-        self._features = _QueryFeatures(bundle.query_features, bundle.user_features)
+        self._features = _QueryFeatures(bundle.query_features, bundle.user_features, bundle.columns)
         configs = bundle.manifest.kinds.configs
         whole = [kind for kind, config in configs.items() if not config.edges]
         rows = bundle.manifest.kinds.encode(whole, [None] * len(whole)).tolist()
@@ -209,7 +209,7 @@ class _FeatureRow:
     Attributes:
         arrays: One row.
         says_something: True if the row differs from that of a request that gives nothing but the time.
-        ignored: Names given that no feature reads.
+        ignored: Names given that nothing reads.
     """
 
     arrays: FeatureArrays
@@ -231,10 +231,12 @@ class _QueryFeatures:
     Args:
         encoder: Of user and context features.
         stored: Of the known users, n_users + 1 rows.
+        columns: What a request may state to any effect, not only on features.
     """
 
-    def __init__(self, encoder: FeatureEncoder, stored: FeatureArrays) -> None:
+    def __init__(self, encoder: FeatureEncoder, stored: FeatureArrays, columns: frozenset[str]) -> None:
         self._encoder = encoder
+        self._columns = columns | {TIMESTAMP_COLUMN}
         self._stored = stored
         self._nothing = encoder.encode_one({})
         self._nothing_given = _FeatureRow(self._nothing, says_something=False, ignored=())
@@ -259,7 +261,7 @@ class _QueryFeatures:
         row = self._stored_row(user)
         if given:
             row = self._overlaid(row, self._encoder.encode_one(values), given)
-        ignored = values.keys() - given - {TIMESTAMP_COLUMN} if len(values) > len(given) + 1 else ()
+        ignored = values.keys() - self._columns if len(values) > len(given) + 1 else ()
         return _FeatureRow(row, self._says_something(row), tuple(sorted(ignored)))
 
     def _says_something(self, row: FeatureArrays) -> bool:

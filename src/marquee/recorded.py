@@ -11,6 +11,7 @@ from typing import Any
 from marquee.catalog import ItemKind
 from marquee.filters import Clause, Filters
 from marquee.requests import Answer, HistoryEvent, Request, Source
+from marquee.reranking import Diversity, Reranking
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,7 @@ def _to_plain(recorded: RecordedRequest) -> Mapping[str, object]:
         "features": dict(request.features),
         "context": dict(request.context),
         "kind": request.kind,
+        "reranking": asdict(request.reranking),
         "filters": [asdict(clause) for clause in request.filters.clauses],
         "exclude": list(request.exclude),
         "exclude_seen": request.exclude_seen,
@@ -85,6 +87,7 @@ def _from_plain(body: dict[str, Any]) -> RecordedRequest:  # Any: what JSON hold
                 ),
                 "filters": Filters(tuple([_clause(clause) for clause in body["filters"]])),
                 "kind": kind and ItemKind(kind),
+                "reranking": _reranking(body["reranking"]),
                 "exclude": tuple(body["exclude"]),
             }
         ),
@@ -98,3 +101,9 @@ def _clause(body: dict[str, Any]) -> Clause:  # Any: as above
     """Returns one filter of a parsed body: JSON knows no tuples."""
     lists = {name: tuple(body[name]) for name in ("any_of", "all_of", "none_of")}
     return Clause(**{**body, **lists})
+
+
+def _reranking(body: dict[str, Any]) -> Reranking:  # Any: as above
+    """Returns the re-ranking of a parsed body."""
+    diversity = body["diversity"]
+    return Reranking(**{**body, "diversity": diversity and Diversity(diversity)})

@@ -10,11 +10,13 @@ from marquee import recorded
 from marquee.bundle import Bundle
 from marquee.catalog import ItemKind
 from marquee.errors import BundleError
+from marquee.filters import Filters
 from marquee.publishing import BundleContents, publish
 from marquee.recommender import Recommender
 from marquee.recorded import RecordedRequest
 from marquee.rehearsal import record, rehearse, sample_requests
 from marquee.requests import HistoryEvent, Request, Source
+from marquee.reranking import Diversity, Reranking
 from tests.bundles import CREATED, NOW, make_tiny
 
 
@@ -64,8 +66,10 @@ def test_every_field_of_a_request_survives_the_file() -> None:
         kind=ItemKind.ad,
         exclude=("i003",),
         exclude_seen=False,
+        filters=Filters.of({"genre": {"any_of": ["drama"], "none_of": ["horror"]}, "year": {"min": 1990}}),
+        reranking=Reranking(diversity=Diversity.mmr, caps={"genre": 2}, freshness_weight=0.5),
     )
-    for one in (request, Request(timestamp=7)):
+    for one in (request, Request(timestamp=7, history=("i001", "i002"))):
         kept = RecordedRequest(request=one, source=Source.history, item_ids=("ä",), scores=(0.1,))
         assert recorded.from_json(recorded.to_json([kept])) == (kept,)
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from msgspec import UNSET
 
@@ -16,19 +17,20 @@ from marquee.catalog import ItemKind
 from marquee.errors import BundleError, ConfigError
 from marquee.filters import Filters
 from marquee.pointers import Trial, activate
+from marquee.popularity import ContextPopularity, PopularityConfig
 from marquee.recommender import Answer, Recommender, Request
 from serving.app import RecommendationApp
 from serving.config import Settings
 from serving.endpoints import Endpoints
 from serving.errors import Refusal
-from serving.exchange import Scope
+from serving.exchange import Call, Scope
 from serving.keys import Guard, Key
 from serving.keys import Scope as Right
 from serving.release_routes import ReleaseRoutes
 from serving.releases import Candidate
 from serving.surfaces import SurfaceFile, Surfaces
 from tests.asgi import JSON_HEADERS, Response, request
-from tests.bundles import publish_tiny
+from tests.bundles import make_tiny, publish_tiny
 
 ROOT = Path(__file__).parents[2]
 SECRET = "a secret of this test"
@@ -362,6 +364,46 @@ def test_release_that_does_not_fit_its_surface_is_refused(tmp_path: Path) -> Non
     surfaces = file.open(lambda _release: None, None)
     with pytest.raises(BundleError, match=r"does not fit surface 'a': filters\.brand is no attribute"):
         surfaces.load()
+
+
+def test_surface_is_told_to_a_model_that_asks_for_it(tmp_path: Path) -> None:
+    """What is popular on a surface comes first there, for those of whom nothing is known."""
+    tiny = make_tiny().contents
+    events = pl.DataFrame(
+        {"item_id": ["i020"] * 60 + ["i011"] * 60, "surface": ["feed"] * 60 + ["home"] * 60}
+    )
+    config = PopularityConfig(by=["surface"], min_events=50)
+    tables = ContextPopularity.fit(events, tiny.catalog.item_ids, tiny.popularity, config)
+    home = publish_tiny(tmp_path, "content", context_popularity=tables).parent
+    file = read(f"surfaces: {{feed: {{bundle: {home}}}, home: {{bundle: {home}}}}}", tmp_path)
+    surfaces = file.open(lambda _release: None, None)
+    surfaces.load()
+    endpoints = Endpoints(Settings(), surfaces)
+    for name, item_id in (("feed", "i020"), ("home", "i011")):
+        body = json.dumps({"surface": name, "k": 1}).encode()
+        answer = asyncio.run(endpoints.recommend(Call("id", 0.0, deadline_s=5.0, body=body)))
+        assert (answer.popular_in, answer.items[0].item_id) == (f"surface={name}", item_id)
+        assert answer.ignored_features == ()
+    told = json.dumps({"surface": "feed", "k": 1, "context": {"surface": "home"}}).encode()
+    answer = asyncio.run(endpoints.recommend(Call("id", 0.0, deadline_s=5.0, body=told)))
+    assert answer.popular_in == "surface=home"
+    endpoints.close()
+
+
+def test_surface_that_no_model_asks_for_is_not_told(tmp_path: Path) -> None:
+    home = publish_tiny(tmp_path, "content", context_popularity=ContextPopularity()).parent
+    surfaces = read(f"surfaces: {{feed: {{bundle: {home}}}}}", tmp_path).open(lambda _release: None, None)
+    surfaces.load()
+    endpoints = Endpoints(Settings(), surfaces)
+    answer = asyncio.run(endpoints.recommend(Call("id", 0.0, deadline_s=5.0, body=b"{}")))
+    assert answer.ignored_features == ()
+    endpoints.close()
+
+
+def test_bundle_of_a_surface_is_told(served: Served) -> None:
+    for query, name in (("surface=sponsored", "ads"), ("", "content")):
+        assert served.send("GET", "/v1/bundle", query=query).json()["name"] == name
+    assert served.send("GET", "/v1/bundle", query="surface=gone").status == 422
 
 
 def test_nobody_is_ready_before_every_surface_is(tmp_path: Path) -> None:

@@ -85,9 +85,9 @@ def test_trials_are_kept_across_restarts(versions: list[Path]) -> None:
 def test_share_is_changed_without_loading_again(versions: list[Path]) -> None:
     releases = loaded(versions[0].parent)
     before = releases.begin_trial(versions[1].name, "canary", 0.01)
-    assert releases.begin_trial(versions[1].name, "canary", 1.0) is before
+    assert releases.begin_trial(versions[1].name, "canary", 1.0).bundle is before.bundle
     assert releases.answering is not None
-    assert releases.answering.choose("anybody") is before
+    assert releases.answering.choose("anybody").bundle is before.bundle
 
 
 def test_promoted_canary_answers_everybody_without_loading_again(versions: list[Path]) -> None:
@@ -95,7 +95,7 @@ def test_promoted_canary_answers_everybody_without_loading_again(versions: list[
     here, there = loaded(first.parent), loaded(first.parent)
     candidate = here.begin_trial(second.name, "canary", 0.01)
     there.refresh()
-    assert here.activate(second.name) is candidate
+    assert here.activate(second.name).bundle is candidate.bundle
     assert there.refresh()
     assert roles(here) == roles(there) == {"current": second.name, "canary": None, "shadow": None}
     assert read_rollout(first.parent) == Rollout()
