@@ -29,6 +29,8 @@ Selector: TypeAlias = "faiss.IDSelector | None"
 BLAS_BATCH = 4
 _MIN_ITEMS_PER_CENTROID = 39  # FAISS's own advice for k-means
 _MAX_CODE_BITS = 8
+_EXACT_EFFORTS = 64
+_EFFORT_STEP = 16
 
 
 class IndexKind(StrEnum):
@@ -39,6 +41,12 @@ class IndexKind(StrEnum):
     ivf = "ivf"  # inverted lists: a scan of the lists nearest to the query
     pq = "pq"  # inverted lists of product-quantised codes: the smallest
     hnsw = "hnsw"  # a graph: the best recall for its time, the largest
+    hnsw_sq8 = "hnsw_sq8"  # a graph over 8-bit codes: two thirds of its memory
+    auto = "auto"  # whichever reaches `target_recall` at the least cost, chosen when a bundle is exported
+
+
+GRAPH_KINDS = (IndexKind.hnsw, IndexKind.hnsw_sq8)
+LOSSY_KINDS = (IndexKind.sq8, IndexKind.pq, IndexKind.hnsw_sq8)
 
 
 @dataclass(kw_only=True)
@@ -47,32 +55,29 @@ class IndexConfig:
 
     Attributes:
         kind: How candidates are found.
-        n_links: `hnsw`: links per item; memory grows with it.
-        ef_construction: `hnsw`: effort of the build.
-        ef_search: `hnsw`: effort of a search, candidates kept.
+        target_recall: `auto`: share of the exact answer that the index must find for the catalog's own users.
+        n_links: `hnsw`, `hnsw_sq8`: links per item; memory grows with it.
+        ef_construction: `hnsw`, `hnsw_sq8`: effort of the build.
+        ef_search: `hnsw`, `hnsw_sq8`: effort of a search, candidates kept.
         n_lists: `ivf`, `pq`: number of lists; 0 for four times the root of the number of items.
         n_probe: `ivf`, `pq`: effort of a search, lists scanned.
         coordinates_per_code: `pq`: how many coordinates share one byte.
-        candidates_per_item: `sq8`, `pq`: candidates scored exactly for each item wanted.
-        exact_below: Up to this many allowed items the search is exact: a scan then costs no more.
-        min_allowed_fraction: Where fewer of the items are allowed the search is exact: an ANN index
-            starves under a narrow filter.
-        min_allowed_per_candidate: Where k and the exclusions of a query take in more than one in so many
-            of the allowed items the search is exact.
+        candidates_per_item: `sq8`, `pq`, `hnsw_sq8`: candidates scored exactly for each item wanted.
+        max_ann_cost: The ANN index is asked where that is expected to cost at most so many exact searches of
+            the same question (see `search_plan`); 0 to search exactly always.
         n_build_threads: Threads of the build. Above 1 a graph differs from build to build.
     """
 
     kind: IndexKind = IndexKind.flat
+    target_recall: float = 0.98
     n_links: int = 32
-    ef_construction: int = 80
+    ef_construction: int = 160
     ef_search: int = 200
     n_lists: int = 0
     n_probe: int = 64
     coordinates_per_code: int = 2
     candidates_per_item: int = 8
-    exact_below: int = 20_000
-    min_allowed_fraction: float = 0.3
-    min_allowed_per_candidate: int = 50
+    max_ann_cost: float = 1.0
     n_build_threads: int = 1
 
     def __post_init__(self) -> None:
@@ -88,8 +93,7 @@ class IndexConfig:
             "n_probe": 1,
             "coordinates_per_code": 1,
             "candidates_per_item": 1,
-            "exact_below": 0,
-            "min_allowed_per_candidate": 0,
+            "max_ann_cost": 0,
             "n_build_threads": 1,
         }
         for key, lowest in least.items():
@@ -97,15 +101,15 @@ class IndexConfig:
                 raise ConfigError(
                     f"{key} must be {lowest} or more, got {getattr(self, key)} (config index.{key})"
                 )
-        if not 0.0 <= self.min_allowed_fraction <= 1.0:
+        if not 0.0 < self.target_recall <= 1.0:
             raise ConfigError(
-                f"min_allowed_fraction must be between 0 and 1, got {self.min_allowed_fraction} "
-                "(config index.min_allowed_fraction)"
+                f"target_recall must be above 0 and at most 1, got {self.target_recall} "
+                "(config index.target_recall)"
             )
 
 
 class AnnIndex:
-    """A FAISS index of the items 1 … n_items, of any kind but `flat`.
+    """A FAISS index of the items 1 … n_items, of any kind but `flat` and `auto`.
 
     Attributes:
         config: How it was built and is searched.
@@ -158,44 +162,45 @@ class AnnIndex:
         """Writes the index."""
         faiss.write_index(self._index, faiss.PyCallbackIOWriter(file.write))
 
-    def search(
-        self, queries: FloatArray, n_candidates: int, allowed: ItemMask | None, effort: float
-    ) -> IndexArray:
+    @property
+    def n_lists(self) -> int:
+        """Number of inverted lists, 0 for a kind that has none."""
+        return int(self._index.nlist) if self.config.kind in (IndexKind.ivf, IndexKind.pq) else 0
+
+    def search(self, queries: FloatArray, n_candidates: int, effort: float) -> IndexArray:
         """Returns candidates, best first by the index's own score, (batch, n_candidates) int64; 0 for none.
+
+        Trap: what FAISS finds under a selector looks complete and may be wrong: a graph whose nearest items
+        are all hidden never comes to those that are not (`test_filter_that_hides_the_neighbourhood` guards
+        this). So it is never given one: whoever asks drops what is not allowed, and sees how much is left.
 
         Args:
             queries: (batch, dim) float32, finite.
             n_candidates: Columns of the result.
-            allowed: Items that may be returned; None for all.
             effort: Multiplies the configured effort.
         """
         config = self.config
-        # Trap: FAISS keeps a bare pointer to the selector, which `parameters` alone would not keep alive.
-        selector = build_selector(allowed)
-        if config.kind is IndexKind.hnsw:
-            parameters = _hnsw_parameters(max(round(config.ef_search * effort), n_candidates), selector)
-        elif config.kind is IndexKind.sq8:
-            parameters = faiss.SearchParameters(sel=selector)
-        else:
-            parameters = faiss.SearchParametersIVF(sel=selector, nprobe=round(config.n_probe * effort))
+        parameters = None
+        if config.kind in GRAPH_KINDS:
+            parameters = _graph_parameters(_rounded_up(max(config.ef_search * effort, n_candidates)))
+        elif config.kind is not IndexKind.sq8:
+            parameters = faiss.SearchParametersIVF(nprobe=round(config.n_probe * effort))
         faiss.omp_set_num_threads(1)  # Trap: OpenMP keeps this per thread, so each search says it again
         _, labels = self._index.search(_pad_columns(queries, self._dim), n_candidates, params=parameters)
         item_index: IndexArray = labels + 1
         return item_index
 
 
-def _hnsw_parameters(ef_search: int, selector: Selector) -> "faiss.SearchParametersHNSW":
+@lru_cache(maxsize=256)  # to make them costs a tenth of a search, and searches only read them
+def _graph_parameters(ef_search: int) -> "faiss.SearchParametersHNSW":
     """Returns how a graph is searched."""
-    if selector is None:
-        return _hnsw_parameters_for_all(ef_search)
-    # Trap: with bounded_queue=False FAISS ignores the selector (facebookresearch/faiss#5504).
-    return faiss.SearchParametersHNSW(sel=selector, efSearch=ef_search, bounded_queue=True)
-
-
-@lru_cache(maxsize=64)  # to make them costs a tenth of a search, and searches only read them
-def _hnsw_parameters_for_all(ef_search: int) -> "faiss.SearchParametersHNSW":
-    """Returns how a graph is searched where every item is allowed."""
     return faiss.SearchParametersHNSW(efSearch=ef_search, bounded_queue=True)
+
+
+def _rounded_up(effort: float) -> int:
+    """Returns the next whole effort of few digits, so that few different ones occur."""
+    step = 1 if effort <= _EXACT_EFFORTS else _EFFORT_STEP
+    return int(-(-effort // step)) * step
 
 
 def build_selector(allowed: ItemMask | None) -> Selector:
@@ -265,9 +270,13 @@ def _pad_columns(vectors: FloatArray, dim: int) -> FloatArray:
 
 
 def _untrained(n_items: int, dim: int, config: IndexConfig) -> FaissIndex:
-    """Returns an empty index of the configured kind, which is not `flat`."""
-    if config.kind is IndexKind.hnsw:
-        index = faiss.IndexHNSWFlat(dim, config.n_links, faiss.METRIC_INNER_PRODUCT)
+    """Returns an empty index of the configured kind, which is neither `flat` nor `auto`."""
+    if config.kind in GRAPH_KINDS:
+        if config.kind is IndexKind.hnsw:
+            index = faiss.IndexHNSWFlat(dim, config.n_links, faiss.METRIC_INNER_PRODUCT)
+        else:
+            codes = faiss.ScalarQuantizer.QT_8bit
+            index = faiss.IndexHNSWSQ(dim, codes, config.n_links, faiss.METRIC_INNER_PRODUCT)
         index.hnsw.efConstruction = config.ef_construction
         return index
     if config.kind is IndexKind.sq8:

@@ -1,8 +1,10 @@
 """Finds the k items with the highest inner product, under a mask and with exclusions.
 
-Decides how to search: an exact scan where few items are allowed or the catalog is small, the ANN index
-where it pays. Every candidate is scored again from the item vectors themselves, so a score is the true
-inner product whatever the index holds, and a list that the ANN index leaves short is searched exactly.
+Decides how to search, by the cheapest of three ways (see `search_plan`): copy the allowed rows out and
+multiply, where few are allowed; scan all rows and drop the others; ask the ANN index and drop the others.
+Every candidate is scored again from the item vectors themselves, so a score is the true inner product
+whatever the index holds. Where too little is left of what the ANN index gives, it is asked again for more or
+the search is exact.
 Leaves to others: what is allowed (see `catalog`), what a query is (see `recommender`).
 
 Does not return row 0, an excluded item, an item outside the mask, or a score that is not finite.
@@ -18,18 +20,20 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from marquee.ann import BLAS_BATCH, AnnIndex, IndexConfig, IndexKind, Selector, build_selector, scan
+from marquee.ann import GRAPH_KINDS, LOSSY_KINDS, AnnIndex, IndexConfig, IndexKind, build_selector, scan
 from marquee.catalog import BoolArray, ItemMask
-from marquee.errors import DataError, ShapeError
+from marquee.errors import ConfigError, DataError, ShapeError
 from marquee.histories import FloatArray
 from marquee.ids import PADDING_INDEX, IndexArray
+from marquee.search_plan import ann_cost, exact_cost, is_gathering_cheaper
 
 __all__ = ["Index", "IndexConfig", "IndexKind", "SearchResult", "build_index", "measure_recall"]
 
-# Up to here, allowed rows are copied out and scanned, rather than tested one by one in a scan of all. A
-# batch shares the copy and scans it with BLAS, which a scan with a selector cannot.
-_GATHERED_ROWS = 4096
-_GATHERED_BYTES_FOR_BATCHES = 64 * 2**20
+# Most that is copied out at a time.
+_GATHERED_BYTES = 64 * 2**20
+# How much more is fetched than must be left on average, where what is not allowed is dropped.
+_DROP_MARGIN = 1.5
+_EFFORT_FACTOR = 4.0
 # Scored beyond k, so that equal scores at the end of the list seldom need a second look.
 _SPARE_CANDIDATES = 8
 _WIDENING_FACTOR = 8
@@ -135,9 +139,10 @@ class Index:
         found.scores.fill(-np.inf)
         (rows,) = (question.largest_scores <= _LARGEST).nonzero()  # False for NaN too
         if question.k and rows.size:
-            if self._ann is not None and self._is_ann_worthwhile(question):
+            if self._ann is not None:
                 rows = self._search_ann(self._ann, question, rows, found)
-            self._search_exactly(question, rows, found)
+            if rows.size:
+                self._search_exactly(question, rows, found)
         return found
 
     def _search_by_blocks(
@@ -189,33 +194,46 @@ class Index:
             n_excluded=max(map(len, exclusions or ()), default=0),
         )
 
-    def _is_ann_worthwhile(self, question: "_Question") -> bool:
-        """Returns True if the ANN index is asked before the vectors themselves are scanned."""
-        return question.n_allowed > self.config.exact_below and question.n_allowed >= max(
-            self.config.min_allowed_fraction * self.n_items,
-            self.config.min_allowed_per_candidate * (self._n_scored(question) + question.n_excluded),
-        )
-
-    def _n_scored(self, question: "_Question") -> int:
+    def _n_scored(self, k: int) -> int:
         """Returns how many candidates of the ANN index are scored exactly."""
-        is_lossy = self.config.kind in (IndexKind.sq8, IndexKind.pq)
-        return question.k * (self.config.candidates_per_item if is_lossy else 1)
+        return k * (self.config.candidates_per_item if self.config.kind in LOSSY_KINDS else 1)
+
+    def _n_considered(self, k: int) -> int:
+        """Returns how many candidates the answer is picked from where every item is allowed."""
+        if self.config.kind in GRAPH_KINDS:
+            return max(self.config.ef_search, self._n_scored(k))
+        return k * self.config.candidates_per_item
 
     def _search_ann(
         self, ann: AnnIndex, question: "_Question", rows: IndexArray, found: SearchResult
     ) -> IndexArray:
-        """Writes what the ANN index finds into `found`; returns the rows that it leaves short."""
-        # A mask hides a part of what the search passes by: let it pass by more in proportion.
-        candidates = ann.search(
-            question.queries[rows],
-            self._n_scored(question) + question.n_excluded,
-            question.allowed,
-            effort=self.n_items / question.n_allowed,
-        )
-        question.drop_excluded(rows, candidates, self._scratch.flags)
-        self._score(question, rows, candidates, found)
-        is_short: BoolArray = found.items[rows, question.k - 1] == PADDING_INDEX
-        return rows[is_short]
+        """Writes what the ANN index finds into `found`; returns the rows that are to be searched exactly.
+
+        A mask hides a part of what the search comes by, so it is to come by more in proportion. Where the
+        items near a query are hidden more than others are, that does not suffice: what is left must be half
+        of what a search without a mask considers. If it is not, the search is made again with more effort,
+        as long as that costs less than an exact one.
+        """
+        n_scored, n_needed, n_wanted = self._n_scored(question.k), question.k, self._n_scored(question.k)
+        if question.allowed is not None:
+            n_wanted = self._n_considered(question.k)
+            n_needed = max(question.k, n_wanted // 2)
+        effort = self.n_items / question.n_allowed
+        while rows.size:
+            n_fetched = round(n_wanted * effort) + question.n_excluded
+            cost = ann_cost(self.config, self.n_items, ann.n_lists, n_fetched, effort)
+            exact = exact_cost(self.n_items, question.n_allowed, len(rows))
+            if n_fetched > self.n_items or cost > self.config.max_ann_cost * exact:
+                break
+            candidates = ann.search(question.queries[rows], n_fetched, effort)
+            question.drop_forbidden(rows, candidates, self._scratch.flags)
+            n_left = np.count_nonzero(candidates, axis=1)
+            if n_fetched > max(n_scored, _SCORED_AT_ONCE):
+                candidates = np.take_along_axis(candidates, _first_columns(candidates, n_scored), axis=1)
+            self._score(question, rows, candidates, found)
+            rows = rows[n_left < n_needed]
+            effort *= _EFFORT_FACTOR
+        return rows
 
     def _search_exactly(self, question: "_Question", rows: IndexArray, found: SearchResult) -> None:
         """Writes the exact answer of the given rows into `found`.
@@ -223,34 +241,36 @@ class Index:
         A scan adds up in another order than the final score does, so an item beyond the last one scored
         might still belong: until the k-th score is clear of it, look further.
         """
-        vectors, item_index, selector = self._scanned(question, len(rows))
+        view = self._view(question, len(rows))
         n_scored = question.k + _SPARE_CANDIDATES
         while rows.size:
-            n_fetched = min(n_scored + question.n_excluded, question.n_allowed)
-            scan_scores, labels = scan(question.queries[rows], vectors, n_fetched, selector)
-            candidates = labels + 1 if item_index is None else item_index[labels]
-            question.drop_excluded(rows, candidates, self._scratch.flags)
+            n_fetched = view.n_fetched(n_scored + question.n_excluded)
+            scan_scores, candidates = view.scan(question.queries[rows], n_fetched)
+            question.drop_forbidden(rows, candidates, self._scratch.flags)
             if n_fetched <= max(n_scored, _SCORED_AT_ONCE):
                 bound = scan_scores[:, -1]
             else:
                 candidates, bound = _cut(candidates, scan_scores, n_scored)
             self._score(question, rows, candidates, found)
-            if candidates.shape[1] == question.n_allowed:
+            if n_fetched == view.n_rows:
                 return
             doubt = _rounding_bound(self.dim) * question.largest_scores[rows]
             rows = rows[found.scores[rows, question.k - 1] <= bound + doubt]
-            n_scored *= _WIDENING_FACTOR
+            if view.allowed_fraction < 1.0:  # the mask hides what is near: from now on test each row
+                view = _View(self.item_vectors[1:], None, question.allowed, question.n_allowed)
+            else:
+                n_scored *= _WIDENING_FACTOR
 
-    def _scanned(self, question: "_Question", batch: int) -> tuple[FloatArray, IndexArray | None, Selector]:
-        """Returns the vectors to scan, the item of each (None: row + 1) and what selects among them."""
+    def _view(self, question: "_Question", batch: int) -> "_View":
+        """Returns the rows that an exact search of `batch` queries scans first."""
         allowed = question.allowed
         if allowed is None:
-            return self.item_vectors[1:], None, None
+            return _View(self.item_vectors[1:], None, None, self.n_items)
         n_bytes = self.item_vectors.itemsize * self.dim * allowed.n_allowed
-        is_shared = batch >= BLAS_BATCH and n_bytes <= _GATHERED_BYTES_FOR_BATCHES
-        if allowed.n_allowed <= _GATHERED_ROWS or is_shared:
-            return self.item_vectors[allowed.item_index], allowed.item_index, None
-        return self.item_vectors[1:], None, build_selector(allowed)
+        if n_bytes <= _GATHERED_BYTES and is_gathering_cheaper(self.n_items, allowed.n_allowed, batch):
+            rows = self.item_vectors.take(allowed.item_index, axis=0)
+            return _View(rows, allowed.item_index, None, allowed.n_allowed)
+        return _View(self.item_vectors[1:], None, None, self.n_items, allowed.n_allowed / self.n_items)
 
     def _score(
         self, question: "_Question", rows: IndexArray, candidates: IndexArray, found: SearchResult
@@ -285,6 +305,7 @@ def build_index(item_vectors: FloatArray, config: IndexConfig) -> Index:
     Raises:
         ShapeError: If there is no item, or the array is not two-dimensional float32.
         DataError: If a number is not finite.
+        ConfigError: If the kind is `auto`.
     """
     if item_vectors.ndim != 2 or len(item_vectors) < 2 or item_vectors.dtype != np.float32:
         raise ShapeError(
@@ -296,6 +317,11 @@ def build_index(item_vectors: FloatArray, config: IndexConfig) -> Index:
         raise DataError(
             f"item_vectors must be finite, got {not_finite.size} rows that are not, first item_index "
             f"{not_finite[0]}; train again with a lower learning rate"
+        )
+    if config.kind is IndexKind.auto:
+        raise ConfigError(
+            f"an index of kind {config.kind} cannot be built, choose one first with `choose_index` (config "
+            "index.kind)"
         )
     ann = None if config.kind is IndexKind.flat else AnnIndex.build(item_vectors, config)
     return Index(item_vectors, config, ann)
@@ -357,19 +383,57 @@ class _Question:
     exclusions: Sequence[IndexArray]
     n_excluded: int
 
-    def drop_excluded(self, rows: IndexArray, candidates: IndexArray, is_excluded: BoolArray) -> None:
-        """Overwrites the candidates that their query excludes with 0.
+    def drop_forbidden(self, rows: IndexArray, candidates: IndexArray, is_excluded: BoolArray) -> None:
+        """Overwrites the candidates that are not allowed, or that their query excludes, with 0.
 
         Args:
             rows: Queries of the candidates.
             candidates: item_index, (rows, n_candidates) int64; changed.
             is_excluded: (n_items + 1,) bool, all False, and so again when this returns.
         """
+        if self.allowed is not None:
+            candidates[~self.allowed.flags[candidates]] = PADDING_INDEX
         if self.n_excluded:
             for position, row in enumerate(rows.tolist()):
                 is_excluded[self.exclusions[row]] = True
                 candidates[position, is_excluded[candidates[position]]] = PADDING_INDEX
                 is_excluded[self.exclusions[row]] = False
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """Rows that a scan looks at.
+
+    Attributes:
+        vectors: (n_vectors, dim) float32.
+        item_index: Item of each, (n_vectors,) int64; None for row + 1.
+        allowed: Tested for each row; None if all count.
+        n_rows: How many rows count.
+        allowed_fraction: Of the rows that count; the others are dropped afterwards.
+    """
+
+    vectors: FloatArray
+    item_index: IndexArray | None
+    allowed: ItemMask | None
+    n_rows: int
+    allowed_fraction: float = 1.0
+
+    def n_fetched(self, n_wanted: int) -> int:
+        """Returns how many rows to fetch, so that as many as wanted are likely to be allowed."""
+        if self.allowed_fraction < 1.0:
+            n_wanted = int(n_wanted * _DROP_MARGIN / self.allowed_fraction)
+        return min(n_wanted, self.n_rows)
+
+    def scan(self, queries: FloatArray, n: int) -> tuple[FloatArray, IndexArray]:
+        """Returns the n best rows of each query, best first: inner products, and item_index."""
+        scores, rows = scan(queries, self.vectors, n, build_selector(self.allowed))
+        return scores, rows + 1 if self.item_index is None else self.item_index[rows]
+
+
+def _first_columns(candidates: IndexArray, n: int) -> IndexArray:
+    """Returns the columns of the first n candidates of each row that are not 0, in their order."""
+    columns: IndexArray = np.argsort(candidates == PADDING_INDEX, axis=1, kind="stable")[:, :n]
+    return columns
 
 
 def _cut(candidates: IndexArray, scan_scores: FloatArray, n: int) -> tuple[IndexArray, FloatArray]:
@@ -380,7 +444,7 @@ def _cut(candidates: IndexArray, scan_scores: FloatArray, n: int) -> tuple[Index
         scan_scores: Their scores, (rows, n_candidates) float32.
         n: Columns of the result.
     """
-    columns = np.argsort(candidates == PADDING_INDEX, axis=1, kind="stable")[:, :n]
+    columns = _first_columns(candidates, n)
     places = np.arange(len(candidates))
     kept = candidates[places[:, None], columns]
     # A row with fewer than n has all of its own; what is left out then lies beyond the last one fetched.

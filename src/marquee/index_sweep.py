@@ -23,6 +23,7 @@ EFFORT_KEYS: Mapping[IndexKind, str] = MappingProxyType(
         IndexKind.ivf: "n_probe",
         IndexKind.pq: "n_probe",
         IndexKind.hnsw: "ef_search",
+        IndexKind.hnsw_sq8: "ef_search",
     }
 )
 """The key of `IndexConfig` that says how hard a search of a kind tries; `flat` has none."""

@@ -29,9 +29,7 @@ from tests.bundles import (
 )
 
 MODEST = settings(max_examples=100, deadline=None)
-ANN = IndexConfig(
-    kind=IndexKind.hnsw, exact_below=0, min_allowed_fraction=0.0, min_allowed_per_candidate=0, ef_search=4
-)
+ANN = IndexConfig(kind=IndexKind.hnsw, max_ann_cost=1e9, ef_search=4)
 
 ITEM_IDS = st.integers(1, N_ITEMS + 3).map(lambda number: f"i{number:03d}")  # the last three are unknown
 EVENTS = st.builds(

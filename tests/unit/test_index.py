@@ -1,6 +1,7 @@
 """Search under masks and exclusions, and how well an ANN index is measured to do it."""
 
 import io
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from marquee.errors import BundleError, ConfigError, DataError, ShapeError
 from marquee.histories import FloatArray
 from marquee.index import Index, IndexConfig, IndexKind, build_index, measure_recall
 
-ANN_KINDS = [kind for kind in IndexKind if kind is not IndexKind.flat]
+ANN_KINDS = [kind for kind in IndexKind if kind not in (IndexKind.flat, IndexKind.auto)]
 
 
 def clustered(n_items: int, dim: int, seed: int = 0) -> FloatArray:
@@ -22,6 +23,12 @@ def clustered(n_items: int, dim: int, seed: int = 0) -> FloatArray:
     vectors *= rng.uniform(0.5, 1.5, (n_items + 1, 1))
     vectors[0] = 0.0
     return vectors.astype(np.float32)
+
+
+@cache
+def built(kind: IndexKind) -> Index:
+    """Returns an ANN index of 4000 clustered items that is asked whatever it costs."""
+    return build_index(clustered(4000, 16), IndexConfig(kind=kind, max_ann_cost=1e9, ef_search=50))
 
 
 def mask_of(n_items: int, *items: int) -> ItemMask:
@@ -96,15 +103,13 @@ def test_many_queries_are_searched_by_blocks() -> None:
 
 @pytest.mark.parametrize("kind", ANN_KINDS)
 def test_ann_index_finds_nearly_all_of_the_exact_answer(kind: IndexKind) -> None:
-    vectors = clustered(4000, 16)
-    index = build_index(vectors, IndexConfig(kind=kind, exact_below=0))
-    recall = measure_recall(index, clustered(100, 16, seed=1), 10)
+    recall = measure_recall(built(kind), clustered(100, 16, seed=1), 10)
     assert 0.95 <= recall <= 1.0
 
 
 def test_recall_is_the_share_of_the_exact_list_that_is_found() -> None:
     vectors = clustered(4000, 16)
-    index = build_index(vectors, IndexConfig(kind=IndexKind.ivf, exact_below=0, n_probe=1))
+    index = build_index(vectors, IndexConfig(kind=IndexKind.ivf, max_ann_cost=1e9, n_probe=1))
     queries = clustered(50, 16, seed=1)[1:]
     exact = np.argsort(-(queries @ vectors[1:].T), axis=1)[:, :10] + 1
     found = index.search(queries, 10).items
@@ -115,7 +120,7 @@ def test_recall_is_the_share_of_the_exact_list_that_is_found() -> None:
 
 def test_equal_scores_are_no_miss() -> None:
     vectors = np.ones((4001, 16), dtype=np.float32)
-    index = build_index(vectors, IndexConfig(kind=IndexKind.ivf, exact_below=0, n_probe=1))
+    index = build_index(vectors, IndexConfig(kind=IndexKind.ivf, max_ann_cost=1e9, n_probe=1))
     assert measure_recall(index, vectors[:3], 10) == 1.0
 
 
@@ -126,30 +131,67 @@ def test_more_effort_finds_more(effort: str) -> None:
     ]
     vectors, queries = clustered(4000, 16), clustered(100, 16, seed=1)
     lazy, eager = (
-        IndexConfig(kind=kind, exact_below=0, min_allowed_per_candidate=0, n_links=4, **{effort: value})
-        for value in (1, 64)
+        IndexConfig(kind=kind, max_ann_cost=1e9, n_links=4, **{effort: value}) for value in (1, 64)
     )
     recalls = [measure_recall(build_index(vectors, config), queries, 10) for config in (lazy, eager)]
     assert recalls[0] < recalls[1]
 
 
-@pytest.mark.parametrize("exact", ["exact_below", "min_allowed_fraction", "min_allowed_per_candidate"])
-def test_search_is_exact_where_an_ann_index_does_not_pay(exact: str) -> None:
+def test_search_is_exact_where_an_ann_index_does_not_pay() -> None:
     vectors, queries = clustered(4000, 16), clustered(50, 16, seed=1)
-    base = {"exact_below": 0, "min_allowed_fraction": 0.0, "min_allowed_per_candidate": 0}
-    exacting = {"exact_below": 4000, "min_allowed_fraction": 1.0, "min_allowed_per_candidate": 500}[exact]
-    flags = np.arange(4001) % 50 > 0
-    plain = IndexConfig(kind=IndexKind.ivf, n_probe=1, **base)  # type: ignore[arg-type]  # int and float mixed
-    strict = IndexConfig(kind=IndexKind.ivf, n_probe=1, **{**base, exact: exacting})  # type: ignore[arg-type]
-    expected = build_index(vectors, IndexConfig()).search(queries, 10, ItemMask(flags)).items
-    assert (build_index(vectors, plain).search(queries, 10, ItemMask(flags)).items != expected).any()
-    assert (build_index(vectors, strict).search(queries, 10, ItemMask(flags)).items == expected).all()
+    mask = ItemMask(np.arange(4001) % 50 > 0)
+    expected = build_index(vectors, IndexConfig()).search(queries, 10, mask).items
+    answers = [
+        build_index(vectors, IndexConfig(kind=IndexKind.ivf, n_probe=1, max_ann_cost=cost))
+        .search(queries, 10, mask)
+        .items
+        for cost in (0.0, 1e9)
+    ]
+    assert (answers[0] == expected).all()
+    assert (answers[1] != expected).any()
+
+
+@pytest.mark.parametrize("kind", ANN_KINDS)
+@pytest.mark.parametrize("n_hidden", [40, 400])
+def test_filter_that_hides_the_neighbourhood_costs_no_recall(kind: IndexKind, n_hidden: int) -> None:
+    queries, index = clustered(20, 16, seed=1)[1:], built(kind)
+    n_found = 0
+    for query in queries:
+        order = np.argsort(-(index.item_vectors[1:] @ query), kind="stable") + 1
+        mask = mask_of(4000, *order[n_hidden:].tolist())
+        found = index.search(query[None], 10, mask).items[0]
+        n_found += len(set(found.tolist()) & set(order[n_hidden : n_hidden + 10].tolist()))
+    assert n_found / (10 * len(queries)) >= 0.95
+
+
+@pytest.mark.parametrize("kind", ANN_KINDS)
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.8])
+def test_filtered_search_finds_as_much_as_one_of_everything(kind: IndexKind, share: float) -> None:
+    queries, index = clustered(100, 16, seed=1)[1:], built(kind)
+    mask = ItemMask(np.random.default_rng(2).random(4001) < share)
+    exact = build_index(index.item_vectors, IndexConfig()).search(queries, 10, mask)
+    assert (index.search(queries, 10, mask).scores >= exact.scores[:, -1:]).mean() >= 0.95
+
+
+def test_seen_items_may_be_all_that_is_near() -> None:
+    queries, index = clustered(20, 16, seed=1)[1:], built(IndexKind.hnsw)
+    order = np.argsort(-(queries @ index.item_vectors[1:].T), axis=1, kind="stable") + 1
+    found = index.search(queries, 5, None, list(order[:, :300])).items
+    shares = [
+        len(set(a) & set(b)) / 5 for a, b in zip(found.tolist(), order[:, 300:305].tolist(), strict=True)
+    ]
+    assert np.mean(shares) >= 0.9
+
+
+def test_index_to_be_chosen_cannot_be_built() -> None:
+    with pytest.raises(ConfigError, match="an index of kind auto cannot be built, choose one first"):
+        build_index(clustered(5, 2), IndexConfig(kind=IndexKind.auto))
 
 
 @pytest.mark.parametrize("kind", ANN_KINDS)
 def test_ann_index_survives_the_disk(kind: IndexKind, tmp_path: Path) -> None:
     vectors, queries = clustered(3000, 9), clustered(20, 9, seed=1)
-    config = IndexConfig(kind=kind, exact_below=0)
+    config = IndexConfig(kind=kind, max_ann_cost=1e9)
     built = build_index(vectors, config)
     with (tmp_path / "index.faiss").open("wb") as file:
         built.write(file)
@@ -214,7 +256,7 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("n_links", 1), ("ef_search", 0), ("n_lists", -1), ("exact_below", -1), ("min_allowed_fraction", 1.5)],
+    [("n_links", 1), ("ef_search", 0), ("n_lists", -1), ("max_ann_cost", -1), ("target_recall", 1.5)],
 )
 def test_impossible_setting_is_refused(key: str, value: float) -> None:
     with pytest.raises(ConfigError, match=rf"{key} must be .*, got {value} \(config index.{key}\)"):

@@ -43,7 +43,7 @@ def _built(vectors: FloatArray, config: IndexConfig, folder: Path) -> OpenIndex:
 
 
 def _searching(kind: IndexKind, **settings: int) -> IndexConfig:
-    return IndexConfig(kind=kind, exact_below=0, min_allowed_per_candidate=0, n_lists=50, **settings)
+    return IndexConfig(kind=kind, max_ann_cost=1e9, n_lists=50, **settings)
 
 
 def _ticks() -> float:
