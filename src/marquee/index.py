@@ -33,6 +33,8 @@ __all__ = ["Index", "IndexConfig", "IndexKind", "SearchResult", "build_index", "
 _GATHERED_BYTES = 64 * 2**20
 # How much more is fetched than must be left on average, where what is not allowed is dropped.
 _DROP_MARGIN = 1.5
+# Share of what a search without a mask considers that must be left under one; else it is made again.
+_NEEDED_FRACTION = 0.75
 _EFFORT_FACTOR = 4.0
 # Scored beyond k, so that equal scores at the end of the list seldom need a second look.
 _SPARE_CANDIDATES = 8
@@ -194,15 +196,15 @@ class Index:
             n_excluded=max(map(len, exclusions or ()), default=0),
         )
 
-    def _n_scored(self, k: int) -> int:
-        """Returns how many candidates of the ANN index are scored exactly."""
-        return k * (self.config.candidates_per_item if self.config.kind in LOSSY_KINDS else 1)
+    @property
+    def _is_lossy(self) -> bool:
+        """True if the ANN index sorts by codes: then all that it gives is scored, not just its first k."""
+        return self.config.kind in LOSSY_KINDS
 
     def _n_considered(self, k: int) -> int:
         """Returns how many candidates the answer is picked from where every item is allowed."""
-        if self.config.kind in GRAPH_KINDS:
-            return max(self.config.ef_search, self._n_scored(k))
-        return k * self.config.candidates_per_item
+        n_candidates = k * self.config.candidates_per_item
+        return max(self.config.ef_search, n_candidates) if self.config.kind in GRAPH_KINDS else n_candidates
 
     def _search_ann(
         self, ann: AnnIndex, question: "_Question", rows: IndexArray, found: SearchResult
@@ -210,14 +212,15 @@ class Index:
         """Writes what the ANN index finds into `found`; returns the rows that are to be searched exactly.
 
         A mask hides a part of what the search comes by, so it is to come by more in proportion. Where the
-        items near a query are hidden more than others are, that does not suffice: what is left must be half
+        items near a query are hidden more than others are, that does not suffice: what is left must be most
         of what a search without a mask considers. If it is not, the search is made again with more effort,
         as long as that costs less than an exact one.
         """
-        n_scored, n_needed, n_wanted = self._n_scored(question.k), question.k, self._n_scored(question.k)
+        n_wanted = question.k * (self.config.candidates_per_item if self._is_lossy else 1)
+        n_needed = question.k
         if question.allowed is not None:
             n_wanted = self._n_considered(question.k)
-            n_needed = max(question.k, n_wanted // 2)
+            n_needed = int(_NEEDED_FRACTION * n_wanted)
         effort = self.n_items / question.n_allowed
         while rows.size:
             n_fetched = round(n_wanted * effort) + question.n_excluded
@@ -228,8 +231,8 @@ class Index:
             candidates = ann.search(question.queries[rows], n_fetched, effort)
             question.drop_forbidden(rows, candidates, self._scratch.flags)
             n_left = np.count_nonzero(candidates, axis=1)
-            if n_fetched > max(n_scored, _SCORED_AT_ONCE):
-                candidates = np.take_along_axis(candidates, _first_columns(candidates, n_scored), axis=1)
+            if n_fetched > _SCORED_AT_ONCE and not self._is_lossy:
+                candidates = np.take_along_axis(candidates, _first_columns(candidates, question.k), axis=1)
             self._score(question, rows, candidates, found)
             rows = rows[n_left < n_needed]
             effort *= _EFFORT_FACTOR

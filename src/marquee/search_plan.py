@@ -5,7 +5,7 @@ visits few rows, but in no order. The ratios below carry from machine to machine
 `python -m benchmarks.retrieval` measures them and where the ways cross, and says if the choice was wrong.
 """
 
-from marquee.ann import BLAS_BATCH, GRAPH_KINDS, IndexConfig, IndexKind
+from marquee.ann import BLAS_BATCH, GRAPH_KINDS, LOSSY_KINDS, IndexConfig, IndexKind
 
 GATHERED_ROW_COST = 4.0
 """What copying out one row costs beside scanning it."""
@@ -14,6 +14,8 @@ GRAPH_STEP_COST = 240.0
 GRAPH_STEP_LINKS = 32
 CODE_COST = 0.8
 """What scanning the code of one row costs."""
+SCORED_ROW_COST = 10.0
+"""What scoring one candidate exactly costs."""
 BATCH_COST = 0.6
 """What scanning one row for each query of a batch costs, from `BLAS_BATCH` queries on."""
 
@@ -38,13 +40,14 @@ def ann_cost(config: IndexConfig, n_items: int, n_lists: int, n_candidates: int,
         n_candidates: How many candidates it is asked for.
         effort: Multiplies the configured effort.
     """
+    scoring = SCORED_ROW_COST * n_candidates if config.kind in LOSSY_KINDS else 0.0
     if config.kind in GRAPH_KINDS:
         steps = max(config.ef_search * effort, n_candidates)
-        return GRAPH_STEP_COST * steps * config.n_links / GRAPH_STEP_LINKS
+        return scoring + GRAPH_STEP_COST * steps * config.n_links / GRAPH_STEP_LINKS
     if not n_lists:
-        return CODE_COST * n_items
+        return scoring + CODE_COST * n_items
     scanned = min(config.n_probe * effort / n_lists, 1.0) * n_items
-    return n_lists + scanned * (CODE_COST if config.kind is IndexKind.pq else 1.0)
+    return scoring + n_lists + scanned * (CODE_COST if config.kind is IndexKind.pq else 1.0)
 
 
 def _scan_cost(n_items: int, batch: int) -> float:

@@ -47,7 +47,7 @@ from training.train import train
 ROOT = Path(__file__).parents[2]
 QUIET = Console(quiet=True)
 # Small enough for a test, and asked by its graph all the same.
-GRAPH = IndexConfig(kind=IndexKind.hnsw, exact_below=0, min_allowed_fraction=0.0, min_allowed_per_candidate=0)
+GRAPH = IndexConfig(kind=IndexKind.hnsw, max_ann_cost=1e9)
 
 
 @dataclass(frozen=True)

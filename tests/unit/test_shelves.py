@@ -128,9 +128,7 @@ def test_live_items_leave_the_recommender_before_them_alone(plain: Recommender) 
 
 
 def test_ann_index_and_withdrawn_items_get_on(tmp_path: Path) -> None:
-    index = IndexConfig(
-        kind=IndexKind.hnsw, exact_below=0, min_allowed_fraction=0, min_allowed_per_candidate=0
-    )
+    index = IndexConfig(kind=IndexKind.hnsw, max_ann_cost=1e9)
     contents = make_tiny(index=index).contents
     recommender = Recommender.load(publish(contents, tmp_path, "tiny", created=CREATED))
     other = recommender.with_live_items(live(gone("i007"), drama("new")))
