@@ -221,12 +221,12 @@ class Index:
         if question.allowed is not None:
             n_wanted = self._n_considered(question.k)
             n_needed = int(_NEEDED_FRACTION * n_wanted)
-        effort = self.n_items / question.n_allowed
-        while rows.size:
-            n_fetched = round(n_wanted * effort) + question.n_excluded
+        effort, n_fetched = self.n_items / question.n_allowed, 0
+        while rows.size and n_fetched < self.n_items:
+            n_fetched = min(round(n_wanted * effort) + question.n_excluded, self.n_items)
             cost = ann_cost(self.config, self.n_items, ann.n_lists, n_fetched, effort)
             exact = exact_cost(self.n_items, question.n_allowed, len(rows))
-            if n_fetched > self.n_items or cost > self.config.max_ann_cost * exact:
+            if cost > self.config.max_ann_cost * exact:
                 break
             candidates = ann.search(question.queries[rows], n_fetched, effort)
             question.drop_forbidden(rows, candidates, self._scratch.flags)
@@ -234,7 +234,7 @@ class Index:
             if n_fetched > _SCORED_AT_ONCE and not self._is_lossy:
                 candidates = np.take_along_axis(candidates, _first_columns(candidates, question.k), axis=1)
             self._score(question, rows, candidates, found)
-            rows = rows[n_left < n_needed]
+            rows = rows[n_left < (n_needed if n_fetched < self.n_items else question.k)]
             effort *= _EFFORT_FACTOR
         return rows
 

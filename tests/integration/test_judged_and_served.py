@@ -46,8 +46,8 @@ from training.train import train
 
 ROOT = Path(__file__).parents[2]
 QUIET = Console(quiet=True)
-# Small enough for a test, and asked by its graph all the same.
-GRAPH = IndexConfig(kind=IndexKind.hnsw, max_ann_cost=1e9)
+# Asked by its graph in the smallest catalog, and not for all of it.
+GRAPH = IndexConfig(kind=IndexKind.hnsw, max_ann_cost=1e9, ef_search=10, candidates_per_item=1)
 
 
 @dataclass(frozen=True)
