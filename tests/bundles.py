@@ -23,6 +23,7 @@ from marquee.graphs import QUERY_INPUTS
 from marquee.histories import FloatArray, Interactions
 from marquee.ids import IdMap
 from marquee.index import IndexConfig, build_index, measure_recall
+from marquee.index_sweep import IndexSweep, SweepPoint
 from marquee.kinds import EventKinds, KindConfig
 from marquee.popularity import ContextPopularity
 from marquee.signing import SigningKey
@@ -164,6 +165,8 @@ def make_tiny(
         index=built,
         index_recall=measure_recall(built, item_vectors[1:], 5),
         index_recall_k=5,
+        index_reason="measured by hand",
+        index_sweeps=(IndexSweep("hnsw", "ef_search", 8, (SweepPoint(8, 0.75, 0.5, 0.625),), 2.0, 5, 9),),
         has_item_bias=has_item_bias,
         user_vectors=_whole_numbers(rng, n_users + 1, dim),
         user_ids=user_ids,

@@ -14,7 +14,10 @@ from rich.console import Console
 from marquee.bundle import Bundle, BundleContents, publish
 from marquee.catalog import Catalog
 from marquee.histories import FloatArray, Interactions
-from marquee.index import IndexConfig, build_index, measure_recall
+from marquee.ids import IndexArray
+from marquee.index import IndexConfig, IndexKind
+from marquee.index_choice import choose_index
+from marquee.index_sweep import Questions
 from marquee.nn.embed import embed_queries
 from marquee.nn.export import export_towers
 from marquee.popularity import PopularityConfig
@@ -30,7 +33,7 @@ from training.report import EVALUATION_FILE
 from training.runs import RunFolder
 
 N_RECALL_QUERIES = 1000
-RECALL_K = 100
+RECALL_K = 10  # what a request asks for that says nothing
 
 
 @dataclass(kw_only=True)
@@ -48,7 +51,7 @@ class ExportConfig:
 
     run: str
     bundles: str = "bundles"
-    index: IndexConfig = field(default_factory=IndexConfig)
+    index: IndexConfig = field(default_factory=lambda: IndexConfig(kind=IndexKind.auto))
     popularity: PopularityConfig = field(default_factory=PopularityConfig)
     signing_key: str = ""
     activate: bool = True
@@ -79,8 +82,8 @@ def export(config: ExportConfig, console: Console) -> Path:
         is_activated=config.activate,
     )
     console.print(
-        f"index {config.index.kind}: recall@{contents.index_recall_k} {contents.index_recall:.4f} of exact"
-        f"\nbundle {path}",
+        f"index {contents.index.config.kind}: recall@{contents.index_recall_k} {contents.index_recall:.4f} "
+        f"of exact ({contents.index_reason})\nbundle {path}",
         highlight=False,
     )
     return path
@@ -95,15 +98,22 @@ def _contents(
     known = dataset.known_users(prepared.events)
     queries = known.queries.rows(slice(0, N_RECALL_QUERIES))
     graphs = export_towers(model, queries)
-    index = build_index(graphs.item_vectors, config.index)
-    recall_k = min(RECALL_K, dataset.n_items)
+    questions = Questions(
+        embed_queries(model, graphs.item_vectors, queries),
+        min(RECALL_K, dataset.n_items),
+        allowed=[None] * len(queries),
+        exclusions=[_seen(known.interactions, user) for user in range(1, len(queries) + 1)],
+    )
+    choice = choose_index(graphs.item_vectors, config.index, questions, time.perf_counter)
     popularity = _popularity(known.interactions, dataset.n_items)
     contents = BundleContents(
         query_tower=graphs.query_tower,
         item_tower=graphs.item_tower,
-        index=index,
-        index_recall=measure_recall(index, embed_queries(model, graphs.item_vectors, queries), recall_k),
-        index_recall_k=recall_k,
+        index=choice.index,
+        index_recall=choice.recall,
+        index_recall_k=questions.k,
+        index_reason=choice.reason,
+        index_sweeps=choice.sweeps,
         has_item_bias=model.config.item_bias,
         user_vectors=_with_new_users(graphs.user_vectors, len(known.user_ids)),
         user_ids=known.user_ids,
@@ -131,6 +141,11 @@ def _with_new_users(user_vectors: FloatArray, n_users: int) -> FloatArray:
     vectors = np.zeros((n_users + 1, user_vectors.shape[1]), dtype=np.float32)
     vectors[: len(user_vectors)] = user_vectors
     return vectors
+
+
+def _seen(interactions: Interactions, user: int) -> IndexArray:
+    """Returns the items of a user's history, which an answer leaves out."""
+    return interactions.item_index[interactions.offsets[user] : interactions.offsets[user + 1]]
 
 
 def _popularity(interactions: Interactions, n_items: int) -> FloatArray:

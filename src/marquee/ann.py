@@ -162,6 +162,10 @@ class AnnIndex:
         """Writes the index."""
         faiss.write_index(self._index, faiss.PyCallbackIOWriter(file.write))
 
+    def searched_as(self, config: IndexConfig) -> "AnnIndex":
+        """Returns this index, not copied, searched as another config of its kind says."""
+        return AnnIndex(self._index, config)
+
     @property
     def n_lists(self) -> int:
         """Number of inverted lists, 0 for a kind that has none."""

@@ -97,6 +97,10 @@ class Index:
             raise DataError(f"an index of kind {self.config.kind} has nothing to write; keep item_vectors")
         self._ann.write(file)
 
+    def searched_as(self, config: IndexConfig) -> "Index":
+        """Returns this index, not copied, searched as another config of its kind says."""
+        return Index(self.item_vectors, config, self._ann and self._ann.searched_as(config))
+
     @property
     def has_file(self) -> bool:
         """True if there is an ANN part beside the item vectors."""

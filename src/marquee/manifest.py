@@ -15,6 +15,7 @@ from typing import Any
 from marquee.ann import IndexConfig, IndexKind
 from marquee.disk import FileFacts
 from marquee.errors import BundleError, BundleVersionError, ChecksumError, ConfigError, DataError
+from marquee.index_sweep import IndexSweep, SweepPoint
 from marquee.kinds import EventKinds, KindConfig
 
 FORMAT_VERSION = 2
@@ -50,11 +51,21 @@ _SELF_CHECKSUM = "manifest_sha256"
 
 @dataclass(frozen=True, slots=True)
 class IndexFacts:
-    """How the items are searched, and how well that was measured to work on these very vectors."""
+    """How the items are searched, and how well that was measured to work on these very vectors.
+
+    Attributes:
+        config: How the index was built and is searched.
+        recall: Share of the exact answer that it finds for the catalog's own users.
+        recall_k: Length of the answers compared.
+        reason: Why it is this index.
+        sweeps: What was measured at other efforts, and of other kinds.
+    """
 
     config: IndexConfig
     recall: float
     recall_k: int
+    reason: str = ""
+    sweeps: tuple[IndexSweep, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,15 +177,23 @@ def _dump(body: Mapping[str, object]) -> bytes:
 def _from_body(body: dict[str, Any]) -> Manifest:  # Any: what JSON holds, checked by the constructors
     """Returns the manifest of a parsed body; raises KeyError, TypeError or ValueError if it is none."""
     del body["format_version"]
-    index = body.pop("index")
-    config = index.pop("config")
     return Manifest(
         **{
             **body,
+            "index": _index_from_body(body["index"]),
             "kinds": EventKinds({kind: KindConfig(**facts) for kind, facts in body["kinds"].items()}),
             "query_inputs": tuple(body["query_inputs"]),
             "item_inputs": tuple(body["item_inputs"]),
-            "index": IndexFacts(config=IndexConfig(**{**config, "kind": IndexKind(config["kind"])}), **index),
             "files": {name: FileFacts(**facts) for name, facts in body["files"].items()},
         }
     )
+
+
+def _index_from_body(body: dict[str, Any]) -> IndexFacts:  # Any: as above
+    """Returns the facts of an index; raises KeyError, TypeError or ValueError if they are none."""
+    config = IndexConfig(**{**body["config"], "kind": IndexKind(body["config"]["kind"])})
+    sweeps = tuple(
+        IndexSweep(**{**sweep, "points": tuple(SweepPoint(**point) for point in sweep["points"])})
+        for sweep in body["sweeps"]
+    )
+    return IndexFacts(**{**body, "config": config, "sweeps": sweeps})

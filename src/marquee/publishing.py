@@ -44,6 +44,7 @@ from marquee.graphs import ITEM_INPUTS, QUERY_INPUTS, Graph
 from marquee.histories import FloatArray, Interactions
 from marquee.ids import PADDING_INDEX, IdMap
 from marquee.index import Index
+from marquee.index_sweep import IndexSweep
 from marquee.kinds import EventKinds
 from marquee.manifest import INDEX_FILE, MANIFEST, RECORDED_FILE, IndexFacts, Manifest, validate_name
 from marquee.pointers import set_current
@@ -63,8 +64,10 @@ class BundleContents:
         query_tower: ONNX graph with inputs among `graphs.QUERY_INPUTS`.
         item_tower: ONNX graph with inputs among `graphs.ITEM_INPUTS`.
         index: Of the item vectors, which it holds.
-        index_recall: What `measure_recall` says of it.
-        index_recall_k: At which k.
+        index_recall: Share of the exact answer that it finds for the catalog's own users.
+        index_recall_k: Length of the answers compared.
+        index_reason: Why it is this index.
+        index_sweeps: What was measured at other efforts, and of other kinds.
         has_item_bias: Whether the last coordinate of an item vector is the item's bias.
         user_vectors: (n_users + 1, user_dim) float32; row 0 is the unknown user.
         user_ids: Names of the known users.
@@ -100,6 +103,8 @@ class BundleContents:
     popularity: FloatArray
     metrics: Mapping[str, float]
     config: Mapping[str, object]
+    index_reason: str = ""
+    index_sweeps: tuple[IndexSweep, ...] = ()
     context_popularity: ContextPopularity = field(default_factory=ContextPopularity)
     recorded: tuple[RecordedRequest, ...] = ()
 
@@ -364,7 +369,13 @@ def describe(
         kinds=contents.kinds,
         query_inputs=Graph("query_tower.onnx", contents.query_tower, QUERY_INPUTS).inputs,
         item_inputs=Graph("item_tower.onnx", contents.item_tower, ITEM_INPUTS).inputs,
-        index=IndexFacts(contents.index.config, contents.index_recall, contents.index_recall_k),
+        index=IndexFacts(
+            contents.index.config,
+            contents.index_recall,
+            contents.index_recall_k,
+            contents.index_reason,
+            contents.index_sweeps,
+        ),
         metrics=dict(contents.metrics),
         config=dict(contents.config),
         files=dict(files),

@@ -83,6 +83,8 @@ def test_manifest_states_the_facts(published: Path) -> None:
     assert (manifest.kinds, manifest.metrics) == (KINDS, {"ndcg@10": 0.25})
     assert (manifest.config["seed"], manifest.index.config.kind) == (0, IndexKind.sq8)
     assert manifest.index.recall == 1.0
+    assert manifest.index.reason == "measured by hand"
+    assert manifest.index.sweeps[0].chosen_point.recall == 0.75
 
 
 def test_stored_histories_leave_out_the_unknown_user(published: Path) -> None:

@@ -1,0 +1,107 @@
+"""Chooses how a catalog is searched: the least effort that finds enough of the exact answer.
+
+Decides which kinds of index are worth building for so many items of such a length, and at which search effort
+they are good enough for the catalog's own users. Assumes nothing about recall or time: both are measured on
+the vectors and the questions given. Leaves to others what is asked (see `training.export`) and how it is measured (see `index_sweep`).
+"""
+
+from dataclasses import dataclass, replace
+
+from marquee.ann import GRAPH_KINDS, IndexConfig, IndexKind
+from marquee.histories import FloatArray
+from marquee.index import Index, build_index
+from marquee.index_sweep import Clock, IndexSweep, Questions, sweep
+from marquee.search_plan import ann_cost, exact_cost
+
+EFFORTS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+"""Values of `ef_search` that are measured."""
+LARGE_BYTES = 256 * 2**20
+"""Item vectors beyond this size are indexed by codes, if that reaches the target: they take a quarter."""
+
+
+@dataclass(frozen=True)
+class IndexChoice:
+    """An index, and why it is this one.
+
+    Attributes:
+        index: Built, with the search effort that was chosen.
+        sweeps: What was measured, of every kind that was tried; the chosen one is the last.
+        reason: The choice in words.
+    """
+
+    index: Index
+    sweeps: tuple[IndexSweep, ...]
+    reason: str
+
+    @property
+    def recall(self) -> float:
+        """Share of the exact answer that the index finds, in [0, 1]."""
+        return self.sweeps[-1].chosen_point.recall
+
+
+def choose_index(
+    item_vectors: FloatArray, config: IndexConfig, questions: Questions, clock: Clock
+) -> IndexChoice:
+    """Returns the index of all items: of the kind that the config names, or for `auto` the one that pays.
+
+    Args:
+        item_vectors: (n_items + 1, dim) float32; row 0 is padding.
+        config: Which kind and how; for `auto` with the recall to reach.
+        questions: What the catalog's own users ask.
+        clock: Times each search.
+
+    Raises:
+        ShapeError: As `build_index` does.
+        DataError: As `build_index` does.
+    """
+    if config.kind is not IndexKind.auto:
+        index = build_index(item_vectors, config)
+        return IndexChoice(index, (_measured(index, questions, clock),), f"{config.kind} was asked for")
+    flat = build_index(item_vectors, replace(config, kind=IndexKind.flat))
+    measured: list[IndexSweep] = []
+    tried: list[str] = []
+    for kind in kinds_worth_trying(flat.n_items, flat.dim, config):
+        index = build_index(item_vectors, replace(config, kind=kind))
+        curve = _measured(index, questions, clock, EFFORTS)
+        enough = [point for point in curve.points if point.recall >= config.target_recall]
+        best = min(enough, key=lambda point: point.effort, default=None)
+        if best is not None and best.median_ms < curve.exact_ms:
+            chosen = replace(curve, chosen=best.effort)
+            index = index.searched_as(replace(index.config, ef_search=best.effort))
+            return IndexChoice(index, (*measured, chosen), _praise(chosen, config.target_recall))
+        measured.append(curve)
+        tried.append(
+            f"{kind} finds at most {max(point.recall for point in curve.points):.4f}"
+            if best is None
+            else f"{kind} takes {best.median_ms:.3f} ms where it finds enough"
+        )
+    exact = _measured(flat, questions, clock)
+    reason = f"flat finds everything, in {exact.exact_ms:.3f} ms"
+    because = " and ".join(tried) or f"{flat.n_items:,} items are too few for a graph to pay"
+    if config.target_recall == 1.0:
+        because = "only an exact search finds all"
+    return IndexChoice(flat, (*measured, exact), f"{reason}; {because}")
+
+
+def kinds_worth_trying(n_items: int, dim: int, config: IndexConfig) -> tuple[IndexKind, ...]:
+    """Returns the kinds that may beat an exact search of so many vectors, the preferred one first."""
+    if config.target_recall == 1.0:
+        return ()
+    least = replace(config, kind=IndexKind.hnsw, ef_search=EFFORTS[0])
+    if ann_cost(least, n_items, 0, EFFORTS[0], 1.0) >= exact_cost(n_items, n_items, 1):
+        return ()
+    return GRAPH_KINDS if 4 * n_items * dim <= LARGE_BYTES else GRAPH_KINDS[::-1]
+
+
+def _measured(index: Index, questions: Questions, clock: Clock, efforts: tuple[int, ...] = ()) -> IndexSweep:
+    """Returns recall and latency of an index at several efforts."""
+    return sweep(index.searched_as, index.config, questions, clock, efforts)
+
+
+def _praise(curve: IndexSweep, target: float) -> str:
+    """Returns why a graph was chosen."""
+    point = curve.chosen_point
+    return (
+        f"{curve.kind} with {curve.parameter} {curve.chosen} finds {point.recall:.4f}, at least {target:g}, "
+        f"in {point.median_ms:.3f} ms; an exact search takes {curve.exact_ms:.3f} ms"
+    )
