@@ -2,7 +2,8 @@
 
 Decides which kinds of index are worth building for so many items of such a length, and at which search effort
 they are good enough for the catalog's own users. Assumes nothing about recall or time: both are measured on
-the vectors and the questions given. Leaves to others what is asked (see `training.export`) and how it is measured (see `index_sweep`).
+the vectors and the questions given. Leaves to others what is asked
+(see `training.export`) and how it is measured (see `index_sweep`).
 """
 
 from dataclasses import dataclass, replace
