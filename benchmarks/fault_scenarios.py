@@ -31,6 +31,8 @@ DISK_BYTES = 16 << 20
 ONCE = RetryPolicy(max_attempts=1)
 ASKED = RecommendRequest(history=["item-1", "item-2", "item-3"], k=5)
 
+WITHDRAWN = "item-999"
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -255,7 +257,8 @@ def fill_disk(bundle: Path, folder: Path, n_calls: int) -> list[Outcome]:
         bundles = shutil.copytree(bundle.parent, disk / "bundles")
         other = next(one.name for one in bundles.iterdir() if one.is_dir() and one.name != _current(bundles))
         keys = write_key(disk / "keys.json")
-        with served(bundles, disk, MARQUEE_KEYS=str(keys), MARQUEE_LOG_REQUESTS="1") as (server, url):
+        settings = {"MARQUEE_KEYS": str(keys), "MARQUEE_ITEMS": str(disk / "items")}
+        with served(bundles, disk, MARQUEE_LOG_REQUESTS="1", **settings) as (server, url):
             fill(disk / "ballast")
             callers = Callers(url, key=KEY, limit=n_calls)
             callers.start()
@@ -268,16 +271,26 @@ def fill_disk(bundle: Path, folder: Path, n_calls: int) -> list[Outcome]:
             again.start()
             again.join()
             with Client(url, key=KEY, deadline_s=20) as operator:
-                refused = refusal_of(operator, other)
+                refused = refusal_of(lambda: operator.activate(other))
+                not_kept = refusal_of(lambda: operator.withdraw_item(WITHDRAWN))
                 (disk / "ballast").unlink()
                 taken = operator.activate(other).version
+                kept = operator.withdraw_item(WITHDRAWN).items[0].state
     failed = callers.failures + again.failures
     return [
         Outcome(
             "full disk, one worker killed on it", callers.n + again.n, failed.total(), 0, str(dict(failed))
         ),
         Outcome("full disk: a release is refused in words", 1, int(refused != 409), 0, f"status {refused}"),
+        Outcome(
+            "full disk: a withdrawn item is refused in words",
+            1,
+            int(not_kept != 507),
+            0,
+            f"status {not_kept}",
+        ),
         Outcome("room again: the release is taken", 1, int(taken != other), 0),
+        Outcome("room again: the withdrawn item is taken", 1, int(kept != "withdrawn"), 0, kept),
     ]
 
 
@@ -286,10 +299,10 @@ def _current(bundles: Path) -> str:
     return (bundles / "CURRENT").read_text(encoding="utf8").strip()
 
 
-def refusal_of(operator: Client, version: str) -> int:
-    """Returns the status with which a release is refused, 0 if it is not."""
+def refusal_of(ask: Callable[[], object]) -> int:
+    """Returns the status with which a call is refused, 0 if it is not."""
     try:
-        operator.activate(version)
+        ask()
     except RefusedError as refused:
         return refused.status
     return 0
@@ -298,7 +311,7 @@ def refusal_of(operator: Client, version: str) -> int:
 def write_key(path: Path) -> Path:
     """Writes a file with one key, `KEY`, that is good for everything."""
     digest = hashlib.sha256(KEY.encode()).hexdigest()
-    key = {"name": "all", "sha256": digest, "scopes": ["recommend", "admin"], "requests_per_s": 1e6}
+    key = {"name": "all", "sha256": digest, "scopes": ["recommend", "admin", "items"], "requests_per_s": 1e6}
     path.write_text(json.dumps({"keys": [key]}), encoding="utf8")
     return path
 

@@ -59,7 +59,7 @@ class Script:
 
     @property
     def bodies(self) -> list[Any]:
-        return [json.loads(request.content) for request in self.seen]
+        return [json.loads(request.content) for request in self.seen if request.content]
 
 
 class Awaited:

@@ -1,7 +1,11 @@
 """The client against a real service: every call, connections kept, replies that trickle."""
 
 import asyncio
+import hashlib
+import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +18,8 @@ from marquee.bundle import activate
 from marquee.client import (
     AsyncClient,
     Client,
+    ItemMessage,
+    ItemsRequest,
     RecommendAnswer,
     RecommendRequest,
     RefusedError,
@@ -23,7 +29,7 @@ from marquee.client import (
     UnreachableError,
 )
 from tests.bundles import N_ITEMS, publish_tiny
-from tests.integration.test_releases_http import keys_file
+from tests.markdown import blocks
 from tests.service_process import RunningService, free_port, running_service
 
 BODY = RecommendRequest(user_id="u1", k=3)
@@ -35,7 +41,17 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
     bundle = publish_tiny(folder / "bundles")
     publish_tiny(folder / "bundles", seed=1)
     activate(bundle)
-    settings = {"MARQUEE_KEYS": str(keys_file(folder)), "MARQUEE_DEADLINE_MS": "10000"}
+    entries = [
+        {"name": name, "sha256": hashlib.sha256(f"{name}-secret".encode()).hexdigest(), "scopes": scopes}
+        for name, scopes in [("shop", ["recommend"]), ("admin", ["admin", "items"])]
+    ]
+    keys = folder / "keys.json"
+    keys.write_text(json.dumps({"keys": entries}))
+    settings = {
+        "MARQUEE_KEYS": str(keys),
+        "MARQUEE_DEADLINE_MS": "10000",
+        "MARQUEE_ITEMS": str(folder / "items"),
+    }
     with running_service(bundle.parent, folder, MARQUEE_WORKERS="2", **settings) as running:
         yield running
 
@@ -68,6 +84,29 @@ def test_every_call_is_answered_as_the_service_answers(client: Client, service: 
         with pytest.raises(RefusedError) as told:
             operator.activate("no such release")
         assert told.value.code == "not_found"
+
+
+@pytest.mark.server
+def test_example_of_the_operator_s_page_runs(service: RunningService) -> None:
+    (block,) = blocks("docs/operating/requests.md", "python", "Asking from Python")
+    code = block.text.replace("http://127.0.0.1:3000", service.url).replace('key=""', 'key="shop-secret"')
+    code = code.replace("tea-01", "i001").replace("deadline_s=0.2", "deadline_s=10")
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    source, _, rest = run.stdout.partition(" ")
+    assert (source, len(json.loads(rest.splitlines()[0].replace("'", '"')))) == ("history", 3)
+
+
+@pytest.mark.server
+def test_items_come_and_go(client: Client, service: RunningService) -> None:
+    with pytest.raises(RefusedError, match="this needs items"):
+        client.put_items(ItemsRequest(items=[ItemMessage(item_id="new item/1")]))
+    with Client(service.url, key="admin-secret", deadline_s=10) as operator:
+        item = ItemMessage(item_id="new item/1", attributes={"genre": "drama"})
+        (placed,) = operator.put_items(ItemsRequest(items=[item])).items
+        assert (placed.item_id, placed.state) == ("new item/1", "live")
+        for _ in range(2):  # none does more when it is repeated
+            (placed,) = operator.withdraw_item("new item/1").items
+            assert placed.state == "withdrawn"
 
 
 @pytest.mark.server

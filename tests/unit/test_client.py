@@ -7,6 +7,8 @@ import pytest
 
 from marquee.client import (
     HistoryEntry,
+    ItemMessage,
+    ItemsRequest,
     RecommendAnswer,
     Recommendation,
     RecommendRequest,
@@ -68,6 +70,26 @@ def test_releases_are_listed_and_changed_by_an_encoded_path(kind: str) -> None:
     assert client.activate(listed.version).version == "a/b"
     assert script.seen[1].url.raw_path == b"/v1/releases/a%2Fb/activate"
     assert script.seen[1].content == b""
+
+
+def test_items_are_put_and_withdrawn_by_an_encoded_path(kind: str) -> None:
+    placed = {"item_id": "a b", "state": "live", "unknown_attributes": ["colour"]}
+    told = {"request_id": "r", "version": "v", "items": [placed], "n_kept": 1, "max_kept": 9}
+    script = Script([answered(told)])
+    client = client_of(kind, script)
+    item = ItemMessage(item_id="a b", available_until=9, attributes={"genres": ["x"]})
+    answer = client.put_items(ItemsRequest(items=[item]))
+    assert (answer.items[0].state, answer.items[0].unknown_attributes) == ("live", ("colour",))
+    client.withdraw_item("a b/c", surface="home&away")
+    client.withdraw_item("x")
+    assert script.bodies[0] == {
+        "items": [{"item_id": "a b", "available_until": 9, "attributes": {"genres": ["x"]}}]
+    }
+    assert [(request.method, request.url.raw_path) for request in script.seen] == [
+        ("POST", b"/v1/items"),
+        ("DELETE", b"/v1/items/a%20b%2Fc?surface=home%26away"),
+        ("DELETE", b"/v1/items/x"),
+    ]
 
 
 @pytest.mark.parametrize(("step", "expected"), [(answered({}), True), (refused(503), False), (BROKEN, False)])

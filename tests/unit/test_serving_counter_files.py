@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from serving import counter_files
 from serving.counter_files import FILE_BYTES, allocate, reserve
 
 VARIABLE = "COUNTERS_OF_A_TEST"
@@ -33,7 +32,7 @@ def test_full_disk_leaves_the_counters_apart(tmp_path: Path, monkeypatch: pytest
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setenv(VARIABLE, str(tmp_path))
-    monkeypatch.setattr(counter_files.os, "posix_fallocate", full)
+    monkeypatch.setattr(os, "posix_fallocate", full)
     reserve(tmp_path, VARIABLE)
     alone = Path(os.environ[VARIABLE])
     assert alone != tmp_path

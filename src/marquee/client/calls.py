@@ -19,6 +19,8 @@ from marquee.client.errors import (
 from marquee.client.messages import (
     BundleAnswer,
     ErrorAnswer,
+    ItemsAnswer,
+    ItemsRequest,
     RecommendAnswer,
     RecommendRequest,
     ReleasesAnswer,
@@ -118,6 +120,18 @@ def activate(version: str) -> Call[RolloutAnswer]:
     """Returns the call that lets a release answer."""
     path = f"/v1/releases/{quote(version, safe='')}/activate"
     return Call("POST", path, None, msgspec.json.Decoder(RolloutAnswer).decode)
+
+
+def put_items(request: ItemsRequest) -> Call[ItemsAnswer]:
+    """Returns the call that adds items, or says them anew."""
+    return _post("/v1/items", request, ItemsAnswer)
+
+
+def withdraw_item(item_id: str, surface: str | None) -> Call[ItemsAnswer]:
+    """Returns the call that withdraws an item."""
+    query = f"?surface={quote(surface, safe='')}" if surface else ""
+    path = f"/v1/items/{quote(item_id, safe='')}{query}"
+    return Call("DELETE", path, None, msgspec.json.Decoder(ItemsAnswer).decode)
 
 
 def health(path: str) -> Call[bytes]:

@@ -17,6 +17,8 @@ from marquee.client.calls import Call
 from marquee.client.errors import RefusedError, ServiceError
 from marquee.client.messages import (
     BundleAnswer,
+    ItemsAnswer,
+    ItemsRequest,
     RecommendAnswer,
     RecommendRequest,
     ReleasesAnswer,
@@ -157,6 +159,16 @@ class Client:
         """Lets a release answer, once it is loaded and warm: allow it seconds; raises ServiceError."""
         return self._ask(calls.activate(version), deadline_s)
 
+    def put_items(self, request: ItemsRequest, *, deadline_s: float | None = None) -> ItemsAnswer:
+        """Adds items, or says them anew; needs a key that is good for items; raises ServiceError."""
+        return self._ask(calls.put_items(request), deadline_s)
+
+    def withdraw_item(
+        self, item_id: str, *, surface: str | None = None, deadline_s: float | None = None
+    ) -> ItemsAnswer:
+        """Withdraws an item from every answer; needs such a key as well; raises ServiceError."""
+        return self._ask(calls.withdraw_item(item_id, surface), deadline_s)
+
     def is_alive(self) -> bool:
         """Returns whether the service lives, asked once."""
         return self._is_well("/livez")
@@ -292,6 +304,16 @@ class AsyncClient:
     async def activate(self, version: str, *, deadline_s: float | None = None) -> RolloutAnswer:
         """Lets a release answer, once it is loaded and warm: allow it seconds; raises ServiceError."""
         return await self._ask(calls.activate(version), deadline_s)
+
+    async def put_items(self, request: ItemsRequest, *, deadline_s: float | None = None) -> ItemsAnswer:
+        """Adds items, or says them anew; needs a key that is good for items; raises ServiceError."""
+        return await self._ask(calls.put_items(request), deadline_s)
+
+    async def withdraw_item(
+        self, item_id: str, *, surface: str | None = None, deadline_s: float | None = None
+    ) -> ItemsAnswer:
+        """Withdraws an item from every answer; needs such a key as well; raises ServiceError."""
+        return await self._ask(calls.withdraw_item(item_id, surface), deadline_s)
 
     async def is_alive(self) -> bool:
         """Returns whether the service lives, asked once."""

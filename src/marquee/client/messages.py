@@ -45,7 +45,7 @@ class Filter(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     max: int | float | str | None = None
 
 
-class Reranking(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+class RerankingRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """How the best items become the answer; what is left out is off.
 
     Attributes:
@@ -95,7 +95,7 @@ class RecommendRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=
     k: int | None = None
     kind: str | None = None
     filters: Mapping[str, Filter] = {}
-    reranking: Reranking | None = None
+    reranking: RerankingRequest | None = None
     exclude: Sequence[str] = ()
     exclude_seen: bool | None = None
     timings: bool = False
@@ -254,6 +254,70 @@ class RolloutAnswer(msgspec.Struct, kw_only=True, frozen=True):
     version: str
     canary: TrialAnswer | None = None
     shadow: TrialAnswer | None = None
+
+
+class ItemMessage(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """An item as it is from now on: what is left out it does not have.
+
+    Attributes:
+        item_id: Its name.
+        kind: `content` or `ad`.
+        available_from: First second in which it may be shown, since 1970 UTC; None for always.
+        available_until: First second in which it may no longer be shown; None for never.
+        attributes: As in the items table, by column.
+    """
+
+    item_id: str
+    kind: str = "content"
+    available_from: int | None = None
+    available_until: int | None = None
+    attributes: Mapping[str, FeatureValue] = {}
+
+
+class ItemsRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """Items to add, or to say anew; all are taken or none.
+
+    Attributes:
+        items: Each once.
+        surface: The items of whose bundle are meant.
+    """
+
+    items: Sequence[ItemMessage]
+    surface: str | None = None
+
+
+class PlacedItem(msgspec.Struct, kw_only=True, frozen=True):
+    """What became of one item.
+
+    Attributes:
+        item_id: Its name.
+        state: `live`, `in_release` or `withdrawn`.
+        unknown_attributes: Attributes that the catalog does not have; they say nothing.
+        unread_attributes: Attributes whose value is of another type; they say nothing.
+    """
+
+    item_id: str
+    state: str
+    unknown_attributes: tuple[str, ...] = ()
+    unread_attributes: tuple[str, ...] = ()
+
+
+class ItemsAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """What a change of items came to; it is on disk, and other workers follow within two seconds.
+
+    Attributes:
+        request_id: The id under which the service's log speaks of the change.
+        version: The release that read the items.
+        items: What became of each.
+        n_kept: Items that the service keeps, withdrawn ones included.
+        max_kept: How many it may keep.
+    """
+
+    request_id: str
+    version: str
+    items: tuple[PlacedItem, ...]
+    n_kept: int
+    max_kept: int
 
 
 class ErrorBody(msgspec.Struct, kw_only=True, frozen=True):
