@@ -153,7 +153,14 @@ def main(config: DictConfig) -> None:
     resolved = OmegaConf.to_object(config)
     assert isinstance(resolved, BacktestConfig), f"expected BacktestConfig, got {type(resolved)}"
     console = Console()
-    show_series(backtest(resolved, console), RunFolder.find(resolved.run).path, console)
+    series = backtest(resolved, console)
+    show_series(series, RunFolder.find(resolved.run).path, console)
+    spread = series.spread(series.model)
+    console.print(
+        f"over {len(series.trials)} windows: mean {spread.mean:.4f}, deviation {spread.deviation:.4f}, "
+        f"{spread.low:.4f} to {spread.high:.4f}",
+        highlight=False,
+    )
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def run_trials(
 
 
 def show_series(series: TrialSeries, folder: Path, console: Console) -> None:
-    """Prints each trial, the spread, and where the result is."""
+    """Prints each trial, and where the result is."""
     for trial in series.trials:
         own = trial.estimates[series.model]
         others = ", ".join(
@@ -86,13 +86,7 @@ def show_series(series: TrialSeries, folder: Path, console: Console) -> None:
             highlight=False,
             soft_wrap=True,
         )
-    spread = series.spread(series.model)
-    console.print(
-        f"mean {spread.mean:.4f}, deviation {spread.deviation:.4f}, {spread.low:.4f} to {spread.high:.4f}"
-        f"\nreport {folder / 'report.html'}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    console.print(f"report {folder / 'report.html'}", highlight=False, soft_wrap=True)
 
 
 def _amend(name: str, series: TrialSeries, run: Path) -> None:
