@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from marquee.errors import MarqueeError
+from marquee.errors import DataError, MarqueeError
 from marquee.recommender import Recommender
 from marquee.requests import Answer, Request, Stage
 from marquee.reranking import NO_RERANKING
@@ -193,7 +193,7 @@ class Endpoints:
         if asked.filters:
             recommender.bundle.catalog.validate_filters(asked.filters)
         if isinstance(asked, Request) and asked.reranking is not NO_RERANKING:
-            recommender.validate(asked)
+            _validate_reranking(recommender, asked)
         return Job(asked, surface, recommender, answering, request_id, timings, time.perf_counter())
 
     def _run_batch(self, jobs: Sequence[Job]) -> list[Answered]:
@@ -264,6 +264,14 @@ class Endpoints:
     def _now(self) -> int:
         """Returns the time of a request, seconds since 1970 UTC."""
         return int(self._clock())
+
+
+def _validate_reranking(recommender: Recommender, request: Request) -> None:
+    """Raises Refusal if re-ranking asks for an attribute that the catalog does not have."""
+    try:
+        recommender.validate(request)
+    except DataError as error:
+        raise Refusal(422, str(error), field="reranking") from None
 
 
 def _similar(recommender: Recommender, job: wire.SimilarJob) -> Answer:

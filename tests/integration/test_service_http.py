@@ -352,3 +352,18 @@ def test_serving_process_loads_no_training_library() -> None:
         "sklearn",
         "training",
     }
+
+
+def test_reranked_answer_says_so_and_unknown_attributes_are_refused(service: RunningService) -> None:
+    body = {"user_id": "u1", "k": 6, "reranking": {"diversity": "dpp", "caps": {"genre": 3}}}
+    answer = service.answer("/v1/recommend", body)
+    assert answer["reranked"] == ["dpp", "caps"]
+    genres = [int(item["item_id"][1:]) % 2 for item in answer["items"]]
+    assert sorted(genres) == [0, 0, 0, 1, 1, 1]
+    assert "reranked" not in service.answer("/v1/recommend", {"user_id": "u1"})
+    refused = service.post("/v1/recommend", {"reranking": {"spacing": {"colour": 2}}})
+    assert (refused.status_code, refused.json()["error"]["field"]) == (422, "reranking")
+    parts = {"requests": [{"reranking": {"caps": {"colour": 1}}}, {"user_id": "u1"}]}
+    first, second = service.answer("/v1/recommend/batch", parts)["answers"]
+    assert first["error"]["field"] == "reranking"
+    assert second["source"] == "personal"
