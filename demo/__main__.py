@@ -4,7 +4,6 @@ Every further `key=value` goes to `training.train` as it is. Exits 0 only if eve
 every answer made sense, and leaves nothing running however it ends.
 """
 
-import json
 import signal
 import sys
 import time
@@ -13,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+import msgspec
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from demo.client import ask
 from demo.errors import DemoError
 from demo.processes import (
     ROOT,
@@ -30,11 +29,13 @@ from demo.questions import choose_questions, item_kinds, problems, titles
 from demo.screen import show_answer, show_end, show_step
 from marquee.bundle import Bundle
 from marquee.catalog import ItemKind
+from marquee.client import Client, RecommendAnswer, RecommendRequest, ServiceError
 from marquee.errors import MarqueeError
 
 USAGE = "usage: python -m demo [data=world] [key=value …]"
 N_STEPS = 4
 K = 5
+PATIENCE_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -92,15 +93,26 @@ def export(options: Options, run: Path) -> Path:
     return bundle
 
 
+def ask(client: Client, request: RecommendRequest) -> tuple[RecommendAnswer, float]:
+    """Returns the answer to a request and the milliseconds it took; raises DemoError if there is none."""
+    started = time.perf_counter()
+    try:
+        answer = client.recommend(request)
+    except ServiceError as error:
+        raise DemoError(f"the service gave no answer to {request}: {error}") from error
+    return answer, (time.perf_counter() - started) * 1000
+
+
 def ask_everything(console: Console, url: str, bundle: Bundle) -> list[str]:
     """Asks every question and shows every answer; returns what is wrong with them."""
     wrong: list[str] = []
     names = titles(bundle.catalog)
-    for question in choose_questions(bundle, K):
-        answer = ask(url, question.body())
-        found = list(problems(question, answer))
-        show_answer(console, question, answer, names, found)
-        wrong += found
+    with Client(url, deadline_s=PATIENCE_S) as client:
+        for question in choose_questions(bundle, K):
+            answer, latency_ms = ask(client, question.request())
+            found = list(problems(question, answer))
+            show_answer(console, question, answer, latency_ms, names, found)
+            wrong += found
     if ItemKind.ad not in item_kinds(bundle.catalog):
         console.print("\n[dim]The catalog holds no ads, so none were asked for.[/]", highlight=False)
     return wrong
@@ -108,7 +120,7 @@ def ask_everything(console: Console, url: str, bundle: Bundle) -> list[str]:
 
 def show_paths(console: Console, options: Options, run: Path, bundle: Bundle) -> None:
     """Prints where report and bundle lie, and the commands to go on with."""
-    body = json.dumps(choose_questions(bundle, K)[0].body())
+    body = msgspec.json.encode(choose_questions(bundle, K)[0].request()).decode()
     curl = f"curl -H 'Content-Type: application/json' -d '{body}' http://127.0.0.1:3000/v1/recommend"
     show_end(
         console,

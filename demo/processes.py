@@ -13,11 +13,10 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from http.client import HTTPException
 from pathlib import Path
 
-from demo.client import direct
 from demo.errors import DemoError
+from marquee.client import Client
 
 ROOT = Path(__file__).parents[1]
 
@@ -116,7 +115,8 @@ def running_server(
             start_new_session=True,
         )
         try:
-            _wait_until_ready(process, url, log, timeout_s)
+            with Client(url) as client:
+                _wait_until_ready(process, client, log, timeout_s)
             yield
         finally:
             stop_process(process, patience_s)
@@ -129,7 +129,7 @@ def log_tail(log: Path) -> str:
     return "\n".join(lines[-_LOG_TAIL_LINES:]) or "(the log is empty)"
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path, timeout_s: float) -> None:
+def _wait_until_ready(process: subprocess.Popen[bytes], client: Client, log: Path, timeout_s: float) -> None:
     """Returns when /readyz answers 200; raises DemoError if the process ends or the time is over before."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
@@ -138,22 +138,13 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path, tim
                 f"the service ended with status {process.returncode} before it was ready. "
                 f"The end of {log}:\n{log_tail(log)}"
             )
-        if _is_ready(url):
+        if client.is_ready():
             return
         time.sleep(_POLL_S)
     raise DemoError(
-        f"the service was not ready at {url}/readyz within {timeout_s:.0f} s. "
+        f"the service was not ready at {client.url}/readyz within {timeout_s:.0f} s. "
         f"The end of {log}:\n{log_tail(log)}"
     )
-
-
-def _is_ready(url: str) -> bool:
-    """Returns whether the service answers that it takes requests."""
-    try:
-        with direct.open(f"{url}/readyz", timeout=2) as response:
-            return bool(response.status == 200)
-    except (OSError, HTTPException):
-        return False
 
 
 def _stop_group(group: int, patience_s: float) -> None:

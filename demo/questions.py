@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from demo.client import ServedAnswer
 from marquee.bundle import Bundle
 from marquee.catalog import Catalog, ItemKind
+from marquee.client import RecommendAnswer, RecommendRequest
 
 _TITLE_COLUMNS = ("title", "name", "headline", "description", "text")
 _HISTORY_SHOWN = 3
@@ -38,15 +38,11 @@ class Question:
     recent: tuple[str, ...] = ()
     seen: frozenset[str] = frozenset()
 
-    def body(self) -> dict[str, object]:
-        """Returns the request's JSON body."""
-        fields = {
-            "user_id": self.user_id,
-            "history": list(self.history),
-            "kind": self.kind.value,
-            "k": self.k,
-        }
-        return {name: value for name, value in fields.items() if value}
+    def request(self) -> RecommendRequest:
+        """Returns what the service is asked."""
+        return RecommendRequest(
+            user_id=self.user_id, history=self.history or None, kind=self.kind.value, k=self.k
+        )
 
 
 def choose_questions(bundle: Bundle, k: int) -> list[Question]:
@@ -100,7 +96,7 @@ def titles(catalog: Catalog) -> dict[str, str]:
     }
 
 
-def problems(question: Question, answer: ServedAnswer) -> Iterator[str]:
+def problems(question: Question, answer: RecommendAnswer) -> Iterator[str]:
     """Yields what is wrong with an answer; nothing if it makes sense."""
     item_ids = [item.item_id for item in answer.items]
     scores = [item.score for item in answer.items]

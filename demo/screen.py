@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from demo.client import ServedAnswer
 from demo.questions import Question
 from marquee.catalog import ItemKind
+from marquee.client import RecommendAnswer
 
 _TITLE_WIDTH = 60
 _PLURALS = {ItemKind.content: "content", ItemKind.ad: "ads"}
@@ -23,7 +23,8 @@ def show_step(console: Console, number: int, n_steps: int, title: str) -> None:
 def show_answer(
     console: Console,
     question: Question,
-    answer: ServedAnswer,
+    answer: RecommendAnswer,
+    latency_ms: float,
     titles: Mapping[str, str],
     wrong: Sequence[str],
 ) -> None:
@@ -44,7 +45,7 @@ def show_answer(
         title = [escape(titles.get(item.item_id, ""))] if titles else []
         table.add_row(str(place), escape(item.item_id), *title, escape(item.kind), f"{item.score:.4f}")
     console.print(table)
-    rests_on = [f"source: {answer.source}", f"{answer.latency_ms:.1f} ms", answer.short_reason]
+    rests_on = [f"source: {answer.source}", f"{latency_ms:.1f} ms", answer.short_reason or ""]
     console.print(" · ".join(part for part in rests_on if part), markup=False, highlight=False)
     for problem in wrong:
         console.print(f"[bold red]wrong:[/] {escape(problem)}", highlight=False)

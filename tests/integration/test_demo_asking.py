@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
-from demo.__main__ import ask_everything
-from demo.client import ask
+from demo.__main__ import ask, ask_everything
 from demo.errors import DemoError
 from demo.processes import free_port, running_server, service_command, service_environment
 from demo.questions import choose_questions, item_kinds, titles
 from marquee.bundle import Bundle
 from marquee.catalog import ItemKind
+from marquee.client import Client, RecommendRequest
 from tests.bundles import publish_tiny
 
 
@@ -46,13 +46,16 @@ def test_every_answer_makes_sense_and_is_shown(url: str, bundle: Bundle) -> None
 
 @pytest.mark.server
 def test_refusal_is_shown_with_its_reason(url: str) -> None:
-    with pytest.raises(DemoError, match=r"the service answered 422 to .*k must be"):
-        ask(url, {"k": 0})
+    with Client(url) as client, pytest.raises(DemoError, match=r"no answer to .*k=0.*: 422 .*k must be"):
+        ask(client, RecommendRequest(k=0))
 
 
 def test_silence_is_told() -> None:
-    with pytest.raises(DemoError, match="the service did not answer"):
-        ask(f"http://127.0.0.1:{free_port()}", {})
+    with (
+        Client(f"http://127.0.0.1:{free_port()}") as client,
+        pytest.raises(DemoError, match="is the service running"),
+    ):
+        ask(client, RecommendRequest())
 
 
 def test_questions_are_three_askers_for_each_kind(bundle: Bundle) -> None:

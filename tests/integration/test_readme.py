@@ -22,11 +22,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from demo.client import ServedAnswer, ServedItem
 from demo.questions import Question
 from demo.screen import show_answer
 from examples.shop import purchases
 from marquee.catalog import ItemKind
+from marquee.client import RecommendAnswer, Recommendation
 from marquee.data_config import DataConfig
 from marquee.dataset import Dataset
 from marquee.events import EVENTS, ITEMS
@@ -301,7 +301,9 @@ def rendered(lines: str) -> Iterator[str]:
 
 def test_excerpt_of_the_demo_is_what_the_demo_shows() -> None:
     text, cells = shown_answer()
-    items = tuple(ServedItem(item_id, float(score), kind) for _, item_id, _, kind, score in cells)
+    items = tuple(
+        Recommendation(item_id=item_id, score=float(score), kind=kind) for _, item_id, _, kind, score in cells
+    )
     titles = {item_id: title for _, item_id, title, _, _ in cells}
     recent = text.partition("latest items are ")[2].partition("┏")[0].replace("\n", " ")
     question = Question(
@@ -312,5 +314,8 @@ def test_excerpt_of_the_demo_is_what_the_demo_shows() -> None:
     )
     latency_ms = float(text.split()[-2])
     console = Console(file=StringIO(), width=80, record=True)
-    show_answer(console, question, ServedAnswer(items, Source.history, "", "", latency_ms), titles, [])
+    answer = RecommendAnswer(
+        request_id="", version="", source=Source.history, items=items, requested=5, returned=len(items)
+    )
+    show_answer(console, question, answer, latency_ms, titles, [])
     assert list(rendered(console.export_text())) == list(rendered(text))

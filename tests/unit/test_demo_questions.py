@@ -2,25 +2,34 @@
 
 import re
 
+import msgspec
 import pytest
 
-from demo.client import ServedAnswer, ServedItem
 from demo.questions import Question, problems
 from marquee.catalog import ItemKind
+from marquee.client import RecommendAnswer, Recommendation
 
 QUESTION = Question(
     who="a known user", kind=ItemKind.content, k=2, user_id="u1", seen=frozenset({"i1"}), history=("i1",)
 )
 
 
-def answer(*items: ServedItem, short_reason: str = "") -> ServedAnswer:
+def answer(*items: Recommendation, short_reason: str | None = None) -> RecommendAnswer:
     """Returns an answer that holds `items`."""
-    return ServedAnswer(items, "personal", "v1", short_reason, latency_ms=1.0)
+    return RecommendAnswer(
+        request_id="r",
+        version="v1",
+        source="personal",
+        items=items,
+        requested=len(items),
+        returned=len(items),
+        short_reason=short_reason,
+    )
 
 
-def item(item_id: str, score: float = 0.0, kind: str = "content") -> ServedItem:
+def item(item_id: str, score: float = 0.0, kind: str = "content") -> Recommendation:
     """Returns one item of an answer."""
-    return ServedItem(item_id, score, kind)
+    return Recommendation(item_id=item_id, score=score, kind=kind)
 
 
 def test_full_answer_in_order_has_no_problem() -> None:
@@ -44,10 +53,16 @@ def test_short_answer_with_a_reason_has_no_problem() -> None:
     ],
     ids=["empty", "too many", "too few", "twice", "disorder", "other kind", "seen"],
 )
-def test_senseless_answer_is_told(served: ServedAnswer, expected: str) -> None:
+def test_senseless_answer_is_told(served: RecommendAnswer, expected: str) -> None:
     assert any(re.match(expected, problem) for problem in problems(QUESTION, served))
 
 
 def test_request_leaves_out_what_is_not_known() -> None:
-    assert QUESTION.body() == {"user_id": "u1", "history": ["i1"], "kind": "content", "k": 2}
-    assert Question(who="nobody", kind=ItemKind.ad, k=3).body() == {"kind": "ad", "k": 3}
+    assert msgspec.to_builtins(QUESTION.request()) == {
+        "user_id": "u1",
+        "history": ("i1",),
+        "kind": "content",
+        "k": 2,
+    }
+    nobody = Question(who="nobody", kind=ItemKind.ad, k=3)
+    assert msgspec.to_builtins(nobody.request()) == {"kind": "ad", "k": 3}

@@ -129,6 +129,11 @@ class Client:
         self._http.close()
 
     @property
+    def url(self) -> str:
+        """Where the service answers."""
+        return self._settings.url
+
+    @property
     def retries(self) -> Mapping[str, int]:
         """Retries so far, by what had failed: a status, `unreachable` or `timed_out`."""
         return self._settings.budget.spent
@@ -271,6 +276,11 @@ class AsyncClient:
     async def close(self) -> None:
         """Closes the connections."""
         await self._http.aclose()
+
+    @property
+    def url(self) -> str:
+        """Where the service answers."""
+        return self._settings.url
 
     @property
     def retries(self) -> Mapping[str, int]:
