@@ -1,7 +1,8 @@
 """Requests that arrive while the model is busy go through it together, in the next batch.
 
-One batch is in flight at a time, in one thread; there is no timer that makes a lone request wait. An
-item whose batch failed is run again alone, so that one poisoned request never takes others with it.
+One batch is in flight at a time, in one thread; there is no timer that makes a lone request wait. A lone
+request that takes hardly longer than the way to the thread and back is run where it is. An item whose batch
+failed is run again alone, so that one poisoned request never takes others with it.
 """
 
 import asyncio
@@ -17,6 +18,10 @@ from serving.errors import unavailable
 PATIENCE = 0.5
 """Share of the deadline that a job may be expected to wait; the rest is for its batch and its reply."""
 
+AT_ONCE_S = 0.001
+"""A lone job is run in the event loop while batches take less than this: nothing else waits for longer."""
+
+_LEARNED_FROM = 8
 _SMOOTHING = 0.1
 
 Job = TypeVar("Job")
@@ -39,7 +44,7 @@ class Batcher(Generic[Job, Result]):
     deadline, and so would all behind it, until nothing but refusals came out.
 
     Args:
-        run: Returns one result per job, in order. Called from one thread only.
+        run: Returns one result per job, in order. Called from one thread at a time.
         micro_batch: Most jobs of one call of `run`.
         max_pending: Most jobs that wait or run; more are refused.
         deadline_s: Seconds after which a job is answered with a refusal.
@@ -63,6 +68,7 @@ class Batcher(Generic[Job, Result]):
         self._n_pending = 0
         self._clock = clock
         self._batch_s = 0.0  # what a batch takes, a moving average
+        self._n_batches = 0
         self._is_running = False
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
 
@@ -128,15 +134,22 @@ class Batcher(Generic[Job, Result]):
             else:
                 batch.append(ticket)
         self._is_running = bool(batch)
-        if batch:
+        if len(batch) == 1 and self._n_batches >= _LEARNED_FROM and self._batch_s < AT_ONCE_S:
+            self._end_batch(loop, batch, self._outcomes(batch))
+        elif batch:
             self._executor.submit(self._run_batch, loop, batch)
 
     def _run_batch(self, loop: asyncio.AbstractEventLoop, batch: "list[_Ticket[Job, Result]]") -> None:
-        """Runs a batch in the thread and returns to the loop with a result or an error per job."""
+        """Runs a batch in the thread and returns to the loop with what came of it."""
+        loop.call_soon_threadsafe(self._end_batch, loop, batch, self._outcomes(batch))
+
+    def _outcomes(self, batch: "list[_Ticket[Job, Result]]") -> "Sequence[Result | Exception]":
+        """Returns a result or an error per job, and learns how long a batch takes."""
         started = self._clock()
         outcomes = run_each_alone_on_failure(self._run, [ticket.job for ticket in batch])
         self._batch_s += _SMOOTHING * (self._clock() - started - self._batch_s)
-        loop.call_soon_threadsafe(self._end_batch, loop, batch, outcomes)
+        self._n_batches += 1
+        return outcomes
 
     def _end_batch(
         self,

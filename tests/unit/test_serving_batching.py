@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
@@ -191,3 +192,44 @@ def test_quick_jobs_may_wait_in_any_number() -> None:
         assert results == [2 * number for number in range(900)]
 
     run_to_the_end(made, steps)
+
+
+@pytest.mark.parametrize(("batch_s", "thread"), [(0.0001, "MainThread"), (1.0, "model_0")])
+def test_lone_job_is_run_where_it_is_once_batches_are_known_to_be_quick(batch_s: float, thread: str) -> None:
+    names: list[str] = []
+    ticks = iter(tick * batch_s for tick in range(1000))
+
+    def run(jobs: Sequence[int]) -> list[int]:
+        names.append(threading.current_thread().name)
+        return [-job for job in jobs]
+
+    async def ask() -> list[int]:
+        batcher = Batcher(run, micro_batch=4, max_pending=9, deadline_s=10, clock=lambda: next(ticks))
+        results = [await batcher.enqueue([job])[0] for job in range(20)]
+        results += await asyncio.gather(*batcher.enqueue([20, 21]))
+        batcher.close()
+        return results
+
+    assert asyncio.run(ask()) == [-job for job in range(22)]
+    assert names[0] == "model_0"
+    assert names[19] == thread
+    assert names[20] == "model_0", "jobs that come together leave the loop free"
+
+
+def test_wall_clock_that_jumps_moves_no_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    jumps = iter((4e9, 0.0, 8e9) * 100)
+    monkeypatch.setattr("time.time", lambda: next(jumps))
+
+    async def ask() -> None:
+        gate = threading.Event()
+        made: Batcher[int, bool] = Batcher(
+            lambda jobs: [gate.wait(5) for _ in jobs], micro_batch=4, max_pending=9, deadline_s=0.2
+        )
+        started = time.perf_counter()
+        with pytest.raises(Refusal, match="no answer within the deadline of 200 ms"):
+            await made.enqueue([1])[0]
+        assert 0.2 <= time.perf_counter() - started < 5
+        gate.set()
+        made.close()
+
+    asyncio.run(ask())
