@@ -20,7 +20,8 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.serving import Server, running
+from benchmarks.load import Server
+from benchmarks.serving import running
 from marquee.client import Client, RecommendRequest, RefusedError, RetryPolicy, ServiceError
 
 N_CALLERS = 8

@@ -27,6 +27,8 @@ HIDDEN = 128
 HISTORY_LENGTH = 50
 N_HISTORIES = 500
 RECALL_K = 10
+MIN_RECALL = 0.98
+EFFORTS = (48, 64, 80, 100, 128, 160, 200, 300, 400, 600, 800)
 CLUSTER_SIZE = 100
 SPREAD = np.float32(0.6)
 
@@ -37,13 +39,19 @@ class Made:
 
     Attributes:
         folder: Its own folder.
-        recall: Share of the exact top `RECALL_K` that its index finds.
+        ef_search: Effort of its searches.
+        recall: Share of the exact top `RECALL_K` that its index finds with that effort.
         histories: Item ids, one history each.
+        vectors: Embeddings of the items, (n_items + 1, DIM) float32.
+        queries: Embeddings of the histories, (N_HISTORIES, DIM) float32.
     """
 
     folder: Path
+    ef_search: int
     recall: float
     histories: list[list[str]]
+    vectors: FloatArray
+    queries: FloatArray
 
 
 @dataclass(frozen=True)
@@ -58,21 +66,42 @@ class Users:
 FEW_USERS = Users()
 
 
-def make_bundle(folder: Path, n_items: int, ef_search: int, seed: int = 0, users: Users = FEW_USERS) -> Made:
-    """Publishes a bundle of `n_items` items below `folder`."""
+def make_bundle(
+    folder: Path, n_items: int, ef_search: int | None, seed: int = 0, users: Users = FEW_USERS
+) -> Made:
+    """Publishes a bundle of `n_items` items below `folder`.
+
+    Args:
+        folder: Receives it.
+        n_items: Items of the catalog.
+        ef_search: Effort of a search; None for the least of `EFFORTS` that finds `MIN_RECALL`.
+        seed: Of everything that is drawn.
+        users: Of the bundle.
+    """
     rng = np.random.default_rng(seed)
     vectors, cluster = _clustered(rng, n_items)
     hidden = 0.1 * rng.standard_normal((DIM, HIDDEN), dtype=np.float32)
     output = 0.1 * rng.standard_normal((HIDDEN, DIM), dtype=np.float32)
-    index = build_index(vectors, IndexConfig(kind=IndexKind.hnsw, ef_search=ef_search, n_build_threads=2))
+    index = build_index(vectors, IndexConfig(kind=IndexKind.hnsw, n_build_threads=2))
     histories = _histories(rng, cluster, N_HISTORIES)
     means = vectors[histories].mean(axis=1)
     queries = means + np.maximum(means @ hidden, 0.0) @ output
-    recall = measure_recall(index, queries, RECALL_K)
+    for effort in EFFORTS if ef_search is None else (ef_search,):
+        index.config.ef_search = effort
+        recall = measure_recall(index, queries, RECALL_K)
+        if recall >= MIN_RECALL:
+            break
     contents = make_contents(rng, make_query_tower(hidden, output), vectors, index, recall, users)
     path = publish(contents, folder, f"bench-{n_items}", created=int(time.time()))
     names = contents.catalog.item_ids
-    return Made(path, recall, [list(names.decode(history.tolist())) for history in histories])
+    return Made(
+        folder=path,
+        ef_search=index.config.ef_search,
+        recall=recall,
+        histories=[list(names.decode(history.tolist())) for history in histories],
+        vectors=vectors,
+        queries=queries,
+    )
 
 
 def make_contents(

@@ -18,7 +18,7 @@ from serving.errors import unavailable
 PATIENCE = 0.5
 """Share of the deadline that a job may be expected to wait; the rest is for its batch and its reply."""
 
-AT_ONCE_S = 0.001
+AT_ONCE_S = 0.005
 """A lone job is run in the event loop while batches take less than this: nothing else waits for longer."""
 
 _LEARNED_FROM = 8
