@@ -12,7 +12,6 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from marquee.bundle import Bundle, BundleContents, publish
-from marquee.catalog import Catalog
 from marquee.histories import FloatArray, Interactions
 from marquee.ids import IndexArray
 from marquee.index import IndexConfig, IndexKind
@@ -123,7 +122,7 @@ def _contents(
         kinds=dataset.kinds,
         history_length=dataset.history_length,
         interactions=known.interactions,
-        catalog=Catalog.build(dataset.items, dataset.item_ids),
+        catalog=dataset.catalog,
         popularity=popularity,
         context_popularity=fit_context_popularity(
             dataset, prepared.events, run_config.data, popularity, config.popularity

@@ -17,11 +17,9 @@ from marquee.errors import DataError
 from marquee.evaluation import Evaluation
 from marquee.histories import Interactions
 from marquee.ids import PADDING_INDEX, IdMap, IndexArray
-from marquee.index import Index
 from marquee.index_sweep import Clock, IndexSweep, Questions, sweep
 from marquee.intervals import Estimate, estimate_means
 from marquee.kinds import EventKinds
-from marquee.manifest import INDEX_FILE
 from marquee.metrics import METRICS
 from marquee.queries import QueryEncoder
 from marquee.recommender import Recommender
@@ -222,9 +220,7 @@ def index_questions(bundle: Bundle, requests: Sequence[Request]) -> Questions | 
 
 def sweep_index(bundle: Bundle, questions: Questions, clock: Clock) -> IndexSweep:
     """Returns recall and latency of a bundle's index around the effort that it is served with."""
-    path = bundle.path / INDEX_FILE if bundle.index.has_file else None
-    vectors = bundle.index.item_vectors
-    return sweep(lambda config: Index.read(path, vectors, config), bundle.index.config, questions, clock)
+    return sweep(bundle.index.searched_as, bundle.index.config, questions, clock)
 
 
 def compare_served(
