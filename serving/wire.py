@@ -22,7 +22,7 @@ from serving.config import Settings
 from serving.errors import ErrorAnswer, Refusal
 from serving.releases import Answering, Candidate, Release
 from serving.reranking import RerankingRequest, reranking_within
-from serving.surfaces import Surface
+from serving.surfaces import DEFAULT, Surface
 
 MAX_ID_LENGTH = 256
 
@@ -351,6 +351,7 @@ def to_request(message: RecommendRequest, surface: Surface, timestamp: int) -> R
         history=_events(history),
         features=message.features,
         context=message.context,
+        surface=None if surface.name == DEFAULT else surface.name,
         kind=_kind_within(message.kind, surface),
         filters=_filters_within(message.filters, surface),
         reranking=reranking_within(message.reranking, surface.reranking),

@@ -12,8 +12,8 @@ from marquee.features import FeatureConfig, FeatureType
 from marquee.histories import FloatArray
 from marquee.ids import IdMap
 from marquee.popularity import HOUR, ContextPopularity, PopularityConfig, measure_gain
+from marquee.requests import SURFACE_COLUMN
 
-SURFACE = "surface"
 _STANDARD_ERRORS = 2.0
 
 
@@ -62,7 +62,7 @@ def _telling(
 
 def _declared(data: DataConfig, events: pl.DataFrame) -> list[str]:
     """Returns the surface, the categories that are declared of the moment and of the user, and the hour."""
-    columns = [SURFACE] if SURFACE in events.columns else []
+    columns = [SURFACE_COLUMN] if SURFACE_COLUMN in events.columns else []
     for features in (data.features.context, data.features.user):
         columns += [_column(name, feature) for name, feature in features.items() if _is_category(feature)]
     if data.time is TimeMeaning.absolute:

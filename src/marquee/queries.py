@@ -16,7 +16,7 @@ import numpy.typing as npt
 from marquee.features import FeatureArrays, FeatureEncoder
 from marquee.histories import FloatArray, gather, window_positions
 from marquee.ids import PADDING_INDEX, IndexArray
-from marquee.requests import HistoryEvent, Request, Source
+from marquee.requests import SURFACE_COLUMN, HistoryEvent, Request, Source
 from marquee.shelves import Shelves
 
 TIMESTAMP_COLUMN = "timestamp"
@@ -242,6 +242,7 @@ class _QueryFeatures:
         self._nothing_given = _FeatureRow(self._nothing, says_something=False, ignored=())
         self._places = _places(encoder)
         self._reads_time = TIMESTAMP_COLUMN in self._places
+        self._reads_surface = SURFACE_COLUMN in self._places
         telling = [place for column, place in self._places.items() if column != TIMESTAMP_COLUMN]
         self._telling = _Place(
             tokens=[index for place in telling for index in place.tokens],
@@ -250,13 +251,17 @@ class _QueryFeatures:
 
     def encode(self, request: Request, user: int) -> _FeatureRow:
         """Returns the row of one request."""
-        if user == PADDING_INDEX and not (request.features or request.context or self._reads_time):
+        surface = request.surface if self._reads_surface else None
+        says_something = request.features or request.context or surface is not None
+        if user == PADDING_INDEX and not (says_something or self._reads_time):
             return self._nothing_given
         values: dict[str, object] = {
             TIMESTAMP_COLUMN: request.timestamp,
             **request.features,
             **request.context,
         }
+        if surface is not None:
+            values.setdefault(SURFACE_COLUMN, surface)
         given = values.keys() & self._places.keys()
         row = self._stored_row(user)
         if given:

@@ -256,8 +256,7 @@ class Recommender:
         """Returns the allowed items with the largest share of the interactions in the wish's context."""
         context, request = None, wish.request
         if request is not None:
-            stated = {**request.features, **request.context}
-            context = self.bundle.context_popularity.find(stated, request.timestamp)
+            context = self.bundle.context_popularity.find(request.stated, request.timestamp)
         items, shares = self._popular_items.rank(wish.flags(), wish.n_candidates, context)
         return _Found(items, shares, popular_in=context.name if context else None)
 

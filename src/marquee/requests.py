@@ -16,6 +16,9 @@ from marquee.filters import NO_FILTERS, Filters
 from marquee.kinds import EventKind
 from marquee.reranking import NO_RERANKING, Reranking
 
+SURFACE_COLUMN = "surface"
+"""Column that a request's surface is read as, the one that events call by this name."""
+
 _EVENT_KINDS = frozenset(EventKind.__members__) | {""}
 
 
@@ -72,7 +75,8 @@ class Request:
         history: What the user did, oldest first, newer than what the bundle knows of the user: events, or
             item ids alone where no more than the item is known.
         features: Attributes of the user by source column, in place of those the bundle knows.
-        context: Attributes of the request by source column: surface, device, …
+        context: Attributes of the request by source column: device, country, …
+        surface: Where the answer is shown; the column `surface` of the context, unless that is given.
         kind: Only content or only ads; None for both.
         filters: What the items' attributes must be; the catalog says which it can apply.
         reranking: How the best items become the answer; by default they are it, in the order of scores.
@@ -90,11 +94,18 @@ class Request:
     history: tuple[HistoryEvent, ...] | tuple[str, ...] = ()
     features: Mapping[str, object] = field(default_factory=dict)
     context: Mapping[str, object] = field(default_factory=dict)
+    surface: str | None = None
     kind: ItemKind | None = None
     filters: Filters = NO_FILTERS
     reranking: Reranking = NO_RERANKING
     exclude: Collection[str] = ()
     exclude_seen: bool = True
+
+    @property
+    def stated(self) -> Mapping[str, object]:
+        """All that is said of user and moment, by source column; the time excepted."""
+        said = {**self.features, **self.context}
+        return said if self.surface is None else {SURFACE_COLUMN: self.surface, **said}
 
     def __post_init__(self) -> None:
         if self.k < 1:

@@ -12,7 +12,7 @@ import pytest
 from marquee.bundle import publish
 from marquee.catalog import ItemKind
 from marquee.errors import BundleNotFoundError, DataError, UnknownIdError
-from marquee.features import FeatureEncoder
+from marquee.features import FeatureConfig, FeatureEncoder, FeatureType
 from marquee.graphs import QUERY_INPUTS
 from marquee.histories import Interactions
 from marquee.ids import IdMap
@@ -20,7 +20,17 @@ from marquee.index import build_index
 from marquee.kinds import EventKinds, KindConfig
 from marquee.recommender import Answer, HistoryEvent, Recommender, Request, Source
 from marquee.requests import Stage
-from tests.bundles import CLOSES, CREATED, HISTORY_LENGTH, N_ITEMS, NOW, OPENS, make_tiny, publish_tiny
+from tests.bundles import (
+    CLOSES,
+    CREATED,
+    HISTORY_LENGTH,
+    N_ITEMS,
+    N_USERS,
+    NOW,
+    OPENS,
+    make_tiny,
+    publish_tiny,
+)
 
 Load = Callable[..., Recommender]
 
@@ -346,6 +356,8 @@ def test_loading_a_recommender_loads_no_training_code(tmp_path: Path) -> None:
         ({"context": {"surface": "home"}}, "surface=home"),
         ({"features": {"surface": "home"}}, "surface=home"),
         ({"context": {"surface": "video"}}, "surface=video"),
+        ({"surface": "video"}, "surface=video"),
+        ({"surface": "attic", "context": {"surface": "video"}}, "surface=video"),
         ({"context": {"surface": "attic"}}, None),
         ({"timestamp": 86_400 * 20_000}, "hour=0"),
         ({"timestamp": 86_400 * 20_000, "context": {"surface": "home"}}, "surface=home"),
@@ -382,3 +394,16 @@ def test_context_of_a_popular_answer_keeps_exclusions_out(recommender: Recommend
 def test_answer_that_is_not_popular_names_no_context(recommender: Recommender) -> None:
     assert ask(recommender, user_id="u1", context={"surface": "home"}).popular_in is None
     assert recommender.similar("i001", timestamp=NOW).popular_in is None
+
+
+def test_surface_feeds_a_feature_of_its_name(load: Load) -> None:
+    configs = {"age": FeatureConfig(type=FeatureType.numeric), "surface": FeatureConfig()}
+    encoder = FeatureEncoder.fit(configs, {"age": [20, 60], "surface": ["home", "video"]})
+    users = encoder.encode({"age": [None] * (N_USERS + 1)}, N_USERS + 1)
+    recommender = load(query_features=encoder, user_features=users)
+    assert ask(recommender, surface="home").source is Source.features
+    assert ask(recommender, surface="attic").source is Source.popular
+    by_surface = recommender.queries.encode([Request(timestamp=NOW, surface="home")]).embeddings
+    by_context = recommender.queries.encode([Request(timestamp=NOW, context={"surface": "home"})]).embeddings
+    assert by_surface.tolist() == by_context.tolist()
+    assert ask(recommender, surface="home").ignored_features == ()

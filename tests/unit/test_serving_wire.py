@@ -37,7 +37,7 @@ def refused(text: str | bytes) -> Refusal:
 
 
 def test_empty_object_asks_for_the_defaults() -> None:
-    assert read("{}") == Request(timestamp=1_700_000_000)
+    assert read("{}") == Request(timestamp=1_700_000_000, surface="home")
 
 
 def test_every_field_arrives() -> None:
@@ -48,6 +48,7 @@ def test_every_field_arrives() -> None:
         "exclude": ["c"], "exclude_seen": false}"""
     assert read(body) == Request(
         timestamp=1_700_000_000,
+        surface="home",
         k=3,
         user_id="u",
         history=(HistoryEvent("a"), HistoryEvent("b", "click", 2.0)),
