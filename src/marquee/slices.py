@@ -87,7 +87,7 @@ class SlicedMetric:
         found = []
         for side in ("user", "item"):
             candidates = [
-                (part.estimates[self.model], self._usual(column), column.name, part)
+                (part.estimates[self.model], self.usual(column), column.name, part)
                 for column in self.columns
                 for part in column.slices
                 if column.name.startswith(side)
@@ -105,7 +105,7 @@ class SlicedMetric:
             )
         return tuple(found)
 
-    def _usual(self, column: "SlicedColumn") -> float:
+    def usual(self, column: "SlicedColumn") -> float:
         """Returns what the slices of a column are held against."""
         if column.name.startswith("user"):
             return self.overall.mean

@@ -159,7 +159,7 @@ def test_slices_qualities_and_what_is_served_stand_on_the_page_and_in_every_form
         assert "Read twice." in text
         assert "miscalibration" in text
     assert numbers["beyond"]["popularity"]["serendipity"] == 0.0
-    assert len(re.findall("<svg", full_page())) == 6 + 9 + 1 + 1 + 3 + 1 + 3
+    assert len(re.findall("<svg", full_page())) == 6 + 9 + 1 + 1 + 1 + 3 + 1 + 3
     _tags(full_page())
 
 

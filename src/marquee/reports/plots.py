@@ -91,6 +91,31 @@ def bar_figure(title: str, estimates: Mapping[str, Estimate], highlighted: str) 
     return _as_svg(figure, f"{title}: {summary}")
 
 
+def slice_figure(title: str, estimates: Mapping[str, Estimate], usual: float) -> str:
+    """Returns a point with its interval per slice, beside what is usual, as an `<svg>` element.
+
+    Args:
+        title: Stands above.
+        estimates: Slice → value.
+        usual: Marked by a dashed line.
+    """
+    names, values = list(estimates), list(estimates.values())
+    figure, axes = _panel(0.95 + BAR_INCHES * len(names))
+    rows = range(len(names))
+    axes.hlines(rows, [e.low for e in values], [e.high for e in values], color=ACCENT, linewidth=2)
+    axes.plot([e.mean for e in values], rows, "o", color=ACCENT, markersize=6)
+    axes.axvline(usual, color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
+    axes.set_yticks(rows, [name[:LONGEST_LABEL] for name in names])
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlim(left=0)
+    axes.locator_params(axis="x", nbins=4)
+    axes.grid(axis="x", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.set_title(title, loc="left", color=INK, fontsize=12, weight="bold")
+    summary = ", ".join(f"{name} {e.mean:.4f}" for name, e in estimates.items())
+    return _as_svg(figure, f"{title}, usual {usual:.4f}: {summary}")
+
+
 def curve_figure(curve: Curve, best_step: float | None) -> str:
     """Returns one quantity over the course of training, as an `<svg>` element.
 

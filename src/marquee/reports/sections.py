@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from marquee.reports.content import ReportContent
 from marquee.reports.maps import map_figure, value_colours, value_maps
 from marquee.reports.over_time import ageing_figures, ageing_views, series_figures, series_views
-from marquee.reports.plots import bar_figure, curve_figure, scatter_figure, sweep_figure
+from marquee.reports.plots import bar_figure, curve_figure, scatter_figure, slice_figure, sweep_figure
 from marquee.reports.probabilities import probability_figures, probability_views
 from marquee.reports.rendering import render
 from marquee.reports.tables import (
@@ -144,6 +144,23 @@ def _sweep_figures(content: ReportContent) -> dict[str, list[str]]:
     return {"sweep_figures": [sweep_figure(sweep)] if sweep is not None and sweep.parameter else []}
 
 
+def _slice_figures(content: ReportContent) -> dict[str, object]:
+    """Returns the slices of the judged model, one figure per column that has two or more."""
+    slices = content.slices
+    columns = () if slices is None else slices.columns
+    return {
+        "slice_figures": [
+            slice_figure(
+                column.name,
+                {f"{part.value} · {part.n_users:,}": part.estimates[slices.model] for part in column.slices},
+                slices.usual(column),
+            )
+            for column in columns
+            if slices is not None and len(column.slices) > 1
+        ]
+    }
+
+
 def _inside_figures(content: ReportContent) -> dict[str, object]:
     """Returns the maps of the items, if somebody looked inside."""
     if content.inside is None:
@@ -192,7 +209,7 @@ SECTIONS = (
         lambda content: {"sweep_table": sweep_table(content), "surface_table": surface_table(content)},
         _sweep_figures,
     ),
-    Section("slices", "Slices", lambda content: {"slices": slice_tables(content)}),
+    Section("slices", "Slices", lambda content: {"slices": slice_tables(content)}, _slice_figures),
     Section(
         "beyond",
         "Beyond accuracy",
