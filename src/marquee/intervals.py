@@ -50,7 +50,8 @@ def estimate_means(
     The mean of each resample is taken in units of its own standard error, and the quantiles of that give
     the interval. Where a handful of users has anything but 0 (or anything but 1), resamples cannot know
     what the others might have shown; there the interval ends at what Wilson's interval allows for the share
-    of such users. So an interval of a column of zeros is not empty, and its upper end is near 4 / n.
+    of such users. So an interval of a column of zeros is not empty, and its upper end is near 4 / n. A
+    column of nothing but 0 and 1 is a share itself, and has Wilson's interval.
 
     Args:
         values: (n_rows, n_columns), NaN where a row has no such value. In [0, 1], differences in [-1, 1].
@@ -61,8 +62,9 @@ def estimate_means(
 
     Source:
         Efron and Tibshirani 1993, "An Introduction to the Bootstrap", section 12.5 (bootstrap-t); Hall
-        1988, Annals of Statistics 16(3), for the symmetric one; Wilson 1927, JASA 22. Differs from them:
-        the two are combined, as said above.
+        1988, Annals of Statistics 16(3), for the symmetric one; Wilson 1927, JASA 22, recommended for
+        shares by Brown, Cai and DasGupta 2001, Statistical Science 16(2). Differs from them: they are
+        combined, as said above.
 
     Example:
         >>> (found,) = estimate_means(np.zeros((96, 1)), np.random.default_rng(0))
@@ -78,6 +80,9 @@ def estimate_means(
     low, high = _studentised(means, errors, pivots, of_difference)
     lowest, highest = _bounds(filled, is_there, n_present, of_difference)
     low, high = np.maximum(low, lowest), np.minimum(high, highest)
+    is_share = ~of_difference & ((filled == 0) | (filled == 1)).all(axis=0) & (n_present > 0)
+    shares = wilson(filled.sum(axis=0), n_present.astype(np.float64))
+    low, high = np.where(is_share, shares[0], low), np.where(is_share, shares[1], high)
     return [Estimate(*map(float, row)) for row in zip(means, low, high, strict=True)]
 
 
@@ -126,7 +131,11 @@ def wilson(n_found: Values, n_all: Values) -> tuple[Values, Values]:
         share = n_found / n_all
         middle = share + z2 / (2 * n_all)
         reach = _NORMAL_QUANTILE * np.sqrt(share * (1 - share) / n_all + z2 / (4 * n_all**2))
-        return (middle - reach) / (1 + z2 / n_all), (middle + reach) / (1 + z2 / n_all)
+        low, high = ((middle + side * reach) / (1 + z2 / n_all) for side in (-1, 1))
+    # Rounding must not leave what the share itself is.
+    return np.where((n_found == 0) & (n_all > 0), 0.0, low), np.where(
+        (n_found == n_all) & (n_all > 0), 1.0, high
+    )
 
 
 def _moments(sums: Values, squares: Values, n: Values | npt.NDArray[np.int64]) -> tuple[Values, Values]:
@@ -177,9 +186,6 @@ def _studentised(
     reach = np.zeros((2, len(error)))
     np.multiply(np.stack([above, below]), error, out=reach, where=error > 0)
     low[is_there], high[is_there] = means[is_there] - reach
-    # Equal values alone say nothing of what others would have: the other bounds do.
-    is_constant = ~is_difference & (errors == 0)
-    low[is_constant & (means == 1)], high[is_constant & (means == 0)] = -np.inf, np.inf
     return low, high
 
 

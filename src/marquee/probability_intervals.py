@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from marquee.ids import IndexArray
-from marquee.intervals import N_RESAMPLES, Estimate, resample_counts
+from marquee.intervals import CONFIDENCE, N_RESAMPLES, Estimate, resample_counts
 from marquee.metrics import BoolArray, Values
 from marquee.probabilities import (
     N_BINS,
@@ -60,7 +60,7 @@ class JudgedProbabilities:
         mean_probability: Of all events: what was said.
         metrics: `log_loss`, `normalised_entropy`, `auc`, `calibration_error` and `calibration_ratio` (mean
             probability over rate) → value and interval; ends are NaN below `MIN_OUTCOMES`.
-        calibration_error_by_chance: What `calibration_error` would be if all probabilities were true.
+        calibration_error_by_chance: What `calibration_error` would be on average if every bin were right.
         curve: The reliability curve.
     """
 
@@ -90,8 +90,9 @@ def judge_probabilities(
 ) -> JudgedProbabilities:
     """Returns every number of one source of probabilities, with 95 % intervals.
 
-    Percentile intervals; that of the calibration error is reflected at the value, since resampling adds
-    as much noise to it as sampling has.
+    Percentile intervals, but for the calibration error, to which resampling adds noise on top of that of
+    sampling. The gaps of its bins are off by some noise each, and by the triangle inequality it cannot be off
+    by more than their sum: the interval reaches as far as that sum does in 95 of 100 resamples.
 
     Args:
         name: Of the source.
@@ -126,8 +127,11 @@ def judge_probabilities(
     if min(n_true, len(outcome) - n_true) >= MIN_OUTCOMES:
         drawn = _resampled(probability, outcome, row_cluster, bins, generator, n_resamples)
     intervals = {metric: _percentiles(value, drawn.get(metric)) for metric, value in values.items()}
+    by_chance = calibration_error_by_chance(probability, n_bins=n_bins)
     if drawn:
-        intervals["calibration_error"] = _reflected(intervals["calibration_error"])
+        noise, value = drawn["calibration_noise"], values["calibration_error"]
+        by_chance, reach = float(noise.mean()), float(np.quantile(noise, CONFIDENCE))
+        intervals["calibration_error"] = Estimate(value, max(value - reach, 0.0), value + reach)
     n_in_bin = np.bincount(bins)
     return JudgedProbabilities(
         name=name,
@@ -136,7 +140,7 @@ def judge_probabilities(
         n_clusters=int(row_cluster.max(initial=-1)) + 1,
         mean_probability=float(probability.mean()),
         metrics=intervals,
-        calibration_error_by_chance=calibration_error_by_chance(probability, n_bins=n_bins),
+        calibration_error_by_chance=by_chance,
         curve=tuple(
             ReliabilityBin(
                 float(curve.probability[row]),
@@ -168,6 +172,8 @@ def _resampled(
         ],
         axis=1,
     )
+    in_bin, true_in_bin, said_in_bin = np.split(binned.sum(axis=0), 3)
+    gaps = (said_in_bin - true_in_bin) / in_bin.sum()
     order, starts = tied_groups(probability)
     found: dict[str, list[Values]] = {}
     for times in resample_counts(n_clusters, generator, n_resamples):
@@ -179,7 +185,8 @@ def _resampled(
                 "calibration_ratio": said / true,
             }
             in_bin, true_in_bin, said_in_bin = np.split(times @ binned, 3, axis=1)
-            of_block["calibration_error"] = np.abs(said_in_bin - true_in_bin).sum(axis=1) / n
+            noise = (said_in_bin - true_in_bin) / n[:, None] - gaps
+            of_block["calibration_noise"] = np.abs(noise).sum(axis=1)
             rates = true_in_bin / in_bin
         of_block |= {f"rate_{row}": rates[:, row] for row in range(n_bins)}
         of_block["auc"] = np.concatenate(
@@ -206,12 +213,6 @@ def _percentiles(value: float, resampled: Values | None) -> Estimate:
         return Estimate(value, float("nan"), float("nan"))
     low, high = np.nanquantile(resampled, [0.025, 0.975])
     return Estimate(value, float(low), float(high))
-
-
-def _reflected(estimate: Estimate) -> Estimate:
-    """Returns the interval mirrored at the value, which it holds, and not below 0."""
-    low, high = (2 * estimate.mean - end for end in (estimate.high, estimate.low))
-    return Estimate(estimate.mean, max(min(low, estimate.mean), 0.0), max(high, estimate.mean))
 
 
 def without_nan(value: Mapping[str, object]) -> dict[str, object]:
