@@ -104,7 +104,7 @@ def largest_deviation(judged: JudgedOutcome, sources: dict[str, Values], outcome
         said = sources[source.name]
         off.append(source.metrics["log_loss"].mean - sklearn_log_loss(outcome, said))
         off.append(source.metrics["auc"].mean - roc_auc_score(outcome, said))
-    said = sources["as given"] + 1e-15 * np.arange(len(outcome))  # without ties, bins are the same
+    said = sources["as given"] / 2 + 1e-12 * np.arange(len(outcome))  # without ties, bins are the same
     n_in_bins = len(outcome) - len(outcome) % 10
     rate, mean = calibration_curve(outcome[:n_in_bins], said[:n_in_bins], n_bins=10, strategy="quantile")
     curve = reliability_curve(said[:n_in_bins], outcome[:n_in_bins])

@@ -29,7 +29,7 @@ from marquee.ranking import ItemLists, RankedLists
 from marquee.reports import Finding, judge_against
 
 N_WORLDS = 1000
-WORLDS_AT_ONCE = 50  # they share the users drawn, and nothing else
+WORLDS_AT_ONCE = 10  # they share the users drawn, and nothing else
 GAINS = 1 / np.log2(np.arange(2, 12))  # of a hit at each rank of ten
 METRIC = "ndcg@10"
 ROUNDING = 1e-12

@@ -8,7 +8,7 @@ import polars as pl
 
 from marquee.dataset import Dataset
 from marquee.events import TimeMeaning
-from marquee.splits import Split
+from marquee.splits import Split, SplitConfig, SplitMethod, validate_no_leakage
 
 READINGS_FILE = "readings.txt"
 DATA_FILE = "judged_data.json"
@@ -100,3 +100,39 @@ def split_cautions(split: Split, time: TimeMeaning, part_name: str) -> tuple[str
             "how the model will do from a day on, split by time (data.split.method=time).",
         )
     return ()
+
+
+def leakage_checks(split: Split, config: SplitConfig) -> tuple[str, ...]:
+    """Returns what was verified of the split just now, with the result, one sentence each.
+
+    Args:
+        split: The parts.
+        config: How they were made.
+
+    Raises:
+        LeakageError: If an event crosses the split.
+    """
+    validate_no_leakage(split, config)
+    parts = {"train": split.train, "validation": split.validation, "test": split.test}
+    sizes = [f"{len(events):,} {name}" for name, events in parts.items()]
+    found = [f"No event stands in two parts, among {sizes[0]}, {sizes[1]} and {sizes[2]} events: 0 found."]
+    if config.method is SplitMethod.given:
+        found.append("No event has its like (user, item, time, kind) in another part: 0 found.")
+    elif split.cutoffs is None:
+        found.append(
+            "No user has an event in an earlier part that is later than one in a later part: 0 found."
+        )
+    else:
+        periods = [
+            f"{name} from {_moment(events, 'min')} to {_moment(events, 'max')}"
+            for name, events in parts.items()
+            if len(events)
+        ]
+        found.append(f"No event crosses a cutoff: {', '.join(periods)}.")
+    return tuple(found)
+
+
+def _moment(events: pl.DataFrame, end: str) -> str:
+    """Returns the first or the last moment of events, as people write it."""
+    moment = getattr(events["timestamp"], end)()
+    return datetime.fromtimestamp(moment, tz=UTC).strftime("%Y-%m-%d %H:%M:%S")

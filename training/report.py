@@ -34,6 +34,7 @@ from training.cautions import (
     availability_cautions,
     count_reading,
     data_cautions,
+    leakage_checks,
     reading_cautions,
     split_cautions,
 )
@@ -160,7 +161,7 @@ def _protocol(
         train_seconds=train_seconds,
         evaluate_seconds=judgement.seconds,
         peak_memory_mb=peak_memory_mb(),
-        checks=("No event crosses the split: every part was compared with the others.",),
+        checks=leakage_checks(split, config.data.split),
     )
 
 

@@ -4,14 +4,16 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from marquee.errors import LeakageError
 from marquee.events import TimeMeaning
-from marquee.splits import Split
+from marquee.splits import Split, SplitConfig, SplitMethod, split_events
 from marquee.world import World
 from tests.small_data import Prepared, write_tiny_world
 from training.cautions import (
     availability_cautions,
     count_reading,
     data_cautions,
+    leakage_checks,
     reading_cautions,
     split_cautions,
 )
@@ -69,6 +71,39 @@ def test_data_that_are_not_those_of_the_first_report_are_named(tmp_path: Path) -
     )
     (caution,) = data_cautions(tmp_path, "sha256:1", "from noon")
     assert "(split by hand, now from noon)" in caution
+
+
+def test_the_leakage_check_says_what_it_looked_at_and_found() -> None:
+    events = pl.DataFrame(
+        {
+            "event_id": list("abcd"),
+            "user_id": ["u"] * 4,
+            "item_id": list("wxyz"),
+            "timestamp": [0, 60, 3600, 7200],
+        }
+    ).with_columns(kind=pl.lit("click"))
+    config = SplitConfig(method=SplitMethod.time, validation_fraction=0.25, test_fraction=0.25)
+    once, crossed = leakage_checks(split_events(events, config), config)
+    assert once == "No event stands in two parts, among 2 train, 1 validation and 1 test events: 0 found."
+    assert crossed == (
+        "No event crosses a cutoff: train from 1970-01-01 00:00:00 to 1970-01-01 00:01:00, validation from "
+        "1970-01-01 01:00:00 to 1970-01-01 01:00:00, test from 1970-01-01 02:00:00 to 1970-01-01 02:00:00."
+    )
+    last = SplitConfig(method=SplitMethod.leave_last, n=1)
+    assert leakage_checks(split_events(events, last), last)[1].startswith(
+        "No user has an event in an earlier"
+    )
+
+
+def test_a_leak_that_came_in_after_the_split_stops_the_report() -> None:
+    events = pl.DataFrame(
+        {"event_id": list("abcd"), "user_id": ["u"] * 4, "item_id": list("wxyz"), "timestamp": [1, 2, 3, 4]}
+    ).with_columns(kind=pl.lit("click"))
+    config = SplitConfig(method=SplitMethod.leave_last, n=1)
+    split = split_events(events, config)
+    leaking = replace(split, train=pl.concat([split.train, split.test]))
+    with pytest.raises(LeakageError, match=r"1 events of train stand in test as well, for example .*'d'"):
+        leakage_checks(leaking, config)
 
 
 def test_readings_are_counted_by_part(tmp_path: Path) -> None:

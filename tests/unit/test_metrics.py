@@ -2,10 +2,10 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.metrics import ndcg_score
+from sklearn.metrics import average_precision_score, ndcg_score, precision_score, recall_score
 
 from marquee.errors import DataError, ShapeError
-from marquee.metrics import METRICS, BoolArray, Metric, coverage, ndcg
+from marquee.metrics import METRICS, BoolArray, Metric, coverage, map_, ndcg, precision, recall
 
 K = 6
 
@@ -43,6 +43,50 @@ def test_metric_equals_its_definition(name: str, metric: Metric) -> None:
 
 def test_every_metric_of_the_style_guide_is_listed() -> None:
     assert set(METRICS) == {"recall", "ndcg", "mrr", "map", "hit_rate", "precision"}
+
+
+def _ranked_by_scores(seed: int, n_items: int = 30) -> tuple[BoolArray, "np.ndarray", "np.ndarray"]:
+    """Scores of items with many ties, their ranking by our tie rule, and which of them are targets."""
+    generator = np.random.default_rng(seed)
+    scores = generator.integers(0, 8, (100, n_items)).astype(np.float64)
+    is_target = generator.random((100, n_items)) < 0.2
+    is_target[:, 0] |= ~is_target.any(axis=1)
+    order = np.argsort(-scores, axis=1, kind="stable")
+    return np.take_along_axis(is_target, order, axis=1), scores, is_target
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_average_precision_of_the_whole_list_equals_scikit_learn(seed: int) -> None:
+    relevance, _, _ = _ranked_by_scores(seed)
+    values = map_(relevance, relevance.sum(axis=1))
+    places = -np.arange(
+        relevance.shape[1], dtype=np.float64
+    )  # the tie rule has been applied: no ties are left
+    expected = [average_precision_score(row, places) for row in relevance]
+    np.testing.assert_allclose(values, expected)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ndcg_of_tied_scores_is_on_average_that_of_scikit_learn(seed: int) -> None:
+    _, scores, is_target = _ranked_by_scores(seed)
+    k = 10
+    tied = np.array([ndcg_score(t[None], s[None], k=k) for t, s in zip(is_target, scores, strict=True)])
+    generator, drawn = np.random.default_rng(seed), []
+    for _ in range(300):  # scikit-learn averages over the orders of equal scores; our rule picks one of them
+        order = np.argsort(-(scores + generator.random(scores.shape) / 2), axis=1)
+        relevance = np.take_along_axis(is_target, order, axis=1)[:, :k]
+        drawn.append(ndcg(relevance, is_target.sum(axis=1)))
+    assert np.mean(drawn) == pytest.approx(tied.mean(), abs=0.005)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_precision_and_recall_equal_scikit_learn(seed: int) -> None:
+    relevance, _, _ = _ranked_by_scores(seed)
+    k, n_targets = 10, relevance.sum(axis=1)
+    said = np.arange(relevance.shape[1]) < k
+    for metric, reference in ((precision, precision_score), (recall, recall_score)):
+        expected = [reference(row, said) for row in relevance]
+        np.testing.assert_allclose(metric(relevance[:, :k], n_targets), expected)
 
 
 def test_ndcg_equals_scikit_learn() -> None:

@@ -362,7 +362,11 @@ def test_markdown_holds_verdict_protocol_and_every_model() -> None:
     text = render_markdown(content)
     assert f"**{content.verdict.sentence}**" in text
     assert "- train: 600 users, 30 items, 12,345 events" in text
-    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    accuracy, _, others = text.partition("two_tower minus each other model, paired:")
+    rows = [line for line in accuracy.splitlines() if line.startswith("| ")]
+    assert "- cutoffs: 5, 10; the verdict is about ndcg@10" in accuracy
+    assert "Targets in the group tail alone:" in others
+    assert "seed: 7 # <none>" in others
     assert {line.split(" | ")[0][2:] for line in rows} == {
         "model",
         "two_tower",

@@ -95,6 +95,15 @@ def common_views(content: ReportContent) -> dict[str, object]:
     }
 
 
+def _protocol(content: ReportContent) -> dict[str, object]:
+    """Returns what is said of availability and of intervals."""
+    method = (
+        f"studentised bootstrap over users, {content.evaluation.n_resamples:,} resamples, and Wilson's "
+        "interval for shares; differences are paired"
+    )
+    return {"availability": availability_in_words(content.evaluation.counts), "interval_method": method}
+
+
 def _accuracy(content: ReportContent) -> dict[str, object]:
     """Returns the tables at the headline's cutoff, and those at the others."""
     k = content.headline_k
@@ -195,7 +204,7 @@ SECTIONS = (
     Section(
         "protocol",
         "Protocol",
-        lambda content: {"availability": availability_in_words(content.evaluation.counts)},
+        _protocol,
     ),
     Section(
         "accuracy",
@@ -240,6 +249,6 @@ SECTIONS = (
         },
         in_markdown=False,
     ),
-    Section("quality", "Data quality", in_markdown=False),
-    Section("configuration", "Configuration", in_markdown=False),
+    Section("quality", "Data quality"),
+    Section("configuration", "Configuration"),
 )
