@@ -101,7 +101,19 @@ class Recommender:
         wishes = [self._wish(request, seen) for request, seen in zip(requests, queries.seen, strict=True)]
         found = self._search(queries.embeddings, self._by_mask(queries, wishes), wishes)
         on_stage(Stage.retrieve)
-        answers = [self._answer(queries, row, wish, found.get(row)) for row, wish in enumerate(wishes)]
+        chosen = [self._choose(queries, row, wish, found.get(row)) for row, wish in enumerate(wishes)]
+        on_stage(Stage.rerank)
+        answers = [
+            self._named(
+                of_row,
+                wishes[row],
+                source,
+                fallback_reason=reason,
+                unknown_history=queries.unknown_history[row],
+                ignored_features=queries.ignored_features[row],
+            )
+            for row, (of_row, source, reason) in enumerate(chosen)
+        ]
         on_stage(Stage.compose)
         return answers
 
@@ -197,11 +209,15 @@ class Recommender:
         """Returns what is found for one query, (1, dim), that has found something before."""
         return self._search(embedding, [[0]], [wish])[0]
 
-    def _answer(self, queries: Queries, row: int, wish: "_Wish", found: "_Found | None") -> Answer:
-        """Returns the answer to one request of a batch: what was found, or what is popular."""
+    def _choose(
+        self, queries: Queries, row: int, wish: "_Wish", found: "_Found | None"
+    ) -> "tuple[_Found, Source, str | None]":
+        """Returns the items for one request of a batch, what they rest on, and why on no more.
+
+        They are what was found, or else what is popular, in the order that the request wants.
+        """
         source = queries.sources[row]
         reason = None
-
         look_further: Callable[[_Wish], _Found] = partial(self._search_one, queries.embeddings[row : row + 1])
         if found is None:
             look_further = self._popular
@@ -212,14 +228,7 @@ class Recommender:
                 source = Source.popular
         if wish.reranking is not None:
             found = self._reranked(wish.reranking, wish, found, look_further)
-        return self._named(
-            found,
-            wish,
-            source,
-            fallback_reason=reason,
-            unknown_history=queries.unknown_history[row],
-            ignored_features=queries.ignored_features[row],
-        )
+        return found, source, reason
 
     def _reranked(
         self, config: Reranking, wish: "_Wish", found: "_Found", look_further: "Callable[[_Wish], _Found]"

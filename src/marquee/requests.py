@@ -37,8 +37,8 @@ class Stage(Enum):
 
     encode = "encode"  # requests into query embeddings
     retrieve = "retrieve"  # candidates from the index
-    rerank = "rerank"  # their order by more than the score
-    compose = "compose"  # the answers, by what is popular where nothing was found
+    rerank = "rerank"  # their order by more than the score; what is popular where there are none
+    compose = "compose"  # the answers, in the outside's words
 
 
 OnStage = Callable[[Stage], None]
