@@ -1,8 +1,8 @@
 """The service beside LibRecommender's Sanic server, over the same embeddings and under the same load.
 
-    python -m venv /tmp/librecommender
-    /tmp/librecommender/bin/pip install librecommender sanic redis ujson faiss-cpu pydantic
-    python -m benchmarks.serving_librecommender --python /tmp/librecommender/bin/python [--check]
+    python -m venv ../librecommender
+    ../librecommender/bin/pip install librecommender sanic redis ujson faiss-cpu pydantic
+    python -m benchmarks.serving_librecommender --python ../librecommender/bin/python [--check]
 
 Needs `wrk` and `redis-server`; without `--python` it says so and measures nothing. Theirs has the embedding
 of each user stored; ours makes it from a history of 50 items in the request. Both leave these items out, both
