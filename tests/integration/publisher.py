@@ -9,6 +9,7 @@ threads, so that one start of Python is enough.
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from marquee.publishing import publish_copy
@@ -17,6 +18,7 @@ from tests.bundles import publish_tiny
 
 KILLED = 9
 KEY = "key"
+ORIGINALS = "originals"
 
 
 class PowerCut:
@@ -40,23 +42,34 @@ def publish_twice(folder: Path, n: int) -> None:
     publish_tiny(folder, seed=1, on_step=PowerCut(n), signing_key=key)
 
 
+def publish_originals(folder: Path) -> None:
+    """Publishes the two bundles that are copied."""
+    for seed in range(2):
+        publish_tiny(folder / ORIGINALS, seed=seed)
+
+
 def copy_twice(folder: Path, n: int) -> None:
     """Copies one bundle, then another one and dies at step n."""
     key = SigningKey.read(folder.parents[1] / KEY)
-    publish_copy(publish_tiny(folder / "originals", seed=0), folder)
-    second = publish_tiny(folder / "originals", seed=1)
+    first, second = sorted((folder.parents[1] / ORIGINALS / "tiny").glob("[0-9]*/"))
+    publish_copy(first, folder)
     publish_copy(second, folder, on_step=PowerCut(n), signing_key=key)
+
+
+def run_in_a_child(work: Callable[[], None]) -> int:
+    """Returns how a child process ended that did some work."""
+    child = os.fork()
+    if child == 0:
+        work()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def run_until_it_survives(folder: Path, attempt: Callable[[Path, int], None]) -> None:
     """Lets one child after the other die one step later, until one lives."""
     status, n = KILLED, 0
     while status == KILLED:
-        child = os.fork()
-        if child == 0:
-            attempt(folder / str(n), n)
-            os._exit(0)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        status = run_in_a_child(partial(attempt, folder / str(n), n))
         n += 1
     if status:
         sys.exit(status)
@@ -65,6 +78,7 @@ def run_until_it_survives(folder: Path, attempt: Callable[[Path, int], None]) ->
 def main(folder: Path) -> None:
     """Kills publishers, then copiers."""
     write_key_pair(folder / KEY)
+    run_in_a_child(partial(publish_originals, folder))
     for name, attempt in (("publish", publish_twice), ("copy", copy_twice)):
         os.write(1, f"{name}:\n".encode())
         run_until_it_survives(folder / name, attempt)
