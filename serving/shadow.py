@@ -1,7 +1,8 @@
 """Asks a candidate what the current release was asked, compares the answers, and never gives one out.
 
-The live path must not notice: it leaves a request in a queue that drops what it has no room for. One thread,
-of low priority, takes one request at a time and rests after each for several times as long as it took.
+The live path must not notice: it leaves a request in a queue that drops what it has no room for. One thread
+takes one request at a time and rests after each for nine times as long as it took. It is not of low priority:
+on a busy machine it would then wait for the processor while it holds the interpreter's lock, and all with it.
 """
 
 import logging
@@ -14,13 +15,12 @@ from dataclasses import dataclass
 from marquee.recommender import Recommender
 from marquee.rehearsal import overlap_at_k
 from marquee.requests import Answer, Request
-from serving.loading import be_nice
 from serving.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
 CAPACITY = 64
-BUSY_FRACTION = 0.2
+BUSY_FRACTION = 0.1
 """Most of a processor that the thread of a worker uses."""
 
 REPORT_EVERY_S = 10.0
@@ -90,7 +90,6 @@ class Shadow:
 
     def _compare_all(self) -> None:
         """Compares until `close` is called."""
-        be_nice()
         while not self._closing.is_set():
             try:
                 question = self._questions.get(timeout=0.5)
