@@ -54,7 +54,17 @@ TARGETS = set(re.findall(r"^([a-z]+):.*## ", MAKEFILE, flags=re.MULTILINE))
 VARIABLES = set(re.findall(r"^([A-Z]+) \?=", MAKEFILE, flags=re.MULTILINE)) | {"ARGS"}
 HYDRA_COMMANDS = {
     f"training.{name}": name
-    for name in ("train", "evaluate", "export", "publish", "make_key", "download", "tune")
+    for name in (
+        "train",
+        "tune",
+        "evaluate",
+        "backtest",
+        "learning_curve",
+        "export",
+        "publish",
+        "make_key",
+        "download",
+    )
 }
 TOOLS = {"source", "mkdir", "ls", "tensorboard", "bentoml", "python3.11", ".venv/bin/pip", "curl"} | {
     *("docker", "kubectl", "systemctl"),
