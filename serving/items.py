@@ -135,6 +135,7 @@ class LiveItems:
             if log.n_unreadable > n_damaged:
                 logger.error("%s damaged lines among the live items of %s", log.n_unreadable, name)
             if has_changed:
+                self._metrics.count_index_change(self._clock())
                 self._spread(name)
 
     def put(self, line: Releases, items: Sequence[LiveItem]) -> Change:
@@ -192,6 +193,7 @@ class LiveItems:
                 ) from error
             raise unavailable("the items could not be written, the service's log says why") from error
         self._metrics.count_item_changes("taken", len(changes))
+        self._metrics.count_index_change(self._clock())
         self._spread(bundle.manifest.name)
 
     def _spread(self, name: str) -> None:
@@ -203,7 +205,6 @@ class LiveItems:
                     line.take_live_items(log.items)
                     shelves = _current(line).shelves
                     self._metrics.show_items(name, shelves.n_added, shelves.n_withdrawn)
-        self._metrics.count_index_change(self._clock())
 
     def _log(self, line: Releases) -> ItemLog:
         """Returns the file of a line; raises Refusal if there is none."""

@@ -32,7 +32,7 @@ from marquee.signing import TrustedKeys
 
 __all__ = ["Answer", "HistoryEvent", "Recommendation", "Recommender", "Request", "Source"]
 
-_WIDENING_FACTOR = 4
+_WIDENING_FACTOR = 5
 
 
 class Recommender:
