@@ -37,8 +37,8 @@ def describe(
     k = config.evaluation.headline_k
     lists = {name: model.lists.items[queries, :k] for name, model in evaluation.models.items()}
     targets, histories = evaluation.targets.rows(queries), part.seen.rows(queries)
-    found = attribute_members(prepared.dataset, config)
-    attributes = None if found is None else np.stack([*found[1].values()], axis=1)
+    members = next(iter(attribute_members(prepared.dataset, config).values()), None)
+    attributes = None if members is None else np.stack([*members.values()], axis=1)
     facts = CatalogFacts(training_counts(prepared.dataset), vectors, attributes)
     return {
         name: describe_lists(items, targets.contains(items), lists.get("popularity"), histories, facts)
@@ -86,16 +86,16 @@ def training_counts(dataset: Dataset) -> IndexArray:
     return counts
 
 
-def attribute_members(dataset: Dataset, config: TrainConfig) -> tuple[str, dict[str, BoolArray]] | None:
-    """Returns the first declared item column that parts the catalog, many-valued first, and its values."""
+def attribute_members(dataset: Dataset, config: TrainConfig) -> dict[str, dict[str, BoolArray]]:
+    """Returns column → value → its items, of the declared ones that part the catalog, many-valued first."""
     features = config.data.features.item
+    found: dict[str, dict[str, BoolArray]] = {}
     for type_ in ATTRIBUTE_TYPES:
         for name, feature in features.items():
             if feature.type is type_:
                 slices, _ = _slices_of(name, feature, dataset.items, has_padding=True)
-                if slices:
-                    return name, slices[name]
-    return None
+                found |= {name: slices[name]} if slices else {}
+    return found
 
 
 def item_labels(dataset: Dataset) -> list[str]:

@@ -7,7 +7,7 @@ import numpy as np
 from marquee.dataset import JudgedPart
 from marquee.evaluation import Evaluation
 from marquee.histories import FloatArray
-from marquee.inside import CatalogView, Inside, map_items, neighbourhoods
+from marquee.inside import CatalogView, Inside, map_items, most_telling, neighbourhoods
 from marquee.metrics import BoolArray
 from marquee.mistakes import LostTarget, Mistakes, count_items, rank_groups, target_ranks
 from marquee.ranking import ScoreBlock
@@ -42,7 +42,7 @@ def look_inside(
     dataset = prepared.dataset
     counts = training_counts(dataset)
     thirds = by_popularity(counts)
-    attribute, members = attribute_members(dataset, config) or ("popularity", thirds)
+    attribute, members = most_telling(attribute_members(dataset, config), ("popularity", thirds))
     view = CatalogView(item_labels(dataset), counts, vectors, attribute, members)
     generator = np.random.default_rng(config.seed)
     return Inside(

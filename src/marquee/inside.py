@@ -18,6 +18,7 @@ from marquee.mistakes import Mistakes
 N_POINTS = 600
 N_ALIKE = 10
 N_PROBED = 300
+N_VALUES, MIN_VALUES = 6, 3
 OTHER = "other"
 
 
@@ -159,7 +160,30 @@ def principal_components(vectors: FloatArray, n: int = 2) -> tuple[FloatArray, f
     return (centred @ (directions * np.sign(largest))).astype(np.float32), explained
 
 
-def map_items(view: CatalogView, generator: np.random.Generator, n_values: int = 6) -> ItemMap:
+def most_telling(
+    columns: Mapping[str, Mapping[str, BoolArray]], otherwise: tuple[str, Mapping[str, BoolArray]]
+) -> tuple[str, Mapping[str, BoolArray]]:
+    """Returns the column, and its values, whose commonest values leave the fewest items without a colour.
+
+    Args:
+        columns: Column → value → its items, (n_items + 1,) bool.
+        otherwise: What is returned where no column has three values.
+
+    Example:
+        >>> kinds = {name: np.array([False, name == "a", name == "b"]) for name in ("a", "b", "c")}
+        >>> most_telling({"kind": kinds}, ("popularity", {}))[0], most_telling({}, ("popularity", {}))[0]
+        ('kind', 'popularity')
+    """
+    covered = {
+        name: _common(members, N_VALUES)[1] for name, members in columns.items() if len(members) >= MIN_VALUES
+    }
+    if not covered:
+        return otherwise
+    best = max(covered, key=lambda name: covered[name])
+    return best, columns[best]
+
+
+def map_items(view: CatalogView, generator: np.random.Generator, n_values: int = N_VALUES) -> ItemMap:
     """Returns where items lie, coloured by the commonest values of the attribute.
 
     Args:
@@ -233,12 +257,17 @@ def _nearest(directions: FloatArray, among: IndexArray, item: int, n: int) -> tu
 
 def _values(members: Mapping[str, BoolArray], items: IndexArray, n_values: int) -> list[str]:
     """Returns the value that each item is coloured by: the rarest that it has of the commonest values."""
-    sizes = {value: int(is_in[items].sum()) for value, is_in in members.items()}
-    common = sorted(sizes, key=lambda value: -sizes[value])[:n_values]
+    common, _ = _common({value: is_in[items] for value, is_in in members.items()}, n_values)
     found = np.full(len(items), OTHER, dtype=object)
     for value in common:  # the rarest is the last to be written
         found[members[value][items]] = value
     return [str(value) for value in found]
+
+
+def _common(members: Mapping[str, BoolArray], n_values: int) -> tuple[list[str], int]:
+    """Returns the values of the most items, the commonest first, and how many items have one of them."""
+    common = sorted(members, key=lambda value: -int(members[value].sum()))[:n_values]
+    return common, int(np.any([members[value] for value in common], axis=0).sum()) if common else 0
 
 
 def _agreement(

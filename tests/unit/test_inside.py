@@ -3,7 +3,15 @@ import pytest
 from sklearn.decomposition import PCA
 
 from marquee.errors import ShapeError
-from marquee.inside import N_POINTS, OTHER, CatalogView, map_items, neighbourhoods, principal_components
+from marquee.inside import (
+    N_POINTS,
+    OTHER,
+    CatalogView,
+    map_items,
+    most_telling,
+    neighbourhoods,
+    principal_components,
+)
 from marquee.slices import by_popularity
 
 N_ITEMS = 40
@@ -89,3 +97,13 @@ def test_neighbours_are_the_nearest_by_cosine() -> None:
 def test_a_view_with_rows_missing_is_refused() -> None:
     with pytest.raises(ShapeError, match=r"one row per item and one for padding, got \[3, 4\] rows"):
         CatalogView(["", "a", "b"], np.zeros(3, np.int64), np.zeros((4, 2), np.float32), "none", {})
+
+
+def test_the_column_that_colours_most_items_is_chosen() -> None:
+    items = np.arange(41)
+    rare = {f"tag {tag}": items == tag for tag in range(1, 41)}
+    common = {f"category {rest}": (items > 0) & (items % 7 == rest) for rest in range(7)}
+    two = {"ad": items > 20, "content": items <= 20}
+    nothing = ("popularity", {"head": items > 0})
+    assert most_telling({"tags": rare, "category": common, "kind": two}, nothing) == ("category", common)
+    assert most_telling({"kind": two}, nothing) == nothing

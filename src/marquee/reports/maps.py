@@ -75,7 +75,7 @@ def _labels(points: Sequence[MapPoint], places: Sequence[tuple[float, float]]) -
     taken: list[tuple[float, float, float]] = []
     texts = []
     for point, (x, y) in zip(points, places, strict=True):
-        text = point.label[:LONGEST_LABEL]
+        text = point.label if len(point.label) <= LONGEST_LABEL else point.label[: LONGEST_LABEL - 1] + "…"
         width = CHARACTER * len(text)
         left = x + 6 if x + 6 + width <= SIDE else x - 6 - width
         is_free = all(

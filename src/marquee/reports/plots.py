@@ -40,6 +40,7 @@ SCATTER_GAP = 0.14  # of the spread of the points
 LABEL_GAP = 0.075  # of the height of the panel
 MOST_TICKS = 6
 LONGEST_LABEL = 22
+LONGEST_TITLE = 38
 WIDE_SPAN = 30.0
 
 
@@ -105,13 +106,14 @@ def slice_figure(title: str, estimates: Mapping[str, Estimate], usual: float) ->
     axes.hlines(rows, [e.low for e in values], [e.high for e in values], color=ACCENT, linewidth=2)
     axes.plot([e.mean for e in values], rows, "o", color=ACCENT, markersize=6)
     axes.axvline(usual, color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
-    axes.set_yticks(rows, [name[:LONGEST_LABEL] for name in names])
+    axes.set_yticks(rows, names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(left=0)
     axes.locator_params(axis="x", nbins=4)
     axes.grid(axis="x", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.set_title(title, loc="left", color=INK, fontsize=12, weight="bold")
+    # Above the labels as well as the axes: names of columns may be long.
+    figure.suptitle(title[:LONGEST_TITLE], x=0.02, ha="left", color=INK, fontsize=12, weight="bold")
     summary = ", ".join(f"{name} {e.mean:.4f}" for name, e in estimates.items())
     return _as_svg(figure, f"{title}, usual {usual:.4f}: {summary}")
 

@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from marquee.reports.content import ReportContent
 from marquee.reports.maps import map_figure, value_colours, value_maps
 from marquee.reports.over_time import ageing_figures, ageing_views, series_figures, series_views
-from marquee.reports.plots import bar_figure, curve_figure, scatter_figure, slice_figure, sweep_figure
+from marquee.reports.plots import (
+    LONGEST_LABEL,
+    bar_figure,
+    curve_figure,
+    scatter_figure,
+    slice_figure,
+    sweep_figure,
+)
 from marquee.reports.probabilities import probability_figures, probability_views
 from marquee.reports.rendering import render
 from marquee.reports.tables import (
@@ -161,7 +168,10 @@ def _slice_figures(content: ReportContent) -> dict[str, object]:
         "slice_figures": [
             slice_figure(
                 column.name,
-                {f"{part.value} · {part.n_users:,}": part.estimates[slices.model] for part in column.slices},
+                {
+                    f"{part.value[:LONGEST_LABEL]} · {part.n_users:,}": part.estimates[slices.model]
+                    for part in column.slices
+                },
                 slices.usual(column),
             )
             for column in columns
