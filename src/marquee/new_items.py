@@ -49,7 +49,7 @@ def unused(bundle: Bundle, item: LiveItem) -> Unused:
             sorted(
                 name
                 for name, value in given.items()
-                if name in schema and read_attribute(value, schema[name]) is None
+                if name in schema and _column(name, [value], schema[name]).null_count()
             )
         ),
     )
@@ -59,12 +59,7 @@ def build_catalog(bundle: Bundle, items: Sequence[LiveItem]) -> Catalog:
     """Returns the catalog of live items, with the columns of the bundle's."""
     schema = bundle.catalog.attributes.schema
     columns = {
-        name: pl.Series(
-            name,
-            [read_attribute(item.attributes.get(name), dtype) for item in items],
-            dtype=dtype,
-            strict=False,
-        )
+        name: _column(name, [item.attributes.get(name) for item in items], dtype)
         for name, dtype in schema.items()
     }
     return Catalog(
@@ -116,6 +111,11 @@ def read_attribute(value: object, dtype: pl.DataType) -> object:
             return number
         return int(number) if number.is_integer() else None
     return read_category(value) if dtype == pl.String else None
+
+
+def _column(name: str, values: Sequence[object], dtype: pl.DataType) -> pl.Series:
+    """Returns values as a column of the catalog; null where one is of another type or beyond its range."""
+    return pl.Series(name, [read_attribute(value, dtype) for value in values], dtype=dtype, strict=False)
 
 
 def _row(bundle: Bundle, item: LiveItem) -> Mapping[str, object]:

@@ -237,6 +237,10 @@ def test_what_a_bundle_makes_nothing_of_is_named(plain: Recommender) -> None:
     attributes = {"genre": "drama", "year": "soon", "tags": ["a", {}], "colour": "red", "price": None}
     found = unused(plain.bundle, LiveItem(item_id="new", attributes=attributes))
     assert (found.unknown, found.unread) == (("colour",), ("tags", "year"))
+    vast = LiveItem(item_id="vast", attributes={"year": "1e30", "tags": [], "genre": 2.5})
+    assert unused(plain.bundle, vast).unread == ("tags", "year")
+    shelves = plain.with_live_items(live(vast)).shelves
+    assert shelves.values("year", shelves.encode(["vast"])) == [None]
 
 
 @pytest.mark.parametrize(
