@@ -179,3 +179,10 @@ def test_python_of_the_readme_answers_without_torch(shop: Shop) -> None:
     code = f"{block.text}\nimport sys\nprint('torch loaded:', 'torch' in sys.modules)"
     printed = run(["python", "-c", code], shop.folder)
     assert re.fullmatch(r"personal \['\S+', '\S+', '\S+'\]\ntorch loaded: False\n", printed)
+
+
+def test_client_of_the_readme_asks_the_service(shop: Shop, service: RunningService) -> None:
+    (block,) = blocks("README.md", "python", "The service by example")
+    code = block.text.replace("http://127.0.0.1:3000", service.url)
+    printed = run(["python", "-c", code], shop.folder)
+    assert re.fullmatch(r"history \['\S+', '\S+', '\S+'\]\n", printed)
