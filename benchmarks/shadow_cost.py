@@ -16,7 +16,8 @@ import urllib.request
 from pathlib import Path
 from statistics import median
 
-from benchmarks.serving import Load, Server, running, write_script
+from benchmarks.load import Load, Server
+from benchmarks.serving import running, write_histories
 from benchmarks.serving_bundle import make_bundle
 from marquee.pointers import activate, begin_trial, end_trials
 
@@ -88,7 +89,7 @@ def main() -> int:
             make_bundle(folder / "bundles", options.items, EF_SEARCH, seed) for seed in range(2)
         )
         activate(made.folder)
-        script = write_script(folder / "requests.lua", made)
+        script = write_histories(folder / "requests.lua", made)
         with running("this service", made.folder.parent, folder, MARQUEE_RELEASE_POLL_MS="200") as server:
             without, with_shadow = take_turns(server, script, candidate.folder, options.seconds)
             print(f"offered to the shadow: {offered(server)}")
