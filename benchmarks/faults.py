@@ -1,6 +1,6 @@
 """Faults across the processes of the service: what was asked, what was lost, and how much of it may be.
 
-    python -m benchmarks.faults            about three minutes
+    python -m benchmarks.faults            about four minutes
     python -m benchmarks.faults --check    exit status 1 if a promise is broken
     python -m benchmarks.faults --calls 2000 --only kill_worker
 
