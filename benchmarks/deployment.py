@@ -120,8 +120,9 @@ def _copy(source: Path, names: Sequence[str], root: Path, workdir: str, target: 
     for name in names:
         origin = source / name.lstrip("/")
         if origin.is_dir():
-            ignored = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(origin, into, symlinks=True, dirs_exist_ok=True, ignore=ignored)
+            ignored = shutil.ignore_patterns("__pycache__")  # as .dockerignore has it
+            ignore = ignored if source == ROOT else None
+            shutil.copytree(origin, into, symlinks=True, dirs_exist_ok=True, ignore=ignore)
         else:
             place = into / origin.name if target.endswith("/") else into
             place.parent.mkdir(parents=True, exist_ok=True)

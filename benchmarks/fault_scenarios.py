@@ -230,7 +230,7 @@ def drain_and_end(bundle: Path, folder: Path, n_calls: int) -> list[Outcome]:
 
 
 def end_at_once(bundle: Path, folder: Path, n_calls: int) -> list[Outcome]:
-    """Sends SIGTERM under load without a drain; a connection may lose two calls: in flight, and in the backlog."""
+    """Sends SIGTERM under load without a drain; a connection may lose the call in flight and one more."""
     with served(bundle, folder) as (server, url):
         callers = Callers(url, policy=ONCE)
         callers.start()
