@@ -17,6 +17,7 @@ ITEMS_PER_CLUSTER = 200
 SPREAD = np.float32(0.6)
 NOISE = np.float32(0.15)
 MOST_TASTES = 3
+N_QUERIES = 1000
 _ROWS_AT_ONCE = 100_000
 
 
@@ -27,7 +28,7 @@ class Embeddings:
     Attributes:
         item_vectors: (n_items + 1, DIM) float32; row 0 is padding.
         cluster: Cluster of each item, (n_items + 1,) int64.
-        queries: (n_queries, DIM) float32: users with a taste for one to `MOST_TASTES` clusters.
+        queries: (N_QUERIES, DIM) float32: users with a taste for one to `MOST_TASTES` clusters.
     """
 
     item_vectors: FloatArray
@@ -35,15 +36,15 @@ class Embeddings:
     queries: FloatArray
 
 
-def make_embeddings(n_items: int, n_queries: int, seed: int = 0) -> Embeddings:
+def make_embeddings(n_items: int, seed: int = 0) -> Embeddings:
     """Returns embeddings; the same arguments give the same numbers."""
     rng = np.random.default_rng(seed)
     n_clusters = max(1, n_items // ITEMS_PER_CLUSTER)
     basis = rng.standard_normal((RANK, DIM), dtype=np.float32) / np.float32(RANK**0.5)
     centres = rng.standard_normal((n_clusters, RANK), dtype=np.float32)
-    n_tastes = rng.integers(1, MOST_TASTES + 1, n_queries)
+    n_tastes = rng.integers(1, MOST_TASTES + 1, N_QUERIES)
     weight = (np.arange(MOST_TASTES) < n_tastes[:, None]).astype(np.float32) / n_tastes[:, None]
-    tastes = centres[rng.integers(0, n_clusters, (n_queries, MOST_TASTES))]  # (n_queries, MOST_TASTES, RANK)
+    tastes = centres[rng.integers(0, n_clusters, (N_QUERIES, MOST_TASTES))]  # (N_QUERIES, MOST_TASTES, RANK)
     wanted = np.einsum("qt,qtr->qr", weight, tastes).astype(np.float32)
     queries = _placed(rng, wanted, SPREAD / 2, basis)
     cluster = rng.integers(0, n_clusters, n_items + 1)
