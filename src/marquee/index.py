@@ -33,8 +33,9 @@ __all__ = ["Index", "IndexConfig", "IndexKind", "SearchResult", "build_index", "
 _GATHERED_BYTES = 64 * 2**20
 # How much more is fetched than must be left on average, where what is not allowed is dropped.
 _DROP_MARGIN = 1.5
-# Share of what a search without a mask considers that must be left under one; else it is made again.
-_NEEDED_FRACTION = 0.75
+# Under a mask the search comes by more than the share of the items that it hides calls for: as many as one
+# without a mask considers should be left, also where a few more are hidden than elsewhere.
+_MASKED_EFFORT = 1.5
 _EFFORT_FACTOR = 4.0
 # Scored beyond k, so that equal scores at the end of the list seldom need a second look.
 _SPARE_CANDIDATES = 8
@@ -216,16 +217,15 @@ class Index:
         """Writes what the ANN index finds into `found`; returns the rows that are to be searched exactly.
 
         A mask hides a part of what the search comes by, so it is to come by more in proportion. Where the
-        items near a query are hidden more than others are, that does not suffice: what is left must be most
-        of what a search without a mask considers. If it is not, the search is made again with more effort,
-        as long as that costs less than an exact one.
+        items near a query are hidden more than others are, that does not suffice: as many must be left as a
+        search without a mask considers, and half of what is left on average. If they are not, the search is
+        made again with more effort, as long as that costs less than an exact one.
         """
         n_wanted = question.k * (self.config.candidates_per_item if self._is_lossy else 1)
-        n_needed = question.k
+        n_needed, effort, n_fetched = question.k, 1.0, 0
         if question.allowed is not None:
-            n_wanted = self._n_considered(question.k)
-            n_needed = int(_NEEDED_FRACTION * n_wanted)
-        effort, n_fetched = self.n_items / question.n_allowed, 0
+            n_needed = n_wanted = self._n_considered(question.k)
+            effort = _MASKED_EFFORT * self.n_items / question.n_allowed
         while rows.size and n_fetched < self.n_items:
             n_fetched = min(round(n_wanted * effort) + question.n_excluded, self.n_items)
             cost = ann_cost(self.config, self.n_items, ann.n_lists, n_fetched, effort)
@@ -238,7 +238,9 @@ class Index:
             if n_fetched > _SCORED_AT_ONCE and not self._is_lossy:
                 candidates = np.take_along_axis(candidates, _first_columns(candidates, question.k), axis=1)
             self._score(question, rows, candidates, found)
-            rows = rows[n_left < (n_needed if n_fetched < self.n_items else question.k)]
+            n_expected = n_fetched * question.n_allowed / self.n_items
+            n_enough = max(n_needed, n_expected / 2) if question.allowed is not None else n_needed
+            rows = rows[n_left < (n_enough if n_fetched < self.n_items else question.k)]
             effort *= _EFFORT_FACTOR
         return rows
 

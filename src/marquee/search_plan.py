@@ -7,7 +7,7 @@ visits few rows, but in no order. The ratios below carry from machine to machine
 
 from marquee.ann import BLAS_BATCH, GRAPH_KINDS, LOSSY_KINDS, IndexConfig, IndexKind
 
-GATHERED_ROW_COST = 4.0
+GATHERED_ROW_COST = 5.0
 """What copying out one row costs beside scanning it."""
 GRAPH_STEP_COST = 240.0
 """What one unit of `ef_search` costs in a graph of `GRAPH_STEP_LINKS` links per item."""
