@@ -1,7 +1,11 @@
 """Which data the trainings of a back-test and of a learning curve may see, and what they are judged on."""
 
+from pathlib import Path
+
 import polars as pl
 import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from marquee.data_config import DataConfig
 from marquee.errors import ConfigError
@@ -15,6 +19,7 @@ from training.config import TrainConfig
 from training.learning_curve import LearningCurveConfig, Thinning, before_the_test_part, chooser
 
 DAY_S = 24 * 60 * 60
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def _events(n_users: int = 20, n_days: int = 40) -> pl.DataFrame:
@@ -126,3 +131,16 @@ def test_impossible_fractions_are_refused(fractions: list[float]) -> None:
 
 def _ids(events: pl.DataFrame) -> set[str]:
     return set(events["event_id"])
+
+
+@pytest.mark.parametrize(
+    ("name", "override", "expected"),
+    [
+        ("backtest", "n_windows=5", BacktestConfig(run="runs/x", n_windows=5)),
+        ("learning_curve", "by=users", LearningCurveConfig(run="runs/x", by=Thinning.users)),
+    ],
+)
+def test_the_command_line_reaches_the_config(name: str, override: str, expected: object) -> None:
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        composed = compose(name, overrides=["run=runs/x", override])
+    assert OmegaConf.to_object(composed) == expected

@@ -123,17 +123,12 @@ def _accuracy(content: ReportContent) -> dict[str, object]:
     }
 
 
-def metric_figures(content: ReportContent) -> list[str]:
-    """Returns one figure of bars per metric, the headline's first."""
-    models, k = content.evaluation.models, content.headline_k
-    return [
-        bar_figure(
-            f"{metric}@{k}",
-            {name: model.estimates[f"{metric}@{k}"] for name, model in models.items()},
-            content.evaluation.model,
-        )
-        for metric in metric_names(content)
-    ]
+def metric_figure(content: ReportContent, metric: str) -> str:
+    """Returns the bars of every model on one metric, at the headline's cutoff."""
+    name = f"{metric}@{content.headline_k}"
+    models = content.evaluation.models
+    estimates = {model: found.estimates[name] for model, found in models.items()}
+    return bar_figure(name, estimates, content.evaluation.model)
 
 
 def _trade_offs(content: ReportContent) -> dict[str, list[str]]:
@@ -220,7 +215,8 @@ SECTIONS = (
         "accuracy",
         "Accuracy",
         _accuracy,
-        lambda content: {"figures": metric_figures(content)[1:]},  # the first stands in the summary
+        # The first stands in the summary.
+        lambda content: {"figures": [metric_figure(content, name) for name in metric_names(content)[1:]]},
     ),
     Section(
         "served",

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from marquee.reports.content import ReportContent
 from marquee.reports.rendering import render
-from marquee.reports.sections import common_views, metric_figures, rendered_sections
+from marquee.reports.sections import common_views, metric_figure, rendered_sections
 from marquee.reports.summary import summary_tiles
+from marquee.reports.tables import metric_names
 
 HTML_NAME = "report.html"
 MARKDOWN_NAME = "report.md"
@@ -34,7 +35,7 @@ def render_html(content: ReportContent) -> str:
         **common_views(content),
         sections=rendered_sections(content, "html"),
         tiles=summary_tiles(content),
-        headline_figure=metric_figures(content)[0],
+        headline_figure=metric_figure(content, metric_names(content)[0]),
     )
 
 
