@@ -286,7 +286,7 @@ class Releases:
             rollout = read_rollout(self._home)
         except BundleError as error:
             self._refuse(error)
-        wanted = rollout.trials()
+        wanted = rollout.without(self.answering.current.version).trials()
         for kind in ("canary", "shadow"):
             candidate: Candidate | None = getattr(self.answering, kind)
             trial = wanted.get(kind)
@@ -362,15 +362,10 @@ class Releases:
                 self.answering = replace(self.answering, canary=new)
             else:
                 self.answering = replace(self.answering, shadow=new)
-        version = candidate.trial.version if candidate else was.trial.version if was else ""
-        share = candidate.trial.share if candidate else 0.0
-        logger.info(
-            "release %s is the %s with a share of %s",
-            version,
-            kind,
-            share,
-            extra={"facts": {"release": version, kind: share}},
-        )
+        if candidate:
+            logger.info("release %s is the %s of %s", candidate.trial.version, kind, candidate.trial.share)
+        elif was:
+            logger.info("release %s is the %s no more", was.trial.version, kind)
 
     def _refuse(self, error: Exception) -> None:
         """Tells the log and the counters that a release was refused."""

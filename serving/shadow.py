@@ -94,6 +94,7 @@ class Shadow:
             try:
                 question = self._questions.get(timeout=0.5)
             except queue.Empty:
+                self._report_at_times()
                 continue
             started = self._clock()
             self._compare(question)

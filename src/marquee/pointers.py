@@ -150,7 +150,7 @@ def go_back(home: Path, on_step: OnStep = ignore_step) -> Path:
     """
     with only_publisher(home):
         bundle = previous(home)
-        replace_file(home / CURRENT, f"{bundle.name}\n".encode(), on_step)
+        _point_to(bundle, on_step)
     return bundle
 
 
@@ -170,7 +170,7 @@ def previous(home: Path) -> Path:
 
 def set_current(bundle: Path, on_step: OnStep) -> None:
     """Points CURRENT at a bundle, at once for every reader; its caller is the only publisher."""
-    home, text = bundle.parent, f"{bundle.name}\n".encode()
+    home = bundle.parent
     before: list[str] = []
     with suppress(BundleError):
         before = _activated_from(home, resolve(home).name)
@@ -178,7 +178,13 @@ def set_current(bundle: Path, on_step: OnStep) -> None:
         # First the way back, then the step: a list that runs ahead of CURRENT is read from CURRENT on.
         lines = [bundle.name, *before][:_MAX_ACTIVATED]
         replace_file(home / ACTIVATED, "".join(f"{line}\n" for line in lines).encode(), on_step)
-    replace_file(home / CURRENT, text, on_step)
+    _point_to(bundle, on_step)
+
+
+def _point_to(bundle: Path, on_step: OnStep) -> None:
+    """Makes CURRENT name a bundle, and ends the trials of it."""
+    home = bundle.parent
+    replace_file(home / CURRENT, f"{bundle.name}\n".encode(), on_step)
     rollout = Rollout()
     with suppress(BundleError):  # what cannot be read can be replaced by whoever starts the next trial
         rollout = read_rollout(home)

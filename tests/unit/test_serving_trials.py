@@ -123,6 +123,28 @@ def test_going_back_takes_the_release_before(versions: list[Path]) -> None:
     assert resolve(first.parent) == first
 
 
+def test_release_that_is_gone_back_to_is_on_trial_no_more(versions: list[Path]) -> None:
+    first, second, _ = versions
+    here, there = loaded(first.parent), loaded(first.parent)
+    here.activate(second.name)
+    here.begin_trial(first.name, "shadow", 1.0)
+    there.refresh()
+    here.go_back()
+    there.refresh()
+    assert roles(here) == roles(there) == {"current": first.name, "canary": None, "shadow": None}
+    assert read_rollout(first.parent) == Rollout()
+
+
+def test_candidate_that_becomes_current_by_hand_is_no_candidate(versions: list[Path]) -> None:
+    first, second, _ = versions
+    releases = loaded(first.parent)
+    releases.begin_trial(second.name, "canary", 0.5)
+    (first.parent / "CURRENT").unlink()
+    (first.parent / "CURRENT").write_text(f"{second.name}\n")
+    assert releases.refresh()
+    assert roles(releases) == {"current": second.name, "canary": None, "shadow": None}
+
+
 def test_going_back_to_a_damaged_release_is_refused(versions: list[Path]) -> None:
     first, second, third = versions
     releases = loaded(first.parent)
