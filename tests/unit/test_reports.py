@@ -1,3 +1,4 @@
+import html
 import json
 import re
 import sys
@@ -14,6 +15,7 @@ from marquee.errors import ConfigError
 from marquee.evaluation import Evaluation, EvaluationTask, evaluate
 from marquee.index_sweep import IndexSweep, SweepPoint
 from marquee.intervals import Estimate
+from marquee.outcomes import JudgedOutcome, judge_outcome
 from marquee.ranking import ItemLists
 from marquee.reports import (
     Curve,
@@ -93,6 +95,23 @@ def _page() -> str:
     return render_html(_content())
 
 
+def _clicks() -> JudgedOutcome:
+    """Probabilities of a click from near 0 to near 1, true on the feed and too high on the sidebar."""
+    generator = np.random.default_rng(4)
+    truth = np.clip(generator.beta(0.4, 4, 6000), 0.001, 0.5)
+    is_feed = np.arange(6000) % 2 == 0
+    outcome = generator.random(6000) < truth
+    return judge_outcome(
+        "click",
+        "For each of 6,000 exposures: is it clicked?",
+        {"score and place": np.where(is_feed, truth, 2 * truth), "mean rate": np.full(6000, outcome.mean())},
+        outcome,
+        np.arange(6000) // 10,
+        {"surface": {"feed": is_feed, "sidebar": ~is_feed, "tiny": np.arange(6000) < 20}},
+        generator,
+    )
+
+
 def full_content() -> ReportContent:
     """A report with every section: what lists are like, slices, what is served, and cautions."""
     evaluation = _evaluation(two_tower=0.6, popularity=0.3, item_knn=0.5)
@@ -140,6 +159,8 @@ def full_content() -> ReportContent:
         slices=slices,
         served=served,
         cautions=("Read twice.",),
+        outcomes=(_clicks(),),
+        unjudged=("The model gives no probability of the next item.",),
         **report_parts(evaluation, LABELS),
     )
 
@@ -148,6 +169,23 @@ def full_content() -> ReportContent:
 def full_page() -> str:
     """Returns the page of a report with every section."""
     return render_html(full_content())
+
+
+def test_probabilities_stand_in_every_form_with_their_curve_and_their_worst_slice() -> None:
+    content = full_content()
+    markdown = render_markdown(content)
+    written = json.loads(json.dumps(content.to_json_dict(), allow_nan=False))
+    for text in (html.unescape(full_page()), markdown, json.dumps(written, ensure_ascii=False)):
+        assert content.outcomes[0].sentence in text
+        assert "Worst calibrated slice, of 2: surface = sidebar: " in text
+        assert "The model gives no probability of the next item." in text
+    assert "surface; 1 with fewer than 50 users, or fewer than 30 of either outcome, suppressed" in markdown
+    curve = re.search(r'aria-label="score and place, said and came: ([^"]+)"', full_page())
+    assert curve
+    assert curve.group(1).count(" and ") == 10  # a point per bin
+    (judged,) = written["probabilities"]
+    assert [source["name"] for source in judged["sources"]] == ["score and place", "mean rate"]
+    assert len(judged["sources"][0]["curve"]) == 10
 
 
 def test_slices_qualities_and_what_is_served_stand_on_the_page_and_in_every_form() -> None:
@@ -159,7 +197,7 @@ def test_slices_qualities_and_what_is_served_stand_on_the_page_and_in_every_form
         assert "Read twice." in text
         assert "miscalibration" in text
     assert numbers["beyond"]["popularity"]["serendipity"] == 0.0
-    assert len(re.findall("<svg", full_page())) == 6 + 9 + 1 + 1 + 1 + 3 + 1 + 3
+    assert len(re.findall("<svg", full_page())) == 6 + 9 + 1 + 1 + 1 + 3 + 1 + 3 + 1
     _tags(full_page())
 
 
