@@ -79,6 +79,7 @@ _ERROR = {
 REQUEST_EXAMPLES: Mapping[str, Mapping[str, Json]] = {
     "/v1/recommend": {
         "known user": {"user_id": "user-7", "k": 2},
+        "what each stage took": {"user_id": "user-7", "k": 2, "timings": True},
         "ads for an anonymous visitor": {
             "history": ["item-3", {"item_id": "item-9", "kind": "click"}],
             "kind": "ad",
@@ -302,7 +303,7 @@ def _errors(statuses: list[int]) -> Json:
             "headers": _HEADERS | _HEADERS_OF_STATUS.get(status, {}),
             "content": content,
         }
-        for status in sorted(statuses)
+        for status in sorted({*statuses, *_OF_CONNECTIONS})
     }
 
 
@@ -312,6 +313,8 @@ _HEADERS_OF_STATUS: Mapping[int, Json] = {
     429: {"Retry-After": {"schema": {"type": "integer", "minimum": 1}}},
     503: {"Retry-After": {"schema": {"type": "integer", "const": RETRY_AFTER_S}}},
 }
+_OF_CONNECTIONS = (400, 408, 431, 503)
+"""What any request may get before it is known what it asks for: no HTTP, too slow, too large, too many."""
 _OF_KEYS = (401, 403, 429)
 """What a key may lead to, where one is needed."""
 _WITH_OR_WITHOUT_KEY: list[Json] = [{"key": []}, {}]

@@ -176,7 +176,7 @@ class Surfaces:
 
     def in_query(self, query: bytes) -> Surface:
         """Returns the surface that the query of a path means; raises as `named` does."""
-        given = parse_qs(query.decode("latin-1")).get("surface")
+        given = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("surface")
         return self.named(given[-1] if given else UNSET)
 
     def line(self, surface: Surface) -> Releases:

@@ -403,7 +403,8 @@ def test_surface_that_no_model_asks_for_is_not_told(tmp_path: Path) -> None:
 def test_bundle_of_a_surface_is_told(served: Served) -> None:
     for query, name in (("surface=sponsored", "ads"), ("", "content")):
         assert served.send("GET", "/v1/bundle", query=query).json()["name"] == name
-    assert served.send("GET", "/v1/bundle", query="surface=gone").status == 422
+    for query in ("surface=gone", "surface="):
+        assert served.send("GET", "/v1/bundle", query=query).status == 422
 
 
 def test_nobody_is_ready_before_every_surface_is(tmp_path: Path) -> None:
