@@ -39,7 +39,7 @@ PORT = 3000
 N_ITEMS = 2000
 DEVICES = ("null", "zero", "full", "random", "urandom")
 WRITABLE = ("/tmp", "/var/lib/marquee")
-TRAINING = ("torch", "lightning", "hydra", "onnx", "tensorboard", "matplotlib")
+TRAINING = ("torch", "lightning", "hydra", "hydra-core", "onnx", "tensorboard", "matplotlib")
 
 MAX_IMAGE_MB = 700.0
 MAX_START_S = 60.0

@@ -45,7 +45,6 @@ class Outcome:
         failed: How many of them failed.
         allowed: How many may.
         remarks: What else was seen.
-        is_right: Whether what must be seen beside the count was.
     """
 
     fault: str
@@ -53,12 +52,11 @@ class Outcome:
     failed: int
     allowed: int
     remarks: str = ""
-    is_right: bool = True
 
     @property
     def is_kept(self) -> bool:
         """Whether the promise holds."""
-        return self.failed <= self.allowed and self.n > 0 and self.is_right
+        return self.failed <= self.allowed and self.n > 0
 
 
 @dataclass
