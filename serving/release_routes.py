@@ -87,7 +87,7 @@ class ReleaseRoutes:
                 f"the service is bound to one release, got {version[:128]!r}; start it with the folder above "
                 "that release as MARQUEE_BUNDLE",
             )
-        share = self._read_share(body).share if body else 0.0
+        share = self._read_share(body).share if action in ("canary", "shadow") else 0.0
         work: dict[str, Callable[[], object]] = {
             "activate": lambda: line.activate(version),
             "back": line.go_back,

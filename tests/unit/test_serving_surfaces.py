@@ -323,6 +323,11 @@ def test_share_that_is_none_is_refused(served: Served, body: dict[str, object]) 
     assert served.send("POST", f"/v1/releases/{newer.name}/canary", body).status == 422
 
 
+def test_share_must_be_sent(served: Served) -> None:
+    newer = publish_tiny(served.content.parents[1], "content", seed=1)
+    assert served.send("POST", f"/v1/releases/{newer.name}/canary").status == 400
+
+
 class Failing(Recommender):
     """Fails on everything, as a candidate may that passed its rehearsal."""
 
