@@ -173,8 +173,9 @@ def _log_sums(
         block /= np.float32(temperature)
         highest = block.max(axis=1, keepdims=True)
         highest[~np.isfinite(highest)] = 0.0
+        np.exp(np.subtract(block, highest, out=block), out=block)  # the block is the largest thing there is
         with np.errstate(divide="ignore"):
-            sums[rows] = highest[:, 0] + np.log(np.exp(block - highest).sum(axis=1, dtype=np.float64))
+            sums[rows] = highest[:, 0] + np.log(block.sum(axis=1, dtype=np.float64))
     return sums
 
 

@@ -31,6 +31,8 @@ MIN_OUTCOMES = 30
 """Fewer events that came true, or that did not, and there is no interval: resamples would know too little."""
 
 ROWS_MEMORY_MB = 64
+MAX_DRAWN = 10**8  # events in all resamples together; more of them need fewer resamples
+MIN_RESAMPLES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ def judge_probabilities(
         generator: Draws clusters.
         cluster: Whom an event is of, (n,) int64; None if events are independent.
         n_bins: Of the reliability curve.
-        n_resamples: Number of resamples.
+        n_resamples: Number of resamples; fewer, down to `MIN_RESAMPLES`, where events are very many.
 
     Raises:
         ShapeError: If lengths differ.
@@ -125,6 +127,7 @@ def judge_probabilities(
     n_true = int(outcome.sum())
     drawn: dict[str, Values] = {}
     if min(n_true, len(outcome) - n_true) >= MIN_OUTCOMES:
+        n_resamples = min(n_resamples, max(MAX_DRAWN // len(outcome), MIN_RESAMPLES))
         drawn = _resampled(probability, outcome, row_cluster, bins, generator, n_resamples)
     intervals = {metric: _percentiles(value, drawn.get(metric)) for metric, value in values.items()}
     by_chance = calibration_error_by_chance(probability, n_bins=n_bins)

@@ -106,6 +106,21 @@ def test_blocks_of_resamples_change_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     assert judged() == at_once
 
 
+def test_very_many_events_are_drawn_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    probability, outcome, user = _events()
+
+    def judged(n_resamples: int) -> JudgedProbabilities:
+        generator = np.random.default_rng(0)
+        return judge_probabilities(
+            "p", probability, outcome, generator, cluster=user, n_resamples=n_resamples
+        )
+
+    few = judged(20)
+    monkeypatch.setattr("marquee.probability_intervals.MAX_DRAWN", 20 * len(outcome))
+    monkeypatch.setattr("marquee.probability_intervals.MIN_RESAMPLES", 5)
+    assert judged(1000) == few
+
+
 def test_every_bin_has_its_interval_and_json_knows_no_nan() -> None:
     probability, outcome, user = _events()
     found = judge_probabilities("p", probability, outcome, np.random.default_rng(0), cluster=user)
