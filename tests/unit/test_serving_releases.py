@@ -15,6 +15,7 @@ from marquee.bundle import activate
 from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, UnknownIdError
 from marquee.pointers import CURRENT
 from marquee.recommender import Answer, Recommender, Request
+from marquee.rehearsal import record
 from serving.loading import warm_up
 from serving.releases import Releases
 from tests.bundles import NOW, publish_tiny
@@ -87,6 +88,8 @@ DAMAGES = [
     "binary pointer",
     "no pointer",
     "not numbers",
+    "other answers",
+    "other format",
 ]
 
 
@@ -97,6 +100,9 @@ def damage(release: Path, how: str) -> None:
         (release / "manifest.json").unlink()
     elif how == "damaged manifest":
         flip_a_byte(release / "manifest.json")
+    elif how == "other format":
+        text = (release / "manifest.json").read_text(encoding="utf-8")
+        (release / "manifest.json").write_text(text.replace('"format_version": ', '"format_version": 9'))
     elif how == "flipped byte":
         flip_a_byte(file)
     elif how == "truncated":
@@ -126,6 +132,10 @@ def test_bad_release_is_refused_and_the_old_one_stays(
     if how == "not numbers":
         users = np.full((7, 4), np.nan, dtype=np.float32)
         publish_tiny(first.parents[1], seed=1, user_vectors=users)
+    elif how == "other answers":
+        requests = [Request(timestamp=NOW, user_id="u1")]
+        recorded = record(Recommender.load(first), requests)  # of another model
+        publish_tiny(first.parents[1], seed=1, recorded=recorded)
     else:
         damage(publish_tiny(first.parents[1], seed=1), how)
     with caplog.at_level(logging.ERROR):
