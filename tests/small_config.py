@@ -25,6 +25,6 @@ def small_config(data: DataConfig, runs: str = "runs") -> TrainConfig:
         negatives=MixedNegativesConfig(n_uniform=20),
         optimizer=LazyAdamConfig(learning_rate=0.02),
         examples=ExamplesConfig(batch_size=32),
-        trainer=TrainerConfig(epochs=2, accelerator="cpu"),
+        trainer=TrainerConfig(epochs=1, accelerator="cpu"),
         evaluation=EvaluationConfig(ks=[10], baselines=BaselinesConfig(als=False)),
     )

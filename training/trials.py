@@ -101,10 +101,11 @@ def _amend(name: str, series: TrialSeries, run: Path) -> None:
 
 def _trial(plan: Plan, folder: Path, console: Console) -> Trial:
     """Returns what came out of a plan, from its folder if it is done."""
-    wanted = {"label": plan.label, **json.loads(json.dumps(as_plain(plan.config)))}
+    n_events = plan.tables.events.height
+    wanted = {"label": plan.label, "events": n_events, **json.loads(json.dumps(as_plain(plan.config)))}
     begun = folder / CONFIG_FILE
     if begun.is_file() and json.loads(begun.read_text(encoding="utf-8")) != wanted:
-        shutil.rmtree(folder)  # of other settings: neither to be trusted nor to be resumed
+        shutil.rmtree(folder)  # of other settings or data: neither to be trusted nor to be resumed
     done = folder / TRIAL_FILE
     if done.is_file():
         console.print("done before", highlight=False)

@@ -102,7 +102,7 @@ def test_trials_of_other_settings_are_made_anew(tried: Tried, tmp_path: Path) ->
     copy = RunFolder(tmp_path / "copy")
     shutil.copytree(tried.run.path, copy.path)
     config = copy.read_config()
-    copy.write_config(replace(config, trainer=replace(config.trainer, epochs=1)))
+    copy.write_config(replace(config, examples=replace(config.examples, batch_size=8)))
     again = backtest(replace(_windows(copy), n_windows=1), QUIET)
     (trial,) = again.trials
     assert trial.label == tried.windows.trials[1].label
