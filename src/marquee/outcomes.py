@@ -71,7 +71,7 @@ class JudgedOutcome:
             use = f"{'tell less than' if entropy.low > 1 else 'cannot be told from'} the mean rate"
         return (
             f"The probabilities of {own.name} {use}: normalised entropy {_in_words(entropy)}. They say "
-            f"{own.mean_probability:.4f} on average, and {own.n_true / own.n:.4f} came (ratio "
+            f"{own.mean_probability:.4f} on average, and {own.rate:.4f} came (ratio "
             f"{_in_words(ratio)}); the calibration error is {_in_words(error)}, of which chance alone makes "
             f"{own.calibration_error_by_chance:.4f}."
         )
@@ -89,7 +89,7 @@ class JudgedOutcome:
         chance = " Among so many slices chance alone may make one as bad." if is_chance else ""
         return (
             f"Worst calibrated slice, of {len(slices)}: {name} = {part.name}: {part.mean_probability:.4f} "
-            f"said, {part.n_true / part.n:.4f} came, ratio {_in_words(ratio)}, {part.n:,} events of "
+            f"said, {part.rate:.4f} came, ratio {_in_words(ratio)}, {part.n:,} events of "
             f"{part.n_clusters:,} users.{chance}",
         )
 

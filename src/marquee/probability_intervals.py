@@ -58,6 +58,7 @@ class JudgedProbabilities:
         name: Of the source.
         n: Events.
         n_true: Events that came true.
+        rate: Their share.
         n_clusters: Users, or what else was drawn.
         mean_probability: Of all events: what was said.
         metrics: `log_loss`, `normalised_entropy`, `auc`, `calibration_error` and `calibration_ratio` (mean
@@ -69,6 +70,7 @@ class JudgedProbabilities:
     name: str
     n: int
     n_true: int
+    rate: float
     n_clusters: int
     mean_probability: float
     metrics: dict[str, Estimate]
@@ -140,6 +142,7 @@ def judge_probabilities(
         name=name,
         n=len(outcome),
         n_true=n_true,
+        rate=n_true / len(outcome),
         n_clusters=int(row_cluster.max(initial=-1)) + 1,
         mean_probability=float(probability.mean()),
         metrics=intervals,

@@ -92,7 +92,7 @@ def _row(judged: JudgedProbabilities) -> Row:
         f"{judged.name} · {judged.n:,}",
         (
             judged.mean_probability,
-            judged.n_true / judged.n,
+            judged.rate,
             metrics["calibration_ratio"],
             metrics["log_loss"],
             metrics["normalised_entropy"],
