@@ -5,9 +5,11 @@ ends the process (SIGBUS): with a full disk the next request would kill the work
 (test_full_disk_stops_no_answer).
 """
 
+import atexit
 import errno
 import logging
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -16,7 +18,7 @@ logger = logging.getLogger(__name__)
 FILE_BYTES = 1 << 20
 """Holds some thousand lines of `/metrics`; what counts has bounded labels and needs a tenth of it."""
 
-_KINDS = ("counter", "histogram", "gauge_livemin")
+_KINDS = ("counter", "histogram", "gauge_livemin", "gauge_livemax")
 """How the names of the files begin that `serving.metrics` writes."""
 
 _MEMORY = Path("/dev/shm")
@@ -49,6 +51,7 @@ def reserve(folder: Path, variable: str) -> None:
                 alone,
             )
             os.environ[variable] = alone
+            atexit.register(shutil.rmtree, alone, ignore_errors=True)
             return
 
 

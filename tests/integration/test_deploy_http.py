@@ -22,7 +22,7 @@ LABEL = re.compile(r'(\w+)="([^"]*)"')
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     folder = tmp_path_factory.mktemp("alarms")
     bundle = publish_tiny(folder / "bundles").parent
-    with running_service(bundle, folder, MARQUEE_WORKERS="1") as running:
+    with running_service(bundle, folder, MARQUEE_WORKERS="1", MARQUEE_ITEMS=str(folder / "items")) as running:
         yield running
 
 

@@ -2,11 +2,14 @@
 
 import errno
 import os
+import re
 from pathlib import Path
 
 import pytest
 
+from serving import counter_files
 from serving.counter_files import FILE_BYTES, allocate, reserve
+from tests.architecture.sources import read_text, tracked_files
 
 VARIABLE = "COUNTERS_OF_A_TEST"
 
@@ -20,7 +23,7 @@ def test_files_of_this_process_lie_on_the_disk_whole(tmp_path: Path) -> None:
     reserve(tmp_path, VARIABLE)
     files = sorted(tmp_path.iterdir())
     assert {file.name for file in files} == {
-        f"{kind}_{os.getpid()}.db" for kind in ("counter", "histogram", "gauge_livemin")
+        f"{kind}_{os.getpid()}.db" for kind in ("counter", "histogram", "gauge_livemin", "gauge_livemax")
     }
     assert {file.stat().st_size for file in files} == {FILE_BYTES}
     assert all(is_whole(file) for file in files)
@@ -51,3 +54,10 @@ def test_file_that_is_there_keeps_what_it_holds(tmp_path: Path) -> None:
     file.write_bytes(b"12345678")
     os.close(allocate(file, 16))
     assert file.read_bytes() == b"12345678" + bytes(8)
+
+
+def test_every_kind_of_gauge_that_is_counted_has_a_file() -> None:
+    sources = "".join(read_text(name) for name in tracked_files("serving/*.py"))
+    modes = set(re.findall(r'multiprocess_mode="(\w+)"', sources))
+    assert modes
+    assert {f"gauge_{mode}" for mode in modes} <= set(counter_files._KINDS)
