@@ -188,8 +188,11 @@ def _wait_until_ready(port: int, process: psutil.Popen, log: Path, path: str) ->
     raise RuntimeError(f"the server was not ready within {START_S} s:\n{log.read_text()}")
 
 
-def write_script(path: Path, bodies: Sequence[object], url_path: str = "/recommend") -> Path:
-    """Writes what wrk sends: the bodies in turn, as JSON."""
+def write_script(
+    path: Path, bodies: Sequence[object], url_path: str = "/recommend", pause_ms: int = 0
+) -> Path:
+    """Writes what wrk sends: the bodies in turn, as JSON, each connection pausing before its next request."""
     texts = ", ".join(f"[[{json.dumps(body)}]]" for body in bodies)
-    path.write_text(LUA.format(bodies=texts, path=url_path))
+    pause = f"delay = function() return {pause_ms} end\n" if pause_ms else ""
+    path.write_text(LUA.format(bodies=texts, path=url_path) + pause)
     return path
