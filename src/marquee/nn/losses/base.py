@@ -6,6 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from marquee.errors import ConfigError
 from marquee.nn.logits import Logits
 
 
@@ -38,3 +39,10 @@ def log_sum_exp(logits: Tensor) -> Tensor:
     is_empty = logits.detach().amax(dim=1) == -torch.inf
     sums = torch.logsumexp(logits.masked_fill(is_empty[:, None], 0.0), dim=1)
     return sums.masked_fill(is_empty, -torch.inf)
+
+
+def validate_positive(**knobs: float) -> None:
+    """Raises ConfigError unless every knob of a loss is above 0."""
+    for name, value in knobs.items():
+        if not value > 0:
+            raise ConfigError(f"{name} must be above 0, got {value} (config loss.{name})")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from marquee.errors import ConfigError
 from marquee.nn.logits import Logits
-from marquee.nn.losses.base import Loss, LossConfig, weighted_mean
+from marquee.nn.losses.base import Loss, LossConfig, validate_positive, weighted_mean
 
 
 def cosine_contrastive_loss(
@@ -53,10 +53,7 @@ class CosineContrastiveConfig(LossConfig):
         """Raises ConfigError if a knob is out of range."""
         if not -1 <= self.margin < 1:
             raise ConfigError(f"margin must be in [-1, 1), got {self.margin} (config loss.margin)")
-        if not self.negative_weight > 0:
-            raise ConfigError(
-                f"negative_weight must be above 0, got {self.negative_weight} (config loss.negative_weight)"
-            )
+        validate_positive(negative_weight=self.negative_weight)
 
     def build(self) -> Loss:
         """Returns the loss."""
@@ -115,9 +112,7 @@ class DegreeWeightedConfig(LossConfig):
 
     def validate(self) -> None:
         """Raises ConfigError if a knob is out of range."""
-        for name in ("temperature", "negative_weight"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} must be above 0, got {getattr(self, name)} (config loss.{name})")
+        validate_positive(temperature=self.temperature, negative_weight=self.negative_weight)
         if self.degree_weight < 0:
             raise ConfigError(
                 f"degree_weight must be 0 or more, got {self.degree_weight} (config loss.degree_weight)"

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from marquee.errors import ConfigError
 from marquee.nn.logits import Logits
-from marquee.nn.losses.base import Loss, LossConfig, log_sum_exp, weighted_mean
+from marquee.nn.losses.base import Loss, LossConfig, log_sum_exp, validate_positive, weighted_mean
 
 _TINY = float(torch.finfo(torch.float32).tiny)
 
@@ -72,7 +72,7 @@ class SampledSoftmaxConfig(LossConfig):
 
     def validate(self) -> None:
         """Raises ConfigError if the temperature is not positive."""
-        _require_positive(temperature=self.temperature)
+        validate_positive(temperature=self.temperature)
 
     def build(self) -> Loss:
         """Returns the loss."""
@@ -147,7 +147,7 @@ class BilateralSoftmaxConfig(LossConfig):
 
     def validate(self) -> None:
         """Raises ConfigError if a temperature is not positive."""
-        _require_positive(temperature=self.temperature, positive_temperature=self.positive_temperature)
+        validate_positive(temperature=self.temperature, positive_temperature=self.positive_temperature)
 
     def build(self) -> Loss:
         """Returns the loss."""
@@ -237,7 +237,7 @@ class TopKSoftmaxConfig(LossConfig):
         """Raises ConfigError if a knob is out of range."""
         if self.k < 1:
             raise ConfigError(f"k must be 1 or more, got {self.k} (config loss.k)")
-        _require_positive(temperature=self.temperature, weight_temperature=self.weight_temperature)
+        validate_positive(temperature=self.temperature, weight_temperature=self.weight_temperature)
 
     def build(self) -> Loss:
         """Returns the loss."""
@@ -249,10 +249,3 @@ class TopKSoftmaxConfig(LossConfig):
             weight_temperature=self.weight_temperature,
             log_q_correction=self.log_q_correction,
         )
-
-
-def _require_positive(**knobs: float) -> None:
-    """Raises ConfigError unless every knob is above 0."""
-    for name, value in knobs.items():
-        if not value > 0:
-            raise ConfigError(f"{name} must be above 0, got {value} (config loss.{name})")
