@@ -10,10 +10,12 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Dataset
 
 from marquee.nn.batches import TrainingBatch
+from marquee.nn.logits import Logits
 from marquee.nn.losses import Loss
 from marquee.nn.models import TwoTower
 from marquee.nn.negatives import NegativeSampler
 from marquee.nn.optimizers import OptimizerConfig
+from marquee.nn.scoring import loss_in_blocks
 
 
 class RetrievalModule(L.LightningModule):
@@ -65,10 +67,13 @@ class RetrievalModule(L.LightningModule):
     def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:  # noqa: ARG002 - Lightning's signature
         """Returns the loss of one batch."""
         negatives = self.sampler.sample(batch.target_item, self.generator)
-        logits = self.sampler.narrow(self.model(batch, negatives), self.generator)
-        loss = self.loss(logits, batch.weight)
+        loss = loss_in_blocks(self.model.embed_batch(batch, negatives), batch.weight, self._narrowed_loss)
         self.log("loss", loss, on_step=True, on_epoch=True, batch_size=len(batch.target_item))
         return loss
+
+    def _narrowed_loss(self, logits: Logits, weight: Tensor) -> Tensor:
+        """Returns the loss of the logits that the sampler leaves."""
+        return self.loss(self.sampler.narrow(logits, self.generator), weight)
 
     def transfer_batch_to_device(
         self,

@@ -16,6 +16,7 @@ from marquee.features import FeatureArrays, FeatureEncoder
 from marquee.nn.batches import QueryBatch, TrainingBatch
 from marquee.nn.logits import Logits
 from marquee.nn.negatives import Negatives
+from marquee.nn.scoring import EmbeddedBatch
 from marquee.nn.towers import ItemTower, QueryTower, TowersConfig
 
 
@@ -186,11 +187,14 @@ class TwoTower(nn.Module):
         return self.query_tower.combine(self._user_vectors(user_index), query.tokens, query.numeric, pooled)
 
     def forward(self, batch: TrainingBatch, negatives: Negatives) -> Logits:
-        """Returns the logits of targets and candidates.
+        """Returns the logits of targets and candidates; see `embed_batch`."""
+        return self.embed_batch(batch, negatives).logits()
+
+    def embed_batch(self, batch: TrainingBatch, negatives: Negatives) -> EmbeddedBatch:
+        """Returns queries, targets and candidates as vectors.
 
         Each item of the batch is embedded once, wherever it occurs: the cost follows the number of
-        distinct items in the batch, not the size of the catalog. A candidate that is a target of the
-        same query is masked (an accidental hit).
+        distinct items in the batch, not the size of the catalog.
         """
         past = batch.query.history_items
         past = past if self.config.history else past[:, :0]
@@ -198,19 +202,13 @@ class TwoTower(nn.Module):
         distinct, place = torch.unique(torch.cat(parts), return_inverse=True)
         vectors = self.embed_items(distinct)  # (n_distinct, out_dim)
         target, candidate, past_place = place.split([len(part) for part in parts])
-        queries = self._training_queries(batch.query, vectors, past_place.reshape(past.shape))
-        positive = (queries[batch.target_row] * F.embedding(target, vectors)).sum(dim=1)  # (n_targets,)
-        is_target = torch.zeros(len(queries), len(distinct), dtype=torch.bool, device=queries.device)
-        is_target[batch.target_row, target] = True
-        others = queries @ F.embedding(candidate, vectors).T  # (batch, n_candidates)
-        return Logits(
-            positive=positive,
-            negatives=others.masked_fill(is_target[:, candidate], -torch.inf),
+        return EmbeddedBatch(
+            queries=self._training_queries(batch.query, vectors, past_place.reshape(past.shape)),
+            targets=F.embedding(target, vectors),
+            candidates=F.embedding(candidate, vectors),
+            target_item=batch.target_item,
             target_row=batch.target_row,
-            log_q_positive=negatives.log_q_target,
-            log_q_negatives=negatives.log_q,
-            count_positive=negatives.count_target,
-            count_negatives=negatives.count,
+            negatives=negatives,
         )
 
 

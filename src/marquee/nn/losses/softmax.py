@@ -49,12 +49,19 @@ def sampled_softmax_loss(
 def _surprise(logits: Logits, temperature: float, log_q_correction: bool) -> Tensor:
     """Returns -log of the softmax of each target among the candidates of its query, (n_targets,)."""
     positive = logits.positive / temperature
-    negatives = logits.negatives / temperature
     if log_q_correction:
         positive = positive - logits.log_q_positive
-        negatives = negatives - logits.log_q_negatives
-    log_others = log_sum_exp(negatives)[logits.target_row]  # (n_targets,)
+    log_others = log_sum_exp(_scaled(logits, temperature, log_q_correction))[
+        logits.target_row
+    ]  # (n_targets,)
     return F.softplus(log_others - positive)
+
+
+def _scaled(logits: Logits, temperature: float, log_q_correction: bool) -> Tensor:
+    """Returns the logits of the candidates as a softmax wants them, (batch, n_candidates), in one pass."""
+    if not log_q_correction:
+        return logits.negatives / temperature
+    return torch.add(-logits.log_q_negatives, logits.negatives, alpha=1 / temperature)
 
 
 @dataclass(kw_only=True)
@@ -118,19 +125,19 @@ def bilateral_softmax_loss(
         stay in the denominator, so that the loss is never negative.
     """
     positive = logits.positive / positive_temperature
-    negatives = logits.negatives / temperature
     if log_q_correction:
         positive = positive - logits.log_q_positive
-        negatives = negatives - logits.log_q_negatives
     counts = positive.masked_fill(weight == 0, -torch.inf)
-    n_rows, row = len(negatives), logits.target_row
+    n_rows, row = len(logits.negatives), logits.target_row
     weight_of_row = weight.new_zeros(n_rows).index_add(0, row, weight)
     peak = counts.detach().new_full((n_rows,), -torch.inf).scatter_reduce(0, row, counts.detach(), "amax")
     peak = peak.masked_fill(peak == -torch.inf, 0.0)  # of a query whose targets all weigh nothing
     total = weight.new_zeros(n_rows).index_add(0, row, torch.exp(counts - peak[row]) * weight)
     mean = torch.where(weight_of_row > 0, total / weight_of_row.clamp_min(_TINY), 1.0)
     mean_positive = mean.log() + peak
-    mean_negative = log_sum_exp(negatives) * (temperature / positive_temperature)
+    mean_negative = log_sum_exp(_scaled(logits, temperature, log_q_correction)) * (
+        temperature / positive_temperature
+    )
     return weighted_mean(F.softplus(mean_negative - mean_positive), weight_of_row)
 
 
