@@ -79,7 +79,7 @@ check: $(STAMP) ## format, lint, types, import rules, spelling
 sizes: $(STAMP) ## report files and functions beyond the size budgets (a place to look, not a verdict)
 	$(BIN)/python -m tests.architecture.sizes
 
-bench: $(STAMP) ## measure every claim beside its reference; BENCHMARKS="movielens_100k" for some
+bench: $(STAMP) ## measure every claim beside its reference; BENCHMARKS="reports" for some
 	@failed=""; for name in $(BENCHMARKS); do \
 	  echo "== benchmarks.$$name"; \
 	  $(BIN)/python -m benchmarks.$$name --check || failed="$$failed $$name"; \
