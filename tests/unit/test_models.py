@@ -132,6 +132,14 @@ def test_item_bias_is_one_coordinate() -> None:
     torch.testing.assert_close(query @ items[1:].T, scores)
 
 
+def test_bias_scale_weighs_the_bias_of_the_trained_model_and_not_of_training() -> None:
+    plain, scaled = (small_model(steady(bias_scale=scale)) for scale in (1.0, 0.75))
+    expected, got = plain.embed_items(EVERY_ITEM), scaled.embed_items(EVERY_ITEM)
+    torch.testing.assert_close(got[:, -1], 0.75 * expected[:, -1])
+    assert torch.equal(got[:, :-1], expected[:, :-1])
+    assert torch.equal(scaled.train().embed_items(EVERY_ITEM), plain.train().embed_items(EVERY_ITEM))
+
+
 def test_without_item_bias_there_is_no_coordinate_for_it() -> None:
     model = small_model(steady(item_bias=False))
     assert model.out_dim == DIM
@@ -346,6 +354,7 @@ def test_model_that_leans_on_neighbours_needs_a_graph() -> None:
     ("knobs", "message"),
     [
         ({"item_neighbours": -1}, r"model\.item_neighbours must be 0 or more, got -1"),
+        ({"bias_scale": -0.1}, r"model\.bias_scale must be 0 or more, got -0\.1"),
         ({"user_scale": -0.1}, r"model\.user_scale must be 0 or more, got -0\.1"),
         ({"item_neighbours": 3, "item_id": False}, r"joins learned vectors, got 3 with model\.item_id=false"),
     ],

@@ -100,6 +100,7 @@ class ItemTower(nn.Module):
         self.features = TokenBag(encoder, config.dim) if config.item_features else None
         self.mlp = residual_mlp(config.dim, config.hidden, config.dropout) if config.hidden else None
         self.base_bias = nn.Parameter(torch.zeros(1)) if config.item_bias else None
+        self.bias_scale = config.bias_scale
 
     def forward(self, id_vector: Tensor, tokens: Tensor, numeric: Tensor) -> Tensor:
         """Returns item embeddings.
@@ -122,7 +123,10 @@ class ItemTower(nn.Module):
             vector = to_direction(vector)
         if self.base_bias is None:
             return vector
-        return torch.cat([vector, id_vector[:, -1:] + self.base_bias], dim=1)  # (batch, dim + 1)
+        bias = id_vector[:, -1:] + self.base_bias  # (batch, 1)
+        if not self.training:
+            bias = bias * self.bias_scale
+        return torch.cat([vector, bias], dim=1)  # (batch, dim + 1)
 
 
 class HistoryPooling(StrEnum):
@@ -303,6 +307,9 @@ class TowersConfig:
         item_id_dropout: The same for items without a learned vector.
         normalise: Embeddings of length 1: scores are cosines (plus the bias).
         item_bias: Whether items have a learned bias: one more coordinate of the inner product.
+        bias_scale: What the bias counts once the model is trained, beside what it counted in training. Below
+            1 where training leaves out much of the history: with the whole of it the direction says more,
+            and what everybody likes should say less.
         item_neighbours: How many of the items that are found together with it join an item's learned vector
             with theirs; 0 for none. Rare items then learn from their company.
         neighbour_weight: Weight of their mean beside the item's own vector.
@@ -324,6 +331,7 @@ class TowersConfig:
     item_id_dropout: float = 0.1
     normalise: bool = True
     item_bias: bool = True
+    bias_scale: float = 1.0
     item_neighbours: int = 0
     neighbour_weight: float = 1.0
     neighbour_user_damping: float = 1.0
@@ -341,7 +349,13 @@ class TowersConfig:
         for name in ("dropout", "history_dropout", "user_id_dropout", "item_id_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"model.{name} must be in [0, 1), got {getattr(self, name)}")
-        for name in ("item_neighbours", "neighbour_weight", "neighbour_user_damping", "user_scale"):
+        for name in (
+            "bias_scale",
+            "item_neighbours",
+            "neighbour_weight",
+            "neighbour_user_damping",
+            "user_scale",
+        ):
             if getattr(self, name) < 0:
                 raise ConfigError(f"model.{name} must be 0 or more, got {getattr(self, name)}")
         if self.item_neighbours and not self.item_id:
