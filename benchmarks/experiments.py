@@ -26,7 +26,7 @@ from hydra import compose, initialize_config_dir
 from rich.console import Console
 
 from marquee.errors import ConfigError
-from training.config import register_schemas, resolve
+from training.config import TrainConfig, register_schemas, resolve
 from training.train import train
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -150,15 +150,20 @@ class Result:
     train_seconds: float
 
 
+def compose_config(overrides: Sequence[str]) -> TrainConfig:
+    """Returns the config of a training command with these overrides."""
+    register_schemas()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return resolve(compose("train", overrides=list(overrides)))
+
+
 def run_experiment(name: str, overrides: Sequence[str] = ()) -> Result:
     """Returns the result of one experiment; its run folder is thrown away."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    register_schemas()
     with tempfile.TemporaryDirectory() as runs:
-        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            config = compose("train", overrides=[f"experiment={name}", f"runs={runs}", *overrides])
+        config = compose_config([f"experiment={name}", f"runs={runs}", *overrides])
         started = time.perf_counter()
-        folder = train(resolve(config), Console(stderr=True))
+        folder = train(config, Console(stderr=True))
         seconds = time.perf_counter() - started
         found = json.loads((folder.path / "evaluation.json").read_text(encoding="utf-8"))
     means = {

@@ -1,0 +1,82 @@
+"""Data read once, and any number of configs fitted on it, without a run folder that stays.
+
+Not a benchmark of its own: `defaults` and `cold` use it.
+"""
+
+import contextlib
+import io
+import logging
+import math
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.experiments import compose_config
+from marquee.dataset import Dataset, JudgedPart
+from marquee.nn.models import TwoTower
+from marquee.tables import Tables
+from training.callbacks import MONITOR, read_epochs
+from training.config import TrainConfig
+from training.fit import EPOCHS_FILE, fit
+from training.prepare import Prepared, part, read
+
+EVERY_SET = ("movielens-100k", "movielens-1m", "lightgcn-split", "deskdrop", "online-retail", "world")
+WITHOUT_TUNED = "~tuned"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A model and what it took.
+
+    Attributes:
+        model: With the weights of its best epoch on validation, or of the last where nothing chose.
+        seconds: Wall time of the epochs.
+        epochs: How many there were.
+        validation_ndcg: The best of them, at the cutoff of the config's headline; NaN without validation.
+    """
+
+    model: TwoTower
+    seconds: float
+    epochs: int
+    validation_ndcg: float
+
+
+def read_data(data: str, overrides: Sequence[str] = ()) -> tuple[Tables, TrainConfig]:
+    """Returns the tables of a data set and the config that they were read with, saying nothing."""
+    config = compose_config([f"data={data}", *overrides])
+    with tempfile.TemporaryDirectory() as folder:
+        return read(config, Path(folder), Console(file=io.StringIO())), config
+
+
+def prepare_data(data: str, overrides: Sequence[str] = ()) -> Prepared:
+    """Returns a data set, split and encoded, saying nothing."""
+    tables, config = read_data(data, overrides)
+    return part(tables, config, Console(file=io.StringIO()))
+
+
+def is_there(data: str) -> bool:
+    """Returns whether the events of a data set are on this machine, or can be simulated."""
+    config = compose_config([f"data={data}"]).data
+    paths = [*config.events.paths.values()] or [config.events.path]
+    return config.world is not None or (Path(config.root) / paths[0]).exists()
+
+
+def fit_on(dataset: Dataset, validation: JudgedPart | None, config: TrainConfig) -> Fit:
+    """Returns the fitted model of a config; its checkpoints are thrown away."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        open(os.devnull, "w") as nowhere,
+        contextlib.redirect_stderr(nowhere),
+    ):
+        started = time.perf_counter()
+        fitted = fit(dataset, validation, config, Path(folder))
+        seconds = time.perf_counter() - started
+        rows = read_epochs(Path(folder) / EPOCHS_FILE)
+    ranked = [float(row[MONITOR]) for row in rows if row[MONITOR]]
+    return Fit(fitted.model, seconds, fitted.epochs, max(ranked, default=math.nan))
