@@ -180,8 +180,7 @@ def main() -> int:
     parser.add_argument("--grid", action="store_true", help="search BPR's settings in place of comparing")
     parser.add_argument("--check", action="store_true", help="exit status 1 where the margin is missed")
     options = parser.parse_args()
-    missing = [data for data in EVERY_SET if not is_there(data)]
-    names = options.data or [data for data in EVERY_SET if data not in missing]
+    names = options.data or [data for data in EVERY_SET if is_there(data)]
     try:
         if options.grid:
             for data in names:
@@ -196,8 +195,8 @@ def main() -> int:
     except MarqueeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if missing and not options.data:
-        print(f"not on this machine: {', '.join(missing)}")
+    if not options.data and (missing := set(EVERY_SET) - set(names)):
+        print(f"not on this machine: {', '.join(sorted(missing))}")
     is_reached = all(beside.is_reached for beside in found)
     print("passed" if is_reached else "FAILED")
     return int(options.check and not is_reached)
