@@ -1,0 +1,60 @@
+"""Our own contestant: `training.fit` of a composed config, with a callback that hands over the vectors."""
+
+import logging
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+from rich.console import Console
+
+from benchmarks.experiments import compose_config
+from benchmarks.peers.protocol import Contestant, RaceIsOverError, Vectors
+from marquee.dataset import QueryArrays
+from marquee.nn.embed import embed_catalog, embed_queries
+from marquee.nn.models import TwoTower
+from training.fit import fit
+from training.module import RetrievalModule
+from training.prepare import prepare
+
+
+class HandOver(Callback):
+    """Ends each epoch with a lap.
+
+    Args:
+        contestant: Whose clock runs.
+        queries: Every user of training.
+    """
+
+    def __init__(self, contestant: Contestant, queries: QueryArrays) -> None:
+        self.contestant = contestant
+        self.queries = queries
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
+        """Hands over what the model holds now."""
+        assert isinstance(pl_module, RetrievalModule), f"expected a RetrievalModule, got {type(pl_module)}"
+        self.contestant.lap(lambda: self._vectors(pl_module.model))
+
+    def _vectors(self, model: TwoTower) -> Vectors:
+        """Returns the vectors of users and items, without the padding row."""
+        items = embed_catalog(model)
+        return embed_queries(model, items, self.queries), items[1:]
+
+
+def main() -> None:
+    """Fits the config that the settings name."""
+    contestant = Contestant()
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    config = compose_config([*contestant.settings["overrides"], f"trainer.threads={contestant.threads}"])
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = prepare(config, Path(folder), Console(stderr=True, quiet=True))
+        known = prepared.dataset.known_users(prepared.split.train).queries
+        contestant.start()
+        with suppress(RaceIsOverError):
+            fit(prepared.dataset, None, config, Path(folder), [HandOver(contestant, known)])
+    contestant.finish("torch", "lightning", "numpy")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""Training on a GPU, for `train_speed`: examples per second, and how much of the device a step uses.
+
+What the device can do is measured and not looked up: one large product, and one large copy, in the same
+process. What a step does is counted as the least that any implementation must: the three products of queries
+and candidates, and passes over the logits and over the rows that the batch looks up.
+"""
+
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from benchmarks.experiments import compose_config
+from benchmarks.train_speed_data import synthesize
+from benchmarks.train_speed_growth import EPOCHS, TimeEpochs
+from training.fit import fit
+
+NCF_SAMPLES_PER_S = 34.1e6
+NCF = "NVIDIA's NCF on one A100, mixed precision, samples with their negatives"
+N_INTERACTIONS, N_ITEMS = 10**7, 10**6
+LOGIT_PASSES = 5  # written, read by the loss, written as a gradient, read by two products
+ROW_PASSES = 6  # looked up, its gradient, both moments read and written, roughly
+BYTES = 4
+TRIES = 5
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a device was measured to do: floating-point operations and bytes per second."""
+
+    flop_per_s: float
+    bytes_per_s: float
+
+    @classmethod
+    def measure(cls, device: torch.device, width: int, n_values: int) -> "Limits":
+        """Returns the limits, by products of `width`² matrices and copies of `n_values` numbers."""
+        left, right = (torch.randn(width, width, device=device) for _ in range(2))
+        source = torch.zeros(n_values, device=device)
+        product = _seconds(lambda: left @ right, device)
+        copy = _seconds(source.clone, device)
+        return cls(2 * width**3 / product, 2 * BYTES * n_values / copy)
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """What training did per second: interactions, pairs of query and candidate, the least work for both."""
+
+    interactions: float
+    pairs: float
+    flop: float
+    bytes: float
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Returns the shortest time of some tries; the device is waited for."""
+    times = []
+    for _ in range(TRIES):
+        _wait(device)
+        began = time.perf_counter()
+        work()
+        _wait(device)
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def _wait(device: torch.device) -> None:
+    """Returns once the device has done all it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def measure(n_interactions: int, n_items: int, overrides: Sequence[str]) -> Throughput:
+    """Returns what training does per second in the last of its epochs."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    config = compose_config([*overrides, f"trainer.epochs={EPOCHS}"])
+    dataset = synthesize(n_interactions, n_items, history_length=config.data.history_length)
+    times = TimeEpochs()
+    with tempfile.TemporaryDirectory() as folder:
+        fitted = fit(dataset, None, config, Path(folder), [times])
+    n_candidates = len(
+        config.negatives.build(torch.ones(n_items + 1))
+        .sample(torch.ones(1, dtype=torch.int64), torch.Generator().manual_seed(0))
+        .items
+    )
+    seconds, dim = times.seconds[-1], fitted.model.out_dim
+    pairs = dataset.n_users * n_candidates
+    n_steps = -(-dataset.n_users // config.examples.batch_size)
+    rows = 2 * len(dataset.train) + dataset.n_users + n_steps * n_candidates  # targets, histories, users
+    return Throughput(
+        interactions=len(dataset.train) / seconds,
+        pairs=pairs / seconds,
+        flop=3 * 2 * dim * pairs / seconds,
+        bytes=BYTES * (LOGIT_PASSES * pairs + ROW_PASSES * dim * rows) / seconds,
+    )
+
+
+def report(throughput: Throughput, limits: Limits, device: str, show: Callable[[str], None]) -> None:
+    """Shows what training did beside what the device can do, and beside the published figure."""
+    show(f"device: {device}")
+    show(f"{throughput.interactions:18,.0f} interactions/s")
+    show(f"{throughput.pairs:18,.0f} pairs of a query and a candidate/s")
+    show(f"{NCF_SAMPLES_PER_S:18,.0f} samples/s  reference: {NCF}")
+    for done, limit, unit in (
+        (throughput.flop, limits.flop_per_s, "GFLOP/s"),
+        (throughput.bytes, limits.bytes_per_s, "GB/s"),
+    ):
+        show(f"{done / 1e9:18,.0f} {unit}, {done / limit:.1%} of the {limit / 1e9:,.0f} measured here")
+
+
+def show_gpu(overrides: Sequence[str], show: Callable[[str], None]) -> bool:
+    """Shows the section, or that there is no GPU; there is no tolerance, so it returns True."""
+    if not torch.cuda.is_available():
+        show("no GPU here: nothing is measured, and nothing is claimed of one")
+        return True
+    device = torch.device("cuda")
+    limits = Limits.measure(device, width=8192, n_values=2**28)
+    found = measure(N_INTERACTIONS, N_ITEMS, [*overrides, "trainer.accelerator=gpu"])
+    report(found, limits, torch.cuda.get_device_name(device), show)
+    return True
