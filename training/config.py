@@ -35,6 +35,7 @@ from marquee.nn.negatives import (
     NegativesConfig,
 )
 from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagradConfig
+from marquee.nn.towers import HistoryPooling
 from training.examples import ExamplesConfig, ExampleUnit
 
 
@@ -162,6 +163,16 @@ class TrainConfig:
             raise ConfigError(
                 "loss=bpr compares each target with every candidate one by one, got negatives=catalog: "
                 "choose negatives=mixed, or loss=sampled_softmax"
+            )
+        towers = self.model.towers()
+        if self.examples.unit is ExampleUnit.sequence and not (
+            towers.history and towers.history_pooling is HistoryPooling.transformer
+        ):
+            raise ConfigError(
+                "examples.unit=sequence reads a query off every event of a history, which only "
+                "model.history_pooling=transformer can give, got "
+                f"{towers.history_pooling.value if towers.history else 'a model without history'}; "
+                "choose that, or examples.unit=next"
             )
 
 

@@ -8,11 +8,13 @@ events of one user, oldest first      a b c d e f
 next     one example per event        history a b c       target  d          (and so on for every event)
 future   one per user and epoch       history a b c       targets d e f      cut at a random place
 whole    one per user and epoch       history a b c d e f targets a b c d e f, for data without time
+sequence one per user and epoch       history a b c d e   targets a b c d e f, each after what was before it;
+                                      a history that is too long is cut into several, at random places
 ```
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -23,7 +25,8 @@ from marquee.dataset import Dataset, QueryArrays, with_context
 from marquee.errors import ConfigError
 from marquee.histories import gather, window_positions
 from marquee.ids import IndexArray
-from marquee.nn.batches import TrainingBatch
+from marquee.metrics import BoolArray
+from marquee.nn.batches import HistoryViews, TrainingBatch
 from marquee.nn.embed import to_batch
 
 
@@ -33,6 +36,7 @@ class ExampleUnit(StrEnum):
     next = "next"
     future = "future"
     whole = "whole"
+    sequence = "sequence"
 
 
 @dataclass(kw_only=True)
@@ -41,7 +45,7 @@ class ExamplesConfig:
 
     Attributes:
         unit: See `ExampleUnit`; None for `whole` where the data has no time, else `next`.
-        batch_size: Queries per batch.
+        batch_size: Examples per batch.
         max_gap: `next`: the history ends up to this many events before the target, at random: the model
             then learns what comes soon, not only what comes next.
         max_targets: `future`: how many of the following events are targets.
@@ -85,7 +89,7 @@ class ExampleRanges:
     target_start: IndexArray
     target_end: IndexArray
 
-    def rows(self, rows: IndexArray | slice) -> "ExampleRanges":
+    def rows(self, rows: IndexArray | BoolArray | slice) -> "ExampleRanges":
         """Returns some of the examples."""
         return ExampleRanges(
             self.history_start[rows], self.history_end[rows], self.target_start[rows], self.target_end[rows]
@@ -95,12 +99,15 @@ class ExampleRanges:
         return len(self.history_start)
 
 
-def draw_ranges(offsets: IndexArray, config: ExamplesConfig, generator: np.random.Generator) -> ExampleRanges:
+def draw_ranges(
+    offsets: IndexArray, config: ExamplesConfig, history_length: int, generator: np.random.Generator
+) -> ExampleRanges:
     """Returns the examples of one epoch, in the order of users.
 
     Args:
         offsets: `Interactions.offsets` of the training part.
         config: See `ExamplesConfig`.
+        history_length: Longest history.
         generator: Draws gaps and cuts.
     """
     starts, ends = offsets[1:-1], offsets[2:]  # user 0 has no events in training
@@ -112,9 +119,34 @@ def draw_ranges(offsets: IndexArray, config: ExamplesConfig, generator: np.rando
     starts, ends = starts[ends > starts], ends[ends > starts]
     if config.unit is ExampleUnit.whole:
         return ExampleRanges(starts, ends, starts, ends)
+    if config.unit is ExampleUnit.sequence:
+        return _draw_sequences(starts, ends, history_length, generator)
     assert config.unit is ExampleUnit.future, f"expected a resolved unit, got {config.unit}"
     cut = generator.integers(starts, ends)  # at least one target; the history may be empty
     return ExampleRanges(starts, cut, cut, np.minimum(cut + config.max_targets, ends))
+
+
+def _draw_sequences(
+    starts: IndexArray, ends: IndexArray, history_length: int, generator: np.random.Generator
+) -> ExampleRanges:
+    """Returns each user's events cut into histories of at most `history_length`, a target behind each event.
+
+    ```
+    history_length = 3     a b | c d e f | g h       cut at a random place, then after every 4 events
+    histories              a     c d e     g
+    targets                a b     d e f     h       c and g follow more than their part of the history says
+    ```
+    """
+    width = history_length + 1
+    sizes = ends - starts
+    lead = np.where(sizes > width, generator.integers(1, width, size=len(sizes), endpoint=True), width)
+    n_parts = 1 + -(-np.maximum(sizes - lead, 0) // width)
+    of_user = np.repeat(np.arange(len(sizes)), n_parts)
+    number = np.arange(len(of_user)) - np.repeat(np.cumsum(n_parts) - n_parts, n_parts)
+    begin = starts[of_user] + np.where(number > 0, lead[of_user] + (number - 1) * width, 0)
+    end = np.minimum(starts[of_user] + lead[of_user] + number * width, ends[of_user])
+    parts = ExampleRanges(begin, end - 1, begin + (number > 0), end)
+    return parts.rows(parts.target_end > parts.target_start)
 
 
 class TrainingBatches(TorchDataset[TrainingBatch]):
@@ -130,8 +162,8 @@ class TrainingBatches(TorchDataset[TrainingBatch]):
     def __init__(self, dataset: Dataset, config: ExamplesConfig, seed: int, epoch: int) -> None:
         generator = np.random.default_rng([seed, epoch])
         self.dataset = dataset
-        self.batch_size = config.batch_size
-        ranges = draw_ranges(dataset.train.offsets, config, generator)
+        self.batch_size, self.unit = config.batch_size, config.unit
+        ranges = draw_ranges(dataset.train.offsets, config, dataset.history_length, generator)
         self.ranges = ranges.rows(generator.permutation(len(ranges)))
         self.items, self.kinds = dataset.train.item_index, dataset.train.kind_index
         if config.unit is ExampleUnit.whole:
@@ -150,14 +182,19 @@ class TrainingBatches(TorchDataset[TrainingBatch]):
 
     def _batch(self, ranges: ExampleRanges) -> TrainingBatch:
         """Returns the batch of some examples."""
-        dataset = self.dataset
+        dataset, train = self.dataset, self.dataset.train
         positions = window_positions(ranges.history_start, ranges.history_end, dataset.history_length)
         sizes = ranges.target_end - ranges.target_start
-        target_row = np.repeat(np.arange(len(ranges)), sizes)
+        row = np.repeat(np.arange(len(ranges)), sizes)
         first_of_row = np.cumsum(sizes) - sizes
-        target = np.arange(sizes.sum()) - first_of_row[target_row] + ranges.target_start[target_row]
-        user_index = np.searchsorted(dataset.train.offsets, ranges.target_start, side="right") - 1
-        context = None if dataset.train_context is None else dataset.train_context.take(ranges.target_start)
+        target = np.arange(sizes.sum()) - first_of_row[row] + ranges.target_start[row]
+        asked, target_row, views = ranges.target_start, row, None
+        if self.unit is ExampleUnit.sequence:  # every target has a query of its own
+            asked, target_row = target, np.arange(len(target))
+            end = dataset.history_length - ranges.history_end[row] + target
+            views = HistoryViews(torch.from_numpy(row), torch.from_numpy(end))
+        user_index = np.searchsorted(train.offsets, asked, side="right") - 1
+        context = None if dataset.train_context is None else dataset.train_context.take(asked)
         features = with_context(dataset.query_features.of_users.take(user_index), context)
         arrays = QueryArrays(
             user_index,
@@ -167,8 +204,8 @@ class TrainingBatches(TorchDataset[TrainingBatch]):
             gather(self.kinds, positions).astype(np.int64),
         )
         return TrainingBatch(
-            to_batch(arrays),
-            torch.from_numpy(dataset.train.item_index[target]),
+            replace(to_batch(arrays), views=views),
+            torch.from_numpy(train.item_index[target]),
             torch.from_numpy(target_row),
-            torch.from_numpy(dataset.train.weight[target]),
+            torch.from_numpy(train.weight[target]),
         )

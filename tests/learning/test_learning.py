@@ -7,6 +7,8 @@ import polars as pl
 import pytest
 import torch
 
+from marquee.data_config import DataConfig
+from marquee.events import TimeMeaning
 from marquee.nn.embed import score_queries
 from marquee.nn.losses import BPRConfig, LossConfig, SampledSoftmaxConfig
 from marquee.nn.models import MatrixFactorizationConfig, ModelConfig, TwoTowerConfig
@@ -14,11 +16,13 @@ from marquee.nn.negatives import CatalogNegativesConfig, MixedNegativesConfig, N
 from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagradConfig
 from marquee.nn.towers import HistoryPooling
 from marquee.ranking import rank
+from marquee.splits import SplitConfig, SplitMethod
+from marquee.tables import TableConfig
 from marquee.world import ChequerBoard, chequer_board
 from tests.small_data import Prepared, write_board
 from tests.small_models import N_ITEMS, small_batch, small_inputs
 from training.config import TrainConfig, TrainerConfig
-from training.examples import ExamplesConfig
+from training.examples import ExamplesConfig, ExampleUnit
 from training.fit import build_module, fit
 
 HISTORY_ALONE = TwoTowerConfig(dim=16, user_id=False, query_features=False, item_features=False)
@@ -84,6 +88,60 @@ def test_best_answer_on_the_chequer_board_is_found(
     assert sum(found) / len(found) >= 0.98
 
 
+N_STATIONS = 12
+
+
+def write_walks(folder: Path) -> DataConfig:
+    """Writes users who go round a ring of stations, half of them one way, half the other, twice and more.
+
+    What comes next is certain to whoever looks at the order of the last two; all have been everywhere.
+    """
+    walks = [
+        (f"u{user:02}", f"s{(user + way * time) % N_STATIONS:02}", time, "click")
+        for user in range(60)
+        for way in [1 if user % 2 else -1]
+        for time in range(2 * N_STATIONS + 1)
+    ]
+    frame = pl.DataFrame(walks, schema=["user_id", "item_id", "timestamp", "kind"], orient="row")
+    folder.mkdir()
+    frame.write_parquet(folder / "events.parquet")
+    return DataConfig(
+        name="walks",
+        root=str(folder),
+        events=TableConfig(path="events.parquet"),
+        time=TimeMeaning.order,
+        split=SplitConfig(method=SplitMethod.leave_last),
+        history_length=2 * N_STATIONS,
+    )
+
+
+def hits_of_walks(folder: Path, model: ModelConfig, examples: ExamplesConfig, epochs: int) -> float:
+    """Returns the share of users whose next station a model ranks first."""
+    prepared = Prepared.read(write_walks(folder))
+    config = TrainConfig(
+        data=prepared.config,
+        model=model,
+        loss=SampledSoftmaxConfig(),
+        negatives=CatalogNegativesConfig(),
+        optimizer=LazyAdamConfig(learning_rate=0.02),
+        examples=examples,
+        trainer=TrainerConfig(epochs=epochs, accelerator="cpu"),
+    )
+    fitted = fit(prepared.dataset, None, config, folder)
+    before = pl.concat([prepared.split.train, prepared.split.validation])
+    part = prepared.dataset.judged_part(before, prepared.split.test)
+    ranking = rank(score_queries(fitted.model, part.queries), len(part.queries), N_STATIONS, 1)
+    return float((ranking.items[:, 0] == part.targets.item_index).mean())
+
+
+def test_transformer_learns_an_order_that_a_mean_cannot_tell(tmp_path: Path) -> None:
+    ordered = replace(HISTORY_ALONE, history_pooling=HistoryPooling.transformer, history_dropout=0.0)
+    mean = replace(HISTORY_ALONE, history_pooling=HistoryPooling.mean, history_dropout=0.0)
+    by_sequence = ExamplesConfig(unit=ExampleUnit.sequence, batch_size=8)
+    assert hits_of_walks(tmp_path / "a", ordered, by_sequence, epochs=16) >= 0.98
+    assert hits_of_walks(tmp_path / "b", mean, ExamplesConfig(batch_size=128), epochs=12) <= 0.4
+
+
 STEADY = TwoTowerConfig(dim=8, dropout=0.0, history_dropout=0.0, user_id_dropout=0.0, item_id_dropout=0.0)
 MODELS: dict[str, ModelConfig] = {
     "everything": replace(STEADY, hidden=8),
@@ -94,6 +152,7 @@ MODELS: dict[str, ModelConfig] = {
     "no_history": replace(STEADY, history=False),
     "history_mean": replace(STEADY, history_pooling=HistoryPooling.mean),
     "history_attention": replace(STEADY, history_pooling=HistoryPooling.attention),
+    "history_transformer": replace(STEADY, history_pooling=HistoryPooling.transformer),
     "raw": replace(STEADY, normalise=False),
     "no_bias": replace(STEADY, item_bias=False),
     "with_dropout": TwoTowerConfig(dim=8, hidden=8),

@@ -29,6 +29,7 @@ MODELS: dict[str, ModelConfig] = {
     ),
     "features_alone": TwoTowerConfig(dim=6, user_id=False, history=False, item_id=False),
     "matrix_factorization": MatrixFactorizationConfig(dim=6),
+    "transformer": TwoTowerConfig(dim=6, user_id=False, history_pooling=HistoryPooling.transformer),
 }
 EVERY_QUERY_INPUT = {"user_vector", "tokens", "numeric", "history_vectors", "history_kinds"}
 INPUTS: dict[str, tuple[set[str], set[str]]] = {
@@ -37,6 +38,7 @@ INPUTS: dict[str, tuple[set[str], set[str]]] = {
     "history_alone": ({"history_vectors", "history_kinds"}, {"id_vector"}),
     "features_alone": ({"tokens", "numeric"}, {"id_vector", "tokens", "numeric"}),
     "matrix_factorization": ({"user_vector"}, {"id_vector"}),
+    "transformer": (EVERY_QUERY_INPUT - {"user_vector"}, {"id_vector", "tokens", "numeric"}),
 }
 
 

@@ -1,6 +1,7 @@
 """Interactions to training batches: which history belongs to which target."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,9 +14,10 @@ from marquee.features import FeatureArrays, FeatureEncoder
 from marquee.histories import Interactions
 from marquee.nn.batches import TrainingBatch
 from marquee.nn.losses import SampledSoftmaxConfig
-from marquee.nn.models import TwoTowerConfig
+from marquee.nn.models import MatrixFactorizationConfig, ModelConfig, TwoTowerConfig
 from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
+from marquee.nn.towers import HistoryPooling
 from marquee.splits import SplitConfig, SplitMethod
 from tests.small_data import Prepared, write_shop
 from training.config import TrainConfig
@@ -63,7 +65,7 @@ def config_of(
 
 
 def draw(config: ExamplesConfig, seed: int = 0) -> ExampleRanges:
-    return draw_ranges(OFFSETS, config, np.random.default_rng(seed))
+    return draw_ranges(OFFSETS, config, LENGTH, np.random.default_rng(seed))
 
 
 def ranges_of(ranges: ExampleRanges) -> list[tuple[range, range]]:
@@ -117,12 +119,62 @@ def test_whole_has_everything_on_both_sides() -> None:
 
 def rows_of(batch: TrainingBatch) -> list[tuple[int, list[int], list[int]]]:
     """Returns (user, positions in the history, positions of the targets) of each query."""
-    rows = []
+    rows, views = [], batch.query.views
     for row, user in enumerate(batch.query.user_index.tolist()):
-        history = [item - 100 for item in batch.query.history_items[row].tolist() if item]
+        seen = (row, LENGTH) if views is None else (int(views.row[row]), int(views.end[row]))
+        history = [item - 100 for item in batch.query.history_items[seen[0]].tolist()[: seen[1]] if item]
         targets = (batch.target_item[batch.target_row == row] - 100).tolist()
         rows.append((user, history, targets))
     return rows
+
+
+def windows_by_hand(size: int, cut: int) -> list[tuple[range, range]]:
+    """Returns history and targets of each part of a user's `size` events, cut after the first `cut`."""
+    cuts = [0, size] if size <= LENGTH + 1 else [0, *range(cut, size, LENGTH + 1), size]
+    parts = []
+    for begin, end in pairwise(cuts):
+        first_target = begin if begin == 0 else begin + 1
+        if first_target < end:
+            parts.append((range(begin, end - 1), range(first_target, end)))
+    return parts
+
+
+def test_sequences_are_the_users_events_cut_at_a_random_place() -> None:
+    found: dict[int, set[int]] = {1: set(), 3: set(), 4: set()}
+    for seed in range(60):
+        drawn = ranges_of(draw(config_of(ExampleUnit.sequence), seed))
+        for user, size in ((1, 5), (3, 1), (4, 8)):
+            start = USER_OF_EVENT.index(user)
+            own = [
+                tuple(range(part.start - start, part.stop - start) for part in example)
+                for example in drawn
+                if USER_OF_EVENT[example[1].start] == user
+            ]
+            fitting = [cut for cut in range(1, LENGTH + 2) if windows_by_hand(size, cut) == own]
+            assert fitting, own
+            found[user].update(fitting if len(fitting) == 1 else [])
+    assert found == {1: {1, 2, 3, 4}, 3: set(), 4: {1, 2, 3, 4}}  # every place where a cut makes a difference
+
+
+def test_sequence_of_a_short_user_is_whole() -> None:
+    offsets = np.array([0, 0, 0, 1, 5], dtype=np.int64)  # none, one, and as many as fit
+    drawn = draw_ranges(offsets, config_of(ExampleUnit.sequence), LENGTH, np.random.default_rng(0))
+    assert ranges_of(drawn) == [(range(0, 0), range(0, 1)), (range(1, 4), range(1, 5))]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_query_of_a_sequence_sees_what_came_before_its_target(dataset: Dataset, seed: int) -> None:
+    batches = epoch(dataset, config_of(ExampleUnit.sequence, batch_size=2), seed)
+    targets = []
+    for batch in batches:
+        assert len(batch.query.history_items) <= 2
+        assert batch.target_row.tolist() == list(range(len(batch.query)))
+        for user, history, (target,) in rows_of(batch):
+            assert history == list(range(target - len(history), target))
+            assert {USER_OF_EVENT[position] for position in [*history, target]} == {user}
+            assert history or target == first_event(target)
+            targets.append(target)
+    assert len(set(targets)) == len(targets) >= N_EVENTS - 3  # but for the first event behind each cut
 
 
 def epoch(dataset: Dataset, config: ExamplesConfig, seed: int = 0, number: int = 0) -> list[TrainingBatch]:
@@ -239,12 +291,38 @@ def test_impossible_examples_are_named(config: dict[str, int | ExampleUnit], mes
 
 def test_no_event_is_lost_at_the_edge_of_users() -> None:
     ends = np.array([0, 0, 2, 2, 2, 3], dtype=np.int64)
-    drawn = draw_ranges(ends, config_of(ExampleUnit.next), np.random.default_rng(0))
+    drawn = draw_ranges(ends, config_of(ExampleUnit.next), LENGTH, np.random.default_rng(0))
     assert ranges_of(drawn) == [
         (range(0, 0), range(0, 1)),
         (range(0, 1), range(1, 2)),
         (range(2, 2), range(2, 3)),
     ]
+
+
+@pytest.mark.parametrize(
+    ("model", "what"),
+    [
+        (TwoTowerConfig(), "attention"),
+        (TwoTowerConfig(history_pooling=HistoryPooling.mean), "mean"),
+        (
+            TwoTowerConfig(history=False, history_pooling=HistoryPooling.transformer),
+            "a model without history",
+        ),
+        (MatrixFactorizationConfig(), "a model without history"),
+    ],
+)
+def test_sequences_need_a_transformer(shop: Prepared, model: ModelConfig, what: str) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"only model\.history_pooling=transformer can give, got {what}; choose"
+    ):
+        TrainConfig(
+            data=shop.config,
+            model=model,
+            examples=ExamplesConfig(unit=ExampleUnit.sequence),
+            loss=SampledSoftmaxConfig(),
+            negatives=MixedNegativesConfig(),
+            optimizer=LazyAdamConfig(),
+        )
 
 
 @pytest.mark.parametrize(

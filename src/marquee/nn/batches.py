@@ -12,6 +12,30 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
+class HistoryViews:
+    """Which part of which history each query sees, where queries of one user share a history.
+
+    ```
+    history_items   row 0   [0, 7, 3, 9]        row [0, 0, 0, 0],  end [1, 2, 3, 4]: queries that know
+                                                nothing; 7; 7, 3; 7, 3, 9
+    ```
+
+    Attributes:
+        row: Row of the histories, (batch,) int64.
+        end: How many of its columns are seen, from the left, padding included, (batch,) int64.
+    """
+
+    row: Tensor
+    end: Tensor
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "HistoryViews":
+        """Returns the same views on `device`."""
+        return HistoryViews(
+            *(getattr(self, f.name).to(device, non_blocking=non_blocking) for f in fields(self))
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class QueryBatch:
     """The left side of retrieval: who asks, and what is known of them at that moment.
 
@@ -21,6 +45,8 @@ class QueryBatch:
         numeric: Numeric user and context features, (batch, n_numeric) float32.
         history_items: item_index of past events, oldest first, (batch, length) int64, 0 = padding (left).
         history_kinds: Row in `EventKinds` of each past event, (batch, length) int64, 0 = padding.
+        views: Which history each query sees; the histories may then have another number of rows. None where
+            each query sees the whole of its own row.
     """
 
     user_index: Tensor
@@ -28,10 +54,16 @@ class QueryBatch:
     numeric: Tensor
     history_items: Tensor
     history_kinds: Tensor
+    views: HistoryViews | None = None
 
     def to(self, device: torch.device | str) -> "QueryBatch":
         """Returns the same batch on `device`."""
-        return QueryBatch(*(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)))
+        moved = {
+            f.name: value.to(device, non_blocking=True)
+            for f in fields(self)
+            if (value := getattr(self, f.name)) is not None
+        }
+        return QueryBatch(**moved)
 
     def __len__(self) -> int:
         return len(self.user_index)

@@ -14,6 +14,7 @@ from marquee.nn.models import TwoTower
 from marquee.ranking import ScoreBlock, inner_product_scores
 
 BLOCK_ROWS = 4096
+BLOCK_EVENTS = 65_536
 
 
 @contextmanager
@@ -60,9 +61,10 @@ def embed_queries(model: TwoTower, item_vectors: FloatArray, queries: QueryArray
     """
     device = model.item_tokens.device
     blocks: list[npt.NDArray[np.float32]] = [np.empty((0, model.out_dim), dtype=np.float32)]
+    n_rows = max(1, min(BLOCK_ROWS, BLOCK_EVENTS // max(queries.history_items.shape[1], 1)))
     with evaluation_mode(model):
-        for start in range(0, len(queries), BLOCK_ROWS):
-            block = queries.rows(slice(start, start + BLOCK_ROWS))
+        for start in range(0, len(queries), n_rows):
+            block = queries.rows(slice(start, start + n_rows))
             history = torch.from_numpy(item_vectors[block.history_items])
             blocks.append(model.embed_queries(to_batch(block).to(device), history.to(device)).cpu().numpy())
     return np.concatenate(blocks)

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from marquee.cooccurrence import ItemNeighbours
 from marquee.errors import ConfigError
 from marquee.features import FeatureArrays, FeatureEncoder
-from marquee.nn.batches import QueryBatch, TrainingBatch
+from marquee.nn.batches import HistoryViews, QueryBatch, TrainingBatch
 from marquee.nn.logits import Logits
 from marquee.nn.negatives import Negatives
 from marquee.nn.scoring import EmbeddedBatch
 from marquee.nn.towers import ItemTower, QueryTower, TowersConfig
+from marquee.nn.transformer import CausalTransformer
 
 
 @dataclass(frozen=True)
@@ -176,15 +177,24 @@ class TwoTower(nn.Module):
         Args:
             query: The queries, `batch` rows.
             table: Embeddings of the distinct items of the batch, (n_distinct, out_dim) float32.
-            place: Row of `table` of each past event, (batch, length) int64.
+            place: Row of `table` of each past event, in the shape of the histories, int64.
         """
         user_index, kinds, pooled = query.user_index, query.history_kinds, None
         if self.config.user_id_dropout:
             user_index = user_index * _keep(user_index, self.config.user_id_dropout)
         if self.query_tower.history is not None:
             kinds = kinds * _keep(kinds, self.config.history_dropout)
-            pooled = self.query_tower.history.pool(table[:, : self.config.dim], place, kinds)
+            pooled = self._pooled(table[:, : self.config.dim], place, kinds, query.views)
         return self.query_tower.combine(self._user_vectors(user_index), query.tokens, query.numeric, pooled)
+
+    def _pooled(self, table: Tensor, place: Tensor, kinds: Tensor, views: HistoryViews | None) -> Tensor:
+        """Returns the pooled history of each query, (batch, dim) float32."""
+        history = self.query_tower.history
+        assert history is not None, "expected a query tower with a history, got one without"
+        if views is None:
+            return history.pool(table, place, kinds)
+        assert isinstance(history, CausalTransformer), f"expected a transformer, got {type(history)}"
+        return history.pool_views(table, place, kinds, views.row, views.end)
 
     def forward(self, batch: TrainingBatch, negatives: Negatives) -> Logits:
         """Returns the logits of targets and candidates; see `embed_batch`."""

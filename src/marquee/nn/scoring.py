@@ -49,7 +49,7 @@ class EmbeddedBatch:
         others = self.queries @ self.candidates.T  # (batch, n_candidates)
         others[self._accidental_hits()] = -torch.inf
         return Logits(
-            positive=(self.queries[self.target_row] * self.targets).sum(dim=1),
+            positive=(self.queries.index_select(0, self.target_row) * self.targets).sum(dim=1),
             negatives=others,
             target_row=self.target_row,
             log_q_positive=self.negatives.log_q_target,

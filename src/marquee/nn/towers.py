@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from marquee.errors import ConfigError
 from marquee.features import FeatureEncoder, TokenBlock
+from marquee.nn.transformer import CausalTransformer, TransformerSizes
 
 SHORTEST = 1e-2
 
@@ -135,6 +136,7 @@ class HistoryPooling(StrEnum):
     mean = "mean"
     recency = "recency"
     attention = "attention"
+    transformer = "transformer"
 
 
 class HistoryEncoder(nn.Module):
@@ -240,7 +242,7 @@ class QueryTower(nn.Module):
         self.use_id = config.user_id
         self.common = nn.Parameter(torch.zeros(config.dim))
         self.features = TokenBag(encoder, config.dim) if config.query_features else None
-        self.history = HistoryEncoder(config, n_kinds, history_length) if config.history else None
+        self.history = config.build_history(n_kinds, history_length) if config.history else None
         self.mlp = residual_mlp(config.dim, config.hidden, config.dropout) if config.hidden else None
 
     def forward(
@@ -299,8 +301,11 @@ class TowersConfig:
         item_features: Whether item features and text enter.
         history: Whether the history enters.
         history_pooling: How.
+        n_blocks: `transformer`: layers of attention and feed-forward.
+        n_heads: `transformer`: parts of a vector that attend by themselves; they divide `dim`.
+        expansion: `transformer`: width of its feed-forward layers, in multiples of `dim`.
         hidden: Width of the residual layer of each tower; 0 for none.
-        dropout: Inside the residual layers.
+        dropout: Inside the residual layers, and in the blocks of a transformer.
         history_dropout: Probability with which a past event is left out in training.
         user_id_dropout: Probability with which a user is treated as unknown in training, so that unknown
             users are served by the rest of the tower.
@@ -324,6 +329,9 @@ class TowersConfig:
     item_features: bool = True
     history: bool = True
     history_pooling: HistoryPooling = HistoryPooling.attention
+    n_blocks: int = 2
+    n_heads: int = 2
+    expansion: int = 4
     hidden: int = 0
     dropout: float = 0.1
     history_dropout: float = 0.2
@@ -346,6 +354,7 @@ class TowersConfig:
             raise ConfigError(
                 f"model.dim must be 1 or more and model.hidden 0 or more, got {self.dim} and {self.hidden}"
             )
+        self._validate_transformer()
         for name in ("dropout", "history_dropout", "user_id_dropout", "item_id_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"model.{name} must be in [0, 1), got {getattr(self, name)}")
@@ -372,3 +381,27 @@ class TowersConfig:
             raise ConfigError(
                 "the item tower has no input: got model.item_id and item_features both false; switch one on"
             )
+
+    def _validate_transformer(self) -> None:
+        """Raises ConfigError if no transformer could have these sizes."""
+        if min(self.n_blocks, self.n_heads, self.expansion) < 1:
+            raise ConfigError(
+                "model.n_blocks, n_heads and expansion must be 1 or more, got "
+                f"{self.n_blocks}, {self.n_heads} and {self.expansion}"
+            )
+        if self.history_pooling is HistoryPooling.transformer and self.dim % self.n_heads:
+            raise ConfigError(
+                f"model.n_heads must divide model.dim, got {self.n_heads} heads and {self.dim} dimensions"
+            )
+
+    def build_history(self, n_kinds: int, history_length: int) -> HistoryEncoder | CausalTransformer:
+        """Returns the part that pools a history.
+
+        Args:
+            n_kinds: Rows of `EventKinds`.
+            history_length: Longest history.
+        """
+        if self.history_pooling is not HistoryPooling.transformer:
+            return HistoryEncoder(self, n_kinds, history_length)
+        sizes = TransformerSizes(self.dim, self.n_blocks, self.n_heads, self.expansion, self.dropout)
+        return CausalTransformer(sizes, n_kinds, history_length)

@@ -1,0 +1,235 @@
+"""A history as a causal transformer sees it: each event in the light of those before it.
+
+The state behind an event says what should follow it, and is the same whether the history ends there or
+goes on. So one pass over a history yields a query after each of its events (`pool_views`), and at serving the
+state behind the latest event is the pooled history (`forward`).
+
+In training the real events of all histories stand one after the other, without padding; only attention sees
+them row by row. Padding costs nothing anywhere else.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Attend = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class TransformerSizes:
+    """How large a transformer is.
+
+    Attributes:
+        dim: Length of vectors.
+        n_blocks: Layers of attention and feed-forward.
+        n_heads: Parts of a vector that attend by themselves; they divide `dim`.
+        expansion: Width of a feed-forward layer, in multiples of `dim`.
+        dropout: Of the inputs, and of what each half of a block adds.
+    """
+
+    dim: int
+    n_blocks: int
+    n_heads: int
+    expansion: int
+    dropout: float
+
+
+class Block(nn.Module):
+    """Attention, then a feed-forward layer, each added to what it read.
+
+    Args:
+        sizes: See `TransformerSizes`.
+    """
+
+    def __init__(self, sizes: TransformerSizes) -> None:
+        super().__init__()
+        dim = sizes.dim
+        self.norm = nn.LayerNorm(dim)
+        self.project = nn.Linear(dim, 3 * dim)
+        self.join = nn.Linear(dim, dim)
+        self.dropout = nn.Dropout(sizes.dropout)
+        self.feed_forward = nn.Sequential(
+            nn.LayerNorm(dim),
+            nn.Linear(dim, sizes.expansion * dim),
+            nn.GELU(),
+            nn.Linear(sizes.expansion * dim, dim),
+            nn.Dropout(sizes.dropout),
+        )
+
+    def forward(self, vectors: Tensor, attend: Attend, last: int | None = None) -> Tensor:
+        """Returns the next states.
+
+        Args:
+            vectors: (..., dim) float32.
+            attend: From queries, keys and values side by side, (..., 3 · dim), to what each query found.
+            last: How many of the latest states `attend` returns; None for all.
+
+        Returns:
+            (..., dim) float32.
+        """
+        attended = self.join(attend(self.project(self.norm(vectors))))
+        kept = vectors if last is None else vectors[:, -last:]
+        kept = kept + self.dropout(attended)
+        states: Tensor = kept + self.feed_forward(kept)
+        return states
+
+
+class CausalTransformer(nn.Module):
+    """Pools a history into the state behind its latest event.
+
+    What enters is the vector of each item, the kind of each event and its place, counted from the oldest
+    event that is known; a history longer than `history_length` counts its places from the end, and all that
+    is older shares the first one.
+
+    Args:
+        sizes: See `TransformerSizes`.
+        n_kinds: Rows of `EventKinds`.
+        history_length: Longest history.
+
+    Source:
+        Kang and McAuley 2018, ICDM, "Self-Attentive Sequential Recommendation", section III. Differs from
+        the paper: layer norm before each half of a block and once at the end, GELU, no dropout of attention
+        weights (the fused operator has none on a CPU), events have kinds, places count from the oldest
+        event, so that a history and its beginning share them, and an item's input is the very vector that
+        it is scored by.
+    """
+
+    def __init__(self, sizes: TransformerSizes, n_kinds: int, history_length: int) -> None:
+        super().__init__()
+        self.length = history_length
+        self.n_heads = sizes.n_heads
+        self.scale = sizes.dim**0.5
+        self.place = nn.Parameter(torch.randn(history_length, sizes.dim) * sizes.dim**-0.5)
+        self.kind = nn.Embedding(n_kinds + 1, sizes.dim, padding_idx=0)
+        nn.init.zeros_(self.kind.weight)
+        self.dropout = nn.Dropout(sizes.dropout)
+        self.blocks = nn.ModuleList(Block(sizes) for _ in range(sizes.n_blocks))
+        self.norm = nn.LayerNorm(sizes.dim)
+
+    def forward(self, vectors: Tensor, kinds: Tensor) -> Tensor:
+        """Returns the pooled history, as it is exported.
+
+        Args:
+            vectors: Item embeddings without bias, (batch, length, dim) float32.
+            kinds: (batch, length) int64, 0 = padding, on the left.
+
+        Returns:
+            (batch, dim) float32; zeros for an empty history.
+        """
+        # A column of padding in front keeps what follows defined for a history of length 0.
+        kinds = F.pad(kinds, (1, 0))  # (batch, 1 + length)
+        vectors = F.pad(vectors, (0, 0, 1, 0))  # (batch, 1 + length, dim)
+        mask = kinds > 0
+        states = self._inputs(vectors, kinds, self._places(mask))
+        age = torch.arange(kinds.shape[1], device=kinds.device)
+        is_self = age[:, None] == age[None, :]
+        is_before = age[:, None] >= age[None, :]
+        # Trap: a padded event that might look nowhere would look at infinity; it looks at itself.
+        sees = is_before & (mask[:, None, :] | is_self)  # (batch, 1 + length, 1 + length)
+        for block in list(self.blocks)[:-1]:
+            states = block(states, partial(self._attend_padded, sees=sees))
+        latest = self.blocks[-1](states, partial(self._attend_padded, sees=sees[:, -1:]), last=1)
+        pooled: Tensor = self.norm(latest[:, -1]) * mask[:, -1:]
+        return pooled
+
+    def pool(self, table: Tensor, place: Tensor, kinds: Tensor) -> Tensor:
+        """Returns what `forward` returns for `table[place]`, without ever making that array.
+
+        Args:
+            table: Embeddings of the distinct items of a batch, without bias, (n_distinct, dim) float32.
+            place: Row of `table` of each past event, (batch, length) int64.
+            kinds: (batch, length) int64, 0 = padding, wherever it stands.
+        """
+        row = torch.arange(len(kinds), device=kinds.device)
+        return self.pool_views(table, place, kinds, row, torch.full_like(row, kinds.shape[1]))
+
+    def pool_views(self, table: Tensor, place: Tensor, kinds: Tensor, row: Tensor, end: Tensor) -> Tensor:
+        """Returns the pooled history of each query, where several see parts of one history.
+
+        Args:
+            table: Embeddings of the distinct items of a batch, without bias, (n_distinct, dim) float32.
+            place: Row of `table` of each past event, (n_histories, length) int64.
+            kinds: (n_histories, length) int64, 0 = padding, wherever it stands.
+            row: The history that each query sees, (batch,) int64.
+            end: How many of its columns, from the left, (batch,) int64.
+
+        Returns:
+            (batch, dim) float32; zeros where nothing is seen.
+        """
+        mask = kinds > 0
+        known = F.pad(mask.cumsum(dim=1), (1, 0))  # (n_histories, 1 + length): events before each column
+        n_events = known[:, -1]
+        first = n_events.cumsum(0) - n_events  # of each history, among all events
+        seen = known[row, end]
+        states = self._states(table, place, kinds, mask)
+        # Behind nothing there is a state of zeros.
+        states = torch.cat([states.new_zeros(1, states.shape[1]), states])
+        return states.index_select(0, torch.where(seen > 0, first[row] + seen, 0))
+
+    def _states(self, table: Tensor, place: Tensor, kinds: Tensor, mask: Tensor) -> Tensor:
+        """Returns the state behind each real event, history by history, (n_events, dim)."""
+        if not mask.any():
+            return table.new_zeros(0, table.shape[1])
+        places = (mask.cumsum(dim=1) - 1)[mask]  # (n_events,)
+        row = mask.nonzero()[:, 0]
+        states = self._inputs(F.embedding(place[mask], table), kinds[mask], self._places(mask)[mask])
+        width = int(places.max()) + 1
+        attend = partial(self._attend_packed, slot=row * width + places, shape=(len(mask), width))
+        for block in self.blocks:
+            states = block(states, attend)
+        normed: Tensor = self.norm(states)
+        return normed
+
+    def _places(self, mask: Tensor) -> Tensor:
+        """Returns the place of each event among the known ones, (batch, length) int64; 0 for padding."""
+        known = mask.long().cumsum(dim=1)
+        beyond = (known[:, -1:] - self.length).clamp_min(0)
+        return (known - 1 - beyond).clamp_min(0)
+
+    def _inputs(self, vectors: Tensor, kinds: Tensor, places: Tensor) -> Tensor:
+        """Returns what the first block reads, (..., dim), from what the events are, (..., dim) and (...)."""
+        inputs: Tensor = self.dropout(
+            vectors * self.scale + self.kind(kinds) + F.embedding(places, self.place)
+        )
+        return inputs
+
+    def _attend_padded(self, projected: Tensor, sees: Tensor) -> Tensor:
+        """Returns what the latest queries find, (batch, n_queries, dim).
+
+        Args:
+            projected: Queries, keys and values, (batch, length, 3 · dim) float32.
+            sees: Whether a query sees a key, (batch, n_queries, length) bool; of the latest `n_queries`.
+        """
+        batch, length, _ = projected.shape
+        n_queries = sees.shape[1]
+        query, key, value = self._heads(projected)
+        query = query[:, :, length - n_queries :]
+        found = F.scaled_dot_product_attention(query, key, value, attn_mask=sees[:, None])
+        return found.transpose(1, 2).reshape(batch, n_queries, -1)
+
+    def _attend_packed(self, projected: Tensor, slot: Tensor, shape: tuple[int, int]) -> Tensor:
+        """Returns what each event finds in its history up to itself, (n_events, dim).
+
+        Each history begins in the first column of its row: no event looks ahead, and so none sees padding.
+
+        Args:
+            projected: Queries, keys and values of all events, (n_events, 3 · dim) float32.
+            slot: Where each event stands in the rows of `shape`, one after the other, (n_events,) int64.
+            shape: Histories, and events of the longest one.
+        """
+        n_slots = shape[0] * shape[1]
+        rows = projected.new_zeros(n_slots, projected.shape[1]).index_copy(0, slot, projected)
+        query, key, value = self._heads(rows.view(*shape, -1))
+        found = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        return found.transpose(1, 2).reshape(n_slots, -1).index_select(0, slot)
+
+    def _heads(self, projected: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns queries, keys and values, (batch, n_heads, length, head_dim) each."""
+        batch, length, width = projected.shape
+        parts = projected.view(batch, length, 3, self.n_heads, width // (3 * self.n_heads))
+        query, key, value = parts.permute(2, 0, 3, 1, 4)
+        return query, key, value
