@@ -16,6 +16,7 @@ from marquee.dataset import QueryArrays
 from marquee.evaluation import EvaluationTask, evaluate
 from marquee.nn.batches import TrainingBatch
 from marquee.nn.embed import score_queries
+from marquee.nn.models import TwoTower
 from training.module import RetrievalModule
 
 MONITOR = "validation_ndcg"
@@ -42,13 +43,19 @@ class RankValidation(Callback):
         assert isinstance(pl_module, RetrievalModule), f"expected a RetrievalModule, got {type(pl_module)}"
         if not is_ranked_epoch(trainer, self.every):
             return
+        ndcg, recall = self.rank(pl_module.model)
+        pl_module.log(MONITOR, ndcg)
+        pl_module.log("validation_recall", recall)
+
+    def rank(self, model: TwoTower) -> tuple[float, float]:
+        """Returns NDCG and recall of a model at the first cutoff of the task."""
         # Intervals are for the report; one resample is the least that `evaluate` draws.
         generator = np.random.default_rng(0)
-        scorer = score_queries(pl_module.model, self.queries)
+        scorer = score_queries(model, self.queries)
         evaluation = evaluate({"model": scorer}, self.task, generator, n_resamples=1)
         estimates = evaluation.models["model"].estimates
-        pl_module.log(MONITOR, estimates[f"ndcg@{self.task.ks[0]}"].mean)
-        pl_module.log("validation_recall", estimates[f"recall@{self.task.ks[0]}"].mean)
+        k = self.task.ks[0]
+        return estimates[f"ndcg@{k}"].mean, estimates[f"recall@{k}"].mean
 
 
 def is_ranked_epoch(trainer: L.Trainer, every: int) -> bool:

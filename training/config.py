@@ -35,6 +35,7 @@ from marquee.nn.negatives import (
     NegativesConfig,
 )
 from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagradConfig
+from marquee.nn.starts import SpectralStartConfig, StartConfig
 from marquee.nn.towers import HistoryPooling
 from training.examples import ExamplesConfig, ExampleUnit
 
@@ -148,6 +149,7 @@ class TrainConfig:
     loss: LossConfig
     negatives: NegativesConfig
     optimizer: OptimizerConfig
+    start: StartConfig = field(default_factory=StartConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
@@ -192,6 +194,7 @@ SCHEMAS: dict[str, dict[str, type]] = {
         "hard": HardNegativesConfig,
     },
     "optimizer": {"lazy_adam": LazyAdamConfig, "rowwise_adagrad": RowwiseAdagradConfig},
+    "start": {"random": StartConfig, "spectral": SpectralStartConfig},
 }
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
 from torch import Tensor
 
 from marquee.cooccurrence import ItemNeighbours
@@ -44,7 +45,7 @@ class Fitted:
         model: With the weights of the best checkpoint, on the CPU.
         checkpoint: Where they are.
         epochs: Epochs that ran, also those of a resumed run.
-        seconds: Wall time of the fit.
+        seconds: Wall time of the fit, its start included.
         interrupted: Whether a person stopped it.
     """
 
@@ -129,6 +130,8 @@ def fit(
         num_sanity_val_steps=0,
     )
     started = time.perf_counter()
+    if not last.exists():
+        _start(module.model, dataset, validation, config)
     _run_trainer(trainer, module, last)
     chosen = best if best.exists() else last
     if chosen.exists() and not trainer.interrupted:
@@ -140,6 +143,19 @@ def fit(
         seconds=time.perf_counter() - started,
         interrupted=trainer.interrupted,
     )
+
+
+def _start(model: TwoTower, dataset: Dataset, validation: JudgedPart | None, config: TrainConfig) -> None:
+    """Applies the config's start, and says what was done and how well it ranks before any step."""
+    started = time.perf_counter()
+    done = config.start.apply(model, dataset, config.seed)
+    if not done:
+        return
+    said = f"{done}, {time.perf_counter() - started:.1f} s"
+    if validation is not None:
+        ndcg, _ = _ranking(dataset, validation, config).rank(model)
+        said += f"; validation ndcg@{config.evaluation.headline_k} {ndcg:.4f} before the first step"
+    Console(stderr=True).print(said, highlight=False, soft_wrap=True)
 
 
 def _run_trainer(trainer: L.Trainer, module: RetrievalModule, last: Path) -> None:
@@ -196,9 +212,14 @@ def _callbacks(
     checkpoints, every = folder / CHECKPOINTS, config.trainer.validate_every
     callbacks: list[Callback] = [ShowProgress(), WriteEpochs(folder / EPOCHS_FILE, every)]
     if validation is not None:
-        task = config.evaluation.task(validation, dataset.n_items, [config.evaluation.headline_k])
-        callbacks.insert(0, RankValidation(task, validation.queries, every))
+        callbacks.insert(0, _ranking(dataset, validation, config))
         if config.trainer.patience:
             callbacks.append(StopEarly(config.trainer.patience, every))
         callbacks.append(KeepBest(checkpoints, every))
     return [*callbacks, *extra, keep_last(checkpoints)]
+
+
+def _ranking(dataset: Dataset, validation: JudgedPart, config: TrainConfig) -> RankValidation:
+    """Returns the callback that ranks the validation users."""
+    task = config.evaluation.task(validation, dataset.n_items, [config.evaluation.headline_k])
+    return RankValidation(task, validation.queries, config.trainer.validate_every)

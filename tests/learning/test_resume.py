@@ -14,6 +14,7 @@ from marquee.nn.losses import SampledSoftmaxConfig
 from marquee.nn.models import TwoTowerConfig
 from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagradConfig
+from marquee.nn.starts import SpectralStartConfig
 from marquee.world import World
 from tests.small_data import Prepared, write_tiny_world
 from training.callbacks import read_epochs
@@ -102,6 +103,24 @@ def test_resumed_run_ends_where_an_uninterrupted_one_does(
     assert resumed.checkpoint.relative_to(tmp_path / "stopped") == whole.checkpoint.relative_to(
         tmp_path / "whole"
     )
+
+
+def test_resumed_run_does_not_start_anew(
+    prepared: Prepared,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = replace(config_of(prepared), start=SpectralStartConfig())
+    whole = fit(prepared.dataset, None, config, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        interrupt(patch, epoch=2, batch=0)
+        fit(prepared.dataset, None, config, tmp_path / "stopped")
+    assert capsys.readouterr().err.count("spectral start: ") == 2
+    resumed = fit(prepared.dataset, None, config, tmp_path / "stopped")
+    assert "spectral start: " not in capsys.readouterr().err
+    assert are_equal(weights(resumed), weights(whole))
+    assert not are_equal(weights(whole), weights(fit(prepared.dataset, None, config_of(prepared), tmp_path)))
 
 
 def test_seed_reproduces_a_run(prepared: Prepared, tmp_path: Path) -> None:
