@@ -170,4 +170,4 @@ def run_experiment(name: str, overrides: Sequence[str] = ()) -> Result:
         model: {metric: estimate["mean"] for metric, estimate in facts["metrics"].items()}
         for model, facts in found["evaluation"]["models"].items()
     }
-    return Result(means, found["protocol"]["part"], seconds, found["protocol"]["train_seconds"])
+    return Result(means, found["part"], seconds, found["protocol"]["train_seconds"])

@@ -25,8 +25,13 @@ ON_VALIDATION = ("data.split.fit_on_validation=false", "evaluation.test=false")
 
 
 def measure(notes: Notes, n_seeds: int, overrides: Sequence[str] = ()) -> list[Result]:
-    """Returns what one experiment finds, one result per seed."""
-    return [run_experiment(notes.name, [*overrides, f"seed={seed}"]) for seed in range(1, n_seeds + 1)]
+    """Returns what one experiment finds, one result per seed, each printed as soon as it is there."""
+    results = []
+    for seed in range(1, n_seeds + 1):
+        results.append(run_experiment(notes.name, [*overrides, f"seed={seed}"]))
+        found = ", ".join(f"{f.metric} {results[-1].means['model'][f.metric]:.4f}" for f in notes.expected)
+        print(f"{notes.name}, seed {seed}: {found} after {results[-1].train_seconds:.0f} s", flush=True)
+    return results
 
 
 def mean_and_spread(results: Sequence[Result], metric: str) -> tuple[float, str]:

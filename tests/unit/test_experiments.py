@@ -6,7 +6,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from benchmarks import quality
-from benchmarks.experiments import CONFIGS, Result, list_experiments, read_notes
+from benchmarks.experiments import CONFIGS, Result, list_experiments, read_notes, run_experiment
 from marquee.errors import ConfigError
 from training.config import register_schemas, resolve
 
@@ -123,3 +123,13 @@ def test_the_check_fails_where_one_experiment_falls_short(
         assert quality.main() == status
     assert ran[0] == ("movielens-100k", ["seed=1"])
     assert "no experiment 'no-such-experiment'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("data_root")
+def test_an_experiment_runs_as_the_training_command_runs_it() -> None:
+    few = ["trainer.epochs=1", "evaluation.baselines.als=false", "examples.batch_size=8192"]
+    found = run_experiment("movielens-100k", few)
+    assert found.part == "test"
+    assert 0 < found.means["model"]["ndcg@10"] < 1
+    assert 0 < found.train_seconds < found.seconds
