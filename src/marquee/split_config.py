@@ -36,6 +36,9 @@ class SplitConfig:
         test_from: `time`: the same for test.
         n: `leave_last`: events of each part per user.
         seed: `given` without validation file, where there is no time: which training events validate.
+        validate_end: `given`, where there is no time: the last training events of each user, as they stand in
+            the file, validate, in place of random ones; a validation file then trains. For published splits
+            whose test part is not a random draw but what came last.
         fit_on_validation: Add validation to train, for a last fit with settings that are already chosen.
     """
 
@@ -46,6 +49,7 @@ class SplitConfig:
     test_from: str = ""
     n: int = 1
     seed: int = 0
+    validate_end: bool = False
     fit_on_validation: bool = False
 
     def __post_init__(self) -> None:
@@ -64,6 +68,11 @@ class SplitConfig:
             )
         if self.n < 1:
             raise ConfigError(f"data.split.n must be 1 or more, got {self.n}")
+        if self.validate_end and not (self.method is SplitMethod.given and self.validation_fraction):
+            raise ConfigError(
+                "data.split.validate_end needs method=given and a validation_fraction above 0, got "
+                f"{self.method} and {self.validation_fraction}"
+            )
         moments = {"validation_from": self.validation_from, "test_from": self.test_from}
         if any(moments.values()) and self.method is not SplitMethod.time:
             raise ConfigError(f"data.split.validation_from and test_from need method=time, got {self.method}")

@@ -212,17 +212,23 @@ def _part_given(events: pl.DataFrame, config: SplitConfig, time: TimeMeaning) ->
     if not unknown.is_empty():
         raise DataError(f"the column {PART!r} must hold one of {list(names)}, got {unknown[PART][0]!r}")
     part = events[PART].replace_strict(names, return_dtype=_PART)
-    if (part == _VALIDATION).any() or config.validation_fraction == 0:
+    has_file = (part == _VALIDATION).any()
+    if config.validation_fraction == 0 or (has_file and not config.validate_end):
         return _Parting(part, "as the files say")
     train = events.filter(part == _TRAIN)
-    if time is TimeMeaning.none:
+    if time is not TimeMeaning.none:
+        how = f"the last by {_by(time)}"
+    elif config.validate_end:
+        train, how = train.with_columns(timestamp=pl.int_range(pl.len())), "the last in the file"
+    else:
         keys = np.random.default_rng(config.seed).permutation(train.height)
         train, how = train.with_columns(timestamp=pl.Series(keys)), f"at random with seed {config.seed}"
-    else:
-        how = f"the last by {_by(time)}"
     n = pl.len().over("user_id")
     held_out = _part_from_the_end(train, pl.lit(0), _shares(config.validation_fraction, n))
-    part = part.scatter((part == _TRAIN).arg_true(), held_out)
+    is_train = part == _TRAIN
+    part = part.replace(_VALIDATION, _TRAIN).scatter(is_train.arg_true(), held_out)
+    if has_file:
+        how += ", in place of the validation file, which trains"
     return _Parting(
         part,
         f"as the files say, {config.validation_fraction:.0%} of each user's training events validate, {how}",

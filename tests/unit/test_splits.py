@@ -142,6 +142,17 @@ def test_given_without_time_takes_some_at_random() -> None:
     assert not first.validation.equals(other.validation)
 
 
+def test_given_without_time_may_take_the_end_of_each_list() -> None:
+    users, parts = list("uuvuuvu"), ["train", "train", "train", "validation", "train", "test", "train"]
+    config = replace(GIVEN, validate_end=True, validation_fraction=0.5)
+    split = split_events(events_of(users, [3, 1, 7, 4, 2, 6, 5], parts), config, TimeMeaning.none)
+    assert [sorted(times) for times in times_of(split)] == [[1, 3, 4, 7], [2, 5], [6]]  # not the latest
+    assert split.description == (
+        "as the files say, 50% of each user's training events validate, the last in the file, in place of "
+        "the validation file, which trains"
+    )
+
+
 def test_given_may_go_without_validation() -> None:
     config = SplitConfig(method=SplitMethod.given, validation_fraction=0.0)
     split = split_events(events_of(["u"] * 20, range(20), ["train"] * 19 + ["test"]), config)
@@ -281,6 +292,10 @@ def test_like_of_an_event_in_another_given_part_leaks() -> None:
         (
             {"test_from": "5", "method": SplitMethod.given},
             "validation_from and test_from need method=time, got given",
+        ),
+        (
+            {"validate_end": True},
+            "validate_end needs method=given and a validation_fraction above 0, got time",
         ),
         ({"validation_from": "6", "test_from": "5"}, "validation_from must not be after test_from"),
     ],
