@@ -23,7 +23,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from marquee.dataset import Dataset, QueryArrays, with_context
 from marquee.errors import ConfigError
-from marquee.histories import gather, window_positions
+from marquee.histories import FloatArray, gather, window_positions
 from marquee.ids import IndexArray
 from marquee.metrics import BoolArray
 from marquee.nn.batches import HistoryViews, TrainingBatch
@@ -49,12 +49,16 @@ class ExamplesConfig:
         max_gap: `next`: the history ends up to this many events before the target, at random: the model
             then learns what comes soon, not only what comes next.
         max_targets: `future`: how many of the following events are targets.
+        target_decay: How much less a user's old events count as targets: one that a share s of the user's
+            events came after weighs e^(-target_decay · s). What is liked drifts, and what is asked for comes
+            after all of them. Without time the order of the file is that of the events.
     """
 
     unit: ExampleUnit | None = None
     batch_size: int = 1024
     max_gap: int = 0
     max_targets: int = 20
+    target_decay: float = 0.0
 
     def __post_init__(self) -> None:
         self.validate()
@@ -66,6 +70,8 @@ class ExamplesConfig:
                 "examples.batch_size and examples.max_targets must be 1 or more, got "
                 f"{self.batch_size} and {self.max_targets}"
             )
+        if self.target_decay < 0:
+            raise ConfigError(f"examples.target_decay must be 0 or more, got {self.target_decay}")
         if self.max_gap < 0 or (self.max_gap and self.unit not in (None, ExampleUnit.next)):
             raise ConfigError(
                 f"examples.max_gap must be 0 or more and needs examples.unit=next, got {self.max_gap} with "
@@ -149,6 +155,14 @@ def _draw_sequences(
     return parts.rows(parts.target_end > parts.target_start)
 
 
+def _by_place(offsets: IndexArray, decay: float) -> FloatArray:
+    """Returns e^(-decay · s) of each event, (n,) float32; s is the share of its user's events after it."""
+    sizes = np.diff(offsets)
+    last = np.repeat(offsets[1:] - 1, sizes)
+    age = (last - np.arange(offsets[-1])) / np.repeat(np.maximum(sizes, 1), sizes)
+    return np.exp(-decay * age).astype(np.float32)
+
+
 class TrainingBatches(TorchDataset[TrainingBatch]):
     """The batches of one epoch, by number; the same seed and epoch give the same batches.
 
@@ -166,6 +180,7 @@ class TrainingBatches(TorchDataset[TrainingBatch]):
         ranges = draw_ranges(dataset.train.offsets, config, dataset.history_length, generator)
         self.ranges = ranges.rows(generator.permutation(len(ranges)))
         self.items, self.kinds = dataset.train.item_index, dataset.train.kind_index
+        self.weight = dataset.train.weight * _by_place(dataset.train.offsets, config.target_decay)
         if config.unit is ExampleUnit.whole:
             # Without time a long history is cut to a random part of it, another one in each epoch.
             shuffled = np.lexsort((generator.random(len(self.items)), dataset.train.user_index))
@@ -207,5 +222,5 @@ class TrainingBatches(TorchDataset[TrainingBatch]):
             replace(to_batch(arrays), views=views),
             torch.from_numpy(train.item_index[target]),
             torch.from_numpy(target_row),
-            torch.from_numpy(train.weight[target]),
+            torch.from_numpy(self.weight[target]),
         )

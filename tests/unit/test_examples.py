@@ -345,3 +345,30 @@ def test_unit_follows_what_times_say_if_it_is_left_open(
         optimizer=LazyAdamConfig(),
     )
     assert config.examples.unit is unit
+
+
+@pytest.mark.parametrize("unit", [ExampleUnit.next, ExampleUnit.whole, ExampleUnit.sequence])
+def test_old_events_count_less_as_targets(dataset: Dataset, unit: ExampleUnit) -> None:
+    def weights(decay: float) -> dict[int, float]:
+        config = ExamplesConfig(unit=unit, batch_size=3, target_decay=decay)
+        batches = TrainingBatches(dataset, config, seed=1, epoch=0)
+        pairs = [
+            pair
+            for number in range(len(batches))
+            for pair in zip(
+                batches[number].target_item.tolist(), batches[number].weight.tolist(), strict=True
+            )
+        ]
+        return {item - 100: weight for item, weight in pairs}
+
+    plain, decayed = weights(0.0), weights(2.0)
+    assert set(plain) == set(decayed)
+    for position, weight in plain.items():
+        user = USER_OF_EVENT[position]
+        later = sum(other == user for other in USER_OF_EVENT[position + 1 :]) / USER_OF_EVENT.count(user)
+        assert decayed[position] == pytest.approx(weight * np.exp(-2 * later), rel=1e-6)
+
+
+def test_a_decay_below_zero_is_refused() -> None:
+    with pytest.raises(ConfigError, match="target_decay must be 0 or more, got -1"):
+        ExamplesConfig(target_decay=-1)
