@@ -46,7 +46,7 @@ class EmbeddedBatch:
 
         Such a candidate is an accidental hit: it would be drawn up as a target and pushed down as another's.
         """
-        others = self.queries @ self.candidates.T  # (batch, n_candidates)
+        others = (self.queries @ self.candidates.T).float()  # (batch, n_candidates), also of half precision
         others[self._accidental_hits()] = -torch.inf
         return Logits(
             positive=(self.queries.index_select(0, self.target_row) * self.targets).sum(dim=1),

@@ -16,6 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+# Histories whose attention is computed at once, as wide as the longest of them.
+ROWS_TOGETHER = 16
+
 Attend = Callable[[Tensor], Tensor]
 
 
@@ -160,6 +163,8 @@ class CausalTransformer(nn.Module):
         Returns:
             (batch, dim) float32; zeros where nothing is seen.
         """
+        order = (kinds > 0).sum(dim=1).argsort()  # attention takes histories of like length together
+        place, kinds, row = place[order], kinds[order], order.argsort()[row]
         mask = kinds > 0
         known = F.pad(mask.cumsum(dim=1), (1, 0))  # (n_histories, 1 + length): events before each column
         n_events = known[:, -1]
@@ -174,11 +179,8 @@ class CausalTransformer(nn.Module):
         """Returns the state behind each real event, history by history, (n_events, dim)."""
         if not mask.any():
             return table.new_zeros(0, table.shape[1])
-        places = (mask.cumsum(dim=1) - 1)[mask]  # (n_events,)
-        row = mask.nonzero()[:, 0]
         states = self._inputs(F.embedding(place[mask], table), kinds[mask], self._places(mask)[mask])
-        width = int(places.max()) + 1
-        attend = partial(self._attend_packed, slot=row * width + places, shape=(len(mask), width))
+        attend = partial(self._attend_packed, n_events=mask.sum(dim=1).tolist())
         for block in self.blocks:
             states = block(states, attend)
         normed: Tensor = self.norm(states)
@@ -211,21 +213,35 @@ class CausalTransformer(nn.Module):
         found = F.scaled_dot_product_attention(query, key, value, attn_mask=sees[:, None])
         return found.transpose(1, 2).reshape(batch, n_queries, -1)
 
-    def _attend_packed(self, projected: Tensor, slot: Tensor, shape: tuple[int, int]) -> Tensor:
-        """Returns what each event finds in its history up to itself, (n_events, dim).
-
-        Each history begins in the first column of its row: no event looks ahead, and so none sees padding.
+    def _attend_packed(self, projected: Tensor, n_events: list[int]) -> Tensor:
+        """Returns what each event finds in its history up to itself, (all events, dim).
 
         Args:
-            projected: Queries, keys and values of all events, (n_events, 3 · dim) float32.
-            slot: Where each event stands in the rows of `shape`, one after the other, (n_events,) int64.
-            shape: Histories, and events of the longest one.
+            projected: Queries, keys and values of all events, history by history, (all events, 3 · dim).
+            n_events: Of each history, ascending.
         """
-        n_slots = shape[0] * shape[1]
-        rows = projected.new_zeros(n_slots, projected.shape[1]).index_copy(0, slot, projected)
-        query, key, value = self._heads(rows.view(*shape, -1))
-        found = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        return found.transpose(1, 2).reshape(n_slots, -1).index_select(0, slot)
+        found, start = [], 0
+        for first in range(0, len(n_events), ROWS_TOGETHER):
+            sizes = n_events[first : first + ROWS_TOGETHER]
+            end = start + sum(sizes)
+            if end > start:
+                found.append(self._attend_rows(projected[start:end], sizes))
+            start = end
+        return torch.cat(found)
+
+    def _attend_rows(self, projected: Tensor, sizes: list[int]) -> Tensor:
+        """Returns what the events of a few histories find, (their events, dim).
+
+        Each history begins in the first column of its row: no event looks ahead, and so none sees padding.
+        """
+        width, device = sizes[-1], projected.device
+        is_real = torch.arange(width, device=device) < torch.tensor(sizes, device=device)[:, None]
+        slot = is_real.reshape(-1).nonzero()[:, 0]
+        rows = projected.new_zeros(len(sizes) * width, projected.shape[1]).index_copy(0, slot, projected)
+        with torch.autocast("cpu", enabled=False):  # half precision takes a CPU twice as long here
+            query, key, value = self._heads(rows.view(len(sizes), width, -1).float())
+            found = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        return found.transpose(1, 2).reshape(len(rows), -1).index_select(0, slot)
 
     def _heads(self, projected: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Returns queries, keys and values, (batch, n_heads, length, head_dim) each."""

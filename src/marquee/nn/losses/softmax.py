@@ -58,10 +58,10 @@ def _surprise(logits: Logits, temperature: float, log_q_correction: bool) -> Ten
 
 
 def _scaled(logits: Logits, temperature: float, log_q_correction: bool) -> Tensor:
-    """Returns the logits of the candidates as a softmax wants them, (batch, n_candidates), in one pass."""
+    """Returns the logits of the candidates as a softmax wants them, (batch, n_candidates)."""
     if not log_q_correction:
         return logits.negatives / temperature
-    return torch.add(-logits.log_q_negatives, logits.negatives, alpha=1 / temperature)
+    return torch.sub(logits.negatives, logits.log_q_negatives, alpha=temperature).mul_(1 / temperature)
 
 
 @dataclass(kw_only=True)
