@@ -27,7 +27,7 @@ from marquee.nn.losses import (
     SampledSoftmaxConfig,
     TopKSoftmaxConfig,
 )
-from marquee.nn.models import MatrixFactorizationConfig, ModelConfig, TwoTowerConfig
+from marquee.nn.models import MatrixFactorizationConfig, ModelConfig, SASRecConfig, TwoTowerConfig
 from marquee.nn.negatives import (
     CatalogNegativesConfig,
     HardNegativesConfig,
@@ -155,8 +155,9 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         if self.examples.unit is None:
-            has_time = self.data.time is not TimeMeaning.none
-            self.examples.unit = ExampleUnit.next if has_time else ExampleUnit.whole
+            reads_order = self.data.time is not TimeMeaning.none
+            next_unit = ExampleUnit.sequence if self._reads_sequences else ExampleUnit.next
+            self.examples.unit = next_unit if reads_order else ExampleUnit.whole
         self.validate()
 
     def validate(self) -> None:
@@ -166,10 +167,8 @@ class TrainConfig:
                 "loss=bpr compares each target with every candidate one by one, got negatives=catalog: "
                 "choose negatives=mixed, or loss=sampled_softmax"
             )
-        towers = self.model.towers()
-        if self.examples.unit is ExampleUnit.sequence and not (
-            towers.history and towers.history_pooling is HistoryPooling.transformer
-        ):
+        if self.examples.unit is ExampleUnit.sequence and not self._reads_sequences:
+            towers = self.model.towers()
             raise ConfigError(
                 "examples.unit=sequence reads a query off every event of a history, which only "
                 "model.history_pooling=transformer can give, got "
@@ -177,9 +176,19 @@ class TrainConfig:
                 "choose that, or examples.unit=next"
             )
 
+    @property
+    def _reads_sequences(self) -> bool:
+        """Whether the model gives a query behind every event of a history."""
+        towers = self.model.towers()
+        return towers.history and towers.history_pooling is HistoryPooling.transformer
+
 
 SCHEMAS: dict[str, dict[str, type]] = {
-    "model": {"two_tower": TwoTowerConfig, "matrix_factorization": MatrixFactorizationConfig},
+    "model": {
+        "two_tower": TwoTowerConfig,
+        "matrix_factorization": MatrixFactorizationConfig,
+        "sasrec": SASRecConfig,
+    },
     "loss": {
         "sampled_softmax": SampledSoftmaxConfig,
         "bilateral_softmax": BilateralSoftmaxConfig,

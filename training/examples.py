@@ -13,7 +13,6 @@ sequence one per user and epoch       history a b c d e   targets a b c d e f, e
 ```
 """
 
-import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -44,8 +43,9 @@ class ExamplesConfig:
     """How interactions become examples.
 
     Attributes:
-        unit: See `ExampleUnit`; None for `whole` where the data has no time, else `next`.
-        batch_size: Examples per batch.
+        unit: See `ExampleUnit`; None for `whole` where the data has no time, for `sequence` where the model
+            reads histories as a transformer, else `next`.
+        batch_size: Queries per batch; `sequence`: about as many, for a history is not parted.
         max_gap: `next`: the history ends up to this many events before the target, at random: the model
             then learns what comes soon, not only what comes next.
         max_targets: `future`: how many of the following events are targets.
@@ -176,9 +176,10 @@ class TrainingBatches(TorchDataset[TrainingBatch]):
     def __init__(self, dataset: Dataset, config: ExamplesConfig, seed: int, epoch: int) -> None:
         generator = np.random.default_rng([seed, epoch])
         self.dataset = dataset
-        self.batch_size, self.unit = config.batch_size, config.unit
+        self.unit = config.unit
         ranges = draw_ranges(dataset.train.offsets, config, dataset.history_length, generator)
         self.ranges = ranges.rows(generator.permutation(len(ranges)))
+        self.bounds = self._cut(config.batch_size)
         self.items, self.kinds = dataset.train.item_index, dataset.train.kind_index
         self.weight = dataset.train.weight * _by_place(dataset.train.offsets, config.target_decay)
         if config.unit is ExampleUnit.whole:
@@ -186,14 +187,22 @@ class TrainingBatches(TorchDataset[TrainingBatch]):
             shuffled = np.lexsort((generator.random(len(self.items)), dataset.train.user_index))
             self.items, self.kinds = self.items[shuffled], self.kinds[shuffled]
 
+    def _cut(self, batch_size: int) -> IndexArray:
+        """Returns the first example of each batch, and one past the last, (n_batches + 1,) int64."""
+        n_queries = np.ones(len(self.ranges), dtype=np.int64)
+        if self.unit is ExampleUnit.sequence:
+            n_queries = self.ranges.target_end - self.ranges.target_start
+        batch = (np.cumsum(n_queries) - n_queries) // batch_size
+        return np.append(np.flatnonzero(np.diff(batch, prepend=-1)), len(batch))
+
     def __len__(self) -> int:
-        return math.ceil(len(self.ranges) / self.batch_size)
+        return len(self.bounds) - 1
 
     def __getitem__(self, number: int) -> TrainingBatch:
         """Returns one batch; the last one of an epoch may be smaller."""
         if not 0 <= number < len(self):
             raise IndexError(f"batch must be between 0 and {len(self) - 1}, got {number}")
-        return self._batch(self.ranges.rows(slice(number * self.batch_size, (number + 1) * self.batch_size)))
+        return self._batch(self.ranges.rows(slice(self.bounds[number], self.bounds[number + 1])))
 
     def _batch(self, ranges: ExampleRanges) -> TrainingBatch:
         """Returns the batch of some examples."""

@@ -11,7 +11,7 @@ from marquee.data_config import DataConfig
 from marquee.events import TimeMeaning
 from marquee.nn.embed import score_queries
 from marquee.nn.losses import BPRConfig, LossConfig, SampledSoftmaxConfig
-from marquee.nn.models import MatrixFactorizationConfig, ModelConfig, TwoTower, TwoTowerConfig
+from marquee.nn.models import MatrixFactorizationConfig, ModelConfig, SASRecConfig, TwoTower, TwoTowerConfig
 from marquee.nn.negatives import CatalogNegativesConfig, MixedNegativesConfig, NegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagradConfig
 from marquee.nn.starts import SpectralStartConfig
@@ -23,7 +23,7 @@ from marquee.world import ChequerBoard, chequer_board
 from tests.small_data import Prepared, write_board
 from tests.small_models import N_ITEMS, small_batch, small_inputs
 from training.config import TrainConfig, TrainerConfig
-from training.examples import ExamplesConfig, ExampleUnit
+from training.examples import ExamplesConfig
 from training.fit import build_module, fit
 
 HISTORY_ALONE = TwoTowerConfig(dim=16, user_id=False, query_features=False, item_features=False)
@@ -155,9 +155,9 @@ def hits_of_walks(folder: Path, model: ModelConfig, examples: ExamplesConfig, ep
 
 
 def test_transformer_learns_an_order_that_a_mean_cannot_tell(tmp_path: Path) -> None:
-    ordered = replace(HISTORY_ALONE, history_pooling=HistoryPooling.transformer, history_dropout=0.0)
+    ordered = SASRecConfig(dim=16, n_heads=2)
     mean = replace(HISTORY_ALONE, history_pooling=HistoryPooling.mean, history_dropout=0.0)
-    by_sequence = ExamplesConfig(unit=ExampleUnit.sequence, batch_size=8)
+    by_sequence = ExamplesConfig(batch_size=200)
     assert hits_of_walks(tmp_path / "a", ordered, by_sequence, epochs=16) >= 0.98
     assert hits_of_walks(tmp_path / "b", mean, ExamplesConfig(batch_size=128), epochs=12) <= 0.4
 

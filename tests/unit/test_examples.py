@@ -14,7 +14,7 @@ from marquee.features import FeatureArrays, FeatureEncoder
 from marquee.histories import Interactions
 from marquee.nn.batches import TrainingBatch
 from marquee.nn.losses import SampledSoftmaxConfig
-from marquee.nn.models import MatrixFactorizationConfig, ModelConfig, TwoTowerConfig
+from marquee.nn.models import MatrixFactorizationConfig, ModelConfig, SASRecConfig, TwoTowerConfig
 from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
 from marquee.nn.towers import HistoryPooling
@@ -164,10 +164,9 @@ def test_sequence_of_a_short_user_is_whole() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_query_of_a_sequence_sees_what_came_before_its_target(dataset: Dataset, seed: int) -> None:
-    batches = epoch(dataset, config_of(ExampleUnit.sequence, batch_size=2), seed)
+    batches = epoch(dataset, config_of(ExampleUnit.sequence, batch_size=4), seed)
     targets = []
     for batch in batches:
-        assert len(batch.query.history_items) <= 2
         assert batch.target_row.tolist() == list(range(len(batch.query)))
         for user, history, (target,) in rows_of(batch):
             assert history == list(range(target - len(history), target))
@@ -175,6 +174,17 @@ def test_query_of_a_sequence_sees_what_came_before_its_target(dataset: Dataset, 
             assert history or target == first_event(target)
             targets.append(target)
     assert len(set(targets)) == len(targets) >= N_EVENTS - 3  # but for the first event behind each cut
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 6, 100])
+def test_batch_of_sequences_has_about_as_many_queries_as_told(dataset: Dataset, batch_size: int) -> None:
+    batches = epoch(dataset, config_of(ExampleUnit.sequence, batch_size=batch_size), seed=1)
+    sizes = [len(batch.query) for batch in batches]
+    assert sum(sizes) == sum(
+        len(batch.query) for batch in epoch(dataset, config_of(ExampleUnit.sequence), seed=1)
+    )
+    assert all(0 < size < batch_size + LENGTH + 1 for size in sizes)
+    assert all(size > batch_size - LENGTH - 1 for size in sizes[:-1])
 
 
 def epoch(dataset: Dataset, config: ExamplesConfig, seed: int = 0, number: int = 0) -> list[TrainingBatch]:
@@ -326,20 +336,22 @@ def test_sequences_need_a_transformer(shop: Prepared, model: ModelConfig, what: 
 
 
 @pytest.mark.parametrize(
-    ("time", "unit"),
+    ("time", "model", "unit"),
     [
-        (TimeMeaning.absolute, ExampleUnit.next),
-        (TimeMeaning.order, ExampleUnit.next),
-        (TimeMeaning.none, ExampleUnit.whole),
+        (TimeMeaning.absolute, TwoTowerConfig(), ExampleUnit.next),
+        (TimeMeaning.order, TwoTowerConfig(), ExampleUnit.next),
+        (TimeMeaning.order, SASRecConfig(), ExampleUnit.sequence),
+        (TimeMeaning.none, TwoTowerConfig(), ExampleUnit.whole),
+        (TimeMeaning.none, SASRecConfig(), ExampleUnit.whole),
     ],
 )
 def test_unit_follows_what_times_say_if_it_is_left_open(
-    shop: Prepared, time: TimeMeaning, unit: ExampleUnit
+    shop: Prepared, time: TimeMeaning, model: ModelConfig, unit: ExampleUnit
 ) -> None:
     split = SplitConfig(method=SplitMethod.leave_last)
     config = TrainConfig(
         data=replace(shop.config, time=time, split=split),
-        model=TwoTowerConfig(),
+        model=model,
         loss=SampledSoftmaxConfig(),
         negatives=MixedNegativesConfig(),
         optimizer=LazyAdamConfig(),

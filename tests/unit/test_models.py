@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from marquee.errors import ConfigError
 from marquee.nn.batches import QueryBatch, TrainingBatch
 from marquee.nn.losses import SampledSoftmaxConfig
-from marquee.nn.models import MatrixFactorizationConfig, ModelConfig, TwoTower, TwoTowerConfig
+from marquee.nn.models import MatrixFactorizationConfig, ModelConfig, SASRecConfig, TwoTower, TwoTowerConfig
 from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagradConfig
 from marquee.nn.towers import HistoryPooling, TowersConfig
+from marquee.nn.transformer import CausalTransformer
 from tests.small_models import (
     N_ITEMS,
     N_TRAINED_ITEMS,
@@ -198,6 +199,35 @@ def test_matrix_factorization_passes_its_knobs_on() -> None:
 def test_matrix_factorization_refuses_impossible_sizes_at_once() -> None:
     with pytest.raises(ConfigError, match=r"model\.dim must be 1 or more .*, got 0"):
         MatrixFactorizationConfig(dim=0)
+
+
+def test_sasrec_reads_the_history_alone() -> None:
+    model = small_model(SASRecConfig(dim=DIM, n_heads=2))
+    query = small_queries(6)
+    before = embed(model, query), model.embed_items(EVERY_ITEM)
+    model.item_tokens = model.item_tokens.flip(0)
+    assert torch.equal(embed(model, with_other_features(with_other_users(query))), before[0])
+    assert torch.equal(model.embed_items(EVERY_ITEM), before[1])
+    assert not torch.allclose(embed(model, with_other_history(query)), before[0])
+    assert isinstance(model.query_tower.history, CausalTransformer)
+
+
+def test_sasrec_passes_its_knobs_on() -> None:
+    knobs: dict[str, Any] = {
+        "dim": 9,
+        "n_blocks": 3,
+        "n_heads": 3,
+        "expansion": 1,
+        "dropout": 0.3,
+        "history_dropout": 0.4,
+        "item_features": True,
+        "normalise": False,
+        "item_bias": False,
+    }
+    towers = SASRecConfig(**knobs).towers()
+    assert {name: getattr(towers, name) for name in knobs} == knobs
+    with pytest.raises(ConfigError, match=r"n_heads must divide model\.dim, got 4 heads and 6 dimensions"):
+        SASRecConfig(dim=6, n_heads=4)
 
 
 def test_two_tower_is_its_own_parts() -> None:
