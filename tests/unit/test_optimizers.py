@@ -73,6 +73,27 @@ def test_lazy_adam_equals_sparse_adam_on_rows() -> None:
         torch.testing.assert_close(ours.weight, theirs.weight)
 
 
+@pytest.mark.parametrize("n_touched", [10, 1500, 2900], ids=["few", "blocks", "most"])
+def test_lazy_adam_is_the_same_however_many_rows_a_step_touches(n_touched: int) -> None:
+    ours, theirs = (nn.Embedding(3000, 2, sparse=True) for _ in range(2))
+    nn.init.uniform_(ours.weight, -1.0, 0.5)  # far from where the gradient is 0
+    theirs.load_state_dict(ours.state_dict())
+    lazy = LazyAdam(ours.parameters(), 0.05, (0.8, 0.95), 1e-12)
+    adam = torch.optim.SparseAdam(theirs.parameters(), lr=0.05, betas=(0.8, 0.95), eps=1e-12)
+    for seed in range(3):
+        rows = torch.randperm(3000, generator=torch.Generator().manual_seed(seed))[:n_touched].tolist()
+        step_rows(ours, lazy, rows)
+        step_rows(theirs, adam, rows)
+    torch.testing.assert_close(ours.weight, theirs.weight)
+
+
+def test_gradient_of_rows_in_order_is_taken_as_it_is() -> None:
+    in_order, doubled = small_table(), small_table()
+    step_rows(in_order, LazyAdam(in_order.parameters(), 0.05), [1, 4])
+    step_rows(doubled, LazyAdam(doubled.parameters(), 0.05), [4, 1])
+    assert torch.equal(in_order.weight, doubled.weight)
+
+
 def adagrad_by_hand(
     table: np.ndarray, batches: list[list[int]], rate: float, eps: float, decay: float
 ) -> np.ndarray:

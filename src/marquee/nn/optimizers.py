@@ -8,12 +8,17 @@ for all parameters keeps training loops, schedules and checkpoints simple.
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any  # of torch's own groups of parameters
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.adamw import adamw
 
 from marquee.errors import ConfigError
+
+ROWS_AT_A_TIME = 1024
+FUSED_ON = ("cpu", "cuda")
 
 
 class LazyAdam(Optimizer):
@@ -48,7 +53,6 @@ class LazyAdam(Optimizer):
         """Updates the parameters once."""
         loss = _evaluate(closure)
         for group in self.param_groups:
-            beta1, beta2 = group["betas"]
             for p in group["params"]:
                 if p.grad is None:
                     continue
@@ -59,13 +63,63 @@ class LazyAdam(Optimizer):
                     state["exp_avg_sq"] = torch.zeros_like(p)
                 state["step"] += 1
                 rows, gradient = _touched(p.grad)
-                first = _lerp(state["exp_avg"], rows, gradient, beta1)
-                second = _lerp(state["exp_avg_sq"], rows, gradient * gradient, beta2)
-                bias1 = 1 - beta1 ** state["step"]
-                bias2 = 1 - beta2 ** state["step"]
-                update = (first / bias1) / ((second.sqrt() / math.sqrt(bias2)) + group["eps"])
-                _descend(p, rows, update, group["lr"], group["weight_decay"])
+                tables = (p, state["exp_avg"], state["exp_avg_sq"])
+                if rows is None:
+                    _adam(tables, gradient, state["step"], group)
+                elif 2 * len(rows) > len(p):
+                    _adam_on_most_rows(tables, rows, gradient, state["step"], group)
+                else:
+                    _adam_on_rows(tables, rows, gradient, state["step"], group)
         return loss
+
+
+AdamTables = tuple[Tensor, Tensor, Tensor]  # parameter, first and second moment
+
+
+def _adam(tables: AdamTables, gradient: Tensor, step: int, group: dict[str, Any]) -> None:
+    """Takes one step of Adam on whole tensors in place, in one pass where the device has one for it."""
+    p, first, second = tables
+    adamw(
+        [p],
+        [gradient],
+        [first],
+        [second],
+        [],
+        [torch.tensor(float(step - 1), device=p.device)],  # torch counts the step itself
+        foreach=False,
+        fused=p.device.type in FUSED_ON,
+        amsgrad=False,
+        beta1=group["betas"][0],
+        beta2=group["betas"][1],
+        lr=group["lr"],
+        weight_decay=group["weight_decay"],
+        eps=group["eps"],
+        maximize=False,
+    )
+
+
+def _adam_on_rows(
+    tables: AdamTables, rows: Tensor, gradient: Tensor, step: int, group: dict[str, Any]
+) -> None:
+    """Takes one step on some rows, so many at a time that they stay in the processor's cache."""
+    for some, part in zip(*(torch.split(tensor, ROWS_AT_A_TIME) for tensor in (rows, gradient)), strict=True):
+        p, first, second = (table.index_select(0, some) for table in tables)
+        _adam((p, first, second), part, step, group)
+        for table, moved in zip(tables, (p, first, second), strict=True):
+            table.index_copy_(0, some, moved)
+
+
+def _adam_on_most_rows(
+    tables: AdamTables, rows: Tensor, gradient: Tensor, step: int, group: dict[str, Any]
+) -> None:
+    """Takes one step on all rows and puts back the few that were not to be touched: cheaper than picking."""
+    is_touched = torch.zeros(len(tables[0]), dtype=torch.bool, device=rows.device)
+    is_touched[rows] = True
+    untouched = (~is_touched).nonzero()[:, 0]
+    before = [table.index_select(0, untouched) for table in tables]
+    _adam(tables, torch.zeros_like(tables[0]).index_copy_(0, rows, gradient), step, group)
+    for table, kept in zip(tables, before, strict=True):
+        table.index_copy_(0, untouched, kept)
 
 
 class RowwiseAdagrad(Optimizer):
@@ -127,17 +181,12 @@ def _touched(gradient: Tensor) -> tuple[Tensor | None, Tensor]:
     """Returns (rows, values of those rows) of a sparse gradient, (None, gradient) of an ordinary one."""
     if not gradient.is_sparse:
         return None, gradient
+    # A model that looks each row up once, in order, leaves nothing to be sorted and summed.
+    rows = gradient._indices()[0]
+    if not gradient.is_coalesced() and bool((rows[1:] > rows[:-1]).all()):
+        return rows, gradient._values()
     gradient = gradient.coalesce()
     return gradient.indices()[0], gradient.values()
-
-
-def _lerp(state: Tensor, rows: Tensor | None, value: Tensor, beta: float) -> Tensor:
-    """Moves `state` (its `rows`) towards `value` in place and returns the new values."""
-    if rows is None:
-        return state.lerp_(value, 1 - beta)
-    moved = state[rows].lerp_(value, 1 - beta)
-    state[rows] = moved
-    return moved
 
 
 def _descend(p: Tensor, rows: Tensor | None, update: Tensor, learning_rate: float, decay: float) -> None:
