@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from marquee.cooccurrence import ItemNeighbours
 from marquee.errors import ConfigError
 from marquee.features import FeatureArrays, FeatureEncoder
+from marquee.nn.bags import sum_rows
 from marquee.nn.batches import HistoryViews, QueryBatch, TrainingBatch
 from marquee.nn.logits import Logits
 from marquee.nn.negatives import Negatives
@@ -123,22 +124,12 @@ class TwoTower(nn.Module):
         return torch.cat([vector, self.bias_table(known)], dim=1)
 
     def _joined(self, item_index: Tensor) -> Tensor:
-        """Returns the rows of the item table joined by those of their neighbours, (n, dim) float32.
-
-        Each row is looked up once: the gradient of a table in which many items meet is then as short as the
-        number of distinct rows, not of neighbours.
-        """
-        around = self.neighbour_items[item_index]  # (n, n_neighbours)
-        rows, place = torch.unique(torch.cat([item_index, around.reshape(-1)]), return_inverse=True)
-        own, others = place.split([len(item_index), around.numel()])
-        table = self.item_table(rows)  # (n_distinct, dim)
-        company = F.embedding_bag(
-            others.reshape(around.shape),
-            table,
-            per_sample_weights=self.neighbour_weights[item_index],
-            mode="sum",
-        )
-        return F.embedding(own, table) + company
+        """Returns the rows of the item table joined by those of their neighbours, (n, dim) float32."""
+        company, weights = self.neighbour_items[item_index], self.neighbour_weights[item_index]
+        index = torch.cat([item_index[:, None], company], dim=1)  # (n, 1 + n_neighbours)
+        weight = F.pad(weights, (1, 0), value=1.0)
+        sizes = torch.full_like(item_index, index.shape[1])
+        return sum_rows(self.item_table.weight, index.view(-1), weight.view(-1), sizes, is_sparse=True)
 
     def embed_items(self, item_index: Tensor) -> Tensor:
         """Returns item embeddings, (n, out_dim) float32; zeros for index 0."""
@@ -208,12 +199,15 @@ class TwoTower(nn.Module):
         """
         past = batch.query.history_items
         past = past if self.config.history else past[:, :0]
-        parts = (batch.target_item, negatives.items, past.reshape(-1))
+        is_event = past > 0
+        padding = past.new_zeros(1)  # row 0 of what is distinct: the many empty places need no search
+        parts = (batch.target_item, negatives.items, past[is_event], padding)
         distinct, place = torch.unique(torch.cat(parts), return_inverse=True)
         vectors = self.embed_items(distinct)  # (n_distinct, out_dim)
-        target, candidate, past_place = place.split([len(part) for part in parts])
+        target, candidate, of_event, _ = place.split([len(part) for part in parts])
+        past_place = torch.zeros_like(past).masked_scatter(is_event, of_event)
         return EmbeddedBatch(
-            queries=self._training_queries(batch.query, vectors, past_place.reshape(past.shape)),
+            queries=self._training_queries(batch.query, vectors, past_place),
             targets=F.embedding(target, vectors),
             candidates=F.embedding(candidate, vectors),
             target_item=batch.target_item,
