@@ -2,8 +2,10 @@
 
 import csv
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -11,9 +13,11 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from torch.optim import Optimizer
 
 from marquee.dataset import QueryArrays
 from marquee.evaluation import EvaluationTask, evaluate
+from marquee.nn.averages import WeightAverages
 from marquee.nn.batches import TrainingBatch
 from marquee.nn.embed import score_queries
 from marquee.nn.models import TwoTower
@@ -21,7 +25,62 @@ from training.module import RetrievalModule
 
 MONITOR = "validation_ndcg"
 BEST, LAST = "best", "last"
+AVERAGED = "averaged_state_dict"  # of a checkpoint, where weights are averaged
 EPOCH_COLUMNS = ("epoch", "loss", MONITOR, "validation_recall", "examples_per_s", "seconds")
+
+
+class AverageWeights(Callback):
+    """Averages the weights along the way; checkpoints hold the averages beside the weights to go on from.
+
+    Args:
+        half_life_epochs: After so many epochs the weights of a step count half.
+    """
+
+    def __init__(self, half_life_epochs: float) -> None:
+        self.half_life_epochs = half_life_epochs
+        self.averages: WeightAverages | None = None
+        self.loaded: dict[str, Any] = {}  # Any: a checkpoint
+
+    def on_load_checkpoint(
+        self,
+        trainer: L.Trainer,  # noqa: ARG002
+        pl_module: L.LightningModule,  # noqa: ARG002
+        checkpoint: dict[str, Any],
+    ) -> None:
+        """Keeps what a resumed run goes on from."""
+        self.loaded = checkpoint
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begins at the weights, or where the run before this one was."""
+        n_steps = self.half_life_epochs * max(int(trainer.num_training_batches), 1)
+        self.averages = WeightAverages(pl_module, 0.5 ** (1 / n_steps))
+        if AVERAGED in self.loaded:
+            self.averages.load(self.loaded[AVERAGED], trainer.global_step)
+        self.loaded = {}
+
+    def on_before_optimizer_step(
+        self,
+        trainer: L.Trainer,  # noqa: ARG002
+        pl_module: L.LightningModule,  # noqa: ARG002
+        optimizer: Optimizer,  # noqa: ARG002
+    ) -> None:
+        """Follows the step."""
+        assert self.averages is not None, "expected averages of a run that has started, got none"
+        self.averages.before_step()
+
+    def on_save_checkpoint(
+        self,
+        trainer: L.Trainer,  # noqa: ARG002
+        pl_module: L.LightningModule,  # noqa: ARG002
+        checkpoint: dict[str, Any],
+    ) -> None:
+        """Adds the averages to a checkpoint."""
+        if self.averages is not None:
+            checkpoint[AVERAGED] = self.averages.catch_up()
+
+    def in_place(self) -> AbstractContextManager[None]:
+        """Puts the averages in place of the weights inside the block; before training they are the same."""
+        return nullcontext() if self.averages is None else self.averages.in_place()
 
 
 class RankValidation(Callback):
@@ -31,19 +90,24 @@ class RankValidation(Callback):
         task: What is asked.
         queries: Who asks it.
         every: Epochs from one ranking to the next; the first and the last epoch are always ranked.
+        averages: Whose weights are ranked; None for those of the latest step.
     """
 
-    def __init__(self, task: EvaluationTask, queries: QueryArrays, every: int) -> None:
+    def __init__(
+        self, task: EvaluationTask, queries: QueryArrays, every: int, averages: AverageWeights | None = None
+    ) -> None:
         self.task = task
         self.queries = queries
         self.every = every
+        self.averages = averages
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Logs the metrics of the epochs that are ranked."""
         assert isinstance(pl_module, RetrievalModule), f"expected a RetrievalModule, got {type(pl_module)}"
         if not is_ranked_epoch(trainer, self.every):
             return
-        ndcg, recall = self.rank(pl_module.model)
+        with nullcontext() if self.averages is None else self.averages.in_place():
+            ndcg, recall = self.rank(pl_module.model)
         pl_module.log(MONITOR, ndcg)
         pl_module.log("validation_recall", recall)
 

@@ -48,6 +48,8 @@ class TrainerConfig:
         epochs: Passes over the examples, at most.
         patience: Rankings without a better validation NDCG before training stops; 0 to never stop early.
         validate_every: Epochs from one ranking of the validation users to the next.
+        average_half_life_epochs: Epochs after which the weights of a step count half in the moving average
+            that is ranked, kept and exported; 0 for the latest weights alone.
         accelerator: Lightning's word: auto, cpu, gpu, …
         devices: How many.
         precision: Lightning's word: 32-true, bf16-mixed, …
@@ -58,6 +60,7 @@ class TrainerConfig:
     epochs: int = 10
     patience: int = 3
     validate_every: int = 1
+    average_half_life_epochs: float = 0.0
     accelerator: str = "auto"
     devices: int = 1
     precision: str = "32-true"
@@ -73,10 +76,9 @@ class TrainerConfig:
                 "trainer.epochs, validate_every and devices must be 1 or more, got "
                 f"{self.epochs}, {self.validate_every} and {self.devices}"
             )
-        if self.patience < 0 or self.threads < 0:
-            raise ConfigError(
-                f"trainer.patience and threads must be 0 or more, got {self.patience} and {self.threads}"
-            )
+        for name in ("patience", "threads", "average_half_life_epochs"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"trainer.{name} must be 0 or more, got {getattr(self, name)}")
 
 
 @dataclass(kw_only=True)

@@ -20,8 +20,10 @@ from marquee.errors import DataError
 from marquee.nn.models import ModelInputs, TwoTower
 from marquee.nn.towers import TowersConfig
 from training.callbacks import (
+    AVERAGED,
     BEST,
     LAST,
+    AverageWeights,
     KeepBest,
     RankValidation,
     ShowProgress,
@@ -196,8 +198,9 @@ def load_model(dataset: Dataset, config: TrainConfig, checkpoint: Path) -> TwoTo
 
 
 def _read_state(checkpoint: Path) -> dict[str, Tensor]:
-    """Returns the weights of a checkpoint."""
-    state: dict[str, Tensor] = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    """Returns the weights of a checkpoint: the averages, where there are any."""
+    found = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    state: dict[str, Tensor] = {**found["state_dict"], **found.get(AVERAGED, {})}
     return state
 
 
@@ -210,16 +213,22 @@ def _callbacks(
 ) -> list[Callback]:
     """Returns the callbacks in the order in which they must run: rank, show, stop, save."""
     checkpoints, every = folder / CHECKPOINTS, config.trainer.validate_every
+    averages = None
+    if config.trainer.average_half_life_epochs:
+        averages = AverageWeights(config.trainer.average_half_life_epochs)
+        extra = [averages, *extra]
     callbacks: list[Callback] = [ShowProgress(), WriteEpochs(folder / EPOCHS_FILE, every)]
     if validation is not None:
-        callbacks.insert(0, _ranking(dataset, validation, config))
+        callbacks.insert(0, _ranking(dataset, validation, config, averages))
         if config.trainer.patience:
             callbacks.append(StopEarly(config.trainer.patience, every))
         callbacks.append(KeepBest(checkpoints, every))
     return [*callbacks, *extra, keep_last(checkpoints)]
 
 
-def _ranking(dataset: Dataset, validation: JudgedPart, config: TrainConfig) -> RankValidation:
+def _ranking(
+    dataset: Dataset, validation: JudgedPart, config: TrainConfig, averages: AverageWeights | None = None
+) -> RankValidation:
     """Returns the callback that ranks the validation users."""
     task = config.evaluation.task(validation, dataset.n_items, [config.evaluation.headline_k])
-    return RankValidation(task, validation.queries, config.trainer.validate_every)
+    return RankValidation(task, validation.queries, config.trainer.validate_every, averages)

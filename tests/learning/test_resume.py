@@ -123,6 +123,31 @@ def test_resumed_run_does_not_start_anew(
     assert not are_equal(weights(whole), weights(fit(prepared.dataset, None, config_of(prepared), tmp_path)))
 
 
+def test_averaged_run_is_resumed_exactly_and_keeps_its_averages(
+    prepared: Prepared, validation: JudgedPart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(prepared)
+    config = replace(config, trainer=replace(config.trainer, average_half_life_epochs=1.0))
+    whole = fit(prepared.dataset, validation, config, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        interrupt(patch, epoch=2, batch=1)
+        fit(prepared.dataset, validation, config, tmp_path / "stopped")
+    resumed = fit(prepared.dataset, validation, config, tmp_path / "stopped")
+    assert are_equal(weights(resumed), weights(whole))
+    kept = load_model(prepared.dataset, config, whole.checkpoint).state_dict()
+    assert are_equal(kept, weights(whole))
+    checkpoint = torch.load(whole.checkpoint, weights_only=True)
+    assert not torch.equal(kept["item_table.weight"], checkpoint["state_dict"]["model.item_table.weight"])
+
+
+def test_validation_ranks_the_averages(prepared: Prepared, validation: JudgedPart, tmp_path: Path) -> None:
+    config = config_of(prepared)
+    slow = replace(config, trainer=replace(config.trainer, average_half_life_epochs=1e9))
+    fit(prepared.dataset, validation, slow, tmp_path)
+    ndcg = {row["validation_ndcg"] for row in read_epochs(tmp_path / EPOCHS_FILE)}
+    assert len(ndcg) == 1  # averages that stand still rank alike, whatever the weights do
+
+
 def test_seed_reproduces_a_run(prepared: Prepared, tmp_path: Path) -> None:
     first, again = (fit(prepared.dataset, None, config_of(prepared), tmp_path / name) for name in "ab")
     other = fit(prepared.dataset, None, config_of(prepared, seed=2), tmp_path / "c")
