@@ -51,6 +51,8 @@ def test_size_of_blocks_is_of_no_account(model: TwoTower, monkeypatch: pytest.Mo
     monkeypatch.setattr(embed, "BLOCK_ROWS", 3)
     np.testing.assert_allclose(embed_catalog(model), items, atol=1e-6)
     np.testing.assert_allclose(embed_queries(model, items, queries), whole, atol=1e-6)
+    monkeypatch.setattr(embed, "BLOCK_EVENTS", 1)  # less than one history: a query is the smallest block
+    np.testing.assert_allclose(embed_queries(model, items, queries), whole, atol=1e-6)
 
 
 def test_no_query_gives_no_row(model: TwoTower) -> None:

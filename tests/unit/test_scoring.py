@@ -139,3 +139,19 @@ def test_row_without_candidate_is_masked_throughout() -> None:
     gradients = torch.autograd.grad(value, [batch.queries, batch.targets, batch.candidates])
     assert torch.isfinite(value)
     assert all(torch.isfinite(gradient).all() for gradient in gradients)
+
+
+def test_half_precision_is_close_and_leaves_full_gradients() -> None:
+    batch, weight = embedded_batch()
+    loss = SampledSoftmaxConfig(temperature=0.5).build()
+    exact = loss(batch.logits(), weight)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        close = loss_in_blocks(batch, weight, loss, block_logits=2 * N_CANDIDATES)
+    assert close.item() != exact.item()
+    assert close.item() == pytest.approx(exact.item(), rel=0.02)
+    leaves = [batch.queries, batch.targets, batch.candidates]
+    for got, expected in zip(
+        torch.autograd.grad(close, leaves), torch.autograd.grad(exact, leaves), strict=True
+    ):
+        assert got.dtype == torch.float32
+        assert (got - expected).norm() < 0.05 * expected.norm()

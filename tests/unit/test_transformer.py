@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from marquee.errors import ConfigError
+from marquee.nn import transformer as module
 from marquee.nn.batches import HistoryViews
 from marquee.nn.models import TwoTowerConfig
 from marquee.nn.towers import HistoryPooling, TowersConfig
@@ -90,7 +91,9 @@ def test_pooled_history_is_what_loops_give() -> None:
             torch.testing.assert_close(got[row], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_every_view_is_its_history_encoded_by_itself() -> None:
+@pytest.mark.parametrize("rows", [1, 3, 16])
+def test_every_view_is_its_history_encoded_by_itself(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ROWS_TOGETHER", rows)
     encoder = transformer()
     table, items, kinds = histories()
     row, end = every_view(kinds)
@@ -188,6 +191,14 @@ def test_history_longer_than_in_training_counts_from_its_end() -> None:
     assert places == [*[0] * LENGTH, *range(LENGTH)]
     assert torch.isfinite(encoder(table[items], kinds)).all()
     torch.testing.assert_close(encoder.pool(table, items, kinds), encoder(table[items], kinds))
+
+
+def test_half_precision_is_close() -> None:
+    encoder = transformer()
+    table, items, kinds = histories()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        close = encoder.pool(table, items, kinds)
+    torch.testing.assert_close(close.float(), encoder.pool(table, items, kinds), rtol=0.1, atol=0.1)
 
 
 def test_dropout_is_for_training_only() -> None:
