@@ -1,9 +1,10 @@
 """How the cost of training grows, for `train_speed`: in interactions, and in items.
 
-Every size is trained by `training.fit`, with the settings of the race, in a process of its own. Time is that
-of a whole epoch after the first one (which makes the optimizer's state): cutting batches, shuffling, steps
-and logs included, checkpoints not. Linear in interactions means that a pass costs so much per interaction
-however many there are; flat in items, that a step costs what its batch touches, however long the tables are.
+Every size is trained by `training.fit`, with the settings of the race, in a process of its own. Time is the
+processor time of a whole epoch after the first one (which makes the optimizer's state): cutting batches,
+shuffling, steps and logs included, checkpoints not. Linear in interactions means that a pass costs so much
+per interaction however many there are; flat in items, that a step costs what its batch touches, however long
+the tables are.
 """
 
 import json
@@ -80,11 +81,11 @@ class TimeEpochs(Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
         """Starts the clock."""
-        self.began.append(time.perf_counter())
+        self.began.append(time.process_time())
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
         """Stops it."""
-        self.seconds.append(time.perf_counter() - self.began[-1])
+        self.seconds.append(time.process_time() - self.began[-1])
 
 
 def measure_here(n_interactions: int, n_items: int, overrides: Sequence[str]) -> Size:
@@ -94,7 +95,7 @@ def measure_here(n_interactions: int, n_items: int, overrides: Sequence[str]) ->
     dataset = synthesize(n_interactions, n_items, history_length=config.data.history_length)
     times = TimeEpochs()
     with tempfile.TemporaryDirectory() as folder:
-        started = time.perf_counter()
+        started = time.process_time()
         fit(dataset, None, config, Path(folder), [times])
     n_steps = -(-dataset.n_users // config.examples.batch_size)
     return Size(len(dataset.train), n_items, n_steps, times.began[0] - started, times.seconds[-1], peak_mib())

@@ -3,8 +3,7 @@
 The bare loop takes real batches and does with their shapes what any implementation must: look up the rows of
 the batch, pool histories and neighbours, multiply queries by candidates, and on the way back the two products
 and the lookups' transposes. It draws no candidates, normalises nothing, has no softmax and no optimizer. It
-takes turns with epochs of `training.fit`, in one process, inside a callback: whatever else the machine does
-slows both.
+takes turns with epochs of `training.fit`, in one process, inside a callback. All times are processor times.
 """
 
 import logging
@@ -100,7 +99,7 @@ class BareStep:
 
 @dataclass(frozen=True)
 class StepCost:
-    """Milliseconds per step.
+    """Milliseconds of processor time per step.
 
     Attributes:
         whole: Of ours, everything of an epoch but its checkpoint included.
@@ -132,20 +131,20 @@ class TakeTurns(Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
         """Starts the clock."""
-        self.began = time.perf_counter()
+        self.began = time.process_time()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
         """Stops it, and lets the bare loop have its turn."""
-        self.times["whole"].append((time.perf_counter() - self.began) / len(self.batches))
+        self.times["whole"].append((time.process_time() - self.began) / len(self.batches))
         self.times["bare"].append(self._round(BareStep.take))
         self.times["products"].append(self._round(BareStep.multiply))
 
     def _round(self, take: Callable[[BareStep], None]) -> float:
         """Returns the seconds per step of all steps of the bare loop."""
-        began = time.perf_counter()
+        began = time.process_time()
         for step in self.bare:
             take(step)
-        return (time.perf_counter() - began) / len(self.bare)
+        return (time.process_time() - began) / len(self.bare)
 
 
 def measure(dataset: Dataset, config: TrainConfig) -> StepCost:

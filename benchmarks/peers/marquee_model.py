@@ -13,14 +13,13 @@ from benchmarks.experiments import compose_config
 from benchmarks.peers.protocol import Contestant, RaceIsOverError, Vectors
 from marquee.dataset import QueryArrays
 from marquee.nn.embed import embed_catalog, embed_queries
-from marquee.nn.models import TwoTower
 from training.fit import fit
 from training.module import RetrievalModule
 from training.prepare import prepare
 
 
 class HandOver(Callback):
-    """Ends each epoch with a lap.
+    """Hands over what the model starts with, and ends each epoch with a lap.
 
     Args:
         contestant: Whose clock runs.
@@ -31,15 +30,19 @@ class HandOver(Callback):
         self.contestant = contestant
         self.queries = queries
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
-        """Hands over what the model holds now."""
-        assert isinstance(pl_module, RetrievalModule), f"expected a RetrievalModule, got {type(pl_module)}"
-        self.contestant.lap(lambda: self._vectors(pl_module.model))
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
+        """Hands over what the model holds before its first step."""
+        self.contestant.hand_over(lambda: self._vectors(pl_module))
 
-    def _vectors(self, model: TwoTower) -> Vectors:
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
+        """Counts the epoch, and hands over what the model holds now."""
+        self.contestant.lap(lambda: self._vectors(pl_module))
+
+    def _vectors(self, module: L.LightningModule) -> Vectors:
         """Returns the vectors of users and items, without the padding row."""
-        items = embed_catalog(model)
-        return embed_queries(model, items, self.queries), items[1:]
+        assert isinstance(module, RetrievalModule), f"expected a RetrievalModule, got {type(module)}"
+        items = embed_catalog(module.model)
+        return embed_queries(module.model, items, self.queries), items[1:]
 
 
 def main() -> None:
