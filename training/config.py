@@ -24,10 +24,11 @@ from marquee.nn.losses import (
     CosineContrastiveConfig,
     DegreeWeightedConfig,
     LossConfig,
+    NormalisedSquaredErrorConfig,
     SampledSoftmaxConfig,
     TopKSoftmaxConfig,
 )
-from marquee.nn.models import MatrixFactorizationConfig, ModelConfig, SASRecConfig, TwoTowerConfig
+from marquee.nn.models import ELSAConfig, MatrixFactorizationConfig, ModelConfig, SASRecConfig, TwoTowerConfig
 from marquee.nn.negatives import (
     CatalogNegativesConfig,
     HardNegativesConfig,
@@ -188,6 +189,7 @@ class TrainConfig:
 SCHEMAS: dict[str, dict[str, type]] = {
     "model": {
         "two_tower": TwoTowerConfig,
+        "elsa": ELSAConfig,
         "matrix_factorization": MatrixFactorizationConfig,
         "sasrec": SASRecConfig,
     },
@@ -195,6 +197,7 @@ SCHEMAS: dict[str, dict[str, type]] = {
         "sampled_softmax": SampledSoftmaxConfig,
         "bilateral_softmax": BilateralSoftmaxConfig,
         "top_k_softmax": TopKSoftmaxConfig,
+        "normalised_squared_error": NormalisedSquaredErrorConfig,
         "bpr": BPRConfig,
         "cosine_contrastive": CosineContrastiveConfig,
         "degree_weighted": DegreeWeightedConfig,

@@ -52,6 +52,8 @@ class ExamplesConfig:
         target_decay: How much less a user's old events count as targets: one that a share s of the user's
             events came after weighs e^(-target_decay · s). What is liked drifts, and what is asked for comes
             after all of them. Without time the order of the file is that of the events.
+        equal_queries: Whether the weights of a query's targets are made to sum to 1, so that each query
+            counts alike, however many targets it has.
     """
 
     unit: ExampleUnit | None = None
@@ -59,6 +61,7 @@ class ExamplesConfig:
     max_gap: int = 0
     max_targets: int = 20
     target_decay: float = 0.0
+    equal_queries: bool = False
 
     def __post_init__(self) -> None:
         self.validate()
@@ -176,7 +179,7 @@ class TrainingBatches(TorchDataset[TrainingBatch]):
     def __init__(self, dataset: Dataset, config: ExamplesConfig, seed: int, epoch: int) -> None:
         generator = np.random.default_rng([seed, epoch])
         self.dataset = dataset
-        self.unit = config.unit
+        self.unit, self.equal_queries = config.unit, config.equal_queries
         ranges = draw_ranges(dataset.train.offsets, config, dataset.history_length, generator)
         self.ranges = ranges.rows(generator.permutation(len(ranges)))
         self.bounds = self._cut(config.batch_size)
@@ -231,5 +234,13 @@ class TrainingBatches(TorchDataset[TrainingBatch]):
             replace(to_batch(arrays), views=views),
             torch.from_numpy(train.item_index[target]),
             torch.from_numpy(target_row),
-            torch.from_numpy(self.weight[target]),
+            torch.from_numpy(self._weights(target, target_row)),
         )
+
+    def _weights(self, target: IndexArray, target_row: IndexArray) -> FloatArray:
+        """Returns the weight of each target, (n_targets,) float32."""
+        weight = self.weight[target]
+        if not self.equal_queries:
+            return weight
+        total = np.bincount(target_row, weight)
+        return (weight / np.maximum(total[target_row], np.finfo(np.float32).tiny)).astype(np.float32)

@@ -11,7 +11,14 @@ from marquee.data_config import DataConfig
 from marquee.events import TimeMeaning
 from marquee.nn.embed import score_queries
 from marquee.nn.losses import BPRConfig, LossConfig, SampledSoftmaxConfig
-from marquee.nn.models import MatrixFactorizationConfig, ModelConfig, SASRecConfig, TwoTower, TwoTowerConfig
+from marquee.nn.models import (
+    ELSAConfig,
+    MatrixFactorizationConfig,
+    ModelConfig,
+    SASRecConfig,
+    TwoTower,
+    TwoTowerConfig,
+)
 from marquee.nn.negatives import CatalogNegativesConfig, MixedNegativesConfig, NegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagradConfig
 from marquee.nn.starts import SpectralStartConfig
@@ -177,6 +184,7 @@ MODELS: dict[str, ModelConfig] = {
     "no_bias": replace(STEADY, item_bias=False),
     "with_dropout": TwoTowerConfig(dim=8, hidden=8),
     "matrix_factorization": MatrixFactorizationConfig(dim=8),
+    "elsa": ELSAConfig(dim=8),
 }
 
 

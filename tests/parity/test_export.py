@@ -15,7 +15,7 @@ from marquee.graphs import ITEM_INPUTS, QUERY_INPUTS, Graph
 from marquee.nn import export
 from marquee.nn.embed import embed_catalog, embed_queries
 from marquee.nn.export import TowerGraphs, export_towers, query_inputs
-from marquee.nn.models import MatrixFactorizationConfig, ModelConfig, TwoTower, TwoTowerConfig
+from marquee.nn.models import ELSAConfig, MatrixFactorizationConfig, ModelConfig, TwoTower, TwoTowerConfig
 from marquee.nn.towers import HistoryPooling
 from tests.small_models import LENGTH, N_ITEMS, N_USERS, small_model, small_queries
 
@@ -29,6 +29,7 @@ MODELS: dict[str, ModelConfig] = {
     ),
     "features_alone": TwoTowerConfig(dim=6, user_id=False, history=False, item_id=False),
     "matrix_factorization": MatrixFactorizationConfig(dim=6),
+    "elsa": ELSAConfig(dim=6),
     "transformer": TwoTowerConfig(dim=6, user_id=False, history_pooling=HistoryPooling.transformer),
 }
 EVERY_QUERY_INPUT = {"user_vector", "tokens", "numeric", "history_vectors", "history_kinds"}
@@ -38,6 +39,7 @@ INPUTS: dict[str, tuple[set[str], set[str]]] = {
     "history_alone": ({"history_vectors", "history_kinds"}, {"id_vector"}),
     "features_alone": ({"tokens", "numeric"}, {"id_vector", "tokens", "numeric"}),
     "matrix_factorization": ({"user_vector"}, {"id_vector"}),
+    "elsa": ({"history_vectors", "history_kinds"}, {"id_vector"}),
     "transformer": (EVERY_QUERY_INPUT - {"user_vector"}, {"id_vector", "tokens", "numeric"}),
 }
 

@@ -384,3 +384,17 @@ def test_old_events_count_less_as_targets(dataset: Dataset, unit: ExampleUnit) -
 def test_a_decay_below_zero_is_refused() -> None:
     with pytest.raises(ConfigError, match="target_decay must be 0 or more, got -1"):
         ExamplesConfig(target_decay=-1)
+
+
+@pytest.mark.parametrize("unit", [ExampleUnit.whole, ExampleUnit.future])
+def test_queries_count_alike_where_they_are_to(dataset: Dataset, unit: ExampleUnit) -> None:
+    positive = replace(dataset.train, weight=dataset.train.weight + 0.5)
+    dataset = replace(dataset, train=positive)
+    plain, alike = (
+        TrainingBatches(dataset, replace(config_of(unit, batch_size=3), equal_queries=equal), 1, 0)
+        for equal in (False, True)
+    )
+    for number in range(len(plain)):
+        before, after = plain[number], alike[number]
+        sums = torch.zeros(len(before.query)).index_add(0, before.target_row, before.weight)
+        torch.testing.assert_close(after.weight, before.weight / sums[before.target_row])

@@ -289,6 +289,48 @@ class MatrixFactorizationConfig(ModelConfig):
 
 
 @dataclass(kw_only=True)
+class ELSAConfig(ModelConfig):
+    """A linear autoencoder in two factors: a user is the sum of the directions of its items.
+
+    ```
+    scores of a user = x · A · Aᵀ - x      x: 1 where the user had an item      A: rows of length 1
+    ```
+
+    As towers: items normalise, queries do not, and the history is a sum. What an item says of itself, the x
+    that is taken away, concerns the loss alone (`loss=normalised_squared_error`): items that a user had are
+    left out of its answers. Meant for `negatives=catalog examples.unit=whole examples.equal_queries=true`.
+
+    Attributes:
+        dim: Length of embeddings: the rank of the autoencoder.
+
+    Source:
+        Vančura et al. 2022, RecSys, "Scalable Linear Shallow Autoencoder for Collaborative Filtering".
+        Differs from the paper: a learned common vector stands beside the sum, so that a user without history
+        has an answer, and a history is cut to the length that serving keeps.
+    """
+
+    dim: int = 256
+
+    def __post_init__(self) -> None:
+        self.towers()  # refuses what no tower can have
+
+    def towers(self) -> TowersConfig:
+        """Returns towers that sum the history and hold nothing else."""
+        return TowersConfig(
+            dim=self.dim,
+            history_pooling=HistoryPooling.sum,
+            normalise_queries=False,
+            item_bias=False,
+            user_id=False,
+            query_features=False,
+            item_features=False,
+            history_dropout=0.0,
+            user_id_dropout=0.0,
+            item_id_dropout=0.0,
+        )
+
+
+@dataclass(kw_only=True)
 class SASRecConfig(ModelConfig):
     """A causal transformer over the items of the history, and nothing else.
 

@@ -134,6 +134,7 @@ class ItemTower(nn.Module):
 class HistoryPooling(StrEnum):
     """How past items become one vector."""
 
+    sum = "sum"
     mean = "mean"
     recency = "recency"
     attention = "attention"
@@ -223,6 +224,26 @@ class HistoryEncoder(nn.Module):
         return weight / weight.sum(dim=1, keepdim=True).clamp_min(torch.finfo(weight.dtype).tiny)
 
 
+class HistorySum(nn.Module):
+    """Adds the vectors of past items up: the smallest encoder of a history, without a parameter.
+
+    Source:
+        Vančura et al. 2022, RecSys, "Scalable Linear Shallow Autoencoder for Collaborative Filtering".
+    """
+
+    def forward(self, vectors: Tensor, kinds: Tensor) -> Tensor:
+        """Returns the sum, (batch, dim) float32; arguments as of `HistoryEncoder.forward`."""
+        mask = (kinds > 0).to(vectors.dtype)
+        total: Tensor = (vectors * mask[:, :, None]).sum(dim=1)
+        return total
+
+    def pool(self, table: Tensor, place: Tensor, kinds: Tensor) -> Tensor:
+        """Returns what `forward` returns for `table[place]`; arguments as of `HistoryEncoder.pool`."""
+        mask = kinds > 0
+        index = place[mask]
+        return sum_rows(table, index, table.new_ones(len(index)), mask.sum(dim=1))
+
+
 def _entries(values: Tensor, index: Tensor) -> Tensor:
     """Returns `values[index]`, in the shape of `index`; its gradient is much faster than that of indexing."""
     return values.index_select(0, index.reshape(-1)).view(index.shape)
@@ -245,7 +266,7 @@ class QueryTower(nn.Module):
         self, config: "TowersConfig", encoder: FeatureEncoder, n_kinds: int, history_length: int
     ) -> None:
         super().__init__()
-        self.normalise = config.normalise
+        self.normalise = config.normalise and config.normalise_queries
         self.item_bias = config.item_bias
         self.use_id = config.user_id
         self.common = nn.Parameter(torch.zeros(config.dim))
@@ -319,6 +340,7 @@ class TowersConfig:
             users are served by the rest of the tower.
         item_id_dropout: The same for items without a learned vector.
         normalise: Embeddings of length 1: scores are cosines (plus the bias).
+        normalise_queries: Whether those of queries are as well; otherwise only those of items.
         item_bias: Whether items have a learned bias: one more coordinate of the inner product.
         bias_scale: What the bias counts once the model is trained, beside what it counted in training. Below
             1 where training leaves out much of the history: with the whole of it the direction says more,
@@ -346,6 +368,7 @@ class TowersConfig:
     user_id_dropout: float = 0.2
     item_id_dropout: float = 0.1
     normalise: bool = True
+    normalise_queries: bool = True
     item_bias: bool = True
     bias_scale: float = 1.0
     item_neighbours: int = 0
@@ -402,13 +425,17 @@ class TowersConfig:
                 f"model.n_heads must divide model.dim, got {self.n_heads} heads and {self.dim} dimensions"
             )
 
-    def build_history(self, n_kinds: int, history_length: int) -> HistoryEncoder | CausalTransformer:
+    def build_history(
+        self, n_kinds: int, history_length: int
+    ) -> HistorySum | HistoryEncoder | CausalTransformer:
         """Returns the part that pools a history.
 
         Args:
             n_kinds: Rows of `EventKinds`.
             history_length: Longest history.
         """
+        if self.history_pooling is HistoryPooling.sum:
+            return HistorySum()
         if self.history_pooling is not HistoryPooling.transformer:
             return HistoryEncoder(self, n_kinds, history_length)
         sizes = TransformerSizes(self.dim, self.n_blocks, self.n_heads, self.expansion, self.dropout)

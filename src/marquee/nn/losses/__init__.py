@@ -5,6 +5,10 @@ have several targets, which `target_row` assigns to its row: one row of logits t
 masked candidate has the logit -inf. Losses never write into their arguments.
 """
 
+from marquee.nn.losses.autoencoding import (
+    NormalisedSquaredErrorConfig,
+    normalised_squared_error_loss,
+)
 from marquee.nn.losses.base import Loss, LossConfig, weighted_mean
 from marquee.nn.losses.pairwise import BPRConfig, bpr_loss
 from marquee.nn.losses.pointwise import (
@@ -29,12 +33,14 @@ __all__ = [
     "DegreeWeightedConfig",
     "Loss",
     "LossConfig",
+    "NormalisedSquaredErrorConfig",
     "SampledSoftmaxConfig",
     "TopKSoftmaxConfig",
     "bilateral_softmax_loss",
     "bpr_loss",
     "cosine_contrastive_loss",
     "degree_weighted_loss",
+    "normalised_squared_error_loss",
     "sampled_softmax_loss",
     "top_k_softmax_loss",
     "weighted_mean",
