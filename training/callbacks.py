@@ -21,11 +21,10 @@ from marquee.nn.averages import WeightAverages
 from marquee.nn.batches import TrainingBatch
 from marquee.nn.embed import score_queries
 from marquee.nn.models import TwoTower
+from training.checkpoints import AVERAGED, BEST, LAST
 from training.module import RetrievalModule
 
 MONITOR = "validation_ndcg"
-BEST, LAST = "best", "last"
-AVERAGED = "averaged_state_dict"  # of a checkpoint, where weights are averaged
 EPOCH_COLUMNS = ("epoch", "loss", MONITOR, "validation_recall", "examples_per_s", "seconds")
 
 

@@ -38,6 +38,7 @@ from marquee.nn.negatives import (
 from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagradConfig
 from marquee.nn.starts import SpectralStartConfig, StartConfig
 from marquee.nn.towers import HistoryPooling
+from training.earlier import EarlierRunStartConfig
 from training.examples import ExamplesConfig, ExampleUnit
 
 
@@ -208,7 +209,7 @@ SCHEMAS: dict[str, dict[str, type]] = {
         "hard": HardNegativesConfig,
     },
     "optimizer": {"lazy_adam": LazyAdamConfig, "rowwise_adagrad": RowwiseAdagradConfig},
-    "start": {"random": StartConfig, "spectral": SpectralStartConfig},
+    "start": {"random": StartConfig, "spectral": SpectralStartConfig, "earlier_run": EarlierRunStartConfig},
 }
 
 

@@ -12,7 +12,6 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
-from torch import Tensor
 
 from marquee.cooccurrence import ItemNeighbours
 from marquee.dataset import Dataset, JudgedPart
@@ -20,9 +19,6 @@ from marquee.errors import DataError
 from marquee.nn.models import ModelInputs, TwoTower
 from marquee.nn.towers import TowersConfig
 from training.callbacks import (
-    AVERAGED,
-    BEST,
-    LAST,
     AverageWeights,
     KeepBest,
     RankValidation,
@@ -31,11 +27,12 @@ from training.callbacks import (
     WriteEpochs,
     keep_last,
 )
+from training.checkpoints import BEST, CHECKPOINTS, LAST, read_state
 from training.config import TrainConfig
+from training.earlier import Names
 from training.examples import TrainingBatches
 from training.module import RetrievalModule
 
-CHECKPOINTS = "checkpoints"
 EPOCHS_FILE = "logs/epochs.csv"
 
 
@@ -133,11 +130,12 @@ def fit(
     )
     started = time.perf_counter()
     if not last.exists():
+        Names.of(dataset).write(folder)
         _start(module.model, dataset, validation, config)
     _run_trainer(trainer, module, last)
     chosen = best if best.exists() else last
     if chosen.exists() and not trainer.interrupted:
-        module.load_state_dict(_read_state(chosen))
+        module.load_state_dict(read_state(chosen))
     return Fitted(
         model=module.model.cpu().eval(),
         checkpoint=chosen,
@@ -183,7 +181,7 @@ def load_model(dataset: Dataset, config: TrainConfig, checkpoint: Path) -> TwoTo
         DataError: If the data are not those that it was trained on.
     """
     module = build_module(dataset, config)
-    state = _read_state(checkpoint)
+    state = read_state(checkpoint)
     found = {name: tuple(weights.shape) for name, weights in state.items()}
     expected = {name: tuple(weights.shape) for name, weights in module.state_dict().items()}
     different = [name for name in expected if found.get(name) != expected[name]]
@@ -195,13 +193,6 @@ def load_model(dataset: Dataset, config: TrainConfig, checkpoint: Path) -> TwoTo
         )
     module.load_state_dict(state)
     return module.model.eval()
-
-
-def _read_state(checkpoint: Path) -> dict[str, Tensor]:
-    """Returns the weights of a checkpoint: the averages, where there are any."""
-    found = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    state: dict[str, Tensor] = {**found["state_dict"], **found.get(AVERAGED, {})}
-    return state
 
 
 def _callbacks(

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from marquee.errors import ConfigError
+from training.checkpoints import CONFIG_FILE, best_checkpoint, find_run
 from training.config import SCHEMAS, TrainConfig, as_plain, resolve
 
-CONFIG_FILE = "config.yaml"
 LATEST_FILE = "latest"
 BACKTEST = "backtest"
 LEARNING_CURVE = "learning_curve"
@@ -44,15 +43,7 @@ class RunFolder:
         Raises:
             ConfigError: If there is no run.
         """
-        folder = Path(path)
-        if folder.is_file():
-            folder = folder.parent / folder.read_text(encoding="utf-8").strip()
-        if not (folder / CONFIG_FILE).is_file():
-            raise ConfigError(
-                f"run must be a folder that training wrote, got {path!r} without {CONFIG_FILE}; "
-                "start one with `python -m training.train`"
-            )
-        return cls(folder)
+        return cls(find_run(path))
 
     def write_config(self, config: TrainConfig) -> None:
         """Writes the resolved config, with the name of each choice."""
@@ -92,10 +83,4 @@ class RunFolder:
         Raises:
             ConfigError: If training has not kept one.
         """
-        for name in ("best.ckpt", "last.ckpt"):
-            if (self.path / "checkpoints" / name).is_file():
-                return self.path / "checkpoints" / name
-        raise ConfigError(
-            f"run {str(self.path)!r} holds no checkpoint, expected checkpoints/best.ckpt; finish it with "
-            f"`python -m training.train resume={self.path}`"
-        )
+        return best_checkpoint(self.path)

@@ -15,9 +15,10 @@ from marquee.reports import amend_report
 from marquee.splits import Split
 from marquee.tables import Tables
 from marquee.trials import Trial, TrialSeries
+from training.checkpoints import CHECKPOINTS
 from training.command import EXIT_INTERRUPTED
 from training.config import TrainConfig, as_plain
-from training.fit import CHECKPOINTS, fit
+from training.fit import fit
 from training.judge import Judgement, judge
 from training.prepare import Prepared, part
 from training.report import EVALUATION_FILE

@@ -36,9 +36,10 @@ from rich.table import Table
 from marquee.errors import ConfigError, DataError, MarqueeError
 from marquee.reports.study import Outcome, StudyContent, TriedSettings, render_study
 from training.callbacks import MONITOR, is_ranked_epoch, read_epochs
+from training.checkpoints import CHECKPOINTS
 from training.command import EXIT_INTERRUPTED, explain_errors
 from training.config import TrainConfig, register_schemas
-from training.fit import CHECKPOINTS, EPOCHS_FILE, fit
+from training.fit import EPOCHS_FILE, fit
 from training.prepare import Prepared, prepare
 from training.tune_config import KnobValue, TuneConfig, resolve_tune, with_knobs
 
