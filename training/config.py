@@ -54,7 +54,8 @@ class TrainerConfig:
             that is ranked, kept and exported; 0 for the latest weights alone.
         accelerator: Lightning's word: auto, cpu, gpu, …
         devices: How many.
-        precision: Lightning's word: 32-true, bf16-mixed, …
+        precision: Lightning's word: 32-true, bf16-mixed, … Weights and what is exported are float32 in both.
+        compile: Whether torch compiles the loss; needs a C++ compiler, and its first steps take long.
         threads: CPU threads of torch; 0 for its own choice. Steps are small, so a second thread gains little
             on an idle machine and, waiting for the first, costs most of the speed on a busy one.
     """
@@ -66,6 +67,7 @@ class TrainerConfig:
     accelerator: str = "auto"
     devices: int = 1
     precision: str = "32-true"
+    compile: bool = False
     threads: int = 1
 
     def __post_init__(self) -> None:

@@ -1,5 +1,7 @@
 """Fits a model: from a data set and a config to the best checkpoint, with everything on disk on the way."""
 
+import os
+import shutil
 import time
 import warnings
 from collections.abc import Sequence
@@ -15,7 +17,8 @@ from rich.console import Console
 
 from marquee.cooccurrence import ItemNeighbours
 from marquee.dataset import Dataset, JudgedPart
-from marquee.errors import DataError
+from marquee.errors import ConfigError, DataError
+from marquee.nn.losses import Loss
 from marquee.nn.models import ModelInputs, TwoTower
 from marquee.nn.towers import TowersConfig
 from training.callbacks import (
@@ -33,6 +36,7 @@ from training.earlier import Names
 from training.examples import TrainingBatches
 from training.module import RetrievalModule
 
+COMPILERS = ("g++", "clang++", "c++")
 EPOCHS_FILE = "logs/epochs.csv"
 
 
@@ -113,6 +117,8 @@ def fit(
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     module = build_module(dataset, config)
+    if config.trainer.compile:
+        module.loss = compiled(module.loss)
     best, last = (folder / CHECKPOINTS / f"{name}.ckpt" for name in (BEST, LAST))
     trainer = L.Trainer(
         max_epochs=config.trainer.epochs,
@@ -143,6 +149,22 @@ def fit(
         seconds=time.perf_counter() - started,
         interrupted=trainer.interrupted,
     )
+
+
+def compiled(loss: Loss) -> Loss:
+    """Returns a loss that torch compiles when it is first called.
+
+    Raises:
+        ConfigError: If there is no C++ compiler.
+    """
+    names = [os.environ["CXX"]] if os.environ.get("CXX") else list(COMPILERS)
+    if not any(shutil.which(name) for name in names):
+        raise ConfigError(
+            f"trainer.compile needs a C++ compiler, found none of {names}; install one "
+            "(apt-get install g++), or set trainer.compile=false"
+        )
+    faster: Loss = torch.compile(loss, dynamic=True)  # batches differ in their numbers of targets
+    return faster
 
 
 def _start(model: TwoTower, dataset: Dataset, validation: JudgedPart | None, config: TrainConfig) -> None:
