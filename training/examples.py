@@ -163,7 +163,8 @@ def _by_place(offsets: IndexArray, decay: float) -> FloatArray:
     sizes = np.diff(offsets)
     last = np.repeat(offsets[1:] - 1, sizes)
     age = (last - np.arange(offsets[-1])) / np.repeat(np.maximum(sizes, 1), sizes)
-    return np.exp(-decay * age).astype(np.float32)
+    weight: FloatArray = np.exp(-decay * age).astype(np.float32)
+    return weight
 
 
 class TrainingBatches(TorchDataset[TrainingBatch]):
@@ -187,7 +188,7 @@ class TrainingBatches(TorchDataset[TrainingBatch]):
         self.weight = dataset.train.weight * _by_place(dataset.train.offsets, config.target_decay)
         if config.unit is ExampleUnit.whole:
             # Without time a long history is cut to a random part of it, another one in each epoch.
-            shuffled = np.lexsort((generator.random(len(self.items)), dataset.train.user_index))
+            shuffled = np.argsort(dataset.train.user_index + generator.random(len(self.items)))
             self.items, self.kinds = self.items[shuffled], self.kinds[shuffled]
 
     def _cut(self, batch_size: int) -> IndexArray:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from marquee.nn.bags import sum_rows
+from marquee.nn.bags import distinct_rows, sum_rows
 
 N_ROWS, DIM = 7, 3
 
@@ -71,3 +71,17 @@ def test_torch_agrees_where_it_has_a_gradient_of_its_own() -> None:
     torch.testing.assert_close(
         torch.autograd.grad(ours, both, gradient), torch.autograd.grad(theirs, both, gradient)
     )
+
+
+@pytest.mark.parametrize("n_rows", [9, 10_000], ids=["ticked_off", "sorted"])
+@pytest.mark.parametrize("index", [[3, 3, 8, 0, 3, 7], [0], [5, 4, 3, 2, 1, 0]])
+def test_distinct_rows_are_those_of_torch(index: list[int], n_rows: int) -> None:
+    rows, place = distinct_rows(torch.tensor(index), n_rows)
+    expected = torch.unique(torch.tensor(index), return_inverse=True)
+    assert torch.equal(rows, expected[0])
+    assert torch.equal(place, expected[1])
+
+
+def test_nothing_is_distinct_in_nothing() -> None:
+    rows, place = distinct_rows(torch.zeros(0, dtype=torch.int64), 5)
+    assert len(rows) == len(place) == 0

@@ -33,8 +33,13 @@ from tests.small_models import (
 )
 
 DIM = 6
-for_every_pooling = pytest.mark.parametrize(  # by weights; of the transformer see test_transformer
-    "pooling", [pooling for pooling in HistoryPooling if pooling is not HistoryPooling.transformer]
+for_every_pooling = pytest.mark.parametrize(  # by weights; of the others see test_transformer, test_elsa
+    "pooling",
+    [
+        pooling
+        for pooling in HistoryPooling
+        if pooling not in (HistoryPooling.transformer, HistoryPooling.sum)
+    ],
 )
 
 
@@ -290,3 +295,15 @@ def test_impossible_parts_are_named(config: dict[str, int | float | bool], messa
     assert config.keys() <= {f.name for f in fields(TowersConfig)}
     with pytest.raises(ConfigError, match=message):
         TwoTowerConfig(**config)  # type: ignore[arg-type] # the table above holds one value per field
+
+
+def test_direction_has_the_gradient_of_torch() -> None:
+    vectors = torch.randn(6, DIM, generator=torch.Generator().manual_seed(2))
+    vectors[1], vectors[2] = vectors[1] * 1e-4, 0.0  # shorter than the shortest length, and none
+    vectors.requires_grad_()
+    gradient = torch.randn(6, DIM, generator=torch.Generator().manual_seed(3))
+    ours, theirs = to_direction(vectors), F.normalize(vectors, dim=1, eps=SHORTEST)
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(
+        torch.autograd.grad(ours, vectors, gradient), torch.autograd.grad(theirs, vectors, gradient)
+    )

@@ -14,6 +14,8 @@ from torch.autograd.function import once_differentiable
 
 from marquee.nn.autograd import Context
 
+ROWS_PER_ENTRY = 4  # of a table, up to which it is quicker to look at all than to sort
+
 
 def sum_rows(
     table: Tensor, index: Tensor, weight: Tensor, sizes: Tensor, *, is_sparse: bool = False
@@ -38,6 +40,34 @@ def sum_rows(
     """
     summed: Tensor = _SumRows.apply(table, index, weight, sizes, is_sparse)  # type: ignore[no-untyped-call] # torch's own
     return summed
+
+
+def distinct_rows(index: Tensor, n_rows: int) -> tuple[Tensor, Tensor]:
+    """Returns the rows that occur, ascending, and the place of each entry among them.
+
+    Sorts, as torch.unique does, or, where the table is hardly larger than the batch, ticks rows off in a
+    list of all: a quarter of the time, and never more than in proportion to the batch.
+
+    Args:
+        index: (n_entries,) int64, below `n_rows`.
+        n_rows: Of the table.
+
+    Returns:
+        (n_distinct,) int64 and (n_entries,) int64.
+
+    Example:
+        >>> rows, place = distinct_rows(torch.tensor([4, 2, 4]), n_rows=6)
+        >>> rows.tolist(), place.tolist()
+        ([2, 4], [1, 0, 1])
+    """
+    if n_rows > ROWS_PER_ENTRY * len(index):
+        found: tuple[Tensor, Tensor] = torch.unique(index, return_inverse=True)
+        return found
+    occurs = torch.zeros(n_rows, dtype=torch.bool, device=index.device).index_fill_(0, index, True)
+    rows = occurs.nonzero()[:, 0]
+    place = torch.zeros(n_rows, dtype=torch.int64, device=index.device)
+    place.index_copy_(0, rows, torch.arange(len(rows), device=index.device))
+    return rows, place.index_select(0, index)
 
 
 class _BagContext(Context, Protocol):
@@ -74,7 +104,7 @@ class _SumRows(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             rows, place = None, index
             if ctx.is_sparse:
-                rows, place = torch.unique(index, return_inverse=True)
+                rows, place = distinct_rows(index, len(table))
             # 32 bits are sorted in half the time of 64.
             order = place.int().argsort(stable=True)
             n_rows = len(table) if rows is None else len(rows)

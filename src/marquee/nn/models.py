@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from marquee.cooccurrence import ItemNeighbours
 from marquee.errors import ConfigError
 from marquee.features import FeatureArrays, FeatureEncoder
-from marquee.nn.bags import sum_rows
+from marquee.nn.bags import distinct_rows, sum_rows
 from marquee.nn.batches import HistoryViews, QueryBatch, TrainingBatch
 from marquee.nn.logits import Logits
 from marquee.nn.negatives import Negatives
@@ -202,9 +202,9 @@ class TwoTower(nn.Module):
         is_event = past > 0
         padding = past.new_zeros(1)  # row 0 of what is distinct: the many empty places need no search
         parts = (batch.target_item, negatives.items, past[is_event], padding)
-        distinct, place = torch.unique(torch.cat(parts), return_inverse=True)
+        distinct, place = distinct_rows(torch.cat(parts), self.n_items + 1)
         vectors = self.embed_items(distinct)  # (n_distinct, out_dim)
-        target, candidate, of_event, _ = place.split([len(part) for part in parts])
+        target, candidate, of_event, _ = torch.split(place, [len(part) for part in parts])
         past_place = torch.zeros_like(past).masked_scatter(is_event, of_event)
         return EmbeddedBatch(
             queries=self._training_queries(batch.query, vectors, past_place),
