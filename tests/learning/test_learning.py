@@ -21,6 +21,7 @@ from marquee.nn.models import (
 )
 from marquee.nn.negatives import CatalogNegativesConfig, MixedNegativesConfig, NegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagradConfig
+from marquee.nn.scoring import loss_in_blocks
 from marquee.nn.starts import SpectralStartConfig
 from marquee.nn.towers import HistoryPooling
 from marquee.ranking import rank
@@ -30,7 +31,7 @@ from marquee.world import ChequerBoard, chequer_board
 from tests.small_data import Prepared, write_board
 from tests.small_models import N_ITEMS, small_batch, small_inputs
 from training.config import TrainConfig, TrainerConfig
-from training.examples import ExamplesConfig
+from training.examples import ExamplesConfig, ExampleUnit
 from training.fit import build_module, fit
 
 HISTORY_ALONE = TwoTowerConfig(dim=16, user_id=False, query_features=False, item_features=False)
@@ -167,6 +168,34 @@ def test_transformer_learns_an_order_that_a_mean_cannot_tell(tmp_path: Path) -> 
     by_sequence = ExamplesConfig(batch_size=200)
     assert hits_of_walks(tmp_path / "a", ordered, by_sequence, epochs=16) >= 0.98
     assert hits_of_walks(tmp_path / "b", mean, ExamplesConfig(batch_size=128), epochs=12) <= 0.4
+
+
+@pytest.mark.parametrize("unit", list(ExampleUnit))
+def test_transformer_learns_from_every_unit(prepared: Prepared, unit: ExampleUnit) -> None:
+    config = TrainConfig(
+        data=prepared.config,
+        model=SASRecConfig(dim=16),
+        loss=SampledSoftmaxConfig(),
+        negatives=MIXED,
+        optimizer=ADAM,
+        examples=ExamplesConfig(unit=unit, batch_size=64),
+    )
+    module = build_module(prepared.dataset, config)
+    steps = config.optimizer.build(module.parameters())
+    losses = []
+    for epoch in range(4):
+        batches = module.batches(epoch)
+        for number in range(len(batches)):  # type: ignore[arg-type] # ours has a length
+            batch = batches[number]
+            embedded = module.model.embed_batch(
+                batch, module.sampler.sample(batch.target_item, module.generator)
+            )
+            loss = loss_in_blocks(embedded, batch.weight, module.loss)
+            steps.zero_grad()
+            torch.autograd.backward(loss)
+            steps.step()
+            losses.append(loss.item())
+    assert losses[-1] < 0.9 * losses[0]
 
 
 STEADY = TwoTowerConfig(dim=8, dropout=0.0, history_dropout=0.0, user_id_dropout=0.0, item_id_dropout=0.0)
