@@ -62,8 +62,10 @@ def prepare_data(data: str, overrides: Sequence[str] = ()) -> Prepared:
 def is_there(data: str) -> bool:
     """Returns whether the events of a data set are on this machine, or can be simulated."""
     config = compose_config([f"data={data}"]).data
-    paths = [*config.events.paths.values()] or [config.events.path]
-    return config.world is not None or (Path(config.root) / paths[0]).exists()
+    events = config.events
+    paths = [path for part, path in events.paths.items() if part not in events.optional_paths]
+    is_complete = all((Path(config.root) / path).exists() for path in paths or [events.path])
+    return is_complete or config.world is not None
 
 
 def fit_on(dataset: Dataset, validation: JudgedPart | None, config: TrainConfig) -> Fit:

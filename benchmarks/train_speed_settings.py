@@ -100,6 +100,7 @@ PEERS = (
 
 SHORT = (
     "start=spectral",
+    "start.scale=1",
     "start.item_exponent=0.5",
     "start.n_passes=2",
     "start.bias_per_log_user=0.06",

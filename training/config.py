@@ -4,6 +4,7 @@ Python owns the schema and the defaults, YAML owns the names of choices. Nothing
 sees a DictConfig.
 """
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -38,8 +39,9 @@ from marquee.nn.negatives import (
 from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagradConfig
 from marquee.nn.starts import SpectralStartConfig, StartConfig
 from marquee.nn.towers import HistoryPooling
+from marquee.split_config import SplitMethod
 from training.earlier import EarlierRunStartConfig
-from training.examples import ExamplesConfig, ExampleUnit
+from training.examples import HALF_LIFE_DAYS, HIDDEN_FRACTION, ExamplesConfig, ExampleUnit
 
 
 @dataclass(kw_only=True)
@@ -47,7 +49,9 @@ class TrainerConfig:
     """How long and on what.
 
     Attributes:
-        epochs: Passes over the examples, at most.
+        epochs: Passes over the examples, at most; None for as many as make `steps`, so that a small data
+            set is passed more often than a large one, and both take about as long.
+        steps: Batches that a model sees where `epochs` is None; the last pass is a whole one.
         patience: Rankings without a better validation NDCG before training stops; 0 to never stop early.
         validate_every: Epochs from one ranking of the validation users to the next.
         average_half_life_epochs: Epochs after which the weights of a step count half in the moving average
@@ -60,7 +64,8 @@ class TrainerConfig:
             on an idle machine and, waiting for the first, costs most of the speed on a busy one.
     """
 
-    epochs: int = 10
+    epochs: int | None = None
+    steps: int = 1000
     patience: int = 3
     validate_every: int = 1
     average_half_life_epochs: float = 0.0
@@ -75,14 +80,22 @@ class TrainerConfig:
 
     def validate(self) -> None:
         """Raises ConfigError if a number is out of range."""
-        if self.epochs < 1 or self.validate_every < 1 or self.devices < 1:
-            raise ConfigError(
-                "trainer.epochs, validate_every and devices must be 1 or more, got "
-                f"{self.epochs}, {self.validate_every} and {self.devices}"
-            )
+        for name in ("epochs", "steps", "validate_every", "devices"):
+            size = getattr(self, name)
+            if size is not None and size < 1:
+                raise ConfigError(f"trainer.{name} must be 1 or more, got {size}")
         for name in ("patience", "threads", "average_half_life_epochs"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"trainer.{name} must be 0 or more, got {getattr(self, name)}")
+
+    def n_epochs(self, n_batches: int) -> int:
+        """Returns how many passes over `n_batches` there are at most.
+
+        Example:
+            >>> TrainerConfig(steps=1000).n_epochs(300), TrainerConfig(epochs=2).n_epochs(300)
+            (4, 2)
+        """
+        return math.ceil(self.steps / n_batches) if self.epochs is None else self.epochs
 
 
 @dataclass(kw_only=True)
@@ -160,11 +173,21 @@ class TrainConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
+        self._fill_in_examples()
+        self.validate()
+
+    def _fill_in_examples(self) -> None:
+        """Sets what is left open of the examples by what the data and the model are."""
+        if self.examples.hidden_fraction is None:
+            is_open = self.examples.unit is None and self.data.time is TimeMeaning.none
+            self.examples.hidden_fraction = HIDDEN_FRACTION if is_open else 0.0
         if self.examples.unit is None:
             reads_order = self.data.time is not TimeMeaning.none
             next_unit = ExampleUnit.sequence if self._reads_sequences else ExampleUnit.next
             self.examples.unit = next_unit if reads_order else ExampleUnit.whole
-        self.validate()
+        if self.examples.half_life_days is None:
+            by_time = self.data.split.method is SplitMethod.time
+            self.examples.half_life_days = HALF_LIFE_DAYS if by_time else 0.0
 
     def validate(self) -> None:
         """Raises ConfigError if parts do not fit together."""
@@ -180,6 +203,11 @@ class TrainConfig:
                 "model.history_pooling=transformer can give, got "
                 f"{towers.history_pooling.value if towers.history else 'a model without history'}; "
                 "choose that, or examples.unit=next"
+            )
+        if self.examples.half_life_days and self.data.time is not TimeMeaning.absolute:
+            raise ConfigError(
+                f"examples.half_life_days needs data.time=absolute, got {self.examples.half_life_days} with "
+                f"{self.data.time}; set it to 0"
             )
 
     @property

@@ -7,7 +7,7 @@ events of one user, oldest first      a b c d e f
 
 next     one example per event        history a b c       target  d          (and so on for every event)
 future   one per user and epoch       history a b c       targets d e f      cut at a random place
-whole    one per user and epoch       history a b c d e f targets a b c d e f, for data without time
+whole    one per user and epoch       history a b   e     targets a b c d e f, for data without time
 sequence one per user and epoch       history a b c d e   targets a b c d e f, each after what was before it;
                                       a history that is too long is cut into several, at random places
 ```
@@ -27,6 +27,10 @@ from marquee.ids import IndexArray
 from marquee.metrics import BoolArray
 from marquee.nn.batches import HistoryViews, TrainingBatch
 from marquee.nn.embed import to_batch
+
+HALF_LIFE_DAYS = 30.0
+HIDDEN_FRACTION = 0.5
+SECONDS_PER_DAY = 86_400
 
 
 class ExampleUnit(StrEnum):
@@ -49,19 +53,27 @@ class ExamplesConfig:
         max_gap: `next`: the history ends up to this many events before the target, at random: the model
             then learns what comes soon, not only what comes next.
         max_targets: `future`: how many of the following events are targets.
+        hidden_fraction: `whole`: share of the events that are hidden from the history, others in each pass, for
+            a target that stands in its own history teaches nothing. None for `HIDDEN_FRACTION` where the unit
+            is left open as well; else 0.
         target_decay: How much less a user's old events count as targets: one that a share s of the user's
             events came after weighs e^(-target_decay · s). What is liked drifts, and what is asked for comes
             after all of them. Without time the order of the file is that of the events.
         equal_queries: Whether the weights of a query's targets are made to sum to 1, so that each query
             counts alike, however many targets it has.
+        half_life_days: How fast events age as targets: one that lies this long before the last event of
+            training counts half; 0 for never. None for `HALF_LIFE_DAYS` where the split is by time, for there
+            everybody is asked after that event, and what is popular follows the season; else 0.
     """
 
     unit: ExampleUnit | None = None
     batch_size: int = 1024
     max_gap: int = 0
     max_targets: int = 20
+    hidden_fraction: float | None = None
     target_decay: float = 0.0
     equal_queries: bool = False
+    half_life_days: float | None = None
 
     def __post_init__(self) -> None:
         self.validate()
@@ -73,8 +85,12 @@ class ExamplesConfig:
                 "examples.batch_size and examples.max_targets must be 1 or more, got "
                 f"{self.batch_size} and {self.max_targets}"
             )
+        if self.hidden_fraction is not None and not 0 <= self.hidden_fraction < 1:
+            raise ConfigError(f"examples.hidden_fraction must be in [0, 1), got {self.hidden_fraction}")
         if self.target_decay < 0:
             raise ConfigError(f"examples.target_decay must be 0 or more, got {self.target_decay}")
+        if self.half_life_days is not None and self.half_life_days < 0:
+            raise ConfigError(f"examples.half_life_days must be 0 or more, got {self.half_life_days}")
         if self.max_gap < 0 or (self.max_gap and self.unit not in (None, ExampleUnit.next)):
             raise ConfigError(
                 f"examples.max_gap must be 0 or more and needs examples.unit=next, got {self.max_gap} with "
@@ -167,6 +183,17 @@ def _by_place(offsets: IndexArray, decay: float) -> FloatArray:
     return weight
 
 
+def _by_age(timestamp: IndexArray, half_life_days: float) -> FloatArray:
+    """Returns what each event counts by the time from it to the last of all events, (n_events,) float32.
+
+    Example:
+        >>> _by_age(np.array([0, 86_400, 172_800]), 1.0).tolist()
+        [0.25, 0.5, 1.0]
+    """
+    age_days = (timestamp.max() - timestamp) / SECONDS_PER_DAY
+    return np.asarray(np.exp2(-age_days / half_life_days), dtype=np.float32)
+
+
 class TrainingBatches(TorchDataset[TrainingBatch]):
     """The batches of one epoch, by number; the same seed and epoch give the same batches.
 
@@ -186,10 +213,15 @@ class TrainingBatches(TorchDataset[TrainingBatch]):
         self.bounds = self._cut(config.batch_size)
         self.items, self.kinds = dataset.train.item_index, dataset.train.kind_index
         self.weight = dataset.train.weight * _by_place(dataset.train.offsets, config.target_decay)
+        if config.half_life_days:
+            self.weight = self.weight * _by_age(dataset.train.timestamp, config.half_life_days)
         if config.unit is ExampleUnit.whole:
             # Without time a long history is cut to a random part of it, another one in each epoch.
             shuffled = np.argsort(dataset.train.user_index + generator.random(len(self.items)))
             self.items, self.kinds = self.items[shuffled], self.kinds[shuffled]
+            if config.hidden_fraction:
+                is_shown = generator.random(len(self.items)) >= config.hidden_fraction
+                self.items, self.kinds = self.items * is_shown, self.kinds * is_shown
 
     def _cut(self, batch_size: int) -> IndexArray:
         """Returns the first example of each batch, and one past the last, (n_batches + 1,) int64."""

@@ -119,9 +119,10 @@ def fit(
     module = build_module(dataset, config)
     if config.trainer.compile:
         module.loss = compiled(module.loss)
+    n_batches = len(TrainingBatches(dataset, config.examples, config.seed, epoch=0))
     best, last = (folder / CHECKPOINTS / f"{name}.ckpt" for name in (BEST, LAST))
     trainer = L.Trainer(
-        max_epochs=config.trainer.epochs,
+        max_epochs=config.trainer.n_epochs(n_batches),
         accelerator=config.trainer.accelerator,
         devices=config.trainer.devices,
         precision=config.trainer.precision,  # type: ignore[arg-type] # Lightning lists the words, the config holds one

@@ -80,6 +80,8 @@ def test_a_set_is_there_with_its_files_or_a_simulation(
     assert not fits.is_there("lightgcn-split")
     (tmp_path / "gowalla").mkdir()
     (tmp_path / "gowalla" / "train.txt").touch()
+    assert not fits.is_there("lightgcn-split")
+    (tmp_path / "gowalla" / "test.txt").touch()  # valid.txt is optional
     assert fits.is_there("lightgcn-split")
 
 

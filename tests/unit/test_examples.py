@@ -20,7 +20,7 @@ from marquee.nn.optimizers import LazyAdamConfig
 from marquee.nn.towers import HistoryPooling
 from marquee.splits import SplitConfig, SplitMethod
 from tests.small_data import Prepared, write_shop
-from training.config import TrainConfig
+from training.config import TrainConfig, TrainerConfig
 from training.examples import ExampleRanges, ExamplesConfig, ExampleUnit, TrainingBatches, draw_ranges
 
 SIZES = [5, 0, 1, 8]  # events of users 1 … 4
@@ -357,6 +357,7 @@ def test_unit_follows_what_times_say_if_it_is_left_open(
         optimizer=LazyAdamConfig(),
     )
     assert config.examples.unit is unit
+    assert config.examples.hidden_fraction == (0.5 if unit is ExampleUnit.whole else 0.0)
 
 
 @pytest.mark.parametrize("unit", [ExampleUnit.next, ExampleUnit.whole, ExampleUnit.sequence])
@@ -398,3 +399,72 @@ def test_queries_count_alike_where_they_are_to(dataset: Dataset, unit: ExampleUn
         before, after = plain[number], alike[number]
         sums = torch.zeros(len(before.query)).index_add(0, before.target_row, before.weight)
         torch.testing.assert_close(after.weight, before.weight / sums[before.target_row])
+
+
+@pytest.mark.parametrize("unit", [ExampleUnit.next, ExampleUnit.future, ExampleUnit.whole])
+def test_a_target_counts_half_once_it_is_a_half_life_old(dataset: Dataset, unit: ExampleUnit) -> None:
+    day = 86_400
+    days = replace(dataset.train, timestamp=dataset.train.timestamp * day)  # event i on day i, the last on 13
+    config = ExamplesConfig(unit=unit, batch_size=3, half_life_days=2.0)
+    for batch in epoch(replace(dataset, train=days), config):
+        position = batch.target_item - 100
+        assert torch.allclose(batch.weight, position / 8 * 0.5 ** ((13 - position) / 2))
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "half_life"),
+    [
+        (SplitMethod.time, None, 30.0),
+        (SplitMethod.time, 0.0, 0.0),
+        (SplitMethod.leave_last, None, 0.0),
+        (SplitMethod.leave_last, 7.0, 7.0),
+    ],
+)
+def test_targets_age_where_everybody_is_asked_afterwards(
+    shop: Prepared, method: SplitMethod, given: float | None, half_life: float
+) -> None:
+    config = TrainConfig(
+        data=replace(shop.config, split=SplitConfig(method=method)),
+        model=TwoTowerConfig(),
+        examples=ExamplesConfig(half_life_days=given),
+        loss=SampledSoftmaxConfig(),
+        negatives=MixedNegativesConfig(),
+        optimizer=LazyAdamConfig(),
+    )
+    assert config.examples.half_life_days == half_life
+
+
+def test_a_half_life_needs_moments(shop: Prepared) -> None:
+    with pytest.raises(ConfigError, match=r"half_life_days needs data.time=absolute, got 7.0 with order"):
+        TrainConfig(
+            data=replace(
+                shop.config, time=TimeMeaning.order, split=SplitConfig(method=SplitMethod.leave_last)
+            ),
+            model=TwoTowerConfig(),
+            examples=ExamplesConfig(half_life_days=7.0),
+            loss=SampledSoftmaxConfig(),
+            negatives=MixedNegativesConfig(),
+            optimizer=LazyAdamConfig(),
+        )
+    with pytest.raises(ConfigError, match="half_life_days must be 0 or more, got -1"):
+        ExamplesConfig(half_life_days=-1)
+
+
+def test_steps_decide_how_often_the_examples_are_passed() -> None:
+    assert [TrainerConfig(steps=100).n_epochs(n) for n in (1, 33, 100, 101)] == [100, 4, 1, 1]
+    assert TrainerConfig(epochs=3, steps=100).n_epochs(1) == 3
+    with pytest.raises(ConfigError, match=r"trainer\.steps must be 1 or more, got 0"):
+        TrainerConfig(steps=0)
+
+
+def test_a_share_of_each_whole_is_hidden_from_its_history(dataset: Dataset) -> None:
+    shown = {
+        seed: [len(history) for _, history, _ in rows_of(batch)]
+        for seed in range(100)
+        for batch in epoch(dataset, ExamplesConfig(unit=ExampleUnit.whole, hidden_fraction=0.75), seed)
+    }
+    most = sum(min(LENGTH, size) for size in SIZES if size)
+    assert sum(map(sum, shown.values())) / (most * len(shown)) == pytest.approx(0.25, abs=0.03)
+    assert len(set(map(tuple, shown.values()))) > 10  # others in each pass
+    with pytest.raises(ConfigError, match=r"hidden_fraction must be in \[0, 1\), got 1.0"):
+        ExamplesConfig(hidden_fraction=1.0)

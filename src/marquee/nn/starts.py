@@ -26,7 +26,22 @@ N_STEPS, STEP = 30, 0.6  # of `_apart`
 
 @dataclass(kw_only=True)
 class StartConfig:
-    """Leaves the random weights as they are; the group `start` holds one file per subclass beside it."""
+    """Leaves the random weights as they are; the group `start` holds one file per subclass beside it.
+
+    Attributes:
+        scale: Length of the vectors that are placed. A step of the optimizer is small or large beside it. 0
+            places none: the weights stay random, whichever start was chosen.
+    """
+
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        self.validate()
+
+    def validate(self) -> None:
+        """Raises ConfigError if a number is out of range."""
+        if not self.scale >= 0:
+            raise ConfigError(f"start.scale must be 0 or more, got {self.scale}")
 
     def apply(self, model: TwoTower, dataset: Dataset, seed: int) -> str:  # noqa: ARG002 - for subclasses
         """Writes the start into a model with random weights; returns what was done, in words.
@@ -50,7 +65,6 @@ class SpectralStartConfig(StartConfig):
         item_exponent: How much items of many users count less in the matrix.
         length_exponent: Without normalisation: an item's length grows with its users to this power.
         bias_per_log_user: With normalisation and biases: an item's bias is the log of its users times this.
-        scale: Length of the vectors. A step of the optimizer is small or large beside it.
         n_passes: Passes over the matrix; more come closer to the exact singular vectors, and past a few
             rank no better.
 
@@ -63,19 +77,13 @@ class SpectralStartConfig(StartConfig):
     item_exponent: float = 0.4
     length_exponent: float = 0.4
     bias_per_log_user: float = 0.08
-    scale: float = 1.0
     n_passes: int = 3
-
-    def __post_init__(self) -> None:
-        self.validate()
 
     def validate(self) -> None:
         """Raises ConfigError if a number is out of range."""
-        if not self.scale > 0 or self.n_passes < 1:
-            raise ConfigError(
-                "start.scale must be above 0 and start.n_passes 1 or more, got "
-                f"{self.scale} and {self.n_passes}"
-            )
+        super().validate()
+        if self.n_passes < 1:
+            raise ConfigError(f"start.n_passes must be 1 or more, got {self.n_passes}")
 
     def apply(self, model: TwoTower, dataset: Dataset, seed: int) -> str:
         """See `StartConfig.apply`.
@@ -83,6 +91,8 @@ class SpectralStartConfig(StartConfig):
         Raises:
             ConfigError: If scipy is not installed.
         """
+        if not self.scale:
+            return "random start: start.scale is 0"
         found = SpectralItems.find(
             dataset.train,
             dataset.n_items,
