@@ -54,8 +54,8 @@ class ExamplesConfig:
             then learns what comes soon, not only what comes next.
         max_targets: `future`: how many of the following events are targets.
         hidden_fraction: `whole`: share of the events that are hidden from the history, others in each pass: a
-            target that stands in its own history teaches nothing. None for `HIDDEN_FRACTION` where the unit is
-            left open as well; else 0.
+            target that stands in its own history teaches nothing. None for `HIDDEN_FRACTION` where the unit
+            is left open as well; else 0.
         target_decay: How much less a user's old events count as targets: one that a share s of the user's
             events came after weighs e^(-target_decay · s). What is liked drifts, and what is asked for comes
             after all of them. Without time the order of the file is that of the events.
