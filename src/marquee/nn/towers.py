@@ -100,7 +100,7 @@ class _Direction(torch.autograd.Function):
     def forward(ctx: Context, vector: Tensor) -> Tensor:
         """Returns the directions, (batch, dim) float32."""
         length = torch.linalg.vector_norm(vector, dim=1, keepdim=True).clamp_min_(SHORTEST)
-        direction = vector / length
+        direction: Tensor = vector / length
         ctx.save_for_backward(direction, length)
         return direction
 
