@@ -51,10 +51,8 @@ def _surprise(logits: Logits, temperature: float, log_q_correction: bool) -> Ten
     positive = logits.positive / temperature
     if log_q_correction:
         positive = positive - logits.log_q_positive
-    log_others = log_sum_exp(_scaled(logits, temperature, log_q_correction))[
-        logits.target_row
-    ]  # (n_targets,)
-    return F.softplus(log_others - positive)
+    of_row = log_sum_exp(_scaled(logits, temperature, log_q_correction))  # (batch,)
+    return F.softplus(of_row[logits.target_row] - positive)
 
 
 def _scaled(logits: Logits, temperature: float, log_q_correction: bool) -> Tensor:
@@ -135,9 +133,8 @@ def bilateral_softmax_loss(
     total = weight.new_zeros(n_rows).index_add(0, row, torch.exp(counts - peak[row]) * weight)
     mean = torch.where(weight_of_row > 0, total / weight_of_row.clamp_min(_TINY), 1.0)
     mean_positive = mean.log() + peak
-    mean_negative = log_sum_exp(_scaled(logits, temperature, log_q_correction)) * (
-        temperature / positive_temperature
-    )
+    of_row = log_sum_exp(_scaled(logits, temperature, log_q_correction))  # (batch,)
+    mean_negative = of_row * (temperature / positive_temperature)
     return weighted_mean(F.softplus(mean_negative - mean_positive), weight_of_row)
 
 
