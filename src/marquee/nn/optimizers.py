@@ -101,8 +101,9 @@ def _adam(tables: AdamTables, gradient: Tensor, step: int, group: dict[str, Any]
 def _adam_on_rows(
     tables: AdamTables, rows: Tensor, gradient: Tensor, step: int, group: dict[str, Any]
 ) -> None:
-    """Takes one step on some rows, so many at a time that they stay in the processor's cache."""
-    for some, part in zip(*(torch.split(tensor, ROWS_AT_A_TIME) for tensor in (rows, gradient)), strict=True):
+    """Takes one step on some rows: on a CPU so many at a time that they stay in its cache."""
+    at_a_time = ROWS_AT_A_TIME if rows.device.type == "cpu" else max(len(rows), 1)
+    for some, part in zip(*(torch.split(tensor, at_a_time) for tensor in (rows, gradient)), strict=True):
         p, first, second = (table.index_select(0, some) for table in tables)
         _adam((p, first, second), part, step, group)
         for table, moved in zip(tables, (p, first, second), strict=True):
