@@ -199,6 +199,9 @@ def token_pairs(earlier: FeatureEncoder, now: FeatureEncoder) -> Pairs:
             both = sorted(set(feature.state.values) & set(features[block.name].state.values), key=str)
             kept_earlier.append(_rows_of(earlier, feature.column, both, old))
             kept_now.append(_rows_of(now, feature.column, both, block))
+            if old.unknown_row and block.unknown_row:
+                kept_earlier.append(np.array([old.unknown_row]))
+                kept_now.append(np.array([block.unknown_row]))
         elif old.n_rows == block.n_rows:
             kept_earlier.append(np.arange(old.first_row, old.first_row + old.n_rows))
             kept_now.append(np.arange(block.first_row, block.first_row + block.n_rows))

@@ -177,6 +177,7 @@ def test_values_of_features_are_paired_by_value() -> None:
     assert both[row(earlier, "green")] == row(now, "green")
     assert row(earlier, "blue") not in both
     assert row(now, "amber") in pairs.new.tolist()
+    assert both[row(earlier, "unheard of")] == row(now, "unheard of")
     text = earlier.blocks[1]
     assert {both[text.first_row + i] - now.blocks[1].first_row - i for i in range(text.n_rows)} == {0}
 
