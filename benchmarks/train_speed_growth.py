@@ -101,15 +101,12 @@ def measure_here(n_interactions: int, n_items: int, overrides: Sequence[str]) ->
     return Size(len(dataset.train), n_items, n_steps, times.began[0] - started, times.seconds[-1], peak_mib())
 
 
-def measure(sizes: Sequence[tuple[int, int]], overrides: Sequence[str]) -> dict[tuple[int, int], Size]:
-    """Returns what each size costs in a process of its own, by (interactions, items)."""
-    found = {}
-    for n_interactions, n_items in dict.fromkeys(sizes):
-        asked = json.dumps([n_interactions, n_items, list(overrides)])
-        command = [sys.executable, "-m", "benchmarks.train_speed", "--one-size", asked]
-        process = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        found[n_interactions, n_items] = Size(**json.loads(process.stdout.splitlines()[-1]))
-    return found
+def measure(n_interactions: int, n_items: int, overrides: Sequence[str]) -> Size:
+    """Returns what one size costs in a process of its own."""
+    asked = json.dumps([n_interactions, n_items, list(overrides)])
+    command = [sys.executable, "-m", "benchmarks.train_speed", "--one-size", asked]
+    process = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return Size(**json.loads(process.stdout.splitlines()[-1]))
 
 
 def print_one_size(asked: str) -> None:
@@ -139,16 +136,18 @@ def report(
         show: Told each line.
     """
     n_interactions, n_items = interactions[len(interactions) // 2], items[len(items) // 2]
-    found = measure([*((n, n_items) for n in interactions), *((n_interactions, n) for n in items)], overrides)
-    in_interactions = [found[n, n_items] for n in interactions]
-    in_items = [found[n_interactions, n] for n in items]
     show(
         f"{'interactions':>12s} {'items':>10s} {'set up':>8s} {'epoch':>9s} {'per step':>10s} "
         f"{'interactions/s':>15s} {'peak':>9s}"
     )
-    for size in (*in_interactions, *in_items):
-        show(str(size))
-    return show_growth(in_interactions, in_items, show)
+    found: dict[tuple[int, int], Size] = {}
+    for asked in (*((n, n_items) for n in interactions), *((n_interactions, n) for n in items)):
+        if asked not in found:
+            found[asked] = measure(*asked, overrides)
+            show(str(found[asked]))
+    return show_growth(
+        [found[n, n_items] for n in interactions], [found[n_interactions, n] for n in items], show
+    )
 
 
 def show_growth(

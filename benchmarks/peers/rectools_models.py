@@ -36,8 +36,8 @@ def main() -> None:
         model = ImplicitBPRWrapperModel(BayesianPersonalizedRanking(**common))
 
     def vectors() -> Vectors:
-        of_users, of_items = model.get_vectors()
-        return of_users[users], of_items[items]
+        fitted = model.model  # implicit's; `get_vectors` answers only once the fit is over
+        return fitted.user_factors[users], fitted.item_factors[items]
 
     if is_als:
         als.fit_callback = lambda *_: contestant.lap(vectors)
@@ -45,7 +45,8 @@ def main() -> None:
     with suppress(RaceIsOverError):
         model.fit(dataset)
         if not is_als:
-            contestant.lap(vectors)
+            contestant.epoch = settings["iterations"]
+            contestant.hand_over(vectors)
     contestant.finish("rectools", "implicit", "numpy")
 
 
