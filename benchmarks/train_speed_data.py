@@ -1,8 +1,8 @@
 """Interactions of any size for `train_speed`, built in arrays: no files, no ids beyond numbers.
 
-Items are drawn by a power law from as many as there are in the smallest catalog measured, spread evenly over
-the whole: a larger catalog then has more items that hardly anybody met, as large catalogs have, and what a
-batch touches stays about the same.
+Items are drawn by a power law from a number that does not depend on the catalog's size, spread evenly over
+the whole: a larger catalog then has more items that nobody met, as large catalogs have, and what a batch
+touches stays about the same.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ from marquee.histories import Interactions
 from marquee.ids import IdMap, IndexArray
 from marquee.kinds import EventKinds, KindConfig
 
-N_ACTIVE = 10_000  # items that interactions are drawn from, at most
+N_ACTIVE = 2_000  # items that interactions are drawn from, at most
 EVENTS_PER_USER = 24  # as in Gowalla
 EXPONENT = 0.8  # probability of an item ~ 1 / rank ** EXPONENT
 
