@@ -69,7 +69,7 @@ BPR = {"model": "bpr", "factors": DIM, "learning_rate": 0.02, "regularization": 
 RECBOLE = {
     "embedding_size": DIM,
     "train_batch_size": 2048,
-    "learning_rate": 0.003,
+    "learning_rate": 0.001,
     "weight_decay": 0.0,
     "epochs": 20,
 }
