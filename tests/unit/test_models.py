@@ -134,7 +134,7 @@ def test_item_bias_is_one_coordinate() -> None:
 
 
 def test_bias_scale_weighs_the_bias_of_the_trained_model_and_not_of_training() -> None:
-    plain, scaled = (small_model(steady(bias_scale=scale)) for scale in (1.0, 0.75))
+    plain, scaled = (small_model(replace(steady(), bias_scale=scale)) for scale in (1.0, 0.75))
     expected, got = plain.embed_items(EVERY_ITEM), scaled.embed_items(EVERY_ITEM)
     torch.testing.assert_close(got[:, -1], 0.75 * expected[:, -1])
     assert torch.equal(got[:, :-1], expected[:, :-1])
