@@ -120,8 +120,8 @@ def test_a_back_test_without_cutoffs_in_time_is_refused(tried: Tried, tmp_path: 
 def test_the_latest_events_of_data_without_moments_are_refused(tried: Tried, tmp_path: Path) -> None:
     run, config = RunFolder(tmp_path), tried.run.read_config()
     split = SplitConfig(method=SplitMethod.leave_last)
-    run.write_config(
-        replace(config, data=replace(config.data, split=split, time=type(config.data.time)("order")))
-    )
+    data = replace(config.data, split=split, time=type(config.data.time)("order"))
+    examples = replace(config.examples, half_life_days=0.0)
+    run.write_config(replace(config, data=data, examples=examples))
     with pytest.raises(ConfigError, match=r"by=time keeps the latest events.* got order; choose by=users"):
         learning_curve(replace(_curve(run), by=Thinning.time), QUIET)
