@@ -13,6 +13,7 @@ from marquee.nn.losses import (
     CosineContrastiveConfig,
     DegreeWeightedConfig,
     LossConfig,
+    NormalisedSquaredErrorConfig,
     SampledSoftmaxConfig,
     TopKSoftmaxConfig,
 )
@@ -28,6 +29,7 @@ LOSSES: dict[str, LossConfig] = {
     "bpr": BPRConfig(),
     "cosine_contrastive": CosineContrastiveConfig(margin=-0.9),
     "degree_weighted": DegreeWeightedConfig(),
+    "normalised_squared_error": NormalisedSquaredErrorConfig(),
 }
 
 
