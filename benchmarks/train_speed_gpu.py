@@ -5,19 +5,13 @@ process. What a step does is counted as the least that any implementation must: 
 and candidates, and passes over the logits and over the rows that the batch looks up.
 """
 
-import logging
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
-from benchmarks.experiments import compose_config
-from benchmarks.train_speed_data import synthesize
-from benchmarks.train_speed_growth import EPOCHS, TimeEpochs
-from training.fit import fit
+from benchmarks.train_speed_growth import fit_synthetic
 
 NCF_SAMPLES_PER_S = 34.1e6
 NCF = "NVIDIA's NCF on one A100, mixed precision, samples with their negatives"
@@ -73,23 +67,23 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def measure(n_interactions: int, n_items: int, overrides: Sequence[str]) -> Throughput:
-    """Returns what training does per second in the last of its epochs."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    config = compose_config([*overrides, f"trainer.epochs={EPOCHS}"])
-    dataset = synthesize(n_interactions, n_items, history_length=config.data.history_length)
-    times = TimeEpochs()
-    with tempfile.TemporaryDirectory() as folder:
-        fitted = fit(dataset, None, config, Path(folder), [times])
+def measure(n_interactions: int, n_items: int, overrides: Sequence[str], device: torch.device) -> Throughput:
+    """Returns what training does per second of wall time in the last of its epochs."""
+
+    def clock() -> float:
+        _wait(device)
+        return time.perf_counter()
+
+    timed = fit_synthetic(n_interactions, n_items, overrides, clock)
+    dataset, dim, seconds = timed.dataset, timed.dim, timed.epoch_seconds
+    sampler = timed.config.negatives.build(torch.ones(n_items + 1))
     n_candidates = len(
-        config.negatives.build(torch.ones(n_items + 1))
-        .sample(torch.ones(1, dtype=torch.int64), torch.Generator().manual_seed(0))
-        .items
+        sampler.sample(torch.ones(1, dtype=torch.int64), torch.Generator().manual_seed(0)).items
     )
-    seconds, dim = times.seconds[-1], fitted.model.out_dim
     pairs = dataset.n_users * n_candidates
-    n_steps = -(-dataset.n_users // config.examples.batch_size)
-    rows = 2 * len(dataset.train) + dataset.n_users + n_steps * n_candidates  # targets, histories, users
+    rows = (
+        2 * len(dataset.train) + dataset.n_users + timed.n_steps * n_candidates
+    )  # targets, histories, users
     return Throughput(
         interactions=len(dataset.train) / seconds,
         pairs=pairs / seconds,
@@ -118,6 +112,6 @@ def show_gpu(overrides: Sequence[str], show: Callable[[str], None]) -> bool:
         return True
     device = torch.device("cuda")
     limits = Limits.measure(device, width=8192, n_values=2**28)
-    found = measure(N_INTERACTIONS, N_ITEMS, [*overrides, "trainer.accelerator=gpu"])
+    found = measure(N_INTERACTIONS, N_ITEMS, [*overrides, "trainer.accelerator=gpu"], device)
     report(found, limits, torch.cuda.get_device_name(device), show)
     return True

@@ -24,6 +24,8 @@ from lightning.pytorch.callbacks import Callback
 from benchmarks.experiments import compose_config
 from benchmarks.peers.protocol import peak_mib
 from benchmarks.train_speed_data import synthesize
+from marquee.dataset import Dataset
+from training.config import TrainConfig
 from training.fit import fit
 
 EPOCHS = 2
@@ -73,32 +75,65 @@ class Size:
 
 
 class TimeEpochs(Callback):
-    """Keeps the time of each epoch, and when the first one began."""
+    """Keeps the time of each epoch, and when the first one began, by a clock in seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
         self.began: list[float] = []
         self.seconds: list[float] = []
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
         """Starts the clock."""
-        self.began.append(time.process_time())
+        self.began.append(self.clock())
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
         """Stops it."""
-        self.seconds.append(time.process_time() - self.began[-1])
+        self.seconds.append(self.clock() - self.began[-1])
 
 
-def measure_here(n_interactions: int, n_items: int, overrides: Sequence[str]) -> Size:
-    """Returns what one size costs in this process."""
+@dataclass(frozen=True)
+class TimedFit:
+    """A fit on synthetic data.
+
+    Attributes:
+        config: Of the fit.
+        dataset: What was fitted.
+        dim: Length of the vectors.
+        setup_seconds: From the call to the first step.
+        epoch_seconds: Of the last epoch; the first one fills caches.
+    """
+
+    config: TrainConfig
+    dataset: Dataset
+    dim: int
+    setup_seconds: float
+    epoch_seconds: float
+
+    @property
+    def n_steps(self) -> int:
+        """Steps of an epoch."""
+        return -(-self.dataset.n_users // self.config.examples.batch_size)
+
+
+def fit_synthetic(
+    n_interactions: int, n_items: int, overrides: Sequence[str], clock: Callable[[], float]
+) -> TimedFit:
+    """Returns what a fit of a few epochs took, by a clock in seconds."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     config = compose_config([*overrides, f"trainer.epochs={EPOCHS}"])
     dataset = synthesize(n_interactions, n_items, history_length=config.data.history_length)
-    times = TimeEpochs()
+    times = TimeEpochs(clock)
     with tempfile.TemporaryDirectory() as folder:
-        started = time.process_time()
-        fit(dataset, None, config, Path(folder), [times])
-    n_steps = -(-dataset.n_users // config.examples.batch_size)
-    return Size(len(dataset.train), n_items, n_steps, times.began[0] - started, times.seconds[-1], peak_mib())
+        started = clock()
+        fitted = fit(dataset, None, config, Path(folder), [times])
+    return TimedFit(config, dataset, fitted.model.out_dim, times.began[0] - started, times.seconds[-1])
+
+
+def measure_here(n_interactions: int, n_items: int, overrides: Sequence[str]) -> Size:
+    """Returns what one size costs in this process, in processor time."""
+    timed = fit_synthetic(n_interactions, n_items, overrides, time.process_time)
+    n_events = len(timed.dataset.train)
+    return Size(n_events, n_items, timed.n_steps, timed.setup_seconds, timed.epoch_seconds, peak_mib())
 
 
 def measure(n_interactions: int, n_items: int, overrides: Sequence[str]) -> Size:

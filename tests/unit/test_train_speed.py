@@ -236,7 +236,7 @@ def test_throughput_is_counted_beside_what_the_device_can_do(
     plan: Plan, capsys: pytest.CaptureFixture[str]
 ) -> None:
     overrides = [*plan.best.settings["overrides"], *ONE_THREAD, "trainer.accelerator=cpu"]
-    found = train_speed_gpu.measure(480, 100, overrides)
+    found = train_speed_gpu.measure(480, 100, overrides, torch.device("cpu"))
     assert found.pairs == pytest.approx(found.interactions * 20 * 50 / 480)
     assert found.flop == pytest.approx(found.pairs * 6 * 17)  # 16 dimensions and the bias
     limits = train_speed_gpu.Limits.measure(torch.device("cpu"), width=64, n_values=2**16)
