@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -158,13 +157,6 @@ def listening(
         except psutil.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def free_port() -> int:
-    """Returns a port that nobody listens at."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def inherited() -> dict[str, str]:

@@ -21,8 +21,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from benchmarks.load import Load, Server, free_port, inherited, listening, take_turns, write_script
+from benchmarks.load import Load, Server, inherited, listening, take_turns, write_script
 from benchmarks.serving_bundle import MIN_RECALL, Made, make_bundle
+from demo.processes import free_port
 
 DEADLINE_MS = 100
 CONNECTIONS = (1, 16, 64)

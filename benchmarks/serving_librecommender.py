@@ -24,9 +24,10 @@ import faiss
 import numpy as np
 import psutil
 
-from benchmarks.load import Server, free_port, inherited, listening, take_turns, write_script
+from benchmarks.load import Server, inherited, listening, take_turns, write_script
 from benchmarks.serving import CONNECTIONS, ROUNDS, print_loads, running, write_histories
 from benchmarks.serving_bundle import RECALL_K, Made, make_bundle
+from demo.processes import free_port
 
 N_LISTS, N_PROBE = 80, 10
 """What LibRecommender's `save_faiss_index` has for defaults."""

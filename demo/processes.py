@@ -6,6 +6,7 @@ keep what it has.
 """
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ ROOT = Path(__file__).parents[1]
 _PATIENCE_S = 30.0
 _POLL_S = 0.1
 _LOG_TAIL_LINES = 25
+_CHOSEN_PORTS = (15_000, 32_000)  # Linux hands out 32768 and above, others 49152 and above
 
 
 def run_command(title: str, arguments: Sequence[str], patience_s: float = _PATIENCE_S) -> None:
@@ -62,10 +64,16 @@ def stop_process(process: subprocess.Popen[bytes], patience_s: float = _PATIENCE
 
 
 def free_port() -> int:
-    """Returns a loopback port that nobody listens on at this moment."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """Returns a loopback port that nobody listens on at this moment.
+
+    It is none of those that the kernel hands out by itself: BentoML reserves such a port for its own control
+    before the service has bound the one chosen here, and now and then got the same.
+    """
+    while True:
+        port = random.randrange(*_CHOSEN_PORTS)
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 def service_command(port: int) -> list[str]:

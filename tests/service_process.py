@@ -15,6 +15,8 @@ from typing import Any
 
 import httpx
 
+from demo.processes import free_port
+
 ROOT = Path(__file__).parents[1]
 START_S = 60
 STOP_S = 20
@@ -49,12 +51,6 @@ def environment(bundle: Path, home: Path, **settings: str) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MARQUEE_")}
     own = {"MARQUEE_BUNDLE": str(bundle), "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "true"}
     return {**inherited, **own, **settings}
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def command(port: int) -> list[str]:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
+from demo.processes import free_port
 from marquee.bundle import activate
 from marquee.client import (
     AsyncClient,
@@ -30,7 +31,7 @@ from marquee.client import (
 )
 from tests.bundles import N_ITEMS, publish_tiny
 from tests.markdown import blocks
-from tests.service_process import RunningService, free_port, running_service
+from tests.service_process import RunningService, running_service
 
 BODY = RecommendRequest(user_id="u1", k=3)
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -56,6 +57,23 @@ def printed_ids(log: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("on_term", [ENDS, "signal.SIG_IGN"], ids=["obedient", "deaf"])
+def test_no_chosen_port_is_one_that_the_kernel_hands_out() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        handed_out = int(listener.getsockname()[1])
+    assert all(1024 < free_port() < min(handed_out, 32_768) for _ in range(200))
+
+
+def test_port_in_use_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as listener:
+        taken = free_port()
+        listener.bind(("127.0.0.1", taken))
+        other = free_port()
+        draws = iter([taken, other])
+        monkeypatch.setattr("random.randrange", lambda *_: next(draws))
+        assert free_port() == other
+
+
 def test_server_and_its_children_are_gone_after_the_block(tmp_path: Path, on_term: str) -> None:
     port, log = free_port(), tmp_path / "log"
     with running_server(

@@ -17,13 +17,13 @@ import psutil
 import pytest
 
 from benchmarks.serving_schema import run_schemathesis
+from demo.processes import free_port
 from tests.bundles import N_ITEMS, publish_tiny
 from tests.service_process import (
     ROOT,
     RunningService,
     command,
     environment,
-    free_port,
     raw_exchange,
     running_service,
     stop,

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from marquee.catalog import ItemKind
+from marquee.popularity import ContextPopularity
 from marquee.recommender import Answer, HistoryEvent, Recommender, Request
 from tests.bundles import N_ITEMS, N_USERS, publish_tiny
 from tests.service_process import RunningService, running_service
@@ -22,7 +23,8 @@ NOW = int(time.time())  # years after anything in the tiny catalog opens or clos
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return publish_tiny(tmp_path_factory.mktemp("bundles"))
+    # Without a table by the hour: the clock may strike between two answers.
+    return publish_tiny(tmp_path_factory.mktemp("bundles"), context_popularity=ContextPopularity())
 
 
 @pytest.fixture(scope="module")
