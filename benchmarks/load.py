@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean, median
 
 import psutil
 
@@ -39,16 +40,19 @@ end
 
 @dataclass(frozen=True)
 class Load:
-    """What one run of wrk saw, and what it cost the server.
+    """What runs of wrk saw, and what they cost the server.
 
     Attributes:
-        per_second: Replies of status 2xx or 3xx per second.
-        p50_ms: Median latency.
-        p99_ms: 99th percentile of it.
+        per_second: Replies of status 2xx or 3xx per second, over all runs.
+        p50_ms: Median latency; of several runs the median.
+        p99_ms: 99th percentile of it; of several runs the median.
         failed: Replies of another status.
         broken: Connections that broke or timed out.
-        cpu_us: Processor time of all processes of the server per reply, microseconds.
-        memory_mb: Private memory of all processes of the server after the run.
+        cpu_us: Processor time of all processes of the server per reply, microseconds; of several runs the
+            least, since whatever else runs on the machine, or beside it on the same host, only adds to it.
+        memory_mb: Private memory of all processes of the server after the last run.
+        slowest: Of the runs, its replies per second.
+        fastest: The same.
     """
 
     per_second: float
@@ -58,6 +62,28 @@ class Load:
     broken: int
     cpu_us: float
     memory_mb: float
+    slowest: float
+    fastest: float
+
+    @classmethod
+    def of_rounds(cls, loads: "Sequence[Load]") -> "Load":
+        """Returns several runs of the same length as one.
+
+        Replies are added up, for the speed of a server may lie in two places: where one worker happens to
+        take all connections, and where two do. A median of few runs is then one or the other by chance.
+        """
+        speeds = [load.per_second for load in loads]
+        return cls(
+            per_second=mean(speeds),
+            p50_ms=median(load.p50_ms for load in loads),
+            p99_ms=median(load.p99_ms for load in loads),
+            failed=sum(load.failed for load in loads),
+            broken=sum(load.broken for load in loads),
+            cpu_us=min(load.cpu_us for load in loads),
+            memory_mb=loads[-1].memory_mb,
+            slowest=min(speeds),
+            fastest=max(speeds),
+        )
 
 
 @dataclass(frozen=True)
@@ -87,21 +113,24 @@ class Server:
         )
         cpu = _cpu_seconds(self.family()) - before
         facts = json.loads(run.stdout.splitlines()[-1])
+        per_second = (facts["requests"] - facts["failed"]) / facts["seconds"]
         return Load(
-            per_second=(facts["requests"] - facts["failed"]) / facts["seconds"],
+            per_second=per_second,
             p50_ms=facts["p50_ms"],
             p99_ms=facts["p99_ms"],
             failed=facts["failed"],
             broken=facts["broken"],
             cpu_us=cpu / max(1, facts["requests"]) * 1e6,
             memory_mb=sum(process.memory_full_info().uss for process in self.family()) / 1e6,
+            slowest=per_second,
+            fastest=per_second,
         )
 
 
 def take_turns(
     servers: Mapping[str, tuple[Server, Path]], connections: Sequence[int], seconds: int, rounds: int
 ) -> dict[str, dict[int, Load]]:
-    """Returns the loads of several servers by name and connections, each the median of some rounds.
+    """Returns the loads of several servers by name and connections, each over some rounds.
 
     The servers run all the while and are loaded one after the other, again and again: what else the machine
     does then falls on all of them alike.
@@ -110,7 +139,7 @@ def take_turns(
         servers: By name, each with what wrk sends it.
         connections: Numbers of connections.
         seconds: Of each measurement.
-        rounds: Measurements of each, odd.
+        rounds: Measurements of each.
     """
     for server, script in servers.values():
         server.measure(script, 16, 3)  # all workers warm
@@ -119,10 +148,7 @@ def take_turns(
         for n in connections:
             for name, (server, script) in servers.items():
                 found[name][n].append(server.measure(script, n, seconds))
-    return {
-        name: {n: sorted(loads, key=lambda load: load.per_second)[rounds // 2] for n, loads in by_n.items()}
-        for name, by_n in found.items()
-    }
+    return {name: {n: Load.of_rounds(loads) for n, loads in by_n.items()} for name, by_n in found.items()}
 
 
 def _cpu_seconds(processes: Sequence[psutil.Process]) -> float:

@@ -26,6 +26,7 @@ from uvicorn.server import ServerState
 from serving.config import Settings
 from serving.errors import Refusal, unavailable
 from serving.exchange import JSON, Reply
+from serving.listening import Share
 
 LOOK_S = 0.25
 """How often the connections are looked at, and so by how much a limit of time may be exceeded."""
@@ -70,7 +71,7 @@ class Limits:
         )
 
 
-def limit_connections(limits: Limits, on_end: OnEnd) -> None:
+def limit_connections(limits: Limits, on_end: OnEnd, share: Share) -> None:
     """Lets every uvicorn server that this process configures from now on keep the limits.
 
     BentoML passes uvicorn no protocol, so uvicorn looks up its default one: that entry is replaced.
@@ -80,16 +81,17 @@ def limit_connections(limits: Limits, on_end: OnEnd) -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with suppress(ValueError, OSError):  # fewer files then: the kernel refuses what is beyond them
             resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard) if hard >= 0 else wanted, hard))
-    protocol: Any = partial(LimitedProtocol, book=Book(limits, on_end))  # uvicorn's type asks for a name
-    uvicorn.config.HTTP_PROTOCOLS["auto"] = protocol
+    protocols: dict[str, Any] = uvicorn.config.HTTP_PROTOCOLS  # uvicorn's type asks for a name
+    protocols["auto"] = partial(LimitedProtocol, book=Book(limits, on_end, share))
 
 
 class Book:
     """All connections of one worker, and the timer that looks at them."""
 
-    def __init__(self, limits: Limits, on_end: OnEnd) -> None:
+    def __init__(self, limits: Limits, on_end: OnEnd, share: Share) -> None:
         self.limits = limits
         self.on_end = on_end
+        self.share = share
         self.open: set[LimitedProtocol] = set()
         self._is_looking = False
 
@@ -123,6 +125,7 @@ class LimitedProtocol(HttpToolsProtocol):
         book: Book,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.access_log = False  # `app` writes a line of each request; uvicorn's would be made and thrown away
         self._book = book
         self._since: float | None = self.loop.time()  # when what is now waited for began; None: nothing is
         self._is_surplus = False
@@ -149,6 +152,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forgets the connection."""
         self._book.open.discard(self)
+        self._book.share.add(-1)
         if self._running is not None:
             self._running.disconnected = True  # uvicorn tells only the latest of pipelined requests
         super().connection_lost(exc)

@@ -1,4 +1,4 @@
-"""Room for the counters that workers share, taken before it is needed.
+"""Room for what workers count together, taken before it is needed.
 
 Trap: the files are mapped into memory, and a page that the disk has no room for when it is first written
 ends the process (SIGBUS): with a full disk the next request would kill the worker that counts it
@@ -8,6 +8,7 @@ ends the process (SIGBUS): with a full disk the next request would kill the work
 import atexit
 import errno
 import logging
+import mmap
 import os
 import shutil
 import tempfile
@@ -17,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 FILE_BYTES = 1 << 20
 """Holds some thousand lines of `/metrics`; what counts has bounded labels and needs a tenth of it."""
+
+_BYTES_PER_NUMBER = 8
 
 _KINDS = ("counter", "histogram", "gauge_livemin", "gauge_livemax")
 """How the names of the files begin that `serving.metrics` writes."""
@@ -53,6 +56,28 @@ def reserve(folder: Path, variable: str) -> None:
             os.environ[variable] = alone
             atexit.register(shutil.rmtree, alone, ignore_errors=True)
             return
+
+
+def shared_numbers(n: int, path: Path | None, alone: str) -> "memoryview[float]":
+    """Returns n float64, zeros at first, which all processes see that name the same file.
+
+    Args:
+        n: How many.
+        path: The file; None for numbers of this process.
+        alone: What is logged where there is no room for the file, so that the numbers are this process's.
+    """
+    n_bytes = max(1, n) * _BYTES_PER_NUMBER
+    if path is None:
+        return memoryview(mmap.mmap(-1, n_bytes)).cast("d")
+    try:
+        descriptor = allocate(path, n_bytes)
+    except OSError as error:
+        logger.error("%s, not for all together: %s", alone, error)
+        return memoryview(mmap.mmap(-1, n_bytes)).cast("d")
+    try:
+        return memoryview(mmap.mmap(descriptor, n_bytes)).cast("d")
+    finally:
+        os.close(descriptor)
 
 
 def allocate(path: Path, n_bytes: int) -> int:

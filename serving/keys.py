@@ -6,10 +6,7 @@ entry that belongs into the file which `MARQUEE_KEYS` names. The file never hold
 
 import hashlib
 import hmac
-import logging
 import math
-import mmap
-import os
 import secrets
 import sys
 import time
@@ -22,17 +19,14 @@ import msgspec
 from msgspec import Meta
 
 from marquee.errors import ConfigError
-from serving.counter_files import allocate
+from serving.counter_files import shared_numbers
 from serving.errors import Refusal
-
-logger = logging.getLogger(__name__)
 
 USAGE = (
     "usage: python -m serving.keys name=<name> [scopes=recommend,events,items,metrics,admin] "
     "[requests_per_s=0] [burst=0]"
 )
 LIMITS_FILE = "marquee-limits.bin"
-_BYTES_PER_KEY = 8
 
 
 class Scope(StrEnum):
@@ -91,7 +85,9 @@ class Guard:
         self._number_of = {key.name: number for number, key in enumerate(self._keys)}
         self._digests = tuple(bytes.fromhex(key.sha256) for key in keys)
         self._clock = clock
-        self._full_at = _shared_numbers(len(keys), folder)
+        self._full_at = shared_numbers(
+            len(keys), folder and folder / LIMITS_FILE, "the rates of keys hold for each worker alone"
+        )
 
     @classmethod
     def read(cls, path: str, folder: Path | None = None) -> "Guard":
@@ -199,22 +195,6 @@ class Guard:
 def _key_needed(message: str) -> Refusal:
     """Returns the refusal of a request without a good key."""
     return Refusal(401, message, headers=((b"www-authenticate", b"Bearer"),))
-
-
-def _shared_numbers(n: int, folder: Path | None) -> "memoryview[float]":
-    """Returns n float64, zeros at first, which all processes with the same folder see."""
-    n_bytes = max(1, n) * _BYTES_PER_KEY
-    if folder is None:
-        return memoryview(mmap.mmap(-1, n_bytes)).cast("d")
-    try:
-        descriptor = allocate(folder / LIMITS_FILE, n_bytes)
-    except OSError as error:
-        logger.error("the rates of keys hold for each worker alone, not for all together: %s", error)
-        return memoryview(mmap.mmap(-1, n_bytes)).cast("d")
-    try:
-        return memoryview(mmap.mmap(descriptor, n_bytes)).cast("d")
-    finally:
-        os.close(descriptor)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -26,6 +26,7 @@ from serving.exchange import AsgiApp
 from serving.item_routes import ItemRoutes
 from serving.items import LiveItems
 from serving.keys import Guard
+from serving.listening import Share, share_connections
 from serving.metrics import FOLDER_VARIABLE, Metrics, forget_dead_workers, shared_folder
 from serving.release_routes import ReleaseRoutes
 from serving.surfaces import SurfaceFile, Surfaces
@@ -80,7 +81,9 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
 
     def to_asgi(self, is_main: bool = True) -> AsgiApp:
         """Returns BentoML's application inside ours, before uvicorn is told how to serve it."""
-        limit_connections(Limits.of(SETTINGS), self.metrics.count_end)
+        share = Share(SETTINGS.workers, bentoml.server_context.worker_index or 0, shared_folder())
+        share_connections(share)
+        limit_connections(Limits.of(SETTINGS), self.metrics.count_end, share)
         endpoints = Endpoints(SETTINGS, self.surfaces, metrics=self.metrics)
         return RecommendationApp(
             super().to_asgi(is_main),

@@ -220,14 +220,17 @@ class Index:
         items near a query are hidden more than others are, that does not suffice: as many must be left as a
         search without a mask considers, and half of what is left on average. If they are not, the search is
         made again with more effort, as long as that costs less than an exact one.
+
+        Of what a query excludes, half is allowed for at first: all of it is seldom near the query, and what is
+        fetched costs. Whoever excludes more of what is near is searched for again.
         """
-        n_wanted = question.k * (self.config.candidates_per_item if self._is_lossy else 1)
-        n_needed, effort, n_fetched = question.k, 1.0, 0
+        n_needed = n_wanted = question.k * (self.config.candidates_per_item if self._is_lossy else 1)
+        n_spare, effort, n_fetched = -(-question.n_excluded // 2), 1.0, 0
         if question.allowed is not None:
             n_needed = n_wanted = self._n_considered(question.k)
             effort = _MASKED_EFFORT * self.n_items / question.n_allowed
         while rows.size and n_fetched < self.n_items:
-            n_fetched = min(round(n_wanted * effort) + question.n_excluded, self.n_items)
+            n_fetched = min(round(n_wanted * effort) + n_spare, self.n_items)
             cost = ann_cost(self.config, self.n_items, ann.n_lists, n_fetched, effort)
             exact = exact_cost(self.n_items, question.n_allowed, len(rows))
             if cost > self.config.max_ann_cost * exact:
@@ -241,7 +244,7 @@ class Index:
             n_expected = n_fetched * question.n_allowed / self.n_items
             n_enough = max(n_needed, n_expected / 2) if question.allowed is not None else n_needed
             rows = rows[n_left < (n_enough if n_fetched < self.n_items else question.k)]
-            effort *= _EFFORT_FACTOR
+            n_spare, effort = question.n_excluded, effort * _EFFORT_FACTOR
         return rows
 
     def _search_exactly(self, question: "_Question", rows: IndexArray, found: SearchResult) -> None:

@@ -3,8 +3,9 @@
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import psutil
 import pytest
@@ -31,8 +32,12 @@ LIMITS = {
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    bundle = publish_tiny(tmp_path_factory.mktemp("bundles"))
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return publish_tiny(tmp_path_factory.mktemp("bundles"))
+
+
+@pytest.fixture(scope="module")
+def service(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     with running_service(bundle, tmp_path_factory.mktemp("service"), **LIMITS) as running:
         yield running
         assert "Traceback" not in running.log.read_text(), "no connection may make the service stumble"
@@ -207,3 +212,50 @@ def n_connections(worker: psutil.Process, connection: socket.socket) -> int:
     """Returns how many connections of the worker lead to ours: 1, or 0 once it has ended it."""
     port = connection.getsockname()[1]
     return sum(one.raddr.port == port for one in worker.net_connections("tcp") if one.raddr)
+
+
+def test_connections_opened_at_once_are_shared_out(
+    bundle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    settings = {**LIMITS, "MARQUEE_WORKERS": "2", "MARQUEE_HEADER_TIMEOUT_MS": "30000"}
+    with running_service(bundle, tmp_path_factory.mktemp("shared"), **settings) as running:
+        workers = workers_of(running)
+        assert len(workers) == 2
+        wait_for_both(running)
+        running.client.close()
+        for _ in range(3):  # what has ended counts no more
+            with ExitStack() as stack:
+                for _ in range(MAX_CONNECTIONS):
+                    stack.enter_context(connect(running))
+                assert eventually(lambda: sum(map(n_held, workers)) == MAX_CONNECTIONS)
+                held = [n_held(worker) for worker in workers]
+                assert min(held) >= MAX_CONNECTIONS // 3, f"one worker holds too many: {held}"
+            assert eventually(lambda: sum(map(n_held, workers)) == 0)
+
+
+def wait_for_both(running: RunningService) -> None:
+    """Returns once both workers have loaded the release, and a moment later, when they listen."""
+    taken = 'marquee_release_changes_total{outcome="taken"} 2.0'
+    assert eventually(lambda: taken in running.client.get("/metrics").text)
+    time.sleep(TIMEOUT_S)
+
+
+def eventually(holds: Callable[[], bool]) -> bool:
+    """Returns whether a condition comes to hold in time."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def workers_of(running: RunningService) -> list[psutil.Process]:
+    """Returns the processes that answer."""
+    family = psutil.Process(running.process.pid).children(recursive=True)
+    return [child for child in family if "worker" in str(child.cmdline())]
+
+
+def n_held(worker: psutil.Process) -> int:
+    """Returns how many connections a worker holds."""
+    return sum(each.status == psutil.CONN_ESTABLISHED for each in worker.net_connections("tcp"))
