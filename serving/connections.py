@@ -125,7 +125,9 @@ class LimitedProtocol(HttpToolsProtocol):
         book: Book,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self.access_log = False  # `app` writes a line of each request; uvicorn's would be made and thrown away
+        self.access_log = (
+            False  # `app` writes a line of each request; uvicorn's would be made and thrown away
+        )
         self._book = book
         self._since: float | None = self.loop.time()  # when what is now waited for began; None: nothing is
         self._is_surplus = False
