@@ -19,6 +19,7 @@ from marquee.errors import ConfigError
 from marquee.evaluation import EvaluationTask
 from marquee.events import TimeMeaning
 from marquee.metrics import BoolArray
+from marquee.nn.history_pooling import HistoryPooling
 from marquee.nn.losses import (
     BilateralSoftmaxConfig,
     BPRConfig,
@@ -38,7 +39,6 @@ from marquee.nn.negatives import (
 )
 from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagradConfig
 from marquee.nn.starts import SpectralStartConfig, StartConfig
-from marquee.nn.towers import HistoryPooling
 from marquee.split_config import SplitMethod
 from training.earlier import EarlierRunStartConfig
 from training.examples import HALF_LIFE_DAYS, HIDDEN_FRACTION, ExamplesConfig, ExampleUnit

@@ -221,8 +221,8 @@ class Index:
         search without a mask considers, and half of what is left on average. If they are not, the search is
         made again with more effort, as long as that costs less than an exact one.
 
-        Of what a query excludes, half is allowed for at first: all of it is seldom near the query, and what is
-        fetched costs. Whoever excludes more of what is near is searched for again.
+        Of what a query excludes, half is allowed for at first: all of it is seldom near the query, and what
+        is fetched costs. Whoever excludes more of what is near is searched for again.
         """
         n_needed = n_wanted = question.k * (self.config.candidates_per_item if self._is_lossy else 1)
         n_spare, effort, n_fetched = -(-question.n_excluded // 2), 1.0, 0

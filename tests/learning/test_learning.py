@@ -10,6 +10,7 @@ import torch
 from marquee.data_config import DataConfig
 from marquee.events import TimeMeaning
 from marquee.nn.embed import score_queries
+from marquee.nn.history_pooling import HistoryPooling
 from marquee.nn.losses import BPRConfig, LossConfig, SampledSoftmaxConfig
 from marquee.nn.models import (
     ELSAConfig,
@@ -23,7 +24,6 @@ from marquee.nn.negatives import CatalogNegativesConfig, MixedNegativesConfig, N
 from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagradConfig
 from marquee.nn.scoring import loss_in_blocks
 from marquee.nn.starts import SpectralStartConfig
-from marquee.nn.towers import HistoryPooling
 from marquee.ranking import rank
 from marquee.splits import SplitConfig, SplitMethod
 from marquee.tables import TableConfig

@@ -15,11 +15,11 @@ from marquee.ids import IndexArray
 from marquee.live_items import LiveItem
 from marquee.new_items import embed_items
 from marquee.nn.embed import embed_catalog, embed_queries
+from marquee.nn.history_pooling import HistoryPooling
 from marquee.nn.losses import SampledSoftmaxConfig
 from marquee.nn.models import TwoTower, TwoTowerConfig
 from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
-from marquee.nn.towers import HistoryPooling
 from marquee.recommender import Answer, HistoryEvent, Recommender, Request, Source
 from marquee.world import World
 from tests.small_data import write_tiny_world

@@ -13,11 +13,11 @@ from marquee.events import TimeMeaning
 from marquee.features import FeatureArrays, FeatureEncoder
 from marquee.histories import Interactions
 from marquee.nn.batches import TrainingBatch
+from marquee.nn.history_pooling import HistoryPooling
 from marquee.nn.losses import SampledSoftmaxConfig
 from marquee.nn.models import MatrixFactorizationConfig, ModelConfig, SASRecConfig, TwoTowerConfig
 from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
-from marquee.nn.towers import HistoryPooling
 from marquee.splits import SplitConfig, SplitMethod
 from tests.small_data import Prepared, write_shop
 from training.config import TrainConfig, TrainerConfig

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from marquee.errors import ConfigError
 from marquee.nn.batches import QueryBatch, TrainingBatch
+from marquee.nn.history_pooling import HistoryPooling
 from marquee.nn.losses import SampledSoftmaxConfig
 from marquee.nn.models import MatrixFactorizationConfig, ModelConfig, SASRecConfig, TwoTower, TwoTowerConfig
 from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagradConfig
-from marquee.nn.towers import HistoryPooling, TowersConfig
+from marquee.nn.towers import TowersConfig
 from marquee.nn.transformer import CausalTransformer
 from tests.small_models import (
     N_ITEMS,

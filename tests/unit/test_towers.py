@@ -10,11 +10,10 @@ from torch import Tensor
 
 from marquee.errors import ConfigError
 from marquee.features import FeatureConfig, FeatureEncoder
+from marquee.nn.history_pooling import HistoryEncoder, HistoryPooling
 from marquee.nn.models import TwoTowerConfig
 from marquee.nn.towers import (
     SHORTEST,
-    HistoryEncoder,
-    HistoryPooling,
     TokenBag,
     TowersConfig,
     residual_mlp,
@@ -46,7 +45,7 @@ for_every_pooling = pytest.mark.parametrize(  # by weights; of the others see te
 def history_encoder(pooling: HistoryPooling) -> HistoryEncoder:
     """Returns an encoder with no parameter at its starting value."""
     torch.manual_seed(3)
-    encoder = HistoryEncoder(TowersConfig(dim=DIM, history_pooling=pooling), N_KINDS, LENGTH)
+    encoder = HistoryEncoder(pooling, DIM, N_KINDS, LENGTH)
     with torch.no_grad():
         for parameter in encoder.parameters():
             parameter.add_(torch.randn_like(parameter))

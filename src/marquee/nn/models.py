@@ -15,10 +15,11 @@ from marquee.errors import ConfigError
 from marquee.features import FeatureArrays, FeatureEncoder
 from marquee.nn.bags import distinct_rows, sum_rows
 from marquee.nn.batches import HistoryViews, QueryBatch, TrainingBatch
+from marquee.nn.history_pooling import HistoryPooling
 from marquee.nn.logits import Logits
 from marquee.nn.negatives import Negatives
 from marquee.nn.scoring import EmbeddedBatch
-from marquee.nn.towers import HistoryPooling, ItemTower, QueryTower, TowersConfig
+from marquee.nn.towers import ItemTower, QueryTower, TowersConfig
 from marquee.nn.transformer import CausalTransformer
 
 
