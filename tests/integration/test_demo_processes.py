@@ -56,7 +56,6 @@ def printed_ids(log: Path) -> list[int]:
     return ids
 
 
-@pytest.mark.parametrize("on_term", [ENDS, "signal.SIG_IGN"], ids=["obedient", "deaf"])
 def test_no_chosen_port_is_one_that_the_kernel_hands_out() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -74,6 +73,7 @@ def test_port_in_use_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
         assert free_port() == other
 
 
+@pytest.mark.parametrize("on_term", [ENDS, "signal.SIG_IGN"], ids=["obedient", "deaf"])
 def test_server_and_its_children_are_gone_after_the_block(tmp_path: Path, on_term: str) -> None:
     port, log = free_port(), tmp_path / "log"
     with running_server(
