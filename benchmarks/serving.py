@@ -1,6 +1,6 @@
 """The service beside a stock BentoML endpoint and bare Starlette: the same model and load, taking turns.
 
-    python -m benchmarks.serving                         about eleven minutes
+    python -m benchmarks.serving                         about eight minutes
     python -m benchmarks.serving --check                 exit status 1 outside the tolerances
     python -m benchmarks.serving --requests 1000000      memory over so many requests; ten minutes more
 

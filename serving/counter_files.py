@@ -72,12 +72,23 @@ def shared_numbers(n: int, path: Path | None, alone: str) -> "memoryview[float]"
     try:
         descriptor = allocate(path, n_bytes)
     except OSError as error:
-        logger.error("%s, not for all together: %s", alone, error)
+        logger.error("%s: %s", alone, error)
         return memoryview(mmap.mmap(-1, n_bytes)).cast("d")
     try:
         return memoryview(mmap.mmap(descriptor, n_bytes)).cast("d")
     finally:
         os.close(descriptor)
+
+
+def is_alive(pid: int) -> bool:
+    """Returns whether there is a process of that number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def allocate(path: Path, n_bytes: int) -> int:

@@ -86,7 +86,9 @@ class Guard:
         self._digests = tuple(bytes.fromhex(key.sha256) for key in keys)
         self._clock = clock
         self._full_at = shared_numbers(
-            len(keys), folder and folder / LIMITS_FILE, "the rates of keys hold for each worker alone"
+            len(keys),
+            folder and folder / LIMITS_FILE,
+            "the rates of keys hold for each worker alone, not for all together",
         )
 
     @classmethod

@@ -21,7 +21,7 @@ from typing import Any
 import uvicorn.config
 import uvloop
 
-from serving.counter_files import shared_numbers
+from serving.counter_files import is_alive, shared_numbers
 
 logger = logging.getLogger(__name__)
 
@@ -71,21 +71,10 @@ class Share:
         own = self._held[self._own]
         least = own / (1 + _RELATIVE_SLACK) - _SLACK
         return any(
-            self._held[slot] < least and _is_alive(int(self._pids[slot]))
+            self._held[slot] < least and is_alive(int(self._pids[slot]))
             for slot in range(self._n_slots)
             if slot != self._own and self._pids[slot]
         )
-
-
-def _is_alive(pid: int) -> bool:
-    """Returns whether there is a process of that number."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def share_connections(share: Share) -> None:

@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 
 from marquee.recommender import Recommender
 from marquee.requests import Answer, Source
+from serving.counter_files import is_alive
 from serving.timings import QUEUE, READ, STAGES
 
 OTHER = "other"
@@ -311,6 +312,6 @@ def forget_dead_workers() -> None:
     folder = shared_folder()
     for file in folder.glob(_GAUGE_FILES) if folder else ():
         pid = int(file.stem.rpartition("_")[2])
-        if not Path(f"/proc/{pid}").exists():
+        if not is_alive(pid):
             with suppress(OSError):
                 multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]  # as above

@@ -241,3 +241,22 @@ def test_want_of_files_loses_no_connection(
         run_in(loop, main(sock))
     assert caplog.text.count("no connection can be taken for now") == 2
     assert not errors
+
+
+def test_connection_that_does_not_come_about_is_closed_and_not_counted() -> None:
+    share = Share()
+    loop = SharingLoop(share)
+
+    def broken() -> asyncio.Protocol:
+        raise ValueError("no protocol for you")
+
+    async def main(sock: socket.socket) -> None:
+        listener = await loop.create_server(broken, sock=sock)
+        reader, writer = await asyncio.open_connection(*sock.getsockname())
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+        await until(0, share)
+        await close((reader, writer))
+        listener.close()
+
+    with listening_socket() as sock:
+        run_in(loop, main(sock))
