@@ -20,6 +20,7 @@ from marquee.features import FeatureArrays, FeatureEncoder
 from marquee.histories import FloatArray, Interactions
 from marquee.ids import IdMap, IndexArray
 from marquee.index import Index, IndexConfig, IndexKind, build_index, measure_recall
+from marquee.index_choice import EFFORTS
 from marquee.kinds import EventKinds, KindConfig
 
 DIM = 64
@@ -28,7 +29,6 @@ HISTORY_LENGTH = 50
 N_HISTORIES = 500
 RECALL_K = 10
 MIN_RECALL = 0.98
-EFFORTS = (24, 32, 40, 48, 64, 80, 100, 128, 160, 200, 300, 400, 600, 800)
 CLUSTER_SIZE = 100
 SPREAD = np.float32(0.6)
 
