@@ -37,7 +37,7 @@ class Cutoffs:
 
 @dataclass(frozen=True)
 class Split:
-    """Events in three parts, each in the order of the table.
+    """Events in three parts, each in the order of the table, but for what `split_events` says.
 
     Attributes:
         train: What models learn from.
@@ -61,7 +61,8 @@ def split_events(
 
     Rows of a user count in the order of time, and with equal time in the order of the table. Shares of a
     user's n events are rounded down. A user's first event is always train: someone with one event is not
-    judged, someone with two is not used to validate.
+    judged, someone with two is not used to validate. Where files say the parts, there is no time and the
+    events of the validation file train, they are spread evenly among each user's others.
 
     ```
     last_fraction, test 0.2, validation 0.1     10 events of a user: 7 train, 1 validation, 2 test
@@ -109,6 +110,8 @@ def split_events(
         )
     merged = ", validation added to train" if config.fit_on_validation else ""
     train, validation, test = parts
+    if config.method is SplitMethod.given and time is TimeMeaning.none:
+        train = _spread(train)
     split = Split(train, validation, test, parting.description + merged, parting.cutoffs)
     validate_no_leakage(split, config)
     return split
@@ -233,6 +236,19 @@ def _part_given(events: pl.DataFrame, config: SplitConfig, time: TimeMeaning) ->
         part,
         f"as the files say, {config.validation_fraction:.0%} of each user's training events validate, {how}",
     )
+
+
+def _spread(train: pl.DataFrame) -> pl.DataFrame:
+    """Returns training events with those of a validation file spread evenly among each user's others.
+
+    Drawn at random from a list whose order is all that is known of time, they have lost their places, and
+    evenly spread ones are nearest to them on average: they are not what came last.
+    """
+    if not (train[PART] == "validation").any():
+        return train
+    of_file = ("user_id", PART)
+    place = (pl.int_range(pl.len()).over(of_file) + 0.5) / pl.len().over(of_file)
+    return train.sort(place, maintain_order=True)
 
 
 def _share(fraction: float, n: int) -> int:

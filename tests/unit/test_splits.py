@@ -153,6 +153,17 @@ def test_given_without_time_may_take_the_end_of_each_list() -> None:
     )
 
 
+def test_events_of_a_validation_file_that_train_are_spread_over_each_list() -> None:
+    users = list("uuuuuuvv")
+    parts = ["train"] * 4 + ["validation"] * 2 + ["train", "validation"]
+    events = events_of(users, [1, 2, 3, 4, 8, 9, 5, 7], parts)
+    split = split_events(events, replace(GIVEN, fit_on_validation=True), TimeMeaning.none)
+    assert split.train.filter(user_id="u")["timestamp"].to_list() == [1, 8, 2, 3, 9, 4]
+    assert split.train.filter(user_id="v")["timestamp"].to_list() == [5, 7]
+    by_time = split_events(events, replace(GIVEN, fit_on_validation=True), TimeMeaning.order)
+    assert by_time.train["timestamp"].to_list() == [1, 2, 3, 4, 8, 9, 5, 7]  # where there is time it decides
+
+
 def test_given_may_go_without_validation() -> None:
     config = SplitConfig(method=SplitMethod.given, validation_fraction=0.0)
     split = split_events(events_of(["u"] * 20, range(20), ["train"] * 19 + ["test"]), config)
