@@ -62,6 +62,8 @@ class TrainerConfig:
         compile: Whether torch compiles the loss; needs a C++ compiler, and its first steps take long.
         threads: CPU threads of torch; 0 for its own choice. Steps are small, so a second thread gains little
             on an idle machine and, waiting for the first, costs most of the speed on a busy one.
+        workers: Processes that cut batches while the device steps; 0 cuts each in between. Nothing to gain on
+            a CPU; a GPU with large batches waits for one process alone.
     """
 
     epochs: int | None = None
@@ -74,6 +76,7 @@ class TrainerConfig:
     precision: str = "32-true"
     compile: bool = False
     threads: int = 1
+    workers: int = 0
 
     def __post_init__(self) -> None:
         self.validate()
@@ -84,7 +87,7 @@ class TrainerConfig:
             size = getattr(self, name)
             if size is not None and size < 1:
                 raise ConfigError(f"trainer.{name} must be 1 or more, got {size}")
-        for name in ("patience", "threads", "average_half_life_epochs"):
+        for name in ("patience", "threads", "workers", "average_half_life_epochs"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"trainer.{name} must be 0 or more, got {getattr(self, name)}")
 

@@ -83,6 +83,7 @@ def build_module(dataset: Dataset, config: TrainConfig) -> RetrievalModule:
         config.optimizer,
         lambda epoch: TrainingBatches(dataset, config.examples, config.seed, epoch),
         config.seed,
+        config.trainer.workers,
     )
 
 
@@ -188,6 +189,8 @@ def _run_trainer(trainer: L.Trainer, module: RetrievalModule, last: Path) -> Non
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
         # A resumed run finds its own folder; that is what it is for.
         warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+        # It knows a machine's cores and not what a batch is: slices of arrays; see `trainer.workers`.
+        warnings.filterwarnings("ignore", message=".*does not have many workers")
         # Few batches make few points within an epoch; its mean is logged all the same.
         warnings.filterwarnings("ignore", message="The number of training batches")
         try:

@@ -29,6 +29,7 @@ class RetrievalModule(L.LightningModule):
         batches: Returns the batches of an epoch, counted from 0.
         seed: Of the run. Everything random in an epoch follows from the seed and the epoch's number, so
             that a resumed run draws what an uninterrupted one would have drawn.
+        workers: Processes that cut batches ahead of the steps; 0 cuts each when it is wanted.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class RetrievalModule(L.LightningModule):
         optimizer: OptimizerConfig,
         batches: Callable[[int], Dataset[TrainingBatch]],
         seed: int,
+        workers: int = 0,
     ) -> None:
         super().__init__()
         self.model = model
@@ -47,11 +49,16 @@ class RetrievalModule(L.LightningModule):
         self.optimizer_config = optimizer
         self.batches = batches
         self.seed = seed
+        self.workers = workers
         self.generator = torch.Generator()
 
     def train_dataloader(self) -> DataLoader[TrainingBatch]:
         """Returns the batches of the current epoch; the trainer asks anew for every epoch."""
-        return DataLoader(self.batches(self.current_epoch), batch_size=None)
+        return DataLoader(self.batches(self.current_epoch), batch_size=None, num_workers=self.workers)
+
+    def on_fit_start(self) -> None:
+        """Has the sampler draw where the batches are."""
+        self.sampler = self.sampler.to(self.device)
 
     def on_train_batch_start(self, batch: TrainingBatch, batch_idx: int) -> None:  # noqa: ARG002 - Lightning's signature
         """Seeds, before an epoch's first step, what it draws: dropout through torch, candidates by generator.

@@ -105,6 +105,15 @@ def test_resumed_run_ends_where_an_uninterrupted_one_does(
     )
 
 
+def test_workers_cut_the_same_batches(prepared: Prepared, tmp_path: Path) -> None:
+    config = config_of(prepared)
+    ahead = replace(config, trainer=replace(config.trainer, workers=2))
+    alone, beside = (
+        fit(prepared.dataset, None, own, tmp_path / str(own.trainer.workers)) for own in (config, ahead)
+    )
+    assert are_equal(weights(beside), weights(alone))
+
+
 def test_resumed_run_does_not_start_anew(
     prepared: Prepared,
     tmp_path: Path,

@@ -240,7 +240,7 @@ def test_throughput_is_counted_beside_what_the_device_can_do(
     assert found.pairs == pytest.approx(found.interactions * 20 * 50 / 480)
     assert found.flop == pytest.approx(found.pairs * 6 * 17)  # 16 dimensions and the bias
     limits = train_speed_gpu.Limits.measure(torch.device("cpu"), width=64, n_values=2**16)
-    train_speed_gpu.report(found, limits, "a processor", print)
+    train_speed_gpu.report(found, limits, print)
     assert "34,100,000 samples/s  reference" in capsys.readouterr().out
 
 

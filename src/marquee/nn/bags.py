@@ -100,7 +100,8 @@ class _SumRows(torch.autograd.Function):
         table, index, weight, sizes = ctx.saved_tensors
         of_table = of_weight = None
         gradient = gradient.contiguous()
-        bag = torch.repeat_interleave(torch.arange(len(sizes), device=sizes.device), sizes)
+        bags = torch.arange(len(sizes), device=sizes.device)
+        bag = torch.repeat_interleave(bags, sizes, output_size=len(index))
         if ctx.needs_input_grad[0]:
             rows, place = None, index
             if ctx.is_sparse:

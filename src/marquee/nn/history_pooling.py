@@ -85,7 +85,9 @@ class HistoryEncoder(nn.Module):
         content = None if self.content is None else _entries(self.content(table)[:, 0], place)
         weights = self.weights(kinds, content)
         mask = kinds > 0
-        pooled = sum_rows(table, place[mask], weights[mask], mask.sum(dim=1))
+        event = mask.reshape(-1).nonzero()[:, 0]
+        place, weight = (values.reshape(-1).index_select(0, event) for values in (place, weights))
+        pooled = sum_rows(table, place, weight, mask.sum(dim=1))
         of_kind = weights.new_zeros(len(kinds), len(self.kind_weight)).scatter_add(1, kinds, weights)
         shift = of_kind @ self.kind_shift.weight
         projected: Tensor = self.project(pooled + shift)

@@ -42,6 +42,10 @@ class Negatives:
 class NegativeSampler(Protocol):
     """Draws the candidates of a batch with an explicit generator."""
 
+    def to(self, device: torch.device | str) -> "NegativeSampler":
+        """Returns the same sampler for batches on `device`."""
+        ...
+
     def sample(self, target_item: Tensor, generator: torch.Generator) -> Negatives:
         """Returns candidates for a batch with the targets `target_item`, (n_targets,) int64."""
         ...
@@ -82,15 +86,19 @@ class MixedSampler:
     popularity_exponent: float
     in_batch: bool
 
+    def to(self, device: torch.device | str) -> "MixedSampler":
+        """See `NegativeSampler`."""
+        return replace(self, counts=self.counts.to(device))
+
     def sample(self, target_item: Tensor, generator: torch.Generator) -> Negatives:
-        """See `NegativeSampler`; the generator must live on the device of `target_item`."""
+        """See `NegativeSampler`; generator and sampler must live on the device of `target_item`."""
         device = target_item.device
         n_items = len(self.counts) - 1
         parts = [torch.randint(1, n_items + 1, (self.n_uniform,), generator=generator, device=device)]
         if self.n_popular:
             # A search in the running sum: its cost hardly depends on the size of the catalog.
             at = torch.rand(self.n_popular, generator=generator, device=device, dtype=torch.float64)
-            parts.append(torch.searchsorted(self._cumulative.to(device), at, right=True).clamp_max(n_items))
+            parts.append(torch.searchsorted(self._cumulative, at, right=True).clamp_max(n_items))
         if self.in_batch:
             parts.insert(0, target_item)
         items = torch.cat(parts)
@@ -98,13 +106,18 @@ class MixedSampler:
             items,
             self._log_q(items, len(target_item)),
             self._log_q(target_item, len(target_item)),
-            _rows(self.counts, items),
-            _rows(self.counts, target_item),
+            self.counts[items],
+            self.counts[target_item],
         )
 
     def narrow(self, logits: Logits, generator: torch.Generator) -> Logits:  # noqa: ARG002 - protocol
         """Returns the logits as they are: every candidate counts."""
         return logits
+
+    @cached_property
+    def _n_in_training(self) -> Tensor:
+        """Targets in training, scalar float32."""
+        return self.counts.sum()
 
     @cached_property
     def _popularity(self) -> Tensor:
@@ -122,16 +135,11 @@ class MixedSampler:
         """Returns the log of the expected number of draws of `items`, same shape, float32."""
         expected = torch.full(items.shape, self.n_uniform / (len(self.counts) - 1), device=items.device)
         if self.n_popular:
-            expected = expected + self.n_popular * _rows(self._popularity, items)
+            expected = expected + self.n_popular * self._popularity[items]
         if self.in_batch:
-            expected = expected + n_targets * _rows(self.counts, items) / self.counts.sum().to(items.device)
+            expected = expected + n_targets * self.counts[items] / self._n_in_training
         # A target that training never saw (it cannot happen in training itself) would have log 0.
         return expected.clamp_min(torch.finfo(torch.float32).tiny).log()
-
-
-def _rows(table: Tensor, items: Tensor) -> Tensor:
-    """Returns the entries of `items`; the table need not move to where they are."""
-    return table[items.to(table.device)].to(items.device)
 
 
 @dataclass(kw_only=True)
@@ -187,6 +195,10 @@ class CatalogSampler:
 
     counts: Tensor
 
+    def to(self, device: torch.device | str) -> "CatalogSampler":
+        """See `NegativeSampler`."""
+        return replace(self, counts=self.counts.to(device))
+
     def sample(self, target_item: Tensor, generator: torch.Generator) -> Negatives:  # noqa: ARG002 - protocol
         """See `NegativeSampler`; nothing is drawn."""
         items = torch.arange(1, len(self.counts), device=target_item.device)
@@ -194,8 +206,8 @@ class CatalogSampler:
             items,
             torch.zeros(len(items), device=items.device),
             torch.zeros(len(target_item), device=items.device),
-            self.counts[1:].to(items.device),
-            _rows(self.counts, target_item),
+            self.counts[1:],
+            self.counts[target_item],
         )
 
     def narrow(self, logits: Logits, generator: torch.Generator) -> Logits:  # noqa: ARG002 - protocol
@@ -225,6 +237,10 @@ class HardSampler:
     pool: NegativeSampler
     n_kept: int
     temperature: float
+
+    def to(self, device: torch.device | str) -> "HardSampler":
+        """See `NegativeSampler`."""
+        return replace(self, pool=self.pool.to(device))
 
     def sample(self, target_item: Tensor, generator: torch.Generator) -> Negatives:
         """Returns the pool; see `NegativeSampler`."""

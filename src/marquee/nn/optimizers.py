@@ -6,7 +6,7 @@ for all parameters keeps training loops, schedules and checkpoints simple.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any  # of torch's own groups of parameters
 
@@ -53,6 +53,7 @@ class LazyAdam(Optimizer):
         """Updates the parameters once."""
         loss = _evaluate(closure)
         for group in self.param_groups:
+            whole: list[tuple[AdamTables, Tensor, int]] = []
             for p in group["params"]:
                 if p.grad is None:
                     continue
@@ -65,29 +66,43 @@ class LazyAdam(Optimizer):
                 rows, gradient = _touched(p.grad)
                 tables = (p, state["exp_avg"], state["exp_avg_sq"])
                 if rows is None:
-                    _adam(tables, gradient, state["step"], group)
+                    whole.append((tables, gradient, state["step"]))
                 elif 2 * len(rows) > len(p):
                     _adam_on_most_rows(tables, rows, gradient, state["step"], group)
                 else:
                     _adam_on_rows(tables, rows, gradient, state["step"], group)
+            _adam(whole, group)
         return loss
 
 
 AdamTables = tuple[Tensor, Tensor, Tensor]  # parameter, first and second moment
 
 
-def _adam(tables: AdamTables, gradient: Tensor, step: int, group: dict[str, Any]) -> None:
-    """Takes one step of Adam on whole tensors in place, in one pass where the device has one for it."""
-    p, first, second = tables
+def _adam(updates: Sequence[tuple[AdamTables, Tensor, int]], group: dict[str, Any]) -> None:
+    """Takes one step of Adam on whole tensors in place, in one pass where the device has one for it.
+
+    Args:
+        updates: Tables, the gradient of the parameter and the number of its step, from 1; on one device.
+        group: Learning rate and what else they share.
+    """
+    if not updates:
+        return
+    tables, gradients, steps = zip(*updates, strict=True)
+    parameters, first, second = (list(part) for part in zip(*tables, strict=True))
+    device = parameters[0].device
+    if len(set(steps)) == 1:  # a number that need not travel to the device
+        taken = torch.full((len(steps),), float(steps[0] - 1), device=device)
+    else:
+        taken = torch.tensor(steps, dtype=torch.float32, device=device) - 1
     adamw(
-        [p],
-        [gradient],
-        [first],
-        [second],
+        parameters,
+        list(gradients),
+        first,
+        second,
         [],
-        [torch.tensor(float(step - 1), device=p.device)],  # torch counts the step itself
+        list(taken.unbind()),  # torch counts the step itself
         foreach=False,
-        fused=p.device.type in FUSED_ON,
+        fused=device.type in FUSED_ON,
         amsgrad=False,
         beta1=group["betas"][0],
         beta2=group["betas"][1],
@@ -105,7 +120,7 @@ def _adam_on_rows(
     at_a_time = ROWS_AT_A_TIME if rows.device.type == "cpu" else max(len(rows), 1)
     for some, part in zip(*(torch.split(tensor, at_a_time) for tensor in (rows, gradient)), strict=True):
         p, first, second = (table.index_select(0, some) for table in tables)
-        _adam((p, first, second), part, step, group)
+        _adam([((p, first, second), part, step)], group)
         for table, moved in zip(tables, (p, first, second), strict=True):
             table.index_copy_(0, some, moved)
 
@@ -115,10 +130,10 @@ def _adam_on_most_rows(
 ) -> None:
     """Takes one step on all rows and puts back the few that were not to be touched: cheaper than picking."""
     is_touched = torch.zeros(len(tables[0]), dtype=torch.bool, device=rows.device)
-    is_touched[rows] = True
+    is_touched.index_fill_(0, rows, True)
     untouched = (~is_touched).nonzero()[:, 0]
     before = [table.index_select(0, untouched) for table in tables]
-    _adam(tables, torch.zeros_like(tables[0]).index_copy_(0, rows, gradient), step, group)
+    _adam([(tables, torch.zeros_like(tables[0]).index_copy_(0, rows, gradient), step)], group)
     for table, kept in zip(tables, before, strict=True):
         table.index_copy_(0, untouched, kept)
 

@@ -66,10 +66,13 @@ class EmbeddedBatch:
         ordered, column = self.negatives.items.sort()
         first = torch.searchsorted(ordered, self.target_item)
         n_hits = torch.searchsorted(ordered, self.target_item, right=True) - first
-        start = n_hits.cumsum(0) - n_hits
-        hit = torch.arange(int(n_hits.sum()), device=ordered.device)
-        place = torch.repeat_interleave(first - start, n_hits) + hit
-        return torch.repeat_interleave(self.target_row, n_hits), column[place]
+        start, total = n_hits.cumsum(0) - n_hits, int(n_hits.sum())
+        hit = torch.arange(total, device=ordered.device)
+        row, offset = (
+            torch.repeat_interleave(values, n_hits, output_size=total)
+            for values in (self.target_row, first - start)
+        )
+        return row, column[offset + hit]
 
     def block(self, start: int, end: int, targets: Tensor) -> "EmbeddedBatch":
         """Returns the queries from `start` to `end` with their targets, (n,) int64, and all candidates."""

@@ -8,16 +8,20 @@ In training the real events of all histories stand one after the other, without 
 them row by row. Padding costs nothing anywhere else.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-# Histories whose attention is computed at once, as wide as the longest of them.
+# Histories whose attention is computed at once, as wide as the longest of them: on a CPU what fits its cache.
 ROWS_TOGETHER = 16
+DEVICE_ROWS_TOGETHER = 512
+# Trap: cuDNN's makes a plan for every new shape, a tenth of a second each, and each batch has a shape of its own.
+DEVICE_ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 Attend = Callable[[Tensor], Tensor]
 
@@ -79,6 +83,21 @@ class Block(nn.Module):
         kept = kept + self.dropout(attended)
         states: Tensor = kept + self.feed_forward(kept)
         return states
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Histories that stand in one array while they attend, padded to the longest of them.
+
+    Attributes:
+        n_rows: Histories.
+        width: Events of the longest.
+        slot: Of each event, row by row, (their events,) int64.
+    """
+
+    n_rows: int
+    width: int
+    slot: Tensor
 
 
 class CausalTransformer(nn.Module):
@@ -176,11 +195,22 @@ class CausalTransformer(nn.Module):
         return states.index_select(0, torch.where(seen > 0, first[row] + seen, 0))
 
     def _states(self, table: Tensor, place: Tensor, kinds: Tensor, mask: Tensor) -> Tensor:
-        """Returns the state behind each real event, history by history, (n_events, dim)."""
-        if not mask.any():
+        """Returns the state behind each real event, history by history, (n_events, dim).
+
+        Args:
+            table: As of `pool_views`.
+            place: As of `pool_views`; histories by their number of events, ascending.
+            kinds: As of `pool_views`, in the same order.
+            mask: Where there is an event, (n_histories, length) bool.
+        """
+        event = mask.view(-1).nonzero()[:, 0]
+        if not len(event):
             return table.new_zeros(0, table.shape[1])
-        states = self._inputs(F.embedding(place[mask], table), kinds[mask], self._places(mask)[mask])
-        attend = partial(self._attend_packed, n_events=mask.sum(dim=1).tolist())
+        place, kinds, places = (
+            values.reshape(-1).index_select(0, event) for values in (place, kinds, self._places(mask))
+        )
+        states = self._inputs(F.embedding(place, table), kinds, places)
+        attend = partial(self._attend_packed, groups=_groups(mask.sum(dim=1)))
         for block in self.blocks:
             states = block(states, attend)
         normed: Tensor = self.norm(states)
@@ -213,35 +243,32 @@ class CausalTransformer(nn.Module):
         found = F.scaled_dot_product_attention(query, key, value, attn_mask=sees[:, None])
         return found.transpose(1, 2).reshape(batch, n_queries, -1)
 
-    def _attend_packed(self, projected: Tensor, n_events: list[int]) -> Tensor:
+    def _attend_packed(self, projected: Tensor, groups: Sequence[_Group]) -> Tensor:
         """Returns what each event finds in its history up to itself, (all events, dim).
 
         Args:
             projected: Queries, keys and values of all events, history by history, (all events, 3 · dim).
-            n_events: Of each history, ascending.
+            groups: Of the histories, all of them.
         """
-        found, start = [], 0
-        for first in range(0, len(n_events), ROWS_TOGETHER):
-            sizes = n_events[first : first + ROWS_TOGETHER]
-            end = start + sum(sizes)
-            if end > start:
-                found.append(self._attend_rows(projected[start:end], sizes))
-            start = end
+        parts = projected.split([len(group.slot) for group in groups])
+        found = [self._attend_rows(part, group) for part, group in zip(parts, groups, strict=True)]
         return torch.cat(found)
 
-    def _attend_rows(self, projected: Tensor, sizes: list[int]) -> Tensor:
+    def _attend_rows(self, projected: Tensor, group: _Group) -> Tensor:
         """Returns what the events of a few histories find, (their events, dim).
 
         Each history begins in the first column of its row: no event looks ahead, and so none sees padding.
         """
-        width, device = sizes[-1], projected.device
-        is_real = torch.arange(width, device=device) < torch.tensor(sizes, device=device)[:, None]
-        slot = is_real.reshape(-1).nonzero()[:, 0]
-        rows = projected.new_zeros(len(sizes) * width, projected.shape[1]).index_copy(0, slot, projected)
-        with torch.autocast("cpu", enabled=False):  # half precision takes a CPU twice as long here
-            query, key, value = self._heads(rows.view(len(sizes), width, -1).float())
-            found = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        return found.transpose(1, 2).reshape(len(rows), -1).index_select(0, slot)
+        rows = projected.new_zeros(group.n_rows * group.width, projected.shape[1])
+        rows = rows.index_copy(0, group.slot, projected).view(group.n_rows, group.width, -1)
+        if projected.device.type == "cpu":
+            with torch.autocast("cpu", enabled=False):  # half precision takes a CPU twice as long here
+                query, key, value = self._heads(rows.float())
+                found = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        else:
+            with sdpa_kernel(DEVICE_ATTENTION):
+                found = F.scaled_dot_product_attention(*self._heads(rows), is_causal=True)
+        return found.transpose(1, 2).reshape(len(rows) * group.width, -1).index_select(0, group.slot)
 
     def _heads(self, projected: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Returns queries, keys and values, (batch, n_heads, length, head_dim) each."""
@@ -249,3 +276,23 @@ class CausalTransformer(nn.Module):
         parts = projected.view(batch, length, 3, self.n_heads, width // (3 * self.n_heads))
         query, key, value = parts.permute(2, 0, 3, 1, 4)
         return query, key, value
+
+
+def _groups(n_events: Tensor) -> list[_Group]:
+    """Returns the groups of histories with so many events each, (n_histories,) int64, ascending.
+
+    Example:
+        >>> [(group.n_rows, group.width, group.slot.tolist()) for group in _groups(torch.tensor([0, 1, 3]))]
+        [(2, 3, [0, 3, 4, 5])]
+    """
+    sizes = [size for size in n_events.tolist() if size]
+    device = n_events.device
+    at_once = ROWS_TOGETHER if device.type == "cpu" else DEVICE_ROWS_TOGETHER
+    groups = []
+    for first in range(0, len(sizes), at_once):
+        some = sizes[first : first + at_once]
+        width, size = some[-1], torch.tensor(some, device=device)
+        row = torch.repeat_interleave(torch.arange(len(some), device=device), size, output_size=sum(some))
+        column = torch.arange(len(row), device=device) - (size.cumsum(0) - size).index_select(0, row)
+        groups.append(_Group(len(some), width, row * width + column))
+    return groups
