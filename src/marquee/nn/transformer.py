@@ -20,7 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 # Histories whose attention is computed at once, as wide as the longest of them: on a CPU what fits its cache.
 ROWS_TOGETHER = 16
 DEVICE_ROWS_TOGETHER = 512
-# Trap: cuDNN's makes a plan for every new shape, a tenth of a second each, and each batch has a shape of its own.
+# Trap: cuDNN's makes a plan for each new shape, a tenth of a second each, and every batch has its own shape.
 DEVICE_ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 Attend = Callable[[Tensor], Tensor]
@@ -250,7 +250,7 @@ class CausalTransformer(nn.Module):
             projected: Queries, keys and values of all events, history by history, (all events, 3 · dim).
             groups: Of the histories, all of them.
         """
-        parts = projected.split([len(group.slot) for group in groups])
+        parts = torch.split(projected, [len(group.slot) for group in groups])
         found = [self._attend_rows(part, group) for part, group in zip(parts, groups, strict=True)]
         return torch.cat(found)
 
