@@ -142,21 +142,6 @@ def test_bias_scale_weighs_the_bias_of_the_trained_model_and_not_of_training() -
     assert torch.equal(scaled.train().embed_items(EVERY_ITEM), plain.train().embed_items(EVERY_ITEM))
 
 
-def test_user_weight_weighs_the_user_of_the_trained_model_and_not_of_training() -> None:
-    plain, heavier = (
-        small_model(replace(steady(normalise=False), user_weight=weight)) for weight in (1.0, 1.5)
-    )
-    query = small_queries(3)
-    half = 0.5 * plain.user_table(query.user_index)
-    got, expected = embed(heavier, query), embed(plain, query)
-    torch.testing.assert_close(got[:, :DIM], expected[:, :DIM] + half)
-    with torch.no_grad():
-        trained = [model.train().query_tower for model in (heavier, plain)]
-        users, past = plain.user_table(query.user_index), torch.ones(3, DIM)
-        first, second = (tower.combine(users, query.tokens, query.numeric, past) for tower in trained)
-    assert torch.equal(first, second)
-
-
 def test_without_item_bias_there_is_no_coordinate_for_it() -> None:
     model = small_model(steady(item_bias=False))
     assert model.out_dim == DIM

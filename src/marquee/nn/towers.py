@@ -176,7 +176,6 @@ class QueryTower(nn.Module):
         self.normalise = config.normalise and config.normalise_queries
         self.item_bias = config.item_bias
         self.use_id = config.user_id
-        self.user_weight = config.user_weight
         self.common = nn.Parameter(torch.zeros(config.dim))
         self.features = TokenBag(encoder, config.dim) if config.query_features else None
         self.history = config.build_history(n_kinds, history_length) if config.history else None
@@ -212,7 +211,7 @@ class QueryTower(nn.Module):
         """Returns query embeddings from a history that is already pooled, (batch, dim), if there is one."""
         vector = self.common.expand(tokens.shape[0], -1)  # (batch, dim)
         if self.use_id:
-            vector = vector + (user_vector if self.training else self.user_weight * user_vector)
+            vector = vector + user_vector
         if self.features is not None:
             vector = vector + self.features(tokens, numeric)
         if history is not None:
@@ -253,8 +252,6 @@ class TowersConfig:
         bias_scale: What the bias counts once the model is trained, beside what it counted in training. Below
             1 where training leaves out much of the history: with the whole of it the direction says more,
             and what everybody likes should say less.
-        user_weight: What a user's learned vector counts once the model is trained, beside what it counted in
-            training, where much of the history may be left out.
         item_neighbours: How many of the items that are found together with it join an item's learned vector
             with theirs; 0 for none. Rare items then learn from their company.
         neighbour_weight: Weight of their mean beside the item's own vector.
@@ -281,7 +278,6 @@ class TowersConfig:
     normalise_queries: bool = True
     item_bias: bool = True
     bias_scale: float = 1.0
-    user_weight: float = 1.0
     item_neighbours: int = 0
     neighbour_weight: float = 1.0
     neighbour_user_damping: float = 1.0
@@ -302,7 +298,6 @@ class TowersConfig:
                 raise ConfigError(f"model.{name} must be in [0, 1), got {getattr(self, name)}")
         for name in (
             "bias_scale",
-            "user_weight",
             "item_neighbours",
             "neighbour_weight",
             "neighbour_user_damping",
