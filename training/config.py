@@ -68,7 +68,7 @@ class TrainerConfig:
 
     epochs: int | None = None
     steps: int = 1000
-    patience: int = 3
+    patience: int = 6
     validate_every: int = 1
     average_half_life_epochs: float = 0.0
     accelerator: str = "auto"

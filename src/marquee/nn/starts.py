@@ -61,6 +61,8 @@ class SpectralStartConfig(StartConfig):
     Towers that normalise keep an item's direction; how much is to be expected of it then stands in its bias.
 
     Attributes:
+        scale: As of every start. Short beside random rows: a step turns a short vector far, so that the start
+            says where to begin and not where to stay.
         user_exponent: How much users of many items count less in the matrix.
         item_exponent: How much items of many users count less in the matrix.
         length_exponent: Without normalisation: an item's length grows with its users to this power.
@@ -73,6 +75,7 @@ class SpectralStartConfig(StartConfig):
         low-pass filter ranks by the same singular vectors.
     """
 
+    scale: float = 0.1
     user_exponent: float = 0.5
     item_exponent: float = 0.4
     length_exponent: float = 0.4

@@ -272,7 +272,7 @@ class TowersConfig:
     hidden: int = 0
     dropout: float = 0.1
     history_dropout: float = 0.2
-    user_id_dropout: float = 0.2
+    user_id_dropout: float = 0.5
     item_id_dropout: float = 0.1
     normalise: bool = True
     normalise_queries: bool = True
