@@ -141,7 +141,9 @@ def test_spectral_bias_grows_with_the_log_of_an_items_users(prepared: Prepared) 
 def test_spectral_lengths_grow_with_an_items_users_where_nothing_normalises(prepared: Prepared) -> None:
     config = TwoTowerConfig(dim=DIM, normalise=False, item_features=False)
     flat, steep = (
-        spectral(prepared, config, SpectralStartConfig(scale=1.0, length_exponent=power)).item_table.weight[1:]
+        spectral(prepared, config, SpectralStartConfig(scale=1.0, length_exponent=power)).item_table.weight[
+            1:
+        ]
         for power in (0.0, 1.0)
     )
     n_users = torch.tensor([len(users) for users in users_of_items(prepared.dataset)])
