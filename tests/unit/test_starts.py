@@ -140,12 +140,8 @@ def test_spectral_bias_grows_with_the_log_of_an_items_users(prepared: Prepared) 
 
 def test_spectral_lengths_grow_with_an_items_users_where_nothing_normalises(prepared: Prepared) -> None:
     config = TwoTowerConfig(dim=DIM, normalise=False, item_features=False)
-    flat, steep = (
-        spectral(prepared, config, SpectralStartConfig(scale=1.0, length_exponent=power)).item_table.weight[
-            1:
-        ]
-        for power in (0.0, 1.0)
-    )
+    starts = (SpectralStartConfig(scale=1.0, length_exponent=power) for power in (0.0, 1.0))
+    flat, steep = (spectral(prepared, config, start).item_table.weight[1:] for start in starts)
     n_users = torch.tensor([len(users) for users in users_of_items(prepared.dataset)])
     ratio = steep.norm(dim=1) / flat.norm(dim=1) / n_users[1 : len(flat) + 1]
     torch.testing.assert_close(ratio, ratio[0].expand(len(ratio)))
