@@ -125,7 +125,7 @@ def held_out_items(parted: Parted, seed: int) -> list[str]:
     if items is None:
         raise DataError(f"{parted.config.data.name} has no items table, expected features of cold items")
     known = parted.before.filter(pl.col("kind").is_in(list(parted.config.data.kinds)))["item_id"].unique()
-    candidates = known.filter(known.is_in(items["item_id"])).sort()
+    candidates = known.filter(known.is_in(items["item_id"].implode())).sort()
     return _draw(candidates, ITEMS_FRACTION, seed)
 
 
@@ -134,7 +134,7 @@ def held_out_users(parted: Parted, seed: int) -> list[str]:
     counts = pl.col("kind").is_in(list(parted.config.data.kinds))
     n_events = parted.before.filter(counts).group_by("user_id").len().filter(pl.col("len") >= max(N_KNOWN))
     judged = parted.judged.filter(counts)["user_id"].unique()
-    return _draw(judged.filter(judged.is_in(n_events["user_id"])).sort(), USERS_FRACTION, seed)
+    return _draw(judged.filter(judged.is_in(n_events["user_id"].implode())).sort(), USERS_FRACTION, seed)
 
 
 def _draw(names: pl.Series, fraction: float, seed: int) -> list[str]:
