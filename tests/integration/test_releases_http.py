@@ -76,6 +76,13 @@ def metric(served: Served, name: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
 
 
+def put(path: Path, content: bytes) -> None:
+    """Writes a file at once, as publishing does: a worker that met it half written would refuse it twice."""
+    beside = path.parents[1] / f"{path.name}.new"
+    beside.write_bytes(content)
+    beside.replace(path)
+
+
 def wait_until(condition: Callable[[], bool], seconds: float = 15) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -185,9 +192,9 @@ def test_damage_is_refused_by_every_worker_and_the_old_release_answers(served: S
     wait_until(partial(is_answering, served, served.first))
     before, home = n_refused(served), served.first.parent
     if what == "no rollout":
-        (home / "ROLLOUT").write_bytes(b"\xff")
+        put(home / "ROLLOUT", b"\xff")
     elif what == "a pointer to nothing":
-        (home / "CURRENT").write_text("gone\n")
+        put(home / "CURRENT", b"gone\n")
     else:
         source = publish_tiny(home.parents[1] / "elsewhere", seed=3 + DAMAGES.index(what))
         version = Path(shutil.copytree(source, home / ("v2" if what == "another folder" else source.name)))
@@ -196,7 +203,7 @@ def test_damage_is_refused_by_every_worker_and_the_old_release_answers(served: S
         activate(version)
     wait_until(lambda: n_refused(served) == before + 2)
     assert versions(served) == {served.first.name}
-    (home / "ROLLOUT").write_text("{}")
+    put(home / "ROLLOUT", b"{}")
     assert change(served, served.first).status_code == 200
 
 
