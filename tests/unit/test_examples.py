@@ -455,6 +455,8 @@ def test_steps_decide_how_often_the_examples_are_passed() -> None:
     assert TrainerConfig(epochs=3, steps=100).n_epochs(1) == 3
     with pytest.raises(ConfigError, match=r"trainer\.steps must be 1 or more, got 0"):
         TrainerConfig(steps=0)
+    with pytest.raises(ConfigError, match=r"trainer\.workers must be 0 or more, got -1"):
+        TrainerConfig(workers=-1)
 
 
 def test_a_share_of_each_whole_is_hidden_from_its_history(dataset: Dataset) -> None:

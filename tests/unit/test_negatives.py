@@ -11,8 +11,11 @@ from marquee.errors import ConfigError
 from marquee.nn.logits import Logits
 from marquee.nn.negatives import (
     CatalogNegativesConfig,
+    CatalogSampler,
     HardNegativesConfig,
+    HardSampler,
     MixedNegativesConfig,
+    MixedSampler,
     NegativesConfig,
 )
 
@@ -206,6 +209,22 @@ def test_hard_sampler_draws_its_pool_from_the_mixture() -> None:
 def test_other_samplers_narrow_nothing_down(config: NegativesConfig) -> None:
     pool = scored(1, torch.tensor([[0.0, 0.4]]))
     assert config.build(COUNTS).narrow(pool, seeded()) is pool
+
+
+@pytest.mark.parametrize(
+    "config", [MixedNegativesConfig(), CatalogNegativesConfig()], ids=["mixed", "catalog"]
+)
+def test_sampler_moves_with_the_batches(config: NegativesConfig) -> None:
+    moved = config.build(COUNTS).to("meta")
+    assert isinstance(moved, MixedSampler | CatalogSampler)
+    assert moved.counts.device.type == "meta"
+
+
+def test_hard_sampler_moves_with_its_pool() -> None:
+    moved = HardNegativesConfig(n_kept=3).build(COUNTS).to("meta")
+    assert isinstance(moved, HardSampler)
+    assert isinstance(moved.pool, MixedSampler)
+    assert (moved.n_kept, moved.pool.counts.device.type) == (3, "meta")
 
 
 def test_base_config_builds_nothing() -> None:

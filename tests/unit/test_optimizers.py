@@ -258,3 +258,17 @@ def test_impossible_knob_is_named(values: tuple[float, float, float], key: str) 
 def test_base_config_builds_nothing() -> None:
     with pytest.raises(NotImplementedError, match="OptimizerConfig must define build"):
         OptimizerConfig().build([])
+
+
+def test_whole_parameters_that_took_other_numbers_of_steps_are_those_of_adam() -> None:
+    """Parameters are stepped in one call, each by its own count."""
+    ours, theirs = ([nn.Parameter(torch.ones(2) * size) for size in (1.0, 2.0)] for _ in range(2))
+    optimizers = LazyAdam(ours, 0.1, weight_decay=0.2), torch.optim.AdamW(theirs, 0.1, weight_decay=0.2)
+    for with_second in (False, True, True):
+        for parameters, optimizer in zip((ours, theirs), optimizers, strict=True):
+            first, second = parameters
+            first.grad = torch.tensor([0.3, -0.5])
+            second.grad = torch.tensor([-0.2, 0.7]) if with_second else None
+            optimizer.step()
+    for own, expected in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(own, expected)
