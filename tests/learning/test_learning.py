@@ -20,7 +20,12 @@ from marquee.nn.models import (
     TwoTower,
     TwoTowerConfig,
 )
-from marquee.nn.negatives import CatalogNegativesConfig, MixedNegativesConfig, NegativesConfig
+from marquee.nn.negatives import (
+    CatalogNegativesConfig,
+    CatalogSampler,
+    MixedNegativesConfig,
+    NegativesConfig,
+)
 from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagradConfig
 from marquee.nn.scoring import loss_in_blocks
 from marquee.nn.starts import SpectralStartConfig
@@ -33,6 +38,7 @@ from tests.small_models import N_ITEMS, small_batch, small_inputs
 from training.config import TrainConfig, TrainerConfig
 from training.examples import ExamplesConfig, ExampleUnit
 from training.fit import build_module, fit
+from training.module import RetrievalModule
 
 HISTORY_ALONE = TwoTowerConfig(dim=16, user_id=False, query_features=False, item_features=False)
 MIXED = MixedNegativesConfig(n_uniform=20)
@@ -251,3 +257,19 @@ def test_untrained_model_of_a_config_depends_on_the_seed_alone(prepared: Prepare
     other = build_module(prepared.dataset, replace(config, seed=4)).state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["model.item_table.weight"], other["model.item_table.weight"])
+
+
+def test_candidates_are_drawn_where_the_model_is() -> None:
+    """On a device the sampler's tables stand beside the batches; the model says where that is."""
+    sampler = CatalogSampler(torch.ones(N_ITEMS + 1))
+    module = RetrievalModule(
+        TwoTower(STEADY, small_inputs()),
+        SampledSoftmaxConfig().build(),
+        sampler,
+        LazyAdamConfig(),
+        lambda _: pytest.fail("no batch is wanted"),
+        seed=1,
+    ).to("meta")
+    module.on_fit_start()
+    assert isinstance(module.sampler, CatalogSampler)
+    assert module.sampler.counts.device.type == "meta"
