@@ -82,6 +82,27 @@ class AverageWeights(Callback):
         return nullcontext() if self.averages is None else self.averages.in_place()
 
 
+class CentreBiases(Callback):
+    """Gives new items their share after each epoch, before anything ranks or saves; see `TwoTower.centre_biases`.
+
+    Args:
+        odds_unit: Of the loss.
+        averages: Whose weights are centred as well.
+    """
+
+    def __init__(self, odds_unit: float, averages: AverageWeights | None = None) -> None:
+        self.odds_unit = odds_unit
+        self.averages = averages
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
+        """Centres the averages first, which catches them up with the weights as they are."""
+        assert isinstance(pl_module, RetrievalModule), f"expected a RetrievalModule, got {type(pl_module)}"
+        if self.averages is not None:
+            with self.averages.in_place():
+                pl_module.model.centre_biases(self.odds_unit)
+        pl_module.model.centre_biases(self.odds_unit)
+
+
 class RankValidation(Callback):
     """Ranks the whole catalog for the validation users after an epoch and logs NDCG and recall.
 

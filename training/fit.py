@@ -23,6 +23,7 @@ from marquee.nn.models import ModelInputs, TwoTower
 from marquee.nn.towers import TowersConfig
 from training.callbacks import (
     AverageWeights,
+    CentreBiases,
     KeepBest,
     RankValidation,
     ShowProgress,
@@ -228,7 +229,7 @@ def _callbacks(
     folder: Path,
     extra: Sequence[Callback],
 ) -> list[Callback]:
-    """Returns the callbacks in the order in which they must run: rank, show, stop, save."""
+    """Returns the callbacks in the order in which they must run: centre, rank, show, stop, save."""
     checkpoints, every = folder / CHECKPOINTS, config.trainer.validate_every
     averages = None
     if config.trainer.average_half_life_epochs:
@@ -240,7 +241,8 @@ def _callbacks(
         if config.trainer.patience:
             callbacks.append(StopEarly(config.trainer.patience, every))
         callbacks.append(KeepBest(checkpoints, every))
-    return [*callbacks, *extra, keep_last(checkpoints)]
+    centre = CentreBiases(config.loss.odds_unit, averages)
+    return [centre, *callbacks, *extra, keep_last(checkpoints)]
 
 
 def _ranking(

@@ -17,7 +17,7 @@ from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagra
 from marquee.nn.starts import SpectralStartConfig
 from marquee.world import World
 from tests.small_data import Prepared, write_tiny_world
-from training.callbacks import read_epochs
+from training.callbacks import RankValidation, read_epochs
 from training.config import TrainConfig, TrainerConfig
 from training.examples import ExamplesConfig, TrainingBatches
 from training.fit import EPOCHS_FILE, Fitted, fit, load_model
@@ -155,6 +155,25 @@ def test_validation_ranks_the_averages(prepared: Prepared, validation: JudgedPar
     fit(prepared.dataset, validation, slow, tmp_path)
     ndcg = {row["validation_ndcg"] for row in read_epochs(tmp_path / EPOCHS_FILE)}
     assert len(ndcg) == 1  # averages that stand still rank alike, whatever the weights do
+
+
+@pytest.mark.parametrize("half_life_epochs", [0.0, 1.0], ids=["weights", "averages"])
+def test_new_items_have_their_share_in_what_is_kept(
+    prepared: Prepared, validation: JudgedPart, tmp_path: Path, half_life_epochs: float
+) -> None:
+    config = config_of(prepared)
+    trainer = replace(config.trainer, average_half_life_epochs=half_life_epochs)
+    config = replace(config, trainer=trainer, loss=SampledSoftmaxConfig(temperature=0.1))
+    fitted = fit(prepared.dataset, validation, config, tmp_path)
+    best = max(float(row["validation_ndcg"]) for row in read_epochs(tmp_path / EPOCHS_FILE))
+    task = config.evaluation.task(validation, prepared.dataset.n_items, [config.evaluation.headline_k])
+    for model in (fitted.model, load_model(prepared.dataset, config, fitted.checkpoint)):
+        assert model.bias_table is not None
+        above_base = model.bias_table.weight[1:].detach()
+        assert above_base.std() > 0.005
+        assert torch.exp(above_base / 0.1).mean().item() == pytest.approx(1.0, abs=1e-5)
+    found, _ = RankValidation(task, validation.queries, every=1).rank(fitted.model)
+    assert found == pytest.approx(best, abs=1e-5)  # what was ranked is what is kept
 
 
 def test_seed_reproduces_a_run(prepared: Prepared, tmp_path: Path) -> None:

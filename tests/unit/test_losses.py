@@ -256,3 +256,18 @@ def test_loss_is_one_number(loss: Loss) -> None:
     value = loss(*example())
     assert value.shape == ()
     assert value.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (SampledSoftmaxConfig(temperature=0.3), 0.3),
+        (BilateralSoftmaxConfig(temperature=0.3, positive_temperature=0.4), 0.3),
+        (TopKSoftmaxConfig(temperature=0.3), 0.3),
+        (DegreeWeightedConfig(temperature=0.3), 0.3),
+        (BPRConfig(), 1.0),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_odds_unit_is_the_temperature(config: LossConfig, expected: float) -> None:
+    assert config.odds_unit == expected

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from marquee.errors import ConfigError
+from marquee.features import FeatureEncoder
 from marquee.nn.batches import QueryBatch, TrainingBatch
 from marquee.nn.history_pooling import HistoryPooling
 from marquee.nn.losses import SampledSoftmaxConfig
@@ -306,8 +307,41 @@ def test_dropped_history_is_an_empty_one() -> None:
 def test_dropped_item_has_features_alone() -> None:
     model = small_model(replace(steady(), item_id_dropout=0.999999)).train()
     assert not model.id_vectors(EVERY_ITEM).any()
-    without_features = small_model(replace(steady(), item_id_dropout=0.999999, item_features=False)).train()
-    assert without_features.id_vectors(EVERY_ITEM)[1 : N_TRAINED_ITEMS + 1].all()  # else nothing were left
+
+
+def test_item_without_features_keeps_its_id() -> None:
+    config = replace(steady(), item_id_dropout=0.999999)
+    switched_off = small_model(replace(config, item_features=False)).train()
+    nothing = FeatureEncoder.fit({}, {})
+    inputs = replace(
+        small_inputs(), item_encoder=nothing, item_features=nothing.encode({}, N_ITEMS).with_padding_row()
+    )
+    none_declared = TwoTower(replace(config, item_bias=False), inputs).train()
+    for model in (switched_off, none_declared):
+        assert model.id_vectors(EVERY_ITEM)[1 : N_TRAINED_ITEMS + 1].all()
+
+
+def test_new_item_becomes_as_likely_as_the_mean_of_the_known_ones() -> None:
+    model = small_model(steady())
+    before = model.embed_items(EVERY_ITEM).detach()
+    model.centre_biases(odds_unit=0.5)
+    after = model.embed_items(EVERY_ITEM).detach()
+    known, new = after[1 : N_TRAINED_ITEMS + 1], after[UNKNOWN_ITEMS]
+    torch.testing.assert_close(known, before[1 : N_TRAINED_ITEMS + 1])
+    torch.testing.assert_close(after[:, :-1], before[:, :-1])
+    expected = (known[:, -1] / 0.5).exp().mean().expand(len(UNKNOWN_ITEMS))
+    torch.testing.assert_close((new[:, -1] / 0.5).exp(), expected)
+    assert not torch.allclose(new[:, -1], before[UNKNOWN_ITEMS, -1])
+    assert not after[0].any()
+
+
+@pytest.mark.parametrize("part", ["item_bias", "item_features"])
+def test_biases_stay_where_nothing_tells_new_items_apart(part: str) -> None:
+    model = small_model(steady(**{part: False}))
+    before = {name: weights.clone() for name, weights in model.state_dict().items()}
+    model.centre_biases(odds_unit=0.5)
+    for name, weights in model.state_dict().items():
+        assert torch.equal(weights, before[name])
 
 
 def test_dropout_keeps_a_share_of_what_it_meets() -> None:

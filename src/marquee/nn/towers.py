@@ -273,7 +273,7 @@ class TowersConfig:
     dropout: float = 0.1
     history_dropout: float = 0.2
     user_id_dropout: float = 0.5
-    item_id_dropout: float = 0.1
+    item_id_dropout: float = 0.3
     normalise: bool = True
     normalise_queries: bool = True
     item_bias: bool = True

@@ -25,9 +25,26 @@ class Loss(Protocol):
 class LossConfig:
     """Base of the loss configs: the group `loss` holds one file per subclass."""
 
+    @property
+    def odds_unit(self) -> float:
+        """The difference of two scores that multiplies the odds between their items by e."""
+        return 1.0
+
     def build(self) -> Loss:
         """Returns the loss."""
         raise NotImplementedError(f"{type(self).__name__} must define build")
+
+
+@dataclass(kw_only=True)
+class TemperedLossConfig(LossConfig):
+    """Base of the configs of losses that divide scores by a temperature."""
+
+    temperature: float = 0.2
+
+    @property
+    def odds_unit(self) -> float:
+        """The temperature; see `LossConfig.odds_unit`."""
+        return self.temperature
 
 
 def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from marquee.errors import ConfigError
 from marquee.nn.logits import Logits
-from marquee.nn.losses.base import Loss, LossConfig, validate_positive, weighted_mean
+from marquee.nn.losses.base import Loss, LossConfig, TemperedLossConfig, validate_positive, weighted_mean
 
 
 def cosine_contrastive_loss(
@@ -100,10 +100,9 @@ def degree_weighted_loss(
 
 
 @dataclass(kw_only=True)
-class DegreeWeightedConfig(LossConfig):
+class DegreeWeightedConfig(TemperedLossConfig):
     """Knobs of `degree_weighted_loss`."""
 
-    temperature: float = 0.2
     negative_weight: float = 300.0
     degree_weight: float = 1.0
 

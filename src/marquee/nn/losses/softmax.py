@@ -8,7 +8,7 @@ from torch import Tensor
 
 from marquee.errors import ConfigError
 from marquee.nn.logits import Logits
-from marquee.nn.losses.base import Loss, LossConfig, log_sum_exp, validate_positive, weighted_mean
+from marquee.nn.losses.base import Loss, TemperedLossConfig, log_sum_exp, validate_positive, weighted_mean
 
 _TINY = float(torch.finfo(torch.float32).tiny)
 
@@ -63,13 +63,12 @@ def _scaled(logits: Logits, temperature: float, log_q_correction: bool) -> Tenso
 
 
 @dataclass(kw_only=True)
-class SampledSoftmaxConfig(LossConfig):
+class SampledSoftmaxConfig(TemperedLossConfig):
     """Knobs of `sampled_softmax_loss`.
 
     With `negatives=catalog` every item is a candidate and this is the full softmax.
     """
 
-    temperature: float = 0.2
     log_q_correction: bool = True
 
     def __post_init__(self) -> None:
@@ -139,10 +138,9 @@ def bilateral_softmax_loss(
 
 
 @dataclass(kw_only=True)
-class BilateralSoftmaxConfig(LossConfig):
+class BilateralSoftmaxConfig(TemperedLossConfig):
     """Knobs of `bilateral_softmax_loss`."""
 
-    temperature: float = 0.2
     positive_temperature: float = 0.2
     log_q_correction: bool = True
 
@@ -226,11 +224,10 @@ def _score_at_rank(logits: Logits, weight: Tensor, k: int) -> Tensor:
 
 
 @dataclass(kw_only=True)
-class TopKSoftmaxConfig(LossConfig):
+class TopKSoftmaxConfig(TemperedLossConfig):
     """Knobs of `top_k_softmax_loss`."""
 
     k: int = 20
-    temperature: float = 0.2
     weight_temperature: float = 1.0
     log_q_correction: bool = True
 
