@@ -83,7 +83,7 @@ class AverageWeights(Callback):
 
 
 class CentreBiases(Callback):
-    """Gives new items their share after each epoch, before anything ranks or saves; see `TwoTower.centre_biases`.
+    """Gives new items their share (`TwoTower.centre_biases`) before an epoch is ranked and saved.
 
     Args:
         odds_unit: Of the loss.

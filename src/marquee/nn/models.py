@@ -132,8 +132,8 @@ class TwoTower(nn.Module):
             return
         of_items = self.bias_table.weight[1:]  # (n_trained_items, 1)
         common = odds_unit * (torch.logsumexp(of_items / odds_unit, dim=0) - math.log(len(of_items)))
-        base += common
-        of_items -= common
+        base.add_(common)
+        of_items.sub_(common)
 
     def id_vectors(self, item_index: Tensor) -> Tensor:
         """Returns what is learned of each item by its id, (n, id_dim) float32; zeros without a row."""
