@@ -80,13 +80,13 @@ def softmax_by_hand(logits: Logits, weight: Tensor, temperature: float, correcte
     return total / weight.sum().item()
 
 
-def bpr_by_hand(logits: Logits, weight: Tensor) -> float:
+def bpr_by_hand(logits: Logits, weight: Tensor, temperature: float) -> float:
     """Returns the weighted mean over targets of the mean over candidates of -log sigmoid(difference)."""
     total = 0.0
     for i, row in enumerate(logits.target_row.tolist()):
         own = logits.positive[i].item()
         pairs = [
-            -math.log(1 / (1 + math.exp(other - own)))
+            -math.log(1 / (1 + math.exp((other - own) / temperature)))
             for other in logits.negatives[row].tolist()
             if other != MASKED
         ]
@@ -105,7 +105,9 @@ def test_sampled_softmax_is_what_loops_give(temperature: float, corrected: bool)
 @pytest.mark.parametrize("seed", range(3))
 def test_bpr_is_what_loops_give(seed: int) -> None:
     logits, weight = example(seed)
-    assert bpr_loss(logits, weight).item() == pytest.approx(bpr_by_hand(logits, weight), abs=1e-6)
+    assert bpr_loss(logits, weight).item() == pytest.approx(bpr_by_hand(logits, weight, 1.0), abs=1e-6)
+    got = BPRConfig(temperature=0.3).build()(logits, weight)
+    assert got.item() == pytest.approx(bpr_by_hand(logits, weight, 0.3), abs=1e-6)
 
 
 def test_config_passes_its_knobs_to_the_loss() -> None:
@@ -245,6 +247,8 @@ def test_weighted_mean_divides_by_the_weights() -> None:
 def test_temperature_must_be_positive(temperature: float) -> None:
     with pytest.raises(ConfigError, match=r"temperature must be above 0, got .*loss\.temperature"):
         SampledSoftmaxConfig(temperature=temperature)
+    with pytest.raises(ConfigError, match=r"temperature must be above 0, got .*loss\.temperature"):
+        BPRConfig(temperature=temperature)
 
 
 def test_base_config_builds_nothing() -> None:
@@ -265,7 +269,8 @@ def test_loss_is_one_number(loss: Loss) -> None:
         (BilateralSoftmaxConfig(temperature=0.3, positive_temperature=0.4), 0.3),
         (TopKSoftmaxConfig(temperature=0.3), 0.3),
         (DegreeWeightedConfig(temperature=0.3), 0.3),
-        (BPRConfig(), 1.0),
+        (BPRConfig(temperature=0.3), 0.3),
+        (CosineContrastiveConfig(), 1.0),
     ],
     ids=lambda value: type(value).__name__,
 )
