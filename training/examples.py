@@ -28,7 +28,7 @@ from marquee.metrics import BoolArray
 from marquee.nn.batches import HistoryViews, TrainingBatch
 from marquee.nn.embed import to_batch
 
-HALF_LIFE_DAYS = 30.0
+HALF_LIFE_DAYS = 15.0
 HIDDEN_FRACTION = 0.5
 SECONDS_PER_DAY = 86_400
 

@@ -414,7 +414,7 @@ def test_a_target_counts_half_once_it_is_a_half_life_old(dataset: Dataset, unit:
 @pytest.mark.parametrize(
     ("method", "given", "half_life"),
     [
-        (SplitMethod.time, None, 30.0),
+        (SplitMethod.time, None, 15.0),
         (SplitMethod.time, 0.0, 0.0),
         (SplitMethod.leave_last, None, 0.0),
         (SplitMethod.leave_last, 7.0, 7.0),
