@@ -2,7 +2,7 @@
 
     python -m benchmarks.cold                        online-retail and world, on the test part
     python -m benchmarks.cold world --part validation    what settings are chosen on
-    python -m benchmarks.cold --check                exit status 1 where the model is not clearly better
+    python -m benchmarks.cold --check                exit status 1 where it is not as good as it must be
 
 **Items.** A random tenth of the items that were ever bought or clicked before the part is held out: every
 event of theirs before the part is taken away, from training and from the histories that queries carry. To
@@ -16,7 +16,9 @@ none of their earlier events is trained on. Asked when the part begins for them,
 a history of their latest 1, 3 or 5 events. A query knows these, the user's features and the request, no id.
 The same users stand behind the three numbers, but for those whose targets are all known already.
 
-Clearly better is where the 95 % interval of the paired difference lies above 0. The model is that of
+Clearly better is where the 95 % interval of the paired difference lies above 0: than popularity and than
+chance it must be that. Beside recent popularity, which for somebody unknown is hard to beat where tastes
+follow the season, it must not be clearly worse. The model is that of
 `python -m training.train data=…`, with its settings, fitted on all events before the part.
 """
 
@@ -50,6 +52,7 @@ METRIC = f"ndcg@{K}"
 ITEMS_FRACTION = 0.1
 USERS_FRACTION = 0.5
 N_KNOWN = (1, 3, 5)
+RECENT = "recent_popularity"
 
 
 @dataclass(frozen=True)
@@ -109,13 +112,19 @@ class Line:
         """Whether the model is better beyond what chance makes."""
         return self.difference.low > 0
 
+    @property
+    def is_good_enough(self) -> bool:
+        """Whether the check lets it pass; see the module."""
+        return self.is_clear or (self.reference == RECENT and self.difference.high >= 0)
+
     def text(self) -> str:
         """Returns what is printed of it."""
         gap = self.difference
+        verdict = "" if self.is_clear else "cannot tell" if self.is_good_enough else "NOT GOOD ENOUGH"
         return (
             f"  {self.what:<34}{self.n_users:>6,}{self.model.mean:>9.4f}{self.other.mean:>9.4f} "
             f"{self.reference:<18}{gap.mean:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})  "
-            f"{'' if self.is_clear else 'NOT CLEARLY BETTER'}"
+            f"{verdict}"
         ).rstrip()
 
 
@@ -206,7 +215,7 @@ def _scorers(
         seed=config.seed,
     )
     scorers = {"model": score_queries(model, part.queries)}
-    for name in ("popularity", "recent_popularity"):
+    for name in ("popularity", RECENT):
         if name in baselines.models:
             baseline = baselines.models[name]
             scorers[name] = lambda rows, b=baseline: b.scores(np.arange(rows.start + 1, rows.stop + 1))  # type: ignore[misc]
@@ -246,9 +255,9 @@ def main() -> int:
     parser.add_argument("--part", choices=("validation", "test"), default="test")
     parser.add_argument("--seed", type=int, default=1, help="of who is held out")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="other settings")
-    parser.add_argument("--check", action="store_true", help="exit status 1 where it is not clearly better")
+    parser.add_argument("--check", action="store_true", help="exit status 1 where it is not as good as it must be")
     options = parser.parse_args()
-    is_clear = True
+    passes = True
     print(f"{METRIC} on the {options.part} part; the model, its reference, and the difference by user")
     try:
         for data in options.data or DATA:
@@ -257,12 +266,12 @@ def main() -> int:
             for judge in (judge_items, judge_users):
                 for line in judge(parted, options.seed):
                     print(line.text(), flush=True)
-                    is_clear &= line.is_clear
+                    passes &= line.is_good_enough
     except MarqueeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print("passed" if is_clear else "FAILED")
-    return int(options.check and not is_clear)
+    print("passed" if passes else "FAILED")
+    return int(options.check and not passes)
 
 
 if __name__ == "__main__":

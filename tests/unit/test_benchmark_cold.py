@@ -73,7 +73,7 @@ def test_only_a_difference_beyond_chance_is_clear() -> None:
         "toy", {"model": scorers["model"], "same": scorers["model"]}, EvaluationTask(targets, 2, (cold.K,))
     )
     assert not line.is_clear
-    assert "NOT CLEARLY BETTER" in line.text()
+    assert "NOT GOOD ENOUGH" in line.text()
 
 
 def test_too_few_to_hold_out_are_refused(parted: cold.Parted) -> None:
@@ -83,16 +83,21 @@ def test_too_few_to_hold_out_are_refused(parted: cold.Parted) -> None:
         cold.held_out_users(alone, seed=1)
 
 
-def test_an_unclear_line_fails_the_check(monkeypatch: pytest.MonkeyPatch, parted: cold.Parted) -> None:
-    zero, better = Estimate(0.0, -0.1, 0.1), Estimate(0.2, 0.1, 0.3)
+def test_a_line_that_is_not_good_enough_fails_the_check(
+    monkeypatch: pytest.MonkeyPatch, parted: cold.Parted
+) -> None:
+    zero, better, worse = Estimate(0.0, -0.1, 0.1), Estimate(0.2, 0.1, 0.3), Estimate(-0.2, -0.3, -0.1)
     monkeypatch.setattr(cold.Parted, "read", lambda *_: parted)
     monkeypatch.setattr(cold, "judge_users", lambda *_: iter(()))
-    for arguments, difference, status in (
-        (["--check"], better, 0),
-        (["--check"], zero, 1),
-        ([], zero, 0),
+    for arguments, reference, difference, status in (
+        (["--check"], "popularity", better, 0),
+        (["--check"], "popularity", zero, 1),
+        (["--check"], "chance", zero, 1),
+        (["--check"], "recent_popularity", zero, 0),
+        (["--check"], "recent_popularity", worse, 1),
+        ([], "popularity", zero, 0),
     ):
-        line = cold.Line("toy", "popularity", better, zero, difference, 40)
+        line = cold.Line("toy", reference, better, zero, difference, 40)
         monkeypatch.setattr(cold, "judge_items", lambda *_, line=line: iter([line]))
         monkeypatch.setattr("sys.argv", ["cold", "world", *arguments])
         assert cold.main() == status
