@@ -255,7 +255,9 @@ def main() -> int:
     parser.add_argument("--part", choices=("validation", "test"), default="test")
     parser.add_argument("--seed", type=int, default=1, help="of who is held out")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="other settings")
-    parser.add_argument("--check", action="store_true", help="exit status 1 where it is not as good as it must be")
+    parser.add_argument(
+        "--check", action="store_true", help="exit status 1 where it is not as good as it must be"
+    )
     options = parser.parse_args()
     passes = True
     print(f"{METRIC} on the {options.part} part; the model, its reference, and the difference by user")
