@@ -26,10 +26,10 @@ from hydra import compose, initialize_config_dir
 from rich.console import Console
 
 from marquee.errors import ConfigError
+from training.command import CONFIGS
 from training.config import TrainConfig, register_schemas, resolve
 from training.train import train
 
-CONFIGS = Path(__file__).parents[1] / "configs"
 EXPERIMENTS = CONFIGS / "experiment"
 REQUIRED_KEYS = ("Question", "Command", "Settings", "Expected", "Measured", "Found")
 

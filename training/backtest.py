@@ -10,7 +10,6 @@ import logging
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-import hydra
 import polars as pl
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
@@ -22,7 +21,7 @@ from marquee.split_config import SplitConfig, SplitMethod
 from marquee.splits import Cutoffs, split_events
 from marquee.tables import Tables
 from marquee.trials import TrialSeries
-from training.command import explain_errors
+from training.command import command
 from training.config import TrainConfig
 from training.prepare import read
 from training.runs import BACKTEST, RunFolder
@@ -145,8 +144,7 @@ def _day(timestamp: int) -> str:
     return datetime.fromtimestamp(timestamp, tz=UTC).strftime("%Y-%m-%d")
 
 
-@hydra.main(version_base="1.3", config_path="../configs", config_name="backtest")
-@explain_errors
+@command("backtest")
 def main(config: DictConfig) -> None:
     """Back-tests the run that the config names."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -12,7 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from marquee.data_config import DataConfig
 from marquee.download import download
 from marquee.errors import ConfigError
-from training.command import explain_errors
+from training.command import command
 
 
 @dataclass(kw_only=True)
@@ -25,8 +24,7 @@ class DownloadCommandConfig:
 ConfigStore.instance().store(name="download_schema", node=DownloadCommandConfig)
 
 
-@hydra.main(version_base="1.3", config_path="../configs", config_name="download")
-@explain_errors
+@command("download")
 def main(config: DictConfig) -> None:
     """Fetches the data set that the config names."""
     resolved = OmegaConf.to_object(config)

@@ -3,14 +3,13 @@
 import sys
 from dataclasses import dataclass, field
 
-import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from marquee.errors import ConfigError
-from training.command import explain_errors
+from training.command import command
 from training.config import EvaluationConfig
 from training.fit import load_model
 from training.gate import GateConfig, failures
@@ -78,8 +77,7 @@ def evaluate_run(config: EvaluateConfig, overrides: list[str], console: Console)
     return reasons
 
 
-@hydra.main(version_base="1.3", config_path="../configs", config_name="evaluate")
-@explain_errors
+@command("evaluate")
 def main(config: DictConfig) -> None:
     """Judges the run that the config names."""
     given = HydraConfig.get().overrides.task

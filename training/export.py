@@ -5,7 +5,6 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import hydra
 import numpy as np
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
@@ -23,7 +22,7 @@ from marquee.popularity import PopularityConfig
 from marquee.recommender import Recommender
 from marquee.rehearsal import record, sample_requests
 from marquee.signing import SigningKey
-from training.command import explain_errors
+from training.command import command
 from training.config import TrainConfig, as_plain
 from training.fit import load_model
 from training.popularity import fit_context_popularity
@@ -164,8 +163,7 @@ def _metrics(folder: RunFolder) -> dict[str, float]:
     return metrics
 
 
-@hydra.main(version_base="1.3", config_path="../configs", config_name="export")
-@explain_errors
+@command("export")
 def main(config: DictConfig) -> None:
     """Exports the run that the config names."""
     resolved = OmegaConf.to_object(config)

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-import hydra
 import numpy as np
 import polars as pl
 from hydra.core.config_store import ConfigStore
@@ -23,7 +22,7 @@ from marquee.split_config import SplitConfig, SplitMethod
 from marquee.splits import Split, split_events
 from marquee.tables import Tables
 from marquee.trials import TrialSeries
-from training.command import explain_errors
+from training.command import command
 from training.config import TrainConfig
 from training.prepare import read
 from training.runs import LEARNING_CURVE, RunFolder
@@ -166,8 +165,7 @@ def chooser(by: Thinning, fraction: float, seed: int) -> Callable[[pl.DataFrame]
     return latest if by is Thinning.time else of_some_users
 
 
-@hydra.main(version_base="1.3", config_path="../configs", config_name="learning_curve")
-@explain_errors
+@command("learning_curve")
 def main(config: DictConfig) -> None:
     """Draws the learning curve of the run that the config names."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from marquee.signing import SigningKey, write_key_pair
-from training.command import explain_errors
+from training.command import command
 
 
 @dataclass(kw_only=True)
@@ -26,8 +25,7 @@ class MakeKeyConfig:
 ConfigStore.instance().store(name="make_key_schema", node=MakeKeyConfig)
 
 
-@hydra.main(version_base="1.3", config_path="../configs", config_name="make_key")
-@explain_errors
+@command("make_key")
 def main(config: DictConfig) -> None:
     """Makes the keys and says what each is for."""
     resolved = OmegaConf.to_object(config)

@@ -7,7 +7,6 @@ is current. Whatever it is given is verified and asked its recorded requests fir
 from dataclasses import dataclass
 from pathlib import Path
 
-import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -19,7 +18,7 @@ from marquee.publishing import publish_copy, sign
 from marquee.recommender import Recommender
 from marquee.rehearsal import rehearse
 from marquee.signing import SigningKey, TrustedKeys
-from training.command import explain_errors
+from training.command import command
 
 
 @dataclass(kw_only=True)
@@ -105,8 +104,7 @@ def _publish(config: PublishConfig, trusted: TrustedKeys | None) -> Path:
     return bundle.path
 
 
-@hydra.main(version_base="1.3", config_path="../configs", config_name="publish")
-@explain_errors
+@command("publish")
 def main(config: DictConfig) -> None:
     """Publishes the bundle that the config names."""
     resolved = OmegaConf.to_object(config)

@@ -3,11 +3,10 @@
 import logging
 import sys
 
-import hydra
 from omegaconf import DictConfig
 from rich.console import Console
 
-from training.command import EXIT_INTERRUPTED, explain_errors
+from training.command import EXIT_INTERRUPTED, command
 from training.config import TrainConfig, register_schemas, resolve
 from training.fit import fit
 from training.judge import judge, show_judgement
@@ -50,8 +49,7 @@ def train(config: TrainConfig, console: Console) -> RunFolder:
     return folder
 
 
-@hydra.main(version_base="1.3", config_path="../configs", config_name="train")
-@explain_errors
+@command("train")
 def main(config: DictConfig) -> None:
     """Trains the composed config."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import hydra
 import lightning as L
 import numpy as np
 import optuna
@@ -37,7 +36,7 @@ from marquee.errors import ConfigError, DataError, MarqueeError
 from marquee.reports.study import Outcome, StudyContent, TriedSettings, render_study
 from training.callbacks import MONITOR, is_ranked_epoch, read_epochs
 from training.checkpoints import CHECKPOINTS
-from training.command import EXIT_INTERRUPTED, explain_errors
+from training.command import EXIT_INTERRUPTED, command
 from training.config import TrainConfig, register_schemas
 from training.fit import EPOCHS_FILE, fit
 from training.prepare import Prepared, prepare
@@ -381,8 +380,7 @@ def _short(value: KnobValue) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-@hydra.main(version_base="1.3", config_path="../configs", config_name="tune")
-@explain_errors
+@command("tune")
 def main(config: DictConfig) -> None:
     """Searches for settings of the composed config."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

@@ -6,8 +6,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from benchmarks import quality
-from benchmarks.experiments import CONFIGS, Result, list_experiments, read_notes, run_experiment
+from benchmarks.experiments import Result, list_experiments, read_notes, run_experiment
 from marquee.errors import ConfigError
+from training.command import CONFIGS
 from training.config import register_schemas, resolve
 
 HEAD = """# @package _global_
