@@ -10,7 +10,7 @@ from marquee.nn.logits import Logits
 from marquee.nn.losses.base import Loss, TemperedLossConfig, validate_positive, weighted_mean
 
 
-def bpr_loss(logits: Logits, weight: Tensor, *, temperature: float = 1.0) -> Tensor:
+def bpr_loss(logits: Logits, weight: Tensor, *, temperature: float) -> Tensor:
     """Returns how badly targets and candidates are told apart, pair by pair.
 
     The mean over a target's unmasked candidates of -log σ((positive - negative) / temperature).
