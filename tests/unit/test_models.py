@@ -322,7 +322,7 @@ def test_item_without_features_keeps_its_id() -> None:
 
 
 def test_new_item_becomes_as_likely_as_the_mean_of_the_known_ones() -> None:
-    model = small_model(steady())
+    model = small_model(replace(steady(), item_id_dropout=0.3))
     before = model.embed_items(EVERY_ITEM).detach()
     model.centre_biases(odds_unit=0.5)
     after = model.embed_items(EVERY_ITEM).detach()
@@ -335,9 +335,9 @@ def test_new_item_becomes_as_likely_as_the_mean_of_the_known_ones() -> None:
     assert not after[0].any()
 
 
-@pytest.mark.parametrize("part", ["item_bias", "item_features"])
-def test_biases_stay_where_nothing_tells_new_items_apart(part: str) -> None:
-    model = small_model(steady(**{part: False}))
+@pytest.mark.parametrize("other", [{"item_bias": False}, {"item_features": False}, {"item_id_dropout": 0.0}])
+def test_biases_stay_where_features_never_stand_alone(other: dict[str, Any]) -> None:
+    model = small_model(replace(steady(), **{"item_id_dropout": 0.3, **other}))
     before = {name: weights.clone() for name, weights in model.state_dict().items()}
     model.centre_biases(odds_unit=0.5)
     for name, weights in model.state_dict().items():

@@ -82,7 +82,9 @@ class TwoTower(nn.Module):
         self.n_trained_items = inputs.n_trained_items
         self.history_length = inputs.history_length
         self.query_encoder = inputs.query_encoder
-        self.has_item_features = config.item_features and bool(inputs.item_encoder.features)
+        # Without features nothing would be left of an item whose id is dropped.
+        has_item_features = config.item_features and bool(inputs.item_encoder.features)
+        self.drops_item_ids = config.item_id_dropout > 0 and has_item_features
         self.item_tower = ItemTower(config, inputs.item_encoder)
         self.query_tower = QueryTower(config, inputs.query_encoder, inputs.n_kinds, inputs.history_length)
         self.user_table = _table(
@@ -121,14 +123,15 @@ class TwoTower(nn.Module):
 
         What the learned biases have in common moves into the base, which is all that a new item has of them:
         scores of known items stay as they are. Left alone, the base is wherever training put it, for a
-        softmax does not see it; new items then stand far below what their features deserve. Without features
-        there is nothing to tell new items apart by, and all stays as it is.
+        softmax over known items does not see it; new items then stand far below what their features deserve.
+        All stays as it is where features never stand alone in training: there nobody has learned how far a
+        new item can be trusted, and without features nothing tells new items apart.
 
         Args:
             odds_unit: See `LossConfig.odds_unit`.
         """
         base = self.item_tower.base_bias
-        if self.bias_table is None or base is None or not self.has_item_features or not self.n_trained_items:
+        if self.bias_table is None or base is None or not self.drops_item_ids or not self.n_trained_items:
             return
         of_items = self.bias_table.weight[1:]  # (n_trained_items, 1)
         common = odds_unit * (torch.logsumexp(of_items / odds_unit, dim=0) - math.log(len(of_items)))
@@ -138,7 +141,7 @@ class TwoTower(nn.Module):
     def id_vectors(self, item_index: Tensor) -> Tensor:
         """Returns what is learned of each item by its id, (n, id_dim) float32; zeros without a row."""
         known = torch.where(item_index <= self.n_trained_items, item_index, 0)
-        if self.training and self.config.item_id_dropout and self.has_item_features:
+        if self.training and self.drops_item_ids:
             known = known * _keep(known, self.config.item_id_dropout)
         rows = known if self.config.item_id else torch.zeros_like(known)
         vector: Tensor = self._joined(rows) if self.config.item_neighbours else self.item_table(rows)
