@@ -21,8 +21,8 @@ from sklearn.metrics import log_loss as sklearn_log_loss
 from sklearn.metrics import roc_auc_score
 
 from marquee.calibration import IsotonicHead, LogisticHead, logit
+from marquee.core.arrays import BoolArray, Float64Array
 from marquee.errors import DataError
-from marquee.metrics import BoolArray, Values
 from marquee.outcomes import JudgedOutcome, judge_outcome
 from marquee.probabilities import reliability_curve
 
@@ -43,7 +43,7 @@ class Auctions:
 
     is_clicked: BoolArray
     price: np.ndarray
-    probability: Values
+    probability: Float64Array
 
 
 def read_auctions(path: Path) -> Auctions:
@@ -68,7 +68,7 @@ def read_auctions(path: Path) -> Auctions:
         ) from error
 
 
-def judge_auctions(auctions: Auctions, seed: int = 0) -> tuple[JudgedOutcome, dict[str, Values]]:
+def judge_auctions(auctions: Auctions, seed: int = 0) -> tuple[JudgedOutcome, dict[str, Float64Array]]:
     """Returns the later half judged as given and as heads of the earlier half say, and all probabilities."""
     half = len(auctions.is_clicked) // 2
     clicked, later = auctions.is_clicked[:half], auctions.is_clicked[half:]
@@ -97,7 +97,7 @@ def judge_auctions(auctions: Auctions, seed: int = 0) -> tuple[JudgedOutcome, di
     return judged, sources
 
 
-def largest_deviation(judged: JudgedOutcome, sources: dict[str, Values], outcome: BoolArray) -> float:
+def largest_deviation(judged: JudgedOutcome, sources: dict[str, Float64Array], outcome: BoolArray) -> float:
     """Returns how far any log loss or AUC is from that of scikit-learn, and any curve without ties."""
     off = []
     for source in judged.sources:

@@ -32,13 +32,12 @@ import polars as pl
 
 from benchmarks.fits import fit_on, read_data
 from marquee.baselines import fit_baselines
+from marquee.core.arrays import BoolArray, FloatArray
+from marquee.core.schema import TimeMeaning
 from marquee.dataset import Dataset, JudgedPart
 from marquee.errors import DataError, MarqueeError
 from marquee.evaluation import EvaluationTask, evaluate
-from marquee.events import TimeMeaning
-from marquee.histories import FloatArray
 from marquee.intervals import Estimate
-from marquee.metrics import BoolArray
 from marquee.nn.embed import score_queries
 from marquee.nn.models import TwoTower
 from marquee.ranking import ScoreBlock

@@ -18,10 +18,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from marquee.availability import Availability
-from marquee.catalog import ALWAYS_FROM, ALWAYS_UNTIL
+from marquee.core.availability import Availability
+from marquee.core.catalog import ALWAYS_FROM, ALWAYS_UNTIL
+from marquee.core.item_lists import ItemLists
 from marquee.evaluation import EvaluationTask, evaluate
-from marquee.ranking import ItemLists, ScoreBlock, block_rows, inner_product_scores
+from marquee.ranking import ScoreBlock, block_rows, inner_product_scores
 
 DIM = 64
 N_EXCLUDED = 30

@@ -16,8 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.serving_bundle import DIM, FEW_USERS, make_contents, make_query_tower
 from marquee.bundle import Bundle
+from marquee.core.arrays import FloatArray
 from marquee.features import FeatureConfig, FeatureEncoder
-from marquee.histories import FloatArray
 from marquee.index import IndexConfig, build_index
 from marquee.live_items import LiveItem
 from marquee.shelves import Shelves

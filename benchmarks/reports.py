@@ -20,12 +20,13 @@ from itertools import chain
 import numpy as np
 
 from marquee.comparison import PairedTest, paired_test
+from marquee.core.arrays import Float64Array
+from marquee.core.item_lists import ItemLists
 from marquee.evaluation import Counts, Evaluation, ModelEvaluation
 from marquee.intervals import Estimate, estimate_means, resample_counts
-from marquee.metrics import Values
 from marquee.probabilities import auc, log_loss, normalised_entropy
 from marquee.probability_intervals import judge_probabilities
-from marquee.ranking import ItemLists, RankedLists
+from marquee.ranking import RankedLists
 from marquee.reports import Finding, judge_against
 
 N_WORLDS = 1000
@@ -35,8 +36,8 @@ METRIC = "ndcg@10"
 ROUNDING = 1e-12
 REFERENCES = ("popularity", "recent_popularity", "item_knn", "als")
 
-Draw = Callable[[np.random.Generator, tuple[int, int]], Values]
-Worlds = Callable[[np.random.Generator, tuple[int, int]], tuple[Values, Values]]
+Draw = Callable[[np.random.Generator, tuple[int, int]], Float64Array]
+Worlds = Callable[[np.random.Generator, tuple[int, int]], tuple[Float64Array, Float64Array]]
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def hits(mean: float) -> Worlds:
     stands for the others.
     """
 
-    def draw(generator: np.random.Generator, shape: tuple[int, int]) -> tuple[Values, Values]:
+    def draw(generator: np.random.Generator, shape: tuple[int, int]) -> tuple[Float64Array, Float64Array]:
         truth = generator.uniform(0.5 * mean, 1.5 * mean, shape[1])
         return (generator.random(shape) < truth).astype(np.float64), truth
 
@@ -97,10 +98,10 @@ def of_one_truth(truth: float, draw: Draw) -> Worlds:
     return lambda generator, shape: (draw(generator, shape), np.full(shape[1], truth))
 
 
-def gains(probability: float, of_ranks: Values = GAINS) -> Draw:
+def gains(probability: float, of_ranks: Float64Array = GAINS) -> Draw:
     """Returns a draw of a metric of one target: 0, or the gain of a rank."""
 
-    def draw(generator: np.random.Generator, shape: tuple[int, int]) -> Values:
+    def draw(generator: np.random.Generator, shape: tuple[int, int]) -> Float64Array:
         ranks = generator.integers(0, len(of_ranks), shape)
         return np.where(generator.random(shape) < probability, of_ranks[ranks], 0.0)
 
@@ -110,7 +111,7 @@ def gains(probability: float, of_ranks: Values = GAINS) -> Draw:
 def recalls(mean: float) -> Draw:
     """Returns a draw of the recall of users with several targets, some of them easy and most of them not."""
 
-    def draw(generator: np.random.Generator, shape: tuple[int, int]) -> Values:
+    def draw(generator: np.random.Generator, shape: tuple[int, int]) -> Float64Array:
         n_targets = 1 + generator.geometric(0.3, shape)
         ease = generator.beta(0.3, 0.3 * (1 - mean) / mean, shape)
         return np.asarray(generator.binomial(n_targets, ease) / n_targets)
@@ -121,7 +122,7 @@ def recalls(mean: float) -> Draw:
 def differences(probability: float, moved_fraction: float) -> Draw:
     """Returns a draw of one model minus another that gives most users the same."""
 
-    def draw(generator: np.random.Generator, shape: tuple[int, int]) -> Values:
+    def draw(generator: np.random.Generator, shape: tuple[int, int]) -> Float64Array:
         one, other = gains(probability)(generator, shape), gains(probability)(generator, shape)
         return np.where(generator.random(shape) < moved_fraction, one - other, 0.0)
 
@@ -178,7 +179,7 @@ def coverage(world: MetricWorld, n_worlds: int, generator: np.random.Generator) 
     return covered / n_worlds, by_percentiles / n_worlds
 
 
-def _n_held(low: Values, high: Values, truth: Values) -> int:
+def _n_held(low: Float64Array, high: Float64Array, truth: Float64Array) -> int:
     """Returns of how many worlds the interval holds the truth, but for rounding."""
     return int(((low - ROUNDING <= truth) & (truth <= high + ROUNDING)).sum())
 
@@ -198,14 +199,14 @@ def power(n_worlds: int, generator: np.random.Generator) -> float:
         test = paired_test(sample[:, 0], generator, n_flips=1)
         better = hit + test.detectable * (200_000 / n_users) ** 0.5 / GAINS.mean()
 
-    def draw() -> Values:
+    def draw() -> Float64Array:
         shape = (n_users, 1)
         return (gains(better)(generator, shape) - gains(hit)(generator, shape))[:, 0]
 
     return _share_found(draw, n_worlds, generator)
 
 
-def _share_found(draw: Callable[[], Values], n_worlds: int, generator: np.random.Generator) -> float:
+def _share_found(draw: Callable[[], Float64Array], n_worlds: int, generator: np.random.Generator) -> float:
     """Returns the share of worlds in which the paired test has a p-value below 5 %."""
     tests: list[PairedTest] = [paired_test(draw(), generator, n_flips=999) for _ in range(n_worlds)]
     return float(np.mean([test.p_value < 0.05 for test in tests]))
@@ -222,7 +223,7 @@ def false_verdicts(n_worlds: int, generator: np.random.Generator) -> tuple[float
     return n_verdicts / n_worlds, n_any / n_worlds
 
 
-def _evaluation(values: Values) -> Evaluation:
+def _evaluation(values: Float64Array) -> Evaluation:
     """Returns an evaluation of a model and four baselines by their users' values, (5, n_users)."""
     n_users = values.shape[1]
     nothing = np.zeros((n_users, 0), dtype=np.int64)
@@ -264,7 +265,7 @@ def probability_coverage(n_worlds: int, n_users: int, generator: np.random.Gener
     return {name: n / n_worlds for name, n in covered.items()}
 
 
-def _clicks(n_users: int, generator: np.random.Generator) -> tuple[Values, np.ndarray, np.ndarray]:
+def _clicks(n_users: int, generator: np.random.Generator) -> tuple[Float64Array, np.ndarray, np.ndarray]:
     """Returns true probabilities of six events of each user, their outcomes, and the users."""
     user = np.repeat(np.arange(n_users), 6)
     logits = -2 + generator.normal(0, 0.8, n_users)[user] + generator.normal(0, 0.6, len(user))
@@ -287,7 +288,7 @@ def speed_lines() -> Iterator[Line]:
     yield Line("speed: times a loop over resamples", speed(), 2.0, np.inf)
 
 
-def _naive(values: Values, generator: np.random.Generator, n_resamples: int) -> list[Values]:
+def _naive(values: Float64Array, generator: np.random.Generator, n_resamples: int) -> list[Float64Array]:
     """Returns the pivots of resamples drawn and gathered one at a time."""
     means, found = values.mean(axis=0), []
     for _ in range(n_resamples):

@@ -25,9 +25,8 @@ import psutil
 
 from benchmarks.retrieval_data import Embeddings, make_embeddings
 from marquee.ann import BLAS_BATCH, GRAPH_KINDS, build_selector, scan
-from marquee.catalog import BoolArray, ItemMask
-from marquee.histories import FloatArray
-from marquee.ids import IndexArray
+from marquee.core.arrays import BoolArray, FloatArray, IndexArray
+from marquee.core.catalog import ItemMask
 from marquee.index import Index, IndexConfig, IndexKind, build_index
 from marquee.index_choice import EFFORTS
 from marquee.index_sweep import Questions, effort_of, sweep, with_effort

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from marquee.histories import FloatArray
-from marquee.ids import IndexArray
+from marquee.core.arrays import FloatArray, IndexArray
 
 DIM = 64
 RANK = 24

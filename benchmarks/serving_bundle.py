@@ -15,13 +15,14 @@ import polars as pl
 from onnx import TensorProto, helper, numpy_helper
 
 from marquee.bundle import BundleContents, publish
-from marquee.catalog import Catalog
+from marquee.core.arrays import FloatArray, IndexArray
+from marquee.core.catalog import Catalog
+from marquee.core.event_kinds import EventKinds, KindConfig
+from marquee.core.histories import Interactions
+from marquee.core.ids import IdMap
 from marquee.features import FeatureArrays, FeatureEncoder
-from marquee.histories import FloatArray, Interactions
-from marquee.ids import IdMap, IndexArray
 from marquee.index import Index, IndexConfig, IndexKind, build_index, measure_recall
 from marquee.index_choice import EFFORTS
-from marquee.kinds import EventKinds, KindConfig
 
 DIM = 64
 HIDDEN = 128

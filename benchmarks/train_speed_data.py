@@ -8,13 +8,14 @@ touches stays about the same.
 import numpy as np
 import polars as pl
 
-from marquee.catalog import Catalog
+from marquee.core.arrays import IndexArray
+from marquee.core.catalog import Catalog
+from marquee.core.event_kinds import EventKinds, KindConfig
+from marquee.core.histories import Interactions
+from marquee.core.ids import IdMap
+from marquee.core.schema import TimeMeaning
 from marquee.dataset import Dataset, QueryFeatures
-from marquee.events import TimeMeaning
 from marquee.features import FeatureArrays, FeatureEncoder
-from marquee.histories import Interactions
-from marquee.ids import IdMap, IndexArray
-from marquee.kinds import EventKinds, KindConfig
 
 N_ACTIVE = 2_000  # items that interactions are drawn from, at most
 EVENTS_PER_USER = 24  # as in Gowalla

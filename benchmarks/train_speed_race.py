@@ -19,10 +19,10 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.peers.protocol import GO, ITEMS_FILE, QUERIES_FILE, Pairs
+from marquee.core.arrays import IndexArray
 from marquee.dataset import Dataset
 from marquee.errors import DataError
 from marquee.evaluation import EvaluationTask, evaluate
-from marquee.ids import IndexArray
 from marquee.ranking import inner_product_scores
 from training.config import TrainConfig
 from training.prepare import prepare

@@ -8,8 +8,8 @@ import numpy.typing as npt
 import polars as pl
 
 from marquee.bundle import Bundle
-from marquee.catalog import Catalog, ItemKind
 from marquee.client import RecommendAnswer, RecommendRequest
+from marquee.core.catalog import Catalog, ItemKind
 
 _TITLE_COLUMNS = ("title", "name", "headline", "description", "text")
 _HISTORY_SHOWN = 3

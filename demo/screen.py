@@ -7,8 +7,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from demo.questions import Question
-from marquee.catalog import ItemKind
 from marquee.client import RecommendAnswer
+from marquee.core.catalog import ItemKind
 
 _TITLE_WIDTH = 60
 _PLURALS = {ItemKind.content: "content", ItemKind.ad: "ads"}

@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from marquee.catalog import ItemKind
+from marquee.core.catalog import ItemKind
 from marquee.live_items import LiveItem
 from serving import wire
 from serving.config import Settings

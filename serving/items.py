@@ -19,8 +19,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from marquee.bundle import Bundle
+from marquee.core.ids import PADDING_INDEX
 from marquee.errors import ItemsFullError, UnknownIdError
-from marquee.ids import PADDING_INDEX
 from marquee.live_items import ItemLog, LiveItem
 from marquee.new_items import takes_new_items, unused
 from marquee.recommender import Recommender

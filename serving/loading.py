@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from marquee.catalog import ItemKind
+from marquee.core.catalog import ItemKind
 from marquee.errors import BundleError, BundleNotFoundError
 from marquee.manifest import MANIFEST
 from marquee.recommender import Recommender
-from marquee.rehearsal import rehearse
+from marquee.rehearsal import read_recorded, rehearse
 from marquee.requests import HistoryEvent, Request
 from marquee.signing import TrustedKeys
 
@@ -59,7 +59,7 @@ def warm_up(recommender: Recommender) -> None:
             for user_id in user_ids
             for kind in ItemKind
         ),
-        *(one.request for one in recommender.bundle.recorded),
+        *(one.request for one in read_recorded(recommender.bundle)),
     ]
     for batch in WARM_UP_BATCHES:
         answers = recommender.recommend([requests[position % len(requests)] for position in range(batch)])

@@ -21,9 +21,9 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from marquee.bundle import Bundle
-from marquee.catalog import ItemKind
+from marquee.core.catalog import ItemKind
+from marquee.core.filters import NO_FILTERS, Filters
 from marquee.errors import BundleError, ConfigError, DataError, MarqueeError
-from marquee.filters import NO_FILTERS, Filters
 from marquee.recommender import Recommender
 from marquee.requests import Request
 from marquee.reranking import NO_RERANKING, Reranking

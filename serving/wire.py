@@ -13,10 +13,10 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from marquee.bundle import Bundle
-from marquee.catalog import ItemKind
+from marquee.core.catalog import ItemKind
+from marquee.core.event_kinds import EventKind
+from marquee.core.filters import MOMENT_PATTERN, AttributeType, Clause, Filters, to_bound
 from marquee.errors import FilterError
-from marquee.filters import MOMENT_PATTERN, AttributeType, Clause, Filters, to_bound
-from marquee.kinds import EventKind
 from marquee.requests import Answer, HistoryEvent, Recommendation, Request, Source
 from serving.config import Settings
 from serving.errors import ErrorAnswer, Refusal

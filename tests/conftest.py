@@ -7,8 +7,9 @@ import pytest
 
 from marquee.world import World
 from marquee.world import tiny_world as simulate_tiny_world
+from tests.support.paths import ROOT
 
-DEFAULT_DATA_ROOT = Path(__file__).parents[2] / "shared" / "data"
+DEFAULT_DATA_ROOT = ROOT.parent / "shared" / "data"
 
 
 def pytest_configure() -> None:

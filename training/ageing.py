@@ -3,7 +3,7 @@
 import numpy as np
 
 from marquee.ageing import Ageing, age_metric, first_times
-from marquee.events import TimeMeaning
+from marquee.core.schema import TimeMeaning
 from marquee.slices import MIN_USERS
 from training.config import TrainConfig
 from training.judge import Judgement

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import polars as pl
 
+from marquee.core.schema import TimeMeaning
 from marquee.dataset import Dataset
-from marquee.events import TimeMeaning
 from marquee.splits import Split, SplitConfig, SplitMethod, validate_no_leakage
 
 READINGS_FILE = "readings.txt"

@@ -13,12 +13,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from marquee.baselines import BaselinesConfig
+from marquee.core.arrays import BoolArray
+from marquee.core.schema import TimeMeaning
 from marquee.data_config import DataConfig
 from marquee.dataset import JudgedPart
 from marquee.errors import ConfigError
 from marquee.evaluation import EvaluationTask
-from marquee.events import TimeMeaning
-from marquee.metrics import BoolArray
 from marquee.nn.history_pooling import HistoryPooling
 from marquee.nn.losses import (
     BilateralSoftmaxConfig,

@@ -6,12 +6,11 @@ import numpy as np
 import polars as pl
 
 from marquee.beyond import BeyondAccuracy, CatalogFacts, describe_lists
+from marquee.core.arrays import BoolArray, FloatArray, IndexArray
+from marquee.core.ids import PADDING_INDEX
 from marquee.dataset import Dataset, JudgedPart
 from marquee.evaluation import Evaluation
 from marquee.features import FeatureConfig, FeatureType
-from marquee.histories import FloatArray
-from marquee.ids import PADDING_INDEX, IndexArray
-from marquee.metrics import BoolArray
 from marquee.parting import Parts, parted
 from marquee.slices import SlicedMetric, by_history, by_popularity, members_of, slice_metric
 from training.config import TrainConfig

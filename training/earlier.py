@@ -13,12 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from marquee.cooccurrence import user_item_matrix
+from marquee.core.arrays import FloatArray, IndexArray
+from marquee.core.cooccurrence import user_item_matrix
 from marquee.dataset import Dataset
 from marquee.errors import ConfigError
 from marquee.features import FeatureEncoder, TokenBlock
-from marquee.histories import FloatArray
-from marquee.ids import IndexArray
 from marquee.nn.embed import embed_catalog
 from marquee.nn.models import TwoTower
 from marquee.nn.starts import StartConfig

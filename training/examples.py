@@ -20,11 +20,10 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset as TorchDataset
 
+from marquee.core.arrays import BoolArray, FloatArray, IndexArray
+from marquee.core.histories import gather, window_positions
 from marquee.dataset import Dataset, QueryArrays, with_context
 from marquee.errors import ConfigError
-from marquee.histories import FloatArray, gather, window_positions
-from marquee.ids import IndexArray
-from marquee.metrics import BoolArray
 from marquee.nn.batches import HistoryViews, TrainingBatch
 from marquee.nn.embed import to_batch
 

@@ -11,8 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from marquee.bundle import Bundle, BundleContents, publish
-from marquee.histories import FloatArray, Interactions
-from marquee.ids import IndexArray
+from marquee.core.arrays import FloatArray, IndexArray
+from marquee.core.histories import Interactions
 from marquee.index import IndexConfig, IndexKind
 from marquee.index_choice import choose_index
 from marquee.index_sweep import Questions
@@ -20,6 +20,7 @@ from marquee.nn.embed import embed_queries
 from marquee.nn.export import export_towers
 from marquee.popularity import PopularityConfig
 from marquee.recommender import Recommender
+from marquee.recorded import to_json
 from marquee.rehearsal import record, sample_requests
 from marquee.signing import SigningKey
 from training.command import command
@@ -131,7 +132,7 @@ def _contents(
     )
     bundle = Bundle.of(contents, created)
     requests = sample_requests(bundle, created, np.random.default_rng(run_config.seed))
-    return replace(contents, recorded=record(Recommender(bundle), requests))
+    return replace(contents, recorded=to_json(record(Recommender(bundle), requests)))
 
 
 def _with_new_users(user_vectors: FloatArray, n_users: int) -> FloatArray:

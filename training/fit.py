@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
-from marquee.cooccurrence import ItemNeighbours
+from marquee.core.cooccurrence import ItemNeighbours
 from marquee.dataset import Dataset, JudgedPart
 from marquee.errors import ConfigError, DataError
 from marquee.nn.losses import Loss

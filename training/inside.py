@@ -4,11 +4,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from marquee.core.arrays import BoolArray, FloatArray
 from marquee.dataset import JudgedPart
 from marquee.evaluation import Evaluation
-from marquee.histories import FloatArray
 from marquee.inside import CatalogView, Inside, map_items, most_telling, neighbourhoods
-from marquee.metrics import BoolArray
 from marquee.mistakes import LostTarget, Mistakes, count_items, rank_groups, target_ranks
 from marquee.ranking import ScoreBlock
 from marquee.slices import MIN_USERS, by_popularity

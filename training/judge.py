@@ -10,11 +10,11 @@ from rich.table import Table
 
 from marquee.baselines import Baseline, FittedBaselines, fit_baselines
 from marquee.beyond import BeyondAccuracy
+from marquee.core.arrays import FloatArray
+from marquee.core.schema import TimeMeaning
 from marquee.dataset import JudgedPart
 from marquee.errors import DataError
 from marquee.evaluation import Evaluation, evaluate
-from marquee.events import TimeMeaning
-from marquee.histories import FloatArray
 from marquee.inside import Inside
 from marquee.nn.embed import embed_catalog, embed_queries
 from marquee.nn.models import TwoTower

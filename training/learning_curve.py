@@ -16,8 +16,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from marquee.core.schema import TimeMeaning
 from marquee.errors import ConfigError
-from marquee.events import TimeMeaning
 from marquee.split_config import SplitConfig, SplitMethod
 from marquee.splits import Split, split_events
 from marquee.tables import Tables

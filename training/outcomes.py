@@ -13,20 +13,20 @@ import numpy.typing as npt
 import polars as pl
 
 from marquee.calibration import IsotonicHead, LogisticHead
+from marquee.core.arrays import BoolArray, Float64Array, FloatArray, IndexArray
+from marquee.core.event_kinds import EventKind
+from marquee.core.ids import PADDING_INDEX
+from marquee.core.item_lists import ItemLists
 from marquee.dataset import Dataset, JudgedPart, with_context
 from marquee.evaluation import Evaluation
 from marquee.features import FeatureArrays
-from marquee.histories import FloatArray
-from marquee.ids import PADDING_INDEX, IndexArray
-from marquee.kinds import EventKind
-from marquee.metrics import BoolArray, Values
 from marquee.nn.embed import embed_queries
 from marquee.nn.losses import SampledSoftmaxConfig
 from marquee.nn.models import TwoTower
 from marquee.nn.negatives import CatalogNegativesConfig
 from marquee.outcomes import JudgedOutcome, judge_outcome
 from marquee.probability_intervals import MIN_OUTCOMES
-from marquee.ranking import ItemLists, block_rows, inner_product_scores
+from marquee.ranking import block_rows, inner_product_scores
 from marquee.slices import Members, members_of
 from training.config import TrainConfig
 from training.prepare import Prepared
@@ -50,7 +50,7 @@ class Exposures:
 
     frame: pl.DataFrame
     is_clicked: BoolArray
-    score: Values
+    score: Float64Array
     n_left_out: int
     n_clicks_alone: int
 
@@ -152,7 +152,7 @@ def first_targets(in_order: ItemLists, counted: ItemLists) -> IndexArray:
 
 def _log_sums(
     model: TwoTower, part: JudgedPart, item_vectors: FloatArray, config: TrainConfig, temperature: float
-) -> Values:
+) -> Float64Array:
     """Returns ln of the sum of exponentials of each query's scores over what it may get, (n_queries,)."""
     score = inner_product_scores(embed_queries(model, item_vectors, part.queries), item_vectors)
     task = config.evaluation.task(part, len(item_vectors) - 1)
@@ -270,7 +270,7 @@ def read_exposures(
 
 def _scores(
     dataset: Dataset, shown: pl.DataFrame, before: pl.DataFrame, model: TwoTower, item_vectors: FloatArray
-) -> Values:
+) -> Float64Array:
     """Returns the score of each exposure, its user asked with the history before the part, (n,)."""
     counted = next(iter(dataset.kinds.configs))
     asked = dataset.judged_part(before, shown.with_columns(kind=pl.lit(counted)))
@@ -290,7 +290,7 @@ def _scores(
     return np.asarray((embedded[rows] * item_vectors[items]).sum(axis=1), dtype=np.float64)
 
 
-def _heads(fitted: Exposures, judged: Exposures) -> dict[str, Values]:
+def _heads(fitted: Exposures, judged: Exposures) -> dict[str, Float64Array]:
     """Returns head → its probability of a click on each judged exposure; the fullest head first."""
     score, own = fitted.score[:, None], judged.score[:, None]
     place, own_place = _places(fitted.frame, judged.frame)
@@ -306,7 +306,7 @@ def _heads(fitted: Exposures, judged: Exposures) -> dict[str, Values]:
     return heads
 
 
-def _places(fitted: pl.DataFrame, judged: pl.DataFrame) -> tuple[Values, Values]:
+def _places(fitted: pl.DataFrame, judged: pl.DataFrame) -> tuple[Float64Array, Float64Array]:
     """Returns where each exposure stood, one column per surface and position of the first frame."""
     columns = [name for name in PLACE_COLUMNS if name in fitted.columns and name in judged.columns]
 

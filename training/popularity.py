@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import polars as pl
 
+from marquee.core.arrays import FloatArray
+from marquee.core.ids import IdMap
+from marquee.core.schema import TimeMeaning
 from marquee.data_config import DataConfig
 from marquee.dataset import Dataset
-from marquee.events import TimeMeaning
 from marquee.features import FeatureConfig, FeatureType
-from marquee.histories import FloatArray
-from marquee.ids import IdMap
 from marquee.popularity import HOUR, ContextPopularity, PopularityConfig, measure_gain
 from marquee.requests import SURFACE_COLUMN
 

@@ -8,9 +8,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from marquee.catalog import ItemKind
+from marquee.core.catalog import ItemKind
+from marquee.core.filters import Filters
 from marquee.errors import ConfigError, DataError
-from marquee.filters import Filters
 from marquee.reranking import Diversity, Reranking
 from marquee.served_surfaces import SurfaceRules
 

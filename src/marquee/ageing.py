@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from marquee.core.arrays import Float64Array, IndexArray
+from marquee.core.item_lists import ItemLists
 from marquee.errors import DataError
 from marquee.evaluation import Evaluation
-from marquee.ids import IndexArray
 from marquee.intervals import Estimate, estimate_means
-from marquee.metrics import METRICS, Values
-from marquee.ranking import ItemLists
+from marquee.metrics import METRICS
 from marquee.slices import MIN_USERS
 
 DAY_S = 24 * 60 * 60
@@ -194,7 +194,7 @@ def _aged(
     return Ageing(metric, model, unit, periods, n_suppressed, change)
 
 
-def _values(evaluation: Evaluation, metric: str, targets: ItemLists) -> Values:
+def _values(evaluation: Evaluation, metric: str, targets: ItemLists) -> Float64Array:
     """Returns each model's value for each query evaluated, (n_queries, n_models); NaN without targets."""
     name, k = metric.split("@")
     asked = targets.rows(evaluation.query_index)

@@ -16,10 +16,9 @@ from typing import IO, TypeAlias
 import faiss
 import numpy as np
 
-from marquee.catalog import ItemMask
+from marquee.core.arrays import FloatArray, IndexArray
+from marquee.core.catalog import ItemMask
 from marquee.errors import BundleError, ConfigError
-from marquee.histories import FloatArray
-from marquee.ids import IndexArray
 
 # FAISS carries no usable types: its objects are named here and opaque everywhere else.
 FaissIndex: TypeAlias = "faiss.Index"

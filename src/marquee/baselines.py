@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from marquee.cooccurrence import distinct_pairs, nearest_items, user_item_matrix
+from marquee.core.arrays import BoolArray, FloatArray, IndexArray
+from marquee.core.cooccurrence import distinct_pairs, nearest_items, user_item_matrix
+from marquee.core.histories import Interactions
 from marquee.errors import ConfigError
-from marquee.histories import FloatArray, Interactions
-from marquee.ids import IndexArray
-from marquee.metrics import BoolArray
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

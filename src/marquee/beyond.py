@@ -10,11 +10,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import numpy.typing as npt
 
+from marquee.core.arrays import BoolArray, Float64Array, FloatArray, IndexArray
+from marquee.core.ids import PADDING_INDEX
+from marquee.core.item_lists import ItemLists
 from marquee.errors import DataError, ShapeError
-from marquee.histories import FloatArray
-from marquee.ids import PADDING_INDEX, IndexArray
-from marquee.metrics import BoolArray, Values
-from marquee.ranking import ItemLists
 
 DISTRIBUTION_SMOOTHING = 0.01
 ROWS_AT_ONCE = 1024
@@ -310,6 +309,6 @@ def _shown(items: IndexArray, n_items: int) -> IndexArray:
     return np.bincount(items.ravel(), minlength=n_items + 1)[1:]
 
 
-def _mean(values: Values) -> float:
+def _mean(values: Float64Array) -> float:
     """Returns the mean, NaN of nothing."""
     return float(values.mean()) if len(values) else float("nan")

@@ -19,20 +19,18 @@ import numpy as np
 import numpy.typing as npt
 from polars.exceptions import PolarsError
 
-from marquee import recorded
-from marquee.catalog import Catalog
+from marquee.core.arrays import FloatArray, IndexArray
+from marquee.core.catalog import Catalog
+from marquee.core.ids import IdMap
 from marquee.disk import CHUNK_BYTES, open_regular_file, read_regular_file
 from marquee.errors import BundleError, ChecksumError, MarqueeError
 from marquee.features import FeatureArrays, FeatureEncoder
 from marquee.graphs import ITEM_INPUTS, QUERY_INPUTS, Graph
-from marquee.histories import FloatArray
-from marquee.ids import IdMap, IndexArray
 from marquee.index import Index
 from marquee.manifest import INDEX_FILE, MANIFEST, RECORDED_FILE, Manifest, expected_files
 from marquee.pointers import activate, resolve
 from marquee.popularity import ContextPopularity
 from marquee.publishing import BundleContents, describe, known_interactions, publish
-from marquee.recorded import RecordedRequest
 from marquee.signing import TrustedKeys
 
 __all__ = ["Bundle", "BundleContents", "activate", "publish", "resolve"]
@@ -65,7 +63,7 @@ class Bundle:
             two arrays below, (n_users + 2,) int64.
         history_items: item_index, oldest first, (n_events,) int32.
         history_kinds: Rows of the event kinds, (n_events,) int32.
-        recorded: Requests with the answers that the bundle gave when it was made.
+        recorded: Requests with the answers that the bundle gave when it was made, as JSON.
     """
 
     path: Path
@@ -84,7 +82,7 @@ class Bundle:
     history_offsets: IndexArray
     history_items: npt.NDArray[np.int32]
     history_kinds: npt.NDArray[np.int32]
-    recorded: tuple[RecordedRequest, ...]
+    recorded: str
 
     @classmethod
     def load(cls, path: Path | str, trusted: TrustedKeys | None = None) -> "Bundle":
@@ -191,7 +189,7 @@ class _Reader:
         items_of_history = self._array("history_items.npy", np.int32, (None,))
         ann = folder / INDEX_FILE if INDEX_FILE in facts.files else None
         with self._blame(RECORDED_FILE):
-            requests = recorded.from_json(self._text(RECORDED_FILE))
+            recorded = self._text(RECORDED_FILE)
         with self._blame(INDEX_FILE):
             index = Index.read(ann, item_vectors, facts.index.config)
         return Bundle(
@@ -214,7 +212,7 @@ class _Reader:
             history_offsets=self._offsets(len(items_of_history)),
             history_items=items_of_history,
             history_kinds=self._array("history_kinds.npy", np.int32, items_of_history.shape),
-            recorded=requests,
+            recorded=recorded,
         )
 
     def _text(self, name: str) -> str:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from marquee.core.arrays import BoolArray, Float64Array
 from marquee.errors import DataError, ShapeError
-from marquee.metrics import BoolArray, Values
 from marquee.probabilities import tied_groups
 
 RIDGE = 1e-3
@@ -32,12 +32,12 @@ class LogisticHead:
         smoothed; a ridge of `RIDGE` on standardised features keeps what is separable finite.
     """
 
-    coefficients: Values
-    means: Values
-    scales: Values
+    coefficients: Float64Array
+    means: Float64Array
+    scales: Float64Array
 
     @classmethod
-    def fit(cls, features: Values, outcome: BoolArray) -> "LogisticHead":
+    def fit(cls, features: Float64Array, outcome: BoolArray) -> "LogisticHead":
         """Returns the head by Newton's method.
 
         Args:
@@ -67,7 +67,7 @@ class LogisticHead:
                 break
         return cls(coefficients, means, scales)
 
-    def probabilities(self, features: Values) -> Values:
+    def probabilities(self, features: Float64Array) -> Float64Array:
         """Returns the probability of each row, (n,)."""
         return _sigmoid(_with_intercept((features - self.means) / self.scales) @ self.coefficients)
 
@@ -86,11 +86,11 @@ class IsotonicHead:
         event of the fit.
     """
 
-    scores: Values
-    rates: Values
+    scores: Float64Array
+    rates: Float64Array
 
     @classmethod
-    def fit(cls, score: Values, outcome: BoolArray) -> "IsotonicHead":
+    def fit(cls, score: Float64Array, outcome: BoolArray) -> "IsotonicHead":
         """Returns the head.
 
         Args:
@@ -118,29 +118,29 @@ class IsotonicHead:
         smallest = 0.5 / len(score)
         return cls(np.array(begins), np.clip(np.array(sums) / np.array(sizes), smallest, 1 - smallest))
 
-    def probabilities(self, score: Values) -> Values:
+    def probabilities(self, score: Float64Array) -> Float64Array:
         """Returns the probability of each score, (n,); below the lowest step it is that of the lowest."""
         step = np.searchsorted(self.scores, score, side="right") - 1
         return self.rates[np.maximum(step, 0)]
 
 
-def logit(probability: Values) -> Values:
+def logit(probability: Float64Array) -> Float64Array:
     """Returns ln(p / (1 − p)), of the shape of `probability`; finite, also for 0 and 1."""
     kept = np.clip(probability, np.finfo(np.float64).eps, 1 - np.finfo(np.float64).eps)
     return np.asarray(np.log(kept) - np.log1p(-kept))
 
 
-def _sigmoid(logits: Values) -> Values:
+def _sigmoid(logits: Float64Array) -> Float64Array:
     """Returns 1 / (1 + exp(−logits)), without overflow."""
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)))
 
 
-def _with_intercept(features: Values) -> Values:
+def _with_intercept(features: Float64Array) -> Float64Array:
     """Returns the features with a column of ones behind them."""
     return np.concatenate([features, np.ones((len(features), 1))], axis=1)
 
 
-def _validate(features: Values, outcome: BoolArray) -> None:
+def _validate(features: Float64Array, outcome: BoolArray) -> None:
     """Raises unless there is a row of features per outcome, and both outcomes."""
     if features.ndim != 2 or outcome.shape != features.shape[:1]:
         raise ShapeError(

@@ -16,10 +16,9 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
+from marquee.core.arrays import Float64Array, IndexArray
+from marquee.core.item_lists import ItemLists
 from marquee.errors import DataError, ShapeError
-from marquee.ids import IndexArray
-from marquee.metrics import Values
-from marquee.ranking import ItemLists
 
 SIGNIFICANCE = 0.05
 POWER = 0.8
@@ -48,7 +47,11 @@ class PairedTest:
 
 
 def paired_test(
-    differences: Values, generator: np.random.Generator, *, n_comparisons: int = 1, n_flips: int = N_FLIPS
+    differences: Float64Array,
+    generator: np.random.Generator,
+    *,
+    n_comparisons: int = 1,
+    n_flips: int = N_FLIPS,
 ) -> PairedTest:
     """Returns the two-sided sign-flip test of paired differences.
 
@@ -145,7 +148,7 @@ class JudgedUsers:
     headline: str
     user_ids: tuple[str, ...]
     targets: Checksums
-    values: Mapping[str, Values]
+    values: Mapping[str, Float64Array]
 
     def __post_init__(self) -> None:
         shapes = {(len(self.user_ids),), self.targets.shape, *(v.shape for v in self.values.values())}

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from marquee.download import DownloadConfig
+from marquee.core.event_kinds import EventKind, EventKinds, KindConfig
+from marquee.core.schema import TimeMeaning
+from marquee.download_config import DownloadConfig
 from marquee.errors import ConfigError
-from marquee.events import TimeMeaning
 from marquee.features import FeaturesConfig
-from marquee.kinds import EventKind, EventKinds, KindConfig
 from marquee.splits import SplitConfig, SplitMethod
 from marquee.table_config import TableConfig
 from marquee.world import WorldConfig

@@ -10,17 +10,17 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from marquee.availability import Availability
-from marquee.catalog import Catalog
+from marquee.core.arrays import BoolArray, FloatArray, IndexArray, TokenArray
+from marquee.core.availability import Availability
+from marquee.core.catalog import Catalog
+from marquee.core.event_kinds import EventKinds
+from marquee.core.histories import Interactions, gather
+from marquee.core.ids import PADDING_INDEX, IdMap
+from marquee.core.item_lists import ItemLists
+from marquee.core.schema import TimeMeaning
 from marquee.data_config import DataConfig
 from marquee.errors import DataError
-from marquee.events import TimeMeaning
-from marquee.features import FeatureArrays, FeatureConfig, FeatureEncoder, TokenArray
-from marquee.histories import FloatArray, Interactions, gather
-from marquee.ids import PADDING_INDEX, IdMap, IndexArray
-from marquee.kinds import EventKinds
-from marquee.metrics import BoolArray
-from marquee.ranking import ItemLists
+from marquee.features import FeatureArrays, FeatureConfig, FeatureEncoder
 from marquee.splits import Split
 from marquee.tables import Tables
 

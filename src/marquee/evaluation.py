@@ -12,12 +12,14 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import numpy.typing as npt
 
-from marquee.availability import Availability
+from marquee.core.arrays import BoolArray, Float64Array
+from marquee.core.availability import Availability
+from marquee.core.ids import PADDING_INDEX
+from marquee.core.item_lists import ItemLists
 from marquee.errors import DataError, ShapeError
-from marquee.ids import PADDING_INDEX
 from marquee.intervals import CONFIDENCE, N_RESAMPLES, Estimate, estimate_means
-from marquee.metrics import METRICS, BoolArray, Values, coverage
-from marquee.ranking import ItemLists, RankedLists, ScoreBlock, rank
+from marquee.metrics import METRICS, coverage
+from marquee.ranking import RankedLists, ScoreBlock, rank
 
 EvaluationProgress = Callable[[str, int, int], None]
 """Told after each block: name of the model, queries done, queries in all."""
@@ -100,7 +102,7 @@ class ModelEvaluation:
     """
 
     lists: RankedLists
-    values: dict[str, Values]
+    values: dict[str, Float64Array]
     estimates: dict[str, Estimate]
     coverage: dict[str, float]
     tied_fraction: float
@@ -267,7 +269,7 @@ def _excluded(targets: ItemLists, task: EvaluationTask) -> BoolArray:
 
 def _values(
     lists: RankedLists, targets: ItemLists, queries: npt.NDArray[np.int64], task: EvaluationTask
-) -> dict[str, Values]:
+) -> dict[str, Float64Array]:
     """Returns every metric at every cutoff for each query evaluated, and again for each item group."""
     relevance = targets.contains(lists.items)[queries]  # (n_queries, k)
     values = _metrics_at(relevance, targets.sizes[queries], task.ks)
@@ -284,7 +286,7 @@ def _values(
 
 def _metrics_at(
     relevance: BoolArray, n_targets: npt.NDArray[np.int64], ks: Sequence[int]
-) -> dict[str, Values]:
+) -> dict[str, Float64Array]:
     """Returns `metric@k` → value of each user, (n_users,)."""
     return {
         f"{name}@{k}": metric(relevance[:, :k], n_targets) for name, metric in METRICS.items() for k in ks
@@ -292,7 +294,7 @@ def _metrics_at(
 
 
 def _estimates(
-    values: dict[str, dict[str, Values]], generator: np.random.Generator, n_resamples: int
+    values: dict[str, dict[str, Float64Array]], generator: np.random.Generator, n_resamples: int
 ) -> tuple[dict[str, dict[str, Estimate]], dict[str, dict[str, Estimate]]]:
     """Returns model → metric → estimate, and reference → metric → first model minus reference."""
     names = list(next(iter(values.values())))

@@ -7,8 +7,8 @@ import numpy.typing as npt
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime_state
 
+from marquee.core.arrays import FloatArray
 from marquee.errors import BundleError
-from marquee.histories import FloatArray
 
 QUERY_INPUTS = frozenset({"user_vector", "tokens", "numeric", "history_vectors", "history_kinds"})
 ITEM_INPUTS = frozenset({"id_vector", "tokens", "numeric"})

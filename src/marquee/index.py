@@ -21,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from marquee.ann import GRAPH_KINDS, LOSSY_KINDS, AnnIndex, IndexConfig, IndexKind, build_selector, scan
-from marquee.catalog import BoolArray, ItemMask
+from marquee.core.arrays import BoolArray, FloatArray, IndexArray
+from marquee.core.catalog import ItemMask
+from marquee.core.ids import PADDING_INDEX
 from marquee.errors import ConfigError, DataError, ShapeError
-from marquee.histories import FloatArray
-from marquee.ids import PADDING_INDEX, IndexArray
 from marquee.search_plan import ann_cost, exact_cost, is_gathering_cheaper
 
 __all__ = ["Index", "IndexConfig", "IndexKind", "SearchResult", "build_index", "measure_recall"]

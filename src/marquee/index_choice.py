@@ -9,7 +9,7 @@ the vectors and the questions given. Leaves to others what is asked
 from dataclasses import dataclass, replace
 
 from marquee.ann import GRAPH_KINDS, IndexConfig, IndexKind
-from marquee.histories import FloatArray
+from marquee.core.arrays import FloatArray
 from marquee.index import Index, build_index
 from marquee.index_sweep import Clock, IndexSweep, Questions, sweep
 from marquee.search_plan import ann_cost, exact_cost

@@ -11,10 +11,10 @@ from types import MappingProxyType
 
 import numpy as np
 
-from marquee.catalog import ItemMask
+from marquee.core.arrays import FloatArray, IndexArray
+from marquee.core.catalog import ItemMask
+from marquee.core.ids import PADDING_INDEX
 from marquee.errors import ShapeError
-from marquee.histories import FloatArray
-from marquee.ids import PADDING_INDEX, IndexArray
 from marquee.index import Index, IndexConfig, IndexKind, SearchResult
 
 EFFORT_KEYS: Mapping[IndexKind, str] = MappingProxyType(

@@ -9,10 +9,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from marquee.core.arrays import BoolArray, FloatArray, IndexArray
 from marquee.errors import ShapeError
-from marquee.histories import FloatArray
-from marquee.ids import IndexArray
-from marquee.metrics import BoolArray
 from marquee.mistakes import Mistakes
 
 N_POINTS = 600

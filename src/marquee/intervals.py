@@ -13,7 +13,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from marquee.metrics import BoolArray, Values
+from marquee.core.arrays import BoolArray, Float64Array
 
 CONFIDENCE = 0.95
 N_RESAMPLES = 1000
@@ -40,7 +40,7 @@ class Estimate:
 
 
 def estimate_means(
-    values: Values,
+    values: Float64Array,
     generator: np.random.Generator,
     n_resamples: int = N_RESAMPLES,
     is_difference: BoolArray | None = None,
@@ -88,7 +88,7 @@ def estimate_means(
 
 def resample_counts(
     n_rows: int, generator: np.random.Generator, n_resamples: int = N_RESAMPLES
-) -> Iterator[Values]:
+) -> Iterator[Float64Array]:
     """Yields how often each row is drawn in each resample, (n, n_rows), in blocks of bounded memory.
 
     Each resample draws as many rows as there are, with replacement.
@@ -115,7 +115,7 @@ def widening(n_together: int) -> float:
     return NormalDist().inv_cdf(1 - (1 - _TAILS[1]) / max(n_together, 1)) / _NORMAL_QUANTILE
 
 
-def wilson(n_found: Values, n_all: Values) -> tuple[Values, Values]:
+def wilson(n_found: Float64Array, n_all: Float64Array) -> tuple[Float64Array, Float64Array]:
     """Returns the ends of the 95 % interval of a share, of the shape of both; NaN for a share of nothing.
 
     Source:
@@ -138,7 +138,9 @@ def wilson(n_found: Values, n_all: Values) -> tuple[Values, Values]:
     )
 
 
-def _moments(sums: Values, squares: Values, n: Values | npt.NDArray[np.int64]) -> tuple[Values, Values]:
+def _moments(
+    sums: Float64Array, squares: Float64Array, n: Float64Array | npt.NDArray[np.int64]
+) -> tuple[Float64Array, Float64Array]:
     """Returns means and their standard errors, of the shape of `sums`; NaN where n is 0."""
     with np.errstate(invalid="ignore", divide="ignore"):
         means, mean_squares = sums / n, squares / n
@@ -148,8 +150,12 @@ def _moments(sums: Values, squares: Values, n: Values | npt.NDArray[np.int64]) -
 
 
 def _pivots(
-    filled: Values, is_there: BoolArray, means: Values, generator: np.random.Generator, n_resamples: int
-) -> Values:
+    filled: Float64Array,
+    is_there: BoolArray,
+    means: Float64Array,
+    generator: np.random.Generator,
+    n_resamples: int,
+) -> Float64Array:
     """Returns how many of its own standard errors each resampled mean is off, (n_resamples, n_columns).
 
     Infinite where a resample is of equal values; NaN where it holds no value.
@@ -170,8 +176,8 @@ def _pivots(
 
 
 def _studentised(
-    means: Values, errors: Values, pivots: Values, is_difference: BoolArray
-) -> tuple[Values, Values]:
+    means: Float64Array, errors: Float64Array, pivots: Float64Array, is_difference: BoolArray
+) -> tuple[Float64Array, Float64Array]:
     """Returns the ends by the quantiles of the pivots, (n_columns,) each; NaN where there is no value."""
     is_there = ~np.isnan(means)
     low, high = np.full(len(means), np.nan), np.full(len(means), np.nan)
@@ -190,8 +196,8 @@ def _studentised(
 
 
 def _bounds(
-    filled: Values, is_there: BoolArray, n_present: npt.NDArray[np.int64], is_difference: BoolArray
-) -> tuple[Values, Values]:
+    filled: Float64Array, is_there: BoolArray, n_present: npt.NDArray[np.int64], is_difference: BoolArray
+) -> tuple[Float64Array, Float64Array]:
     """Returns what the shares of users above 0, below 0 and below 1 allow, (n_columns,) each."""
     n = n_present.astype(np.float64)
     above = wilson((filled > 0).sum(axis=0).astype(np.float64), n)[1]

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import RLock
 
-from marquee.catalog import ItemKind
+from marquee.core.catalog import ItemKind
 from marquee.disk import ignore_step, replace_file, sync_folder
 from marquee.errors import ConfigError, ItemsFullError
 

@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from marquee.ann import IndexConfig, IndexKind
+from marquee.core.event_kinds import EventKinds, KindConfig
 from marquee.disk import FileFacts
 from marquee.errors import BundleError, BundleVersionError, ChecksumError, ConfigError, DataError
 from marquee.index_sweep import IndexSweep, SweepPoint
-from marquee.kinds import EventKinds, KindConfig
 
 FORMAT_VERSION = 2
 

@@ -10,8 +10,8 @@ from difflib import get_close_matches
 
 import polars as pl
 
+from marquee.core.schema import EVENTS, Column, ColumnType, TableSchema, TimeMeaning
 from marquee.errors import ConfigError, MissingColumnError
-from marquee.events import EVENTS, Column, ColumnType, TableSchema, TimeMeaning
 from marquee.sources import FAULT, ROW, Source, reading
 from marquee.table_config import BLANK_ROW, TableConfig
 from marquee.validation import Limits, Reason, Rule, row_rules

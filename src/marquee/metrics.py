@@ -9,17 +9,15 @@ All values are in [0, 1], higher is better. Where the literature disagrees, the 
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
+from marquee.core.arrays import BoolArray, Float64Array, IndexArray
+from marquee.core.ids import PADDING_INDEX
 from marquee.errors import DataError, ShapeError
-from marquee.ids import PADDING_INDEX, IndexArray
 
-BoolArray = npt.NDArray[np.bool_]
-Values = npt.NDArray[np.float64]
-Metric = Callable[[BoolArray, IndexArray], Values]
+Metric = Callable[[BoolArray, IndexArray], Float64Array]
 
 
-def recall(relevance: BoolArray, n_targets: IndexArray) -> Values:
+def recall(relevance: BoolArray, n_targets: IndexArray) -> Float64Array:
     """Returns the share of each user's targets that the list holds, (n_users,).
 
     recall@k = hits among the first k / number of targets. With more targets than k it cannot reach 1.
@@ -43,7 +41,7 @@ def recall(relevance: BoolArray, n_targets: IndexArray) -> Values:
     return np.asarray(_validated(relevance, n_targets).sum(axis=1) / n_targets)
 
 
-def precision(relevance: BoolArray, n_targets: IndexArray) -> Values:
+def precision(relevance: BoolArray, n_targets: IndexArray) -> Float64Array:
     """Returns the share of the list's k places that hold a target, (n_users,).
 
     precision@k = hits among the first k / k; a list shorter than k is not forgiven.
@@ -66,7 +64,7 @@ def precision(relevance: BoolArray, n_targets: IndexArray) -> Values:
     return np.asarray(_validated(relevance, n_targets).mean(axis=1))
 
 
-def hit_rate(relevance: BoolArray, n_targets: IndexArray) -> Values:
+def hit_rate(relevance: BoolArray, n_targets: IndexArray) -> Float64Array:
     """Returns 1 for each user whose list holds at least one target and 0 for the others, (n_users,).
 
     Args:
@@ -87,7 +85,7 @@ def hit_rate(relevance: BoolArray, n_targets: IndexArray) -> Values:
     return np.asarray(_validated(relevance, n_targets).any(axis=1), dtype=np.float64)
 
 
-def mrr(relevance: BoolArray, n_targets: IndexArray) -> Values:
+def mrr(relevance: BoolArray, n_targets: IndexArray) -> Float64Array:
     """Returns 1 / rank of the first target in each list, 0 where there is none, (n_users,).
 
     Args:
@@ -109,7 +107,7 @@ def mrr(relevance: BoolArray, n_targets: IndexArray) -> Values:
     return np.asarray(relevance.any(axis=1) / (1.0 + relevance.argmax(axis=1)))
 
 
-def map_(relevance: BoolArray, n_targets: IndexArray) -> Values:
+def map_(relevance: BoolArray, n_targets: IndexArray) -> Float64Array:
     """Returns the average precision of each list, (n_users,); its mean over users is MAP.
 
     map@k = sum over ranks r ≤ k that hold a target of precision@r, divided by min(k, number of targets),
@@ -137,7 +135,7 @@ def map_(relevance: BoolArray, n_targets: IndexArray) -> Values:
     return np.asarray((precision_at * relevance).sum(axis=1) / np.minimum(k, n_targets))
 
 
-def ndcg(relevance: BoolArray, n_targets: IndexArray) -> Values:
+def ndcg(relevance: BoolArray, n_targets: IndexArray) -> Float64Array:
     """Returns the discounted gain of each list over that of the best possible list, (n_users,).
 
     ndcg@k = DCG / IDCG with DCG = sum over ranks r ≤ k that hold a target of 1 / log2(r + 1), and IDCG

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from marquee.availability import Availability
+from marquee.core.arrays import BoolArray, IndexArray
+from marquee.core.availability import Availability
+from marquee.core.ids import PADDING_INDEX
+from marquee.core.item_lists import ItemLists
 from marquee.evaluation import Evaluation
-from marquee.ids import PADDING_INDEX, IndexArray
-from marquee.metrics import BoolArray
-from marquee.ranking import ItemLists, ScoreBlock
+from marquee.ranking import ScoreBlock
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ import numpy.typing as npt
 import polars as pl
 
 from marquee.bundle import Bundle
-from marquee.catalog import ALWAYS_FROM, ALWAYS_UNTIL, Catalog, ItemKind
+from marquee.core.arrays import FloatArray
+from marquee.core.catalog import ALWAYS_FROM, ALWAYS_UNTIL, Catalog, ItemKind
+from marquee.core.ids import IdMap
 from marquee.features.values import read_category, read_list, read_number
-from marquee.histories import FloatArray
-from marquee.ids import IdMap
 from marquee.live_items import LiveItem
 
 _BLOCK_ROWS = 4096

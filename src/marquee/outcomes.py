@@ -9,10 +9,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from marquee.core.arrays import BoolArray, Float64Array, IndexArray
 from marquee.errors import DataError
-from marquee.ids import IndexArray
 from marquee.intervals import Estimate, widening
-from marquee.metrics import BoolArray, Values
 from marquee.probability_intervals import (
     MIN_OUTCOMES,
     JudgedProbabilities,
@@ -110,7 +109,7 @@ class JudgedOutcome:
 def judge_outcome(
     name: str,
     meaning: str,
-    sources: Mapping[str, Values],
+    sources: Mapping[str, Float64Array],
     outcome: BoolArray,
     user: IndexArray,
     columns: Mapping[str, Members],
@@ -152,7 +151,7 @@ def judge_outcome(
 def _sliced(
     name: str,
     members: Members,
-    probability: Values,
+    probability: Float64Array,
     outcome: BoolArray,
     user: IndexArray,
     generator: np.random.Generator,

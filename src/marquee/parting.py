@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from marquee.core.arrays import BoolArray
 from marquee.features import FeatureConfig, FeatureType, TimestampPart
-from marquee.metrics import BoolArray
 from marquee.slices import members_of
 
 MAX_VALUES = 200

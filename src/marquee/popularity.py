@@ -17,11 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from marquee.catalog import BoolArray
+from marquee.core.arrays import BoolArray, FloatArray, IndexArray
+from marquee.core.ids import PADDING_INDEX, IdMap
 from marquee.errors import ConfigError, DataError
 from marquee.features.values import read_category
-from marquee.histories import FloatArray
-from marquee.ids import PADDING_INDEX, IdMap, IndexArray
 
 GAIN_K = 20
 """How long the lists are whose gain is measured."""

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from marquee.core.arrays import BoolArray, Float64Array, IndexArray
 from marquee.errors import DataError, ShapeError
-from marquee.ids import IndexArray
-from marquee.metrics import BoolArray, Values
 
 N_BINS = 10
 SMALLEST_PROBABILITY = float(np.finfo(np.float64).eps)
@@ -30,12 +29,12 @@ class ReliabilityCurve:
         weight: Of each bin, (n_bins,); more than 0.
     """
 
-    probability: Values
-    rate: Values
-    weight: Values
+    probability: Float64Array
+    rate: Float64Array
+    weight: Float64Array
 
 
-def log_losses(probability: Values, outcome: BoolArray) -> Values:
+def log_losses(probability: Float64Array, outcome: BoolArray) -> Float64Array:
     """Returns −ln of the probability of what came, (n,) in nats; a certainty that fails costs 36.
 
     Source:
@@ -45,7 +44,7 @@ def log_losses(probability: Values, outcome: BoolArray) -> Values:
     return np.asarray(-np.log(np.where(outcome, kept, 1 - kept)))
 
 
-def log_loss(probability: Values, outcome: BoolArray, weight: Values | None = None) -> float:
+def log_loss(probability: Float64Array, outcome: BoolArray, weight: Float64Array | None = None) -> float:
     """Returns the mean of −ln of the probability of what came, in nats; lower is better.
 
     Raises:
@@ -64,7 +63,9 @@ def log_loss(probability: Values, outcome: BoolArray, weight: Values | None = No
     return float(log_losses(probability, outcome) @ weight / weight.sum())
 
 
-def normalised_entropy(probability: Values, outcome: BoolArray, weight: Values | None = None) -> float:
+def normalised_entropy(
+    probability: Float64Array, outcome: BoolArray, weight: Float64Array | None = None
+) -> float:
     """Returns the log loss over that of the constant that fits best: 1 is no better than the mean rate.
 
     Unlike the log loss it can be compared between sets with different rates. NaN for one outcome alone.
@@ -86,7 +87,7 @@ def normalised_entropy(probability: Values, outcome: BoolArray, weight: Values |
     return log_loss(probability, outcome, weight) / float(base) if base > 0 else float("nan")
 
 
-def entropy(rate: Values) -> Values:
+def entropy(rate: Float64Array) -> Float64Array:
     """Returns the entropy of outcomes of each rate, of the shape of `rate`, in nats; 0 where certain."""
     rate = np.clip(rate, 0.0, 1.0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -94,7 +95,7 @@ def entropy(rate: Values) -> Values:
     return np.asarray(np.nan_to_num(terms[0]) + np.nan_to_num(terms[1]))
 
 
-def auc(probability: Values, outcome: BoolArray, weight: Values | None = None) -> float:
+def auc(probability: Float64Array, outcome: BoolArray, weight: Float64Array | None = None) -> float:
     """Returns how often one that came true stands above one that did not; equal ones count half.
 
     Looks at the order alone: any increasing function of the probabilities has the same. NaN for one
@@ -118,14 +119,14 @@ def auc(probability: Values, outcome: BoolArray, weight: Values | None = None) -
     )
 
 
-def tied_groups(probability: Values) -> tuple[IndexArray, IndexArray]:
+def tied_groups(probability: Float64Array) -> tuple[IndexArray, IndexArray]:
     """Returns the rows in ascending order, (n,), and where each run of equal ones starts, (n_groups,)."""
     order = np.argsort(probability, kind="stable")
     ordered = probability[order]
     return order, np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
 
 
-def auc_of_groups(positive: Values, negative: Values, starts: IndexArray) -> Values:
+def auc_of_groups(positive: Float64Array, negative: Float64Array, starts: IndexArray) -> Float64Array:
     """Returns the AUC along the last axis; NaN where one outcome has no weight.
 
     Args:
@@ -141,7 +142,9 @@ def auc_of_groups(positive: Values, negative: Values, starts: IndexArray) -> Val
         return np.asarray((positive * below).sum(axis=-1) / pairs)
 
 
-def equal_bins(probability: Values, weight: Values | None = None, n_bins: int = N_BINS) -> IndexArray:
+def equal_bins(
+    probability: Float64Array, weight: Float64Array | None = None, n_bins: int = N_BINS
+) -> IndexArray:
     """Returns the bin of each row, (n,) from 0, of about equal weight; equal probabilities stay together.
 
     Fewer bins than asked for come about where one probability has more than a bin's weight.
@@ -162,7 +165,7 @@ def equal_bins(probability: Values, weight: Values | None = None, n_bins: int = 
 
 
 def reliability_curve(
-    probability: Values, outcome: BoolArray, weight: Values | None = None, n_bins: int = N_BINS
+    probability: Float64Array, outcome: BoolArray, weight: Float64Array | None = None, n_bins: int = N_BINS
 ) -> ReliabilityCurve:
     """Returns what was said beside what came, in `equal_bins`.
 
@@ -183,13 +186,13 @@ def reliability_curve(
     kept = weight > 0
     probability, outcome, weight = probability[kept], outcome[kept], weight[kept]
     bins = equal_bins(probability, weight, n_bins)
-    columns: tuple[Values, ...] = (weight * probability, weight * outcome, weight)
+    columns: tuple[Float64Array, ...] = (weight * probability, weight * outcome, weight)
     sums = [np.asarray(np.bincount(bins, weights=column), np.float64) for column in columns]
     return ReliabilityCurve(sums[0] / sums[2], sums[1] / sums[2], sums[2])
 
 
 def calibration_error(
-    probability: Values, outcome: BoolArray, weight: Values | None = None, n_bins: int = N_BINS
+    probability: Float64Array, outcome: BoolArray, weight: Float64Array | None = None, n_bins: int = N_BINS
 ) -> float:
     """Returns how far what was said is from what came, on average over the bins of `reliability_curve`.
 
@@ -214,7 +217,7 @@ def calibration_error(
 
 
 def calibration_error_by_chance(
-    probability: Values, weight: Values | None = None, n_bins: int = N_BINS
+    probability: Float64Array, weight: Float64Array | None = None, n_bins: int = N_BINS
 ) -> float:
     """Returns what `calibration_error` would be on average if every probability were true.
 
@@ -235,7 +238,9 @@ def calibration_error_by_chance(
     return float(np.sqrt(2 / np.pi) * np.sqrt(variances).sum() / weight.sum())
 
 
-def _validated(probability: Values, outcome: npt.NDArray[np.bool_], weight: Values | None) -> Values:
+def _validated(
+    probability: Float64Array, outcome: npt.NDArray[np.bool_], weight: Float64Array | None
+) -> Float64Array:
     """Returns the weights, (n,), after a look at whether all three can be."""
     weight = np.ones(len(probability)) if weight is None else weight
     if not (probability.shape == outcome.shape == weight.shape and probability.ndim == 1):

@@ -9,9 +9,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from marquee.ids import IndexArray
+from marquee.core.arrays import BoolArray, Float64Array, IndexArray
 from marquee.intervals import CONFIDENCE, N_RESAMPLES, Estimate, resample_counts
-from marquee.metrics import BoolArray, Values
 from marquee.probabilities import (
     N_BINS,
     auc,
@@ -84,7 +83,7 @@ class JudgedProbabilities:
 
 def judge_probabilities(
     name: str,
-    probability: Values,
+    probability: Float64Array,
     outcome: BoolArray,
     generator: np.random.Generator,
     *,
@@ -127,7 +126,7 @@ def judge_probabilities(
     }
     row_cluster = np.arange(len(outcome)) if cluster is None else np.unique(cluster, return_inverse=True)[1]
     n_true = int(outcome.sum())
-    drawn: dict[str, Values] = {}
+    drawn: dict[str, Float64Array] = {}
     if min(n_true, len(outcome) - n_true) >= MIN_OUTCOMES:
         n_resamples = min(n_resamples, max(MAX_DRAWN // len(outcome), MIN_RESAMPLES))
         drawn = _resampled(probability, outcome, row_cluster, bins, generator, n_resamples)
@@ -159,13 +158,13 @@ def judge_probabilities(
 
 
 def _resampled(
-    probability: Values,
+    probability: Float64Array,
     outcome: BoolArray,
     cluster: IndexArray,
     bins: IndexArray,
     generator: np.random.Generator,
     n_resamples: int,
-) -> dict[str, Values]:
+) -> dict[str, Float64Array]:
     """Returns every number of every resample of clusters, (n_resamples,) each, and the rate of each bin."""
     n_clusters, n_bins = int(cluster.max()) + 1, int(bins.max()) + 1
     per_event = (np.ones(len(outcome)), outcome, probability, log_losses(probability, outcome))
@@ -181,7 +180,7 @@ def _resampled(
     in_bin, true_in_bin, said_in_bin = np.split(binned.sum(axis=0), 3)
     gaps = (said_in_bin - true_in_bin) / in_bin.sum()
     order, starts = tied_groups(probability)
-    found: dict[str, list[Values]] = {}
+    found: dict[str, list[Float64Array]] = {}
     for times in resample_counts(n_clusters, generator, n_resamples):
         n, true, said, loss = (times @ totals).T
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -206,14 +205,14 @@ def _resampled(
     return {metric: np.concatenate(blocks) for metric, blocks in found.items()}
 
 
-def _row_weights(times: Values, cluster: IndexArray) -> Iterator[Values]:
+def _row_weights(times: Float64Array, cluster: IndexArray) -> Iterator[Float64Array]:
     """Yields how often each event stands in some of the resamples, (n, n_events), in bounded memory."""
     n_at_once = max(1, ROWS_MEMORY_MB * 2**20 // (8 * len(cluster)))
     for start in range(0, len(times), n_at_once):
         yield times[start : start + n_at_once, cluster]
 
 
-def _percentiles(value: float, resampled: Values | None) -> Estimate:
+def _percentiles(value: float, resampled: Float64Array | None) -> Estimate:
     """Returns a value with the 95 % interval of its resamples; NaN for ends that are not known."""
     if resampled is None or np.isnan(resampled).all() or np.isnan(value):
         return Estimate(value, float("nan"), float("nan"))

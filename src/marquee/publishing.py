@@ -24,8 +24,11 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from marquee import recorded
-from marquee.catalog import Catalog
+from marquee.core.arrays import FloatArray
+from marquee.core.catalog import Catalog
+from marquee.core.event_kinds import EventKinds
+from marquee.core.histories import Interactions
+from marquee.core.ids import PADDING_INDEX, IdMap
 from marquee.disk import (
     CHUNK_BYTES,
     FileFacts,
@@ -41,15 +44,11 @@ from marquee.disk import (
 from marquee.errors import BundleError, ChecksumError, DataError, ShapeError
 from marquee.features import FeatureArrays, FeatureEncoder
 from marquee.graphs import ITEM_INPUTS, QUERY_INPUTS, Graph
-from marquee.histories import FloatArray, Interactions
-from marquee.ids import PADDING_INDEX, IdMap
 from marquee.index import Index
 from marquee.index_sweep import IndexSweep
-from marquee.kinds import EventKinds
 from marquee.manifest import INDEX_FILE, MANIFEST, RECORDED_FILE, IndexFacts, Manifest, validate_name
 from marquee.pointers import set_current
 from marquee.popularity import ContextPopularity
-from marquee.recorded import RecordedRequest
 from marquee.signing import SIGNATURE, SigningKey
 
 _UNFINISHED = ".publishing"
@@ -82,7 +81,8 @@ class BundleContents:
         context_popularity: The same by context, of no context by default.
         metrics: What the model reached offline, by name.
         config: The resolved configuration, plain JSON.
-        recorded: Requests that a service asks the bundle before anybody else does, with their answers.
+        recorded: JSON of the requests that a service asks the bundle before anybody else does, with
+            their answers.
     """
 
     query_tower: bytes
@@ -106,7 +106,7 @@ class BundleContents:
     index_reason: str = ""
     index_sweeps: tuple[IndexSweep, ...] = ()
     context_popularity: ContextPopularity = field(default_factory=ContextPopularity)
-    recorded: tuple[RecordedRequest, ...] = ()
+    recorded: str = "[]"
 
     def __post_init__(self) -> None:
         n_users, n_items = len(self.user_ids) + 1, self.catalog.n_items + 1
@@ -306,7 +306,7 @@ def _writers(contents: BundleContents) -> dict[str, FileWriter]:
         "query_features.json": contents.query_features.to_json(),
         "item_features.json": contents.item_features.to_json(),
         "context_popularity.json": contents.context_popularity.to_json(),
-        RECORDED_FILE: recorded.to_json(contents.recorded),
+        RECORDED_FILE: contents.recorded,
     }
     arrays: dict[str, npt.NDArray[np.generic]] = {
         "item_vectors.npy": contents.index.item_vectors,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from marquee.events import EVENTS, TimeMeaning
+from marquee.core.schema import EVENTS, TimeMeaning
 
 _LAST_PLAUSIBLE_YEAR = 2200
 

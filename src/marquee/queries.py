@@ -13,9 +13,10 @@ from itertools import repeat
 import numpy as np
 import numpy.typing as npt
 
+from marquee.core.arrays import FloatArray, IndexArray
+from marquee.core.histories import gather, window_positions
+from marquee.core.ids import PADDING_INDEX
 from marquee.features import FeatureArrays, FeatureEncoder
-from marquee.histories import FloatArray, gather, window_positions
-from marquee.ids import PADDING_INDEX, IndexArray
 from marquee.requests import SURFACE_COLUMN, HistoryEvent, Request, Source
 from marquee.shelves import Shelves
 

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from marquee.bundle import Bundle
-from marquee.catalog import BoolArray, ItemKind
+from marquee.core.arrays import BoolArray, FloatArray, IndexArray
+from marquee.core.catalog import ItemKind
+from marquee.core.filters import NO_FILTERS, Filters
+from marquee.core.ids import PADDING_INDEX
 from marquee.errors import DataError, UnknownIdError
-from marquee.filters import NO_FILTERS, Filters
-from marquee.histories import FloatArray
-from marquee.ids import PADDING_INDEX, IndexArray
 from marquee.live_items import LiveItem
 from marquee.popularity import PopularItems
 from marquee.queries import Queries, QueryEncoder

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from marquee.catalog import ItemKind
-from marquee.filters import Clause, Filters
+from marquee.core.catalog import ItemKind
+from marquee.core.filters import Clause, Filters
 from marquee.requests import Answer, HistoryEvent, Request, Source
 from marquee.reranking import Diversity, Reranking
 
@@ -57,6 +57,7 @@ def _to_plain(recorded: RecordedRequest) -> Mapping[str, object]:
     return {
         "timestamp": request.timestamp,
         "k": request.k,
+        "surface": request.surface,
         "user_id": request.user_id,
         "history": [event if isinstance(event, str) else list(event) for event in request.history],
         "features": dict(request.features),

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from marquee.bundle import Bundle
-from marquee.catalog import ItemKind
+from marquee.core.catalog import ItemKind
+from marquee.core.ids import PADDING_INDEX
 from marquee.errors import BundleError
-from marquee.ids import PADDING_INDEX
+from marquee.manifest import RECORDED_FILE
 from marquee.recommender import Recommender
-from marquee.recorded import RecordedRequest
+from marquee.recorded import RecordedRequest, from_json
 from marquee.requests import Answer, HistoryEvent, Request
 
 N_RECORDED = 32
@@ -71,14 +72,24 @@ def record(recommender: Recommender, requests: Sequence[Request]) -> tuple[Recor
     return tuple([RecordedRequest.of(*pair) for pair in zip(requests, answers, strict=True)])
 
 
+def read_recorded(bundle: Bundle) -> tuple[RecordedRequest, ...]:
+    """Returns the requests that a bundle has recorded; raises BundleError if they cannot be read."""
+    try:
+        return from_json(bundle.recorded)
+    except (ValueError, KeyError, TypeError) as error:
+        raise BundleError(
+            f"{RECORDED_FILE} in {bundle.path} cannot be read ({error!r}); export again"
+        ) from error
+
+
 def rehearse(recommender: Recommender) -> None:
     """Asks a recommender the requests that its bundle has recorded.
 
     Raises:
-        BundleError: If it answers one from something else, with another number of items or with other
-            scores, or if it answers all with too many other items.
+        BundleError: If they cannot be read, if it answers one from something else, with another number of
+            items or with other scores, or if it answers all with too many other items.
     """
-    recorded = recommender.bundle.recorded
+    recorded = read_recorded(recommender.bundle)
     if not recorded:
         return
     answers = recommender.recommend([one.request for one in recorded])

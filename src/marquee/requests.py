@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import NamedTuple
 
-from marquee.catalog import ItemKind
+from marquee.core.catalog import ItemKind
+from marquee.core.event_kinds import EventKind
+from marquee.core.filters import NO_FILTERS, Filters
 from marquee.errors import DataError
-from marquee.filters import NO_FILTERS, Filters
-from marquee.kinds import EventKind
 from marquee.reranking import NO_RERANKING, Reranking
 
 SURFACE_COLUMN = "surface"

@@ -24,14 +24,9 @@ from enum import StrEnum
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from marquee.catalog import BoolArray
+from marquee.core.arrays import BoolArray, Float64Array, FloatArray, IndexArray
 from marquee.errors import ConfigError
-from marquee.histories import FloatArray
-from marquee.ids import IndexArray
-
-Float64Array = npt.NDArray[np.float64]
 
 MAX_CANDIDATES = 1000
 MAX_RULES = 8

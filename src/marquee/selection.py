@@ -9,12 +9,8 @@ a row at the speed of memory leaves few candidates. Column 0 is like any other h
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from marquee.histories import FloatArray
-from marquee.ids import IndexArray
-
-BoolArray = npt.NDArray[np.bool_]
+from marquee.core.arrays import BoolArray, FloatArray, IndexArray
 
 MIN_GROUP_SIZE = 8  # smaller groups save nothing over a plain partition
 COST_OF_CANDIDATE = 8  # fetching a score from somewhere in the row, in units of one group's share of a pass

@@ -13,13 +13,14 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from marquee.bundle import Bundle
+from marquee.core.arrays import IndexArray
+from marquee.core.event_kinds import EventKinds
+from marquee.core.histories import Interactions
+from marquee.core.ids import PADDING_INDEX, IdMap
 from marquee.errors import DataError
 from marquee.evaluation import Evaluation
-from marquee.histories import Interactions
-from marquee.ids import PADDING_INDEX, IdMap, IndexArray
 from marquee.index_sweep import Clock, IndexSweep, Questions, sweep
 from marquee.intervals import Estimate, estimate_means
-from marquee.kinds import EventKinds
 from marquee.metrics import METRICS
 from marquee.queries import QueryEncoder
 from marquee.recommender import Recommender

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from marquee.catalog import ItemKind
-from marquee.filters import NO_FILTERS, Filters
-from marquee.ids import PADDING_INDEX, IndexArray
+from marquee.core.arrays import IndexArray
+from marquee.core.catalog import ItemKind
+from marquee.core.filters import NO_FILTERS, Filters
+from marquee.core.ids import PADDING_INDEX
+from marquee.core.item_lists import ItemLists
 from marquee.intervals import Estimate, estimate_means
 from marquee.metrics import METRICS
-from marquee.ranking import ItemLists
 from marquee.reranking import NO_RERANKING, Reranking
 
 MIN_OVERLAP = 0.9

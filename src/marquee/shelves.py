@@ -22,11 +22,11 @@ import numpy.typing as npt
 
 from marquee.ann import inner_products
 from marquee.bundle import Bundle
-from marquee.catalog import ALWAYS_FROM, BoolArray, Catalog, ItemKind, ItemMask
+from marquee.core.arrays import BoolArray, FloatArray, IndexArray
+from marquee.core.catalog import ALWAYS_FROM, Catalog, ItemKind, ItemMask
+from marquee.core.filters import NO_FILTERS, Filters
+from marquee.core.ids import PADDING_INDEX
 from marquee.errors import DataError
-from marquee.filters import NO_FILTERS, Filters
-from marquee.histories import FloatArray
-from marquee.ids import PADDING_INDEX, IndexArray
 from marquee.index import Index, IndexConfig, SearchResult
 from marquee.live_items import LiveItem
 from marquee.new_items import build_catalog, embed_items, takes_new_items

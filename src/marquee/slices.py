@@ -11,12 +11,13 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from marquee.core.arrays import BoolArray, Float64Array, IndexArray
+from marquee.core.ids import PADDING_INDEX
+from marquee.core.item_lists import ItemLists
 from marquee.errors import ShapeError
 from marquee.evaluation import Evaluation
-from marquee.ids import PADDING_INDEX, IndexArray
 from marquee.intervals import Estimate, estimate_means, widening
-from marquee.metrics import METRICS, BoolArray, Values
-from marquee.ranking import ItemLists
+from marquee.metrics import METRICS
 
 MIN_USERS = 50
 MAX_SLICES = 12
@@ -217,12 +218,14 @@ def by_popularity(counts: IndexArray) -> dict[str, BoolArray]:
     }
 
 
-def _of_users(evaluation: Evaluation, metric: str, is_in: BoolArray) -> dict[str, Values]:
+def _of_users(evaluation: Evaluation, metric: str, is_in: BoolArray) -> dict[str, Float64Array]:
     """Returns model → the values of a slice of users."""
     return {name: model.values[metric][is_in] for name, model in evaluation.models.items()}
 
 
-def _of_items(evaluation: Evaluation, metric: str, asked: ItemLists, is_in: BoolArray) -> dict[str, Values]:
+def _of_items(
+    evaluation: Evaluation, metric: str, asked: ItemLists, is_in: BoolArray
+) -> dict[str, Float64Array]:
     """Returns model → the values of the users that have targets in a slice of items."""
     if asked.item_index.max(initial=0) >= len(is_in):
         raise ShapeError(
@@ -241,7 +244,7 @@ def _of_items(evaluation: Evaluation, metric: str, asked: ItemLists, is_in: Bool
 
 
 def _column(
-    name: str, parts: Mapping[str, dict[str, Values]], generator: np.random.Generator
+    name: str, parts: Mapping[str, dict[str, Float64Array]], generator: np.random.Generator
 ) -> SlicedColumn:
     """Returns the slices that are large enough, with intervals."""
     sizes = {value: len(next(iter(models.values()))) for value, models in parts.items()}

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from marquee.cooccurrence import csr_matrix_class, user_item_matrix
-from marquee.histories import FloatArray, Interactions
-from marquee.ids import IndexArray
+from marquee.core.arrays import FloatArray, IndexArray
+from marquee.core.cooccurrence import csr_matrix_class, user_item_matrix
+from marquee.core.histories import Interactions
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 import numpy as np
 import polars as pl
 
+from marquee.core.schema import TimeMeaning
 from marquee.errors import ConfigError, DataError, MissingColumnError
-from marquee.events import TimeMeaning
 from marquee.leakage import require_once, require_period, require_user_order
 from marquee.split_config import PARTS, SplitConfig, SplitMethod
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import polars as pl
 
+from marquee.core.schema import EVENTS, ITEMS, USERS, TableSchema, TimeMeaning
 from marquee.data_config import DataConfig, UnknownItems
 from marquee.errors import DataError, MissingColumnError
-from marquee.events import EVENTS, ITEMS, USERS, TableSchema, TimeMeaning
 from marquee.features import FeatureConfig
 from marquee.mapping import EXCLUDED, REJECTED, MappedSource, TableMapping
 from marquee.quality import QualityReport, TableQuality, measure_columns, measure_events

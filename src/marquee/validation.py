@@ -11,9 +11,9 @@ from enum import StrEnum
 
 import polars as pl
 
-from marquee.catalog import ItemKind
-from marquee.events import EVENTS, ITEMS, ColumnType, TableSchema
-from marquee.kinds import EventKind
+from marquee.core.catalog import ItemKind
+from marquee.core.event_kinds import EventKind
+from marquee.core.schema import EVENTS, ITEMS, ColumnType, TableSchema
 
 
 class Reason(StrEnum):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from marquee.events import ColumnType
+from marquee.core.schema import ColumnType
 from marquee.table_config import SourceType, TableConfig
 
 _TRUE = ("true", "True", "TRUE", "1")

@@ -4,9 +4,8 @@ import ast
 import subprocess
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
 
 
 @dataclass(frozen=True)

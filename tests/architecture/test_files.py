@@ -5,7 +5,8 @@ import re
 import pytest
 from omegaconf import OmegaConf
 
-from tests.architecture.sources import ROOT, read_text, tracked_files
+from tests.architecture.sources import read_text, tracked_files
+from tests.support.paths import ROOT
 
 # Only objects that are not ours may be named by import path in a YAML file.
 TARGET_PREFIXES = ("lightning.",)

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from tests.architecture.sources import ROOT, module_name, read_sources, read_text, tracked_files
+from tests.architecture.sources import module_name, read_sources, read_text, tracked_files
+from tests.support.paths import ROOT
 
 OUR_ROOTS = {"training", "serving", "demo"}
 # What must not be in memory once the serving path is imported.

@@ -8,7 +8,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.architecture.sources import ROOT, read_text
+from tests.architecture.sources import read_text
+from tests.support.paths import ROOT
 
 PROJECT = tomllib.loads(read_text("pyproject.toml"))["project"]
 PINS = dict(line.split("==") for line in read_text("constraints.txt").splitlines() if "==" in line)

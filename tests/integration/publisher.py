@@ -14,7 +14,7 @@ from pathlib import Path
 
 from marquee.publishing import publish_copy
 from marquee.signing import SigningKey, write_key_pair
-from tests.bundles import publish_tiny
+from tests.support.bundles import publish_tiny
 
 KILLED = 9
 KEY = "key"

@@ -29,9 +29,9 @@ from marquee.client import (
     TimedOutError,
     UnreachableError,
 )
-from tests.bundles import N_ITEMS, publish_tiny
-from tests.markdown import blocks
-from tests.service_process import RunningService, running_service
+from tests.support.bundles import N_ITEMS, publish_tiny
+from tests.support.markdown import blocks
+from tests.support.service_process import RunningService, running_service
 
 BODY = RecommendRequest(user_id="u1", k=3)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.bundles import publish_tiny
-from tests.service_process import RunningService, raw_exchange, running_service
+from tests.support.bundles import publish_tiny
+from tests.support.service_process import RunningService, raw_exchange, running_service
 
 pytestmark = pytest.mark.server
 

@@ -10,9 +10,9 @@ from demo.errors import DemoError
 from demo.processes import free_port, running_server, service_command, service_environment
 from demo.questions import choose_questions, item_kinds, titles
 from marquee.bundle import Bundle
-from marquee.catalog import ItemKind
 from marquee.client import Client, RecommendRequest
-from tests.bundles import publish_tiny
+from marquee.core.catalog import ItemKind
+from tests.support.bundles import publish_tiny
 
 
 @pytest.fixture(scope="module")

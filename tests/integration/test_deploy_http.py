@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from marquee.client import Client, RecommendRequest
-from tests.bundles import publish_tiny
-from tests.service_process import RunningService, running_service
+from tests.support.bundles import publish_tiny
+from tests.support.service_process import RunningService, running_service
 from tests.unit.test_deploy import RULES
 
 pytestmark = pytest.mark.server

@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from marquee.bundle import activate
-from tests.bundles import N_ITEMS, make_tiny, publish_tiny
-from tests.service_process import RunningService, running_service
+from tests.support.bundles import N_ITEMS, make_tiny, publish_tiny
+from tests.support.service_process import RunningService, running_service
 
 pytestmark = pytest.mark.server
 

@@ -18,10 +18,10 @@ from rich.console import Console
 
 from marquee.ann import AnnIndex, IndexConfig, IndexKind
 from marquee.baselines import BaselinesConfig
-from marquee.catalog import ItemKind
+from marquee.core.arrays import FloatArray
+from marquee.core.catalog import ItemKind
 from marquee.disk import FileFacts
 from marquee.errors import DataError, LeakageError
-from marquee.histories import FloatArray
 from marquee.index import Index
 from marquee.manifest import INDEX_FILE, MANIFEST, Manifest
 from marquee.nn.losses import SampledSoftmaxConfig
@@ -34,7 +34,8 @@ from marquee.served_surfaces import SurfaceRules
 from marquee.splits import SplitConfig, SplitMethod
 from marquee.table_config import TableConfig
 from marquee.world import World
-from tests.small_data import write_tiny_world
+from tests.support.paths import ROOT
+from tests.support.small_data import write_tiny_world
 from training.config import EvaluationConfig, TrainConfig, TrainerConfig
 from training.examples import ExamplesConfig
 from training.export import ExportConfig, export
@@ -44,7 +45,6 @@ from training.prepare import Prepared, prepare
 from training.runs import RunFolder
 from training.train import train
 
-ROOT = Path(__file__).parents[2]
 QUIET = Console(quiet=True)
 # Asked by its graph in the smallest catalog, and not for all of it.
 GRAPH = IndexConfig(kind=IndexKind.hnsw, max_ann_cost=1e9, ef_search=10, candidates_per_item=1)

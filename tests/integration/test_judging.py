@@ -11,18 +11,18 @@ import polars as pl
 import pytest
 from rich.console import Console
 
+from marquee.core.arrays import FloatArray
+from marquee.core.ids import PADDING_INDEX
+from marquee.core.item_lists import ItemLists
 from marquee.data_config import DataConfig
-from marquee.histories import FloatArray
-from marquee.ids import PADDING_INDEX
 from marquee.nn.embed import embed_catalog, embed_queries
 from marquee.nn.losses import BPRConfig, SampledSoftmaxConfig
 from marquee.nn.models import TwoTower, TwoTowerConfig
 from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
 from marquee.probabilities import auc, log_loss
-from marquee.ranking import ItemLists
 from marquee.world import World, WorldConfig, simulate
-from tests.small_data import write_tiny_world
+from tests.support.small_data import write_tiny_world
 from training import outcomes
 from training.config import TrainConfig, TrainerConfig
 from training.examples import ExamplesConfig

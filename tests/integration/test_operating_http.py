@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from serving.keys import Scope
-from tests.bundles import publish_tiny
-from tests.service_process import RunningService, running_service
+from tests.support.bundles import publish_tiny
+from tests.support.service_process import RunningService, running_service
 from tests.unit.test_serving_keys import key
 
 pytestmark = pytest.mark.server

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from marquee.recommender import HistoryEvent, Recommender, Request
-from tests.markdown import ROOT, Block, blocks, commands
-from tests.service_process import RunningService, running_service
+from tests.support.markdown import Block, blocks, commands
+from tests.support.paths import ROOT
+from tests.support.service_process import RunningService, running_service
 
 SECTION = "Bring your own data"
 NOW = 1_750_000_000

@@ -10,9 +10,8 @@ import pytest
 
 from marquee.bundle import Bundle, resolve
 from marquee.signing import TrustedKeys
-from tests.bundles import publish_tiny
-
-ROOT = Path(__file__).parents[2]
+from tests.support.bundles import publish_tiny
+from tests.support.paths import ROOT
 
 
 @dataclass(frozen=True)

@@ -25,13 +25,13 @@ from rich.console import Console
 from demo.questions import Question
 from demo.screen import show_answer
 from examples.shop import purchases
-from marquee.catalog import ItemKind
 from marquee.client import RecommendAnswer, Recommendation
+from marquee.core.catalog import ItemKind
+from marquee.core.event_kinds import EventKind
+from marquee.core.schema import EVENTS, ITEMS
 from marquee.data_config import DataConfig
 from marquee.dataset import Dataset
-from marquee.events import EVENTS, ITEMS
 from marquee.features import FeatureType
-from marquee.kinds import EventKind
 from marquee.requests import Source
 from marquee.splits import SplitMethod, split_events
 from marquee.table_config import TableFormat
@@ -44,9 +44,10 @@ from serving.errors import CODE_OF_STATUS
 from serving.exchange import Receive, Scope, Send
 from serving.keys import Guard
 from serving.release_routes import ReleaseRoutes
-from tests.bundles import publish_tiny
-from tests.markdown import LINK, PAGES, ROOT, Block, blocks, commands, read_page, table_column
-from tests.surfaces import one_surface
+from tests.support.bundles import publish_tiny
+from tests.support.markdown import LINK, PAGES, Block, blocks, commands, read_page, table_column
+from tests.support.paths import ROOT
+from tests.support.surfaces import one_surface
 from training.config import SCHEMAS
 
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf8")

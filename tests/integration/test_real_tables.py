@@ -9,8 +9,9 @@ from omegaconf import OmegaConf
 
 from marquee.splits import Split, split_events
 from marquee.tables import DataConfig, Tables, read_tables
+from tests.support.paths import CONFIGS
 
-CONFIGS = Path(__file__).parents[2] / "configs" / "data"
+DATA_CONFIGS = CONFIGS / "data"
 
 
 def config_of(name: str, root: Path) -> DataConfig:
@@ -21,7 +22,7 @@ def config_of(name: str, root: Path) -> DataConfig:
     }.get(name, name)
     if not (root / folder).is_dir():
         pytest.skip(f"{root / folder} is missing; see configs/data/{name}.yaml for where it comes from")
-    merged = OmegaConf.merge(OmegaConf.structured(DataConfig), OmegaConf.load(CONFIGS / f"{name}.yaml"))
+    merged = OmegaConf.merge(OmegaConf.structured(DataConfig), OmegaConf.load(DATA_CONFIGS / f"{name}.yaml"))
     merged.root = str(root / folder)
     config = OmegaConf.to_object(merged)
     assert isinstance(config, DataConfig)

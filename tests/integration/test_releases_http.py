@@ -18,8 +18,8 @@ import psutil
 import pytest
 
 from marquee.bundle import activate
-from tests.bundles import DIM, N_USERS, publish_tiny
-from tests.service_process import RunningService, running_service
+from tests.support.bundles import DIM, N_USERS, publish_tiny
+from tests.support.service_process import RunningService, running_service
 
 pytestmark = pytest.mark.server
 

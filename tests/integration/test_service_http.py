@@ -18,9 +18,9 @@ import pytest
 
 from benchmarks.serving_schema import run_schemathesis
 from demo.processes import free_port
-from tests.bundles import N_ITEMS, publish_tiny
-from tests.service_process import (
-    ROOT,
+from tests.support.bundles import N_ITEMS, publish_tiny
+from tests.support.paths import ROOT
+from tests.support.service_process import (
     RunningService,
     command,
     environment,

@@ -13,8 +13,8 @@ from marquee.errors import ConfigError
 from marquee.split_config import SplitConfig, SplitMethod
 from marquee.trials import TrialSeries
 from marquee.world import World
-from tests.small_config import small_config
-from tests.small_data import write_tiny_world
+from tests.support.small_config import small_config
+from tests.support.small_data import write_tiny_world
 from training.backtest import BacktestConfig, backtest
 from training.learning_curve import LearningCurveConfig, Thinning, learning_curve
 from training.runs import RunFolder

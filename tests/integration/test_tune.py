@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from marquee.errors import ConfigError
+from tests.support.paths import CONFIGS
 from training.callbacks import MONITOR, read_epochs
 from training.config import resolve
 from training.fit import EPOCHS_FILE
@@ -21,7 +22,6 @@ from training.train import train
 from training.tune import JOURNAL, PAGE, RESULT_FILE, open_study, tune
 from training.tune_config import KnobConfig, resolve_tune, with_knobs
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL = [
     "data.world.n_users=120",
     "data.world.n_content=60",

@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 import torch
 
+from marquee.core.schema import TimeMeaning
 from marquee.data_config import DataConfig
-from marquee.events import TimeMeaning
 from marquee.nn.embed import score_queries
 from marquee.nn.history_pooling import HistoryPooling
 from marquee.nn.losses import BPRConfig, LossConfig, SampledSoftmaxConfig
@@ -33,8 +33,8 @@ from marquee.ranking import rank
 from marquee.splits import SplitConfig, SplitMethod
 from marquee.tables import TableConfig
 from marquee.world import ChequerBoard, chequer_board
-from tests.small_data import Prepared, write_board
-from tests.small_models import N_ITEMS, small_batch, small_inputs
+from tests.support.small_data import Prepared, write_board
+from tests.support.small_models import N_ITEMS, small_batch, small_inputs
 from training.config import TrainConfig, TrainerConfig
 from training.examples import ExamplesConfig, ExampleUnit
 from training.fit import build_module, fit

@@ -19,7 +19,7 @@ from marquee.nn.losses import sampled_softmax_loss
 from marquee.nn.models import MatrixFactorizationConfig, ModelInputs, TwoTower
 from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
-from tests.small_models import embed, no_features
+from tests.support.small_models import embed, no_features
 
 X, Y, N_ITEMS = 1, 2, 6
 TASTES = torch.tensor([[0.8, 0.0, 0.05, 0.05, 0.05, 0.05], [0.3, 0.3, 0.1, 0.1, 0.1, 0.1]])

@@ -13,7 +13,7 @@ from marquee.nn.models import TwoTowerConfig
 from marquee.nn.negatives import CatalogNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
 from marquee.world import World
-from tests.small_data import Prepared, write_tiny_world
+from tests.support.small_data import Prepared, write_tiny_world
 from training.callbacks import read_epochs
 from training.config import TrainConfig, TrainerConfig
 from training.examples import ExamplesConfig

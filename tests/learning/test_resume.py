@@ -16,7 +16,7 @@ from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagradConfig
 from marquee.nn.starts import SpectralStartConfig
 from marquee.world import World
-from tests.small_data import Prepared, write_tiny_world
+from tests.support.small_data import Prepared, write_tiny_world
 from training.callbacks import RankValidation, read_epochs
 from training.config import TrainConfig, TrainerConfig
 from training.examples import ExamplesConfig, TrainingBatches

@@ -17,7 +17,7 @@ from marquee.nn.embed import embed_catalog, embed_queries
 from marquee.nn.export import TowerGraphs, export_towers, query_inputs
 from marquee.nn.history_pooling import HistoryPooling
 from marquee.nn.models import ELSAConfig, MatrixFactorizationConfig, ModelConfig, TwoTower, TwoTowerConfig
-from tests.small_models import LENGTH, N_ITEMS, N_USERS, small_model, small_queries
+from tests.support.small_models import LENGTH, N_ITEMS, N_USERS, small_model, small_queries
 
 MODELS: dict[str, ModelConfig] = {
     "everything": TwoTowerConfig(

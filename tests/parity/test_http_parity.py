@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from marquee.catalog import ItemKind
+from marquee.core.catalog import ItemKind
 from marquee.popularity import ContextPopularity
 from marquee.recommender import Answer, HistoryEvent, Recommender, Request
-from tests.bundles import N_ITEMS, N_USERS, publish_tiny
-from tests.service_process import RunningService, running_service
+from tests.support.bundles import N_ITEMS, N_USERS, publish_tiny
+from tests.support.service_process import RunningService, running_service
 
 pytestmark = pytest.mark.server
 

@@ -8,10 +8,10 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from marquee.catalog import Catalog, ItemKind
+from marquee.core.arrays import FloatArray, IndexArray
+from marquee.core.catalog import Catalog, ItemKind
+from marquee.core.histories import pad_lists
 from marquee.dataset import KnownUsers, QueryArrays
-from marquee.histories import FloatArray, pad_lists
-from marquee.ids import IndexArray
 from marquee.live_items import LiveItem
 from marquee.new_items import embed_items
 from marquee.nn.embed import embed_catalog, embed_queries
@@ -22,7 +22,7 @@ from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
 from marquee.recommender import Answer, HistoryEvent, Recommender, Request, Source
 from marquee.world import World
-from tests.small_data import write_tiny_world
+from tests.support.small_data import write_tiny_world
 from training.config import TrainConfig, TrainerConfig
 from training.examples import ExamplesConfig
 from training.export import ExportConfig, export

@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 
 from marquee import beyond
 from marquee.beyond import CatalogFacts, describe_lists
+from marquee.core.arrays import BoolArray, IndexArray
+from marquee.core.item_lists import ItemLists
 from marquee.errors import DataError, ShapeError
-from marquee.ids import IndexArray
-from marquee.metrics import BoolArray
-from marquee.ranking import ItemLists
 
 N_ITEMS, K = 7, 3
 N_USERS = st.integers(2, 6)

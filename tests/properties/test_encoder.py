@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from marquee.nn.batches import QueryBatch
 from marquee.nn.history_pooling import HistoryPooling
 from marquee.nn.models import TwoTower, TwoTowerConfig
-from tests.small_models import LENGTH, N_ITEMS, embed, small_model, small_queries
+from tests.support.small_models import LENGTH, N_ITEMS, embed, small_model, small_queries
 
 for_every_pooling = pytest.mark.parametrize("pooling", list(HistoryPooling))
 small_run = settings(max_examples=20, deadline=None)

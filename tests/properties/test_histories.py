@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marquee.histories import Interactions, gather, pad_lists
-from marquee.ids import PADDING_INDEX, IdMap
+from marquee.core.histories import Interactions, gather, pad_lists
+from marquee.core.ids import PADDING_INDEX, IdMap
 
 run = settings(max_examples=60, deadline=None)
 N_USERS = 4

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marquee.catalog import ItemMask
-from marquee.histories import FloatArray
-from marquee.ids import IndexArray
+from marquee.core.arrays import FloatArray, IndexArray
+from marquee.core.catalog import ItemMask
 from marquee.index import Index, IndexConfig, IndexKind, build_index
 
 DIM = 3

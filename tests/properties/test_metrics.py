@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marquee.metrics import METRICS, BoolArray, Metric, coverage
+from marquee.core.arrays import BoolArray
+from marquee.metrics import METRICS, Metric, coverage
 
 modest = settings(max_examples=60, deadline=None)
 every_metric = pytest.mark.parametrize("metric", METRICS.values(), ids=list(METRICS))

@@ -12,7 +12,7 @@ from sklearn.metrics import log_loss as sklearn_log_loss
 from sklearn.metrics import roc_auc_score
 
 from marquee.calibration import IsotonicHead, LogisticHead, logit
-from marquee.metrics import BoolArray, Values
+from marquee.core.arrays import BoolArray, Float64Array
 from marquee.probabilities import (
     auc,
     calibration_error,
@@ -24,7 +24,7 @@ from marquee.probabilities import (
 )
 
 SOME = settings(max_examples=60, deadline=None)
-Drawn = tuple[Values, BoolArray, Values]
+Drawn = tuple[Float64Array, BoolArray, Float64Array]
 
 
 @st.composite
@@ -41,7 +41,7 @@ def judged(draw: st.DrawFn) -> Drawn:
     return probability, outcome, weight
 
 
-def _has_both(outcome: BoolArray, weight: Values) -> bool:
+def _has_both(outcome: BoolArray, weight: Float64Array) -> bool:
     return bool(weight[outcome].sum() > 0 and weight[~outcome].sum() > 0)
 
 

@@ -2,8 +2,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marquee.histories import FloatArray
-from marquee.ranking import ItemLists, rank
+from marquee.core.arrays import FloatArray
+from marquee.core.item_lists import ItemLists
+from marquee.ranking import rank
 
 modest = settings(max_examples=60, deadline=None)
 

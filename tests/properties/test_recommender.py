@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marquee.bundle import publish
-from marquee.catalog import ItemKind
-from marquee.filters import NO_FILTERS, Clause, Filters, Value
+from marquee.core.catalog import ItemKind
+from marquee.core.filters import NO_FILTERS, Clause, Filters, Value
 from marquee.index import IndexConfig, IndexKind
 from marquee.recommender import Answer, HistoryEvent, Recommender, Request, Source
-from tests.bundles import (
+from tests.support.bundles import (
     CLOSES,
     CREATED,
     HISTORY_LENGTH,

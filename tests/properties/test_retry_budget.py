@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from marquee.client.errors import ServiceError, TimedOutError, UnreachableError
 from marquee.client.retries import Course, RetryBudget, RetryPolicy
-from tests.clients import FakeTime
+from tests.support.clients import FakeTime
 
 policies = st.builds(
     RetryPolicy,

@@ -5,12 +5,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from marquee.core.schema import TimeMeaning
 from marquee.data_config import DataConfig
-from marquee.events import TimeMeaning
 from marquee.split_config import SplitConfig, SplitMethod
 from marquee.splits import Cutoffs, Split
 from marquee.table_config import TableConfig
-from tests.small_config import small_config
+from tests.support.small_config import small_config
 from training.ageing import absences
 from training.config import TrainConfig
 from training.prepare import Prepared

@@ -5,12 +5,11 @@ import numpy as np
 import pytest
 
 from marquee.ageing import DAY_S, Ageing, age_metric, change_between, first_times
+from marquee.core.arrays import FloatArray, IndexArray
+from marquee.core.item_lists import ItemLists
 from marquee.errors import DataError
 from marquee.evaluation import Evaluation, EvaluationTask, evaluate
-from marquee.histories import FloatArray
-from marquee.ids import IndexArray
 from marquee.intervals import Estimate, estimate_means
-from marquee.ranking import ItemLists
 
 N_USERS, N_ITEMS, K = 240, 12, 3
 WEEK_S = 7 * DAY_S

@@ -1,7 +1,5 @@
 """Which data the trainings of a back-test and of a learning curve may see, and what they are judged on."""
 
-from pathlib import Path
-
 import polars as pl
 import pytest
 from hydra import compose, initialize_config_dir
@@ -13,13 +11,13 @@ from marquee.split_config import SplitConfig, SplitMethod
 from marquee.splits import Cutoffs, split_events
 from marquee.table_config import TableConfig
 from marquee.tables import Tables
-from tests.small_config import small_config
+from tests.support.paths import CONFIGS
+from tests.support.small_config import small_config
 from training.backtest import BacktestConfig, window_starts
 from training.config import TrainConfig
 from training.learning_curve import LearningCurveConfig, Thinning, before_the_test_part, chooser
 
 DAY_S = 24 * 60 * 60
-CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def _events(n_users: int = 20, n_days: int = 40) -> pl.DataFrame:

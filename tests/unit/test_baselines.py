@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from marquee.baselines import ALS, BaselinesConfig, ItemKNN, Popularity, RecentPopularity, fit_baselines
+from marquee.core.histories import Interactions
+from marquee.core.item_lists import ItemLists
 from marquee.errors import ConfigError
-from marquee.histories import Interactions
 from marquee.metrics import ndcg
-from marquee.ranking import ItemLists, rank
+from marquee.ranking import rank
 
 DAY = 86_400
 USERS = (1, 1, 1, 2, 2, 3, 3, 3, 3)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from benchmarks import cold
+from marquee.core.item_lists import ItemLists
 from marquee.errors import DataError
 from marquee.evaluation import EvaluationTask
 from marquee.intervals import Estimate
-from marquee.ranking import ItemLists
 from marquee.world import World, write_world
 
 SMALL = ("model.dim=8", "trainer.epochs=1", "examples.batch_size=64", "negatives.n_uniform=20")

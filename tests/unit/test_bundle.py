@@ -20,7 +20,7 @@ from marquee.index import IndexConfig, IndexKind
 from marquee.manifest import FILES, INDEX_FILE, MANIFEST, Manifest
 from marquee.pointers import activate
 from marquee.publishing import publish
-from tests.bundles import CREATED, KINDS, N_ITEMS, N_USERS, make_tiny, publish_tiny
+from tests.support.bundles import CREATED, KINDS, N_ITEMS, N_USERS, make_tiny, publish_tiny
 
 ALL_FILES = (*FILES, INDEX_FILE, MANIFEST)
 

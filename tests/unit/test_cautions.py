@@ -4,11 +4,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from marquee.core.schema import TimeMeaning
 from marquee.errors import LeakageError
-from marquee.events import TimeMeaning
 from marquee.splits import Split, SplitConfig, SplitMethod, split_events
 from marquee.world import World
-from tests.small_data import Prepared, write_tiny_world
+from tests.support.small_data import Prepared, write_tiny_world
 from training.cautions import (
     availability_cautions,
     count_reading,

@@ -20,7 +20,7 @@ from marquee.client import (
     UnreachableError,
 )
 from marquee.client.calls import DEADLINE_HEADER
-from tests.clients import ANSWER, FakeTime, Script, answered, client_of, refused
+from tests.support.clients import ANSWER, FakeTime, Script, answered, client_of, refused
 
 pytestmark = pytest.mark.parametrize("kind", ["sync", "async"])
 

@@ -15,8 +15,8 @@ from marquee.comparison import (
     paired_test,
     target_checksums,
 )
+from marquee.core.item_lists import ItemLists
 from marquee.errors import DataError, ShapeError
-from marquee.ranking import ItemLists
 from marquee.reports import ComparedRun, Finding, compare_runs, render_comparison
 from training import report as report_command
 

@@ -3,14 +3,15 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from marquee.core.event_kinds import KindConfig
+from marquee.core.schema import TimeMeaning
 from marquee.errors import ConfigError
-from marquee.events import TimeMeaning
 from marquee.features import FeatureConfig, FeaturesConfig
-from marquee.kinds import KindConfig
 from marquee.splits import SplitConfig, SplitMethod
 from marquee.tables import DataConfig, TableConfig
+from tests.support.paths import ROOT
 
-SHIPPED = sorted((Path(__file__).parents[2] / "configs" / "data").glob("*.yaml"))
+SHIPPED = sorted((ROOT / "configs" / "data").glob("*.yaml"))
 EVENTS = TableConfig(path="e.csv")
 PARTS = TableConfig(paths={"train": "a.txt"})
 GIVEN = SplitConfig(method=SplitMethod.given)

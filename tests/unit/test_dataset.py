@@ -7,14 +7,14 @@ import numpy as np
 import polars as pl
 import pytest
 
+from marquee.core.event_kinds import KindConfig
+from marquee.core.schema import TimeMeaning
 from marquee.data_config import DataConfig
 from marquee.dataset import Dataset, JudgedPart, with_context
 from marquee.errors import DataError
-from marquee.events import TimeMeaning
 from marquee.features import FeatureArrays, FeaturesConfig
-from marquee.kinds import KindConfig
 from marquee.world import World
-from tests.small_data import Prepared, write_shop, write_tiny_world
+from tests.support.small_data import Prepared, write_shop, write_tiny_world
 
 UNSEEN = 1  # the first table row of a feature stands for values that training never saw
 

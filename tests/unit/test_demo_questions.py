@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from demo.questions import Question, problems
-from marquee.catalog import ItemKind
 from marquee.client import RecommendAnswer, Recommendation
+from marquee.core.catalog import ItemKind
 
 QUESTION = Question(
     who="a known user", kind=ItemKind.content, k=2, user_id="u1", seen=frozenset({"i1"}), history=("i1",)

@@ -15,8 +15,9 @@ from benchmarks.dockerfile import Stage, read_dockerfile
 from serving import openapi
 from serving.config import Settings
 from tests.architecture.requirements import serving_requirements
-from tests.architecture.sources import ROOT, read_text, tracked_files
-from tests.markdown import read_page
+from tests.architecture.sources import read_text, tracked_files
+from tests.support.markdown import read_page
+from tests.support.paths import ROOT
 
 SETTINGS = {f"MARQUEE_{field.name.upper()}" for field in fields(Settings)}
 PATHS = openapi.document(Settings(), ["default"])["paths"]

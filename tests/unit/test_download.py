@@ -12,12 +12,8 @@ from typing import ClassVar
 import polars as pl
 import pytest
 
-from marquee.download import (
-    DerivedTableConfig,
-    DownloadConfig,
-    DownloadedFileConfig,
-    download,
-)
+from marquee.download import download
+from marquee.download_config import DerivedTableConfig, DownloadConfig, DownloadedFileConfig
 from marquee.errors import ConfigError, DownloadError
 from marquee.table_config import TableConfig, TableFormat
 

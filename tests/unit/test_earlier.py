@@ -16,7 +16,7 @@ from marquee.nn.models import MatrixFactorizationConfig, ModelConfig, TwoTower, 
 from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
 from marquee.world import World
-from tests.small_data import Prepared, write_tiny_world
+from tests.support.small_data import Prepared, write_tiny_world
 from training.checkpoints import CONFIG_FILE
 from training.config import TrainConfig, TrainerConfig
 from training.earlier import NAMES_FILE, EarlierRunStartConfig, Pairs, token_pairs

@@ -12,7 +12,7 @@ from marquee.nn.batches import TrainingBatch
 from marquee.nn.losses import NormalisedSquaredErrorConfig
 from marquee.nn.models import ELSAConfig, TwoTower
 from marquee.nn.negatives import CatalogSampler, MixedSampler
-from tests.small_models import N_ITEMS, N_TRAINED_ITEMS, embed, small_model, small_queries
+from tests.support.small_models import N_ITEMS, N_TRAINED_ITEMS, embed, small_model, small_queries
 
 # What each user had: all of it is history, and all of it is target.
 HAD = [[1, 4], [2], [6, 3, 5, 1]]

@@ -9,7 +9,7 @@ from marquee.nn import embed
 from marquee.nn.batches import QueryBatch
 from marquee.nn.embed import embed_catalog, embed_queries, evaluation_mode, to_batch
 from marquee.nn.models import TwoTower, TwoTowerConfig
-from tests.small_models import N_ITEMS, small_model, small_queries
+from tests.support.small_models import N_ITEMS, small_model, small_queries
 
 
 @pytest.fixture

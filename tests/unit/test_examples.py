@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from marquee.core.histories import Interactions
+from marquee.core.schema import TimeMeaning
 from marquee.dataset import Dataset
 from marquee.errors import ConfigError
-from marquee.events import TimeMeaning
 from marquee.features import FeatureArrays, FeatureEncoder
-from marquee.histories import Interactions
 from marquee.nn.batches import TrainingBatch
 from marquee.nn.history_pooling import HistoryPooling
 from marquee.nn.losses import SampledSoftmaxConfig
@@ -19,7 +19,7 @@ from marquee.nn.models import MatrixFactorizationConfig, ModelConfig, SASRecConf
 from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
 from marquee.splits import SplitConfig, SplitMethod
-from tests.small_data import Prepared, write_shop
+from tests.support.small_data import Prepared, write_shop
 from training.config import TrainConfig, TrainerConfig
 from training.examples import ExampleRanges, ExamplesConfig, ExampleUnit, TrainingBatches, draw_ranges
 

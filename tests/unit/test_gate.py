@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 
 from marquee.beyond import CatalogFacts, describe_lists
+from marquee.core.histories import Interactions
+from marquee.core.item_lists import ItemLists
 from marquee.dataset import JudgedPart, QueryArrays
 from marquee.errors import ConfigError
 from marquee.evaluation import EvaluationTask, evaluate
-from marquee.histories import Interactions
 from marquee.outcomes import JudgedOutcome, judge_outcome
-from marquee.ranking import ItemLists
 from marquee.slices import slice_metric
-from tests.bundles import publish_tiny
+from tests.support.bundles import publish_tiny
 from training.gate import GateConfig, GuardrailConfig, failures
 from training.judge import Judgement
 

@@ -5,7 +5,7 @@ import pytest
 
 from marquee.errors import BundleError
 from marquee.graphs import QUERY_INPUTS, Graph
-from tests.bundles import make_tiny, query_tower
+from tests.support.bundles import make_tiny, query_tower
 
 TABLE = np.array([[0, 0], [1, 2], [3, 4]], dtype=np.float32)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from marquee.catalog import ItemMask
+from marquee.core.arrays import FloatArray
+from marquee.core.catalog import ItemMask
 from marquee.errors import BundleError, ConfigError, DataError, ShapeError
-from marquee.histories import FloatArray
 from marquee.index import Index, IndexConfig, IndexKind, build_index, measure_recall
 
 ANN_KINDS = [kind for kind in IndexKind if kind not in (IndexKind.flat, IndexKind.auto)]

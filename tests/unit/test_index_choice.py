@@ -6,8 +6,8 @@ from itertools import count
 import numpy as np
 import pytest
 
+from marquee.core.arrays import FloatArray
 from marquee.errors import ShapeError
-from marquee.histories import FloatArray
 from marquee.index import Index, IndexConfig, IndexKind
 from marquee.index_choice import EFFORTS, choose_index, kinds_worth_trying
 from marquee.index_sweep import Questions

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from marquee.catalog import ItemMask
+from marquee.core.arrays import FloatArray
+from marquee.core.catalog import ItemMask
 from marquee.errors import ShapeError
-from marquee.histories import FloatArray
 from marquee.index import Index, IndexConfig, IndexKind, build_index
 from marquee.index_sweep import (
     EFFORT_KEYS,

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, bootstrap
 
+from marquee.core.arrays import Float64Array
 from marquee.intervals import Estimate, estimate_means, resample_counts, wilson
-from marquee.metrics import Values
 
 
 def _rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def _slow_interval(column: Values, seed: int, n_resamples: int, symmetric: bool = False) -> Estimate:
+def _slow_interval(column: Float64Array, seed: int, n_resamples: int, symmetric: bool = False) -> Estimate:
     """The studentised bootstrap, one resample at a time, with the users that numpy draws."""
     present = column[~np.isnan(column)]
     error = np.sqrt(np.mean((present - present.mean()) ** 2) / len(present))

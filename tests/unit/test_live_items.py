@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from marquee.catalog import ItemKind
+from marquee.core.catalog import ItemKind
 from marquee.errors import ConfigError, ItemsFullError
 from marquee.live_items import ItemLog, LiveItem
 

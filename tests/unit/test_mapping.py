@@ -3,8 +3,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from marquee.core.schema import EVENTS, ITEMS, TableSchema, TimeMeaning
 from marquee.errors import ConfigError, MissingColumnError
-from marquee.events import EVENTS, ITEMS, TableSchema, TimeMeaning
 from marquee.mapping import EXCLUDED, REJECTED, MappedSource, TableMapping
 from marquee.sources import open_sources
 from marquee.table_config import SourceType, TableConfig

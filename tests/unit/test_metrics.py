@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, ndcg_score, precision_score, recall_score
 
+from marquee.core.arrays import BoolArray
 from marquee.errors import DataError, ShapeError
-from marquee.metrics import METRICS, BoolArray, Metric, coverage, map_, ndcg, precision, recall
+from marquee.metrics import METRICS, Metric, coverage, map_, ndcg, precision, recall
 
 K = 6
 

@@ -2,10 +2,11 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marquee.availability import Availability
+from marquee.core.availability import Availability
+from marquee.core.item_lists import ItemLists
 from marquee.evaluation import EvaluationTask, evaluate
 from marquee.mistakes import count_items, rank_groups, target_ranks
-from marquee.ranking import ItemLists, rank
+from marquee.ranking import rank
 
 N_USERS, N_ITEMS = 12, 9
 

@@ -16,7 +16,7 @@ from marquee.nn.models import MatrixFactorizationConfig, ModelConfig, SASRecConf
 from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagradConfig
 from marquee.nn.towers import TowersConfig
 from marquee.nn.transformer import CausalTransformer
-from tests.small_models import (
+from tests.support.small_models import (
     N_ITEMS,
     N_TRAINED_ITEMS,
     embed,

@@ -18,7 +18,7 @@ from marquee.pointers import (
     read_rollout,
     resolve,
 )
-from tests.bundles import publish_tiny
+from tests.support.bundles import publish_tiny
 
 
 @pytest.fixture

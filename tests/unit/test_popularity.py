@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from marquee.core.ids import IdMap
 from marquee.errors import ConfigError, DataError
-from marquee.ids import IdMap
 from marquee.popularity import GAIN_K, ContextPopularity, PopularItems, PopularityConfig, measure_gain
 
 ITEMS = IdMap(("a", "b", "c", "d"))

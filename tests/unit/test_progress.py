@@ -11,7 +11,7 @@ from marquee.nn.losses import SampledSoftmaxConfig
 from marquee.nn.models import TwoTowerConfig
 from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
-from tests.small_data import write_shop
+from tests.support.small_data import write_shop
 from training.config import TrainConfig
 from training.progress import ranking_progress
 from training.train import train

@@ -12,9 +12,11 @@ from rich.console import Console
 from marquee.bundle import Bundle, resolve
 from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, ConfigError, SignatureError
 from marquee.recommender import Recommender
+from marquee.recorded import to_json
 from marquee.rehearsal import record, sample_requests
 from marquee.signing import TrustedKeys, write_key_pair
-from tests.bundles import CREATED, N_USERS, make_tiny, publish_tiny
+from tests.support.bundles import CREATED, N_USERS, make_tiny, publish_tiny
+from tests.support.paths import ROOT
 from training.publish import PublishConfig, publish
 
 
@@ -82,7 +84,7 @@ def test_bundle_that_answers_otherwise_than_recorded_is_not_published(tmp_path: 
     requests = sample_requests(bundle, CREATED, np.random.default_rng(0))
     recorded = record(Recommender(bundle), requests)
     other_users = np.ones((N_USERS + 1, 4), dtype=np.float32)
-    original = publish_tiny(tmp_path / "here", recorded=recorded, user_vectors=other_users)
+    original = publish_tiny(tmp_path / "here", recorded=to_json(recorded), user_vectors=other_users)
     with pytest.raises(BundleError, match="answers recorded request 0 otherwise"):
         run(bundle=str(original), to=str(tmp_path / "there"))
     assert not (tmp_path / "there").exists()
@@ -110,9 +112,7 @@ def test_keys_and_releases_are_made_on_the_command_line(tmp_path: Path) -> None:
 
     def command(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", f"training.{module}", *arguments]
-        return subprocess.run(
-            command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False
-        )
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
 
     made = command("make_key", f"path={tmp_path / 'key'}")
     assert made.returncode == 0, made.stderr

@@ -12,7 +12,7 @@ from marquee.bundle import Bundle, activate, resolve
 from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, ConfigError, DataError, ShapeError
 from marquee.publishing import publish, publish_copy
 from marquee.signing import SigningKey, TrustedKeys, write_key_pair
-from tests.bundles import CREATED, make_tiny, publish_tiny
+from tests.support.bundles import CREATED, make_tiny, publish_tiny
 
 
 def test_versions_sort_by_the_time_of_their_making(tmp_path: Path) -> None:

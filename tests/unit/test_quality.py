@@ -4,7 +4,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from marquee.events import TimeMeaning
+from marquee.core.schema import TimeMeaning
 from marquee.quality import QualityReport, TableQuality, measure_columns
 from marquee.splits import SplitConfig, SplitMethod
 from marquee.tables import DataConfig, TableConfig, read_tables

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 
 from marquee.bundle import publish
-from marquee.catalog import ItemKind
+from marquee.core.catalog import ItemKind
+from marquee.core.event_kinds import EventKinds, KindConfig
+from marquee.core.histories import Interactions
+from marquee.core.ids import IdMap
 from marquee.errors import BundleNotFoundError, DataError, UnknownIdError
 from marquee.features import FeatureConfig, FeatureEncoder, FeatureType
 from marquee.graphs import QUERY_INPUTS
-from marquee.histories import Interactions
-from marquee.ids import IdMap
 from marquee.index import build_index
-from marquee.kinds import EventKinds, KindConfig
 from marquee.recommender import Answer, HistoryEvent, Recommender, Request, Source
 from marquee.requests import Stage
-from tests.bundles import (
+from tests.support.bundles import (
     CLOSES,
     CREATED,
     HISTORY_LENGTH,

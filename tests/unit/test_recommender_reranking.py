@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marquee.catalog import ItemKind
+from marquee.core.catalog import ItemKind
 from marquee.errors import DataError
 from marquee.live_items import LiveItem
 from marquee.recommender import Answer, Recommender, Request, Source
 from marquee.reranking import Diversity, Reranking
-from tests.bundles import N_ITEMS, NOW, OPENS, publish_tiny
+from tests.support.bundles import N_ITEMS, NOW, OPENS, publish_tiny
 
 
 @pytest.fixture(scope="module")

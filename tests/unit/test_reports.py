@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from marquee.beyond import CatalogFacts, describe_lists
+from marquee.core.item_lists import ItemLists
 from marquee.errors import ConfigError
 from marquee.evaluation import Evaluation, EvaluationTask, evaluate
 from marquee.index_sweep import IndexSweep, SweepPoint
 from marquee.intervals import Estimate
 from marquee.outcomes import JudgedOutcome, judge_outcome
-from marquee.ranking import ItemLists
 from marquee.reports import (
     Curve,
     Finding,
@@ -34,7 +34,7 @@ from marquee.reports import (
 from marquee.served import ServedComparison
 from marquee.served_surfaces import ServedSurface
 from marquee.slices import slice_metric
-from tests.report_parts import report_parts
+from tests.support.report_parts import report_parts
 
 N_USERS, N_ITEMS = 600, 30
 TARGETS = ItemLists.of([[1 + user % N_ITEMS] for user in range(N_USERS)])

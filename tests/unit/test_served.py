@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from marquee.bundle import Bundle
+from marquee.core.event_kinds import EventKinds, KindConfig
+from marquee.core.histories import Interactions
+from marquee.core.ids import IdMap
+from marquee.core.item_lists import ItemLists
 from marquee.errors import DataError
 from marquee.evaluation import Evaluation, EvaluationTask, evaluate
-from marquee.histories import Interactions
-from marquee.ids import IdMap
-from marquee.kinds import EventKinds, KindConfig
-from marquee.ranking import ItemLists
 from marquee.recommender import Recommender, Request
 from marquee.served import (
     ServedComparison,
@@ -20,7 +20,7 @@ from marquee.served import (
     rewind,
     serve_lists,
 )
-from tests.bundles import KINDS, NOW, publish_tiny
+from tests.support.bundles import KINDS, NOW, publish_tiny
 
 K = 5
 USERS = ("u2", "u1", "stranger")

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from marquee.catalog import ItemKind
+from marquee.core.catalog import ItemKind
+from marquee.core.filters import Filters
+from marquee.core.item_lists import ItemLists
 from marquee.errors import ConfigError
-from marquee.filters import Filters
-from marquee.ranking import ItemLists
 from marquee.reranking import Diversity, Reranking
 from marquee.served_surfaces import SurfaceRules, compare_surface
 from training.surfaces import read_surfaces

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from marquee.catalog import ItemKind
+from marquee.core.catalog import ItemKind
+from marquee.core.filters import Filters
 from marquee.errors import UnknownIdError
-from marquee.filters import Filters
 from marquee.requests import Answer, OnStage, Recommendation, Request, Source, Stage
 from serving.app import RecommendationApp
 from serving.config import Settings
@@ -21,8 +21,8 @@ from serving.errors import unavailable
 from serving.exchange import Receive, Scope, Send
 from serving.keys import Guard
 from serving.release_routes import ReleaseRoutes
-from tests.asgi import JSON_HEADERS, Response, body_events, request
-from tests.surfaces import one_surface
+from tests.support.asgi import JSON_HEADERS, Response, body_events, request
+from tests.support.surfaces import one_surface
 
 NOW = 1_700_000_000.9
 

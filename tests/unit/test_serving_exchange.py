@@ -20,7 +20,7 @@ from serving.exchange import (
     read_body,
     validate_json_request,
 )
-from tests.asgi import body_events, receiving, scope
+from tests.support.asgi import body_events, receiving, scope
 
 SETTINGS = Settings(max_body_bytes=10, body_timeout_ms=50)
 

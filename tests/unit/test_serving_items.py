@@ -30,8 +30,8 @@ from serving.metrics import Metrics
 from serving.release_routes import ReleaseRoutes
 from serving.releases import Releases
 from serving.surfaces import DEFAULT, Surface, Surfaces
-from tests.asgi import JSON_HEADERS, Response, request
-from tests.bundles import N_ITEMS, NOW, make_tiny, publish_tiny
+from tests.support.asgi import JSON_HEADERS, Response, request
+from tests.support.bundles import N_ITEMS, NOW, make_tiny, publish_tiny
 
 DRAMA = LiveItem(item_id="new", attributes={"genre": "drama"})
 SECRET = "of the editors"

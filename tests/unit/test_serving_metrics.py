@@ -11,12 +11,12 @@ from typing import cast
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from marquee.catalog import ItemKind
+from marquee.core.catalog import ItemKind
 from marquee.recommender import Recommender
 from marquee.requests import Answer, Recommendation, Source
 from serving import metrics
 from serving.metrics import FOLDER_VARIABLE, MAX_RELEASES, OTHER, Metrics
-from tests.bundles import CREATED, publish_tiny
+from tests.support.bundles import CREATED, publish_tiny
 
 DEAD_PID = 2**22 + 1  # beyond the largest that Linux gives
 

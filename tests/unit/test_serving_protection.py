@@ -20,8 +20,8 @@ from serving.metrics import OTHER
 from serving.release_routes import ReleaseRoutes
 from serving.releases import Releases
 from serving.surfaces import SurfaceFile
-from tests.asgi import JSON_HEADERS, Response, request
-from tests.bundles import publish_tiny
+from tests.support.asgi import JSON_HEADERS, Response, request
+from tests.support.bundles import publish_tiny
 
 SECRETS = {right: f"{right}-secret" for right in Right}
 

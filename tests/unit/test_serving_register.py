@@ -7,9 +7,9 @@ import pytest
 
 from marquee.bundle import Bundle, publish
 from marquee.errors import BundleError, ConfigError
-from tests.bundles import make_tiny, publish_tiny
-from tests.quiet_bentoml import bentoml
-from tests.quiet_bentoml import register as command
+from tests.support.bundles import make_tiny, publish_tiny
+from tests.support.quiet_bentoml import bentoml
+from tests.support.quiet_bentoml import register as command
 
 
 @pytest.fixture(autouse=True)

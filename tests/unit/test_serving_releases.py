@@ -15,10 +15,11 @@ from marquee.bundle import activate
 from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, UnknownIdError
 from marquee.pointers import CURRENT
 from marquee.recommender import Answer, Recommender, Request
+from marquee.recorded import to_json
 from marquee.rehearsal import record
 from serving.loading import warm_up
 from serving.releases import Releases
-from tests.bundles import NOW, publish_tiny
+from tests.support.bundles import NOW, publish_tiny
 
 
 @pytest.fixture(autouse=True)
@@ -135,7 +136,7 @@ def test_bad_release_is_refused_and_the_old_one_stays(
     elif how == "other answers":
         requests = [Request(timestamp=NOW, user_id="u1")]
         recorded = record(Recommender.load(first), requests)  # of another model
-        publish_tiny(first.parents[1], seed=1, recorded=recorded)
+        publish_tiny(first.parents[1], seed=1, recorded=to_json(recorded))
     else:
         damage(publish_tiny(first.parents[1], seed=1), how)
     with caplog.at_level(logging.ERROR):

@@ -9,9 +9,9 @@ import pytest
 
 from marquee.signing import write_key_pair
 from serving.config import Settings
-from tests.asgi import request
-from tests.bundles import publish_tiny
-from tests.quiet_bentoml import bentoml, service
+from tests.support.asgi import request
+from tests.support.bundles import publish_tiny
+from tests.support.quiet_bentoml import bentoml, service
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of BentoML's own making
 

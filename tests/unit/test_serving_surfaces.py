@@ -13,9 +13,9 @@ import polars as pl
 import pytest
 from msgspec import UNSET
 
-from marquee.catalog import ItemKind
+from marquee.core.catalog import ItemKind
+from marquee.core.filters import Filters
 from marquee.errors import BundleError, ConfigError
-from marquee.filters import Filters
 from marquee.pointers import Trial, activate
 from marquee.popularity import ContextPopularity, PopularityConfig
 from marquee.recommender import Answer, Recommender, Request
@@ -29,10 +29,10 @@ from serving.keys import Scope as Right
 from serving.release_routes import ReleaseRoutes
 from serving.releases import Candidate
 from serving.surfaces import SurfaceFile, Surfaces
-from tests.asgi import JSON_HEADERS, Response, request
-from tests.bundles import make_tiny, publish_tiny
+from tests.support.asgi import JSON_HEADERS, Response, request
+from tests.support.bundles import make_tiny, publish_tiny
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 SECRET = "a secret of this test"
 
 

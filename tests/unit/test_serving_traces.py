@@ -13,7 +13,7 @@ from marquee.errors import ConfigError
 from serving.config import Settings
 from serving.exchange import Call
 from serving.traces import OpenTelemetryTracer, read_tracer
-from tests.service_process import ROOT
+from tests.support.paths import ROOT
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"

@@ -16,7 +16,7 @@ from marquee.signing import SigningKey, TrustedKeys, write_key_pair
 from serving.metrics import Metrics
 from serving.releases import Releases
 from serving.shadow import CAPACITY, Shadow
-from tests.bundles import NOW, publish_tiny
+from tests.support.bundles import NOW, publish_tiny
 
 
 @pytest.fixture(autouse=True)

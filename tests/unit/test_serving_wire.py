@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marquee.catalog import ItemKind
-from marquee.filters import Clause, Filters
-from marquee.kinds import EventKind
+from marquee.core.catalog import ItemKind
+from marquee.core.event_kinds import EventKind
+from marquee.core.filters import Clause, Filters
 from marquee.requests import Answer, HistoryEvent, Recommendation, Request, Source
 from serving import wire
 from serving.config import Settings

@@ -13,17 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marquee.bundle import Bundle, publish
-from marquee.catalog import ItemKind
+from marquee.core.arrays import FloatArray
+from marquee.core.catalog import ItemKind
+from marquee.core.filters import Filters
 from marquee.errors import DataError, FilterError, UnknownIdError
-from marquee.filters import Filters
 from marquee.graphs import ITEM_INPUTS, Graph
-from marquee.histories import FloatArray
 from marquee.index import IndexConfig, IndexKind
 from marquee.live_items import LiveItem
 from marquee.new_items import embed_items, read_attribute, unused
 from marquee.recommender import Answer, HistoryEvent, Recommender, Request, Source
 from marquee.shelves import Shelves
-from tests.bundles import CREATED, HISTORY_LENGTH, N_ITEMS, NOW, make_tiny, publish_tiny
+from tests.support.bundles import CREATED, HISTORY_LENGTH, N_ITEMS, NOW, make_tiny, publish_tiny
 
 GENRES = ("drama", "comedy", "opera", None)
 

@@ -13,7 +13,7 @@ from marquee.bundle import Bundle
 from marquee.errors import ConfigError, SignatureError
 from marquee.publishing import publish, sign
 from marquee.signing import SigningKey, TrustedKeys, write_key_pair
-from tests.bundles import CREATED, make_tiny, publish_tiny
+from tests.support.bundles import CREATED, make_tiny, publish_tiny
 
 
 @pytest.fixture(scope="module")

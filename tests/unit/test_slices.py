@@ -3,10 +3,10 @@ from functools import cache
 import numpy as np
 import pytest
 
+from marquee.core.item_lists import ItemLists
 from marquee.errors import ShapeError
 from marquee.evaluation import Evaluation, EvaluationTask, evaluate
 from marquee.intervals import Estimate
-from marquee.ranking import ItemLists
 from marquee.slices import (
     MIN_USERS,
     Slice,

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from marquee.histories import Interactions
+from marquee.core.histories import Interactions
 from marquee.spectral import SpectralItems
 
 N_USERS, N_ITEMS = 30, 20

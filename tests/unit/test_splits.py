@@ -7,8 +7,8 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
+from marquee.core.schema import TimeMeaning
 from marquee.errors import ConfigError, DataError, LeakageError, MissingColumnError
-from marquee.events import TimeMeaning
 from marquee.splits import Cutoffs, Split, SplitConfig, SplitMethod, split_events, validate_no_leakage
 
 LEAVE_LAST = SplitConfig(method=SplitMethod.leave_last)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from marquee.cooccurrence import ItemNeighbours
+from marquee.core.cooccurrence import ItemNeighbours
 from marquee.dataset import Dataset
 from marquee.errors import ConfigError
 from marquee.nn.losses import SampledSoftmaxConfig
@@ -16,8 +16,8 @@ from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
 from marquee.nn.starts import SpectralStartConfig, StartConfig, place_items
 from marquee.world import World
-from tests.small_data import Prepared, write_tiny_world
-from tests.small_models import N_ITEMS, N_TRAINED_ITEMS, small_inputs, small_neighbours
+from tests.support.small_data import Prepared, write_tiny_world
+from tests.support.small_models import N_ITEMS, N_TRAINED_ITEMS, small_inputs, small_neighbours
 from training.config import TrainConfig
 from training.fit import build_module
 from training.module import RetrievalModule

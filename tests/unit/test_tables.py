@@ -6,8 +6,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from marquee.core.schema import TimeMeaning
 from marquee.errors import ConfigError, DataError, MissingColumnError, RejectedRowsError
-from marquee.events import TimeMeaning
 from marquee.features import FeatureConfig, FeaturesConfig
 from marquee.splits import SplitConfig, SplitMethod
 from marquee.table_config import TableFormat

@@ -19,7 +19,7 @@ from marquee.nn.towers import (
     residual_mlp,
     to_direction,
 )
-from tests.small_models import (
+from tests.support.small_models import (
     ITEM_COLUMNS,
     LENGTH,
     N_ITEMS,

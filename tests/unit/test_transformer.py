@@ -14,7 +14,7 @@ from marquee.nn.history_pooling import HistoryPooling
 from marquee.nn.models import TwoTowerConfig
 from marquee.nn.towers import TowersConfig
 from marquee.nn.transformer import Block, CausalTransformer
-from tests.small_models import LENGTH, N_ITEMS, N_KINDS, embed, small_model, small_queries
+from tests.support.small_models import LENGTH, N_ITEMS, N_KINDS, embed, small_model, small_queries
 
 DIM, HEADS = 6, 2
 CONFIG = TowersConfig(

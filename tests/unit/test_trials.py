@@ -5,7 +5,7 @@ import pytest
 
 from marquee.errors import DataError
 from marquee.trials import Spread, TrialSeries
-from tests.report_parts import series
+from tests.support.report_parts import series
 
 SERIES = series(["first", "second", "third"], [1.0, 2.0, 3.0])
 

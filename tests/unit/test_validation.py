@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import polars as pl
 import pytest
 
-from marquee.events import EVENTS, ITEMS, USERS, TableSchema
+from marquee.core.schema import EVENTS, ITEMS, USERS, TableSchema
 from marquee.validation import Limits, Reason, Rule, duplicate_rule, row_rules, unknown_item_rule
 
 GOOD_EVENT = {

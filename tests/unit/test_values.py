@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 import polars as pl
 import pytest
 
-from marquee.events import ColumnType
+from marquee.core.schema import ColumnType
 from marquee.table_config import SourceType, TableConfig, TimestampUnit
 from marquee.values import as_source_type, as_timestamp, attribute, canonical, present
 

@@ -5,7 +5,7 @@ value into tokens or numbers, `fitting` learns from training rows, `encoder` put
 side by side.
 """
 
-from marquee.features.arrays import FeatureArrays, TokenArray
+from marquee.features.arrays import FeatureArrays
 from marquee.features.config import FeatureConfig, FeaturesConfig, FeatureType, TimestampPart, UnknownPolicy
 from marquee.features.encoder import FeatureEncoder, TokenBlock
 
@@ -16,7 +16,6 @@ __all__ = [
     "FeatureType",
     "FeaturesConfig",
     "TimestampPart",
-    "TokenArray",
     "TokenBlock",
     "UnknownPolicy",
 ]

@@ -3,13 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from marquee.core.arrays import FloatArray, IndexArray, TokenArray
 from marquee.errors import ShapeError
-from marquee.histories import FloatArray
-from marquee.ids import IndexArray
-
-TokenArray = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from marquee.core.ids import PADDING_INDEX
 from marquee.features.config import (
     DEFAULT_TEXT_BUCKETS,
     FeatureConfig,
@@ -20,7 +21,6 @@ from marquee.features.config import (
 )
 from marquee.features.text import text_rows
 from marquee.features.values import read_category, read_list, read_number, read_time, read_vector
-from marquee.ids import PADDING_INDEX
 
 LARGEST_STANDARDISED = 10.0
 _PART_SIZES = {TimestampPart.hour: 24, TimestampPart.weekday: 7, TimestampPart.month: 12}

@@ -20,12 +20,12 @@ from typing import Any, Self
 
 import numpy as np
 
+from marquee.core.ids import PADDING_INDEX
 from marquee.errors import ConfigError, MissingColumnError, ShapeError
 from marquee.features.arrays import FeatureArrays
 from marquee.features.codecs import FeatureState, NumberCodec, TokenCodec, build_codec
 from marquee.features.config import FeatureConfig, FeatureType, TimestampPart, UnknownPolicy
 from marquee.features.fitting import fit_state
-from marquee.ids import PADDING_INDEX
 
 
 @dataclass(frozen=True)

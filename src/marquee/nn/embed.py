@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from marquee.core.arrays import FloatArray
 from marquee.dataset import QueryArrays
-from marquee.histories import FloatArray
 from marquee.nn.batches import QueryBatch
 from marquee.nn.models import TwoTower
 from marquee.ranking import ScoreBlock, inner_product_scores

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from marquee.cooccurrence import ItemNeighbours
+from marquee.core.cooccurrence import ItemNeighbours
 from marquee.errors import ConfigError
 from marquee.features import FeatureArrays, FeatureEncoder
 from marquee.nn.bags import distinct_rows, sum_rows

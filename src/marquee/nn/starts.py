@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from marquee.cooccurrence import user_item_matrix
+from marquee.core.arrays import FloatArray
+from marquee.core.cooccurrence import user_item_matrix
 from marquee.dataset import Dataset
 from marquee.errors import ConfigError
-from marquee.histories import FloatArray
 from marquee.nn.embed import embed_catalog
 from marquee.nn.models import TwoTower
 from marquee.nn.towers import TokenBag

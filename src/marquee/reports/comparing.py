@@ -14,8 +14,8 @@ from marquee.comparison import (
     corrected,
     paired_test,
 )
+from marquee.core.arrays import IndexArray
 from marquee.errors import DataError
-from marquee.ids import IndexArray
 from marquee.intervals import Estimate, estimate_means
 from marquee.metrics import METRICS
 from marquee.reports.rendering import render

@@ -11,13 +11,14 @@ import numpy as np
 
 from marquee.ageing import Ageing
 from marquee.beyond import BeyondAccuracy
+from marquee.core.arrays import IndexArray
+from marquee.core.ids import PADDING_INDEX
+from marquee.core.item_lists import ItemLists
 from marquee.errors import ConfigError
 from marquee.evaluation import Evaluation
-from marquee.ids import PADDING_INDEX, IndexArray
 from marquee.inside import Inside
 from marquee.metrics import METRICS
 from marquee.outcomes import JudgedOutcome
-from marquee.ranking import ItemLists
 from marquee.reports.verdict import Verdict, judge_against, protocol_warnings
 from marquee.served import ServedComparison
 from marquee.slices import SlicedMetric

@@ -15,8 +15,7 @@ Source:
 import numpy as np
 import numpy.typing as npt
 
-from marquee.histories import FloatArray
-from marquee.ids import IndexArray
+from marquee.core.arrays import FloatArray, IndexArray
 from marquee.world.truth import RealArray
 
 POLICY = "popularity_taste_mix"

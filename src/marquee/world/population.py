@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from marquee.catalog import ItemKind
-from marquee.ids import IndexArray
+from marquee.core.arrays import IndexArray
+from marquee.core.catalog import ItemKind
 from marquee.world.config import WorldConfig
 from marquee.world.truth import AFFINITY_GAIN, DAYPARTS, RealArray, Truth
 from marquee.world.words import (

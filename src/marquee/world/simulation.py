@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from marquee.ids import IndexArray
-from marquee.kinds import EventKind
+from marquee.core.arrays import IndexArray
+from marquee.core.event_kinds import EventKind
 from marquee.world.config import WorldConfig
 from marquee.world.policy import POLICY
 from marquee.world.population import SECONDS_PER_DAY, Population, draw_population

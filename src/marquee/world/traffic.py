@@ -7,16 +7,13 @@ Does not know tables and ids: everything here is a row number.
 from dataclasses import dataclass, fields
 
 import numpy as np
-import numpy.typing as npt
 
-from marquee.ids import IndexArray
+from marquee.core.arrays import BoolArray, IndexArray
 from marquee.world.config import FEED_SLOTS, SIDEBAR_SLOTS, WorldConfig
 from marquee.world.policy import EMPTY, believed_liking, sample_slates, slate_weights
 from marquee.world.population import SECONDS_PER_DAY, Population
 from marquee.world.truth import RealArray, look_probability, sigmoid
 from marquee.world.words import DEVICES
-
-BoolArray = npt.NDArray[np.bool_]
 
 AD_POSITIONS = ((4,), (3,))  # of the feed, of the sidebar; content takes the other positions
 SIDEBAR_FRACTION = 0.3

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from marquee.ids import IndexArray
+from marquee.core.arrays import IndexArray
 
 RealArray = npt.NDArray[np.float64]
 

@@ -18,11 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from marquee.core.arrays import BoolArray, IndexArray
+from marquee.core.filters import NO_FILTERS, AttributeColumns, AttributeType, Filters
+from marquee.core.ids import PADDING_INDEX, IdMap
 from marquee.errors import DataError, MissingColumnError, ShapeError
-from marquee.filters import NO_FILTERS, AttributeColumns, AttributeType, Filters
-from marquee.ids import PADDING_INDEX, IdMap, IndexArray
-
-BoolArray = npt.NDArray[np.bool_]
 
 ALWAYS_FROM = int(np.iinfo(np.int64).min)
 ALWAYS_UNTIL = int(np.iinfo(np.int64).max)

@@ -2,8 +2,8 @@
 
 import pytest
 
+from marquee.core.ids import PADDING_INDEX, IdMap
 from marquee.errors import DataError, UnknownIdError
-from marquee.ids import PADDING_INDEX, IdMap
 
 ITEMS = IdMap(("sku-9", "sku-7", "sku-8"))
 

@@ -11,13 +11,11 @@ from itertools import repeat
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
+from marquee.core.arrays import IndexArray
 from marquee.errors import DataError, UnknownIdError
 
 PADDING_INDEX = 0
-
-IndexArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from marquee.core.arrays import FloatArray, IndexArray
+from marquee.core.histories import Interactions
+from marquee.core.ids import PADDING_INDEX
 from marquee.errors import ConfigError
-from marquee.histories import FloatArray, Interactions
-from marquee.ids import PADDING_INDEX, IndexArray
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

@@ -9,14 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
-from marquee.catalog import ALWAYS_FROM, ALWAYS_UNTIL
+from marquee.core.arrays import BoolArray, FloatArray, IndexArray
+from marquee.core.catalog import ALWAYS_FROM, ALWAYS_UNTIL
 from marquee.errors import ShapeError
-from marquee.histories import FloatArray
-from marquee.ids import IndexArray
-
-BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)

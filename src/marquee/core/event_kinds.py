@@ -11,9 +11,9 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
+from marquee.core.arrays import FloatArray, IndexArray
+from marquee.core.ids import PADDING_INDEX
 from marquee.errors import ConfigError
-from marquee.histories import FloatArray
-from marquee.ids import PADDING_INDEX, IndexArray
 
 
 class EventKind(StrEnum):

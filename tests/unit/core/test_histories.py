@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from marquee.core.arrays import IndexArray
+from marquee.core.histories import OUTSIDE, Interactions, gather, pad_lists, window_positions
 from marquee.errors import ShapeError
-from marquee.histories import OUTSIDE, Interactions, gather, pad_lists, window_positions
-from marquee.ids import IndexArray
 
 
 def column(*values: int) -> IndexArray:

@@ -1,7 +1,7 @@
 import polars as pl
 import pytest
 
-from marquee.events import EVENTS, ITEMS, USERS, ColumnType, TableSchema
+from marquee.core.schema import EVENTS, ITEMS, USERS, ColumnType, TableSchema
 
 
 @pytest.mark.parametrize(

@@ -16,15 +16,16 @@ import polars as pl
 from onnx import TensorProto, helper, numpy_helper
 
 from marquee.bundle import BundleContents, publish
-from marquee.catalog import Catalog
+from marquee.core.arrays import FloatArray
+from marquee.core.catalog import Catalog
+from marquee.core.event_kinds import EventKinds, KindConfig
+from marquee.core.histories import Interactions
+from marquee.core.ids import IdMap
 from marquee.disk import OnStep, ignore_step
 from marquee.features import FeatureArrays, FeatureConfig, FeatureEncoder, FeatureType
 from marquee.graphs import QUERY_INPUTS
-from marquee.histories import FloatArray, Interactions
-from marquee.ids import IdMap
 from marquee.index import IndexConfig, build_index, measure_recall
 from marquee.index_sweep import IndexSweep, SweepPoint
-from marquee.kinds import EventKinds, KindConfig
 from marquee.popularity import ContextPopularity
 from marquee.signing import SigningKey
 

@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from marquee.core.ids import PADDING_INDEX
 from marquee.errors import FilterError
-from marquee.ids import PADDING_INDEX
 
 _Flags = npt.NDArray[np.bool_]
 Value = bool | int | float | str

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import polars as pl
 
-from marquee.catalog import ItemKind
+from marquee.core.catalog import ItemKind
 
 
 class TimeMeaning(StrEnum):

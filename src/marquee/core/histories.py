@@ -11,10 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from marquee.core.arrays import FloatArray, IndexArray
 from marquee.errors import ShapeError
-from marquee.ids import IndexArray
-
-FloatArray = npt.NDArray[np.float32]
 
 OUTSIDE = -1
 

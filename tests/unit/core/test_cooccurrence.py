@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from marquee.cooccurrence import ItemNeighbours, nearest_items, user_item_matrix
-from marquee.histories import Interactions
+from marquee.core.cooccurrence import ItemNeighbours, nearest_items, user_item_matrix
+from marquee.core.histories import Interactions
 
 USERS = (1, 1, 1, 2, 2, 3, 3, 3, 3)
 ITEMS = (1, 2, 1, 2, 3, 1, 2, 3, 5)

@@ -5,8 +5,8 @@ from datetime import UTC, date, datetime
 import polars as pl
 import pytest
 
+from marquee.core.filters import NO_FILTERS, AttributeColumns, AttributeType, Clause, Filters, to_bound
 from marquee.errors import FilterError
-from marquee.filters import NO_FILTERS, AttributeColumns, AttributeType, Clause, Filters, to_bound
 
 ATTRIBUTES = pl.DataFrame(
     {

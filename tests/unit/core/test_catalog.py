@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from marquee.catalog import ALWAYS_FROM, ALWAYS_UNTIL, Catalog, ItemKind, ItemMask
+from marquee.core.catalog import ALWAYS_FROM, ALWAYS_UNTIL, Catalog, ItemKind, ItemMask
+from marquee.core.filters import Filters
+from marquee.core.ids import IdMap
 from marquee.errors import DataError, FilterError, MissingColumnError, ShapeError
-from marquee.filters import Filters
-from marquee.ids import IdMap
 
 ITEM_IDS = IdMap(("a", "b", "c", "d"))
 ITEMS = pl.DataFrame(
@@ -91,7 +91,7 @@ def test_filters_that_the_catalog_cannot_apply_are_refused() -> None:
 
 
 def test_masks_asked_for_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("marquee.catalog._MAX_MASKS", 3)
+    monkeypatch.setattr("marquee.core.catalog._MAX_MASKS", 3)
     catalog = Catalog.build(ITEMS, ITEM_IDS)
     everything = catalog.allowed(None, 22)
     first = catalog.allowed(None, 22, Filters.of({"bid": {"min": 0}}))

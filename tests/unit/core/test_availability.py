@@ -5,11 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marquee.availability import Availability
-from marquee.catalog import ALWAYS_FROM, ALWAYS_UNTIL
+from marquee.core.availability import Availability
+from marquee.core.catalog import ALWAYS_FROM, ALWAYS_UNTIL
+from marquee.core.item_lists import ItemLists
 from marquee.errors import ShapeError
 from marquee.mistakes import target_ranks
-from marquee.ranking import ItemLists, rank
+from marquee.ranking import rank
 
 
 def _allowed(available: Availability) -> list[list[bool]]:

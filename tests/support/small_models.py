@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from marquee.cooccurrence import ItemNeighbours
+from marquee.core.cooccurrence import ItemNeighbours
 from marquee.features import FeatureArrays, FeatureConfig, FeatureEncoder, FeatureType
 from marquee.nn.batches import QueryBatch, TrainingBatch
 from marquee.nn.models import ModelConfig, ModelInputs, TwoTower

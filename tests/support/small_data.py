@@ -16,10 +16,10 @@ from pathlib import Path
 
 import polars as pl
 
+from marquee.core.event_kinds import KindConfig
 from marquee.data_config import DataConfig, UnknownItems
 from marquee.dataset import Dataset
 from marquee.features import FeatureConfig, FeaturesConfig, FeatureType
-from marquee.kinds import KindConfig
 from marquee.splits import Split, SplitConfig, SplitMethod, split_events
 from marquee.tables import TableConfig, Tables, TimeMeaning, read_tables
 from marquee.world import ChequerBoard, World, write_world

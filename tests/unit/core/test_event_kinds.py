@@ -2,8 +2,8 @@
 
 import pytest
 
+from marquee.core.event_kinds import EventKinds, KindConfig
 from marquee.errors import ConfigError
-from marquee.kinds import EventKinds, KindConfig
 
 KINDS = EventKinds(
     {

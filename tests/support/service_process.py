@@ -16,8 +16,8 @@ from typing import Any
 import httpx
 
 from demo.processes import free_port
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 START_S = 60
 STOP_S = 20
 

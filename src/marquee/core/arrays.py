@@ -1,0 +1,10 @@
+"""Names for the types of arrays; what an array holds, and in which unit, says whoever takes or returns it."""
+
+import numpy as np
+import numpy.typing as npt
+
+BoolArray = npt.NDArray[np.bool_]
+IndexArray = npt.NDArray[np.int64]
+TokenArray = npt.NDArray[np.int32]
+FloatArray = npt.NDArray[np.float32]
+Float64Array = npt.NDArray[np.float64]
