@@ -37,10 +37,10 @@ from marquee.core.schema import TimeMeaning
 from marquee.dataset import Dataset, JudgedPart
 from marquee.errors import DataError, MarqueeError
 from marquee.evaluation import EvaluationTask, evaluate
+from marquee.index.ranking import ScoreBlock
 from marquee.intervals import Estimate
 from marquee.nn.embed import score_queries
 from marquee.nn.models import TwoTower
-from marquee.ranking import ScoreBlock
 from marquee.splits import Split, split_events
 from marquee.tables import Tables
 from training.config import TrainConfig

@@ -22,7 +22,7 @@ from marquee.core.availability import Availability
 from marquee.core.catalog import ALWAYS_FROM, ALWAYS_UNTIL
 from marquee.core.item_lists import ItemLists
 from marquee.evaluation import EvaluationTask, evaluate
-from marquee.ranking import ScoreBlock, block_rows, inner_product_scores
+from marquee.index.ranking import ScoreBlock, block_rows, inner_product_scores
 
 DIM = 64
 N_EXCLUDED = 30

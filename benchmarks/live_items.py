@@ -18,9 +18,9 @@ from benchmarks.serving_bundle import DIM, FEW_USERS, make_contents, make_query_
 from marquee.bundle import Bundle
 from marquee.core.arrays import FloatArray
 from marquee.features import FeatureConfig, FeatureEncoder
-from marquee.index import IndexConfig, build_index
-from marquee.live_items import LiveItem
+from marquee.index.index import IndexConfig, build_index
 from marquee.shelves import Shelves
+from marquee.store.live_items import LiveItem
 
 CHANGE_BUDGET_MS = 50.0
 """For one more on top of a thousand; workers look every 250 ms."""

@@ -23,10 +23,10 @@ from marquee.comparison import PairedTest, paired_test
 from marquee.core.arrays import Float64Array
 from marquee.core.item_lists import ItemLists
 from marquee.evaluation import Counts, Evaluation, ModelEvaluation
+from marquee.index.ranking import RankedLists
 from marquee.intervals import Estimate, estimate_means, resample_counts
 from marquee.probabilities import auc, log_loss, normalised_entropy
 from marquee.probability_intervals import judge_probabilities
-from marquee.ranking import RankedLists
 from marquee.reports import Finding, judge_against
 
 N_WORLDS = 1000

@@ -24,13 +24,13 @@ import numpy as np
 import psutil
 
 from benchmarks.retrieval_data import Embeddings, make_embeddings
-from marquee.ann import BLAS_BATCH, GRAPH_KINDS, build_selector, scan
 from marquee.core.arrays import BoolArray, FloatArray, IndexArray
 from marquee.core.catalog import ItemMask
-from marquee.index import Index, IndexConfig, IndexKind, build_index
-from marquee.index_choice import EFFORTS
-from marquee.index_sweep import Questions, effort_of, sweep, with_effort
-from marquee.search_plan import GRAPH_STEP_COST, is_gathering_cheaper
+from marquee.index.choice import EFFORTS
+from marquee.index.faiss_index import BLAS_BATCH, GRAPH_KINDS, build_selector, scan
+from marquee.index.index import Index, IndexConfig, IndexKind, build_index
+from marquee.index.search_plan import GRAPH_STEP_COST, is_gathering_cheaper
+from marquee.index.sweep import Questions, effort_of, sweep, with_effort
 
 SIZES = (100_000, 1_000_000)
 K = 10

@@ -21,8 +21,8 @@ from marquee.core.event_kinds import EventKinds, KindConfig
 from marquee.core.histories import Interactions
 from marquee.core.ids import IdMap
 from marquee.features import FeatureArrays, FeatureEncoder
-from marquee.index import Index, IndexConfig, IndexKind, build_index, measure_recall
-from marquee.index_choice import EFFORTS
+from marquee.index.choice import EFFORTS
+from marquee.index.index import Index, IndexConfig, IndexKind, build_index, measure_recall
 
 DIM = 64
 HIDDEN = 128

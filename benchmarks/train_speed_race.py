@@ -23,7 +23,7 @@ from marquee.core.arrays import IndexArray
 from marquee.dataset import Dataset
 from marquee.errors import DataError
 from marquee.evaluation import EvaluationTask, evaluate
-from marquee.ranking import inner_product_scores
+from marquee.index.ranking import inner_product_scores
 from training.config import TrainConfig
 from training.prepare import prepare
 

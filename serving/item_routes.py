@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from marquee.core.catalog import ItemKind
-from marquee.live_items import LiveItem
+from marquee.store.live_items import LiveItem
 from serving import wire
 from serving.config import Settings
 from serving.errors import Refusal

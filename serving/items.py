@@ -21,9 +21,9 @@ from pathlib import Path
 from marquee.bundle import Bundle
 from marquee.core.ids import PADDING_INDEX
 from marquee.errors import ItemsFullError, UnknownIdError
-from marquee.live_items import ItemLog, LiveItem
 from marquee.new_items import takes_new_items, unused
 from marquee.recommender import Recommender
+from marquee.store.live_items import ItemLog, LiveItem
 from serving.errors import Refusal, unavailable
 from serving.metrics import Metrics
 from serving.releases import Releases

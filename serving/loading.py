@@ -18,7 +18,7 @@ from marquee.manifest import MANIFEST
 from marquee.recommender import Recommender
 from marquee.rehearsal import read_recorded, rehearse
 from marquee.requests import HistoryEvent, Request
-from marquee.signing import TrustedKeys
+from marquee.store.signing import TrustedKeys
 
 WARM_UP_BATCHES = (1, 4, 32)
 _NICENESS = 15

@@ -16,7 +16,7 @@ from bentoml.models import ModelContext
 from marquee.bundle import Bundle
 from marquee.errors import BundleError, ConfigError, MarqueeError
 from marquee.manifest import MANIFEST
-from marquee.signing import SIGNATURE
+from marquee.store.signing import SIGNATURE
 
 USAGE = "usage: python -m serving.register bundle=<folder of a bundle>"
 

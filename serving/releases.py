@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from marquee.errors import BundleError, ConfigError, MarqueeError, UnknownIdError
-from marquee.live_items import LiveItem
 from marquee.manifest import MANIFEST, Manifest, validate_name
 from marquee.pointers import (
     CURRENT,
@@ -35,7 +34,8 @@ from marquee.pointers import (
     resolve,
 )
 from marquee.recommender import Recommender
-from marquee.signing import TrustedKeys
+from marquee.store.live_items import LiveItem
+from marquee.store.signing import TrustedKeys
 from serving.loading import be_nice, load_release
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ import bentoml
 from bentoml.exceptions import BentoMLConfigException
 
 from marquee.errors import ConfigError, MarqueeError
-from marquee.signing import TrustedKeys
+from marquee.store.signing import TrustedKeys
 from serving import logs
 from serving.app import RecommendationApp
 from serving.config import Settings

@@ -27,7 +27,7 @@ from marquee.errors import BundleError, ConfigError, DataError, MarqueeError
 from marquee.recommender import Recommender
 from marquee.requests import Request
 from marquee.reranking import NO_RERANKING, Reranking
-from marquee.signing import TrustedKeys
+from marquee.store.signing import TrustedKeys
 from serving.config import Settings
 from serving.errors import Refusal, unavailable
 from serving.releases import Answering, OnChange, Releases

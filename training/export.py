@@ -13,16 +13,16 @@ from rich.console import Console
 from marquee.bundle import Bundle, BundleContents, publish
 from marquee.core.arrays import FloatArray, IndexArray
 from marquee.core.histories import Interactions
-from marquee.index import IndexConfig, IndexKind
-from marquee.index_choice import choose_index
-from marquee.index_sweep import Questions
+from marquee.index.choice import choose_index
+from marquee.index.index import IndexConfig, IndexKind
+from marquee.index.sweep import Questions
 from marquee.nn.embed import embed_queries
 from marquee.nn.export import export_towers
 from marquee.popularity import PopularityConfig
 from marquee.recommender import Recommender
 from marquee.recorded import to_json
 from marquee.rehearsal import record, sample_requests
-from marquee.signing import SigningKey
+from marquee.store.signing import SigningKey
 from training.command import command
 from training.config import TrainConfig, as_plain
 from training.fit import load_model

@@ -15,11 +15,11 @@ from marquee.core.schema import TimeMeaning
 from marquee.dataset import JudgedPart
 from marquee.errors import DataError
 from marquee.evaluation import Evaluation, evaluate
+from marquee.index.ranking import ScoreBlock, inner_product_scores
 from marquee.inside import Inside
 from marquee.nn.embed import embed_catalog, embed_queries
 from marquee.nn.models import TwoTower
 from marquee.outcomes import JudgedOutcome
-from marquee.ranking import ScoreBlock, inner_product_scores
 from marquee.reports import judge_against
 from marquee.served import ServedComparison
 from marquee.served_surfaces import SurfaceRules

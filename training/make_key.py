@@ -7,7 +7,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from marquee.signing import SigningKey, write_key_pair
+from marquee.store.signing import SigningKey, write_key_pair
 from training.command import command
 
 

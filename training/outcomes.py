@@ -20,13 +20,13 @@ from marquee.core.item_lists import ItemLists
 from marquee.dataset import Dataset, JudgedPart, with_context
 from marquee.evaluation import Evaluation
 from marquee.features import FeatureArrays
+from marquee.index.ranking import block_rows, inner_product_scores
 from marquee.nn.embed import embed_queries
 from marquee.nn.losses import SampledSoftmaxConfig
 from marquee.nn.models import TwoTower
 from marquee.nn.negatives import CatalogNegativesConfig
 from marquee.outcomes import JudgedOutcome, judge_outcome
 from marquee.probability_intervals import MIN_OUTCOMES
-from marquee.ranking import block_rows, inner_product_scores
 from marquee.slices import Members, members_of
 from training.config import TrainConfig
 from training.prepare import Prepared

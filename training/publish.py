@@ -17,7 +17,7 @@ from marquee.pointers import activate, go_back, previous
 from marquee.publishing import publish_copy, sign
 from marquee.recommender import Recommender
 from marquee.rehearsal import rehearse
-from marquee.signing import SigningKey, TrustedKeys
+from marquee.store.signing import SigningKey, TrustedKeys
 from training.command import command
 
 

@@ -11,7 +11,7 @@ import polars as pl
 from marquee.bundle import Bundle
 from marquee.dataset import JudgedPart
 from marquee.evaluation import Evaluation
-from marquee.index import Index, IndexConfig
+from marquee.index.index import Index, IndexConfig
 from marquee.requests import Request
 from marquee.served import (
     ServedComparison,

@@ -22,16 +22,16 @@ from polars.exceptions import PolarsError
 from marquee.core.arrays import FloatArray, IndexArray
 from marquee.core.catalog import Catalog
 from marquee.core.ids import IdMap
-from marquee.disk import CHUNK_BYTES, open_regular_file, read_regular_file
 from marquee.errors import BundleError, ChecksumError, MarqueeError
 from marquee.features import FeatureArrays, FeatureEncoder
 from marquee.graphs import ITEM_INPUTS, QUERY_INPUTS, Graph
-from marquee.index import Index
+from marquee.index.index import Index
 from marquee.manifest import INDEX_FILE, MANIFEST, RECORDED_FILE, Manifest, expected_files
 from marquee.pointers import activate, resolve
 from marquee.popularity import ContextPopularity
 from marquee.publishing import BundleContents, describe, known_interactions, publish
-from marquee.signing import TrustedKeys
+from marquee.store.files import CHUNK_BYTES, open_regular_file, read_regular_file
+from marquee.store.signing import TrustedKeys
 
 __all__ = ["Bundle", "BundleContents", "activate", "publish", "resolve"]
 

@@ -17,9 +17,9 @@ from marquee.core.availability import Availability
 from marquee.core.ids import PADDING_INDEX
 from marquee.core.item_lists import ItemLists
 from marquee.errors import DataError, ShapeError
+from marquee.index.ranking import RankedLists, ScoreBlock, rank
 from marquee.intervals import CONFIDENCE, N_RESAMPLES, Estimate, estimate_means
 from marquee.metrics import METRICS, coverage
-from marquee.ranking import RankedLists, ScoreBlock, rank
 
 EvaluationProgress = Callable[[str, int, int], None]
 """Told after each block: name of the model, queries done, queries in all."""

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from marquee.ann import IndexConfig, IndexKind
 from marquee.core.event_kinds import EventKinds, KindConfig
-from marquee.disk import FileFacts
 from marquee.errors import BundleError, BundleVersionError, ChecksumError, ConfigError, DataError
-from marquee.index_sweep import IndexSweep, SweepPoint
+from marquee.index.faiss_index import IndexConfig, IndexKind
+from marquee.index.sweep import IndexSweep, SweepPoint
+from marquee.store.files import FileFacts
 
 FORMAT_VERSION = 2
 

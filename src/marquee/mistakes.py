@@ -13,7 +13,7 @@ from marquee.core.availability import Availability
 from marquee.core.ids import PADDING_INDEX
 from marquee.core.item_lists import ItemLists
 from marquee.evaluation import Evaluation
-from marquee.ranking import ScoreBlock
+from marquee.index.ranking import ScoreBlock
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from marquee.core.arrays import FloatArray
 from marquee.core.catalog import ALWAYS_FROM, ALWAYS_UNTIL, Catalog, ItemKind
 from marquee.core.ids import IdMap
 from marquee.features.values import read_category, read_list, read_number
-from marquee.live_items import LiveItem
+from marquee.store.live_items import LiveItem
 
 _BLOCK_ROWS = 4096
 

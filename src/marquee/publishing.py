@@ -29,7 +29,15 @@ from marquee.core.catalog import Catalog
 from marquee.core.event_kinds import EventKinds
 from marquee.core.histories import Interactions
 from marquee.core.ids import PADDING_INDEX, IdMap
-from marquee.disk import (
+from marquee.errors import BundleError, ChecksumError, DataError, ShapeError
+from marquee.features import FeatureArrays, FeatureEncoder
+from marquee.graphs import ITEM_INPUTS, QUERY_INPUTS, Graph
+from marquee.index.index import Index
+from marquee.index.sweep import IndexSweep
+from marquee.manifest import INDEX_FILE, MANIFEST, RECORDED_FILE, IndexFacts, Manifest, validate_name
+from marquee.pointers import set_current
+from marquee.popularity import ContextPopularity
+from marquee.store.files import (
     CHUNK_BYTES,
     FileFacts,
     FileWriter,
@@ -41,15 +49,7 @@ from marquee.disk import (
     sync_folder,
     write_file,
 )
-from marquee.errors import BundleError, ChecksumError, DataError, ShapeError
-from marquee.features import FeatureArrays, FeatureEncoder
-from marquee.graphs import ITEM_INPUTS, QUERY_INPUTS, Graph
-from marquee.index import Index
-from marquee.index_sweep import IndexSweep
-from marquee.manifest import INDEX_FILE, MANIFEST, RECORDED_FILE, IndexFacts, Manifest, validate_name
-from marquee.pointers import set_current
-from marquee.popularity import ContextPopularity
-from marquee.signing import SIGNATURE, SigningKey
+from marquee.store.signing import SIGNATURE, SigningKey
 
 _UNFINISHED = ".publishing"
 _CHECKSUM_DIGITS = 8

@@ -22,13 +22,13 @@ from marquee.core.catalog import ItemKind
 from marquee.core.filters import NO_FILTERS, Filters
 from marquee.core.ids import PADDING_INDEX
 from marquee.errors import DataError, UnknownIdError
-from marquee.live_items import LiveItem
 from marquee.popularity import PopularItems
 from marquee.queries import Queries, QueryEncoder
 from marquee.requests import Answer, HistoryEvent, OnStage, Recommendation, Request, Source, Stage
 from marquee.reranking import MAX_CANDIDATES, NO_RERANKING, Candidates, Reranking, codes_of, rerank
 from marquee.shelves import Allowed, Shelves
-from marquee.signing import TrustedKeys
+from marquee.store.live_items import LiveItem
+from marquee.store.signing import TrustedKeys
 
 __all__ = ["Answer", "HistoryEvent", "Recommendation", "Recommender", "Request", "Source"]
 

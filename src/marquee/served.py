@@ -19,7 +19,7 @@ from marquee.core.histories import Interactions
 from marquee.core.ids import PADDING_INDEX, IdMap
 from marquee.errors import DataError
 from marquee.evaluation import Evaluation
-from marquee.index_sweep import Clock, IndexSweep, Questions, sweep
+from marquee.index.sweep import Clock, IndexSweep, Questions, sweep
 from marquee.intervals import Estimate, estimate_means
 from marquee.metrics import METRICS
 from marquee.queries import QueryEncoder

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from marquee.publishing import publish_copy
-from marquee.signing import SigningKey, write_key_pair
+from marquee.store.signing import SigningKey, write_key_pair
 from tests.support.bundles import publish_tiny
 
 KILLED = 9

@@ -16,13 +16,12 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from marquee.ann import AnnIndex, IndexConfig, IndexKind
 from marquee.baselines import BaselinesConfig
 from marquee.core.arrays import FloatArray
 from marquee.core.catalog import ItemKind
-from marquee.disk import FileFacts
 from marquee.errors import DataError, LeakageError
-from marquee.index import Index
+from marquee.index.faiss_index import AnnIndex, IndexConfig, IndexKind
+from marquee.index.index import Index
 from marquee.manifest import INDEX_FILE, MANIFEST, Manifest
 from marquee.nn.losses import SampledSoftmaxConfig
 from marquee.nn.models import TwoTowerConfig
@@ -32,6 +31,7 @@ from marquee.reranking import Diversity, Reranking
 from marquee.served import ServedComparison
 from marquee.served_surfaces import SurfaceRules
 from marquee.splits import SplitConfig, SplitMethod
+from marquee.store.files import FileFacts
 from marquee.table_config import TableConfig
 from marquee.world import World
 from tests.support.paths import ROOT

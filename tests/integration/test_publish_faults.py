@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from marquee.bundle import Bundle, resolve
-from marquee.signing import TrustedKeys
+from marquee.store.signing import TrustedKeys
 from tests.support.bundles import publish_tiny
 from tests.support.paths import ROOT
 

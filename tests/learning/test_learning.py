@@ -9,6 +9,7 @@ import torch
 
 from marquee.core.schema import TimeMeaning
 from marquee.data_config import DataConfig
+from marquee.index.ranking import rank
 from marquee.nn.embed import score_queries
 from marquee.nn.history_pooling import HistoryPooling
 from marquee.nn.losses import BPRConfig, LossConfig, SampledSoftmaxConfig
@@ -29,7 +30,6 @@ from marquee.nn.negatives import (
 from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagradConfig
 from marquee.nn.scoring import loss_in_blocks
 from marquee.nn.starts import SpectralStartConfig
-from marquee.ranking import rank
 from marquee.splits import SplitConfig, SplitMethod
 from marquee.tables import TableConfig
 from marquee.world import ChequerBoard, chequer_board

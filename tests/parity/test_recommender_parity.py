@@ -12,7 +12,6 @@ from marquee.core.arrays import FloatArray, IndexArray
 from marquee.core.catalog import Catalog, ItemKind
 from marquee.core.histories import pad_lists
 from marquee.dataset import KnownUsers, QueryArrays
-from marquee.live_items import LiveItem
 from marquee.new_items import embed_items
 from marquee.nn.embed import embed_catalog, embed_queries
 from marquee.nn.history_pooling import HistoryPooling
@@ -21,6 +20,7 @@ from marquee.nn.models import TwoTower, TwoTowerConfig
 from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
 from marquee.recommender import Answer, HistoryEvent, Recommender, Request, Source
+from marquee.store.live_items import LiveItem
 from marquee.world import World
 from tests.support.small_data import write_tiny_world
 from training.config import TrainConfig, TrainerConfig

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from marquee.core.arrays import FloatArray
 from marquee.core.item_lists import ItemLists
-from marquee.ranking import rank
+from marquee.index.ranking import rank
 
 modest = settings(max_examples=60, deadline=None)
 

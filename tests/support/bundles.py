@@ -21,13 +21,13 @@ from marquee.core.catalog import Catalog
 from marquee.core.event_kinds import EventKinds, KindConfig
 from marquee.core.histories import Interactions
 from marquee.core.ids import IdMap
-from marquee.disk import OnStep, ignore_step
 from marquee.features import FeatureArrays, FeatureConfig, FeatureEncoder, FeatureType
 from marquee.graphs import QUERY_INPUTS
-from marquee.index import IndexConfig, build_index, measure_recall
-from marquee.index_sweep import IndexSweep, SweepPoint
+from marquee.index.index import IndexConfig, build_index, measure_recall
+from marquee.index.sweep import IndexSweep, SweepPoint
 from marquee.popularity import ContextPopularity
-from marquee.signing import SigningKey
+from marquee.store.files import OnStep, ignore_step
+from marquee.store.signing import SigningKey
 
 CREATED = 1_700_000_000
 NOW = CREATED + 100

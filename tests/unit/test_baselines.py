@@ -9,8 +9,8 @@ from marquee.baselines import ALS, BaselinesConfig, ItemKNN, Popularity, RecentP
 from marquee.core.histories import Interactions
 from marquee.core.item_lists import ItemLists
 from marquee.errors import ConfigError
+from marquee.index.ranking import rank
 from marquee.metrics import ndcg
-from marquee.ranking import rank
 
 DAY = 86_400
 USERS = (1, 1, 1, 2, 2, 3, 3, 3, 3)

@@ -14,12 +14,12 @@ import numpy.typing as npt
 import pytest
 
 from marquee.bundle import Bundle, resolve
-from marquee.disk import FileFacts
 from marquee.errors import BundleError, BundleNotFoundError, BundleVersionError, ChecksumError
-from marquee.index import IndexConfig, IndexKind
+from marquee.index.index import IndexConfig, IndexKind
 from marquee.manifest import FILES, INDEX_FILE, MANIFEST, Manifest
 from marquee.pointers import activate
 from marquee.publishing import publish
+from marquee.store.files import FileFacts
 from tests.support.bundles import CREATED, KINDS, N_ITEMS, N_USERS, make_tiny, publish_tiny
 
 ALL_FILES = (*FILES, INDEX_FILE, MANIFEST)

@@ -8,8 +8,8 @@ from marquee.core.availability import Availability
 from marquee.core.item_lists import ItemLists
 from marquee.errors import DataError, ShapeError
 from marquee.evaluation import Evaluation, EvaluationTask, evaluate
+from marquee.index.ranking import ScoreBlock
 from marquee.intervals import Estimate
-from marquee.ranking import ScoreBlock
 
 N_ITEMS = 4
 SCORES = np.array([[0, 4, 3, 2, 1], [0, 1, 2, 3, 4], [0, 4, 3, 2, 1]], dtype=np.float32)

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from marquee.core.availability import Availability
 from marquee.core.item_lists import ItemLists
 from marquee.evaluation import EvaluationTask, evaluate
+from marquee.index.ranking import rank
 from marquee.mistakes import count_items, rank_groups, target_ranks
-from marquee.ranking import rank
 
 N_USERS, N_ITEMS = 12, 9
 

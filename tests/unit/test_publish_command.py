@@ -14,7 +14,7 @@ from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, Conf
 from marquee.recommender import Recommender
 from marquee.recorded import to_json
 from marquee.rehearsal import record, sample_requests
-from marquee.signing import TrustedKeys, write_key_pair
+from marquee.store.signing import TrustedKeys, write_key_pair
 from tests.support.bundles import CREATED, N_USERS, make_tiny, publish_tiny
 from tests.support.paths import ROOT
 from training.publish import PublishConfig, publish

@@ -11,7 +11,7 @@ import pytest
 from marquee.bundle import Bundle, activate, resolve
 from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, ConfigError, DataError, ShapeError
 from marquee.publishing import publish, publish_copy
-from marquee.signing import SigningKey, TrustedKeys, write_key_pair
+from marquee.store.signing import SigningKey, TrustedKeys, write_key_pair
 from tests.support.bundles import CREATED, make_tiny, publish_tiny
 
 

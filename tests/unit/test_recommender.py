@@ -17,7 +17,7 @@ from marquee.core.ids import IdMap
 from marquee.errors import BundleNotFoundError, DataError, UnknownIdError
 from marquee.features import FeatureConfig, FeatureEncoder, FeatureType
 from marquee.graphs import QUERY_INPUTS
-from marquee.index import build_index
+from marquee.index.index import build_index
 from marquee.recommender import Answer, HistoryEvent, Recommender, Request, Source
 from marquee.requests import Stage
 from tests.support.bundles import (

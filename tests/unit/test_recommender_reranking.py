@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from marquee.core.catalog import ItemKind
 from marquee.errors import DataError
-from marquee.live_items import LiveItem
 from marquee.recommender import Answer, Recommender, Request, Source
 from marquee.reranking import Diversity, Reranking
+from marquee.store.live_items import LiveItem
 from tests.support.bundles import N_ITEMS, NOW, OPENS, publish_tiny
 
 

@@ -14,7 +14,7 @@ from marquee.beyond import CatalogFacts, describe_lists
 from marquee.core.item_lists import ItemLists
 from marquee.errors import ConfigError
 from marquee.evaluation import Evaluation, EvaluationTask, evaluate
-from marquee.index_sweep import IndexSweep, SweepPoint
+from marquee.index.sweep import IndexSweep, SweepPoint
 from marquee.intervals import Estimate
 from marquee.outcomes import JudgedOutcome, judge_outcome
 from marquee.reports import (

@@ -15,8 +15,8 @@ import pytest
 
 from marquee.bundle import activate
 from marquee.errors import ItemsFullError, UnknownIdError
-from marquee.live_items import LiveItem
 from marquee.recommender import Recommender, Request
+from marquee.store.live_items import LiveItem
 from serving.app import RecommendationApp
 from serving.config import Settings
 from serving.endpoints import Endpoints

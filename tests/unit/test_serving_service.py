@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from marquee.signing import write_key_pair
+from marquee.store.signing import write_key_pair
 from serving.config import Settings
 from tests.support.asgi import request
 from tests.support.bundles import publish_tiny

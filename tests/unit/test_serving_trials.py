@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, ConfigError, SignatureError
 from marquee.pointers import ROLLOUT, Rollout, activate, begin_trial, end_trials, read_rollout, resolve
 from marquee.recommender import Answer, Recommender, Request
-from marquee.signing import SigningKey, TrustedKeys, write_key_pair
+from marquee.store.signing import SigningKey, TrustedKeys, write_key_pair
 from serving.metrics import Metrics
 from serving.releases import Releases
 from serving.shadow import CAPACITY, Shadow

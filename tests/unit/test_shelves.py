@@ -18,11 +18,11 @@ from marquee.core.catalog import ItemKind
 from marquee.core.filters import Filters
 from marquee.errors import DataError, FilterError, UnknownIdError
 from marquee.graphs import ITEM_INPUTS, Graph
-from marquee.index import IndexConfig, IndexKind
-from marquee.live_items import LiveItem
+from marquee.index.index import IndexConfig, IndexKind
 from marquee.new_items import embed_items, read_attribute, unused
 from marquee.recommender import Answer, HistoryEvent, Recommender, Request, Source
 from marquee.shelves import Shelves
+from marquee.store.live_items import LiveItem
 from tests.support.bundles import CREATED, HISTORY_LENGTH, N_ITEMS, NOW, make_tiny, publish_tiny
 
 GENRES = ("drama", "comedy", "opera", None)

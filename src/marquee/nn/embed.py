@@ -9,9 +9,9 @@ import torch
 
 from marquee.core.arrays import FloatArray
 from marquee.dataset import QueryArrays
+from marquee.index.ranking import ScoreBlock, inner_product_scores
 from marquee.nn.batches import QueryBatch
 from marquee.nn.models import TwoTower
-from marquee.ranking import ScoreBlock, inner_product_scores
 
 BLOCK_ROWS = 4096
 BLOCK_EVENTS = 65_536

@@ -11,7 +11,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from marquee.errors import ConfigError
-from marquee.index_sweep import IndexSweep
+from marquee.index.sweep import IndexSweep
 from marquee.intervals import Estimate
 from marquee.probability_intervals import ReliabilityBin
 from marquee.reports.content import Curve

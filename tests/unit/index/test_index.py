@@ -10,7 +10,7 @@ import pytest
 from marquee.core.arrays import FloatArray
 from marquee.core.catalog import ItemMask
 from marquee.errors import BundleError, ConfigError, DataError, ShapeError
-from marquee.index import Index, IndexConfig, IndexKind, build_index, measure_recall
+from marquee.index.index import Index, IndexConfig, IndexKind, build_index, measure_recall
 
 ANN_KINDS = [kind for kind in IndexKind if kind not in (IndexKind.flat, IndexKind.auto)]
 

@@ -8,11 +8,11 @@ the vectors and the questions given. Leaves to others what is asked
 
 from dataclasses import dataclass, replace
 
-from marquee.ann import GRAPH_KINDS, IndexConfig, IndexKind
 from marquee.core.arrays import FloatArray
-from marquee.index import Index, build_index
-from marquee.index_sweep import Clock, IndexSweep, Questions, sweep
-from marquee.search_plan import ann_cost, exact_cost
+from marquee.index.faiss_index import GRAPH_KINDS, IndexConfig, IndexKind
+from marquee.index.index import Index, build_index
+from marquee.index.search_plan import ann_cost, exact_cost
+from marquee.index.sweep import Clock, IndexSweep, Questions, sweep
 
 EFFORTS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 """Values of `ef_search` that are measured."""

@@ -20,12 +20,20 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from marquee.ann import GRAPH_KINDS, LOSSY_KINDS, AnnIndex, IndexConfig, IndexKind, build_selector, scan
 from marquee.core.arrays import BoolArray, FloatArray, IndexArray
 from marquee.core.catalog import ItemMask
 from marquee.core.ids import PADDING_INDEX
 from marquee.errors import ConfigError, DataError, ShapeError
-from marquee.search_plan import ann_cost, exact_cost, is_gathering_cheaper
+from marquee.index.faiss_index import (
+    GRAPH_KINDS,
+    LOSSY_KINDS,
+    AnnIndex,
+    IndexConfig,
+    IndexKind,
+    build_selector,
+    scan,
+)
+from marquee.index.search_plan import ann_cost, exact_cost, is_gathering_cheaper
 
 __all__ = ["Index", "IndexConfig", "IndexKind", "SearchResult", "build_index", "measure_recall"]
 

@@ -15,7 +15,7 @@ from marquee.core.arrays import FloatArray, IndexArray
 from marquee.core.catalog import ItemMask
 from marquee.core.ids import PADDING_INDEX
 from marquee.errors import ShapeError
-from marquee.index import Index, IndexConfig, IndexKind, SearchResult
+from marquee.index.index import Index, IndexConfig, IndexKind, SearchResult
 
 EFFORT_KEYS: Mapping[IndexKind, str] = MappingProxyType(
     {

@@ -21,8 +21,8 @@ from pathlib import Path
 from threading import RLock
 
 from marquee.core.catalog import ItemKind
-from marquee.disk import ignore_step, replace_file, sync_folder
 from marquee.errors import ConfigError, ItemsFullError
+from marquee.store.files import ignore_step, replace_file, sync_folder
 
 _SPARE_LINES = 1000
 _CHECKSUM_DIGITS = 8

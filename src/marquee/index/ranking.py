@@ -21,7 +21,7 @@ from marquee.core.availability import Availability
 from marquee.core.ids import PADDING_INDEX
 from marquee.core.item_lists import ItemLists
 from marquee.errors import DataError, ShapeError
-from marquee.selection import Best, best_of_rows
+from marquee.index.selection import Best, best_of_rows
 
 ScoreBlock = Callable[[slice], FloatArray]
 """Scores of a block of queries, (block, n_items + 1) float32; column 0 is ignored. It may be overwritten."""

@@ -8,9 +8,9 @@ import pytest
 
 from marquee.core.arrays import FloatArray
 from marquee.errors import ShapeError
-from marquee.index import Index, IndexConfig, IndexKind
-from marquee.index_choice import EFFORTS, choose_index, kinds_worth_trying
-from marquee.index_sweep import Questions
+from marquee.index.choice import EFFORTS, choose_index, kinds_worth_trying
+from marquee.index.index import Index, IndexConfig, IndexKind
+from marquee.index.sweep import Questions
 
 AUTO = IndexConfig(kind=IndexKind.auto, n_links=8, ef_construction=40, max_ann_cost=1e9)
 N_ITEMS, DIM = 6000, 8
@@ -80,7 +80,7 @@ def test_graph_slower_than_an_exact_search_is_not_chosen(monkeypatch: pytest.Mon
 
 
 def test_graph_that_never_finds_enough_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("marquee.index_choice.EFFORTS", (1, 2))
+    monkeypatch.setattr("marquee.index.choice.EFFORTS", (1, 2))
     config = replace(AUTO, ef_search=1, target_recall=0.9999)
     choice = choose_index(ITEM_VECTORS, config, QUESTIONS, Clock(monkeypatch, exact_s=9.0))
     assert choice.index.config.kind is IndexKind.flat

@@ -7,7 +7,7 @@ from marquee.core.arrays import FloatArray
 from marquee.core.histories import Interactions
 from marquee.core.item_lists import ItemLists
 from marquee.errors import DataError, ShapeError
-from marquee.ranking import MIN_BLOCK_ROWS, ScoreBlock, block_rows, inner_product_scores, rank
+from marquee.index.ranking import MIN_BLOCK_ROWS, ScoreBlock, block_rows, inner_product_scores, rank
 
 
 def _fixed(scores: FloatArray) -> ScoreBlock:

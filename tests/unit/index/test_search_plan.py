@@ -2,8 +2,8 @@
 
 import pytest
 
-from marquee.ann import IndexConfig, IndexKind
-from marquee.search_plan import ann_cost, exact_cost, is_gathering_cheaper
+from marquee.index.faiss_index import IndexConfig, IndexKind
+from marquee.index.search_plan import ann_cost, exact_cost, is_gathering_cheaper
 
 HNSW = IndexConfig(kind=IndexKind.hnsw, ef_search=100)
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from marquee.bundle import Bundle
 from marquee.errors import ConfigError, SignatureError
 from marquee.publishing import publish, sign
-from marquee.signing import SigningKey, TrustedKeys, write_key_pair
+from marquee.store.signing import SigningKey, TrustedKeys, write_key_pair
 from tests.support.bundles import CREATED, make_tiny, publish_tiny
 
 

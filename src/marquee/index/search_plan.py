@@ -5,7 +5,7 @@ visits few rows, but in no order. The ratios below carry from machine to machine
 `python -m benchmarks.retrieval` measures them and where the ways cross, and says if the choice was wrong.
 """
 
-from marquee.ann import BLAS_BATCH, GRAPH_KINDS, LOSSY_KINDS, IndexConfig, IndexKind
+from marquee.index.faiss_index import BLAS_BATCH, GRAPH_KINDS, LOSSY_KINDS, IndexConfig, IndexKind
 
 GATHERED_ROW_COST = 5.0
 """What copying out one row costs beside scanning it."""

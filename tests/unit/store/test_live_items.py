@@ -10,7 +10,7 @@ import pytest
 
 from marquee.core.catalog import ItemKind
 from marquee.errors import ConfigError, ItemsFullError
-from marquee.live_items import ItemLog, LiveItem
+from marquee.store.live_items import ItemLog, LiveItem
 
 A = LiveItem(item_id="a", attributes={"genre": "drama", "tags": ["x", "ü"], "price": 2.5})
 B = LiveItem(item_id="b", kind=ItemKind.ad, available_from=5, available_until=9)

@@ -1,0 +1,1 @@
+"""Keeps what must survive a crash and what workers share: files, logs, tables, locks, signatures."""
