@@ -15,7 +15,7 @@ import polars as pl
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.serving_bundle import DIM, FEW_USERS, make_contents, make_query_tower
-from marquee.bundle import Bundle
+from marquee.bundle.bundle import Bundle
 from marquee.core.arrays import FloatArray
 from marquee.features import FeatureConfig, FeatureEncoder
 from marquee.index.index import IndexConfig, build_index

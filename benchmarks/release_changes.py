@@ -24,7 +24,7 @@ from pathlib import Path
 
 from benchmarks.serving import running
 from benchmarks.serving_bundle import make_bundle
-from marquee.pointers import CURRENT, activate
+from marquee.bundle.releases import CURRENT, activate
 from marquee.recommender import Recommender
 from marquee.requests import Request
 

@@ -14,7 +14,7 @@ import onnx
 import polars as pl
 from onnx import TensorProto, helper, numpy_helper
 
-from marquee.bundle import BundleContents, publish
+from marquee.bundle.bundle import BundleContents, publish
 from marquee.core.arrays import FloatArray, IndexArray
 from marquee.core.catalog import Catalog
 from marquee.core.event_kinds import EventKinds, KindConfig

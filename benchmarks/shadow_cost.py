@@ -19,7 +19,7 @@ from statistics import median
 from benchmarks.load import Load, Server
 from benchmarks.serving import running, write_histories
 from benchmarks.serving_bundle import make_bundle
-from marquee.pointers import activate, begin_trial, end_trials
+from marquee.bundle.releases import activate, begin_trial, end_trials
 
 N_ITEMS = 100_000
 EF_SEARCH = 128

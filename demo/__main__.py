@@ -27,7 +27,7 @@ from demo.processes import (
 )
 from demo.questions import choose_questions, item_kinds, problems, titles
 from demo.screen import show_answer, show_end, show_step
-from marquee.bundle import Bundle
+from marquee.bundle.bundle import Bundle
 from marquee.client import Client, RecommendAnswer, RecommendRequest, ServiceError
 from marquee.core.catalog import ItemKind
 from marquee.errors import MarqueeError

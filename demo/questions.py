@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from marquee.bundle import Bundle
+from marquee.bundle.bundle import Bundle
 from marquee.client import RecommendAnswer, RecommendRequest
 from marquee.core.catalog import Catalog, ItemKind
 

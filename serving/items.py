@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from marquee.bundle import Bundle
+from marquee.bundle.bundle import Bundle
 from marquee.core.ids import PADDING_INDEX
 from marquee.errors import ItemsFullError, UnknownIdError
 from marquee.new_items import takes_new_items, unused

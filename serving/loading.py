@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from marquee.bundle.manifest import MANIFEST
 from marquee.core.catalog import ItemKind
 from marquee.errors import BundleError, BundleNotFoundError
-from marquee.manifest import MANIFEST
 from marquee.recommender import Recommender
 from marquee.rehearsal import read_recorded, rehearse
 from marquee.requests import HistoryEvent, Request

@@ -13,9 +13,9 @@ import bentoml
 from bentoml.exceptions import BentoMLException, NotFound
 from bentoml.models import ModelContext
 
-from marquee.bundle import Bundle
+from marquee.bundle.bundle import Bundle
+from marquee.bundle.manifest import MANIFEST
 from marquee.errors import BundleError, ConfigError, MarqueeError
-from marquee.manifest import MANIFEST
 from marquee.store.signing import SIGNATURE
 
 USAGE = "usage: python -m serving.register bundle=<folder of a bundle>"

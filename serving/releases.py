@@ -18,9 +18,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from marquee.errors import BundleError, ConfigError, MarqueeError, UnknownIdError
-from marquee.manifest import MANIFEST, Manifest, validate_name
-from marquee.pointers import (
+from marquee.bundle.manifest import MANIFEST, Manifest, validate_name
+from marquee.bundle.releases import (
     CURRENT,
     ROLLOUT,
     Rollout,
@@ -33,6 +32,7 @@ from marquee.pointers import (
     read_rollout,
     resolve,
 )
+from marquee.errors import BundleError, ConfigError, MarqueeError, UnknownIdError
 from marquee.recommender import Recommender
 from marquee.store.live_items import LiveItem
 from marquee.store.signing import TrustedKeys

@@ -20,7 +20,7 @@ from urllib.parse import parse_qs
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from marquee.bundle import Bundle
+from marquee.bundle.bundle import Bundle
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import NO_FILTERS, Filters
 from marquee.errors import BundleError, ConfigError, DataError, MarqueeError

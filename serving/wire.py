@@ -12,7 +12,7 @@ from typing import Annotated, TypeVar, cast
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from marquee.bundle import Bundle
+from marquee.bundle.bundle import Bundle
 from marquee.core.catalog import ItemKind
 from marquee.core.event_kinds import EventKind
 from marquee.core.filters import MOMENT_PATTERN, AttributeType, Clause, Filters, to_bound

@@ -10,7 +10,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from marquee.bundle import Bundle, BundleContents, publish
+from marquee.bundle.bundle import Bundle, BundleContents, publish
+from marquee.bundle.popularity import PopularityConfig
 from marquee.core.arrays import FloatArray, IndexArray
 from marquee.core.histories import Interactions
 from marquee.index.choice import choose_index
@@ -18,7 +19,6 @@ from marquee.index.index import IndexConfig, IndexKind
 from marquee.index.sweep import Questions
 from marquee.nn.embed import embed_queries
 from marquee.nn.export import export_towers
-from marquee.popularity import PopularityConfig
 from marquee.recommender import Recommender
 from marquee.recorded import to_json
 from marquee.rehearsal import record, sample_requests

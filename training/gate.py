@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from marquee.bundle import resolve
+from marquee.bundle.bundle import resolve
+from marquee.bundle.manifest import MANIFEST, Manifest
 from marquee.errors import ConfigError
 from marquee.intervals import Estimate
-from marquee.manifest import MANIFEST, Manifest
 from marquee.outcomes import LOWER_IS_BETTER
 from training.judge import Judgement
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import polars as pl
 
+from marquee.bundle.popularity import HOUR, ContextPopularity, PopularityConfig, measure_gain
 from marquee.core.arrays import FloatArray
 from marquee.core.ids import IdMap
 from marquee.core.schema import TimeMeaning
 from marquee.data_config import DataConfig
 from marquee.dataset import Dataset
 from marquee.features import FeatureConfig, FeatureType
-from marquee.popularity import HOUR, ContextPopularity, PopularityConfig, measure_gain
 from marquee.requests import SURFACE_COLUMN
 
 _STANDARD_ERRORS = 2.0

@@ -11,10 +11,10 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from marquee.bundle import Bundle
+from marquee.bundle.bundle import Bundle
+from marquee.bundle.publishing import publish_copy, sign
+from marquee.bundle.releases import activate, go_back, previous
 from marquee.errors import ConfigError
-from marquee.pointers import activate, go_back, previous
-from marquee.publishing import publish_copy, sign
 from marquee.recommender import Recommender
 from marquee.rehearsal import rehearse
 from marquee.store.signing import SigningKey, TrustedKeys

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from marquee.bundle import Bundle
+from marquee.bundle.bundle import Bundle
 from marquee.dataset import JudgedPart
 from marquee.evaluation import Evaluation
 from marquee.index.index import Index, IndexConfig

@@ -8,8 +8,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from optuna import Trial
 
+from marquee.bundle.manifest import validate_name
 from marquee.errors import ConfigError
-from marquee.manifest import validate_name
 from training.config import TrainConfig, resolve
 
 KnobValue = float | int | str | bool

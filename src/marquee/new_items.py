@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from marquee.bundle import Bundle
+from marquee.bundle.bundle import Bundle
 from marquee.core.arrays import FloatArray
 from marquee.core.catalog import ALWAYS_FROM, ALWAYS_UNTIL, Catalog, ItemKind
 from marquee.core.ids import IdMap

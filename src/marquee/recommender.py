@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from marquee.bundle import Bundle
+from marquee.bundle.bundle import Bundle
+from marquee.bundle.popularity import PopularItems
 from marquee.core.arrays import BoolArray, FloatArray, IndexArray
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import NO_FILTERS, Filters
 from marquee.core.ids import PADDING_INDEX
 from marquee.errors import DataError, UnknownIdError
-from marquee.popularity import PopularItems
 from marquee.queries import Queries, QueryEncoder
 from marquee.requests import Answer, HistoryEvent, OnStage, Recommendation, Request, Source, Stage
 from marquee.reranking import MAX_CANDIDATES, NO_RERANKING, Candidates, Reranking, codes_of, rerank

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from marquee.bundle import Bundle
+from marquee.bundle.bundle import Bundle
+from marquee.bundle.manifest import RECORDED_FILE
 from marquee.core.catalog import ItemKind
 from marquee.core.ids import PADDING_INDEX
 from marquee.errors import BundleError
-from marquee.manifest import RECORDED_FILE
 from marquee.recommender import Recommender
 from marquee.recorded import RecordedRequest, from_json
 from marquee.requests import Answer, HistoryEvent, Request

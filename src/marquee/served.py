@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from marquee.bundle import Bundle
+from marquee.bundle.bundle import Bundle
 from marquee.core.arrays import IndexArray
 from marquee.core.event_kinds import EventKinds
 from marquee.core.histories import Interactions

@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-from marquee.bundle import Bundle
+from marquee.bundle.bundle import Bundle
 from marquee.core.arrays import BoolArray, FloatArray, IndexArray
 from marquee.core.catalog import ALWAYS_FROM, Catalog, ItemKind, ItemMask
 from marquee.core.filters import NO_FILTERS, Filters

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from marquee.publishing import publish_copy
+from marquee.bundle.publishing import publish_copy
 from marquee.store.signing import SigningKey, write_key_pair
 from tests.support.bundles import publish_tiny
 

@@ -9,7 +9,7 @@ from demo.__main__ import ask, ask_everything
 from demo.errors import DemoError
 from demo.processes import free_port, running_server, service_command, service_environment
 from demo.questions import choose_questions, item_kinds, titles
-from marquee.bundle import Bundle
+from marquee.bundle.bundle import Bundle
 from marquee.client import Client, RecommendRequest
 from marquee.core.catalog import ItemKind
 from tests.support.bundles import publish_tiny

@@ -17,12 +17,12 @@ import pytest
 from rich.console import Console
 
 from marquee.baselines import BaselinesConfig
+from marquee.bundle.manifest import INDEX_FILE, MANIFEST, Manifest
 from marquee.core.arrays import FloatArray
 from marquee.core.catalog import ItemKind
 from marquee.errors import DataError, LeakageError
 from marquee.index.faiss_index import AnnIndex, IndexConfig, IndexKind
 from marquee.index.index import Index
-from marquee.manifest import INDEX_FILE, MANIFEST, Manifest
 from marquee.nn.losses import SampledSoftmaxConfig
 from marquee.nn.models import TwoTowerConfig
 from marquee.nn.negatives import MixedNegativesConfig

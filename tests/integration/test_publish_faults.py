@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from marquee.bundle import Bundle, resolve
+from marquee.bundle.bundle import Bundle, resolve
 from marquee.store.signing import TrustedKeys
 from tests.support.bundles import publish_tiny
 from tests.support.paths import ROOT

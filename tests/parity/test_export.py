@@ -9,9 +9,9 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from marquee.bundle.graphs import ITEM_INPUTS, QUERY_INPUTS, Graph
 from marquee.dataset import QueryArrays
 from marquee.errors import ParityError
-from marquee.graphs import ITEM_INPUTS, QUERY_INPUTS, Graph
 from marquee.nn import export
 from marquee.nn.embed import embed_catalog, embed_queries
 from marquee.nn.export import TowerGraphs, export_towers, query_inputs

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marquee.bundle import publish
+from marquee.bundle.bundle import publish
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import NO_FILTERS, Clause, Filters, Value
 from marquee.index.index import IndexConfig, IndexKind

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from marquee.bundle import Bundle, resolve
+from marquee.bundle.bundle import Bundle, resolve
 from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, ConfigError, SignatureError
 from marquee.recommender import Recommender
 from marquee.recorded import to_json

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from marquee.bundle import publish
+from marquee.bundle.bundle import publish
+from marquee.bundle.graphs import QUERY_INPUTS
 from marquee.core.catalog import ItemKind
 from marquee.core.event_kinds import EventKinds, KindConfig
 from marquee.core.histories import Interactions
 from marquee.core.ids import IdMap
 from marquee.errors import BundleNotFoundError, DataError, UnknownIdError
 from marquee.features import FeatureConfig, FeatureEncoder, FeatureType
-from marquee.graphs import QUERY_INPUTS
 from marquee.index.index import build_index
 from marquee.recommender import Answer, HistoryEvent, Recommender, Request, Source
 from marquee.requests import Stage

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from marquee import recorded
-from marquee.bundle import Bundle
+from marquee.bundle.bundle import Bundle
+from marquee.bundle.publishing import BundleContents, publish
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import Filters
 from marquee.errors import BundleError
-from marquee.publishing import BundleContents, publish
 from marquee.recommender import Recommender
 from marquee.recorded import RecordedRequest
 from marquee.rehearsal import record, rehearse, sample_requests

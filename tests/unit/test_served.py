@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from marquee.bundle import Bundle
+from marquee.bundle.bundle import Bundle
 from marquee.core.event_kinds import EventKinds, KindConfig
 from marquee.core.histories import Interactions
 from marquee.core.ids import IdMap

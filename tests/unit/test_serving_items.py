@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from marquee.bundle import activate
+from marquee.bundle.bundle import activate
 from marquee.errors import ItemsFullError, UnknownIdError
 from marquee.recommender import Recommender, Request
 from marquee.store.live_items import LiveItem

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from marquee.bundle import activate
+from marquee.bundle.bundle import activate
+from marquee.bundle.releases import CURRENT
 from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, UnknownIdError
-from marquee.pointers import CURRENT
 from marquee.recommender import Answer, Recommender, Request
 from marquee.recorded import to_json
 from marquee.rehearsal import record

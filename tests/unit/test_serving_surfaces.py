@@ -13,11 +13,11 @@ import polars as pl
 import pytest
 from msgspec import UNSET
 
+from marquee.bundle.popularity import ContextPopularity, PopularityConfig
+from marquee.bundle.releases import Trial, activate
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import Filters
 from marquee.errors import BundleError, ConfigError
-from marquee.pointers import Trial, activate
-from marquee.popularity import ContextPopularity, PopularityConfig
 from marquee.recommender import Answer, Recommender, Request
 from serving.app import RecommendationApp
 from serving.config import Settings

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from marquee.bundle.releases import ROLLOUT, Rollout, activate, begin_trial, end_trials, read_rollout, resolve
 from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, ConfigError, SignatureError
-from marquee.pointers import ROLLOUT, Rollout, activate, begin_trial, end_trials, read_rollout, resolve
 from marquee.recommender import Answer, Recommender, Request
 from marquee.store.signing import SigningKey, TrustedKeys, write_key_pair
 from serving.metrics import Metrics

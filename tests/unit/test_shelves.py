@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marquee.bundle import Bundle, publish
+from marquee.bundle.bundle import Bundle, publish
+from marquee.bundle.graphs import ITEM_INPUTS, Graph
 from marquee.core.arrays import FloatArray
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import Filters
 from marquee.errors import DataError, FilterError, UnknownIdError
-from marquee.graphs import ITEM_INPUTS, Graph
 from marquee.index.index import IndexConfig, IndexKind
 from marquee.new_items import embed_items, read_attribute, unused
 from marquee.recommender import Answer, HistoryEvent, Recommender, Request, Source

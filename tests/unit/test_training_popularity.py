@@ -7,11 +7,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from marquee.bundle.popularity import ContextPopularity, PopularityConfig
 from marquee.core.schema import TimeMeaning
 from marquee.data_config import DataConfig
 from marquee.errors import ConfigError
 from marquee.features import FeatureConfig, FeaturesConfig, FeatureType
-from marquee.popularity import ContextPopularity, PopularityConfig
 from marquee.splits import SplitConfig, SplitMethod
 from tests.support.small_data import Prepared, write_shop
 from training.popularity import fit_context_popularity

@@ -9,9 +9,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from marquee.bundle import Bundle
+from marquee.bundle.bundle import Bundle
+from marquee.bundle.publishing import publish, sign
 from marquee.errors import ConfigError, SignatureError
-from marquee.publishing import publish, sign
 from marquee.store.signing import SigningKey, TrustedKeys, write_key_pair
 from tests.support.bundles import CREATED, make_tiny, publish_tiny
 

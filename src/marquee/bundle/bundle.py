@@ -19,17 +19,17 @@ import numpy as np
 import numpy.typing as npt
 from polars.exceptions import PolarsError
 
+from marquee.bundle.graphs import ITEM_INPUTS, QUERY_INPUTS, Graph
+from marquee.bundle.manifest import INDEX_FILE, MANIFEST, RECORDED_FILE, Manifest, expected_files
+from marquee.bundle.popularity import ContextPopularity
+from marquee.bundle.publishing import BundleContents, describe, known_interactions, publish
+from marquee.bundle.releases import activate, resolve
 from marquee.core.arrays import FloatArray, IndexArray
 from marquee.core.catalog import Catalog
 from marquee.core.ids import IdMap
 from marquee.errors import BundleError, ChecksumError, MarqueeError
 from marquee.features import FeatureArrays, FeatureEncoder
-from marquee.graphs import ITEM_INPUTS, QUERY_INPUTS, Graph
 from marquee.index.index import Index
-from marquee.manifest import INDEX_FILE, MANIFEST, RECORDED_FILE, Manifest, expected_files
-from marquee.pointers import activate, resolve
-from marquee.popularity import ContextPopularity
-from marquee.publishing import BundleContents, describe, known_interactions, publish
 from marquee.store.files import CHUNK_BYTES, open_regular_file, read_regular_file
 from marquee.store.signing import TrustedKeys
 

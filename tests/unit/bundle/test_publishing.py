@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from marquee.bundle import Bundle, activate, resolve
+from marquee.bundle.bundle import Bundle, activate, resolve
+from marquee.bundle.publishing import publish, publish_copy
 from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, ConfigError, DataError, ShapeError
-from marquee.publishing import publish, publish_copy
 from marquee.store.signing import SigningKey, TrustedKeys, write_key_pair
 from tests.support.bundles import CREATED, make_tiny, publish_tiny
 

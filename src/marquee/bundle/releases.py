@@ -16,8 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from marquee.bundle.manifest import MANIFEST, validate_name
 from marquee.errors import BundleError, BundleNotFoundError, ConfigError
-from marquee.manifest import MANIFEST, validate_name
 from marquee.store.files import OnStep, ignore_step, only_publisher, read_regular_file, replace_file
 
 CURRENT = "CURRENT"

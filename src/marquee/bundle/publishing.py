@@ -24,6 +24,10 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
+from marquee.bundle.graphs import ITEM_INPUTS, QUERY_INPUTS, Graph
+from marquee.bundle.manifest import INDEX_FILE, MANIFEST, RECORDED_FILE, IndexFacts, Manifest, validate_name
+from marquee.bundle.popularity import ContextPopularity
+from marquee.bundle.releases import set_current
 from marquee.core.arrays import FloatArray
 from marquee.core.catalog import Catalog
 from marquee.core.event_kinds import EventKinds
@@ -31,12 +35,8 @@ from marquee.core.histories import Interactions
 from marquee.core.ids import PADDING_INDEX, IdMap
 from marquee.errors import BundleError, ChecksumError, DataError, ShapeError
 from marquee.features import FeatureArrays, FeatureEncoder
-from marquee.graphs import ITEM_INPUTS, QUERY_INPUTS, Graph
 from marquee.index.index import Index
 from marquee.index.sweep import IndexSweep
-from marquee.manifest import INDEX_FILE, MANIFEST, RECORDED_FILE, IndexFacts, Manifest, validate_name
-from marquee.pointers import set_current
-from marquee.popularity import ContextPopularity
 from marquee.store.files import (
     CHUNK_BYTES,
     FileFacts,

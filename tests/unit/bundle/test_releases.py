@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from marquee.errors import BundleError, BundleNotFoundError, ConfigError
-from marquee.pointers import (
+from marquee.bundle.releases import (
     Rollout,
     Trial,
     activate,
@@ -18,6 +17,7 @@ from marquee.pointers import (
     read_rollout,
     resolve,
 )
+from marquee.errors import BundleError, BundleNotFoundError, ConfigError
 from tests.support.bundles import publish_tiny
 
 

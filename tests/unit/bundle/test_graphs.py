@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from marquee.bundle.graphs import QUERY_INPUTS, Graph
 from marquee.errors import BundleError
-from marquee.graphs import QUERY_INPUTS, Graph
 from tests.support.bundles import make_tiny, query_tower
 
 TABLE = np.array([[0, 0], [1, 2], [3, 4]], dtype=np.float32)

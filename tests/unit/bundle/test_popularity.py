@@ -4,9 +4,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from marquee.bundle.popularity import GAIN_K, ContextPopularity, PopularItems, PopularityConfig, measure_gain
 from marquee.core.ids import IdMap
 from marquee.errors import ConfigError, DataError
-from marquee.popularity import GAIN_K, ContextPopularity, PopularItems, PopularityConfig, measure_gain
 
 ITEMS = IdMap(("a", "b", "c", "d"))
 SHARES = np.array([0, 0.4, 0.3, 0.2, 0.1], dtype=np.float32)

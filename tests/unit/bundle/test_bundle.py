@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from marquee.bundle import Bundle, resolve
+from marquee.bundle.bundle import Bundle, resolve
+from marquee.bundle.manifest import FILES, INDEX_FILE, MANIFEST, Manifest
+from marquee.bundle.publishing import publish
+from marquee.bundle.releases import activate
 from marquee.errors import BundleError, BundleNotFoundError, BundleVersionError, ChecksumError
 from marquee.index.index import IndexConfig, IndexKind
-from marquee.manifest import FILES, INDEX_FILE, MANIFEST, Manifest
-from marquee.pointers import activate
-from marquee.publishing import publish
 from marquee.store.files import FileFacts
 from tests.support.bundles import CREATED, KINDS, N_ITEMS, N_USERS, make_tiny, publish_tiny
 
