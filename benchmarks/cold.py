@@ -34,15 +34,15 @@ from benchmarks.fits import fit_on, read_data
 from marquee.baselines import fit_baselines
 from marquee.core.arrays import BoolArray, FloatArray
 from marquee.core.schema import TimeMeaning
-from marquee.dataset import Dataset, JudgedPart
+from marquee.data.dataset import Dataset, JudgedPart
+from marquee.data.reading.tables import Tables
+from marquee.data.splits import Split, split_events
 from marquee.errors import DataError, MarqueeError
 from marquee.evaluation import EvaluationTask, evaluate
 from marquee.index.ranking import ScoreBlock
 from marquee.intervals import Estimate
 from marquee.nn.embed import score_queries
 from marquee.nn.models import TwoTower
-from marquee.splits import Split, split_events
-from marquee.tables import Tables
 from training.config import TrainConfig
 
 DATA = ("online-retail", "world")

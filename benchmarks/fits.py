@@ -17,9 +17,9 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.experiments import compose_config
-from marquee.dataset import Dataset, JudgedPart
+from marquee.data.dataset import Dataset, JudgedPart
+from marquee.data.reading.tables import Tables
 from marquee.nn.models import TwoTower
-from marquee.tables import Tables
 from training.callbacks import MONITOR, read_epochs
 from training.config import TrainConfig
 from training.fit import EPOCHS_FILE, fit

@@ -24,7 +24,7 @@ from lightning.pytorch.callbacks import Callback
 from benchmarks.experiments import compose_config
 from benchmarks.peers.protocol import peak_mib
 from benchmarks.train_speed_data import synthesize
-from marquee.dataset import Dataset
+from marquee.data.dataset import Dataset
 from training.config import TrainConfig
 from training.fit import fit
 

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from benchmarks.peers.protocol import GO, ITEMS_FILE, QUERIES_FILE, Pairs
 from marquee.core.arrays import IndexArray
-from marquee.dataset import Dataset
+from marquee.data.dataset import Dataset
 from marquee.errors import DataError
 from marquee.evaluation import EvaluationTask, evaluate
 from marquee.index.ranking import inner_product_scores

@@ -22,7 +22,7 @@ from rich.console import Console
 from torch import Tensor
 
 from benchmarks.experiments import compose_config
-from marquee.dataset import Dataset
+from marquee.data.dataset import Dataset
 from marquee.nn.batches import TrainingBatch
 from training.config import TrainConfig
 from training.examples import TrainingBatches

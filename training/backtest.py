@@ -16,10 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from marquee.core.schema import TimeMeaning
+from marquee.data.reading.tables import Tables
+from marquee.data.split_config import SplitConfig, SplitMethod
+from marquee.data.splits import Cutoffs, split_events
 from marquee.errors import ConfigError
-from marquee.split_config import SplitConfig, SplitMethod
-from marquee.splits import Cutoffs, split_events
-from marquee.tables import Tables
 from marquee.trials import TrialSeries
 from training.command import command
 from training.config import TrainConfig

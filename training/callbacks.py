@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from torch.optim import Optimizer
 
-from marquee.dataset import QueryArrays
+from marquee.data.dataset import QueryArrays
 from marquee.evaluation import EvaluationTask, evaluate
 from marquee.nn.averages import WeightAverages
 from marquee.nn.batches import TrainingBatch

@@ -7,8 +7,8 @@ from pathlib import Path
 import polars as pl
 
 from marquee.core.schema import TimeMeaning
-from marquee.dataset import Dataset
-from marquee.splits import Split, SplitConfig, SplitMethod, validate_no_leakage
+from marquee.data.dataset import Dataset
+from marquee.data.splits import Split, SplitConfig, SplitMethod, validate_no_leakage
 
 READINGS_FILE = "readings.txt"
 DATA_FILE = "judged_data.json"

@@ -15,8 +15,9 @@ from omegaconf.errors import OmegaConfBaseException
 from marquee.baselines import BaselinesConfig
 from marquee.core.arrays import BoolArray
 from marquee.core.schema import TimeMeaning
-from marquee.data_config import DataConfig
-from marquee.dataset import JudgedPart
+from marquee.data.config import DataConfig
+from marquee.data.dataset import JudgedPart
+from marquee.data.split_config import SplitMethod
 from marquee.errors import ConfigError
 from marquee.evaluation import EvaluationTask
 from marquee.nn.history_pooling import HistoryPooling
@@ -39,7 +40,6 @@ from marquee.nn.negatives import (
 )
 from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagradConfig
 from marquee.nn.starts import SpectralStartConfig, StartConfig
-from marquee.split_config import SplitMethod
 from training.earlier import EarlierRunStartConfig
 from training.examples import HALF_LIFE_DAYS, HIDDEN_FRACTION, ExamplesConfig, ExampleUnit
 

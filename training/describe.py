@@ -8,7 +8,7 @@ import polars as pl
 from marquee.beyond import BeyondAccuracy, CatalogFacts, describe_lists
 from marquee.core.arrays import BoolArray, FloatArray, IndexArray
 from marquee.core.ids import PADDING_INDEX
-from marquee.dataset import Dataset, JudgedPart
+from marquee.data.dataset import Dataset, JudgedPart
 from marquee.evaluation import Evaluation
 from marquee.features import FeatureConfig, FeatureType
 from marquee.parting import Parts, parted

@@ -8,8 +8,8 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from marquee.data_config import DataConfig
-from marquee.download import download
+from marquee.data.config import DataConfig
+from marquee.data.download import download
 from marquee.errors import ConfigError
 from training.command import command
 

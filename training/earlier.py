@@ -15,7 +15,7 @@ from torch import Tensor
 
 from marquee.core.arrays import FloatArray, IndexArray
 from marquee.core.cooccurrence import user_item_matrix
-from marquee.dataset import Dataset
+from marquee.data.dataset import Dataset
 from marquee.errors import ConfigError
 from marquee.features import FeatureEncoder, TokenBlock
 from marquee.nn.embed import embed_catalog

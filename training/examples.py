@@ -22,7 +22,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from marquee.core.arrays import BoolArray, FloatArray, IndexArray
 from marquee.core.histories import gather, window_positions
-from marquee.dataset import Dataset, QueryArrays, with_context
+from marquee.data.dataset import Dataset, QueryArrays, with_context
 from marquee.errors import ConfigError
 from marquee.nn.batches import HistoryViews, TrainingBatch
 from marquee.nn.embed import to_batch

@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
 from marquee.core.cooccurrence import ItemNeighbours
-from marquee.dataset import Dataset, JudgedPart
+from marquee.data.dataset import Dataset, JudgedPart
 from marquee.errors import ConfigError, DataError
 from marquee.nn.losses import Loss
 from marquee.nn.models import ModelInputs, TwoTower

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from marquee.core.arrays import BoolArray, FloatArray
-from marquee.dataset import JudgedPart
+from marquee.data.dataset import JudgedPart
 from marquee.evaluation import Evaluation
 from marquee.index.ranking import ScoreBlock
 from marquee.inside import CatalogView, Inside, map_items, most_telling, neighbourhoods

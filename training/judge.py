@@ -12,7 +12,7 @@ from marquee.baselines import Baseline, FittedBaselines, fit_baselines
 from marquee.beyond import BeyondAccuracy
 from marquee.core.arrays import FloatArray
 from marquee.core.schema import TimeMeaning
-from marquee.dataset import JudgedPart
+from marquee.data.dataset import JudgedPart
 from marquee.errors import DataError
 from marquee.evaluation import Evaluation, evaluate
 from marquee.index.ranking import ScoreBlock, inner_product_scores

@@ -17,7 +17,7 @@ from marquee.core.arrays import BoolArray, Float64Array, FloatArray, IndexArray
 from marquee.core.event_kinds import EventKind
 from marquee.core.ids import PADDING_INDEX
 from marquee.core.item_lists import ItemLists
-from marquee.dataset import Dataset, JudgedPart, with_context
+from marquee.data.dataset import Dataset, JudgedPart, with_context
 from marquee.evaluation import Evaluation
 from marquee.features import FeatureArrays
 from marquee.index.ranking import block_rows, inner_product_scores

@@ -9,8 +9,8 @@ from marquee.bundle.popularity import HOUR, ContextPopularity, PopularityConfig,
 from marquee.core.arrays import FloatArray
 from marquee.core.ids import IdMap
 from marquee.core.schema import TimeMeaning
-from marquee.data_config import DataConfig
-from marquee.dataset import Dataset
+from marquee.data.config import DataConfig
+from marquee.data.dataset import Dataset
 from marquee.features import FeatureConfig, FeatureType
 from marquee.requests import SURFACE_COLUMN
 

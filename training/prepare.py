@@ -7,11 +7,11 @@ from pathlib import Path
 import polars as pl
 from rich.console import Console
 
-from marquee.data_config import DataConfig
-from marquee.dataset import Dataset, JudgedPart
-from marquee.quality import QualityReport
-from marquee.splits import Split, split_events
-from marquee.tables import Tables, read_tables
+from marquee.data.config import DataConfig
+from marquee.data.dataset import Dataset, JudgedPart
+from marquee.data.reading.quality import QualityReport
+from marquee.data.reading.tables import Tables, read_tables
+from marquee.data.splits import Split, split_events
 from marquee.world import simulate, write_world
 from training.config import TrainConfig
 

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from marquee.bundle.bundle import Bundle
-from marquee.dataset import JudgedPart
+from marquee.data.dataset import JudgedPart
 from marquee.evaluation import Evaluation
 from marquee.index.index import Index, IndexConfig
 from marquee.requests import Request

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from marquee.comparison import JudgedUsers, target_checksums
-from marquee.quality import QualityReport
+from marquee.data.reading.quality import QualityReport
 from marquee.reports import (
     Part,
     Protocol,

@@ -10,10 +10,10 @@ from pathlib import Path
 import polars as pl
 from rich.console import Console
 
-from marquee.dataset import Dataset
+from marquee.data.dataset import Dataset
+from marquee.data.reading.tables import Tables
+from marquee.data.splits import Split
 from marquee.reports import amend_report
-from marquee.splits import Split
-from marquee.tables import Tables
 from marquee.trials import Trial, TrialSeries
 from training.checkpoints import CHECKPOINTS
 from training.command import EXIT_INTERRUPTED

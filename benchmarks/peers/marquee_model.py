@@ -11,7 +11,7 @@ from rich.console import Console
 
 from benchmarks.experiments import compose_config
 from benchmarks.peers.protocol import Contestant, RaceIsOverError, Vectors
-from marquee.dataset import QueryArrays
+from marquee.data.dataset import QueryArrays
 from marquee.nn.embed import embed_catalog, embed_queries
 from training.fit import fit
 from training.module import RetrievalModule

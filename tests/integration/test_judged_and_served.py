@@ -20,6 +20,8 @@ from marquee.baselines import BaselinesConfig
 from marquee.bundle.manifest import INDEX_FILE, MANIFEST, Manifest
 from marquee.core.arrays import FloatArray
 from marquee.core.catalog import ItemKind
+from marquee.data.splits import SplitConfig, SplitMethod
+from marquee.data.table_config import TableConfig
 from marquee.errors import DataError, LeakageError
 from marquee.index.faiss_index import AnnIndex, IndexConfig, IndexKind
 from marquee.index.index import Index
@@ -30,9 +32,7 @@ from marquee.nn.optimizers import LazyAdamConfig
 from marquee.reranking import Diversity, Reranking
 from marquee.served import ServedComparison
 from marquee.served_surfaces import SurfaceRules
-from marquee.splits import SplitConfig, SplitMethod
 from marquee.store.files import FileFacts
-from marquee.table_config import TableConfig
 from marquee.world import World
 from tests.support.paths import ROOT
 from tests.support.small_data import write_tiny_world

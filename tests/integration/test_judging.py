@@ -14,7 +14,7 @@ from rich.console import Console
 from marquee.core.arrays import FloatArray
 from marquee.core.ids import PADDING_INDEX
 from marquee.core.item_lists import ItemLists
-from marquee.data_config import DataConfig
+from marquee.data.config import DataConfig
 from marquee.nn.embed import embed_catalog, embed_queries
 from marquee.nn.losses import BPRConfig, SampledSoftmaxConfig
 from marquee.nn.models import TwoTower, TwoTowerConfig

@@ -29,14 +29,14 @@ from marquee.client import RecommendAnswer, Recommendation
 from marquee.core.catalog import ItemKind
 from marquee.core.event_kinds import EventKind
 from marquee.core.schema import EVENTS, ITEMS
-from marquee.data_config import DataConfig
-from marquee.dataset import Dataset
+from marquee.data.config import DataConfig
+from marquee.data.dataset import Dataset
+from marquee.data.reading.tables import read_tables
+from marquee.data.reading.validation import Reason
+from marquee.data.splits import SplitMethod, split_events
+from marquee.data.table_config import TableFormat
 from marquee.features import FeatureType
 from marquee.requests import Source
-from marquee.splits import SplitMethod, split_events
-from marquee.table_config import TableFormat
-from marquee.tables import read_tables
-from marquee.validation import Reason
 from serving.app import RecommendationApp
 from serving.config import Settings
 from serving.endpoints import Endpoints

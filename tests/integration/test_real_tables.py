@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 from omegaconf import OmegaConf
 
-from marquee.splits import Split, split_events
-from marquee.tables import DataConfig, Tables, read_tables
+from marquee.data.reading.tables import DataConfig, Tables, read_tables
+from marquee.data.splits import Split, split_events
 from tests.support.paths import CONFIGS
 
 DATA_CONFIGS = CONFIGS / "data"

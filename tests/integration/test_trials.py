@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from marquee.data.split_config import SplitConfig, SplitMethod
 from marquee.errors import ConfigError
-from marquee.split_config import SplitConfig, SplitMethod
 from marquee.trials import TrialSeries
 from marquee.world import World
 from tests.support.small_config import small_config

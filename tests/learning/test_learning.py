@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from marquee.core.schema import TimeMeaning
-from marquee.data_config import DataConfig
+from marquee.data.config import DataConfig
+from marquee.data.reading.tables import TableConfig
+from marquee.data.splits import SplitConfig, SplitMethod
 from marquee.index.ranking import rank
 from marquee.nn.embed import score_queries
 from marquee.nn.history_pooling import HistoryPooling
@@ -30,8 +32,6 @@ from marquee.nn.negatives import (
 from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagradConfig
 from marquee.nn.scoring import loss_in_blocks
 from marquee.nn.starts import SpectralStartConfig
-from marquee.splits import SplitConfig, SplitMethod
-from marquee.tables import TableConfig
 from marquee.world import ChequerBoard, chequer_board
 from tests.support.small_data import Prepared, write_board
 from tests.support.small_models import N_ITEMS, small_batch, small_inputs

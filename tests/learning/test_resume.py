@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from marquee.dataset import JudgedPart
+from marquee.data.dataset import JudgedPart
 from marquee.nn.batches import TrainingBatch
 from marquee.nn.losses import SampledSoftmaxConfig
 from marquee.nn.models import TwoTower, TwoTowerConfig

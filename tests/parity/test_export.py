@@ -10,7 +10,7 @@ import pytest
 from onnx import numpy_helper
 
 from marquee.bundle.graphs import ITEM_INPUTS, QUERY_INPUTS, Graph
-from marquee.dataset import QueryArrays
+from marquee.data.dataset import QueryArrays
 from marquee.errors import ParityError
 from marquee.nn import export
 from marquee.nn.embed import embed_catalog, embed_queries

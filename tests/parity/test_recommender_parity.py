@@ -11,7 +11,7 @@ from rich.console import Console
 from marquee.core.arrays import FloatArray, IndexArray
 from marquee.core.catalog import Catalog, ItemKind
 from marquee.core.histories import pad_lists
-from marquee.dataset import KnownUsers, QueryArrays
+from marquee.data.dataset import KnownUsers, QueryArrays
 from marquee.new_items import embed_items
 from marquee.nn.embed import embed_catalog, embed_queries
 from marquee.nn.history_pooling import HistoryPooling

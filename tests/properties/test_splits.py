@@ -6,8 +6,8 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from marquee.data.splits import Split, SplitConfig, SplitMethod, split_events, validate_no_leakage
 from marquee.errors import DataError
-from marquee.splits import Split, SplitConfig, SplitMethod, split_events, validate_no_leakage
 
 USERS = st.sampled_from(["u", "v", "w", "x"])
 ROWS = st.lists(st.tuples(USERS, st.integers(0, 12)), min_size=1, max_size=40)

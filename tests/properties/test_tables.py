@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from marquee.data.reading.tables import DataConfig, TableConfig, Tables, read_tables
 from marquee.errors import DataError
-from marquee.tables import DataConfig, TableConfig, Tables, read_tables
 
 NAMES = ["event_id", "user_id", "item_id", "timestamp", "kind", "value", "propensity"]
 KINDS = ["exposure", "view", "click", "conversion", "rating", "feedback"]

@@ -17,11 +17,11 @@ from pathlib import Path
 import polars as pl
 
 from marquee.core.event_kinds import KindConfig
-from marquee.data_config import DataConfig, UnknownItems
-from marquee.dataset import Dataset
+from marquee.data.config import DataConfig, UnknownItems
+from marquee.data.dataset import Dataset
+from marquee.data.reading.tables import TableConfig, Tables, TimeMeaning, read_tables
+from marquee.data.splits import Split, SplitConfig, SplitMethod, split_events
 from marquee.features import FeatureConfig, FeaturesConfig, FeatureType
-from marquee.splits import Split, SplitConfig, SplitMethod, split_events
-from marquee.tables import TableConfig, Tables, TimeMeaning, read_tables
 from marquee.world import ChequerBoard, World, write_world
 
 EVENTS = [

@@ -6,10 +6,10 @@ import polars as pl
 import pytest
 
 from marquee.core.schema import TimeMeaning
-from marquee.data_config import DataConfig
-from marquee.split_config import SplitConfig, SplitMethod
-from marquee.splits import Cutoffs, Split
-from marquee.table_config import TableConfig
+from marquee.data.config import DataConfig
+from marquee.data.split_config import SplitConfig, SplitMethod
+from marquee.data.splits import Cutoffs, Split
+from marquee.data.table_config import TableConfig
 from tests.support.small_config import small_config
 from training.ageing import absences
 from training.config import TrainConfig

@@ -5,12 +5,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from marquee.data_config import DataConfig
+from marquee.data.config import DataConfig
+from marquee.data.reading.tables import Tables
+from marquee.data.split_config import SplitConfig, SplitMethod
+from marquee.data.splits import Cutoffs, split_events
+from marquee.data.table_config import TableConfig
 from marquee.errors import ConfigError
-from marquee.split_config import SplitConfig, SplitMethod
-from marquee.splits import Cutoffs, split_events
-from marquee.table_config import TableConfig
-from marquee.tables import Tables
 from tests.support.paths import CONFIGS
 from tests.support.small_config import small_config
 from training.backtest import BacktestConfig, window_starts

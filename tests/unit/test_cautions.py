@@ -5,8 +5,8 @@ import polars as pl
 import pytest
 
 from marquee.core.schema import TimeMeaning
+from marquee.data.splits import Split, SplitConfig, SplitMethod, split_events
 from marquee.errors import LeakageError
-from marquee.splits import Split, SplitConfig, SplitMethod, split_events
 from marquee.world import World
 from tests.support.small_data import Prepared, write_tiny_world
 from training.cautions import (

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 import torch
 
-from marquee.dataset import Dataset
+from marquee.data.dataset import Dataset
 from marquee.errors import ConfigError
 from marquee.features import FeatureConfig, FeatureEncoder, FeatureType
 from marquee.nn.embed import embed_catalog

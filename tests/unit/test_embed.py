@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from marquee.dataset import QueryArrays
+from marquee.data.dataset import QueryArrays
 from marquee.nn import embed
 from marquee.nn.batches import QueryBatch
 from marquee.nn.embed import embed_catalog, embed_queries, evaluation_mode, to_batch

@@ -9,7 +9,8 @@ import torch
 
 from marquee.core.histories import Interactions
 from marquee.core.schema import TimeMeaning
-from marquee.dataset import Dataset
+from marquee.data.dataset import Dataset
+from marquee.data.splits import SplitConfig, SplitMethod
 from marquee.errors import ConfigError
 from marquee.features import FeatureArrays, FeatureEncoder
 from marquee.nn.batches import TrainingBatch
@@ -18,7 +19,6 @@ from marquee.nn.losses import SampledSoftmaxConfig
 from marquee.nn.models import MatrixFactorizationConfig, ModelConfig, SASRecConfig, TwoTowerConfig
 from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
-from marquee.splits import SplitConfig, SplitMethod
 from tests.support.small_data import Prepared, write_shop
 from training.config import TrainConfig, TrainerConfig
 from training.examples import ExampleRanges, ExamplesConfig, ExampleUnit, TrainingBatches, draw_ranges

@@ -7,7 +7,7 @@ import pytest
 from marquee.beyond import CatalogFacts, describe_lists
 from marquee.core.histories import Interactions
 from marquee.core.item_lists import ItemLists
-from marquee.dataset import JudgedPart, QueryArrays
+from marquee.data.dataset import JudgedPart, QueryArrays
 from marquee.errors import ConfigError
 from marquee.evaluation import EvaluationTask, evaluate
 from marquee.outcomes import JudgedOutcome, judge_outcome

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from marquee.core.cooccurrence import ItemNeighbours
-from marquee.dataset import Dataset
+from marquee.data.dataset import Dataset
 from marquee.errors import ConfigError
 from marquee.nn.losses import SampledSoftmaxConfig
 from marquee.nn.models import MatrixFactorizationConfig, ModelConfig, TwoTower, TwoTowerConfig

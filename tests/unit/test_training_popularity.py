@@ -9,10 +9,10 @@ import pytest
 
 from marquee.bundle.popularity import ContextPopularity, PopularityConfig
 from marquee.core.schema import TimeMeaning
-from marquee.data_config import DataConfig
+from marquee.data.config import DataConfig
+from marquee.data.splits import SplitConfig, SplitMethod
 from marquee.errors import ConfigError
 from marquee.features import FeatureConfig, FeaturesConfig, FeatureType
-from marquee.splits import SplitConfig, SplitMethod
 from tests.support.small_data import Prepared, write_shop
 from training.popularity import fit_context_popularity
 

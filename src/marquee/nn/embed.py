@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 
 from marquee.core.arrays import FloatArray
-from marquee.dataset import QueryArrays
+from marquee.data.dataset import QueryArrays
 from marquee.index.ranking import ScoreBlock, inner_product_scores
 from marquee.nn.batches import QueryBatch
 from marquee.nn.models import TwoTower

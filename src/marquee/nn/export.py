@@ -23,7 +23,7 @@ from torch.export import Dim
 
 from marquee.bundle.graphs import ITEM_INPUTS, QUERY_INPUTS, Graph
 from marquee.core.arrays import FloatArray
-from marquee.dataset import QueryArrays
+from marquee.data.dataset import QueryArrays
 from marquee.errors import ParityError
 from marquee.index.ranking import inner_product_scores, rank
 from marquee.nn.embed import BLOCK_ROWS, embed_catalog, embed_queries, evaluation_mode

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from marquee.core.arrays import FloatArray
 from marquee.core.cooccurrence import user_item_matrix
-from marquee.dataset import Dataset
+from marquee.data.dataset import Dataset
 from marquee.errors import ConfigError
 from marquee.nn.embed import embed_catalog
 from marquee.nn.models import TwoTower

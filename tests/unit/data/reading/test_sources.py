@@ -5,9 +5,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from marquee.data.reading.sources import FAULT, ROW, Source, open_sources
+from marquee.data.table_config import SourceType, TableConfig, TableFormat
 from marquee.errors import ConfigError, DataError
-from marquee.sources import FAULT, ROW, Source, open_sources
-from marquee.table_config import SourceType, TableConfig, TableFormat
 
 CSV = "user,item\nu1,i1\nu2,i2\n"
 ROWS = [("u1", "i1"), ("u2", "i2")]

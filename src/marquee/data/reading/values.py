@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from marquee.core.schema import ColumnType
-from marquee.table_config import SourceType, TableConfig
+from marquee.data.table_config import SourceType, TableConfig
 
 _TRUE = ("true", "True", "TRUE", "1")
 _FALSE = ("false", "False", "FALSE", "0")

@@ -12,10 +12,10 @@ from typing import ClassVar
 import polars as pl
 import pytest
 
-from marquee.download import download
-from marquee.download_config import DerivedTableConfig, DownloadConfig, DownloadedFileConfig
+from marquee.data.download import download
+from marquee.data.download_config import DerivedTableConfig, DownloadConfig, DownloadedFileConfig
+from marquee.data.table_config import TableConfig, TableFormat
 from marquee.errors import ConfigError, DownloadError
-from marquee.table_config import TableConfig, TableFormat
 
 BODY = b"user_id,item_id,timestamp\nu,i,5\n"
 SHA = "sha256:" + hashlib.sha256(BODY).hexdigest()

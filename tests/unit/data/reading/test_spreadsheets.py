@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from marquee.data.reading.spreadsheets import read_spreadsheet
 from marquee.errors import DataError
-from marquee.spreadsheets import read_spreadsheet
 
 MAIN = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
 STRINGS = (

@@ -1,8 +1,8 @@
 import polars as pl
 import pytest
 
+from marquee.data.table_config import SourceType, TableConfig, TimestampUnit
 from marquee.errors import ConfigError
-from marquee.table_config import SourceType, TableConfig, TimestampUnit
 
 
 @pytest.mark.parametrize(

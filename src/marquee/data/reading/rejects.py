@@ -6,11 +6,11 @@ from pathlib import Path
 
 import polars as pl
 
+from marquee.data.reading.mapping import REJECTED, MappedSource
+from marquee.data.reading.quality import RejectCount, TableQuality
+from marquee.data.reading.sources import FAULT, ROW, Source, collect
+from marquee.data.reading.validation import Rule
 from marquee.errors import RejectedRowsError
-from marquee.mapping import REJECTED, MappedSource
-from marquee.quality import RejectCount, TableQuality
-from marquee.sources import FAULT, ROW, Source, collect
-from marquee.validation import Rule
 
 SOURCE = "__source"
 _SCHEMA: dict[str, pl.DataType] = {

@@ -5,10 +5,10 @@ from omegaconf import OmegaConf
 
 from marquee.core.event_kinds import KindConfig
 from marquee.core.schema import TimeMeaning
+from marquee.data.reading.tables import DataConfig, TableConfig
+from marquee.data.splits import SplitConfig, SplitMethod
 from marquee.errors import ConfigError
 from marquee.features import FeatureConfig, FeaturesConfig
-from marquee.splits import SplitConfig, SplitMethod
-from marquee.tables import DataConfig, TableConfig
 from tests.support.paths import ROOT
 
 SHIPPED = sorted((ROOT / "configs" / "data").glob("*.yaml"))

@@ -11,11 +11,11 @@ from difflib import get_close_matches
 import polars as pl
 
 from marquee.core.schema import EVENTS, Column, ColumnType, TableSchema, TimeMeaning
+from marquee.data.reading.sources import FAULT, ROW, Source, reading
+from marquee.data.reading.validation import Limits, Reason, Rule, row_rules
+from marquee.data.reading.values import as_source_type, attribute, canonical, present
+from marquee.data.table_config import BLANK_ROW, TableConfig
 from marquee.errors import ConfigError, MissingColumnError
-from marquee.sources import FAULT, ROW, Source, reading
-from marquee.table_config import BLANK_ROW, TableConfig
-from marquee.validation import Limits, Reason, Rule, row_rules
-from marquee.values import as_source_type, attribute, canonical, present
 
 EXCLUDED = "__excluded"
 REJECTED = "__rejected"

@@ -12,9 +12,9 @@ import numpy as np
 import polars as pl
 
 from marquee.core.schema import TimeMeaning
+from marquee.data.leakage import require_once, require_period, require_user_order
+from marquee.data.split_config import PARTS, SplitConfig, SplitMethod
 from marquee.errors import ConfigError, DataError, MissingColumnError
-from marquee.leakage import require_once, require_period, require_user_order
-from marquee.split_config import PARTS, SplitConfig, SplitMethod
 
 __all__ = ["Cutoffs", "Split", "SplitConfig", "SplitMethod", "split_events", "validate_no_leakage"]
 

@@ -5,8 +5,8 @@ import polars as pl
 import pytest
 
 from marquee.core.schema import ColumnType
-from marquee.table_config import SourceType, TableConfig, TimestampUnit
-from marquee.values import as_source_type, as_timestamp, attribute, canonical, present
+from marquee.data.reading.values import as_source_type, as_timestamp, attribute, canonical, present
+from marquee.data.table_config import SourceType, TableConfig, TimestampUnit
 
 CONFIG = TableConfig(path="e.csv")
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
+from marquee.data.table_config import TableConfig
 from marquee.errors import ConfigError
-from marquee.table_config import TableConfig
 
 TABLE = "source"
 """Name of the downloaded table in the query of a derived one."""

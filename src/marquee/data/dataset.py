@@ -18,11 +18,11 @@ from marquee.core.histories import Interactions, gather
 from marquee.core.ids import PADDING_INDEX, IdMap
 from marquee.core.item_lists import ItemLists
 from marquee.core.schema import TimeMeaning
-from marquee.data_config import DataConfig
+from marquee.data.config import DataConfig
+from marquee.data.reading.tables import Tables
+from marquee.data.splits import Split
 from marquee.errors import DataError
 from marquee.features import FeatureArrays, FeatureConfig, FeatureEncoder
-from marquee.splits import Split
-from marquee.tables import Tables
 
 Columns = Mapping[str, Sequence[object]]
 

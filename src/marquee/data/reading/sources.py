@@ -15,9 +15,9 @@ from typing import IO, TypeVar
 
 import polars as pl
 
+from marquee.data.reading.spreadsheets import read_spreadsheet
+from marquee.data.table_config import SourceType, TableConfig, TableFormat
 from marquee.errors import ConfigError, DataError
-from marquee.spreadsheets import read_spreadsheet
-from marquee.table_config import SourceType, TableConfig, TableFormat
 
 ROW = "__row"
 FAULT = "__fault"

@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from marquee.core.schema import TimeMeaning
+from marquee.data.splits import Cutoffs, Split, SplitConfig, SplitMethod, split_events, validate_no_leakage
 from marquee.errors import ConfigError, DataError, LeakageError, MissingColumnError
-from marquee.splits import Cutoffs, Split, SplitConfig, SplitMethod, split_events, validate_no_leakage
 
 LEAVE_LAST = SplitConfig(method=SplitMethod.leave_last)
 GIVEN = SplitConfig(method=SplitMethod.given)

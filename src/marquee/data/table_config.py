@@ -6,8 +6,8 @@ from enum import StrEnum
 
 import polars as pl
 
+from marquee.data.split_config import PARTS
 from marquee.errors import ConfigError
-from marquee.split_config import PARTS
 
 
 class TableFormat(StrEnum):

@@ -4,11 +4,11 @@ import polars as pl
 import pytest
 
 from marquee.core.schema import EVENTS, ITEMS, TableSchema, TimeMeaning
+from marquee.data.reading.mapping import EXCLUDED, REJECTED, MappedSource, TableMapping
+from marquee.data.reading.sources import open_sources
+from marquee.data.reading.validation import Reason
+from marquee.data.table_config import SourceType, TableConfig
 from marquee.errors import ConfigError, MissingColumnError
-from marquee.mapping import EXCLUDED, REJECTED, MappedSource, TableMapping
-from marquee.sources import open_sources
-from marquee.table_config import SourceType, TableConfig
-from marquee.validation import Reason
 
 IDS = {"user_id": "who", "item_id": "what", "timestamp": "when"}
 

@@ -7,11 +7,11 @@ import polars as pl
 import pytest
 
 from marquee.core.schema import TimeMeaning
+from marquee.data.reading.tables import DataConfig, TableConfig, Tables, UnknownItems, read_tables
+from marquee.data.splits import SplitConfig, SplitMethod
+from marquee.data.table_config import TableFormat
 from marquee.errors import ConfigError, DataError, MissingColumnError, RejectedRowsError
 from marquee.features import FeatureConfig, FeaturesConfig
-from marquee.splits import SplitConfig, SplitMethod
-from marquee.table_config import TableFormat
-from marquee.tables import DataConfig, TableConfig, Tables, UnknownItems, read_tables
 
 EVENTS = "user_id,item_id,timestamp\nu1,i1,30\nu2,i2,10\nu1,i2,20\n"
 

@@ -18,9 +18,15 @@ from typing import IO
 
 import polars as pl
 
-from marquee.download_config import TABLE, DerivedTableConfig, DownloadConfig, DownloadedFileConfig, is_inside
+from marquee.data.download_config import (
+    TABLE,
+    DerivedTableConfig,
+    DownloadConfig,
+    DownloadedFileConfig,
+    is_inside,
+)
+from marquee.data.reading.sources import FAULT, ROW, collect, open_sources
 from marquee.errors import DataError, DownloadError
-from marquee.sources import FAULT, ROW, collect, open_sources
 
 Progress = Callable[[int, int | None], None]
 

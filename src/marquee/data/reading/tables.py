@@ -12,16 +12,16 @@ from pathlib import Path
 import polars as pl
 
 from marquee.core.schema import EVENTS, ITEMS, USERS, TableSchema, TimeMeaning
-from marquee.data_config import DataConfig, UnknownItems
+from marquee.data.config import DataConfig, UnknownItems
+from marquee.data.reading.mapping import EXCLUDED, REJECTED, MappedSource, TableMapping
+from marquee.data.reading.quality import QualityReport, TableQuality, measure_columns, measure_events
+from marquee.data.reading.rejects import SOURCE, Rejects, require_few
+from marquee.data.reading.sources import ROW, collect, open_sources
+from marquee.data.reading.validation import Limits, Rule, duplicate_rule, unknown_item_rule
+from marquee.data.splits import PART
+from marquee.data.table_config import DUPLICATE_ROW, REPEATED_ID, TableConfig
 from marquee.errors import DataError, MissingColumnError
 from marquee.features import FeatureConfig
-from marquee.mapping import EXCLUDED, REJECTED, MappedSource, TableMapping
-from marquee.quality import QualityReport, TableQuality, measure_columns, measure_events
-from marquee.rejects import SOURCE, Rejects, require_few
-from marquee.sources import ROW, collect, open_sources
-from marquee.splits import PART
-from marquee.table_config import DUPLICATE_ROW, REPEATED_ID, TableConfig
-from marquee.validation import Limits, Rule, duplicate_rule, unknown_item_rule
 
 __all__ = ["DataConfig", "TableConfig", "Tables", "TimeMeaning", "UnknownItems", "read_tables"]
 

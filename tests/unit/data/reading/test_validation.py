@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from marquee.core.schema import EVENTS, ITEMS, USERS, TableSchema
-from marquee.validation import Limits, Reason, Rule, duplicate_rule, row_rules, unknown_item_rule
+from marquee.data.reading.validation import Limits, Reason, Rule, duplicate_rule, row_rules, unknown_item_rule
 
 GOOD_EVENT = {
     "event_id": "e",

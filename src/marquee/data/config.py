@@ -5,11 +5,11 @@ from enum import StrEnum
 
 from marquee.core.event_kinds import EventKind, EventKinds, KindConfig
 from marquee.core.schema import TimeMeaning
-from marquee.download_config import DownloadConfig
+from marquee.data.download_config import DownloadConfig
+from marquee.data.splits import SplitConfig, SplitMethod
+from marquee.data.table_config import TableConfig
 from marquee.errors import ConfigError
 from marquee.features import FeaturesConfig
-from marquee.splits import SplitConfig, SplitMethod
-from marquee.table_config import TableConfig
 from marquee.world import WorldConfig
 
 

@@ -5,9 +5,9 @@ import polars as pl
 import pytest
 
 from marquee.core.schema import TimeMeaning
-from marquee.quality import QualityReport, TableQuality, measure_columns
-from marquee.splits import SplitConfig, SplitMethod
-from marquee.tables import DataConfig, TableConfig, read_tables
+from marquee.data.reading.quality import QualityReport, TableQuality, measure_columns
+from marquee.data.reading.tables import DataConfig, TableConfig, read_tables
+from marquee.data.splits import SplitConfig, SplitMethod
 
 EVENTS = """user_id,item_id,timestamp,kind
 u1,i1,1000000000,view

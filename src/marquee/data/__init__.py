@@ -1,0 +1,1 @@
+"""From files to arrays: read, validate, split, encode, with every row accounted for."""

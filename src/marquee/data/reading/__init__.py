@@ -1,0 +1,1 @@
+"""Between a file and a validated table: sources, column names, values, rules, and what was rejected."""
