@@ -54,8 +54,8 @@ def measure(folder: Path, n_items: int, users: Users) -> Footprint:
 
 def load(path: str) -> None:
     """Loads a bundle, asks it, and prints what that took."""
-    from marquee.recommender import Recommender
-    from marquee.requests import HistoryEvent, Request
+    from marquee.decision.recommender import Recommender
+    from marquee.decision.requests import HistoryEvent, Request
 
     started = time.perf_counter()
     recommender = Recommender.load(path)

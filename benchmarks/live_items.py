@@ -17,9 +17,9 @@ from onnx import TensorProto, helper, numpy_helper
 from benchmarks.serving_bundle import DIM, FEW_USERS, make_contents, make_query_tower
 from marquee.bundle.bundle import Bundle
 from marquee.core.arrays import FloatArray
+from marquee.decision.item_pool import Shelves
 from marquee.features import FeatureConfig, FeatureEncoder
 from marquee.index.index import IndexConfig, build_index
-from marquee.shelves import Shelves
 from marquee.store.live_items import LiveItem
 
 CHANGE_BUDGET_MS = 50.0

@@ -25,8 +25,8 @@ from pathlib import Path
 from benchmarks.serving import running
 from benchmarks.serving_bundle import make_bundle
 from marquee.bundle.releases import CURRENT, activate
-from marquee.recommender import Recommender
-from marquee.requests import Request
+from marquee.decision.recommender import Recommender
+from marquee.decision.requests import Request
 
 N_REQUESTS = 100_000
 N_ITEMS = 20_000

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from marquee.reranking import Candidates, Diversity, Reranking, rerank
+from marquee.decision.reranking import Candidates, Diversity, Reranking, rerank
 
 BUDGET_MS = 1.0
 N_CANDIDATES = 200

@@ -9,7 +9,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from marquee.recommender import HistoryEvent, Recommender, Request
+from marquee.decision.recommender import HistoryEvent, Recommender, Request
 
 recommender = Recommender.load(os.environ["BENCH_BUNDLE"])
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import bentoml
 from pydantic import BaseModel, Field
 
-from marquee.recommender import HistoryEvent, Recommender, Request
+from marquee.decision.recommender import HistoryEvent, Recommender, Request
 
 
 class Item(BaseModel):

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from marquee.decision.recommender import Recommender
+from marquee.decision.requests import Answer, Request, Stage
+from marquee.decision.reranking import NO_RERANKING
 from marquee.errors import DataError, MarqueeError
-from marquee.recommender import Recommender
-from marquee.requests import Answer, Request, Stage
-from marquee.reranking import NO_RERANKING
 from serving import wire
 from serving.batching import Batcher
 from serving.config import Settings

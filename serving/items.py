@@ -20,9 +20,9 @@ from pathlib import Path
 
 from marquee.bundle.bundle import Bundle
 from marquee.core.ids import PADDING_INDEX
+from marquee.decision.new_items import takes_new_items, unused
+from marquee.decision.recommender import Recommender
 from marquee.errors import ItemsFullError, UnknownIdError
-from marquee.new_items import takes_new_items, unused
-from marquee.recommender import Recommender
 from marquee.store.live_items import ItemLog, LiveItem
 from serving.errors import Refusal, unavailable
 from serving.metrics import Metrics

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from marquee.bundle.manifest import MANIFEST
 from marquee.core.catalog import ItemKind
+from marquee.decision.recommender import Recommender
+from marquee.decision.rehearsal import read_recorded, rehearse
+from marquee.decision.requests import HistoryEvent, Request
 from marquee.errors import BundleError, BundleNotFoundError
-from marquee.recommender import Recommender
-from marquee.rehearsal import read_recorded, rehearse
-from marquee.requests import HistoryEvent, Request
 from marquee.store.signing import TrustedKeys
 
 WARM_UP_BATCHES = (1, 4, 32)

@@ -21,8 +21,8 @@ from prometheus_client import (
 )
 from prometheus_client.registry import Collector
 
-from marquee.recommender import Recommender
-from marquee.requests import Answer, Source
+from marquee.decision.recommender import Recommender
+from marquee.decision.requests import Answer, Source
 from serving.counter_files import is_alive
 from serving.timings import QUEUE, READ, STAGES
 

@@ -32,8 +32,8 @@ from marquee.bundle.releases import (
     read_rollout,
     resolve,
 )
+from marquee.decision.recommender import Recommender
 from marquee.errors import BundleError, ConfigError, MarqueeError, UnknownIdError
-from marquee.recommender import Recommender
 from marquee.store.live_items import LiveItem
 from marquee.store.signing import TrustedKeys
 from serving.loading import be_nice, load_release

@@ -6,8 +6,15 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from marquee.decision.reranking import (
+    LARGEST_RULE,
+    MAX_CANDIDATES,
+    MAX_RULES,
+    NO_RERANKING,
+    Diversity,
+    Reranking,
+)
 from marquee.errors import ConfigError
-from marquee.reranking import LARGEST_RULE, MAX_CANDIDATES, MAX_RULES, NO_RERANKING, Diversity, Reranking
 from serving.errors import Refusal
 
 MAX_NAME_LENGTH = 256

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from marquee.recommender import Recommender
-from marquee.rehearsal import overlap_at_k
-from marquee.requests import Answer, Request
+from marquee.decision.recommender import Recommender
+from marquee.decision.rehearsal import overlap_at_k
+from marquee.decision.requests import Answer, Request
 from serving.metrics import Metrics
 
 logger = logging.getLogger(__name__)

@@ -23,10 +23,10 @@ from msgspec import UNSET, Meta, UnsetType
 from marquee.bundle.bundle import Bundle
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import NO_FILTERS, Filters
+from marquee.decision.recommender import Recommender
+from marquee.decision.requests import Request
+from marquee.decision.reranking import NO_RERANKING, Reranking
 from marquee.errors import BundleError, ConfigError, DataError, MarqueeError
-from marquee.recommender import Recommender
-from marquee.requests import Request
-from marquee.reranking import NO_RERANKING, Reranking
 from marquee.store.signing import TrustedKeys
 from serving.config import Settings
 from serving.errors import Refusal, unavailable

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from marquee.requests import Stage
+from marquee.decision.requests import Stage
 
 READ = "read"
 """From the first byte of a request until its body is there and understood."""

@@ -16,8 +16,8 @@ from marquee.bundle.bundle import Bundle
 from marquee.core.catalog import ItemKind
 from marquee.core.event_kinds import EventKind
 from marquee.core.filters import MOMENT_PATTERN, AttributeType, Clause, Filters, to_bound
+from marquee.decision.requests import Answer, HistoryEvent, Recommendation, Request, Source
 from marquee.errors import FilterError
-from marquee.requests import Answer, HistoryEvent, Recommendation, Request, Source
 from serving.config import Settings
 from serving.errors import ErrorAnswer, Refusal
 from serving.releases import Answering, Candidate, Release

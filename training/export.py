@@ -14,14 +14,14 @@ from marquee.bundle.bundle import Bundle, BundleContents, publish
 from marquee.bundle.popularity import PopularityConfig
 from marquee.core.arrays import FloatArray, IndexArray
 from marquee.core.histories import Interactions
+from marquee.decision.golden_requests import to_json
+from marquee.decision.recommender import Recommender
+from marquee.decision.rehearsal import record, sample_requests
 from marquee.index.choice import choose_index
 from marquee.index.index import IndexConfig, IndexKind
 from marquee.index.sweep import Questions
 from marquee.nn.embed import embed_queries
 from marquee.nn.export import export_towers
-from marquee.recommender import Recommender
-from marquee.recorded import to_json
-from marquee.rehearsal import record, sample_requests
 from marquee.store.signing import SigningKey
 from training.command import command
 from training.config import TrainConfig, as_plain

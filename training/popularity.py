@@ -11,8 +11,8 @@ from marquee.core.ids import IdMap
 from marquee.core.schema import TimeMeaning
 from marquee.data.config import DataConfig
 from marquee.data.dataset import Dataset
+from marquee.decision.requests import SURFACE_COLUMN
 from marquee.features import FeatureConfig, FeatureType
-from marquee.requests import SURFACE_COLUMN
 
 _STANDARD_ERRORS = 2.0
 

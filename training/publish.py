@@ -14,9 +14,9 @@ from rich.console import Console
 from marquee.bundle.bundle import Bundle
 from marquee.bundle.publishing import publish_copy, sign
 from marquee.bundle.releases import activate, go_back, previous
+from marquee.decision.recommender import Recommender
+from marquee.decision.rehearsal import rehearse
 from marquee.errors import ConfigError
-from marquee.recommender import Recommender
-from marquee.rehearsal import rehearse
 from marquee.store.signing import SigningKey, TrustedKeys
 from training.command import command
 

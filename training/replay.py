@@ -10,9 +10,9 @@ import polars as pl
 
 from marquee.bundle.bundle import Bundle
 from marquee.data.dataset import JudgedPart
+from marquee.decision.requests import Request
 from marquee.evaluation import Evaluation
 from marquee.index.index import Index, IndexConfig
-from marquee.requests import Request
 from marquee.served import (
     ServedComparison,
     compare_served,

@@ -10,8 +10,8 @@ from yaml import YAMLError
 
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import Filters
+from marquee.decision.reranking import Diversity, Reranking
 from marquee.errors import ConfigError, DataError
-from marquee.reranking import Diversity, Reranking
 from marquee.served_surfaces import SurfaceRules
 
 Declared = Mapping[str, Any]  # Any: whatever YAML holds

@@ -17,16 +17,16 @@ from marquee.core.arrays import IndexArray
 from marquee.core.event_kinds import EventKinds
 from marquee.core.histories import Interactions
 from marquee.core.ids import PADDING_INDEX, IdMap
+from marquee.decision.item_pool import Shelves
+from marquee.decision.query_encoder import QueryEncoder
+from marquee.decision.recommender import Recommender
+from marquee.decision.requests import Request, Source
 from marquee.errors import DataError
 from marquee.evaluation import Evaluation
 from marquee.index.sweep import Clock, IndexSweep, Questions, sweep
 from marquee.intervals import Estimate, estimate_means
 from marquee.metrics import METRICS
-from marquee.queries import QueryEncoder
-from marquee.recommender import Recommender
-from marquee.requests import Request, Source
 from marquee.served_surfaces import MIN_OVERLAP, ServedSurface, overlap_of
-from marquee.shelves import Shelves
 
 TOLERANCE = 0.005
 RECALL_TOLERANCE = 0.02

@@ -14,9 +14,9 @@ from marquee.core.catalog import ItemKind
 from marquee.core.filters import NO_FILTERS, Filters
 from marquee.core.ids import PADDING_INDEX
 from marquee.core.item_lists import ItemLists
+from marquee.decision.reranking import NO_RERANKING, Reranking
 from marquee.intervals import Estimate, estimate_means
 from marquee.metrics import METRICS
-from marquee.reranking import NO_RERANKING, Reranking
 
 MIN_OVERLAP = 0.9
 """Share of the places that must be filled alike for two sets of lists to count as the same."""

@@ -34,7 +34,7 @@ def test_import_contracts_hold() -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
-@pytest.mark.parametrize("module", ["marquee.recommender", "serving.service"])
+@pytest.mark.parametrize("module", ["marquee.decision.recommender", "serving.service"])
 def test_serving_path_loads_no_training_package(module: str) -> None:
     assert not imported_packages(module) & TRAINING_PACKAGES
 

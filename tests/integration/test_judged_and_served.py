@@ -22,6 +22,7 @@ from marquee.core.arrays import FloatArray
 from marquee.core.catalog import ItemKind
 from marquee.data.splits import SplitConfig, SplitMethod
 from marquee.data.table_config import TableConfig
+from marquee.decision.reranking import Diversity, Reranking
 from marquee.errors import DataError, LeakageError
 from marquee.index.faiss_index import AnnIndex, IndexConfig, IndexKind
 from marquee.index.index import Index
@@ -29,7 +30,6 @@ from marquee.nn.losses import SampledSoftmaxConfig
 from marquee.nn.models import TwoTowerConfig
 from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
-from marquee.reranking import Diversity, Reranking
 from marquee.served import ServedComparison
 from marquee.served_surfaces import SurfaceRules
 from marquee.store.files import FileFacts

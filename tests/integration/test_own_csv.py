@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from marquee.recommender import HistoryEvent, Recommender, Request
+from marquee.decision.recommender import HistoryEvent, Recommender, Request
 from tests.support.markdown import Block, blocks, commands
 from tests.support.paths import ROOT
 from tests.support.service_process import RunningService, running_service

@@ -35,8 +35,8 @@ from marquee.data.reading.tables import read_tables
 from marquee.data.reading.validation import Reason
 from marquee.data.splits import SplitMethod, split_events
 from marquee.data.table_config import TableFormat
+from marquee.decision.requests import Source
 from marquee.features import FeatureType
-from marquee.requests import Source
 from serving.app import RecommendationApp
 from serving.config import Settings
 from serving.endpoints import Endpoints

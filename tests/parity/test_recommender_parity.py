@@ -12,14 +12,14 @@ from marquee.core.arrays import FloatArray, IndexArray
 from marquee.core.catalog import Catalog, ItemKind
 from marquee.core.histories import pad_lists
 from marquee.data.dataset import KnownUsers, QueryArrays
-from marquee.new_items import embed_items
+from marquee.decision.new_items import embed_items
+from marquee.decision.recommender import Answer, HistoryEvent, Recommender, Request, Source
 from marquee.nn.embed import embed_catalog, embed_queries
 from marquee.nn.history_pooling import HistoryPooling
 from marquee.nn.losses import SampledSoftmaxConfig
 from marquee.nn.models import TwoTower, TwoTowerConfig
 from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
-from marquee.recommender import Answer, HistoryEvent, Recommender, Request, Source
 from marquee.store.live_items import LiveItem
 from marquee.world import World
 from tests.support.small_data import write_tiny_world

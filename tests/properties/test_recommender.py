@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from marquee.bundle.bundle import publish
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import NO_FILTERS, Clause, Filters, Value
+from marquee.decision.recommender import Answer, HistoryEvent, Recommender, Request, Source
 from marquee.index.index import IndexConfig, IndexKind
-from marquee.recommender import Answer, HistoryEvent, Recommender, Request, Source
 from tests.support.bundles import (
     CLOSES,
     CREATED,

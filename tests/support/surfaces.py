@@ -2,7 +2,7 @@
 
 from typing import cast
 
-from marquee.recommender import Recommender
+from marquee.decision.recommender import Recommender
 from serving.config import Settings
 from serving.releases import Answering, Releases
 from serving.surfaces import DEFAULT, Surface, Surfaces

@@ -10,10 +10,10 @@ import pytest
 from rich.console import Console
 
 from marquee.bundle.bundle import Bundle, resolve
+from marquee.decision.golden_requests import to_json
+from marquee.decision.recommender import Recommender
+from marquee.decision.rehearsal import record, sample_requests
 from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, ConfigError, SignatureError
-from marquee.recommender import Recommender
-from marquee.recorded import to_json
-from marquee.rehearsal import record, sample_requests
 from marquee.store.signing import TrustedKeys, write_key_pair
 from tests.support.bundles import CREATED, N_USERS, make_tiny, publish_tiny
 from tests.support.paths import ROOT

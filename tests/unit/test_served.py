@@ -10,9 +10,9 @@ from marquee.core.event_kinds import EventKinds, KindConfig
 from marquee.core.histories import Interactions
 from marquee.core.ids import IdMap
 from marquee.core.item_lists import ItemLists
+from marquee.decision.recommender import Recommender, Request
 from marquee.errors import DataError
 from marquee.evaluation import Evaluation, EvaluationTask, evaluate
-from marquee.recommender import Recommender, Request
 from marquee.served import (
     ServedComparison,
     ServedLists,

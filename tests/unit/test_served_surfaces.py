@@ -8,8 +8,8 @@ import pytest
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import Filters
 from marquee.core.item_lists import ItemLists
+from marquee.decision.reranking import Diversity, Reranking
 from marquee.errors import ConfigError
-from marquee.reranking import Diversity, Reranking
 from marquee.served_surfaces import SurfaceRules, compare_surface
 from training.surfaces import read_surfaces
 

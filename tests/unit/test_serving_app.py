@@ -12,8 +12,8 @@ import pytest
 
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import Filters
+from marquee.decision.requests import Answer, OnStage, Recommendation, Request, Source, Stage
 from marquee.errors import UnknownIdError
-from marquee.requests import Answer, OnStage, Recommendation, Request, Source, Stage
 from serving.app import RecommendationApp
 from serving.config import Settings
 from serving.endpoints import Endpoints

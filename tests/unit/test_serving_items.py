@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from marquee.bundle.bundle import activate
+from marquee.decision.recommender import Recommender, Request
 from marquee.errors import ItemsFullError, UnknownIdError
-from marquee.recommender import Recommender, Request
 from marquee.store.live_items import LiveItem
 from serving.app import RecommendationApp
 from serving.config import Settings

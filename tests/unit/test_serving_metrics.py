@@ -12,8 +12,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from marquee.core.catalog import ItemKind
-from marquee.recommender import Recommender
-from marquee.requests import Answer, Recommendation, Source
+from marquee.decision.recommender import Recommender
+from marquee.decision.requests import Answer, Recommendation, Source
 from serving import metrics
 from serving.metrics import FOLDER_VARIABLE, MAX_RELEASES, OTHER, Metrics
 from tests.support.bundles import CREATED, publish_tiny

@@ -13,10 +13,10 @@ import pytest
 
 from marquee.bundle.bundle import activate
 from marquee.bundle.releases import CURRENT
+from marquee.decision.golden_requests import to_json
+from marquee.decision.recommender import Answer, Recommender, Request
+from marquee.decision.rehearsal import record
 from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, UnknownIdError
-from marquee.recommender import Answer, Recommender, Request
-from marquee.recorded import to_json
-from marquee.rehearsal import record
 from serving.loading import warm_up
 from serving.releases import Releases
 from tests.support.bundles import NOW, publish_tiny

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from msgspec import UNSET
 
-from marquee.reranking import NO_RERANKING, Diversity, Reranking
+from marquee.decision.reranking import NO_RERANKING, Diversity, Reranking
 from serving import wire
 from serving.config import Settings
 from serving.errors import Refusal

@@ -17,8 +17,8 @@ from marquee.bundle.popularity import ContextPopularity, PopularityConfig
 from marquee.bundle.releases import Trial, activate
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import Filters
+from marquee.decision.recommender import Answer, Recommender, Request
 from marquee.errors import BundleError, ConfigError
-from marquee.recommender import Answer, Recommender, Request
 from serving.app import RecommendationApp
 from serving.config import Settings
 from serving.endpoints import Endpoints

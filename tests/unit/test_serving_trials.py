@@ -10,8 +10,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from marquee.bundle.releases import ROLLOUT, Rollout, activate, begin_trial, end_trials, read_rollout, resolve
+from marquee.decision.recommender import Answer, Recommender, Request
 from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, ConfigError, SignatureError
-from marquee.recommender import Answer, Recommender, Request
 from marquee.store.signing import SigningKey, TrustedKeys, write_key_pair
 from serving.metrics import Metrics
 from serving.releases import Releases

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from marquee.core.catalog import ItemKind
 from marquee.core.event_kinds import EventKind
 from marquee.core.filters import Clause, Filters
-from marquee.requests import Answer, HistoryEvent, Recommendation, Request, Source
+from marquee.decision.requests import Answer, HistoryEvent, Recommendation, Request, Source
 from serving import wire
 from serving.config import Settings
 from serving.errors import Refusal

@@ -15,11 +15,11 @@ from marquee.core.catalog import ItemKind
 from marquee.core.event_kinds import EventKinds, KindConfig
 from marquee.core.histories import Interactions
 from marquee.core.ids import IdMap
+from marquee.decision.recommender import Answer, HistoryEvent, Recommender, Request, Source
+from marquee.decision.requests import Stage
 from marquee.errors import BundleNotFoundError, DataError, UnknownIdError
 from marquee.features import FeatureConfig, FeatureEncoder, FeatureType
 from marquee.index.index import build_index
-from marquee.recommender import Answer, HistoryEvent, Recommender, Request, Source
-from marquee.requests import Stage
 from tests.support.bundles import (
     CLOSES,
     CREATED,
@@ -339,7 +339,7 @@ def test_missing_bundle_is_not_found(tmp_path: Path) -> None:
 def test_loading_a_recommender_loads_no_training_code(tmp_path: Path) -> None:
     path = publish(make_tiny().contents, tmp_path, "tiny", created=CREATED)
     code = (
-        "import sys; from marquee.recommender import Recommender, Request; "
+        "import sys; from marquee.decision.recommender import Recommender, Request; "
         f"r = Recommender.load({str(path)!r}); r.recommend([Request(timestamp=0)]); "
         "print(sorted({'torch', 'onnx', 'hydra', 'lightning', 'bentoml', 'matplotlib'} & sys.modules.keys()))"
     )

@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from marquee import recorded
 from marquee.bundle.bundle import Bundle
 from marquee.bundle.publishing import BundleContents, publish
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import Filters
+from marquee.decision import golden_requests as recorded
+from marquee.decision.golden_requests import RecordedRequest
+from marquee.decision.recommender import Recommender
+from marquee.decision.rehearsal import record, rehearse, sample_requests
+from marquee.decision.requests import HistoryEvent, Request, Source
+from marquee.decision.reranking import Diversity, Reranking
 from marquee.errors import BundleError
-from marquee.recommender import Recommender
-from marquee.recorded import RecordedRequest
-from marquee.rehearsal import record, rehearse, sample_requests
-from marquee.requests import HistoryEvent, Request, Source
-from marquee.reranking import Diversity, Reranking
 from tests.support.bundles import CREATED, NOW, make_tiny
 
 

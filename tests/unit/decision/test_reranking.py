@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from marquee.decision.reranking import Candidates, Diversity, Reranking, rerank
 from marquee.errors import ConfigError
-from marquee.reranking import Candidates, Diversity, Reranking, rerank
 
 Array = npt.NDArray[np.float32]
 

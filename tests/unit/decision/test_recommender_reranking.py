@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marquee.core.catalog import ItemKind
+from marquee.decision.recommender import Answer, Recommender, Request, Source
+from marquee.decision.reranking import Diversity, Reranking
 from marquee.errors import DataError
-from marquee.recommender import Answer, Recommender, Request, Source
-from marquee.reranking import Diversity, Reranking
 from marquee.store.live_items import LiveItem
 from tests.support.bundles import N_ITEMS, NOW, OPENS, publish_tiny
 

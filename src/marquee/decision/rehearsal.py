@@ -12,10 +12,10 @@ from marquee.bundle.bundle import Bundle
 from marquee.bundle.manifest import RECORDED_FILE
 from marquee.core.catalog import ItemKind
 from marquee.core.ids import PADDING_INDEX
+from marquee.decision.golden_requests import RecordedRequest, from_json
+from marquee.decision.recommender import Recommender
+from marquee.decision.requests import Answer, HistoryEvent, Request
 from marquee.errors import BundleError
-from marquee.recommender import Recommender
-from marquee.recorded import RecordedRequest, from_json
-from marquee.requests import Answer, HistoryEvent, Request
 
 N_RECORDED = 32
 K = 10

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from marquee.decision.requests import HistoryEvent, Request
 from marquee.errors import DataError
-from marquee.requests import HistoryEvent, Request
 
 
 @pytest.mark.parametrize(

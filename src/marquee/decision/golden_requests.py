@@ -10,8 +10,8 @@ from typing import Any
 
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import Clause, Filters
-from marquee.requests import Answer, HistoryEvent, Request, Source
-from marquee.reranking import Diversity, Reranking
+from marquee.decision.requests import Answer, HistoryEvent, Request, Source
+from marquee.decision.reranking import Diversity, Reranking
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

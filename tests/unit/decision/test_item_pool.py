@@ -17,11 +17,11 @@ from marquee.bundle.graphs import ITEM_INPUTS, Graph
 from marquee.core.arrays import FloatArray
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import Filters
+from marquee.decision.item_pool import Shelves
+from marquee.decision.new_items import embed_items, read_attribute, unused
+from marquee.decision.recommender import Answer, HistoryEvent, Recommender, Request, Source
 from marquee.errors import DataError, FilterError, UnknownIdError
 from marquee.index.index import IndexConfig, IndexKind
-from marquee.new_items import embed_items, read_attribute, unused
-from marquee.recommender import Answer, HistoryEvent, Recommender, Request, Source
-from marquee.shelves import Shelves
 from marquee.store.live_items import LiveItem
 from tests.support.bundles import CREATED, HISTORY_LENGTH, N_ITEMS, NOW, make_tiny, publish_tiny
 
@@ -200,7 +200,7 @@ def test_what_is_embedded_is_not_embedded_again(plain: Recommender, monkeypatch:
         embedded.append([item.item_id for item in items])
         return embed_items(bundle, items)
 
-    monkeypatch.setattr("marquee.shelves.embed_items", embed)
+    monkeypatch.setattr("marquee.decision.item_pool.embed_items", embed)
     first = Shelves(plain.bundle).with_live_items(live(drama("a"), drama("b")))
     changed = LiveItem(item_id="b", attributes={"genre": "comedy"})
     second = first.with_live_items(live(drama("a"), changed, drama("c")))
@@ -212,7 +212,7 @@ def test_item_without_a_finite_embedding_stands_nowhere(
     plain: Recommender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = np.array([[1, 2, 3, 4], [np.nan, 0, 0, 0]], dtype=np.float32)
-    monkeypatch.setattr("marquee.shelves.embed_items", lambda _bundle, _items: table)
+    monkeypatch.setattr("marquee.decision.item_pool.embed_items", lambda _bundle, _items: table)
     shelves = Shelves(plain.bundle).with_live_items(live(drama("a"), drama("b")))
     assert (shelves.n_added, shelves.index("a"), shelves.index("b")) == (1, N_ITEMS + 1, 0)
 

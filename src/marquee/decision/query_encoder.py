@@ -16,9 +16,9 @@ import numpy.typing as npt
 from marquee.core.arrays import FloatArray, IndexArray
 from marquee.core.histories import gather, window_positions
 from marquee.core.ids import PADDING_INDEX
+from marquee.decision.item_pool import Shelves
+from marquee.decision.requests import SURFACE_COLUMN, HistoryEvent, Request, Source
 from marquee.features import FeatureArrays, FeatureEncoder
-from marquee.requests import SURFACE_COLUMN, HistoryEvent, Request, Source
-from marquee.shelves import Shelves
 
 TIMESTAMP_COLUMN = "timestamp"
 """Column that the request's time is encoded as, the one that events call by this name."""

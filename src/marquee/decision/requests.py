@@ -13,8 +13,8 @@ from typing import NamedTuple
 from marquee.core.catalog import ItemKind
 from marquee.core.event_kinds import EventKind
 from marquee.core.filters import NO_FILTERS, Filters
+from marquee.decision.reranking import NO_RERANKING, Reranking
 from marquee.errors import DataError
-from marquee.reranking import NO_RERANKING, Reranking
 
 SURFACE_COLUMN = "surface"
 """Column that a request's surface is read as, the one that events call by this name."""

@@ -25,10 +25,10 @@ from marquee.core.arrays import BoolArray, FloatArray, IndexArray
 from marquee.core.catalog import ALWAYS_FROM, Catalog, ItemKind, ItemMask
 from marquee.core.filters import NO_FILTERS, Filters
 from marquee.core.ids import PADDING_INDEX
+from marquee.decision.new_items import build_catalog, embed_items, takes_new_items
 from marquee.errors import DataError
 from marquee.index.faiss_index import inner_products
 from marquee.index.index import Index, IndexConfig, SearchResult
-from marquee.new_items import build_catalog, embed_items, takes_new_items
 from marquee.store.live_items import LiveItem
 
 _KIND = "kind"
