@@ -20,11 +20,11 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss as sklearn_log_loss
 from sklearn.metrics import roc_auc_score
 
-from marquee.calibration import IsotonicHead, LogisticHead, logit
 from marquee.core.arrays import BoolArray, Float64Array
 from marquee.errors import DataError
-from marquee.outcomes import JudgedOutcome, judge_outcome
-from marquee.probabilities import reliability_curve
+from marquee.evaluation.probabilities.calibration import IsotonicHead, LogisticHead, logit
+from marquee.evaluation.probabilities.metrics import reliability_curve
+from marquee.evaluation.probabilities.outcomes import JudgedOutcome, judge_outcome
 
 FILE = "ipinyou-2997/2997.test.theta.txt"
 SAME = 1e-9

@@ -31,16 +31,16 @@ import numpy as np
 import polars as pl
 
 from benchmarks.fits import fit_on, read_data
-from marquee.baselines import fit_baselines
 from marquee.core.arrays import BoolArray, FloatArray
 from marquee.core.schema import TimeMeaning
 from marquee.data.dataset import Dataset, JudgedPart
 from marquee.data.reading.tables import Tables
 from marquee.data.splits import Split, split_events
 from marquee.errors import DataError, MarqueeError
-from marquee.evaluation import EvaluationTask, evaluate
+from marquee.evaluation.baselines import fit_baselines
+from marquee.evaluation.evaluation import EvaluationTask, evaluate
+from marquee.evaluation.intervals import Estimate
 from marquee.index.ranking import ScoreBlock
-from marquee.intervals import Estimate
 from marquee.nn.embed import score_queries
 from marquee.nn.models import TwoTower
 from training.config import TrainConfig

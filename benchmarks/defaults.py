@@ -23,8 +23,8 @@ import numpy as np
 from benchmarks.experiments import compose_config
 from benchmarks.fits import EVERY_SET, WITHOUT_TUNED, fit_on, is_there, prepare_data
 from marquee.errors import ConfigError, MarqueeError
-from marquee.evaluation import evaluate
-from marquee.intervals import Estimate
+from marquee.evaluation.evaluation import evaluate
+from marquee.evaluation.intervals import Estimate
 from marquee.nn.embed import score_queries
 from training.prepare import Prepared
 

@@ -21,7 +21,7 @@ import numpy as np
 from marquee.core.availability import Availability
 from marquee.core.catalog import ALWAYS_FROM, ALWAYS_UNTIL
 from marquee.core.item_lists import ItemLists
-from marquee.evaluation import EvaluationTask, evaluate
+from marquee.evaluation.evaluation import EvaluationTask, evaluate
 from marquee.index.ranking import ScoreBlock, block_rows, inner_product_scores
 
 DIM = 64

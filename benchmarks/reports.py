@@ -19,14 +19,14 @@ from itertools import chain
 
 import numpy as np
 
-from marquee.comparison import PairedTest, paired_test
 from marquee.core.arrays import Float64Array
 from marquee.core.item_lists import ItemLists
-from marquee.evaluation import Counts, Evaluation, ModelEvaluation
+from marquee.evaluation.comparison import PairedTest, paired_test
+from marquee.evaluation.evaluation import Counts, Evaluation, ModelEvaluation
+from marquee.evaluation.intervals import Estimate, estimate_means, resample_counts
+from marquee.evaluation.probabilities.intervals import judge_probabilities
+from marquee.evaluation.probabilities.metrics import auc, log_loss, normalised_entropy
 from marquee.index.ranking import RankedLists
-from marquee.intervals import Estimate, estimate_means, resample_counts
-from marquee.probabilities import auc, log_loss, normalised_entropy
-from marquee.probability_intervals import judge_probabilities
 from marquee.reports import Finding, judge_against
 
 N_WORLDS = 1000

@@ -22,7 +22,7 @@ from benchmarks.peers.protocol import GO, ITEMS_FILE, QUERIES_FILE, Pairs
 from marquee.core.arrays import IndexArray
 from marquee.data.dataset import Dataset
 from marquee.errors import DataError
-from marquee.evaluation import EvaluationTask, evaluate
+from marquee.evaluation.evaluation import EvaluationTask, evaluate
 from marquee.index.ranking import inner_product_scores
 from training.config import TrainConfig
 from training.prepare import prepare

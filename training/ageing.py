@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from marquee.ageing import Ageing, age_metric, first_times
 from marquee.core.schema import TimeMeaning
-from marquee.slices import MIN_USERS
+from marquee.evaluation.analyses.ageing import Ageing, age_metric, first_times
+from marquee.evaluation.analyses.slices import MIN_USERS
 from training.config import TrainConfig
 from training.judge import Judgement
 from training.prepare import Prepared

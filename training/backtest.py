@@ -20,7 +20,7 @@ from marquee.data.reading.tables import Tables
 from marquee.data.split_config import SplitConfig, SplitMethod
 from marquee.data.splits import Cutoffs, split_events
 from marquee.errors import ConfigError
-from marquee.trials import TrialSeries
+from marquee.evaluation.analyses.retraining import TrialSeries
 from training.command import command
 from training.config import TrainConfig
 from training.prepare import read

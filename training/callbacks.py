@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from torch.optim import Optimizer
 
 from marquee.data.dataset import QueryArrays
-from marquee.evaluation import EvaluationTask, evaluate
+from marquee.evaluation.evaluation import EvaluationTask, evaluate
 from marquee.nn.averages import WeightAverages
 from marquee.nn.batches import TrainingBatch
 from marquee.nn.embed import score_queries

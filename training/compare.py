@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from marquee.comparison import JudgedUsers
+from marquee.evaluation.comparison import JudgedUsers
 from marquee.reports import ComparedRun, compare_runs, render_comparison
 from training.config import as_plain
 from training.runs import RunFolder

@@ -12,15 +12,16 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from marquee.baselines import BaselinesConfig
 from marquee.core.arrays import BoolArray
 from marquee.core.schema import TimeMeaning
 from marquee.data.config import DataConfig
 from marquee.data.dataset import JudgedPart
 from marquee.data.split_config import SplitMethod
 from marquee.errors import ConfigError
-from marquee.evaluation import EvaluationTask
+from marquee.evaluation.baselines import BaselinesConfig
+from marquee.evaluation.evaluation import EvaluationTask
 from marquee.nn.history_pooling import HistoryPooling
+from marquee.nn.initialisation.starts import SpectralStartConfig, StartConfig
 from marquee.nn.losses import (
     BilateralSoftmaxConfig,
     BPRConfig,
@@ -39,7 +40,6 @@ from marquee.nn.negatives import (
     NegativesConfig,
 )
 from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagradConfig
-from marquee.nn.starts import SpectralStartConfig, StartConfig
 from training.earlier import EarlierRunStartConfig
 from training.examples import HALF_LIFE_DAYS, HIDDEN_FRACTION, ExamplesConfig, ExampleUnit
 

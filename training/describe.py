@@ -5,14 +5,20 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from marquee.beyond import BeyondAccuracy, CatalogFacts, describe_lists
 from marquee.core.arrays import BoolArray, FloatArray, IndexArray
 from marquee.core.ids import PADDING_INDEX
 from marquee.data.dataset import Dataset, JudgedPart
-from marquee.evaluation import Evaluation
+from marquee.evaluation.analyses.beyond_accuracy import BeyondAccuracy, CatalogFacts, describe_lists
+from marquee.evaluation.analyses.slice_columns import Parts, parted
+from marquee.evaluation.analyses.slices import (
+    SlicedMetric,
+    by_history,
+    by_popularity,
+    members_of,
+    slice_metric,
+)
+from marquee.evaluation.evaluation import Evaluation
 from marquee.features import FeatureConfig, FeatureType
-from marquee.parting import Parts, parted
-from marquee.slices import SlicedMetric, by_history, by_popularity, members_of, slice_metric
 from training.config import TrainConfig
 from training.prepare import Prepared
 

@@ -19,8 +19,8 @@ from marquee.data.dataset import Dataset
 from marquee.errors import ConfigError
 from marquee.features import FeatureEncoder, TokenBlock
 from marquee.nn.embed import embed_catalog
+from marquee.nn.initialisation.starts import StartConfig
 from marquee.nn.models import TwoTower
-from marquee.nn.starts import StartConfig
 from training.checkpoints import best_checkpoint, find_run, read_weights
 
 NAMES_FILE = "names.json"

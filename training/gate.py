@@ -11,8 +11,8 @@ from pathlib import Path
 from marquee.bundle.bundle import resolve
 from marquee.bundle.manifest import MANIFEST, Manifest
 from marquee.errors import ConfigError
-from marquee.intervals import Estimate
-from marquee.outcomes import LOWER_IS_BETTER
+from marquee.evaluation.intervals import Estimate
+from marquee.evaluation.probabilities.outcomes import LOWER_IS_BETTER
 from training.judge import Judgement
 
 BUNDLE = "bundle"

@@ -6,11 +6,11 @@ import numpy as np
 
 from marquee.core.arrays import BoolArray, FloatArray
 from marquee.data.dataset import JudgedPart
-from marquee.evaluation import Evaluation
+from marquee.evaluation.analyses.item_map import CatalogView, Inside, map_items, most_telling, neighbourhoods
+from marquee.evaluation.analyses.mistakes import LostTarget, Mistakes, count_items, rank_groups, target_ranks
+from marquee.evaluation.analyses.slices import MIN_USERS, by_popularity
+from marquee.evaluation.evaluation import Evaluation
 from marquee.index.ranking import ScoreBlock
-from marquee.inside import CatalogView, Inside, map_items, most_telling, neighbourhoods
-from marquee.mistakes import LostTarget, Mistakes, count_items, rank_groups, target_ranks
-from marquee.slices import MIN_USERS, by_popularity
 from training.config import TrainConfig
 from training.describe import attribute_members, item_labels, training_counts
 from training.prepare import Prepared

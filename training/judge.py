@@ -8,22 +8,22 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from marquee.baselines import Baseline, FittedBaselines, fit_baselines
-from marquee.beyond import BeyondAccuracy
 from marquee.core.arrays import FloatArray
 from marquee.core.schema import TimeMeaning
 from marquee.data.dataset import JudgedPart
 from marquee.errors import DataError
-from marquee.evaluation import Evaluation, evaluate
+from marquee.evaluation.analyses.beyond_accuracy import BeyondAccuracy
+from marquee.evaluation.analyses.item_map import Inside
+from marquee.evaluation.analyses.served import ServedComparison
+from marquee.evaluation.analyses.served_surfaces import SurfaceRules
+from marquee.evaluation.analyses.slices import SlicedMetric
+from marquee.evaluation.baselines import Baseline, FittedBaselines, fit_baselines
+from marquee.evaluation.evaluation import Evaluation, evaluate
+from marquee.evaluation.probabilities.outcomes import JudgedOutcome
 from marquee.index.ranking import ScoreBlock, inner_product_scores
-from marquee.inside import Inside
 from marquee.nn.embed import embed_catalog, embed_queries
 from marquee.nn.models import TwoTower
-from marquee.outcomes import JudgedOutcome
 from marquee.reports import judge_against
-from marquee.served import ServedComparison
-from marquee.served_surfaces import SurfaceRules
-from marquee.slices import SlicedMetric
 from training.config import TrainConfig
 from training.describe import describe, slice_headline
 from training.inside import look_inside

@@ -12,22 +12,22 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from marquee.calibration import IsotonicHead, LogisticHead
 from marquee.core.arrays import BoolArray, Float64Array, FloatArray, IndexArray
 from marquee.core.event_kinds import EventKind
 from marquee.core.ids import PADDING_INDEX
 from marquee.core.item_lists import ItemLists
 from marquee.data.dataset import Dataset, JudgedPart, with_context
-from marquee.evaluation import Evaluation
+from marquee.evaluation.analyses.slices import Members, members_of
+from marquee.evaluation.evaluation import Evaluation
+from marquee.evaluation.probabilities.calibration import IsotonicHead, LogisticHead
+from marquee.evaluation.probabilities.intervals import MIN_OUTCOMES
+from marquee.evaluation.probabilities.outcomes import JudgedOutcome, judge_outcome
 from marquee.features import FeatureArrays
 from marquee.index.ranking import block_rows, inner_product_scores
 from marquee.nn.embed import embed_queries
 from marquee.nn.losses import SampledSoftmaxConfig
 from marquee.nn.models import TwoTower
 from marquee.nn.negatives import CatalogNegativesConfig
-from marquee.outcomes import JudgedOutcome, judge_outcome
-from marquee.probability_intervals import MIN_OUTCOMES
-from marquee.slices import Members, members_of
 from training.config import TrainConfig
 from training.prepare import Prepared
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from marquee.evaluation import EvaluationProgress
+from marquee.evaluation.evaluation import EvaluationProgress
 
 SECONDS_BETWEEN_LINES = 30.0
 

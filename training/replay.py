@@ -11,9 +11,7 @@ import polars as pl
 from marquee.bundle.bundle import Bundle
 from marquee.data.dataset import JudgedPart
 from marquee.decision.requests import Request
-from marquee.evaluation import Evaluation
-from marquee.index.index import Index, IndexConfig
-from marquee.served import (
+from marquee.evaluation.analyses.served import (
     ServedComparison,
     compare_served,
     index_questions,
@@ -21,7 +19,9 @@ from marquee.served import (
     serve_lists,
     sweep_index,
 )
-from marquee.served_surfaces import SurfaceRules, compare_surface
+from marquee.evaluation.analyses.served_surfaces import SurfaceRules, compare_surface
+from marquee.evaluation.evaluation import Evaluation
+from marquee.index.index import Index, IndexConfig
 from training.config import TrainConfig
 from training.prepare import Prepared
 

@@ -17,8 +17,9 @@ import numpy as np
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from marquee.comparison import JudgedUsers, target_checksums
 from marquee.data.reading.quality import QualityReport
+from marquee.evaluation.analyses.retraining import TrialSeries
+from marquee.evaluation.comparison import JudgedUsers, target_checksums
 from marquee.reports import (
     Part,
     Protocol,
@@ -27,7 +28,6 @@ from marquee.reports import (
     pick_samples,
     write_report,
 )
-from marquee.trials import TrialSeries
 from training.ageing import absences, age
 from training.callbacks import MONITOR, read_epochs
 from training.cautions import (

@@ -12,7 +12,7 @@ from marquee.core.catalog import ItemKind
 from marquee.core.filters import Filters
 from marquee.decision.reranking import Diversity, Reranking
 from marquee.errors import ConfigError, DataError
-from marquee.served_surfaces import SurfaceRules
+from marquee.evaluation.analyses.served_surfaces import SurfaceRules
 
 Declared = Mapping[str, Any]  # Any: whatever YAML holds
 

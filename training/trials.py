@@ -13,8 +13,8 @@ from rich.console import Console
 from marquee.data.dataset import Dataset
 from marquee.data.reading.tables import Tables
 from marquee.data.splits import Split
+from marquee.evaluation.analyses.retraining import Trial, TrialSeries
 from marquee.reports import amend_report
-from marquee.trials import Trial, TrialSeries
 from training.checkpoints import CHECKPOINTS
 from training.command import EXIT_INTERRUPTED
 from training.config import TrainConfig, as_plain

@@ -9,7 +9,7 @@ import pytest
 from marquee.client import Client, RecommendRequest
 from tests.support.bundles import publish_tiny
 from tests.support.service_process import RunningService, running_service
-from tests.unit.test_deploy import RULES
+from tests.unit.deploy.test_deploy import RULES
 
 pytestmark = pytest.mark.server
 

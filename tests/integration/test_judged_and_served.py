@@ -16,7 +16,6 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from marquee.baselines import BaselinesConfig
 from marquee.bundle.manifest import INDEX_FILE, MANIFEST, Manifest
 from marquee.core.arrays import FloatArray
 from marquee.core.catalog import ItemKind
@@ -24,14 +23,15 @@ from marquee.data.splits import SplitConfig, SplitMethod
 from marquee.data.table_config import TableConfig
 from marquee.decision.reranking import Diversity, Reranking
 from marquee.errors import DataError, LeakageError
+from marquee.evaluation.analyses.served import ServedComparison
+from marquee.evaluation.analyses.served_surfaces import SurfaceRules
+from marquee.evaluation.baselines import BaselinesConfig
 from marquee.index.faiss_index import AnnIndex, IndexConfig, IndexKind
 from marquee.index.index import Index
 from marquee.nn.losses import SampledSoftmaxConfig
 from marquee.nn.models import TwoTowerConfig
 from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
-from marquee.served import ServedComparison
-from marquee.served_surfaces import SurfaceRules
 from marquee.store.files import FileFacts
 from marquee.world import World
 from tests.support.paths import ROOT

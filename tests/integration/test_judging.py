@@ -15,12 +15,12 @@ from marquee.core.arrays import FloatArray
 from marquee.core.ids import PADDING_INDEX
 from marquee.core.item_lists import ItemLists
 from marquee.data.config import DataConfig
+from marquee.evaluation.probabilities.metrics import auc, log_loss
 from marquee.nn.embed import embed_catalog, embed_queries
 from marquee.nn.losses import BPRConfig, SampledSoftmaxConfig
 from marquee.nn.models import TwoTower, TwoTowerConfig
 from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
-from marquee.probabilities import auc, log_loss
 from marquee.world import World, WorldConfig, simulate
 from tests.support.small_data import write_tiny_world
 from training import outcomes

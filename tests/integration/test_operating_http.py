@@ -14,7 +14,7 @@ import pytest
 from serving.keys import Scope
 from tests.support.bundles import publish_tiny
 from tests.support.service_process import RunningService, running_service
-from tests.unit.test_serving_keys import key
+from tests.unit.serving.test_keys import key
 
 pytestmark = pytest.mark.server
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from marquee.data.split_config import SplitConfig, SplitMethod
 from marquee.errors import ConfigError
-from marquee.trials import TrialSeries
+from marquee.evaluation.analyses.retraining import TrialSeries
 from marquee.world import World
 from tests.support.small_config import small_config
 from tests.support.small_data import write_tiny_world

@@ -14,6 +14,7 @@ from marquee.data.splits import SplitConfig, SplitMethod
 from marquee.index.ranking import rank
 from marquee.nn.embed import score_queries
 from marquee.nn.history_pooling import HistoryPooling
+from marquee.nn.initialisation.starts import SpectralStartConfig
 from marquee.nn.losses import BPRConfig, LossConfig, SampledSoftmaxConfig
 from marquee.nn.models import (
     ELSAConfig,
@@ -31,7 +32,6 @@ from marquee.nn.negatives import (
 )
 from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagradConfig
 from marquee.nn.scoring import loss_in_blocks
-from marquee.nn.starts import SpectralStartConfig
 from marquee.world import ChequerBoard, chequer_board
 from tests.support.small_data import Prepared, write_board
 from tests.support.small_models import N_ITEMS, small_batch, small_inputs

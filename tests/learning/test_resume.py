@@ -10,11 +10,11 @@ from torch import Tensor
 
 from marquee.data.dataset import JudgedPart
 from marquee.nn.batches import TrainingBatch
+from marquee.nn.initialisation.starts import SpectralStartConfig
 from marquee.nn.losses import SampledSoftmaxConfig
 from marquee.nn.models import TwoTower, TwoTowerConfig
 from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagradConfig
-from marquee.nn.starts import SpectralStartConfig
 from marquee.world import World
 from tests.support.small_data import Prepared, write_tiny_world
 from training.callbacks import RankValidation, read_epochs

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marquee import beyond
-from marquee.beyond import CatalogFacts, describe_lists
 from marquee.core.arrays import BoolArray, IndexArray
 from marquee.core.item_lists import ItemLists
 from marquee.errors import DataError, ShapeError
+from marquee.evaluation.analyses import beyond_accuracy as beyond
+from marquee.evaluation.analyses.beyond_accuracy import CatalogFacts, describe_lists
 
 N_ITEMS, K = 7, 3
 N_USERS = st.integers(2, 6)

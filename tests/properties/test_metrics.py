@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marquee.core.arrays import BoolArray
-from marquee.metrics import METRICS, Metric, coverage
+from marquee.evaluation.metrics import METRICS, Metric, coverage
 
 modest = settings(max_examples=60, deadline=None)
 every_metric = pytest.mark.parametrize("metric", METRICS.values(), ids=list(METRICS))

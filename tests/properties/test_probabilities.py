@@ -11,9 +11,9 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import log_loss as sklearn_log_loss
 from sklearn.metrics import roc_auc_score
 
-from marquee.calibration import IsotonicHead, LogisticHead, logit
 from marquee.core.arrays import BoolArray, Float64Array
-from marquee.probabilities import (
+from marquee.evaluation.probabilities.calibration import IsotonicHead, LogisticHead, logit
+from marquee.evaluation.probabilities.metrics import (
     auc,
     calibration_error,
     calibration_error_by_chance,

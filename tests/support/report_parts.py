@@ -4,13 +4,13 @@ from typing import TypedDict
 
 import numpy as np
 
-from marquee.ageing import DAY_S, Ageing, age_metric
-from marquee.evaluation import Evaluation
-from marquee.inside import CatalogView, Inside, map_items, neighbourhoods
-from marquee.intervals import Estimate
-from marquee.mistakes import LostTarget, Mistakes, count_items, rank_groups
-from marquee.slices import by_popularity
-from marquee.trials import Trial, TrialSeries
+from marquee.evaluation.analyses.ageing import DAY_S, Ageing, age_metric
+from marquee.evaluation.analyses.item_map import CatalogView, Inside, map_items, neighbourhoods
+from marquee.evaluation.analyses.mistakes import LostTarget, Mistakes, count_items, rank_groups
+from marquee.evaluation.analyses.retraining import Trial, TrialSeries
+from marquee.evaluation.analyses.slices import by_popularity
+from marquee.evaluation.evaluation import Evaluation
+from marquee.evaluation.intervals import Estimate
 
 
 class Parts(TypedDict):

@@ -1,7 +1,7 @@
 """The config of a run that is over in a moment."""
 
-from marquee.baselines import BaselinesConfig
 from marquee.data.config import DataConfig
+from marquee.evaluation.baselines import BaselinesConfig
 from marquee.nn.losses import SampledSoftmaxConfig
 from marquee.nn.models import TwoTowerConfig
 from marquee.nn.negatives import MixedNegativesConfig

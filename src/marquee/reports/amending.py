@@ -7,9 +7,9 @@ anew would read the test part a second time. What is put in is what the report w
 from pathlib import Path
 
 from marquee.errors import DataError
+from marquee.evaluation.analyses.retraining import TrialSeries
 from marquee.reports.sections import render_series
 from marquee.reports.writing import HTML_NAME, MARKDOWN_NAME
-from marquee.trials import TrialSeries
 
 
 def amend_report(folder: Path, name: str, series: TrialSeries) -> None:

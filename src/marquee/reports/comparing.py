@@ -5,7 +5,9 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from marquee.comparison import (
+from marquee.core.arrays import IndexArray
+from marquee.errors import DataError
+from marquee.evaluation.comparison import (
     POWER,
     SIGNIFICANCE,
     JudgedUsers,
@@ -14,10 +16,8 @@ from marquee.comparison import (
     corrected,
     paired_test,
 )
-from marquee.core.arrays import IndexArray
-from marquee.errors import DataError
-from marquee.intervals import Estimate, estimate_means
-from marquee.metrics import METRICS
+from marquee.evaluation.intervals import Estimate, estimate_means
+from marquee.evaluation.metrics import METRICS
 from marquee.reports.rendering import render
 from marquee.reports.verdict import SIGNS_SEED, Finding, finding_of, p_in_words, signed
 

@@ -9,20 +9,20 @@ from functools import cached_property
 
 import numpy as np
 
-from marquee.ageing import Ageing
-from marquee.beyond import BeyondAccuracy
 from marquee.core.arrays import IndexArray
 from marquee.core.ids import PADDING_INDEX
 from marquee.core.item_lists import ItemLists
 from marquee.errors import ConfigError
-from marquee.evaluation import Evaluation
-from marquee.inside import Inside
-from marquee.metrics import METRICS
-from marquee.outcomes import JudgedOutcome
+from marquee.evaluation.analyses.ageing import Ageing
+from marquee.evaluation.analyses.beyond_accuracy import BeyondAccuracy
+from marquee.evaluation.analyses.item_map import Inside
+from marquee.evaluation.analyses.retraining import TrialSeries
+from marquee.evaluation.analyses.served import ServedComparison
+from marquee.evaluation.analyses.slices import SlicedMetric
+from marquee.evaluation.evaluation import Evaluation
+from marquee.evaluation.metrics import METRICS
+from marquee.evaluation.probabilities.outcomes import JudgedOutcome
 from marquee.reports.verdict import Verdict, judge_against, protocol_warnings
-from marquee.served import ServedComparison
-from marquee.slices import SlicedMetric
-from marquee.trials import TrialSeries
 
 REPORT_FORMAT = 1
 

@@ -7,7 +7,7 @@ on a small one of its own: nothing rests on telling seven colours apart.
 from collections.abc import Sequence
 from html import escape
 
-from marquee.inside import OTHER, ItemMap, MapPoint
+from marquee.evaluation.analyses.item_map import OTHER, ItemMap, MapPoint
 
 SIDE, SMALL_SIDE, MARGIN = 400, 160, 14
 TITLE_HEIGHT = 22

@@ -1,10 +1,10 @@
 """What the sections over time show: the age of a model, its back-test and its learning curve."""
 
-from marquee.ageing import Ageing
+from marquee.evaluation.analyses.ageing import Ageing
+from marquee.evaluation.analyses.retraining import TrialSeries
 from marquee.reports.plots import lines_figure
 from marquee.reports.tables import Row, Table
 from marquee.reports.verdict import signed
-from marquee.trials import TrialSeries
 
 
 def ageing_views(ageing: Ageing | None, reason: str) -> dict[str, object]:

@@ -11,9 +11,9 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from marquee.errors import ConfigError
+from marquee.evaluation.intervals import Estimate
+from marquee.evaluation.probabilities.intervals import ReliabilityBin
 from marquee.index.sweep import IndexSweep
-from marquee.intervals import Estimate
-from marquee.probability_intervals import ReliabilityBin
 from marquee.reports.content import Curve
 
 if TYPE_CHECKING:

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from marquee.outcomes import JudgedOutcome, SlicedProbabilities
-from marquee.probability_intervals import MIN_OUTCOMES, JudgedProbabilities
+from marquee.evaluation.analyses.slices import MIN_USERS
+from marquee.evaluation.probabilities.intervals import MIN_OUTCOMES, JudgedProbabilities
+from marquee.evaluation.probabilities.outcomes import JudgedOutcome, SlicedProbabilities
 from marquee.reports.content import ReportContent
 from marquee.reports.plots import reliability_figure
 from marquee.reports.tables import Row, Table
-from marquee.slices import MIN_USERS
 
 TITLES = {
     "click": "Is what is shown clicked?",

@@ -9,6 +9,7 @@ goes into `ReportContent` and its `to_json_dict`: the page must not know more th
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from marquee.evaluation.analyses.retraining import TrialSeries
 from marquee.reports.content import ReportContent
 from marquee.reports.maps import map_figure, value_colours, value_maps
 from marquee.reports.over_time import ageing_figures, ageing_views, series_figures, series_views
@@ -36,7 +37,6 @@ from marquee.reports.tables import (
     surface_table,
     sweep_table,
 )
-from marquee.trials import TrialSeries
 
 Views = Callable[[ReportContent], Mapping[str, object]]
 

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from marquee.evaluation import Counts
-from marquee.intervals import Estimate
-from marquee.metrics import METRICS
+from marquee.evaluation.analyses.slices import MIN_USERS, SlicedColumn
+from marquee.evaluation.evaluation import Counts
+from marquee.evaluation.intervals import Estimate
+from marquee.evaluation.metrics import METRICS
 from marquee.reports.content import ReportContent
-from marquee.slices import MIN_USERS, SlicedColumn
 
 MEANINGS = {
     "recall": "share of a user's targets that the list holds",

@@ -6,9 +6,9 @@ from enum import StrEnum
 
 import numpy as np
 
-from marquee.comparison import POWER, SIGNIFICANCE, PairedTest, corrected, paired_test
-from marquee.evaluation import Evaluation
-from marquee.intervals import Estimate
+from marquee.evaluation.comparison import POWER, SIGNIFICANCE, PairedTest, corrected, paired_test
+from marquee.evaluation.evaluation import Evaluation
+from marquee.evaluation.intervals import Estimate
 
 SIGNS_SEED = 0  # of the tests: equal content gives an equal verdict
 REFERENCES = ("popularity", "recent_popularity", "item_knn", "als")

@@ -9,8 +9,8 @@ from marquee.core.availability import Availability
 from marquee.core.catalog import ALWAYS_FROM, ALWAYS_UNTIL
 from marquee.core.item_lists import ItemLists
 from marquee.errors import ShapeError
+from marquee.evaluation.analyses.mistakes import target_ranks
 from marquee.index.ranking import rank
-from marquee.mistakes import target_ranks
 
 
 def _allowed(available: Availability) -> list[list[bool]]:

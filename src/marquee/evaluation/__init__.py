@@ -1,0 +1,1 @@
+"""How good lists, probabilities, policies and experiments are, with intervals; pure functions of arrays."""

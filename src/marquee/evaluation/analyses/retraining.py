@@ -1,0 +1,129 @@
+"""The same model trained and judged several times, on other data each time: what came out, and its spread.
+
+A rolling-origin back-test varies the cutoff, a learning curve the amount of training data. Both leave a
+series of trials that the report draws and a file can hold.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from marquee.errors import DataError
+from marquee.evaluation.intervals import Estimate
+
+TRIALS_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One training and its judgement.
+
+    Attributes:
+        label: What sets it apart, e.g. `2011-09-01 to 2011-10-01` or `25% of the events`.
+        position: Where it stands in the series: number of the window, or fraction of the training data.
+        n_train_events: What it learned from.
+        n_users: Users judged.
+        n_targets: Their targets.
+        seconds: Wall time of training.
+        estimates: Model → the metric.
+        differences: Other model → judged model minus it, paired.
+    """
+
+    label: str
+    position: float
+    n_train_events: int
+    n_users: int
+    n_targets: int
+    seconds: float
+    estimates: Mapping[str, Estimate]
+    differences: Mapping[str, Estimate]
+
+    @classmethod
+    def from_json_dict(cls, fields: Mapping[str, Any]) -> "Trial":  # Any: what JSON holds
+        """Returns the trial that `asdict` wrote."""
+        named = {
+            key: {name: Estimate(**estimate) for name, estimate in fields[key].items()}
+            for key in ("estimates", "differences")
+        }
+        return cls(**{**fields, **named})
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """One model's metric over the trials.
+
+    Attributes:
+        mean: Of the trials.
+        deviation: Standard deviation between trials; 0 for one trial.
+        low: The worst trial.
+        high: The best trial.
+    """
+
+    mean: float
+    deviation: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class TrialSeries:
+    """Trials that belong together.
+
+    Attributes:
+        metric: E.g. `ndcg@10`.
+        model: The model under judgement.
+        design: What was varied and what was judged, in words.
+        trials: In the order of their position.
+    """
+
+    metric: str
+    model: str
+    design: str
+    trials: tuple[Trial, ...]
+
+    def __post_init__(self) -> None:
+        if not self.trials:
+            raise DataError(f"a series of trials must hold one or more, got none for {self.metric!r}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The models that every trial has, the one under judgement first."""
+        return tuple(
+            name for name in self.trials[0].estimates if all(name in trial.estimates for trial in self.trials)
+        )
+
+    def spread(self, name: str) -> Spread:
+        """Returns the metric of one model over the trials."""
+        means = np.array([trial.estimates[name].mean for trial in self.trials])
+        deviation = float(means.std(ddof=1)) if len(means) > 1 else 0.0
+        return Spread(float(means.mean()), deviation, float(means.min()), float(means.max()))
+
+    def n_better(self, name: str) -> int:
+        """Returns in how many trials the interval of the difference to another model lies above 0."""
+        return sum(trial.differences[name].low > 0 for trial in self.trials)
+
+    def to_json_dict(self) -> dict[str, object]:
+        """Returns everything, ready for `json.dumps`."""
+        return {
+            "trials_format": TRIALS_FORMAT,
+            **asdict(self),
+            "spread": {name: asdict(self.spread(name)) for name in self.names},
+            "n_better": {name: self.n_better(name) for name in self.names if name != self.model},
+        }
+
+    @classmethod
+    def from_json_dict(cls, fields: Mapping[str, Any]) -> "TrialSeries":  # Any: what JSON holds
+        """Returns the series that `to_json_dict` wrote.
+
+        Raises:
+            DataError: If it has another format.
+        """
+        if fields.get("trials_format") != TRIALS_FORMAT:
+            raise DataError(
+                f"trials must have format {TRIALS_FORMAT}, got {fields.get('trials_format')!r}; "
+                "run them again"
+            )
+        trials = tuple(Trial.from_json_dict(trial) for trial in fields["trials"])
+        return cls(fields["metric"], fields["model"], fields["design"], trials)

@@ -1,0 +1,94 @@
+"""From the values of a declared column to slices: what each type of value is parted by, and what by nothing.
+
+A value of its own is a slice; numbers are parted at their thirds, moments by the parts that are declared.
+Texts and vectors part nothing, nor does a column of very many values: the caller is told.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+
+from marquee.core.arrays import BoolArray
+from marquee.evaluation.analyses.slices import members_of
+from marquee.features import FeatureConfig, FeatureType, TimestampPart
+
+MAX_VALUES = 200
+HOURS_TOGETHER = 6
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+Parts = dict[str, dict[str, BoolArray]]
+"""Name of a column, or of a part of it → value → where it stands."""
+
+
+def parted(name: str, feature: FeatureConfig, values: Sequence[object]) -> tuple[Parts, str]:
+    """Returns the slices of a declared column, and why there are none, empty if there are.
+
+    Args:
+        name: Of the feature.
+        feature: Its declaration.
+        values: Of each user, item or request; None where there is none.
+
+    Example:
+        >>> slices, _ = parted("age", FeatureConfig(type=FeatureType.numeric), [20, 35, None, 60])
+        >>> {value: is_in.tolist().index(True) for value, is_in in slices["age"].items()}
+        {'up to 20': 0, 'up to 35': 1, 'above 35': 3}
+    """
+    if feature.type in (FeatureType.text, FeatureType.vector):
+        return {}, f"a {feature.type} parts nothing"
+    if feature.type is FeatureType.numeric:
+        found = {name: by_thirds(values)}
+    elif feature.type is FeatureType.timestamp:
+        found = {f"{name}, {part}": by_moment(values, part) for part in feature.parts}
+    else:
+        distinct = {
+            one for value in values for one in (value if isinstance(value, list | tuple) else (value,))
+        }
+        if len(distinct) > MAX_VALUES:
+            return {}, f"{len(distinct):,} distinct values, more than {MAX_VALUES}"
+        found = {name: members_of(values)}
+    found = {column: members for column, members in found.items() if len(members) > 1}
+    return found, "" if found else "the same value for all"
+
+
+def by_thirds(values: Sequence[object]) -> dict[str, BoolArray]:
+    """Returns the low, middle and high third of numbers; equal numbers stay together."""
+    numbers = np.array([_number(value) for value in values])
+    known = np.sort(numbers[~np.isnan(numbers)])
+    if not len(known):
+        return {}
+    first, second = (float(known[max(len(known) * part // 3 - 1, 0)]) for part in (1, 2))
+    found = {f"up to {first:g}": numbers <= first}
+    if second > first:
+        found[f"up to {second:g}"] = (numbers > first) & (numbers <= second)
+    found[f"above {second:g}"] = numbers > second
+    return {value: is_in for value, is_in in found.items() if is_in.any()}
+
+
+def by_moment(values: Sequence[object], part: TimestampPart) -> dict[str, BoolArray]:
+    """Returns moments in seconds by a part of theirs, UTC; hours by quarters of the day.
+
+    Example:
+        >>> list(by_moment([0, 13 * 3600, None], TimestampPart.hour))
+        ['0 to 6 h', '12 to 18 h']
+    """
+    names = [None if np.isnan(_number(value)) else _part_name(int(_number(value)), part) for value in values]
+    order = sorted({name for name in names if name is not None})
+    return {text: np.array([name == (rank, text) for name in names]) for rank, text in order}
+
+
+def _part_name(timestamp: int, part: TimestampPart) -> tuple[int, str]:
+    """Returns where a part of a moment stands in order, and what it is called."""
+    moment = datetime.fromtimestamp(timestamp, tz=UTC)
+    if part is TimestampPart.hour:
+        start = moment.hour - moment.hour % HOURS_TOGETHER
+        return start, f"{start} to {start + HOURS_TOGETHER} h"
+    if part is TimestampPart.weekday:
+        return moment.weekday(), WEEKDAYS[moment.weekday()]
+    value = moment.month if part is TimestampPart.month else moment.year
+    return value, str(value)
+
+
+def _number(value: object) -> float:
+    """Returns a value as a number, NaN for none."""
+    return float(value) if isinstance(value, int | float) else float("nan")

@@ -1,0 +1,1 @@
+"""Probabilities beside what happened: fitted, judged, with intervals."""
