@@ -16,21 +16,21 @@ from bentoml.exceptions import BentoMLConfigException
 
 from marquee.errors import ConfigError, MarqueeError
 from marquee.store.signing import TrustedKeys
-from serving import logs
-from serving.app import RecommendationApp
+from serving.api.app import RecommendationApp
+from serving.api.items import ItemRoutes
+from serving.api.recommend import Endpoints
+from serving.api.releases import ReleaseRoutes
 from serving.config import Settings
-from serving.connections import Limits, limit_connections
-from serving.counter_files import reserve
-from serving.endpoints import Endpoints
-from serving.exchange import AsgiApp
-from serving.item_routes import ItemRoutes
-from serving.items import LiveItems
-from serving.keys import Guard
-from serving.listening import Share, share_connections
-from serving.metrics import FOLDER_VARIABLE, Metrics, forget_dead_workers, shared_folder
-from serving.release_routes import ReleaseRoutes
-from serving.surfaces import SurfaceFile, Surfaces
-from serving.tracer import Tracer
+from serving.http.connections import Limits, limit_connections
+from serving.http.exchange import AsgiApp
+from serving.http.guard import Guard
+from serving.http.listening import Share, share_connections
+from serving.http.shared_memory import reserve
+from serving.releases.live_items import LiveItems
+from serving.releases.surfaces import SurfaceFile, Surfaces
+from serving.telemetry import logs
+from serving.telemetry.metrics import FOLDER_VARIABLE, Metrics, forget_dead_workers, shared_folder
+from serving.telemetry.tracer import Tracer
 
 _ONE_THREAD_EACH = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
 """Workers scale by processes; a second thread inside one turns 0.1 ms into tens of ms on a busy host."""
@@ -100,7 +100,7 @@ def _tracer() -> Tracer | None:
     """Returns what records requests; nothing of it is loaded where nobody wants it."""
     if not SETTINGS.traces:
         return None
-    from serving.traces import read_tracer
+    from serving.telemetry.traces import read_tracer
 
     return read_tracer(SETTINGS, version("marquee"))
 

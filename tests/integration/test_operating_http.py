@@ -11,7 +11,7 @@ import httpx
 import msgspec
 import pytest
 
-from serving.keys import Scope
+from serving.http.guard import Scope
 from tests.support.bundles import publish_tiny
 from tests.support.service_process import RunningService, running_service
 from tests.unit.serving.test_keys import key

@@ -37,13 +37,13 @@ from marquee.data.splits import SplitMethod, split_events
 from marquee.data.table_config import TableFormat
 from marquee.decision.requests import Source
 from marquee.features import FeatureType
-from serving.app import RecommendationApp
+from serving.api.app import RecommendationApp
+from serving.api.recommend import Endpoints
+from serving.api.releases import ReleaseRoutes
 from serving.config import Settings
-from serving.endpoints import Endpoints
-from serving.errors import CODE_OF_STATUS
-from serving.exchange import Receive, Scope, Send
-from serving.keys import Guard
-from serving.release_routes import ReleaseRoutes
+from serving.http.errors import CODE_OF_STATUS
+from serving.http.exchange import Receive, Scope, Send
+from serving.http.guard import Guard
 from tests.support.bundles import publish_tiny
 from tests.support.markdown import LINK, PAGES, Block, blocks, commands, read_page, table_column
 from tests.support.paths import ROOT

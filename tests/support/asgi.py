@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from serving.exchange import AsgiApp, Event, Receive, Scope
+from serving.http.exchange import AsgiApp, Event, Receive, Scope
 
 JSON_HEADERS = {"content-type": "application/json"}
 

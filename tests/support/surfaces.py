@@ -4,8 +4,8 @@ from typing import cast
 
 from marquee.decision.recommender import Recommender
 from serving.config import Settings
-from serving.releases import Answering, Releases
-from serving.surfaces import DEFAULT, Surface, Surfaces
+from serving.releases.releases import Answering, Releases
+from serving.releases.surfaces import DEFAULT, Surface, Surfaces
 
 
 def one_surface(settings: Settings, recommender: object = None) -> Surfaces:

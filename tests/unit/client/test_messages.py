@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from marquee.client import Client, RetryPolicy, messages
-from serving import openapi
+from serving.api import openapi
 from serving.config import Settings
 
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from benchmarks.dockerfile import Stage, read_dockerfile
-from serving import openapi
+from serving.api import openapi
 from serving.config import Settings
 from tests.architecture.requirements import serving_requirements
 from tests.architecture.sources import read_text, tracked_files
@@ -108,7 +108,7 @@ def test_requirements_are_what_serving_needs_at_the_pinned_versions() -> None:
 def test_bento_holds_every_module_of_serving_and_none_of_training() -> None:
     config = yaml.safe_load(read_text("deploy/bentofile.yaml"))
     assert config["service"] == "serving.service:MarqueeService"
-    assert {"serving/*.py", "marquee/"} <= set(config["include"])
+    assert {"serving/**/*.py", "marquee/"} <= set(config["include"])
     assert not [pattern for pattern in config["include"] if pattern.startswith("training")]
     assert {str(Path(name).parent) for name in tracked_files("serving/*.py")} == {"serving"}
 

@@ -9,8 +9,8 @@ import pytest
 
 from marquee.errors import ConfigError
 from serving import keys
-from serving.errors import Refusal
-from serving.keys import Guard, Key, Scope
+from serving.http.errors import Refusal
+from serving.http.guard import Guard, Key, Scope
 
 
 def key(name: str = "shop", scopes: str = "recommend", **limits: float) -> Key:

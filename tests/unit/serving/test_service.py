@@ -23,7 +23,7 @@ def bundle(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _log_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.logs.configure", lambda: None)  # other tests read the log too
+    monkeypatch.setattr("serving.telemetry.logs.configure", lambda: None)  # other tests read the log too
     cast(Any, service.MarqueeService).__dict__.pop("surfaces", None)  # of another test's settings
 
 

@@ -14,13 +14,13 @@ from marquee.core.catalog import ItemKind
 from marquee.core.filters import Filters
 from marquee.decision.requests import Answer, OnStage, Recommendation, Request, Source, Stage
 from marquee.errors import UnknownIdError
-from serving.app import RecommendationApp
+from serving.api.app import RecommendationApp
+from serving.api.recommend import Endpoints
+from serving.api.releases import ReleaseRoutes
 from serving.config import Settings
-from serving.endpoints import Endpoints
-from serving.errors import unavailable
-from serving.exchange import Receive, Scope, Send
-from serving.keys import Guard
-from serving.release_routes import ReleaseRoutes
+from serving.http.errors import unavailable
+from serving.http.exchange import Receive, Scope, Send
+from serving.http.guard import Guard
 from tests.support.asgi import JSON_HEADERS, Response, body_events, request
 from tests.support.surfaces import one_surface
 

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from serving.batching import Batcher, run_each_alone_on_failure
-from serving.errors import Refusal
+from serving.api.batching import Batcher, run_each_alone_on_failure
+from serving.http.errors import Refusal
 
 Run = Callable[[Sequence[int]], Sequence[int]]
 

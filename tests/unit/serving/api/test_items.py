@@ -17,19 +17,19 @@ from marquee.bundle.bundle import activate
 from marquee.decision.recommender import Recommender, Request
 from marquee.errors import ItemsFullError, UnknownIdError
 from marquee.store.live_items import LiveItem
-from serving.app import RecommendationApp
+from serving.api.app import RecommendationApp
+from serving.api.items import ItemRoutes
+from serving.api.recommend import Endpoints
+from serving.api.releases import ReleaseRoutes
 from serving.config import Settings
-from serving.endpoints import Endpoints
-from serving.errors import Refusal
-from serving.exchange import Receive, Scope, Send
-from serving.item_routes import ItemRoutes
-from serving.items import ItemState, LiveItems
-from serving.keys import Guard, Key
-from serving.keys import Scope as Right
-from serving.metrics import Metrics
-from serving.release_routes import ReleaseRoutes
-from serving.releases import Releases
-from serving.surfaces import DEFAULT, Surface, Surfaces
+from serving.http.errors import Refusal
+from serving.http.exchange import Receive, Scope, Send
+from serving.http.guard import Guard, Key
+from serving.http.guard import Scope as Right
+from serving.releases.live_items import ItemState, LiveItems
+from serving.releases.releases import Releases
+from serving.releases.surfaces import DEFAULT, Surface, Surfaces
+from serving.telemetry.metrics import Metrics
 from tests.support.asgi import JSON_HEADERS, Response, request
 from tests.support.bundles import N_ITEMS, NOW, make_tiny, publish_tiny
 

@@ -11,10 +11,10 @@ from marquee.core.catalog import ItemKind
 from marquee.core.event_kinds import EventKind
 from marquee.core.filters import Clause, Filters
 from marquee.decision.requests import Answer, HistoryEvent, Recommendation, Request, Source
-from serving import wire
+from serving.api import messages as wire
 from serving.config import Settings
-from serving.errors import Refusal
-from serving.surfaces import Surface
+from serving.http.errors import Refusal
+from serving.releases.surfaces import Surface
 
 LIMITS = Settings(max_k=50, max_history=3, max_exclude=2, max_batch=2, max_filters=2, max_filter_values=3)
 

@@ -8,18 +8,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from serving import openapi, wire
-from serving.app import RecommendationApp
+from serving.api import messages as wire
+from serving.api import openapi
+from serving.api.app import RecommendationApp
+from serving.api.items import ItemMessage, ItemsRequest, _live_item
+from serving.api.recommend import Endpoints
+from serving.api.releases import ReleaseRoutes
+from serving.api.reranking import RerankingRequest
 from serving.config import Settings
-from serving.endpoints import Endpoints
-from serving.errors import CODE_OF_STATUS, ErrorAnswer, Refusal
-from serving.exchange import Receive, Scope, Send
-from serving.item_routes import ItemMessage, ItemsRequest, _live_item
-from serving.keys import Guard
-from serving.release_routes import ReleaseRoutes
-from serving.releases import Releases
-from serving.reranking import RerankingRequest
-from serving.surfaces import Surface, Surfaces
+from serving.http.errors import CODE_OF_STATUS, ErrorAnswer, Refusal
+from serving.http.exchange import Receive, Scope, Send
+from serving.http.guard import Guard
+from serving.releases.releases import Releases
+from serving.releases.surfaces import Surface, Surfaces
 
 LIMITS = Settings(max_k=50, max_history=3, max_exclude=2, max_batch=2, max_filters=2, max_filter_values=2)
 LINE = Releases("nowhere")

@@ -5,11 +5,11 @@ import pytest
 from msgspec import UNSET
 
 from marquee.decision.reranking import NO_RERANKING, Diversity, Reranking
-from serving import wire
+from serving.api import messages as wire
+from serving.api.reranking import reranking_within
 from serving.config import Settings
-from serving.errors import Refusal
-from serving.reranking import reranking_within
-from serving.surfaces import Surface
+from serving.http.errors import Refusal
+from serving.releases.surfaces import Surface
 
 SURFACE = Surface(name="default", bundle="b", settings=Settings())
 CAPPED = Surface(

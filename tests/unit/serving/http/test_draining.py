@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.draining import Draining
+from serving.http.draining import Draining
 
 GRACE_S = 0.2
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from marquee.errors import BundleError, ChecksumError, DataError, MarqueeError, NotFittedError, UnknownIdError
-from serving.errors import CODE_OF_STATUS, STATUS_OF_ERROR, Refusal, refusal_of
+from serving.http.errors import CODE_OF_STATUS, STATUS_OF_ERROR, Refusal, refusal_of
 
 
 def walk(error: type[MarqueeError]) -> Iterator[type[MarqueeError]]:
@@ -16,7 +16,7 @@ def walk(error: type[MarqueeError]) -> Iterator[type[MarqueeError]]:
 
 @pytest.mark.parametrize("error", list(walk(MarqueeError)))
 def test_every_error_class_has_a_status_with_a_code(error: type[MarqueeError]) -> None:
-    assert error in STATUS_OF_ERROR, f"decide the status of {error.__name__} in serving.errors"
+    assert error in STATUS_OF_ERROR, f"decide the status of {error.__name__} in serving.http.errors"
     assert STATUS_OF_ERROR[error] in CODE_OF_STATUS
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import pytest
 
 from serving.config import Settings
-from serving.errors import Refusal
-from serving.exchange import (
+from serving.http.errors import Refusal
+from serving.http.exchange import (
     AsgiApp,
     ClientLeft,
     Event,

@@ -13,7 +13,7 @@ from typing import cast
 
 import pytest
 
-from serving.listening import CONNECTIONS_FILE, Listener, Share, SharingLoop
+from serving.http.listening import CONNECTIONS_FILE, Listener, Share, SharingLoop
 
 
 class Echo(asyncio.Protocol):
@@ -235,7 +235,7 @@ def test_want_of_files_loses_no_connection(
         assert await echoed(stream) == b"hello"
         await close(stream)
 
-    monkeypatch.setattr("serving.listening._OUT_OF_FILES_S", 0.01)
+    monkeypatch.setattr("serving.http.listening._OUT_OF_FILES_S", 0.01)
     monkeypatch.setattr(socket.socket, "accept", accept_later)
     with listening_socket() as sock:
         run_in(loop, main(sock))

@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from serving.app import RecommendationApp
+from serving.api.app import RecommendationApp
+from serving.api.recommend import Endpoints
+from serving.api.releases import ReleaseRoutes
 from serving.config import Settings
-from serving.endpoints import Endpoints
-from serving.exchange import Receive, Scope, Send
-from serving.keys import Guard, Key
-from serving.keys import Scope as Right
-from serving.metrics import OTHER
-from serving.release_routes import ReleaseRoutes
-from serving.releases import Releases
-from serving.surfaces import SurfaceFile
+from serving.http.exchange import Receive, Scope, Send
+from serving.http.guard import Guard, Key
+from serving.http.guard import Scope as Right
+from serving.releases.releases import Releases
+from serving.releases.surfaces import SurfaceFile
+from serving.telemetry.metrics import OTHER
 from tests.support.asgi import JSON_HEADERS, Response, request
 from tests.support.bundles import publish_tiny
 
@@ -166,7 +166,7 @@ def test_unknown_paths_share_one_counter(served: Served) -> None:
 def test_request_leaves_one_line_with_its_facts(served: Served, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         response = served.ask("POST", "/recommend", Right.recommend)
-    (record,) = [r for r in caplog.records if r.name == "serving.app"]
+    (record,) = [r for r in caplog.records if r.name == "serving.api.app"]
     facts = vars(record)["facts"]
     assert facts["request_id"] == response.headers["x-request-id"]
     assert (facts["route"], facts["status"], facts["bytes"]) == ("/v1/recommend", 200, len(response.body))

@@ -17,8 +17,8 @@ from marquee.decision.golden_requests import to_json
 from marquee.decision.recommender import Answer, Recommender, Request
 from marquee.decision.rehearsal import record
 from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, UnknownIdError
-from serving.loading import warm_up
-from serving.releases import Releases
+from serving.releases.loading import warm_up
+from serving.releases.releases import Releases
 from tests.support.bundles import NOW, publish_tiny
 
 

@@ -19,16 +19,16 @@ from marquee.core.catalog import ItemKind
 from marquee.core.filters import Filters
 from marquee.decision.recommender import Answer, Recommender, Request
 from marquee.errors import BundleError, ConfigError
-from serving.app import RecommendationApp
+from serving.api.app import RecommendationApp
+from serving.api.recommend import Endpoints
+from serving.api.releases import ReleaseRoutes
 from serving.config import Settings
-from serving.endpoints import Endpoints
-from serving.errors import Refusal
-from serving.exchange import Call, Scope
-from serving.keys import Guard, Key
-from serving.keys import Scope as Right
-from serving.release_routes import ReleaseRoutes
-from serving.releases import Candidate
-from serving.surfaces import SurfaceFile, Surfaces
+from serving.http.errors import Refusal
+from serving.http.exchange import Call, Scope
+from serving.http.guard import Guard, Key
+from serving.http.guard import Scope as Right
+from serving.releases.releases import Candidate
+from serving.releases.surfaces import SurfaceFile, Surfaces
 from tests.support.asgi import JSON_HEADERS, Response, request
 from tests.support.bundles import make_tiny, publish_tiny
 from tests.support.paths import ROOT

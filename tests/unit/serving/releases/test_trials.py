@@ -13,9 +13,9 @@ from marquee.bundle.releases import ROLLOUT, Rollout, activate, begin_trial, end
 from marquee.decision.recommender import Answer, Recommender, Request
 from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, ConfigError, SignatureError
 from marquee.store.signing import SigningKey, TrustedKeys, write_key_pair
-from serving.metrics import Metrics
-from serving.releases import Releases
-from serving.shadow import CAPACITY, Shadow
+from serving.releases.releases import Releases
+from serving.releases.shadow import CAPACITY, Shadow
+from serving.telemetry.metrics import Metrics
 from tests.support.bundles import NOW, publish_tiny
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from serving import logs
+from serving.telemetry import logs
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def stream() -> Iterator[io.StringIO]:
 
 
 def test_line_is_json_with_the_request_s_id(stream: io.StringIO) -> None:
-    logging.getLogger("serving.app").info("%s %s", "a\nb", 200, extra={"facts": {"request_id": "r1"}})
+    logging.getLogger("serving.api.app").info("%s %s", "a\nb", 200, extra={"facts": {"request_id": "r1"}})
     (line,) = stream.getvalue().splitlines()
     facts = json.loads(line)
     assert (facts["level"], facts["message"], facts["request_id"]) == ("info", "a\nb 200", "r1")
@@ -33,6 +33,6 @@ def test_stack_of_a_fault_stays_in_its_line(stream: io.StringIO) -> None:
     try:
         raise ZeroDivisionError("on purpose")
     except ZeroDivisionError as error:
-        logging.getLogger("serving.endpoints").error("failed", exc_info=error)
+        logging.getLogger("serving.api.recommend").error("failed", exc_info=error)
     (line,) = stream.getvalue().splitlines()
     assert "ZeroDivisionError: on purpose" in json.loads(line)["stack"]

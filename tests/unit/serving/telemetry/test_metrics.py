@@ -14,8 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from marquee.core.catalog import ItemKind
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Answer, Recommendation, Source
-from serving import metrics
-from serving.metrics import FOLDER_VARIABLE, MAX_RELEASES, OTHER, Metrics
+from serving.telemetry import metrics
+from serving.telemetry.metrics import FOLDER_VARIABLE, MAX_RELEASES, OTHER, Metrics
 from tests.support.bundles import CREATED, publish_tiny
 
 DEAD_PID = 2**22 + 1  # beyond the largest that Linux gives
@@ -118,7 +118,7 @@ def test_releases_are_counted_and_their_age_is_told(tmp_path: Path) -> None:
 
 COUNT = """
 import os
-from serving.metrics import Metrics
+from serving.telemetry.metrics import Metrics
 counted = Metrics()
 counted.count_reply("/v1/recommend", 200, 0.001)
 counted._created.set(os.getpid())

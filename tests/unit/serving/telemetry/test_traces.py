@@ -11,8 +11,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from marquee.errors import ConfigError
 from serving.config import Settings
-from serving.exchange import Call
-from serving.traces import OpenTelemetryTracer, read_tracer
+from serving.http.exchange import Call
+from serving.telemetry.traces import OpenTelemetryTracer, read_tracer
 from tests.support.paths import ROOT
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -93,8 +93,9 @@ def test_traces_that_cannot_be_written_are_refused(traces: str, message: str) ->
 
 def test_without_traces_nothing_of_them_is_loaded() -> None:
     code = (
-        "import sys, serving.app, serving.endpoints, serving.connections, serving.exchange;"
-        "print(*[name for name in sys.modules if name == 'serving.traces' or 'opentelemetry' in name])"
+        "import sys, serving.api.app, serving.api.recommend, serving.http.connections, serving.http.exchange;"
+        "late = ('serving.telemetry.traces', 'opentelemetry');"
+        "print(*[name for name in sys.modules if name.startswith(late)])"
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout.split() == []

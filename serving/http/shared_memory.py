@@ -22,7 +22,7 @@ FILE_BYTES = 1 << 20
 _BYTES_PER_NUMBER = 8
 
 _KINDS = ("counter", "histogram", "gauge_livemin", "gauge_livemax")
-"""How the names of the files begin that `serving.metrics` writes."""
+"""How the names of the files begin that `serving.telemetry.metrics` writes."""
 
 _MEMORY = Path("/dev/shm")
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})

@@ -7,13 +7,9 @@ from typing import Any
 
 import msgspec
 
-from serving import reranking
-from serving.config import Settings
-from serving.errors import RETRY_AFTER_S, ErrorAnswer
-from serving.item_routes import ITEM, ITEMS, ItemsAnswer, ItemsRequest
-from serving.release_routes import CHANGES, has_body
-from serving.surfaces import DEFAULT_K
-from serving.wire import (
+from serving.api import reranking
+from serving.api.items import ITEM, ITEMS, ItemsAnswer, ItemsRequest
+from serving.api.messages import (
     LARGEST_NUMBER,
     BatchAnswer,
     BatchRequest,
@@ -26,6 +22,10 @@ from serving.wire import (
     ShareRequest,
     SimilarRequest,
 )
+from serving.api.releases import CHANGES, has_body
+from serving.config import Settings
+from serving.http.errors import RETRY_AFTER_S, ErrorAnswer
+from serving.releases.surfaces import DEFAULT_K
 
 Json = dict[str, Any]
 """A piece of a JSON document: the wire, where there is nothing to say about values."""

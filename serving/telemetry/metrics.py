@@ -23,8 +23,8 @@ from prometheus_client.registry import Collector
 
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Answer, Source
-from serving.counter_files import is_alive
-from serving.timings import QUEUE, READ, STAGES
+from serving.http.shared_memory import is_alive
+from serving.telemetry.timings import QUEUE, READ, STAGES
 
 OTHER = "other"
 """Stands for every path that nobody knows, and for what is no request."""

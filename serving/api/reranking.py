@@ -15,7 +15,7 @@ from marquee.decision.reranking import (
     Reranking,
 )
 from marquee.errors import ConfigError
-from serving.errors import Refusal
+from serving.http.errors import Refusal
 
 MAX_NAME_LENGTH = 256
 

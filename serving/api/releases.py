@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from marquee.errors import BundleError
-from serving import wire
-from serving.errors import Refusal
-from serving.loading import be_nice
-from serving.surfaces import Surfaces
+from serving.api import messages as wire
+from serving.http.errors import Refusal
+from serving.releases.loading import be_nice
+from serving.releases.surfaces import Surfaces
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from serving.errors import unavailable
+from serving.http.errors import unavailable
 
 PATIENCE = 0.5
 """Share of the deadline that a job may be expected to wait; the rest is for its batch and its reply."""

@@ -21,7 +21,7 @@ from typing import Any
 import uvicorn.config
 import uvloop
 
-from serving.counter_files import is_alive, shared_numbers
+from serving.http.shared_memory import is_alive, shared_numbers
 
 logger = logging.getLogger(__name__)
 

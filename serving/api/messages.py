@@ -18,11 +18,11 @@ from marquee.core.event_kinds import EventKind
 from marquee.core.filters import MOMENT_PATTERN, AttributeType, Clause, Filters, to_bound
 from marquee.decision.requests import Answer, HistoryEvent, Recommendation, Request, Source
 from marquee.errors import FilterError
+from serving.api.reranking import RerankingRequest, reranking_within
 from serving.config import Settings
-from serving.errors import ErrorAnswer, Refusal
-from serving.releases import Answering, Candidate, Release
-from serving.reranking import RerankingRequest, reranking_within
-from serving.surfaces import DEFAULT, Surface
+from serving.http.errors import ErrorAnswer, Refusal
+from serving.releases.releases import Answering, Candidate, Release
+from serving.releases.surfaces import DEFAULT, Surface
 
 MAX_ID_LENGTH = 256
 

@@ -18,7 +18,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from marquee.errors import ConfigError
 from serving.config import Settings
-from serving.exchange import Call
+from serving.http.exchange import Call
 
 _NANOSECONDS = 1_000_000_000
 _OTLP_HINT = (
@@ -43,7 +43,7 @@ class OpenTelemetryTracer:
         self._propagator = TraceContextTextMapPropagator()
 
     def record(self, call: Call, route: str, status: int, seconds: float, traceparent: str) -> None:
-        """As `serving.tracer.Tracer` says."""
+        """As `serving.telemetry.tracer.Tracer` says."""
         ended = time.time_ns()
         started = ended - int(seconds * _NANOSECONDS)
         parent = self._propagator.extract({"traceparent": traceparent}) if traceparent else None
@@ -68,7 +68,7 @@ class OpenTelemetryTracer:
         span.end(ended)
 
     def close(self) -> None:
-        """As `serving.tracer.Tracer` says."""
+        """As `serving.telemetry.tracer.Tracer` says."""
         self._provider.shutdown()
 
 

@@ -13,12 +13,15 @@ from functools import partial
 
 import msgspec
 
-from serving import openapi
+from serving.api import openapi
+from serving.api.items import ITEM, ITEMS, ItemRoutes, item_route
+from serving.api.messages import HealthAnswer
+from serving.api.recommend import Endpoints, refusal_and_log
+from serving.api.releases import CHANGES, ReleaseRoutes, change_route, has_body
 from serving.config import Settings
-from serving.draining import Draining
-from serving.endpoints import Endpoints, refusal_and_log
-from serving.errors import Refusal, unavailable
-from serving.exchange import (
+from serving.http.draining import Draining
+from serving.http.errors import Refusal, unavailable
+from serving.http.exchange import (
     HTML,
     JSON,
     AsgiApp,
@@ -34,13 +37,10 @@ from serving.exchange import (
     read_body,
     validate_json_request,
 )
-from serving.item_routes import ITEM, ITEMS, ItemRoutes, item_route
-from serving.keys import Guard
-from serving.keys import Scope as Right
-from serving.metrics import CONTENT_TYPE, OTHER
-from serving.release_routes import CHANGES, ReleaseRoutes, change_route, has_body
-from serving.tracer import Tracer
-from serving.wire import HealthAnswer
+from serving.http.guard import Guard
+from serving.http.guard import Scope as Right
+from serving.telemetry.metrics import CONTENT_TYPE, OTHER
+from serving.telemetry.tracer import Tracer
 
 logger = logging.getLogger(__name__)
 

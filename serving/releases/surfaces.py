@@ -29,8 +29,8 @@ from marquee.decision.reranking import NO_RERANKING, Reranking
 from marquee.errors import BundleError, ConfigError, DataError, MarqueeError
 from marquee.store.signing import TrustedKeys
 from serving.config import Settings
-from serving.errors import Refusal, unavailable
-from serving.releases import Answering, OnChange, Releases
+from serving.http.errors import Refusal, unavailable
+from serving.releases.releases import Answering, OnChange, Releases
 
 DEFAULT = "default"
 """The one surface of a service that declares none."""

@@ -12,12 +12,12 @@ from msgspec import UNSET, Meta, UnsetType
 
 from marquee.core.catalog import ItemKind
 from marquee.store.live_items import LiveItem
-from serving import wire
+from serving.api import messages as wire
 from serving.config import Settings
-from serving.errors import Refusal
-from serving.items import Change, ItemState, LiveItems, Placed
-from serving.metrics import Metrics
-from serving.surfaces import Surfaces
+from serving.http.errors import Refusal
+from serving.releases.live_items import Change, ItemState, LiveItems, Placed
+from serving.releases.surfaces import Surfaces
+from serving.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 

@@ -36,7 +36,7 @@ from marquee.decision.recommender import Recommender
 from marquee.errors import BundleError, ConfigError, MarqueeError, UnknownIdError
 from marquee.store.live_items import LiveItem
 from marquee.store.signing import TrustedKeys
-from serving.loading import be_nice, load_release
+from serving.releases.loading import be_nice, load_release
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from marquee.decision.recommender import Recommender
 from marquee.decision.rehearsal import overlap_at_k
 from marquee.decision.requests import Answer, Request
-from serving.metrics import Metrics
+from serving.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 

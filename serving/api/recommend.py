@@ -11,16 +11,16 @@ from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Answer, Request, Stage
 from marquee.decision.reranking import NO_RERANKING
 from marquee.errors import DataError, MarqueeError
-from serving import wire
-from serving.batching import Batcher
+from serving.api import messages as wire
+from serving.api.batching import Batcher
 from serving.config import Settings
-from serving.errors import ErrorAnswer, Refusal, refusal_of
-from serving.exchange import Call
-from serving.metrics import Metrics
-from serving.releases import Answering
-from serving.shadow import Shadow
-from serving.surfaces import Surface, Surfaces
-from serving.timings import QUEUE, READ, Stopwatch
+from serving.http.errors import ErrorAnswer, Refusal, refusal_of
+from serving.http.exchange import Call
+from serving.releases.releases import Answering
+from serving.releases.shadow import Shadow
+from serving.releases.surfaces import Surface, Surfaces
+from serving.telemetry.metrics import Metrics
+from serving.telemetry.timings import QUEUE, READ, Stopwatch
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from serving.config import Settings
-from serving.errors import Refusal
+from serving.http.errors import Refusal
 
 Scope = MutableMapping[str, Any]  # ASGI's own types: what a key holds depends on the type of scope or event
 Event = MutableMapping[str, Any]

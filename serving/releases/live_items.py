@@ -24,9 +24,9 @@ from marquee.decision.new_items import takes_new_items, unused
 from marquee.decision.recommender import Recommender
 from marquee.errors import ItemsFullError, UnknownIdError
 from marquee.store.live_items import ItemLog, LiveItem
-from serving.errors import Refusal, unavailable
-from serving.metrics import Metrics
-from serving.releases import Releases
+from serving.http.errors import Refusal, unavailable
+from serving.releases.releases import Releases
+from serving.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 

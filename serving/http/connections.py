@@ -24,9 +24,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from serving.config import Settings
-from serving.errors import Refusal, unavailable
-from serving.exchange import JSON, Reply
-from serving.listening import Share
+from serving.http.errors import Refusal, unavailable
+from serving.http.exchange import JSON, Reply
+from serving.http.listening import Share
 
 LOOK_S = 0.25
 """How often the connections are looked at, and so by how much a limit of time may be exceeded."""

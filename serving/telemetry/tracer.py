@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from serving.exchange import Call
+from serving.http.exchange import Call
 
 
 class Tracer(Protocol):

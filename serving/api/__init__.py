@@ -1,0 +1,1 @@
+"""Messages, routes and their OpenAPI document: what a caller may ask."""

@@ -1,0 +1,192 @@
+"""API keys: who may ask for what, and how often.
+
+Keys are kept as hashes, each with scopes and a rate of its own. `python -m serving.keys` makes them.
+"""
+
+import hashlib
+import hmac
+import math
+import time
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from marquee.errors import ConfigError
+from serving.http.errors import Refusal
+from serving.http.shared_memory import shared_numbers
+
+LIMITS_FILE = "marquee-limits.bin"
+
+
+class Scope(StrEnum):
+    """What a key may be good for."""
+
+    recommend = "recommend"  # ask for recommendations and which bundle gives them
+    events = "events"  # tell what happened
+    items = "items"  # add, change and withdraw items
+    metrics = "metrics"  # read the counters
+    admin = "admin"  # list releases and change them
+
+
+class Key(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """One key of the file.
+
+    Attributes:
+        name: Who holds it; stands in the log.
+        sha256: Hash of the key, 64 hexadecimal digits.
+        scopes: What it is good for.
+        requests_per_s: How often it may be used, all workers together; 0 for no limit.
+        burst: How many requests may come at once; 0 for what one second allows.
+    """
+
+    name: Annotated[str, Meta(min_length=1, max_length=64)]
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    scopes: Annotated[list[Scope], Meta(min_length=1)]
+    requests_per_s: Annotated[float, Meta(ge=0, le=1_000_000)] = 0
+    burst: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+
+
+class _KeyFile(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    keys: list[Key]
+
+
+class Guard:
+    """Lets requests in by their key.
+
+    Without keys everybody may ask for recommendations and read the counters, and nobody may change
+    anything.
+
+    Args:
+        keys: All that are good.
+        clock: Returns seconds that every worker of the machine counts alike.
+        folder: Where the workers share how much of each rate is used; None: this process alone.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[Key],
+        clock: Callable[[], float] = time.monotonic,
+        folder: Path | None = None,
+    ) -> None:
+        self._keys = tuple(keys)
+        self._number_of = {key.name: number for number, key in enumerate(self._keys)}
+        self._digests = tuple(bytes.fromhex(key.sha256) for key in keys)
+        self._clock = clock
+        self._full_at = shared_numbers(
+            len(keys),
+            folder and folder / LIMITS_FILE,
+            "the rates of keys hold for each worker alone, not for all together",
+        )
+
+    @classmethod
+    def read(cls, path: str, folder: Path | None = None) -> "Guard":
+        """Returns the guard that knows the keys in the file at `path`, none for an empty path.
+
+        Raises:
+            ConfigError: If the file cannot be read, is no such file, or repeats a name.
+        """
+        if not path:
+            return cls((), folder=folder)
+        try:
+            keys = msgspec.json.decode(Path(path).read_bytes(), type=_KeyFile).keys
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise ConfigError(f"MARQUEE_KEYS must name a file of keys, got {path!r}: {error}") from error
+        names = [key.name for key in keys]
+        if not keys or len(set(names)) != len(names):
+            raise ConfigError(
+                f"the keys in {path} must be one or more, each of its own name, got {names}; correct the file"
+            )
+        return cls(keys, folder=folder)
+
+    def admit(self, authorization: str, scope: Scope) -> str:
+        """Returns the name of the key that lets a request in, '' if none is needed.
+
+        Args:
+            authorization: The header of that name, '' if there is none.
+            scope: What the request wants.
+
+        Raises:
+            Refusal: 401 without a good key, 403 if it is good for other things, 429 if it is used too often.
+        """
+        if not self._keys:
+            if scope in (Scope.items, Scope.admin):
+                raise _key_needed(f"{scope} needs a key and the service has none; start it with MARQUEE_KEYS")
+            return ""
+        number = self._number(authorization)
+        key = self._keys[number]
+        if scope not in key.scopes:
+            raise Refusal(
+                403, f"the key of {key.name!r} is good for {', '.join(key.scopes)}, this needs {scope}"
+            )
+        self._count(number, 1)
+        return key.name
+
+    def charge(self, name: str, n: int) -> None:
+        """Counts n more requests to a key, of a call that holds several.
+
+        Raises:
+            Refusal: 429 if the key is used too often, 422 if it may never be used for so many at once.
+        """
+        if not (name and n):
+            return
+        number = self._number_of[name]
+        most = self._most_at_once(number)
+        if n >= most:
+            raise Refusal(
+                422,
+                f"the key of {name!r} is good for {most} requests at once, got {n + 1} in one call; send "
+                "fewer in each",
+            )
+        self._count(number, n)
+
+    def _most_at_once(self, number: int) -> float:
+        """Returns how many tokens the bucket of a key holds."""
+        key = self._keys[number]
+        return (key.burst or max(1, math.ceil(key.requests_per_s))) if key.requests_per_s else math.inf
+
+    def _number(self, authorization: str) -> int:
+        """Returns which key was sent; compares with every one, in a time that tells nothing."""
+        scheme, _, secret = authorization.partition(" ")
+        digest = hashlib.sha256(secret.strip().encode()).digest()
+        found = -1
+        for number, expected in enumerate(self._digests):
+            if hmac.compare_digest(digest, expected):
+                found = number
+        if found < 0 or scheme.lower() != "bearer":
+            what = "an unknown key" if scheme.lower() == "bearer" else "none"
+            raise _key_needed(f"a key is needed, got {what}; send the header Authorization: Bearer <key>")
+        return found
+
+    def _count(self, number: int, n: int) -> None:
+        """Takes n tokens from a key's bucket; raises Refusal if it holds fewer.
+
+        Kept as the time at which the bucket will be full again: one number, which a crash leaves right. Two
+        workers that count in the same microsecond may count once: nobody waits for the other.
+        """
+        key = self._keys[number]
+        if not key.requests_per_s:
+            return
+        now, interval = self._clock(), 1.0 / key.requests_per_s
+        size = self._most_at_once(number) * interval
+        # What lies beyond a full bucket's time is of before a reboot, when the clock began anew.
+        full_at = min(max(self._full_at[number], now), now + size) + n * interval
+        wait = full_at - now - size
+        if wait > interval * 1e-6:
+            raise Refusal(
+                429,
+                f"the key of {key.name!r} may be used {key.requests_per_s:g} times a second; "
+                f"retry after {wait:.3f} s",
+                headers=((b"retry-after", str(math.ceil(wait)).encode()),),
+            )
+        self._full_at[number] = full_at
+
+
+def _key_needed(message: str) -> Refusal:
+    """Returns the refusal of a request without a good key."""
+    return Refusal(401, message, headers=((b"www-authenticate", b"Bearer"),))

@@ -1,0 +1,1 @@
+"""Which release answers, on which surface, with which live items."""

@@ -1,0 +1,1 @@
+"""Counters, log and traces."""
