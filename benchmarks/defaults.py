@@ -26,7 +26,7 @@ from marquee.errors import ConfigError, MarqueeError
 from marquee.evaluation.evaluation import evaluate
 from marquee.evaluation.intervals import Estimate
 from marquee.nn.embed import score_queries
-from training.prepare import Prepared
+from training.runs.prepare import Prepared
 
 K = 20
 METRIC = f"ndcg@{K}"

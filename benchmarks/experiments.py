@@ -26,8 +26,9 @@ from hydra import compose, initialize_config_dir
 from rich.console import Console
 
 from marquee.errors import ConfigError
+from training.choices import register_schemas
 from training.command import CONFIGS
-from training.config import TrainConfig, register_schemas, resolve
+from training.config import TrainConfig, resolve
 from training.train import train
 
 EXPERIMENTS = CONFIGS / "experiment"

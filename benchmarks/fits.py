@@ -20,10 +20,10 @@ from benchmarks.experiments import compose_config
 from marquee.data.dataset import Dataset, JudgedPart
 from marquee.data.reading.tables import Tables
 from marquee.nn.models import TwoTower
-from training.callbacks import MONITOR, read_epochs
 from training.config import TrainConfig
-from training.fit import EPOCHS_FILE, fit
-from training.prepare import Prepared, part, read
+from training.fitting.callbacks import MONITOR, read_epochs
+from training.fitting.fit import EPOCHS_FILE, fit
+from training.runs.prepare import Prepared, part, read
 
 EVERY_SET = ("movielens-100k", "movielens-1m", "lightgcn-split", "deskdrop", "online-retail", "world")
 WITHOUT_TUNED = "~tuned"

@@ -26,7 +26,7 @@ from marquee.nn.losses import SampledSoftmaxConfig
 from marquee.nn.models import ModelInputs, TwoTower, TwoTowerConfig
 from marquee.nn.negatives import MixedNegativesConfig, NegativeSampler
 from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagradConfig
-from training.report import peak_memory_mb
+from training.judging.writing import peak_memory_mb
 
 SIZES = (10_000, 100_000, 1_000_000)
 LARGEST_RATIO = (

@@ -9,8 +9,8 @@
 The race is on Gowalla: every contestant fits `train.txt`, at the best settings that a small grid found for it
 (`train_speed_settings`), and is judged by one judge on `valid.txt`; nobody reads `test.txt`. Each runs in a
 process of its own with the same number of threads; its clock counts fitting and nothing else: not imports,
-not reading data into memory, not judging, for anybody. Ours begins at the call of `training.fit`, so that
-finding neighbours and first vectors is on the clock, as are logs and checkpoints.
+not reading data into memory, not judging, for anybody. Ours begins at the call of `training.fitting.fit`, so
+that finding neighbours and first vectors is on the clock, as are logs and checkpoints.
 
 `implicit` comes with the development install. RecTools and RecBole need environments of their own, and take
 part where an interpreter given by `--peers` has them:

@@ -1,7 +1,7 @@
 """How the cost of training grows, for `train_speed`: in interactions, and in items.
 
-Every size is trained by `training.fit`, with the settings of the race, in a process of its own. Time is the
-processor time of a whole epoch after the first one (which makes the optimizer's state): cutting batches,
+Every size is trained by `training.fitting.fit`, with the settings of the race, in a process of its own. Time is
+the processor time of a whole epoch after the first one (which makes the optimizer's state): cutting batches,
 shuffling, steps and logs included, checkpoints not. Linear in interactions means that a pass costs so much
 per interaction however many there are; flat in items, that a step costs what its batch touches, however long
 the tables are.
@@ -26,7 +26,7 @@ from benchmarks.peers.protocol import peak_mib
 from benchmarks.train_speed_data import synthesize
 from marquee.data.dataset import Dataset
 from training.config import TrainConfig
-from training.fit import fit
+from training.fitting.fit import fit
 
 EPOCHS = 2
 TIME_EXPONENTS = (0.85, 1.1)

@@ -25,7 +25,7 @@ from marquee.errors import DataError
 from marquee.evaluation.evaluation import EvaluationTask, evaluate
 from marquee.index.ranking import inner_product_scores
 from training.config import TrainConfig
-from training.prepare import prepare
+from training.runs.prepare import prepare
 
 K = 20
 DIGITS = 4  # that tables print

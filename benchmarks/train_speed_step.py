@@ -3,7 +3,8 @@
 The bare loop takes real batches and does with their shapes what any implementation must: look up the rows of
 the batch, pool histories and neighbours, multiply queries by candidates, and on the way back the two products
 and the lookups' transposes. It draws no candidates, normalises nothing, has no softmax and no optimizer. It
-takes turns with epochs of `training.fit`, in one process, inside a callback. All times are processor times.
+takes turns with epochs of `training.fitting.fit`, in one process, inside a callback. All times are processor
+times.
 """
 
 import logging
@@ -25,10 +26,10 @@ from benchmarks.experiments import compose_config
 from marquee.data.dataset import Dataset
 from marquee.nn.batches import TrainingBatch
 from training.config import TrainConfig
-from training.examples import TrainingBatches
-from training.fit import fit
-from training.module import RetrievalModule
-from training.prepare import prepare
+from training.fitting.examples import TrainingBatches
+from training.fitting.fit import fit
+from training.fitting.module import RetrievalModule
+from training.runs.prepare import prepare
 
 EPOCHS = 6  # the first does not count
 N_BATCHES = 8  # whose shapes the bare loop goes through

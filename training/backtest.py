@@ -23,9 +23,9 @@ from marquee.errors import ConfigError
 from marquee.evaluation.analyses.retraining import TrialSeries
 from training.command import command
 from training.config import TrainConfig
-from training.prepare import read
-from training.runs import BACKTEST, RunFolder
-from training.trials import Plan, run_trials, show_series
+from training.judging.trials import Plan, run_trials, show_series
+from training.runs.folders import BACKTEST, RunFolder
+from training.runs.prepare import read
 
 DAY_S = 24 * 60 * 60
 

@@ -6,9 +6,9 @@ sees a DictConfig.
 
 import math
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -21,27 +21,85 @@ from marquee.errors import ConfigError
 from marquee.evaluation.baselines import BaselinesConfig
 from marquee.evaluation.evaluation import EvaluationTask
 from marquee.nn.history_pooling import HistoryPooling
-from marquee.nn.initialisation.starts import SpectralStartConfig, StartConfig
+from marquee.nn.initialisation.starts import StartConfig
 from marquee.nn.losses import (
-    BilateralSoftmaxConfig,
     BPRConfig,
-    CosineContrastiveConfig,
-    DegreeWeightedConfig,
     LossConfig,
-    NormalisedSquaredErrorConfig,
-    SampledSoftmaxConfig,
-    TopKSoftmaxConfig,
 )
-from marquee.nn.models import ELSAConfig, MatrixFactorizationConfig, ModelConfig, SASRecConfig, TwoTowerConfig
+from marquee.nn.models import ModelConfig
 from marquee.nn.negatives import (
     CatalogNegativesConfig,
-    HardNegativesConfig,
-    MixedNegativesConfig,
     NegativesConfig,
 )
-from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagradConfig
-from training.earlier import EarlierRunStartConfig
-from training.examples import HALF_LIFE_DAYS, HIDDEN_FRACTION, ExamplesConfig, ExampleUnit
+from marquee.nn.optimizers import OptimizerConfig
+
+HALF_LIFE_DAYS = 15.0
+HIDDEN_FRACTION = 0.5
+
+
+class ExampleUnit(StrEnum):
+    """What one training example is."""
+
+    next = "next"
+    future = "future"
+    whole = "whole"
+    sequence = "sequence"
+
+
+@dataclass(kw_only=True)
+class ExamplesConfig:
+    """How interactions become examples.
+
+    Attributes:
+        unit: See `ExampleUnit`; None for `whole` where the data has no time, for `sequence` where the model
+            reads histories as a transformer, else `next`.
+        batch_size: Queries per batch; `sequence`: about as many, for a history is not parted.
+        max_gap: `next`: the history ends up to this many events before the target, at random: the model
+            then learns what comes soon, not only what comes next.
+        max_targets: `future`: how many of the following events are targets.
+        hidden_fraction: `whole`: share of the events that are hidden from the history, others in each pass: a
+            target that stands in its own history teaches nothing. None for `HIDDEN_FRACTION` where the unit
+            is left open as well; else 0.
+        target_decay: How much less a user's old events count as targets: one that a share s of the user's
+            events came after weighs e^(-target_decay · s). What is liked drifts, and what is asked for comes
+            after all of them. Without time the order of the file is that of the events.
+        equal_queries: Whether the weights of a query's targets are made to sum to 1, so that each query
+            counts alike, however many targets it has.
+        half_life_days: How fast events age as targets: one that lies this long before the last event of
+            training counts half; 0 for never. None for `HALF_LIFE_DAYS` where the split is by time, for there
+            everybody is asked after that event, and what is popular follows the season; else 0.
+    """
+
+    unit: ExampleUnit | None = None
+    batch_size: int = 1024
+    max_gap: int = 0
+    max_targets: int = 20
+    hidden_fraction: float | None = None
+    target_decay: float = 0.0
+    equal_queries: bool = False
+    half_life_days: float | None = None
+
+    def __post_init__(self) -> None:
+        self.validate()
+
+    def validate(self) -> None:
+        """Raises ConfigError if a size is out of range or belongs to another unit."""
+        if self.batch_size < 1 or self.max_targets < 1:
+            raise ConfigError(
+                "examples.batch_size and examples.max_targets must be 1 or more, got "
+                f"{self.batch_size} and {self.max_targets}"
+            )
+        if self.hidden_fraction is not None and not 0 <= self.hidden_fraction < 1:
+            raise ConfigError(f"examples.hidden_fraction must be in [0, 1), got {self.hidden_fraction}")
+        if self.target_decay < 0:
+            raise ConfigError(f"examples.target_decay must be 0 or more, got {self.target_decay}")
+        if self.half_life_days is not None and self.half_life_days < 0:
+            raise ConfigError(f"examples.half_life_days must be 0 or more, got {self.half_life_days}")
+        if self.max_gap < 0 or (self.max_gap and self.unit not in (None, ExampleUnit.next)):
+            raise ConfigError(
+                f"examples.max_gap must be 0 or more and needs examples.unit=next, got {self.max_gap} with "
+                f"{self.unit}"
+            )
 
 
 @dataclass(kw_only=True)
@@ -218,41 +276,6 @@ class TrainConfig:
         """Whether the model gives a query behind every event of a history."""
         towers = self.model.towers()
         return towers.history and towers.history_pooling is HistoryPooling.transformer
-
-
-SCHEMAS: dict[str, dict[str, type]] = {
-    "model": {
-        "two_tower": TwoTowerConfig,
-        "elsa": ELSAConfig,
-        "matrix_factorization": MatrixFactorizationConfig,
-        "sasrec": SASRecConfig,
-    },
-    "loss": {
-        "sampled_softmax": SampledSoftmaxConfig,
-        "bilateral_softmax": BilateralSoftmaxConfig,
-        "top_k_softmax": TopKSoftmaxConfig,
-        "normalised_squared_error": NormalisedSquaredErrorConfig,
-        "bpr": BPRConfig,
-        "cosine_contrastive": CosineContrastiveConfig,
-        "degree_weighted": DegreeWeightedConfig,
-    },
-    "negatives": {
-        "mixed": MixedNegativesConfig,
-        "catalog": CatalogNegativesConfig,
-        "hard": HardNegativesConfig,
-    },
-    "optimizer": {"lazy_adam": LazyAdamConfig, "rowwise_adagrad": RowwiseAdagradConfig},
-    "start": {"random": StartConfig, "spectral": SpectralStartConfig, "earlier_run": EarlierRunStartConfig},
-}
-
-
-def register_schemas() -> None:
-    """Makes the dataclasses known to Hydra; each YAML of a choice starts from its own schema."""
-    store = ConfigStore.instance()
-    store.store(name="train_schema", node=TrainConfig)
-    for group, choices in SCHEMAS.items():
-        for name, node in choices.items():
-            store.store(group=group, name=f"{name}_schema", node=node)
 
 
 def resolve(config: DictConfig) -> TrainConfig:

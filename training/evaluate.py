@@ -11,13 +11,13 @@ from rich.console import Console
 from marquee.errors import ConfigError
 from training.command import command
 from training.config import EvaluationConfig
-from training.fit import load_model
-from training.gate import GateConfig, failures
-from training.judge import judge, show_judgement, with_served
-from training.prepare import prepare
-from training.report import peak_memory_mb, report
-from training.runs import RunFolder
-from training.surfaces import read_surfaces
+from training.fitting.fit import load_model
+from training.judging.gate import GateConfig, failures
+from training.judging.judge import judge, show_judgement, with_served
+from training.judging.surfaces import read_surfaces
+from training.judging.writing import peak_memory_mb, report
+from training.runs.folders import RunFolder
+from training.runs.prepare import prepare
 
 EXIT_NOT_PASSED = 1
 

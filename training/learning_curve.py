@@ -24,9 +24,9 @@ from marquee.errors import ConfigError
 from marquee.evaluation.analyses.retraining import TrialSeries
 from training.command import command
 from training.config import TrainConfig
-from training.prepare import read
-from training.runs import LEARNING_CURVE, RunFolder
-from training.trials import Plan, run_trials, show_series
+from training.judging.trials import Plan, run_trials, show_series
+from training.runs.folders import LEARNING_CURVE, RunFolder
+from training.runs.prepare import read
 
 
 class Thinning(StrEnum):

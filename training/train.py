@@ -6,13 +6,14 @@ import sys
 from omegaconf import DictConfig
 from rich.console import Console
 
+from training.choices import register_schemas
 from training.command import EXIT_INTERRUPTED, command
-from training.config import TrainConfig, register_schemas, resolve
-from training.fit import fit
-from training.judge import judge, show_judgement
-from training.prepare import prepare
-from training.report import peak_memory_mb, report
-from training.runs import RunFolder
+from training.config import TrainConfig, resolve
+from training.fitting.fit import fit
+from training.judging.judge import judge, show_judgement
+from training.judging.writing import peak_memory_mb, report
+from training.runs.folders import RunFolder
+from training.runs.prepare import prepare
 
 register_schemas()
 

@@ -34,13 +34,14 @@ from rich.table import Table
 
 from marquee.errors import ConfigError, DataError, MarqueeError
 from marquee.reports.study import Outcome, StudyContent, TriedSettings, render_study
-from training.callbacks import MONITOR, is_ranked_epoch, read_epochs
-from training.checkpoints import CHECKPOINTS
+from training.choices import register_schemas
 from training.command import EXIT_INTERRUPTED, command
-from training.config import TrainConfig, register_schemas
-from training.fit import EPOCHS_FILE, fit
-from training.prepare import Prepared, prepare
-from training.tune_config import KnobValue, TuneConfig, resolve_tune, with_knobs
+from training.config import TrainConfig
+from training.fitting.callbacks import MONITOR, is_ranked_epoch, read_epochs
+from training.fitting.checkpoints import CHECKPOINTS
+from training.fitting.fit import EPOCHS_FILE, fit
+from training.runs.prepare import Prepared, prepare
+from training.tuning.config import KnobValue, TuneConfig, resolve_tune, with_knobs
 
 register_schemas()
 

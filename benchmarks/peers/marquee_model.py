@@ -1,4 +1,4 @@
-"""Our own contestant: `training.fit` of a composed config, with a callback that hands over the vectors."""
+"""Our own contestant: `training.fitting.fit` of a composed config; a callback hands over the vectors."""
 
 import logging
 import tempfile
@@ -13,9 +13,9 @@ from benchmarks.experiments import compose_config
 from benchmarks.peers.protocol import Contestant, RaceIsOverError, Vectors
 from marquee.data.dataset import QueryArrays
 from marquee.nn.embed import embed_catalog, embed_queries
-from training.fit import fit
-from training.module import RetrievalModule
-from training.prepare import prepare
+from training.fitting.fit import fit
+from training.fitting.module import RetrievalModule
+from training.runs.prepare import prepare
 
 
 class HandOver(Callback):

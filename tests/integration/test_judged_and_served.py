@@ -36,13 +36,12 @@ from marquee.store.files import FileFacts
 from marquee.world import World
 from tests.support.paths import ROOT
 from tests.support.small_data import write_tiny_world
-from training.config import EvaluationConfig, TrainConfig, TrainerConfig
-from training.examples import ExamplesConfig
+from training.config import EvaluationConfig, ExamplesConfig, TrainConfig, TrainerConfig
 from training.export import ExportConfig, export
-from training.fit import fit, load_model
-from training.judge import Judgement, judge, with_served
-from training.prepare import Prepared, prepare
-from training.runs import RunFolder
+from training.fitting.fit import fit, load_model
+from training.judging.judge import Judgement, judge, with_served
+from training.runs.folders import RunFolder
+from training.runs.prepare import Prepared, prepare
 from training.train import train
 
 QUIET = Console(quiet=True)
@@ -216,7 +215,7 @@ def test_ctrl_c_ends_a_ranking_with_a_plain_message(judged: Judged) -> None:
     program = """
 import runpy
 import numpy as np
-import training.judge
+import training.judging.judge
 
 def never_done(rows):
     print("ranking", flush=True)
@@ -224,7 +223,7 @@ def never_done(rows):
     while True:
         factors @ factors
 
-training.judge.inner_product_scores = lambda queries, items: never_done
+training.judging.judge.inner_product_scores = lambda queries, items: never_done
 runpy.run_module("training.evaluate", run_name="__main__", alter_sys=True)
 """
     command = [sys.executable, "-c", program, f"run={judged.run.path}"]

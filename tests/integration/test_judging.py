@@ -23,13 +23,12 @@ from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
 from marquee.world import World, WorldConfig, simulate
 from tests.support.small_data import write_tiny_world
-from training import outcomes
-from training.config import TrainConfig, TrainerConfig
-from training.examples import ExamplesConfig
-from training.fit import load_model
-from training.judge import Judgement, judge
-from training.prepare import Prepared, prepare
-from training.runs import RunFolder
+from training.config import ExamplesConfig, TrainConfig, TrainerConfig
+from training.fitting.fit import load_model
+from training.judging import outcomes
+from training.judging.judge import Judgement, judge
+from training.runs.folders import RunFolder
+from training.runs.prepare import Prepared, prepare
 from training.train import train
 
 

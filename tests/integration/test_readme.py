@@ -48,7 +48,7 @@ from tests.support.bundles import publish_tiny
 from tests.support.markdown import LINK, PAGES, Block, blocks, commands, read_page, table_column
 from tests.support.paths import ROOT
 from tests.support.surfaces import one_surface
-from training.config import SCHEMAS
+from training.choices import SCHEMAS
 
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf8")
 TARGETS = set(re.findall(r"^([a-z]+):.*## ", MAKEFILE, flags=re.MULTILINE))

@@ -16,10 +16,10 @@ from marquee.world import World
 from tests.support.small_config import small_config
 from tests.support.small_data import write_tiny_world
 from training.backtest import BacktestConfig, backtest
+from training.judging.trials import TRIAL_FILE
 from training.learning_curve import LearningCurveConfig, Thinning, learning_curve
-from training.runs import RunFolder
+from training.runs.folders import RunFolder
 from training.train import train
-from training.trials import TRIAL_FILE
 
 QUIET = Console(quiet=True)
 

@@ -15,12 +15,12 @@ from rich.console import Console
 
 from marquee.errors import ConfigError
 from tests.support.paths import CONFIGS
-from training.callbacks import MONITOR, read_epochs
 from training.config import resolve
-from training.fit import EPOCHS_FILE
+from training.fitting.callbacks import MONITOR, read_epochs
+from training.fitting.fit import EPOCHS_FILE
 from training.train import train
 from training.tune import JOURNAL, PAGE, RESULT_FILE, open_study, tune
-from training.tune_config import KnobConfig, resolve_tune, with_knobs
+from training.tuning.config import KnobConfig, resolve_tune, with_knobs
 
 SMALL = [
     "data.world.n_users=120",

@@ -35,10 +35,9 @@ from marquee.nn.scoring import loss_in_blocks
 from marquee.world import ChequerBoard, chequer_board
 from tests.support.small_data import Prepared, write_board
 from tests.support.small_models import N_ITEMS, small_batch, small_inputs
-from training.config import TrainConfig, TrainerConfig
-from training.examples import ExamplesConfig, ExampleUnit
-from training.fit import build_module, fit
-from training.module import RetrievalModule
+from training.config import ExamplesConfig, ExampleUnit, TrainConfig, TrainerConfig
+from training.fitting.fit import build_module, fit
+from training.fitting.module import RetrievalModule
 
 HISTORY_ALONE = TwoTowerConfig(dim=16, user_id=False, query_features=False, item_features=False)
 MIXED = MixedNegativesConfig(n_uniform=20)

@@ -14,10 +14,9 @@ from marquee.nn.negatives import CatalogNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
 from marquee.world import World
 from tests.support.small_data import Prepared, write_tiny_world
-from training.callbacks import read_epochs
-from training.config import TrainConfig, TrainerConfig
-from training.examples import ExamplesConfig
-from training.fit import EPOCHS_FILE, compiled, fit
+from training.config import ExamplesConfig, TrainConfig, TrainerConfig
+from training.fitting.callbacks import read_epochs
+from training.fitting.fit import EPOCHS_FILE, compiled, fit
 
 
 @pytest.fixture(scope="module")

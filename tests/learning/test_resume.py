@@ -17,10 +17,10 @@ from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagradConfig
 from marquee.world import World
 from tests.support.small_data import Prepared, write_tiny_world
-from training.callbacks import RankValidation, read_epochs
-from training.config import TrainConfig, TrainerConfig
-from training.examples import ExamplesConfig, TrainingBatches
-from training.fit import EPOCHS_FILE, Fitted, fit, load_model
+from training.config import ExamplesConfig, TrainConfig, TrainerConfig
+from training.fitting.callbacks import RankValidation, read_epochs
+from training.fitting.examples import TrainingBatches
+from training.fitting.fit import EPOCHS_FILE, Fitted, fit, load_model
 
 EPOCHS = 4
 

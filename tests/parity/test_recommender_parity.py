@@ -23,12 +23,11 @@ from marquee.nn.optimizers import LazyAdamConfig
 from marquee.store.live_items import LiveItem
 from marquee.world import World
 from tests.support.small_data import write_tiny_world
-from training.config import TrainConfig, TrainerConfig
-from training.examples import ExamplesConfig
+from training.config import ExamplesConfig, TrainConfig, TrainerConfig
 from training.export import ExportConfig, export
-from training.fit import fit
-from training.prepare import Prepared, prepare
-from training.runs import RunFolder
+from training.fitting.fit import fit
+from training.runs.folders import RunFolder
+from training.runs.prepare import Prepared, prepare
 
 K = 8
 

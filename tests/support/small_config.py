@@ -6,8 +6,7 @@ from marquee.nn.losses import SampledSoftmaxConfig
 from marquee.nn.models import TwoTowerConfig
 from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
-from training.config import EvaluationConfig, TrainConfig, TrainerConfig
-from training.examples import ExamplesConfig
+from training.config import EvaluationConfig, ExamplesConfig, TrainConfig, TrainerConfig
 
 
 def small_config(data: DataConfig, runs: str = "runs") -> TrainConfig:

@@ -10,7 +10,7 @@ from marquee.evaluation.intervals import Estimate
 from marquee.nn.optimizers import LazyAdamConfig
 from marquee.world import World, write_world
 from training.config import TrainerConfig
-from training.prepare import Prepared
+from training.runs.prepare import Prepared
 
 SMALL = ("trainer.epochs=1", "model.dim=8")
 CHOSEN = defaults.Chosen(0.01, 0.1)

@@ -8,8 +8,9 @@ from hydra import compose, initialize_config_dir
 from benchmarks import quality
 from benchmarks.experiments import Result, list_experiments, read_notes, run_experiment
 from marquee.errors import ConfigError
+from training.choices import register_schemas
 from training.command import CONFIGS
-from training.config import register_schemas, resolve
+from training.config import resolve
 
 HEAD = """# @package _global_
 # Question    Does it

@@ -7,8 +7,8 @@ from hydra.errors import CompactHydraException
 from omegaconf import DictConfig
 
 from marquee.errors import ConfigError
+from training.choices import register_schemas
 from training.command import command
-from training.config import register_schemas
 
 
 def end(monkeypatch: pytest.MonkeyPatch, error: Exception | None, *overrides: str) -> int:

@@ -11,7 +11,7 @@ from marquee.core.item_lists import ItemLists
 from marquee.decision.reranking import Diversity, Reranking
 from marquee.errors import ConfigError
 from marquee.evaluation.analyses.served_surfaces import SurfaceRules, compare_surface
-from training.surfaces import read_surfaces
+from training.judging.surfaces import read_surfaces
 
 SURFACES = """
 surfaces:

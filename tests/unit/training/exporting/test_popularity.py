@@ -14,7 +14,7 @@ from marquee.data.splits import SplitConfig, SplitMethod
 from marquee.errors import ConfigError
 from marquee.features import FeatureConfig, FeaturesConfig, FeatureType
 from tests.support.small_data import Prepared, write_shop
-from training.popularity import fit_context_popularity
+from training.exporting.popularity import fit_context_popularity
 
 EVERY = PopularityConfig(min_events=1, prior_events=0)
 
@@ -49,7 +49,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         columns.append(column)
         return float(len(columns)), 0.1
 
-    monkeypatch.setattr("training.popularity.measure_gain", measure)
+    monkeypatch.setattr("training.exporting.popularity.measure_gain", measure)
     return columns
 
 

@@ -20,8 +20,8 @@ from marquee.nn.models import MatrixFactorizationConfig, ModelConfig, SASRecConf
 from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
 from tests.support.small_data import Prepared, write_shop
-from training.config import TrainConfig, TrainerConfig
-from training.examples import ExampleRanges, ExamplesConfig, ExampleUnit, TrainingBatches, draw_ranges
+from training.config import ExamplesConfig, ExampleUnit, TrainConfig, TrainerConfig
+from training.fitting.examples import ExampleRanges, TrainingBatches, draw_ranges
 
 SIZES = [5, 0, 1, 8]  # events of users 1 … 4
 N_EVENTS, LENGTH = sum(SIZES), 3

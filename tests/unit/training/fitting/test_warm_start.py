@@ -17,10 +17,10 @@ from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
 from marquee.world import World
 from tests.support.small_data import Prepared, write_tiny_world
-from training.checkpoints import CONFIG_FILE
 from training.config import TrainConfig, TrainerConfig
-from training.earlier import NAMES_FILE, EarlierRunStartConfig, Pairs, token_pairs
-from training.fit import build_module, fit
+from training.fitting.checkpoints import CONFIG_FILE
+from training.fitting.fit import build_module, fit
+from training.fitting.warm_start import NAMES_FILE, EarlierRunStartConfig, Pairs, token_pairs
 
 TOWERS = TwoTowerConfig(dim=6, hidden=4)
 

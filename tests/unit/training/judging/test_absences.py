@@ -11,10 +11,10 @@ from marquee.data.split_config import SplitConfig, SplitMethod
 from marquee.data.splits import Cutoffs, Split
 from marquee.data.table_config import TableConfig
 from tests.support.small_config import small_config
-from training.ageing import absences
 from training.config import TrainConfig
-from training.prepare import Prepared
-from training.runs import BACKTEST, LEARNING_CURVE, RunFolder
+from training.judging.ageing import absences
+from training.runs.folders import BACKTEST, LEARNING_CURVE, RunFolder
+from training.runs.prepare import Prepared
 
 BY_USER = SplitConfig(method=SplitMethod.leave_last)
 

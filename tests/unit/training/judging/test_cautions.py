@@ -9,7 +9,7 @@ from marquee.data.splits import Split, SplitConfig, SplitMethod, split_events
 from marquee.errors import LeakageError
 from marquee.world import World
 from tests.support.small_data import Prepared, write_tiny_world
-from training.cautions import (
+from training.judging.cautions import (
     availability_cautions,
     count_reading,
     data_cautions,

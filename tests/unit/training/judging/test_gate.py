@@ -13,8 +13,8 @@ from marquee.evaluation.analyses.slices import slice_metric
 from marquee.evaluation.evaluation import EvaluationTask, evaluate
 from marquee.evaluation.probabilities.outcomes import JudgedOutcome, judge_outcome
 from tests.support.bundles import publish_tiny
-from training.gate import GateConfig, GuardrailConfig, failures
-from training.judge import Judgement
+from training.judging.gate import GateConfig, GuardrailConfig, failures
+from training.judging.judge import Judgement
 
 N_USERS, N_ITEMS = 200, 20
 

@@ -12,7 +12,7 @@ from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
 from tests.support.small_data import write_shop
 from training.config import TrainConfig
-from training.prepare import prepare
+from training.runs.prepare import prepare
 
 
 def _printed(config: TrainConfig, folder: Path) -> str:

@@ -13,7 +13,7 @@ from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
 from tests.support.small_data import write_shop
 from training.config import TrainConfig
-from training.progress import ranking_progress
+from training.runs.progress import ranking_progress
 from training.train import train
 
 

@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from marquee.errors import ConfigError
-from training.tune_config import KnobConfig, SearchConfig
+from training.tuning.config import KnobConfig, SearchConfig
 
 SPACE = {"model.dim": KnobConfig(choices=[2, 4])}
 

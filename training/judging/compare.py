@@ -9,7 +9,7 @@ from rich.console import Console
 from marquee.evaluation.comparison import JudgedUsers
 from marquee.reports import ComparedRun, compare_runs, render_comparison
 from training.config import as_plain
-from training.runs import RunFolder
+from training.runs.folders import RunFolder
 
 USERS_FILE = "evaluation.npz"
 PAGE_FILE = "comparison.html"

@@ -15,14 +15,14 @@ from marquee.data.reading.tables import Tables
 from marquee.data.splits import Split
 from marquee.evaluation.analyses.retraining import Trial, TrialSeries
 from marquee.reports import amend_report
-from training.checkpoints import CHECKPOINTS
 from training.command import EXIT_INTERRUPTED
 from training.config import TrainConfig, as_plain
-from training.fit import fit
-from training.judge import Judgement, judge
-from training.prepare import Prepared, part
-from training.report import EVALUATION_FILE
-from training.runs import RunFolder
+from training.fitting.checkpoints import CHECKPOINTS
+from training.fitting.fit import fit
+from training.judging.judge import Judgement, judge
+from training.judging.writing import EVALUATION_FILE
+from training.runs.folders import RunFolder
+from training.runs.prepare import Prepared, part
 
 CONFIG_FILE = "config.json"
 TRIAL_FILE = "trial.json"

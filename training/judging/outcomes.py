@@ -29,7 +29,7 @@ from marquee.nn.losses import SampledSoftmaxConfig
 from marquee.nn.models import TwoTower
 from marquee.nn.negatives import CatalogNegativesConfig
 from training.config import TrainConfig
-from training.prepare import Prepared
+from training.runs.prepare import Prepared
 
 CLICK, NEXT_ITEM = "click", "next_item"
 PLACE_COLUMNS = ("surface", "position")

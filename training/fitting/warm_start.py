@@ -21,7 +21,7 @@ from marquee.features import FeatureEncoder, TokenBlock
 from marquee.nn.embed import embed_catalog
 from marquee.nn.initialisation.starts import StartConfig
 from marquee.nn.models import TwoTower
-from training.checkpoints import best_checkpoint, find_run, read_weights
+from training.fitting.checkpoints import best_checkpoint, find_run, read_weights
 
 NAMES_FILE = "names.json"
 

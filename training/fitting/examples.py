@@ -14,7 +14,6 @@ sequence one per user and epoch       history a b c d e   targets a b c d e f, e
 """
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 import numpy as np
 import torch
@@ -23,78 +22,11 @@ from torch.utils.data import Dataset as TorchDataset
 from marquee.core.arrays import BoolArray, FloatArray, IndexArray
 from marquee.core.histories import gather, window_positions
 from marquee.data.dataset import Dataset, QueryArrays, with_context
-from marquee.errors import ConfigError
 from marquee.nn.batches import HistoryViews, TrainingBatch
 from marquee.nn.embed import to_batch
+from training.config import ExamplesConfig, ExampleUnit
 
-HALF_LIFE_DAYS = 15.0
-HIDDEN_FRACTION = 0.5
 SECONDS_PER_DAY = 86_400
-
-
-class ExampleUnit(StrEnum):
-    """What one training example is."""
-
-    next = "next"
-    future = "future"
-    whole = "whole"
-    sequence = "sequence"
-
-
-@dataclass(kw_only=True)
-class ExamplesConfig:
-    """How interactions become examples.
-
-    Attributes:
-        unit: See `ExampleUnit`; None for `whole` where the data has no time, for `sequence` where the model
-            reads histories as a transformer, else `next`.
-        batch_size: Queries per batch; `sequence`: about as many, for a history is not parted.
-        max_gap: `next`: the history ends up to this many events before the target, at random: the model
-            then learns what comes soon, not only what comes next.
-        max_targets: `future`: how many of the following events are targets.
-        hidden_fraction: `whole`: share of the events that are hidden from the history, others in each pass: a
-            target that stands in its own history teaches nothing. None for `HIDDEN_FRACTION` where the unit
-            is left open as well; else 0.
-        target_decay: How much less a user's old events count as targets: one that a share s of the user's
-            events came after weighs e^(-target_decay · s). What is liked drifts, and what is asked for comes
-            after all of them. Without time the order of the file is that of the events.
-        equal_queries: Whether the weights of a query's targets are made to sum to 1, so that each query
-            counts alike, however many targets it has.
-        half_life_days: How fast events age as targets: one that lies this long before the last event of
-            training counts half; 0 for never. None for `HALF_LIFE_DAYS` where the split is by time, for there
-            everybody is asked after that event, and what is popular follows the season; else 0.
-    """
-
-    unit: ExampleUnit | None = None
-    batch_size: int = 1024
-    max_gap: int = 0
-    max_targets: int = 20
-    hidden_fraction: float | None = None
-    target_decay: float = 0.0
-    equal_queries: bool = False
-    half_life_days: float | None = None
-
-    def __post_init__(self) -> None:
-        self.validate()
-
-    def validate(self) -> None:
-        """Raises ConfigError if a size is out of range or belongs to another unit."""
-        if self.batch_size < 1 or self.max_targets < 1:
-            raise ConfigError(
-                "examples.batch_size and examples.max_targets must be 1 or more, got "
-                f"{self.batch_size} and {self.max_targets}"
-            )
-        if self.hidden_fraction is not None and not 0 <= self.hidden_fraction < 1:
-            raise ConfigError(f"examples.hidden_fraction must be in [0, 1), got {self.hidden_fraction}")
-        if self.target_decay < 0:
-            raise ConfigError(f"examples.target_decay must be 0 or more, got {self.target_decay}")
-        if self.half_life_days is not None and self.half_life_days < 0:
-            raise ConfigError(f"examples.half_life_days must be 0 or more, got {self.half_life_days}")
-        if self.max_gap < 0 or (self.max_gap and self.unit not in (None, ExampleUnit.next)):
-            raise ConfigError(
-                f"examples.max_gap must be 0 or more and needs examples.unit=next, got {self.max_gap} with "
-                f"{self.unit}"
-            )
 
 
 @dataclass(frozen=True, slots=True)

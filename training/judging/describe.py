@@ -20,7 +20,7 @@ from marquee.evaluation.analyses.slices import (
 from marquee.evaluation.evaluation import Evaluation
 from marquee.features import FeatureConfig, FeatureType
 from training.config import TrainConfig
-from training.prepare import Prepared
+from training.runs.prepare import Prepared
 
 NAMING_COLUMNS = ("title", "name", "description")
 ATTRIBUTE_TYPES = (FeatureType.multi, FeatureType.categorical)

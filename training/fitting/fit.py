@@ -21,7 +21,8 @@ from marquee.errors import ConfigError, DataError
 from marquee.nn.losses import Loss
 from marquee.nn.models import ModelInputs, TwoTower
 from marquee.nn.towers import TowersConfig
-from training.callbacks import (
+from training.config import TrainConfig
+from training.fitting.callbacks import (
     AverageWeights,
     CentreBiases,
     KeepBest,
@@ -31,11 +32,10 @@ from training.callbacks import (
     WriteEpochs,
     keep_last,
 )
-from training.checkpoints import BEST, CHECKPOINTS, LAST, read_state
-from training.config import TrainConfig
-from training.earlier import Names
-from training.examples import TrainingBatches
-from training.module import RetrievalModule
+from training.fitting.checkpoints import BEST, CHECKPOINTS, LAST, read_state
+from training.fitting.examples import TrainingBatches
+from training.fitting.module import RetrievalModule
+from training.fitting.warm_start import Names
 
 COMPILERS = ("g++", "clang++", "c++")
 EPOCHS_FILE = "logs/epochs.csv"

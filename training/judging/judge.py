@@ -25,12 +25,12 @@ from marquee.nn.embed import embed_catalog, embed_queries
 from marquee.nn.models import TwoTower
 from marquee.reports import judge_against
 from training.config import TrainConfig
-from training.describe import describe, slice_headline
-from training.inside import look_inside
-from training.outcomes import judge_outcomes
-from training.prepare import Prepared
-from training.progress import ranking_progress
-from training.replay import replay
+from training.judging.describe import describe, slice_headline
+from training.judging.inside import look_inside
+from training.judging.outcomes import judge_outcomes
+from training.judging.replay import replay
+from training.runs.prepare import Prepared
+from training.runs.progress import ranking_progress
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from marquee.nn.averages import WeightAverages
 from marquee.nn.batches import TrainingBatch
 from marquee.nn.embed import score_queries
 from marquee.nn.models import TwoTower
-from training.checkpoints import AVERAGED, BEST, LAST
-from training.module import RetrievalModule
+from training.fitting.checkpoints import AVERAGED, BEST, LAST
+from training.fitting.module import RetrievalModule
 
 MONITOR = "validation_ndcg"
 EPOCH_COLUMNS = ("epoch", "loss", MONITOR, "validation_recall", "examples_per_s", "seconds")

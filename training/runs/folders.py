@@ -6,8 +6,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from training.checkpoints import CONFIG_FILE, best_checkpoint, find_run
-from training.config import SCHEMAS, TrainConfig, as_plain, resolve
+from training.choices import SCHEMAS
+from training.config import TrainConfig, as_plain, resolve
+from training.fitting.checkpoints import CONFIG_FILE, best_checkpoint, find_run
 
 LATEST_FILE = "latest"
 BACKTEST = "backtest"

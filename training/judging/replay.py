@@ -23,7 +23,7 @@ from marquee.evaluation.analyses.served_surfaces import SurfaceRules, compare_su
 from marquee.evaluation.evaluation import Evaluation
 from marquee.index.index import Index, IndexConfig
 from training.config import TrainConfig
-from training.prepare import Prepared
+from training.runs.prepare import Prepared
 
 
 def replay(

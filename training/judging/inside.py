@@ -12,8 +12,8 @@ from marquee.evaluation.analyses.slices import MIN_USERS, by_popularity
 from marquee.evaluation.evaluation import Evaluation
 from marquee.index.ranking import ScoreBlock
 from training.config import TrainConfig
-from training.describe import attribute_members, item_labels, training_counts
-from training.prepare import Prepared
+from training.judging.describe import attribute_members, item_labels, training_counts
+from training.runs.prepare import Prepared
 
 MAX_RANKED = 500
 SCORES_SORTED = 20_000_000  # bounds the time of exact ranks in a large catalog

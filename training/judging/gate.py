@@ -13,7 +13,7 @@ from marquee.bundle.manifest import MANIFEST, Manifest
 from marquee.errors import ConfigError
 from marquee.evaluation.intervals import Estimate
 from marquee.evaluation.probabilities.outcomes import LOWER_IS_BETTER
-from training.judge import Judgement
+from training.judging.judge import Judgement
 
 BUNDLE = "bundle"
 

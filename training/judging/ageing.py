@@ -6,9 +6,9 @@ from marquee.core.schema import TimeMeaning
 from marquee.evaluation.analyses.ageing import Ageing, age_metric, first_times
 from marquee.evaluation.analyses.slices import MIN_USERS
 from training.config import TrainConfig
-from training.judge import Judgement
-from training.prepare import Prepared
-from training.runs import BACKTEST, LEARNING_CURVE, RunFolder
+from training.judging.judge import Judgement
+from training.runs.folders import BACKTEST, LEARNING_CURVE, RunFolder
+from training.runs.prepare import Prepared
 
 
 def age(prepared: Prepared, judgement: Judgement, config: TrainConfig) -> Ageing | None:

@@ -1,0 +1,110 @@
+"""What a bundle is made of: the towers, the index, what is known of users, and recorded requests."""
+
+import json
+import time
+from dataclasses import replace
+
+import numpy as np
+
+from marquee.bundle.bundle import Bundle, BundleContents
+from marquee.bundle.popularity import PopularityConfig
+from marquee.core.arrays import FloatArray, IndexArray
+from marquee.core.histories import Interactions
+from marquee.decision.golden_requests import to_json
+from marquee.decision.recommender import Recommender
+from marquee.decision.rehearsal import record, sample_requests
+from marquee.index.choice import choose_index
+from marquee.index.index import IndexConfig
+from marquee.index.sweep import Questions
+from marquee.nn.embed import embed_queries
+from marquee.nn.export import export_towers
+from training.config import TrainConfig, as_plain
+from training.exporting.popularity import fit_context_popularity
+from training.fitting.fit import load_model
+from training.judging.writing import EVALUATION_FILE
+from training.runs.folders import RunFolder
+from training.runs.prepare import Prepared
+
+N_RECALL_QUERIES = 1000
+RECALL_K = 10  # what a request asks for that says nothing
+
+
+def bundle_contents(
+    prepared: Prepared,
+    run_config: TrainConfig,
+    folder: RunFolder,
+    created: int,
+    index: IndexConfig,
+    popularity_config: PopularityConfig,
+) -> BundleContents:
+    """Returns everything that serving needs, in memory."""
+    dataset = prepared.dataset
+    model = load_model(dataset, run_config, folder.checkpoint)
+    known = dataset.known_users(prepared.events)
+    queries = known.queries.rows(slice(0, N_RECALL_QUERIES))
+    graphs = export_towers(model, queries)
+    questions = Questions(
+        embed_queries(model, graphs.item_vectors, queries),
+        min(RECALL_K, dataset.n_items),
+        allowed=[None] * len(queries),
+        exclusions=[_seen(known.interactions, user) for user in range(1, len(queries) + 1)],
+    )
+    choice = choose_index(graphs.item_vectors, index, questions, time.perf_counter)
+    popularity = _popularity(known.interactions, dataset.n_items)
+    contents = BundleContents(
+        query_tower=graphs.query_tower,
+        item_tower=graphs.item_tower,
+        index=choice.index,
+        index_recall=choice.recall,
+        index_recall_k=questions.k,
+        index_reason=choice.reason,
+        index_sweeps=choice.sweeps,
+        has_item_bias=model.config.item_bias,
+        user_vectors=_with_new_users(graphs.user_vectors, len(known.user_ids)),
+        user_ids=known.user_ids,
+        user_features=known.features,
+        query_features=dataset.query_features.encoder,
+        item_features=dataset.item_encoder,
+        kinds=dataset.kinds,
+        history_length=dataset.history_length,
+        interactions=known.interactions,
+        catalog=dataset.catalog,
+        popularity=popularity,
+        context_popularity=fit_context_popularity(
+            dataset, prepared.events, run_config.data, popularity, popularity_config
+        ),
+        metrics=_metrics(folder),
+        config=as_plain(run_config),
+    )
+    bundle = Bundle.of(contents, created)
+    requests = sample_requests(bundle, created, np.random.default_rng(run_config.seed))
+    return replace(contents, recorded=to_json(record(Recommender(bundle), requests)))
+
+
+def _with_new_users(user_vectors: FloatArray, n_users: int) -> FloatArray:
+    """Returns the user table with rows of zeros for users that training never saw."""
+    vectors = np.zeros((n_users + 1, user_vectors.shape[1]), dtype=np.float32)
+    vectors[: len(user_vectors)] = user_vectors
+    return vectors
+
+
+def _seen(interactions: Interactions, user: int) -> IndexArray:
+    """Returns the items of a user's history, which an answer leaves out."""
+    return interactions.item_index[interactions.offsets[user] : interactions.offsets[user + 1]]
+
+
+def _popularity(interactions: Interactions, n_items: int) -> FloatArray:
+    """Returns each item's share of all interactions, (n_items + 1,) float32; row 0 is 0."""
+    counts = np.bincount(interactions.item_index, minlength=n_items + 1).astype(np.float64)
+    counts[0] = 0.0
+    share: FloatArray = (counts / max(counts.sum(), 1.0)).astype(np.float32)
+    return share
+
+
+def _metrics(folder: RunFolder) -> dict[str, float]:
+    """Returns the metrics that the run's evaluation wrote, empty if it was never judged."""
+    path = folder.path / EVALUATION_FILE
+    if not path.is_file():
+        return {}
+    metrics: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))["headline_metrics"]
+    return metrics

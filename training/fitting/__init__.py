@@ -1,0 +1,1 @@
+"""One training: module, callbacks, examples, checkpoints, warm start."""

@@ -1,0 +1,1 @@
+"""Judges a run, its parts, and writes what came of it."""
