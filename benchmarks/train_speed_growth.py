@@ -1,10 +1,10 @@
 """How the cost of training grows, for `train_speed`: in interactions, and in items.
 
-Every size is trained by `training.fitting.fit`, with the settings of the race, in a process of its own. Time is
-the processor time of a whole epoch after the first one (which makes the optimizer's state): cutting batches,
-shuffling, steps and logs included, checkpoints not. Linear in interactions means that a pass costs so much
-per interaction however many there are; flat in items, that a step costs what its batch touches, however long
-the tables are.
+Every size is trained by `training.fitting.fit`, with the settings of the race, in a process of its own. Time
+is the processor time of a whole epoch after the first one (which makes the optimizer's state): cutting
+batches, shuffling, steps and logs included, checkpoints not. Linear in interactions means that a pass costs
+so much per interaction however many there are; flat in items, that a step costs what its batch touches,
+however long the tables are.
 """
 
 import json

@@ -1,1 +1,25 @@
 """What training hands to serving: written whole, verified byte by byte, signed, and pointed at."""
+
+from typing import TYPE_CHECKING
+
+from marquee.core.faces import lazy
+
+if TYPE_CHECKING:
+    from marquee.bundle.bundle import Bundle
+    from marquee.bundle.manifest import Manifest
+    from marquee.bundle.publishing import BundleContents, publish
+    from marquee.bundle.releases import activate, resolve
+
+__all__ = ["Bundle", "BundleContents", "Manifest", "activate", "publish", "resolve"]
+
+__getattr__ = lazy(
+    __name__,
+    {
+        "Bundle": "bundle",
+        "BundleContents": "publishing",
+        "Manifest": "manifest",
+        "activate": "releases",
+        "publish": "publishing",
+        "resolve": "releases",
+    },
+)
