@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from serving.http.guard import Key, Scope
+from serving.http.guard import Key, Right
 
 USAGE = (
     "usage: python -m serving.keys name=<name> [scopes=recommend,events,items,metrics,admin] "
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
             {
                 "name": given.pop("name", ""),
                 "sha256": hashlib.sha256(secret.encode()).hexdigest(),
-                "scopes": given.pop("scopes", Scope.recommend.value).split(","),
+                "scopes": given.pop("scopes", Right.recommend.value).split(","),
                 **given,
             },
             Key,

@@ -37,8 +37,7 @@ from serving.http.exchange import (
     read_body,
     validate_json_request,
 )
-from serving.http.guard import Guard
-from serving.http.guard import Scope as Right
+from serving.http.guard import Guard, Right
 from serving.telemetry.metrics import CONTENT_TYPE, OTHER
 from serving.telemetry.tracer import Tracer
 

@@ -22,7 +22,7 @@ from serving.http.shared_memory import shared_numbers
 LIMITS_FILE = "marquee-limits.bin"
 
 
-class Scope(StrEnum):
+class Right(StrEnum):
     """What a key may be good for."""
 
     recommend = "recommend"  # ask for recommendations and which bundle gives them
@@ -30,6 +30,14 @@ class Scope(StrEnum):
     items = "items"  # add, change and withdraw items
     metrics = "metrics"  # read the counters
     admin = "admin"  # list releases and change them
+
+    @property
+    def needs_keys(self) -> bool:
+        """Whether nobody has this right in a service without keys."""
+        return self in _ONLY_WITH_KEYS
+
+
+_ONLY_WITH_KEYS = frozenset({Right.items, Right.admin})
 
 
 class Key(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -45,7 +53,7 @@ class Key(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True)
 
     name: Annotated[str, Meta(min_length=1, max_length=64)]
     sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-    scopes: Annotated[list[Scope], Meta(min_length=1)]
+    scopes: Annotated[list[Right], Meta(min_length=1)]
     requests_per_s: Annotated[float, Meta(ge=0, le=1_000_000)] = 0
     burst: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
 
@@ -104,25 +112,25 @@ class Guard:
             )
         return cls(keys, folder=folder)
 
-    def admit(self, authorization: str, scope: Scope) -> str:
+    def admit(self, authorization: str, right: Right) -> str:
         """Returns the name of the key that lets a request in, '' if none is needed.
 
         Args:
             authorization: The header of that name, '' if there is none.
-            scope: What the request wants.
+            right: What the request wants.
 
         Raises:
             Refusal: 401 without a good key, 403 if it is good for other things, 429 if it is used too often.
         """
         if not self._keys:
-            if scope in (Scope.items, Scope.admin):
-                raise _key_needed(f"{scope} needs a key and the service has none; start it with MARQUEE_KEYS")
+            if right.needs_keys:
+                raise _key_needed(f"{right} needs a key and the service has none; start it with MARQUEE_KEYS")
             return ""
         number = self._number(authorization)
         key = self._keys[number]
-        if scope not in key.scopes:
+        if right not in key.scopes:
             raise Refusal(
-                403, f"the key of {key.name!r} is good for {', '.join(key.scopes)}, this needs {scope}"
+                403, f"the key of {key.name!r} is good for {', '.join(key.scopes)}, this needs {right}"
             )
         self._count(number, 1)
         return key.name

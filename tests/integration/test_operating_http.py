@@ -11,7 +11,7 @@ import httpx
 import msgspec
 import pytest
 
-from serving.http.guard import Scope
+from serving.http.guard import Right
 from tests.support.bundles import publish_tiny
 from tests.support.service_process import RunningService, running_service
 from tests.unit.serving.test_keys import key
@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def service(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     bundle = publish_tiny(tmp_path_factory.mktemp("bundles"))
-    keys = [key(scope.value, scope.value) for scope in Scope]
+    keys = [key(right.value, right.value) for right in Right]
     (folder / "keys.json").write_bytes(msgspec.json.encode({"keys": keys}))
     with running_service(
         bundle,
@@ -44,9 +44,9 @@ def service(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield running
 
 
-def ask(service: RunningService, scope: str | None, **headers: str) -> httpx.Response:
-    if scope:
-        headers["authorization"] = f"Bearer {scope}-secret"
+def ask(service: RunningService, right: str | None, **headers: str) -> httpx.Response:
+    if right:
+        headers["authorization"] = f"Bearer {right}-secret"
     return service.client.post("/v1/recommend", json={"user_id": "u1", "timings": True}, headers=headers)
 
 
@@ -56,8 +56,8 @@ def log_lines(service: RunningService) -> list[dict[str, Any]]:
 
 def test_only_a_key_of_the_scope_opens(service: RunningService) -> None:
     assert ask(service, None).status_code == 401
-    expected = dict.fromkeys(Scope, 403) | {Scope.recommend: 200}
-    assert {scope: ask(service, scope).status_code for scope in Scope} == expected
+    expected = dict.fromkeys(Right, 403) | {Right.recommend: 200}
+    assert {right: ask(service, right).status_code for right in Right} == expected
 
 
 def test_log_line_and_trace_tell_of_a_request_and_not_of_its_key(

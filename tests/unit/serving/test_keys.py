@@ -10,7 +10,7 @@ import pytest
 from marquee.errors import ConfigError
 from serving import keys
 from serving.http.errors import Refusal
-from serving.http.guard import Guard, Key, Scope
+from serving.http.guard import Guard, Key, Right
 
 
 def key(name: str = "shop", scopes: str = "recommend", **limits: float) -> Key:
@@ -25,16 +25,16 @@ class Clock:
         return self.now
 
 
-def refusal(guard: Guard, authorization: str, scope: Scope = Scope.recommend) -> Refusal:
+def refusal(guard: Guard, authorization: str, right: Right = Right.recommend) -> Refusal:
     with pytest.raises(Refusal) as caught:
-        guard.admit(authorization, scope)
+        guard.admit(authorization, right)
     return caught.value
 
 
 def test_good_key_is_let_in_by_its_name() -> None:
     guard = Guard([key("other"), key(), key("third")])
-    assert guard.admit("Bearer shop-secret", Scope.recommend) == "shop"
-    assert guard.admit("bearer shop-secret", Scope.recommend) == "shop"
+    assert guard.admit("Bearer shop-secret", Right.recommend) == "shop"
+    assert guard.admit("bearer shop-secret", Right.recommend) == "shop"
 
 
 @pytest.mark.parametrize(
@@ -57,13 +57,13 @@ def test_without_a_good_key_nobody_is_let_in(authorization: str, what: str) -> N
 
 def test_refusal_repeats_no_key() -> None:
     for authorization in ("Bearer wrong-secret", "Bearer shop-secret"):
-        assert "secret" not in str(refusal(Guard([key()]), authorization, Scope.admin))
+        assert "secret" not in str(refusal(Guard([key()]), authorization, Right.admin))
 
 
 def test_key_is_good_for_its_scopes_only() -> None:
     guard = Guard([key(scopes="recommend,metrics")])
-    assert guard.admit("Bearer shop-secret", Scope.metrics) == "shop"
-    refused = refusal(guard, "Bearer shop-secret", Scope.admin)
+    assert guard.admit("Bearer shop-secret", Right.metrics) == "shop"
+    refused = refusal(guard, "Bearer shop-secret", Right.admin)
     assert (refused.status, str(refused)) == (
         403,
         "the key of 'shop' is good for recommend, metrics, this needs admin",
@@ -72,19 +72,19 @@ def test_key_is_good_for_its_scopes_only() -> None:
 
 def test_without_keys_everybody_may_ask_and_nobody_may_change() -> None:
     guard = Guard(())
-    assert guard.admit("", Scope.recommend) == guard.admit("", Scope.metrics) == ""
-    assert refusal(guard, "", Scope.admin).status == 401
+    assert guard.admit("", Right.recommend) == guard.admit("", Right.metrics) == ""
+    assert refusal(guard, "", Right.admin).status == 401
 
 
 def test_rate_is_a_bucket_that_refills() -> None:
     clock = Clock()
     guard = Guard([key(requests_per_s=2, burst=3)], clock)
     for _ in range(3):
-        guard.admit("Bearer shop-secret", Scope.recommend)
+        guard.admit("Bearer shop-secret", Right.recommend)
     refused = refusal(guard, "Bearer shop-secret")
     assert (refused.status, refused.headers) == (429, ((b"retry-after", b"1"),))
     clock.now += 0.5  # one token later
-    guard.admit("Bearer shop-secret", Scope.recommend)
+    guard.admit("Bearer shop-secret", Right.recommend)
     assert refusal(guard, "Bearer shop-secret").status == 429
 
 
@@ -95,7 +95,7 @@ def test_long_run_gets_its_rate_and_no_more() -> None:
     for _ in range(10_000):  # 10 s at 1000 a second
         clock.now += 0.001
         try:
-            guard.admit("Bearer shop-secret", Scope.recommend)
+            guard.admit("Bearer shop-secret", Right.recommend)
             n_admitted += 1
         except Refusal:
             pass
@@ -104,23 +104,23 @@ def test_long_run_gets_its_rate_and_no_more() -> None:
 
 def test_refused_key_uses_nothing_of_another_s_rate() -> None:
     guard = Guard([key("a", requests_per_s=1), key("b", requests_per_s=1)], Clock())
-    guard.admit("Bearer a-secret", Scope.recommend)
+    guard.admit("Bearer a-secret", Right.recommend)
     assert refusal(guard, "Bearer a-secret").status == 429
-    assert guard.admit("Bearer b-secret", Scope.recommend) == "b"
+    assert guard.admit("Bearer b-secret", Right.recommend) == "b"
 
 
 def test_workers_share_one_rate(tmp_path: Path) -> None:
     clock = Clock()
     workers = [Guard([key(requests_per_s=1, burst=2)], clock, tmp_path) for _ in range(2)]
     for worker in workers:
-        worker.admit("Bearer shop-secret", Scope.recommend)
+        worker.admit("Bearer shop-secret", Right.recommend)
     assert {refusal(worker, "Bearer shop-secret").status for worker in workers} == {429}
 
 
 def test_clock_that_began_anew_locks_nobody_out_for_longer_than_a_full_bucket() -> None:
     clock = Clock()
     guard = Guard([key(requests_per_s=1, burst=2)], clock)
-    guard.admit("Bearer shop-secret", Scope.recommend)
+    guard.admit("Bearer shop-secret", Right.recommend)
     clock.now = 5.0  # a reboot
     refused = refusal(guard, "Bearer shop-secret")
     assert refused.headers == ((b"retry-after", b"1"),)
@@ -134,11 +134,11 @@ def write(path: Path, *entries: object) -> str:
 def test_keys_are_read_from_a_file(tmp_path: Path) -> None:
     entry = json.loads(msgspec.json.encode(key()))
     guard = Guard.read(write(tmp_path / "keys.json", entry))
-    assert guard.admit("Bearer shop-secret", Scope.recommend) == "shop"
+    assert guard.admit("Bearer shop-secret", Right.recommend) == "shop"
 
 
 def test_empty_path_means_no_keys() -> None:
-    assert Guard.read("").admit("", Scope.recommend) == ""
+    assert Guard.read("").admit("", Right.recommend) == ""
 
 
 ENTRY = {"name": "a", "sha256": "0" * 64, "scopes": ["recommend"]}
@@ -171,7 +171,7 @@ def test_new_key_is_shown_once_with_its_entry(tmp_path: Path, capsys: pytest.Cap
     secret, entry = first.rpartition(" ")[2], second.partition(": ")[2]
     assert secret not in entry
     guard = Guard.read(write(tmp_path / "keys.json", json.loads(entry)))
-    assert guard.admit(f"Bearer {secret}", Scope.admin) == "shop"
+    assert guard.admit(f"Bearer {secret}", Right.admin) == "shop"
     assert json.loads(entry)["burst"] == 7
 
 
@@ -183,7 +183,7 @@ def test_command_with_wrong_words_says_how_to_use_it(capsys: pytest.CaptureFixtu
 def test_call_of_several_requests_costs_each_of_them() -> None:
     clock = Clock()
     guard = Guard([key(requests_per_s=1, burst=10)], clock)
-    name = guard.admit("Bearer shop-secret", Scope.recommend)
+    name = guard.admit("Bearer shop-secret", Right.recommend)
     guard.charge(name, 5)  # 6 of 10 are used
     with pytest.raises(Refusal) as caught:
         guard.charge(name, 5)
@@ -205,6 +205,6 @@ def test_wall_clock_that_jumps_changes_no_rate(monkeypatch: pytest.MonkeyPatch) 
     guard = Guard([key(requests_per_s=0.001, burst=2)])
     for wall_clock in (0.0, 4e9):
         monkeypatch.setattr("time.time", lambda now=wall_clock: now)
-        guard.admit("Bearer shop-secret", Scope.recommend)
+        guard.admit("Bearer shop-secret", Right.recommend)
     monkeypatch.setattr("time.time", lambda: 8e9)
     assert refusal(guard, "Bearer shop-secret").status == 429

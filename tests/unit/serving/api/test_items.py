@@ -24,8 +24,7 @@ from serving.api.releases import ReleaseRoutes
 from serving.config import Settings
 from serving.http.errors import Refusal
 from serving.http.exchange import Receive, Scope, Send
-from serving.http.guard import Guard, Key
-from serving.http.guard import Scope as Right
+from serving.http.guard import Guard, Key, Right
 from serving.releases.live_items import ItemState, LiveItems
 from serving.releases.releases import Releases
 from serving.releases.surfaces import DEFAULT, Surface, Surfaces

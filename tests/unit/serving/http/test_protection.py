@@ -15,8 +15,7 @@ from serving.api.recommend import Endpoints
 from serving.api.releases import ReleaseRoutes
 from serving.config import Settings
 from serving.http.exchange import Receive, Scope, Send
-from serving.http.guard import Guard, Key
-from serving.http.guard import Scope as Right
+from serving.http.guard import Guard, Key, Right
 from serving.releases.releases import Releases
 from serving.releases.surfaces import SurfaceFile
 from serving.telemetry.metrics import OTHER

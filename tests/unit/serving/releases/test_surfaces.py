@@ -25,8 +25,7 @@ from serving.api.releases import ReleaseRoutes
 from serving.config import Settings
 from serving.http.errors import Refusal
 from serving.http.exchange import Call, Scope
-from serving.http.guard import Guard, Key
-from serving.http.guard import Scope as Right
+from serving.http.guard import Guard, Key, Right
 from serving.releases.releases import Candidate
 from serving.releases.surfaces import SurfaceFile, Surfaces
 from tests.support.asgi import JSON_HEADERS, Response, request
