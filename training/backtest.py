@@ -20,10 +20,10 @@ from marquee.data.reading.tables import Tables
 from marquee.data.split_config import SplitConfig, SplitMethod
 from marquee.data.splits import Cutoffs, split_events
 from marquee.errors import ConfigError
-from marquee.evaluation.analyses.retraining import TrialSeries
+from marquee.evaluation.analyses.retraining import RetrainingSeries
 from training.command import command
 from training.config import TrainConfig
-from training.judging.trials import Plan, run_trials, show_series
+from training.judging.retraining import Plan, run_retrainings, show_series
 from training.runs.folders import BACKTEST, RunFolder
 from training.runs.prepare import read
 
@@ -59,7 +59,7 @@ class BacktestConfig:
 ConfigStore.instance().store(name="backtest_schema", node=BacktestConfig)
 
 
-def backtest(config: BacktestConfig, console: Console) -> TrialSeries:
+def backtest(config: BacktestConfig, console: Console) -> RetrainingSeries:
     """Trains and judges at successive cutoffs, and writes the result into the run's folder and report.
 
     Raises:
@@ -88,7 +88,7 @@ def backtest(config: BacktestConfig, console: Console) -> TrialSeries:
         "before it. The windows lie before the test part, which was not read for this; the settings were "
         "chosen with their events at hand."
     )
-    return run_trials(BACKTEST, design, plans, folder, run_config, console)
+    return run_retrainings(BACKTEST, design, plans, folder, run_config, console)
 
 
 def window_starts(
@@ -155,7 +155,7 @@ def main(config: DictConfig) -> None:
     show_series(series, RunFolder.find(resolved.run).path, console)
     spread = series.spread(series.model)
     console.print(
-        f"over {len(series.trials)} windows: mean {spread.mean:.4f}, deviation {spread.deviation:.4f}, "
+        f"over {len(series.retrainings)} windows: mean {spread.mean:.4f}, deviation {spread.deviation:.4f}, "
         f"{spread.low:.4f} to {spread.high:.4f}",
         highlight=False,
     )

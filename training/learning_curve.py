@@ -21,10 +21,10 @@ from marquee.data.reading.tables import Tables
 from marquee.data.split_config import SplitConfig, SplitMethod
 from marquee.data.splits import Split, split_events
 from marquee.errors import ConfigError
-from marquee.evaluation.analyses.retraining import TrialSeries
+from marquee.evaluation.analyses.retraining import RetrainingSeries
 from training.command import command
 from training.config import TrainConfig
-from training.judging.trials import Plan, run_trials, show_series
+from training.judging.retraining import Plan, run_retrainings, show_series
 from training.runs.folders import LEARNING_CURVE, RunFolder
 from training.runs.prepare import read
 
@@ -74,7 +74,7 @@ class LearningCurveConfig:
 ConfigStore.instance().store(name="learning_curve_schema", node=LearningCurveConfig)
 
 
-def learning_curve(config: LearningCurveConfig, console: Console) -> TrialSeries:
+def learning_curve(config: LearningCurveConfig, console: Console) -> RetrainingSeries:
     """Trains and judges on fractions of the data, and writes the result into the run's folder and report.
 
     Raises:
@@ -111,7 +111,7 @@ def learning_curve(config: LearningCurveConfig, console: Console) -> TrialSeries
         "checkpoint before that. The test part was not read for this. An item that a smaller part never saw "
         "and that no items table describes counts as a miss."
     )
-    return run_trials(LEARNING_CURVE, design, plans, folder, run_config, console)
+    return run_retrainings(LEARNING_CURVE, design, plans, folder, run_config, console)
 
 
 def before_the_test_part(tables: Tables, config: TrainConfig) -> tuple[Tables, SplitConfig]:

@@ -1,13 +1,13 @@
-"""Sections of a report that take more than an evaluation: how a model ages, trials of it, a look inside."""
+"""Sections of a report that take more than an evaluation: how a model ages, retrainings, an inspection."""
 
 from typing import TypedDict
 
 import numpy as np
 
 from marquee.evaluation.analyses.ageing import DAY_S, Ageing, age_metric
-from marquee.evaluation.analyses.item_map import CatalogView, Inside, map_items, neighbourhoods
+from marquee.evaluation.analyses.item_map import CatalogView, ModelInspection, map_items, neighbourhoods
 from marquee.evaluation.analyses.mistakes import LostTarget, Mistakes, count_items, rank_groups
-from marquee.evaluation.analyses.retraining import Trial, TrialSeries
+from marquee.evaluation.analyses.retraining import Retraining, RetrainingSeries
 from marquee.evaluation.analyses.slices import by_popularity
 from marquee.evaluation.evaluation import Evaluation
 from marquee.evaluation.intervals import Estimate
@@ -17,9 +17,9 @@ class Parts(TypedDict):
     """Fields of `ReportContent`."""
 
     ageing: Ageing | None
-    backtest: TrialSeries
-    learning_curve: TrialSeries
-    inside: Inside
+    backtest: RetrainingSeries
+    learning_curve: RetrainingSeries
+    inspection: ModelInspection
 
 
 def report_parts(evaluation: Evaluation, labels: list[str]) -> Parts:
@@ -31,14 +31,14 @@ def report_parts(evaluation: Evaluation, labels: list[str]) -> Parts:
         "ageing": age_metric(evaluation, "ndcg@10", weeks * 7 * DAY_S, 0, generator),
         "backtest": series(["2026-01-01 to 2026-02-01", "2026-02-01 to 2026-03-01"], [1.0, 2.0]),
         "learning_curve": series(["25 % of the users", "100 % of the users"], [0.25, 1.0]),
-        "inside": inside(evaluation, labels),
+        "inspection": inspection(evaluation, labels),
     }
 
 
-def series(labels: list[str], positions: list[float]) -> TrialSeries:
-    """Returns trials whose metric rises by 0.1 from one to the next, ever 0.05 above popularity."""
-    trials = tuple(
-        Trial(
+def series(labels: list[str], positions: list[float]) -> RetrainingSeries:
+    """Returns retrainings whose metric rises by 0.1 from one to the next, ever 0.05 above popularity."""
+    retrainings = tuple(
+        Retraining(
             label=label,
             position=position,
             n_train_events=1_000 * number,
@@ -53,7 +53,7 @@ def series(labels: list[str], positions: list[float]) -> TrialSeries:
         )
         for number, (label, position) in enumerate(zip(labels, positions, strict=True), start=1)
     )
-    return TrialSeries("ndcg@10", "two_tower", "Trained again, for a test.", trials)
+    return RetrainingSeries("ndcg@10", "two_tower", "Trained again, for a test.", retrainings)
 
 
 def around(mean: float) -> Estimate:
@@ -61,8 +61,8 @@ def around(mean: float) -> Estimate:
     return Estimate(mean, mean - 0.02, mean + 0.02)
 
 
-def inside(evaluation: Evaluation, labels: list[str]) -> Inside:
-    """Returns a look inside a model of random embeddings; every third item has one of three colours."""
+def inspection(evaluation: Evaluation, labels: list[str]) -> ModelInspection:
+    """Returns an inspection of a model with random embeddings; every third item has one of three colours."""
     n_items = len(labels) - 1
     generator = np.random.default_rng(0)
     items = np.arange(n_items + 1)
@@ -74,7 +74,7 @@ def inside(evaluation: Evaluation, labels: list[str]) -> Inside:
     view = CatalogView(labels, counts, vectors, "colour", members)
     thirds = by_popularity(counts)
     targets = evaluation.targets.item_index
-    return Inside(
+    return ModelInspection(
         map_items(view, generator),
         neighbourhoods(view, thirds, generator),
         Mistakes(

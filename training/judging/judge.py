@@ -13,7 +13,7 @@ from marquee.core.schema import TimeMeaning
 from marquee.data.dataset import JudgedPart
 from marquee.errors import DataError
 from marquee.evaluation.analyses.beyond_accuracy import BeyondAccuracy
-from marquee.evaluation.analyses.item_map import Inside
+from marquee.evaluation.analyses.item_map import ModelInspection
 from marquee.evaluation.analyses.served import ServedComparison
 from marquee.evaluation.analyses.served_surfaces import SurfaceRules
 from marquee.evaluation.analyses.slices import SlicedMetric
@@ -26,7 +26,7 @@ from marquee.nn.models import TwoTower
 from marquee.reports import judge_against
 from training.config import TrainConfig
 from training.judging.describe import describe, slice_headline
-from training.judging.inside import look_inside
+from training.judging.inspection import inspect_model
 from training.judging.outcomes import judge_outcomes
 from training.judging.replay import replay
 from training.runs.prepare import Prepared
@@ -46,7 +46,7 @@ class Judgement:
         slices: The headline metric by part of users and items.
         seconds: Wall time of fitting the baselines, ranking and measuring.
         served: The same users asked through a bundle; None if none was given.
-        inside: A look inside the model; None if nobody looked.
+        inspection: Item map, neighbourhoods and mistakes; None if the model was not inspected.
         outcomes: How good the model's probabilities are.
         unjudged: Why other probabilities were not judged, one sentence each.
     """
@@ -59,7 +59,7 @@ class Judgement:
     slices: SlicedMetric
     seconds: float
     served: ServedComparison | None = None
-    inside: Inside | None = None
+    inspection: ModelInspection | None = None
     outcomes: tuple[JudgedOutcome, ...] = ()
     unjudged: tuple[str, ...] = ()
 
@@ -123,7 +123,7 @@ def judge(prepared: Prepared, model: TwoTower, config: TrainConfig, console: Con
     with console.status("measuring lists and slices"):
         beyond = describe(prepared, part, evaluation, directions, config)
         slices = slice_headline(prepared, part, evaluation, config)
-        inside = look_inside(prepared, part, evaluation, directions, scores, config)
+        inspection = inspect_model(prepared, part, evaluation, directions, scores, config)
     with console.status("measuring probabilities"):
         outcomes, unjudged = judge_outcomes(prepared, part, evaluation, model, item_vectors, config)
     return Judgement(
@@ -134,7 +134,7 @@ def judge(prepared: Prepared, model: TwoTower, config: TrainConfig, console: Con
         beyond=beyond,
         slices=slices,
         seconds=time.perf_counter() - started,
-        inside=inside,
+        inspection=inspection,
         outcomes=outcomes,
         unjudged=unjudged,
     )

@@ -13,7 +13,7 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from marquee.data.reading.quality import QualityReport
-from marquee.evaluation.analyses.retraining import TrialSeries
+from marquee.evaluation.analyses.retraining import RetrainingSeries
 from marquee.evaluation.comparison import JudgedUsers, target_checksums
 from marquee.reports import (
     Part,
@@ -64,12 +64,12 @@ def report(prepared: Prepared, judgement: Judgement, config: TrainConfig, folder
         beyond=judgement.beyond,
         slices=judgement.slices,
         served=judgement.served,
-        inside=judgement.inside,
+        inspection=judgement.inspection,
         outcomes=judgement.outcomes,
         unjudged=judgement.unjudged,
         ageing=ageing,
-        backtest=_read_trials(folder, BACKTEST),
-        learning_curve=_read_trials(folder, LEARNING_CURVE),
+        backtest=_read_retrainings(folder, BACKTEST),
+        learning_curve=_read_retrainings(folder, LEARNING_CURVE),
         absent=absences(prepared, config, folder, judgement.part_name, has_aged=ageing is not None),
         cautions=(
             *split_cautions(prepared.split, config.data.time, judgement.part_name),
@@ -118,12 +118,12 @@ def _judged_users(prepared: Prepared, judgement: Judgement, content: ReportConte
     )
 
 
-def _read_trials(folder: RunFolder, name: str) -> TrialSeries | None:
-    """Returns the trials that were made for this run, if any were."""
+def _read_retrainings(folder: RunFolder, name: str) -> RetrainingSeries | None:
+    """Returns the retrainings that were made for this run, if any were."""
     path = folder.trials_file(name)
     if not path.is_file():
         return None
-    return TrialSeries.from_json_dict(json.loads(path.read_text(encoding="utf-8")))
+    return RetrainingSeries.from_json_dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def peak_memory_mb() -> float:

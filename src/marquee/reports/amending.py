@@ -1,4 +1,4 @@
-"""Puts a series of trials into a report that is already written, without judging anything again.
+"""Puts a series of retrainings into a report that is already written, without judging anything again.
 
 A back-test and a learning curve come hours after the report, and judging the model once more to write it
 anew would read the test part a second time. What is put in is what the report would have said from the start.
@@ -7,13 +7,13 @@ anew would read the test part a second time. What is put in is what the report w
 from pathlib import Path
 
 from marquee.errors import DataError
-from marquee.evaluation.analyses.retraining import TrialSeries
+from marquee.evaluation.analyses.retraining import RetrainingSeries
 from marquee.reports.sections import render_series
 from marquee.reports.writing import HTML_NAME, MARKDOWN_NAME
 
 
-def amend_report(folder: Path, name: str, series: TrialSeries) -> None:
-    """Replaces the section of some trials in `report.html` and `report.md` of a folder.
+def amend_report(folder: Path, name: str, series: RetrainingSeries) -> None:
+    """Replaces the section of some retrainings in `report.html` and `report.md` of a folder.
 
     Args:
         folder: Of the report.

@@ -15,8 +15,8 @@ from marquee.core.item_lists import ItemLists
 from marquee.errors import ConfigError
 from marquee.evaluation.analyses.ageing import Ageing
 from marquee.evaluation.analyses.beyond_accuracy import BeyondAccuracy
-from marquee.evaluation.analyses.item_map import Inside
-from marquee.evaluation.analyses.retraining import TrialSeries
+from marquee.evaluation.analyses.item_map import ModelInspection
+from marquee.evaluation.analyses.retraining import RetrainingSeries
 from marquee.evaluation.analyses.served import ServedComparison
 from marquee.evaluation.analyses.slices import SlicedMetric
 from marquee.evaluation.evaluation import Evaluation
@@ -144,7 +144,7 @@ class ReportContent:
         ageing: The headline metric by the time since training; None where there is nothing to say.
         backtest: The model trained and judged at successive cutoffs; None if that was not done.
         learning_curve: The model trained on parts of the training data; None if that was not done.
-        inside: Where items lie, what is alike, what goes wrong most; None if nobody looked.
+        inspection: Item map, neighbourhoods and mistakes of the model; None if it was not inspected.
         absent: Name of a section → why it is not there, and what brings it, in words.
         cautions: What the caller knows to mislead, one sentence each.
         curves: Course of training.
@@ -168,9 +168,9 @@ class ReportContent:
     outcomes: tuple[JudgedOutcome, ...] = ()
     unjudged: tuple[str, ...] = ()
     ageing: Ageing | None = None
-    backtest: TrialSeries | None = None
-    learning_curve: TrialSeries | None = None
-    inside: Inside | None = None
+    backtest: RetrainingSeries | None = None
+    learning_curve: RetrainingSeries | None = None
+    inspection: ModelInspection | None = None
     absent: Mapping[str, str] = field(default_factory=dict)
     cautions: tuple[str, ...] = ()
     curves: tuple[Curve, ...] = ()
@@ -229,7 +229,7 @@ class ReportContent:
             "ageing": None if self.ageing is None else self.ageing.to_json_dict(),
             "backtest": None if self.backtest is None else self.backtest.to_json_dict(),
             "learning_curve": None if self.learning_curve is None else self.learning_curve.to_json_dict(),
-            "inside": None if self.inside is None else self.inside.to_json_dict(),
+            "inside": None if self.inspection is None else self.inspection.to_json_dict(),
             "absent": dict(self.absent),
             "curves": [asdict(curve) for curve in self.curves],
             "best_step": self.best_step,

@@ -1,7 +1,7 @@
 """What the sections over time show: the age of a model, its back-test and its learning curve."""
 
 from marquee.evaluation.analyses.ageing import Ageing
-from marquee.evaluation.analyses.retraining import TrialSeries
+from marquee.evaluation.analyses.retraining import RetrainingSeries
 from marquee.reports.plots import lines_figure
 from marquee.reports.tables import Row, Table
 from marquee.reports.verdict import signed
@@ -49,8 +49,8 @@ BACKTEST, LEARNING_CURVE = "backtest", "learning_curve"
 ACROSS = {BACKTEST: "window, oldest first", LEARNING_CURVE: "share of the training data"}
 
 
-def series_views(name: str, series: TrialSeries | None, reason: str) -> dict[str, object]:
-    """Returns the tables of a series of trials, or why there is none.
+def series_views(name: str, series: RetrainingSeries | None, reason: str) -> dict[str, object]:
+    """Returns the tables of a series of retrainings, or why there is none.
 
     Args:
         name: Of the section.
@@ -60,47 +60,49 @@ def series_views(name: str, series: TrialSeries | None, reason: str) -> dict[str
     if series is None:
         return {"series": None, "reason": reason}
     is_alike = name == BACKTEST
-    is_spread = is_alike and len(series.trials) > 1
+    is_spread = is_alike and len(series.retrainings) > 1
     return {
         "series": series,
         "reason": reason,
-        "by_trial": Table(
+        "by_retraining": Table(
             series.metric,
-            tuple(trial.label for trial in series.trials),
-            tuple(Row(model, tuple(t.estimates[model] for t in series.trials)) for model in series.names),
+            tuple(retraining.label for retraining in series.retrainings),
+            tuple(
+                Row(model, tuple(t.estimates[model] for t in series.retrainings)) for model in series.names
+            ),
         ),
-        # Trials of one size tell how much chance there is in one; those of a learning curve are not alike.
+        # Of one size, their spread shows how far chance moves a result; a learning curve mixes sizes.
         "spreads": {model: series.spread(model) for model in series.names} if is_spread else {},
         "n_better": {model: series.n_better(model) for model in series.names if model != series.model},
-        "course": "" if is_alike or len(series.trials) < 2 else _course(series),
+        "course": "" if is_alike or len(series.retrainings) < 2 else _course(series),
     }
 
 
-def _course(series: TrialSeries) -> str:
+def _course(series: RetrainingSeries) -> str:
     """Returns how a learning curve goes, in words."""
-    first, before, last = series.trials[0], series.trials[-2], series.trials[-1]
-    means = [trial.estimates[series.model].mean for trial in (first, before, last)]
+    first, before, last = series.retrainings[0], series.retrainings[-2], series.retrainings[-1]
+    means = [retraining.estimates[series.model].mean for retraining in (first, before, last)]
     return (
         f"{series.metric} goes from {means[0]:.4f} with {first.label} to {means[2]:.4f} with {last.label}; "
         f"the last step added {signed(means[2] - means[1])}."
     )
 
 
-def series_figures(name: str, series: TrialSeries | None) -> dict[str, list[str]]:
-    """Returns the metric of every model over the trials.
+def series_figures(name: str, series: RetrainingSeries | None) -> dict[str, list[str]]:
+    """Returns the metric of every model over the retrainings.
 
     Args:
         name: Of the section.
-        series: What to draw; one trial alone makes no figure.
+        series: What to draw; one retraining alone makes no figure.
     """
-    if series is None or len(series.trials) < 2:
-        return {"trial_figures": []}
+    if series is None or len(series.retrainings) < 2:
+        return {"retraining_figures": []}
     figure = lines_figure(
         series.metric,
         ACROSS[name],
-        {trial.position: f"{trial.position:.3g}" for trial in series.trials},
-        {model: [trial.estimates[model] for trial in series.trials] for model in series.names},
+        {retraining.position: f"{retraining.position:.3g}" for retraining in series.retrainings},
+        {model: [retraining.estimates[model] for retraining in series.retrainings] for model in series.names},
         series.model,
         is_logarithmic=name == LEARNING_CURVE,  # from a quarter to a half is as far as from a half to all
     )
-    return {"trial_figures": [figure]}
+    return {"retraining_figures": [figure]}

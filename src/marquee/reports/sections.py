@@ -9,7 +9,7 @@ goes into `ReportContent` and its `to_json_dict`: the page must not know more th
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from marquee.evaluation.analyses.retraining import TrialSeries
+from marquee.evaluation.analyses.retraining import RetrainingSeries
 from marquee.reports.content import ReportContent
 from marquee.reports.maps import map_figure, value_colours, value_maps
 from marquee.reports.over_time import ageing_figures, ageing_views, series_figures, series_views
@@ -175,11 +175,11 @@ def _slice_figures(content: ReportContent) -> dict[str, object]:
     }
 
 
-def _inside_figures(content: ReportContent) -> dict[str, object]:
-    """Returns the maps of the items, if somebody looked inside."""
-    if content.inside is None:
+def _inspection_figures(content: ReportContent) -> dict[str, object]:
+    """Draws the item map of an inspected model, in one form per page width."""
+    if content.inspection is None:
         return {}
-    item_map = content.inside.item_map
+    item_map = content.inspection.item_map
     return {
         "map_figure": map_figure(item_map),
         "value_colours": value_colours(item_map),
@@ -187,16 +187,16 @@ def _inside_figures(content: ReportContent) -> dict[str, object]:
     }
 
 
-def render_series(name: str, series: TrialSeries, form: str) -> str:
-    """Returns the body of a section of trials, which depends on nothing else: see `amending`."""
+def render_series(name: str, series: RetrainingSeries, form: str) -> str:
+    """Returns the body of a section of retrainings, which depends on nothing else: see `amending`."""
     figures = series_figures(name, series) if form == "html" else {}
     return render(f"sections/{name}.{form}.j2", **series_views(name, series, ""), **figures).strip()
 
 
 def _series_section(
-    name: str, title: str, series_of: Callable[[ReportContent], TrialSeries | None]
+    name: str, title: str, series_of: Callable[[ReportContent], RetrainingSeries | None]
 ) -> Section:
-    """Returns a section of trials."""
+    """Returns a section of retrainings."""
     return Section(
         name,
         title,
@@ -240,7 +240,7 @@ SECTIONS = (
     ),
     _series_section("backtest", "Back-test", lambda content: content.backtest),
     _series_section("learning_curve", "Learning curve", lambda content: content.learning_curve),
-    Section("inside", "Look inside", lambda content: {"inside": content.inside}, _inside_figures),
+    Section("inside", "Look inside", lambda content: {"inspection": content.inspection}, _inspection_figures),
     Section(
         "samples",
         "Sample users",

@@ -19,10 +19,10 @@ ABSENT = {name: f"{name} takes a command." for name in ("ageing", "backtest", "l
 
 
 @cache
-def _without_trials() -> ReportContent:
-    """A report with little to draw, before any trials."""
+def _without_retrainings() -> ReportContent:
+    """A report with little to draw, before any retrainings."""
     bare = replace(
-        full_content(), beyond={}, slices=None, served=None, inside=None, curves=(), best_step=None
+        full_content(), beyond={}, slices=None, served=None, inspection=None, curves=(), best_step=None
     )
     return replace(bare, ageing=None, backtest=None, learning_curve=None, absent=ABSENT)
 
@@ -76,7 +76,7 @@ def test_summary_says_headline_best_other_users_and_what_is_served() -> None:
 
 
 def test_sections_over_time_say_why_they_are_not_there() -> None:
-    content = _without_trials()
+    content = _without_retrainings()
     for text in (render_html(content), render_markdown(content)):
         for reason in ABSENT.values():
             assert reason in text
@@ -97,15 +97,15 @@ def test_sections_over_time_stand_in_every_form() -> None:
     assert "beaten in 2 of 2" in render_markdown(content)
 
 
-def test_a_look_inside_stands_in_every_form() -> None:
+def test_an_inspection_stands_in_every_form() -> None:
     content = full_content()
-    assert content.inside is not None
+    assert content.inspection is not None
     written = json.loads(json.dumps(content.to_json_dict()))["inside"]
     assert len(written["item_map"]["points"]) == 30
     page, markdown = full_page(), render_markdown(content)
     points = re.findall(r"<circle [^>]*><title>", page)
     assert len(points) == 30
-    shown = content.inside.mistakes.over_recommended[0]
+    shown = content.inspection.mistakes.over_recommended[0]
     row = f"<td>{shown.n_shown}</td><td>{shown.n_wanted}</td><td>{shown.n_hits}</td><td>{shown.n_events}</td>"
     assert row in page
     assert f"| {shown.label} | {shown.n_shown} | {shown.n_wanted} | {shown.n_hits} |" in markdown
@@ -116,10 +116,10 @@ def test_a_look_inside_stands_in_every_form() -> None:
 @pytest.mark.parametrize("name", ["backtest", "learning_curve"])
 def test_an_amended_report_is_the_one_that_would_have_been_written(name: str, tmp_path: Path) -> None:
     late = series(["first", "second", "third"], [0.25, 0.5, 1.0])
-    write_report(_without_trials(), tmp_path)
+    write_report(_without_retrainings(), tmp_path)
     amend_report(tmp_path, name, late)
     whole = replace(
-        _without_trials(),
+        _without_retrainings(),
         backtest=late if name == "backtest" else None,
         learning_curve=late if name == "learning_curve" else None,
     )
@@ -128,7 +128,7 @@ def test_an_amended_report_is_the_one_that_would_have_been_written(name: str, tm
 
 
 def test_amending_twice_keeps_the_last(tmp_path: Path) -> None:
-    write_report(_without_trials(), tmp_path)
+    write_report(_without_retrainings(), tmp_path)
     for labels in (["old", "older"], ["new", "newer"]):
         amend_report(tmp_path, "backtest", series(labels, [1.0, 2.0]))
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -144,8 +144,8 @@ def test_a_report_without_the_section_is_refused(tmp_path: Path) -> None:
         amend_report(tmp_path, "backtest", series(["only"], [1.0]))
 
 
-def test_one_trial_has_neither_spread_nor_figure(tmp_path: Path) -> None:
-    write_report(_without_trials(), tmp_path)
+def test_one_retraining_has_neither_spread_nor_figure(tmp_path: Path) -> None:
+    write_report(_without_retrainings(), tmp_path)
     n_figures = (tmp_path / "report.html").read_text(encoding="utf-8").count("<svg")
     amend_report(tmp_path, "backtest", series(["only"], [1.0]))
     page = (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -1,7 +1,7 @@
-"""A look inside a judged model: where its items lie, and what it takes for alike.
+"""Inspects a judged model: a map of its item embeddings, and the nearest neighbours of some items.
 
-What it gets wrong most is counted in `mistakes`. What it finds is for the eye and
-for ideas, not for decisions: samples are small and have no intervals.
+`mistakes` counts its errors. An inspection gives ideas, not decisions: its samples are small and have no
+intervals.
 """
 
 from collections.abc import Mapping, Sequence
@@ -75,7 +75,7 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Neighbourhood:
-    """What the model takes for alike.
+    """One item with its nearest neighbours.
 
     Attributes:
         label: The item asked about.
@@ -91,13 +91,13 @@ class Neighbourhood:
 
 
 @dataclass(frozen=True)
-class Inside:
-    """All that a look inside finds.
+class ModelInspection:
+    """Item map, neighbourhoods and mistakes of one judged model.
 
     Attributes:
-        item_map: Where items lie.
-        neighbourhoods: What is near some of them.
-        mistakes: What goes wrong most.
+        item_map: Item embeddings in two dimensions.
+        neighbourhoods: Nearest neighbours of some items.
+        mistakes: Targets ranked low, and items shown too often or never.
     """
 
     item_map: ItemMap

@@ -1,7 +1,7 @@
 """The same model trained and judged several times, on other data each time: what came out, and its spread.
 
 A rolling-origin back-test varies the cutoff, a learning curve the amount of training data. Both leave a
-series of trials that the report draws and a file can hold.
+series of retrainings that the report draws and a file can hold.
 """
 
 from collections.abc import Mapping
@@ -13,11 +13,11 @@ import numpy as np
 from marquee.errors import DataError
 from marquee.evaluation.intervals import Estimate
 
-TRIALS_FORMAT = 1
+RETRAININGS_FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class Retraining:
     """One training and its judgement.
 
     Attributes:
@@ -41,8 +41,8 @@ class Trial:
     differences: Mapping[str, Estimate]
 
     @classmethod
-    def from_json_dict(cls, fields: Mapping[str, Any]) -> "Trial":  # Any: what JSON holds
-        """Returns the trial that `asdict` wrote."""
+    def from_json_dict(cls, fields: Mapping[str, Any]) -> "Retraining":  # Any: what JSON holds
+        """Returns the retraining that `asdict` wrote."""
         named = {
             key: {name: Estimate(**estimate) for name, estimate in fields[key].items()}
             for key in ("estimates", "differences")
@@ -52,13 +52,13 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """One model's metric over the trials.
+    """One model's metric over the retrainings.
 
     Attributes:
-        mean: Of the trials.
-        deviation: Standard deviation between trials; 0 for one trial.
-        low: The worst trial.
-        high: The best trial.
+        mean: Of the retrainings.
+        deviation: Standard deviation between retrainings; 0 for one retraining.
+        low: The worst retraining.
+        high: The best retraining.
     """
 
     mean: float
@@ -68,62 +68,68 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class TrialSeries:
+class RetrainingSeries:
     """Trials that belong together.
 
     Attributes:
         metric: E.g. `ndcg@10`.
         model: The model under judgement.
         design: What was varied and what was judged, in words.
-        trials: In the order of their position.
+        retrainings: In the order of their position.
     """
 
     metric: str
     model: str
     design: str
-    trials: tuple[Trial, ...]
+    retrainings: tuple[Retraining, ...]
 
     def __post_init__(self) -> None:
-        if not self.trials:
-            raise DataError(f"a series of trials must hold one or more, got none for {self.metric!r}")
+        if not self.retrainings:
+            raise DataError(f"a series of retrainings must hold one or more, got none for {self.metric!r}")
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The models that every trial has, the one under judgement first."""
+        """The models that every retraining has, the one under judgement first."""
         return tuple(
-            name for name in self.trials[0].estimates if all(name in trial.estimates for trial in self.trials)
+            name
+            for name in self.retrainings[0].estimates
+            if all(name in retraining.estimates for retraining in self.retrainings)
         )
 
     def spread(self, name: str) -> Spread:
-        """Returns the metric of one model over the trials."""
-        means = np.array([trial.estimates[name].mean for trial in self.trials])
+        """Returns the metric of one model over the retrainings."""
+        means = np.array([retraining.estimates[name].mean for retraining in self.retrainings])
         deviation = float(means.std(ddof=1)) if len(means) > 1 else 0.0
         return Spread(float(means.mean()), deviation, float(means.min()), float(means.max()))
 
     def n_better(self, name: str) -> int:
-        """Returns in how many trials the interval of the difference to another model lies above 0."""
-        return sum(trial.differences[name].low > 0 for trial in self.trials)
+        """Returns in how many retrainings the interval of the difference to another model lies above 0."""
+        return sum(retraining.differences[name].low > 0 for retraining in self.retrainings)
 
     def to_json_dict(self) -> dict[str, object]:
         """Returns everything, ready for `json.dumps`."""
+        fields = asdict(self)
         return {
-            "trials_format": TRIALS_FORMAT,
-            **asdict(self),
+            "trials_format": RETRAININGS_FORMAT,
+            "trials": fields.pop(
+                "retrainings"
+            ),  # the key of the first format, which readers of the file know
+            **fields,
             "spread": {name: asdict(self.spread(name)) for name in self.names},
             "n_better": {name: self.n_better(name) for name in self.names if name != self.model},
         }
 
     @classmethod
-    def from_json_dict(cls, fields: Mapping[str, Any]) -> "TrialSeries":  # Any: what JSON holds
+    def from_json_dict(cls, fields: Mapping[str, Any]) -> "RetrainingSeries":  # Any: what JSON holds
         """Returns the series that `to_json_dict` wrote.
 
         Raises:
             DataError: If it has another format.
         """
-        if fields.get("trials_format") != TRIALS_FORMAT:
+        if fields.get("trials_format") != RETRAININGS_FORMAT:
             raise DataError(
-                f"trials must have format {TRIALS_FORMAT}, got {fields.get('trials_format')!r}; "
+                f"trials must have format {RETRAININGS_FORMAT}, got {fields.get('trials_format')!r}; "
                 "run them again"
             )
-        trials = tuple(Trial.from_json_dict(trial) for trial in fields["trials"])
-        return cls(fields["metric"], fields["model"], fields["design"], trials)
+        retrainings = tuple(Retraining.from_json_dict(retraining) for retraining in fields["trials"])
+        return cls(fields["metric"], fields["model"], fields["design"], retrainings)

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from marquee.errors import DataError
-from marquee.evaluation.analyses.retraining import Spread, TrialSeries
+from marquee.evaluation.analyses.retraining import RetrainingSeries, Spread
 from tests.support.report_parts import series
 
 SERIES = series(["first", "second", "third"], [1.0, 2.0, 3.0])
@@ -23,22 +23,22 @@ def test_a_model_is_beaten_where_the_interval_lies_above_zero() -> None:
 
 
 def test_only_models_of_every_trial_are_compared() -> None:
-    first, second = SERIES.trials[:2]
+    first, second = SERIES.retrainings[:2]
     lacking = replace(second, estimates={"two_tower": second.estimates["two_tower"]})
-    assert replace(SERIES, trials=(first, lacking)).names == ("two_tower",)
+    assert replace(SERIES, retrainings=(first, lacking)).names == ("two_tower",)
 
 
 def test_a_series_survives_its_file() -> None:
     written = json.loads(json.dumps(SERIES.to_json_dict(), allow_nan=False))
-    assert TrialSeries.from_json_dict(written) == SERIES
+    assert RetrainingSeries.from_json_dict(written) == SERIES
     assert written["n_better"] == {"popularity": 3}
 
 
 def test_another_format_is_refused() -> None:
     with pytest.raises(DataError, match="must have format 1, got 0; run them again"):
-        TrialSeries.from_json_dict({**SERIES.to_json_dict(), "trials_format": 0})
+        RetrainingSeries.from_json_dict({**SERIES.to_json_dict(), "trials_format": 0})
 
 
 def test_a_series_without_trials_is_refused() -> None:
     with pytest.raises(DataError, match="must hold one or more, got none for 'ndcg@10'"):
-        TrialSeries("ndcg@10", "two_tower", "", ())
+        RetrainingSeries("ndcg@10", "two_tower", "", ())

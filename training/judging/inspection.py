@@ -1,4 +1,4 @@
-"""Looks inside the model that was judged: which items, whose targets and how many of them are looked at."""
+"""Inspects the judged model: chooses items to map, neighbourhoods to list, users whose targets to rank."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,13 @@ import numpy as np
 
 from marquee.core.arrays import BoolArray, FloatArray
 from marquee.data.dataset import JudgedPart
-from marquee.evaluation.analyses.item_map import CatalogView, Inside, map_items, most_telling, neighbourhoods
+from marquee.evaluation.analyses.item_map import (
+    CatalogView,
+    ModelInspection,
+    map_items,
+    most_telling,
+    neighbourhoods,
+)
 from marquee.evaluation.analyses.mistakes import LostTarget, Mistakes, count_items, rank_groups, target_ranks
 from marquee.evaluation.analyses.slices import MIN_USERS, by_popularity
 from marquee.evaluation.evaluation import Evaluation
@@ -20,15 +26,15 @@ SCORES_SORTED = 20_000_000  # bounds the time of exact ranks in a large catalog
 N_LOST = 8
 
 
-def look_inside(
+def inspect_model(
     prepared: Prepared,
     part: JudgedPart,
     evaluation: Evaluation,
     vectors: FloatArray,
     scores: ScoreBlock,
     config: TrainConfig,
-) -> Inside:
-    """Returns what is to be seen of the model under judgement.
+) -> ModelInspection:
+    """Returns the item map, neighbourhoods and mistakes of the model under judgement.
 
     Args:
         prepared: The data.
@@ -44,7 +50,7 @@ def look_inside(
     attribute, members = most_telling(attribute_members(dataset, config), ("popularity", thirds))
     view = CatalogView(item_labels(dataset), counts, vectors, attribute, members)
     generator = np.random.default_rng(config.seed)
-    return Inside(
+    return ModelInspection(
         map_items(view, generator),
         neighbourhoods(view, thirds, generator),
         _mistakes(part, evaluation, view, thirds, scores, config, generator),
@@ -60,7 +66,7 @@ def _mistakes(
     config: TrainConfig,
     generator: np.random.Generator,
 ) -> Mistakes:
-    """Returns what the model gets wrong most; exact ranks are of some users drawn at random."""
+    """Counts the mistakes of the model; exact ranks are of users drawn at random."""
     n_items, queries = len(view.counts) - 1, evaluation.query_index
     n_ranked = min(len(queries), MAX_RANKED, max(SCORES_SORTED // n_items, 1))
     drawn = np.sort(generator.choice(queries, size=n_ranked, replace=False))

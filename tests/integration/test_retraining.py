@@ -11,12 +11,12 @@ from rich.console import Console
 
 from marquee.data.split_config import SplitConfig, SplitMethod
 from marquee.errors import ConfigError
-from marquee.evaluation.analyses.retraining import TrialSeries
+from marquee.evaluation.analyses.retraining import RetrainingSeries
 from marquee.world import World
 from tests.support.small_config import small_config
 from tests.support.small_data import write_tiny_world
 from training.backtest import BacktestConfig, backtest
-from training.judging.trials import TRIAL_FILE
+from training.judging.retraining import RETRAINING_FILE
 from training.learning_curve import LearningCurveConfig, Thinning, learning_curve
 from training.runs.folders import RunFolder
 from training.train import train
@@ -26,12 +26,12 @@ QUIET = Console(quiet=True)
 
 @dataclass(frozen=True)
 class Tried:
-    """A run with all its trials, and how its report read before them."""
+    """A run with all its retrainings, and how its report read before them."""
 
     run: RunFolder
     before: str
-    windows: TrialSeries
-    curve: TrialSeries
+    windows: RetrainingSeries
+    curve: RetrainingSeries
 
     def page(self) -> str:
         return (self.run.path / "report.html").read_text(encoding="utf-8")
@@ -59,14 +59,14 @@ def test_the_report_says_first_how_to_get_them_and_then_what_they_found(tried: T
         assert f"python -m {command} run={tried.run.path}" in tried.before
         assert f"python -m {command}" not in tried.page()
     for series in (tried.windows, tried.curve):
-        for trial in series.trials:
-            assert f'<th scope="row">{trial.label}</th>' in tried.page()
+        for retraining in series.retrainings:
+            assert f'<th scope="row">{retraining.label}</th>' in tried.page()
 
 
 def test_json_and_markdown_follow(tried: Tried) -> None:
     written = json.loads((tried.run.path / "evaluation.json").read_text(encoding="utf-8"))
-    assert TrialSeries.from_json_dict(written["backtest"]) == tried.windows
-    assert TrialSeries.from_json_dict(written["learning_curve"]) == tried.curve
+    assert RetrainingSeries.from_json_dict(written["backtest"]) == tried.windows
+    assert RetrainingSeries.from_json_dict(written["learning_curve"]) == tried.curve
     assert set(written["absent"]) <= {"ageing"}
     markdown = (tried.run.path / "report.md").read_text(encoding="utf-8")
     assert tried.windows.design in markdown
@@ -78,19 +78,19 @@ def test_the_test_part_is_read_once_all_the_same(tried: Tried) -> None:
 
 
 def test_windows_lie_before_the_test_part_and_grow(tried: Tried) -> None:
-    first, second = tried.windows.trials
+    first, second = tried.windows.retrainings
     assert 0 < first.n_train_events < second.n_train_events
     assert first.label.partition(" to ")[2] == second.label.partition(" to ")[0]
 
 
 def test_a_learning_curve_judges_the_same_users_and_targets(tried: Tried) -> None:
-    few, many = tried.curve.trials
+    few, many = tried.curve.retrainings
     assert few.n_train_events < many.n_train_events
     assert (few.n_users, few.n_targets) == (many.n_users, many.n_targets)
 
 
 def test_what_is_done_is_not_done_again(tried: Tried) -> None:
-    results = sorted(tried.run.path.glob(f"*/*/{TRIAL_FILE}"))
+    results = sorted(tried.run.path.glob(f"*/*/{RETRAINING_FILE}"))
     assert len(results) == 4
     written = [path.stat().st_mtime_ns for path in results]
     assert backtest(_windows(tried.run), QUIET) == tried.windows
@@ -104,9 +104,9 @@ def test_trials_of_other_settings_are_made_anew(tried: Tried, tmp_path: Path) ->
     config = copy.read_config()
     copy.write_config(replace(config, examples=replace(config.examples, batch_size=8)))
     again = backtest(replace(_windows(copy), n_windows=1), QUIET)
-    (trial,) = again.trials
-    assert trial.label == tried.windows.trials[1].label
-    assert trial.estimates != tried.windows.trials[1].estimates
+    (retraining,) = again.retrainings
+    assert retraining.label == tried.windows.retrainings[1].label
+    assert retraining.estimates != tried.windows.retrainings[1].estimates
 
 
 def test_a_back_test_without_cutoffs_in_time_is_refused(tried: Tried, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from rich.console import Console
 from marquee.data.dataset import Dataset
 from marquee.data.reading.tables import Tables
 from marquee.data.splits import Split
-from marquee.evaluation.analyses.retraining import Trial, TrialSeries
+from marquee.evaluation.analyses.retraining import Retraining, RetrainingSeries
 from marquee.reports import amend_report
 from training.command import EXIT_INTERRUPTED
 from training.config import TrainConfig, as_plain
@@ -25,7 +25,7 @@ from training.runs.folders import RunFolder
 from training.runs.prepare import Prepared, part
 
 CONFIG_FILE = "config.json"
-TRIAL_FILE = "trial.json"
+RETRAINING_FILE = "trial.json"
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Plan:
         position: Where it stands in the series.
         folder: Name of its folder.
         tables: What may be read: nothing later than what it is judged on.
-        config: Of the training; its test part is what the trial is judged on.
+        config: Of the training; its test part is what the retraining is judged on.
         choose: Returns the training events to keep, of those of the split; None for all.
     """
 
@@ -49,48 +49,48 @@ class Plan:
     choose: Callable[[pl.DataFrame], pl.DataFrame] | None = None
 
 
-def run_trials(
+def run_retrainings(
     name: str, design: str, plans: Sequence[Plan], folder: RunFolder, config: TrainConfig, console: Console
-) -> TrialSeries:
+) -> RetrainingSeries:
     """Trains and judges what is planned, writes the series into the run's folder and its report.
 
-    A trial that is done is not done again, and one that was interrupted goes on from its last epoch.
+    A retraining that is done is not done again, and one that was interrupted goes on from its last epoch.
 
     Args:
-        name: Of the section, `backtest` or `learning_curve`, and of the folder of the trials.
+        name: Of the section, `backtest` or `learning_curve`, and of the folder of the retrainings.
         design: What was varied and what was judged, in words.
         plans: In the order of their position.
         folder: Of the run.
         config: Of the run.
         console: Shows progress.
     """
-    trials = []
+    retrainings = []
     for number, plan in enumerate(plans, start=1):
         console.print(f"training {number} of {len(plans)}: {plan.label}", highlight=False)
-        trials.append(_trial(plan, folder.path / name / plan.folder, console))
-    series = TrialSeries(f"ndcg@{config.evaluation.headline_k}", "model", design, tuple(trials))
+        retrainings.append(_retraining(plan, folder.path / name / plan.folder, console))
+    series = RetrainingSeries(f"ndcg@{config.evaluation.headline_k}", "model", design, tuple(retrainings))
     folder.trials_file(name).write_text(json.dumps(series.to_json_dict(), indent=1), encoding="utf-8")
     if (folder.path / EVALUATION_FILE).is_file():
         _amend(name, series, folder.path)
     return series
 
 
-def show_series(series: TrialSeries, folder: Path, console: Console) -> None:
-    """Prints each trial, and where the result is."""
-    for trial in series.trials:
-        own = trial.estimates[series.model]
+def show_series(series: RetrainingSeries, folder: Path, console: Console) -> None:
+    """Prints each retraining, and where the result is."""
+    for retraining in series.retrainings:
+        own = retraining.estimates[series.model]
         others = ", ".join(
-            f"{name} {trial.estimates[name].mean:.4f}" for name in series.names if name != series.model
+            f"{name} {retraining.estimates[name].mean:.4f}" for name in series.names if name != series.model
         )
         console.print(
-            f"{trial.label}: {series.metric} {own.mean:.4f} ({own.low:.4f} to {own.high:.4f}); {others}",
+            f"{retraining.label}: {series.metric} {own.mean:.4f} ({own.low:.4f} to {own.high:.4f}); {others}",
             highlight=False,
             soft_wrap=True,
         )
     console.print(f"report {folder / 'report.html'}", highlight=False, soft_wrap=True)
 
 
-def _amend(name: str, series: TrialSeries, run: Path) -> None:
+def _amend(name: str, series: RetrainingSeries, run: Path) -> None:
     """Puts the series into the report of a run, in all its forms."""
     amend_report(run, name, series)
     path = run / EVALUATION_FILE
@@ -100,17 +100,17 @@ def _amend(name: str, series: TrialSeries, run: Path) -> None:
     path.write_text(json.dumps(numbers, indent=1), encoding="utf-8")
 
 
-def _trial(plan: Plan, folder: Path, console: Console) -> Trial:
+def _retraining(plan: Plan, folder: Path, console: Console) -> Retraining:
     """Returns what came out of a plan, from its folder if it is done."""
     n_events = plan.tables.events.height
     wanted = {"label": plan.label, "events": n_events, **json.loads(json.dumps(as_plain(plan.config)))}
     begun = folder / CONFIG_FILE
     if begun.is_file() and json.loads(begun.read_text(encoding="utf-8")) != wanted:
         shutil.rmtree(folder)  # of other settings or data: neither to be trusted nor to be resumed
-    done = folder / TRIAL_FILE
+    done = folder / RETRAINING_FILE
     if done.is_file():
         console.print("done before", highlight=False)
-        return Trial.from_json_dict(json.loads(done.read_text(encoding="utf-8")))
+        return Retraining.from_json_dict(json.loads(done.read_text(encoding="utf-8")))
     folder.mkdir(parents=True, exist_ok=True)
     begun.write_text(json.dumps(wanted), encoding="utf-8")
     prepared = _prepared(plan, console)
@@ -119,10 +119,10 @@ def _trial(plan: Plan, folder: Path, console: Console) -> Trial:
         console.print("interrupted; the same command goes on from here", highlight=False)
         sys.exit(EXIT_INTERRUPTED)
     judgement = judge(prepared, fitted.model, plan.config, console)
-    trial = _result(plan, prepared.split, judgement, fitted.seconds)
-    done.write_text(json.dumps(asdict(trial)), encoding="utf-8")
+    retraining = _result(plan, prepared.split, judgement, fitted.seconds)
+    done.write_text(json.dumps(asdict(retraining)), encoding="utf-8")
     shutil.rmtree(folder / CHECKPOINTS)
-    return trial
+    return retraining
 
 
 def _prepared(plan: Plan, console: Console) -> Prepared:
@@ -141,10 +141,10 @@ def _prepared(plan: Plan, console: Console) -> Prepared:
     return Prepared(dataset, thinned, validation, test, prepared.quality)
 
 
-def _result(plan: Plan, split: Split, judgement: Judgement, seconds: float) -> Trial:
+def _result(plan: Plan, split: Split, judgement: Judgement, seconds: float) -> Retraining:
     """Returns what is kept of a judgement."""
     evaluation, metric = judgement.evaluation, f"ndcg@{plan.config.evaluation.headline_k}"
-    return Trial(
+    return Retraining(
         label=plan.label,
         position=plan.position,
         n_train_events=len(split.train),
