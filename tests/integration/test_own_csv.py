@@ -18,6 +18,7 @@ from tests.support.paths import ROOT
 from tests.support.service_process import RunningService, running_service
 
 SECTION = "Bring your own data"
+ASKING = ("README.md", "docs/asking.md")
 NOW = 1_750_000_000
 
 # The table is small, the machine may be busy, and nothing here depends on how good the model is.
@@ -96,9 +97,9 @@ def service(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
 
 
 def asked() -> list[tuple[str, Any, Any]]:
-    """Returns path and body of each request of the README, and the answer that is shown for it, if one is."""
+    """Returns path and body of each request of the pages, and the answer that is shown for it, if one is."""
     exchanges: list[tuple[str, Any, Any]] = []
-    for block in blocks("README.md"):
+    for block in [block for page in ASKING for block in blocks(page)]:
         if block.language == "sh":
             for words in commands(block):
                 if words[0] == "curl":
@@ -183,7 +184,7 @@ def test_python_of_the_readme_answers_without_torch(shop: Shop) -> None:
 
 
 def test_client_of_the_readme_asks_the_service(shop: Shop, service: RunningService) -> None:
-    (block,) = blocks("README.md", "python", "The service by example")
+    (block,) = blocks("docs/asking.md", "python", "The service by example")
     code = block.text.replace("http://127.0.0.1:3000", service.url)
     printed = run(["python", "-c", code], shop.folder)
     assert re.fullmatch(r"history \['\S+', '\S+', '\S+'\]\n", printed)

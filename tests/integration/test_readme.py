@@ -173,7 +173,7 @@ def test_going_back_makes_an_older_bundle_the_current_one(tmp_path: Path) -> Non
 
 
 def test_table_of_commands_names_what_a_person_types_most() -> None:
-    named = table_column("README.md", "Commands", "Command")
+    named = table_column("docs/commands.md", "Commands", "Command")
     assert {name.removeprefix("make ") for name in named if name.startswith("make")} <= TARGETS
     modules = {name.removeprefix("python -m ") for name in named if name.startswith("python")}
     assert modules == {*HYDRA_COMMANDS, "training.report", "serving.register"}
@@ -188,12 +188,12 @@ def test_table_of_paths_is_that_of_the_service() -> None:
     surfaces = one_surface(settings)
     routes = ReleaseRoutes(surfaces)
     app = RecommendationApp(nobody, Endpoints(settings, surfaces), settings, routes, Guard(()))
-    named = table_column("README.md", "The service by example", "Path")
+    named = table_column("docs/asking.md", "The service by example", "Path")
     assert {name.split()[1] for name in named} == app.paths
 
 
-def test_readme_names_every_source_of_an_answer() -> None:
-    section = read_page("README.md").partition("## The service by example")[2]
+def test_page_on_asking_names_every_source_of_an_answer() -> None:
+    section = read_page("docs/asking.md")
     assert all(f"`{source}`" in section for source in Source)
 
 

@@ -11,8 +11,12 @@ FENCE = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | 
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 LINK = re.compile(r"!?\[[^\]]+\]\((?P<target>[^)\s]+)\)")
 PAGES = (
-    *("README.md", "docs/architecture.md", "docs/data.md", "docs/training.md", "docs/operating.md"),
-    *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs" / "operating").glob("*.md")),
+    "README.md",
+    *sorted(
+        str(page.relative_to(ROOT))
+        for folder in ("docs", "docs/operating", "docs/experiments")
+        for page in (ROOT / folder).glob("*.md")
+    ),
 )
 
 
