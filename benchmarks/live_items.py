@@ -1,7 +1,7 @@
 """What a live item costs: putting one on top of a catalog, and each search beside it afterwards.
 
 `python -m benchmarks.live_items --check` fails above the budgets. The cost of a change must not grow with the
-catalog: that is why live items stand on a shelf of their own. Processor time, the least of several rounds.
+catalog: that is why live items are a segment of their own. Processor time, the least of several rounds.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from benchmarks.serving_bundle import DIM, FEW_USERS, make_contents, make_query_tower
 from marquee.bundle.bundle import Bundle
 from marquee.core.arrays import FloatArray
-from marquee.decision.item_pool import Shelves
+from marquee.decision.item_pool import ItemPool
 from marquee.features import FeatureConfig, FeatureEncoder
 from marquee.index.index import IndexConfig, build_index
 from marquee.store.live_items import LiveItem
@@ -34,8 +34,8 @@ N_ROUNDS = 5
 GENRES = [f"genre-{number}" for number in range(1000)]
 
 
-def make_shelves(n_items: int) -> Shelves:
-    """Returns the shelves of a bundle whose item tower reads one feature."""
+def make_item_pool(n_items: int) -> ItemPool:
+    """Returns the item pool of a bundle whose item tower reads one feature."""
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((n_items + 1, DIM), dtype=np.float32)
     encoder = FeatureEncoder.fit({"genre": FeatureConfig()}, {"genre": GENRES})
@@ -49,7 +49,7 @@ def make_shelves(n_items: int) -> Shelves:
         item_features=encoder,
         catalog=replace(contents.catalog, attributes=attributes),
     )
-    return Shelves(Bundle.of(contents, created=0))
+    return ItemPool(Bundle.of(contents, created=0))
 
 
 def item_tower(table: FloatArray) -> bytes:
@@ -89,12 +89,12 @@ def cost_ms(work: Callable[[], object]) -> float:
     return min(rounds) * 1000
 
 
-def search_ms(shelves: Shelves) -> float:
-    """Returns what one query costs that is searched over both shelves."""
+def search_ms(item_pool: ItemPool) -> float:
+    """Returns the processor time of one query over both segments."""
     query = np.ones((1, DIM), dtype=np.float32)
-    allowed = shelves.allowed(None, 0)
+    allowed = item_pool.allowed(None, 0)
     nothing = [np.zeros(0, dtype=np.int64)]
-    return min(cost_ms(lambda: shelves.search(query, 10, allowed, nothing)) for _ in range(20))
+    return min(cost_ms(lambda: item_pool.search(query, 10, allowed, nothing)) for _ in range(20))
 
 
 def main() -> int:
@@ -106,15 +106,15 @@ def main() -> int:
     print(f"{'':>10}" + "".join(f"{n:>10,}" for n in N_LIVE))
     worst_change, searches = 0.0, {}
     for n_items in N_ITEMS:
-        empty = make_shelves(n_items)
+        empty = make_item_pool(n_items)
         costs = {}
         for n_live in N_LIVE:
             before = live(n_live)
-            shelves = empty.with_live_items(before)
+            item_pool = empty.with_live_items(before)
             after = {**before, **live(1, first=n_live)}
-            costs[n_live] = cost_ms(lambda shelves=shelves, after=after: shelves.with_live_items(after))  # type: ignore[misc]
+            costs[n_live] = cost_ms(lambda item_pool=item_pool, after=after: item_pool.with_live_items(after))  # type: ignore[misc]
             if n_items == N_ITEMS[0]:
-                searches[n_live] = search_ms(shelves)
+                searches[n_live] = search_ms(item_pool)
         worst_change = max(worst_change, costs[0], costs[1_000])
         print(f"{n_items:>10,}" + "".join(f"{cost:10.2f}" for cost in costs.values()))
     print(f"\nms of a search over {N_ITEMS[0]:,} items, by live items beside them")

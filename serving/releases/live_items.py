@@ -203,8 +203,8 @@ class LiveItems:
             for line in self._lines:
                 if _current(line).bundle.manifest.name == name:
                     line.take_live_items(log.items)
-                    shelves = _current(line).shelves
-                    self._metrics.show_items(name, shelves.n_added, shelves.n_withdrawn)
+                    item_pool = _current(line).item_pool
+                    self._metrics.show_items(name, item_pool.n_added, item_pool.n_withdrawn)
 
     def _log(self, line: Releases) -> ItemLog:
         """Returns the file of a line; raises Refusal if there is none."""
@@ -241,9 +241,9 @@ def _validate_embeddings(recommender: Recommender, items: Sequence[LiveItem]) ->
             "a model with item features, or publish a release that holds them",
             field="items",
         )
-    shelves = recommender.shelves.with_live_items(new)
+    item_pool = recommender.item_pool.with_live_items(new)
     for item_id in new:
-        if shelves.index(item_id) == PADDING_INDEX:
+        if item_pool.index(item_id) == PADDING_INDEX:
             raise Refusal(
                 422,
                 f"item {item_id!r} has no finite embedding in release {recommender.version}; correct its "

@@ -7,7 +7,7 @@ item_index   0         1 … n            n + 1 … n + m
 
 Layered, not copied: a live item costs an embedding and a row in a small exact index, whatever the size of the
 catalog. An item that the bundle holds is the bundle's: what was said of it live yields, unless it was
-withdrawn; then it is masked. Immutable: a change makes new shelves, a batch keeps those that it began with.
+withdrawn; then it is masked. Immutable: a change makes a new pool, a batch keeps the one that it began with.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -39,7 +39,7 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """The items that may be returned, shelf by shelf; the same masks make the same key.
+    """The items that may be returned, segment by segment; the same masks make the same key.
 
     Attributes:
         own: Of the bundle.
@@ -68,7 +68,7 @@ class Allowed:
         return np.concatenate((self.own.flags, self.added.flags[1:]))
 
 
-class Shelves:
+class ItemPool:
     """The items of a bundle and the live ones, in one space of item_index. Several threads may read.
 
     Args:
@@ -78,14 +78,14 @@ class Shelves:
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
         self.n_own = bundle.catalog.n_items
-        self._own = _Shelf(bundle.catalog, bundle.index, bundle.manifest.has_item_bias)
-        self._added: _Shelf | None = None
+        self._own = _Segment(bundle.catalog, bundle.index, bundle.manifest.has_item_bias)
+        self._added: _Segment | None = None
         self._vectors: Mapping[str, tuple[LiveItem, FloatArray]] = {}
         self._withdrawn: IndexArray = np.zeros(0, dtype=np.int64)
         self._masks: WeakKeyDictionary[ItemMask, ItemMask] = WeakKeyDictionary()
 
-    def with_live_items(self, items: Mapping[str, LiveItem]) -> "Shelves":
-        """Returns shelves with these live items in place of others.
+    def with_live_items(self, items: Mapping[str, LiveItem]) -> "ItemPool":
+        """Returns a pool with these live items in place of others.
 
         What is already embedded here is not embedded again. An item stands nowhere if the bundle's item
         tower reads no features, or makes no finite embedding of it.
@@ -139,11 +139,11 @@ class Shelves:
 
     def is_ad(self, items: IndexArray) -> BoolArray:
         """Returns which of some items are ads."""
-        return self._gathered(items, lambda shelf: shelf.catalog.is_ad)
+        return self._gathered(items, lambda segment: segment.catalog.is_ad)
 
     def vectors(self, items: IndexArray) -> FloatArray:
         """Returns the embeddings of some items, (…, dim) float32."""
-        return self._gathered(items, lambda shelf: shelf.index.item_vectors)
+        return self._gathered(items, lambda segment: segment.index.item_vectors)
 
     def directions(self, items: IndexArray) -> FloatArray:
         """Returns the embeddings of some items without the bias: what they are like, not how much liked."""
@@ -162,7 +162,7 @@ class Shelves:
     def search(
         self, queries: FloatArray, k: int, allowed: Allowed, exclusions: Sequence[IndexArray]
     ) -> SearchResult:
-        """Returns the k best allowed items of each query over both shelves; otherwise as `Index.search`."""
+        """Returns the k best allowed items of each query over both segments; otherwise as `Index.search`."""
         if self._added is None:
             return self._own.index.search(queries, k, allowed.own, exclusions)
         below = [items[items <= self.n_own] for items in exclusions]
@@ -221,7 +221,7 @@ class Shelves:
             DataError: If the catalog has no such attribute, or it holds no numbers.
         """
         if attribute == _AVAILABLE_FROM:
-            moments = self._gathered(items, lambda shelf: shelf.catalog.available_from)
+            moments = self._gathered(items, lambda segment: segment.catalog.available_from)
             return np.where(moments == ALWAYS_FROM, np.nan, moments.astype(np.float64))
         values = self.values(attribute, items)
         dtype = self._own.catalog.attributes.schema.get(attribute)
@@ -248,7 +248,7 @@ class Shelves:
             return
         table = np.zeros((len(usable) + 1, self.bundle.index.dim), dtype=np.float32)
         table[1:] = [vector for _, vector in usable]
-        self._added = _Shelf(
+        self._added = _Segment(
             build_catalog(self.bundle, [item for item, _ in usable]),
             Index(table, IndexConfig(), None),
             self._own.has_item_bias,
@@ -264,9 +264,9 @@ class Shelves:
         return masked
 
     def _gathered(
-        self, items: IndexArray, table: "Callable[[_Shelf], npt.NDArray[Scalar]]"
+        self, items: IndexArray, table: "Callable[[_Segment], npt.NDArray[Scalar]]"
     ) -> npt.NDArray[Scalar]:
-        """Returns the rows of some items in the tables that both shelves have, row 0 being padding."""
+        """Returns the rows of some items in the tables that both segments have, row 0 being padding."""
         own = table(self._own)
         if self._added is None:
             return own[items]
@@ -277,7 +277,7 @@ class Shelves:
 
 
 @dataclass(frozen=True, eq=False)
-class _Shelf:
+class _Segment:
     """Some items by an item_index of their own.
 
     Attributes:

@@ -1,6 +1,6 @@
 """Items that training never saw: read as the catalog reads, embedded by the item tower from their features.
 
-Decides what of a live item a bundle can use and says what it cannot. Leaves to `shelves` where the item then
+Decides what of a live item a bundle can use and says what it cannot. Leaves to `item_pool` where the item then
 stands.
 """
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from marquee.core.arrays import FloatArray, IndexArray
 from marquee.core.histories import gather, window_positions
 from marquee.core.ids import PADDING_INDEX
-from marquee.decision.item_pool import Shelves
+from marquee.decision.item_pool import ItemPool
 from marquee.decision.requests import SURFACE_COLUMN, HistoryEvent, Request, Source
 from marquee.features import FeatureArrays, FeatureEncoder
 
@@ -47,12 +47,12 @@ class QueryEncoder:
     """Embeds requests with a bundle's query tower.
 
     Args:
-        shelves: The bundle, and the live items that may stand in a history.
+        item_pool: The bundle, and the live items that may stand in a history.
     """
 
-    def __init__(self, shelves: Shelves) -> None:
-        bundle = shelves.bundle
-        self._shelves = shelves
+    def __init__(self, item_pool: ItemPool) -> None:
+        bundle = item_pool.bundle
+        self._item_pool = item_pool
         self._bundle = bundle
         inputs = bundle.query_tower.inputs
         self._takes_user = "user_vector" in inputs
@@ -71,10 +71,10 @@ class QueryEncoder:
         else:
             self._row_of_whole_kind[""] = self._row_of_whole_kind[self._first_kind]
 
-    def over(self, shelves: Shelves) -> "QueryEncoder":
+    def over(self, item_pool: ItemPool) -> "QueryEncoder":
         """Returns the same encoder for the same bundle with other live items in histories."""
         other = copy(self)
-        other._shelves = shelves
+        other._item_pool = item_pool
         return other
 
     def encode(self, requests: Sequence[Request]) -> Queries:
@@ -159,7 +159,7 @@ class QueryEncoder:
         if not history:
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
         if type(history[0]) is str:  # then all are ids, of the first kind
-            items = self._shelves.encode(history)
+            items = self._item_pool.encode(history)
             return items, np.full(len(items), self._row_of_first_kind)
         item_ids, names, values = zip(*history, strict=True)
         if self._parted_kinds.isdisjoint(names):
@@ -167,13 +167,13 @@ class QueryEncoder:
             kinds = np.fromiter(rows, dtype=np.int64, count=len(names))
         else:
             kinds = self._bundle.manifest.kinds.encode([name or self._first_kind for name in names], values)
-        return self._shelves.encode(item_ids), kinds
+        return self._item_pool.encode(item_ids), kinds
 
     def _history_arrays(self, histories: Sequence["_History"]) -> dict[str, npt.NDArray[np.generic]]:
         """Returns the history inputs of the tower, as long as the longest history."""
         if len(histories) == 1:  # needs no padding
             alone = histories[0]
-            vectors = self._shelves.vectors(alone.items[None])
+            vectors = self._item_pool.vectors(alone.items[None])
             return {"history_vectors": vectors, "history_kinds": alone.kinds[None]}
         sizes = np.array([len(history.items) for history in histories], dtype=np.int64)
         ends = np.cumsum(sizes)
@@ -181,7 +181,7 @@ class QueryEncoder:
         items = gather(np.concatenate([history.items for history in histories]), positions)
         kinds = gather(np.concatenate([history.kinds for history in histories]), positions)
         return {
-            "history_vectors": self._shelves.vectors(items.astype(np.int64, copy=False)),
+            "history_vectors": self._item_pool.vectors(items.astype(np.int64, copy=False)),
             "history_kinds": kinds,
         }
 

@@ -1,7 +1,7 @@
 """Answers requests with a bundle: embeds, searches under a mask, names the items, says what they rest on.
 
 Decides what is allowed in an answer and when an answer falls back to what is popular. Leaves to others
-how a request becomes a query (see `queries`), which items there are and how they are found (see `shelves`),
+how a request becomes a query (see `queries`), which items there are and how they are found (see `item_pool`),
 and how the best of them become the answer (see `reranking`).
 
 Does not return an item that is excluded, unavailable, of another kind, filtered out or withdrawn; returns
@@ -22,7 +22,7 @@ from marquee.core.arrays import BoolArray, FloatArray, IndexArray
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import NO_FILTERS, Filters
 from marquee.core.ids import PADDING_INDEX
-from marquee.decision.item_pool import Allowed, Shelves
+from marquee.decision.item_pool import Allowed, ItemPool
 from marquee.decision.query_encoder import Queries, QueryEncoder
 from marquee.decision.requests import Answer, HistoryEvent, OnStage, Recommendation, Request, Source, Stage
 from marquee.decision.reranking import MAX_CANDIDATES, NO_RERANKING, Candidates, Reranking, codes_of, rerank
@@ -40,14 +40,14 @@ class Recommender:
 
     Attributes:
         bundle: What it answers from.
-        shelves: The items of the bundle, and the live ones.
+        item_pool: The items of the bundle, and the live ones.
         queries: Turns requests into query embeddings.
     """
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
-        self.shelves = Shelves(bundle)
-        self.queries = QueryEncoder(self.shelves)
+        self.item_pool = ItemPool(bundle)
+        self.queries = QueryEncoder(self.item_pool)
         self._popular_items = PopularItems(bundle.popularity)
 
     @classmethod
@@ -58,8 +58,8 @@ class Recommender:
     def with_live_items(self, items: Mapping[str, LiveItem]) -> "Recommender":
         """Returns a recommender of the same bundle with these live items in place of others."""
         other = copy(self)
-        other.shelves = self.shelves.with_live_items(items)
-        other.queries = self.queries.over(other.shelves)
+        other.item_pool = self.item_pool.with_live_items(items)
+        other.queries = self.queries.over(other.item_pool)
         return other
 
     @property
@@ -144,7 +144,7 @@ class Recommender:
             FilterError: If the catalog cannot apply the filters.
             DataError: If k is below 1.
         """
-        item = self.shelves.index(item_id)
+        item = self.item_pool.index(item_id)
         if item == PADDING_INDEX:
             raise UnknownIdError(
                 f"item_id must be one of the {self.bundle.catalog.n_items} items of bundle {self.version}, "
@@ -155,11 +155,11 @@ class Recommender:
         wish = _Wish(
             k=k,
             kind=kind,
-            n_available=self.shelves.allowed(kind, timestamp).n_allowed,
-            allowed=self.shelves.allowed(kind, timestamp, filters),
-            exclusions=np.append(self.shelves.encode(exclude), item),
+            n_available=self.item_pool.allowed(kind, timestamp).n_allowed,
+            allowed=self.item_pool.allowed(kind, timestamp, filters),
+            exclusions=np.append(self.item_pool.encode(exclude), item),
         )
-        cosines = self.shelves.cosines(item)
+        cosines = self.item_pool.cosines(item)
         if cosines is None:
             return self._named(
                 self._popular(wish), wish, Source.popular, fallback_reason=f"{item_id!r} has no embedding"
@@ -170,11 +170,11 @@ class Recommender:
         """Returns what an answer to a request may hold."""
         exclusions = seen if request.exclude_seen else seen[:0]
         if request.exclude:
-            exclusions = np.concatenate((exclusions, self.shelves.encode(request.exclude)))
-        available = self.shelves.allowed(request.kind, request.timestamp)
+            exclusions = np.concatenate((exclusions, self.item_pool.encode(request.exclude)))
+        available = self.item_pool.allowed(request.kind, request.timestamp)
         allowed = available
         if request.filters:
-            allowed = self.shelves.allowed(request.kind, request.timestamp, request.filters)
+            allowed = self.item_pool.allowed(request.kind, request.timestamp, request.filters)
         return _Wish(request.k, request.kind, available.n_allowed, allowed, exclusions, request)
 
     def _by_mask(self, queries: Queries, wishes: Sequence["_Wish"]) -> list[list[int]]:
@@ -192,7 +192,7 @@ class Recommender:
         found: dict[int, _Found] = {}
         for members in groups:
             allowed = wishes[members[0]].allowed
-            result = self.shelves.search(
+            result = self.item_pool.search(
                 embeddings[members],
                 min(max(wishes[row].n_candidates for row in members), allowed.n_allowed),
                 allowed,
@@ -254,9 +254,9 @@ class Recommender:
         items = found.items
         return Candidates(
             scores=found.scores,
-            vectors=self.shelves.directions(items) if config.diversity else None,
-            codes={name: codes_of(self.shelves.values(name, items)) for name in config.rule_attributes},
-            births=self.shelves.moments(config.freshness_attribute, items)
+            vectors=self.item_pool.directions(items) if config.diversity else None,
+            codes={name: codes_of(self.item_pool.values(name, items)) for name in config.rule_attributes},
+            births=self.item_pool.moments(config.freshness_attribute, items)
             if config.freshness_weight
             else None,
         )
@@ -284,9 +284,9 @@ class Recommender:
             [
                 Recommendation(item_id, score, ItemKind.ad if is_ad else ItemKind.content)
                 for item_id, score, is_ad in zip(
-                    self.shelves.decode(found.items),
+                    self.item_pool.decode(found.items),
                     found.scores.tolist(),
-                    self.shelves.is_ad(found.items).tolist(),
+                    self.item_pool.is_ad(found.items).tolist(),
                     strict=True,
                 )
             ]

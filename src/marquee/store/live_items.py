@@ -7,7 +7,7 @@
 
 A change is acknowledged only when it is forced to disk. A writer that dies leaves at most a line without an
 end, which nobody reads and the next writer cuts off. When most lines are outdated the file is written anew
-and renamed. Decides what is kept; leaves to `shelves` what becomes of an item in an answer.
+and renamed. Decides what is kept; leaves to `item_pool` what becomes of an item in an answer.
 """
 
 import fcntl

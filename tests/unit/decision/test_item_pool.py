@@ -17,7 +17,7 @@ from marquee.bundle.graphs import ITEM_INPUTS, Graph
 from marquee.core.arrays import FloatArray
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import Filters
-from marquee.decision.item_pool import Shelves
+from marquee.decision.item_pool import ItemPool
 from marquee.decision.new_items import embed_items, read_attribute, unused
 from marquee.decision.recommender import Answer, HistoryEvent, Recommender, Request, Source
 from marquee.errors import DataError, FilterError, UnknownIdError
@@ -189,7 +189,7 @@ def test_filters_look_at_live_items_too(plain: Recommender) -> None:
 
 def test_item_that_the_bundle_holds_is_the_bundles(plain: Recommender) -> None:
     recommender = plain.with_live_items(live(LiveItem(item_id="i004", attributes={"genre": "opera"})))
-    assert recommender.shelves.n_added == 0
+    assert recommender.item_pool.n_added == 0
     assert ask(recommender, user_id="u1") == ask(plain, user_id="u1")
 
 
@@ -201,7 +201,7 @@ def test_what_is_embedded_is_not_embedded_again(plain: Recommender, monkeypatch:
         return embed_items(bundle, items)
 
     monkeypatch.setattr("marquee.decision.item_pool.embed_items", embed)
-    first = Shelves(plain.bundle).with_live_items(live(drama("a"), drama("b")))
+    first = ItemPool(plain.bundle).with_live_items(live(drama("a"), drama("b")))
     changed = LiveItem(item_id="b", attributes={"genre": "comedy"})
     second = first.with_live_items(live(drama("a"), changed, drama("c")))
     assert embedded == [["a", "b"], ["b", "c"]]
@@ -213,24 +213,24 @@ def test_item_without_a_finite_embedding_stands_nowhere(
 ) -> None:
     table = np.array([[1, 2, 3, 4], [np.nan, 0, 0, 0]], dtype=np.float32)
     monkeypatch.setattr("marquee.decision.item_pool.embed_items", lambda _bundle, _items: table)
-    shelves = Shelves(plain.bundle).with_live_items(live(drama("a"), drama("b")))
-    assert (shelves.n_added, shelves.index("a"), shelves.index("b")) == (1, N_ITEMS + 1, 0)
+    item_pool = ItemPool(plain.bundle).with_live_items(live(drama("a"), drama("b")))
+    assert (item_pool.n_added, item_pool.index("a"), item_pool.index("b")) == (1, N_ITEMS + 1, 0)
 
 
-def test_values_and_moments_come_from_the_right_shelf(plain: Recommender) -> None:
+def test_values_and_moments_come_from_the_right_segment(plain: Recommender) -> None:
     item = LiveItem(item_id="new", kind=ItemKind.ad, available_from=7, attributes={"year": 1999})
-    shelves = plain.with_live_items(live(item)).shelves
-    items = shelves.encode(["new", "i001", "i005", "i004"])
-    assert shelves.values("genre", items) == [None, "drama", "drama", "comedy"]
-    assert shelves.values("kind", items) == [True, False, False, True]
-    assert shelves.moments("available_from", items)[[0, 2]].tolist() == [7.0, NOW - 10]
-    assert np.isnan(shelves.moments("available_from", items)[[1, 3]]).all()
-    assert shelves.moments("year", items)[0] == 1999.0
-    assert shelves.decode(items) == ["new", "i001", "i005", "i004"]
+    item_pool = plain.with_live_items(live(item)).item_pool
+    items = item_pool.encode(["new", "i001", "i005", "i004"])
+    assert item_pool.values("genre", items) == [None, "drama", "drama", "comedy"]
+    assert item_pool.values("kind", items) == [True, False, False, True]
+    assert item_pool.moments("available_from", items)[[0, 2]].tolist() == [7.0, NOW - 10]
+    assert np.isnan(item_pool.moments("available_from", items)[[1, 3]]).all()
+    assert item_pool.moments("year", items)[0] == 1999.0
+    assert item_pool.decode(items) == ["new", "i001", "i005", "i004"]
     with pytest.raises(DataError, match=r"no attribute 'colour' .* name kind or one of \['genre'"):
-        shelves.values("colour", items)
+        item_pool.values("colour", items)
     with pytest.raises(DataError, match=r"attribute of moments.*got 'genre' of String"):
-        shelves.moments("genre", items)
+        item_pool.moments("genre", items)
 
 
 def test_what_a_bundle_makes_nothing_of_is_named(plain: Recommender) -> None:
@@ -239,8 +239,8 @@ def test_what_a_bundle_makes_nothing_of_is_named(plain: Recommender) -> None:
     assert (found.unknown, found.unread) == (("colour",), ("tags", "year"))
     vast = LiveItem(item_id="vast", attributes={"year": "1e30", "tags": [], "genre": 2.5})
     assert unused(plain.bundle, vast).unread == ("tags", "year")
-    shelves = plain.with_live_items(live(vast)).shelves
-    assert shelves.values("year", shelves.encode(["vast"])) == [None]
+    item_pool = plain.with_live_items(live(vast)).item_pool
+    assert item_pool.values("year", item_pool.encode(["vast"])) == [None]
 
 
 @pytest.mark.parametrize(
@@ -267,8 +267,8 @@ def test_bundle_whose_item_tower_reads_no_features_takes_no_new_items(
     plain: Recommender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plain.bundle.item_tower, "inputs", ("id_vector",))
-    shelves = Shelves(plain.bundle).with_live_items(live(drama("new"), gone("i001")))
-    assert (shelves.n_added, shelves.n_withdrawn) == (0, 1)
+    item_pool = ItemPool(plain.bundle).with_live_items(live(drama("new"), gone("i001")))
+    assert (item_pool.n_added, item_pool.n_withdrawn) == (0, 1)
 
 
 def test_histories_longer_than_the_tower_takes_still_fit(plain: Recommender) -> None:

@@ -17,7 +17,7 @@ from marquee.core.arrays import IndexArray
 from marquee.core.event_kinds import EventKinds
 from marquee.core.histories import Interactions
 from marquee.core.ids import PADDING_INDEX, IdMap
-from marquee.decision.item_pool import Shelves
+from marquee.decision.item_pool import ItemPool
 from marquee.decision.query_encoder import QueryEncoder
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Request, Source
@@ -206,7 +206,7 @@ def index_questions(bundle: Bundle, requests: Sequence[Request]) -> Questions | 
     """
     rows = np.unique(np.linspace(0, len(requests) - 1, num=min(SWEEP_REQUESTS, len(requests))).astype(int))
     taken = [requests[row] for row in rows.tolist()]
-    queries = QueryEncoder(Shelves(bundle)).encode(taken)
+    queries = QueryEncoder(ItemPool(bundle)).encode(taken)
     asked = [row for row, source in enumerate(queries.sources) if source is not Source.popular]
     if not asked:
         return None

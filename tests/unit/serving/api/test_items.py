@@ -132,8 +132,8 @@ def test_update_changes_what_an_item_is(start: Start) -> None:
     worker.items.put(worker.line, [DRAMA])
     comedy = LiveItem(item_id="new", attributes={"genre": "comedy"})
     worker.items.put(worker.line, [comedy])
-    items = worker.current.shelves.encode(["new"])
-    assert worker.current.shelves.values("genre", items) == ["comedy"]
+    items = worker.current.item_pool.encode(["new"])
+    assert worker.current.item_pool.values("genre", items) == ["comedy"]
     assert worker.items.put(worker.line, [comedy]).n_kept == 1
 
 
@@ -149,16 +149,16 @@ def test_item_yields_to_the_release_that_holds_it(start: Start, tmp_path: Path) 
     first = worker.current.bundle.path
     worker.items.put(worker.line, [LiveItem(item_id="i025", attributes={"genre": "drama"})])
     worker.items.withdraw(worker.line, "i007")
-    assert worker.current.shelves.index("i025") == N_ITEMS + 1
+    assert worker.current.item_pool.index("i025") == N_ITEMS + 1
     second = publish_larger(tmp_path)
     assert worker.line.refresh()
     assert worker.current.bundle.path == second
-    assert worker.current.shelves.n_added == 0
-    assert worker.current.shelves.index("i025") == N_ITEMS + 1, "now it is one of the bundle's own"
+    assert worker.current.item_pool.n_added == 0
+    assert worker.current.item_pool.index("i025") == N_ITEMS + 1, "now it is one of the bundle's own"
     assert "i007" not in worker.ids(), "what was withdrawn stays so"
     activate(first)
     assert worker.line.refresh()
-    assert worker.current.shelves.n_added == 1
+    assert worker.current.item_pool.n_added == 1
     assert "i025" in worker.ids()
 
 
@@ -180,8 +180,8 @@ def test_candidates_answer_with_live_items_too(start: Start, tmp_path: Path) -> 
     assert answering is not None
     assert answering.canary is not None
     assert answering.choose("anybody") is answering.canary.recommender
-    assert answering.canary.recommender.shelves.index("new") == N_ITEMS + 1
-    assert answering.canary.recommender.shelves.n_withdrawn == 1
+    assert answering.canary.recommender.item_pool.index("new") == N_ITEMS + 1
+    assert answering.canary.recommender.item_pool.n_withdrawn == 1
     assert not worker.line.refresh(), "a change of items is no change of releases"
 
 
