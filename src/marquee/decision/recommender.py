@@ -98,15 +98,22 @@ class Recommender:
             return []
         queries = self.queries.encode(requests)
         on_stage(Stage.encode)
-        wishes = [self._wish(request, seen) for request, seen in zip(requests, queries.seen, strict=True)]
-        found = self._search(queries.embeddings, self._by_mask(queries, wishes), wishes)
+        constraints_by_row = [
+            self._constraints(request, seen) for request, seen in zip(requests, queries.seen, strict=True)
+        ]
+        found = self._search(
+            queries.embeddings, self._by_mask(queries, constraints_by_row), constraints_by_row
+        )
         on_stage(Stage.retrieve)
-        chosen = [self._choose(queries, row, wish, found.get(row)) for row, wish in enumerate(wishes)]
+        chosen = [
+            self._choose(queries, row, constraints, found.get(row))
+            for row, constraints in enumerate(constraints_by_row)
+        ]
         on_stage(Stage.rerank)
         answers = [
             self._named(
                 of_row,
-                wishes[row],
+                constraints_by_row[row],
                 source,
                 fallback_reason=reason,
                 unknown_history=queries.unknown_history[row],
@@ -152,7 +159,7 @@ class Recommender:
             )
         if k < 1:
             raise DataError(f"k must be 1 or more, got {k}; ask for at least one item")
-        wish = _Wish(
+        constraints = _Constraints(
             k=k,
             kind=kind,
             n_available=self.item_pool.allowed(kind, timestamp).n_allowed,
@@ -162,11 +169,14 @@ class Recommender:
         cosines = self.item_pool.cosines(item)
         if cosines is None:
             return self._named(
-                self._popular(wish), wish, Source.popular, fallback_reason=f"{item_id!r} has no embedding"
+                self._popular(constraints),
+                constraints,
+                Source.popular,
+                fallback_reason=f"{item_id!r} has no embedding",
             )
-        return self._named(_most_similar(cosines, wish), wish, Source.similar)
+        return self._named(_most_similar(cosines, constraints), constraints, Source.similar)
 
-    def _wish(self, request: Request, seen: IndexArray) -> "_Wish":
+    def _constraints(self, request: Request, seen: IndexArray) -> "_Constraints":
         """Returns what an answer to a request may hold."""
         exclusions = seen if request.exclude_seen else seen[:0]
         if request.exclude:
@@ -175,42 +185,45 @@ class Recommender:
         allowed = available
         if request.filters:
             allowed = self.item_pool.allowed(request.kind, request.timestamp, request.filters)
-        return _Wish(request.k, request.kind, available.n_allowed, allowed, exclusions, request)
+        return _Constraints(request.k, request.kind, available.n_allowed, allowed, exclusions, request)
 
-    def _by_mask(self, queries: Queries, wishes: Sequence["_Wish"]) -> list[list[int]]:
+    def _by_mask(self, queries: Queries, constraints_by_row: Sequence["_Constraints"]) -> list[list[int]]:
         """Returns the rows that have anything to search with and in, those with the same mask together."""
         groups: dict[Allowed, list[int]] = {}
-        for row, wish in enumerate(wishes):
-            if queries.sources[row] is not Source.popular and wish.allowed.n_allowed:
-                groups.setdefault(wish.allowed, []).append(row)
+        for row, constraints in enumerate(constraints_by_row):
+            if queries.sources[row] is not Source.popular and constraints.allowed.n_allowed:
+                groups.setdefault(constraints.allowed, []).append(row)
         return list(groups.values())
 
     def _search(
-        self, embeddings: FloatArray, groups: Sequence[Sequence[int]], wishes: Sequence["_Wish"]
+        self,
+        embeddings: FloatArray,
+        groups: Sequence[Sequence[int]],
+        constraints_by_row: Sequence["_Constraints"],
     ) -> "dict[int, _Found]":
-        """Returns what is found, by row, as much as each wish considers; only rows for which anything is."""
+        """Returns what is found, by row, as much as each constraints considers; only rows for which anything is."""
         found: dict[int, _Found] = {}
         for members in groups:
-            allowed = wishes[members[0]].allowed
+            allowed = constraints_by_row[members[0]].allowed
             result = self.item_pool.search(
                 embeddings[members],
-                min(max(wishes[row].n_candidates for row in members), allowed.n_allowed),
+                min(max(constraints_by_row[row].n_candidates for row in members), allowed.n_allowed),
                 allowed,
-                [wishes[row].exclusions for row in members],
+                [constraints_by_row[row].exclusions for row in members],
             )
             for position, row in enumerate(members):
-                items = result.items[position, : wishes[row].n_candidates]
+                items = result.items[position, : constraints_by_row[row].n_candidates]
                 n_found = int(np.count_nonzero(items))
                 if n_found:
                     found[row] = _Found(items[:n_found], result.scores[position, :n_found])
         return found
 
-    def _search_one(self, embedding: FloatArray, wish: "_Wish") -> "_Found":
+    def _search_one(self, embedding: FloatArray, constraints: "_Constraints") -> "_Found":
         """Returns what is found for one query, (1, dim), that has found something before."""
-        return self._search(embedding, [[0]], [wish])[0]
+        return self._search(embedding, [[0]], [constraints])[0]
 
     def _choose(
-        self, queries: Queries, row: int, wish: "_Wish", found: "_Found | None"
+        self, queries: Queries, row: int, constraints: "_Constraints", found: "_Found | None"
     ) -> "tuple[_Found, Source, str | None]":
         """Returns the items for one request of a batch, what they rest on, and why on no more.
 
@@ -218,27 +231,33 @@ class Recommender:
         """
         source = queries.sources[row]
         reason = None
-        look_further: Callable[[_Wish], _Found] = partial(self._search_one, queries.embeddings[row : row + 1])
+        look_further: Callable[[_Constraints], _Found] = partial(
+            self._search_one, queries.embeddings[row : row + 1]
+        )
         if found is None:
             look_further = self._popular
-            found = self._popular(wish)
+            found = self._popular(constraints)
             # The index leaves out what is popular only if no inner product with the query is a number.
             if source is not Source.popular and len(found.items):
                 reason = f"the embedding of this {source} request is not finite"
                 source = Source.popular
-        if wish.reranking is not None:
-            found = self._reranked(wish.reranking, wish, found, look_further)
+        if constraints.reranking is not None:
+            found = self._reranked(constraints.reranking, constraints, found, look_further)
         return found, source, reason
 
     def _reranked(
-        self, config: Reranking, wish: "_Wish", found: "_Found", look_further: "Callable[[_Wish], _Found]"
+        self,
+        config: Reranking,
+        constraints: "_Constraints",
+        found: "_Found",
+        look_further: "Callable[[_Constraints], _Found]",
     ) -> "_Found":
         """Returns the answer among what was found; looks further where the rules leave it short."""
-        timestamp = wish.request.timestamp if wish.request else 0
+        timestamp = constraints.request.timestamp if constraints.request else 0
         while True:
-            chosen = rerank(config, self._candidates(config, found), wish.k, timestamp)
-            is_all = len(found.items) < wish.n_candidates or wish.n_candidates >= MAX_CANDIDATES
-            if len(chosen) >= wish.k or is_all:
+            chosen = rerank(config, self._candidates(config, found), constraints.k, timestamp)
+            is_all = len(found.items) < constraints.n_candidates or constraints.n_candidates >= MAX_CANDIDATES
+            if len(chosen) >= constraints.k or is_all:
                 return replace(
                     found,
                     items=found.items[chosen],
@@ -246,8 +265,10 @@ class Recommender:
                     reranked=config.steps,
                     n_considered=len(found.items),
                 )
-            wish = replace(wish, n_widened=min(wish.n_candidates * _WIDENING_FACTOR, MAX_CANDIDATES))
-            found = look_further(wish)
+            constraints = replace(
+                constraints, n_widened=min(constraints.n_candidates * _WIDENING_FACTOR, MAX_CANDIDATES)
+            )
+            found = look_further(constraints)
 
     def _candidates(self, config: Reranking, found: "_Found") -> Candidates:
         """Returns what was found with all that re-ranking looks at."""
@@ -261,18 +282,18 @@ class Recommender:
             else None,
         )
 
-    def _popular(self, wish: "_Wish") -> "_Found":
-        """Returns the allowed items with the largest share of the interactions in the wish's context."""
-        context, request = None, wish.request
+    def _popular(self, constraints: "_Constraints") -> "_Found":
+        """Returns the allowed items with the largest share of the interactions in the context of the request."""
+        context, request = None, constraints.request
         if request is not None:
             context = self.bundle.context_popularity.find(request.stated, request.timestamp)
-        items, shares = self._popular_items.rank(wish.flags(), wish.n_candidates, context)
+        items, shares = self._popular_items.rank(constraints.flags(), constraints.n_candidates, context)
         return _Found(items, shares, popular_in=context.name if context else None)
 
     def _named(
         self,
         found: "_Found",
-        wish: "_Wish",
+        constraints: "_Constraints",
         source: Source,
         *,
         fallback_reason: str | None = None,
@@ -295,19 +316,19 @@ class Recommender:
             items=items,
             source=source,
             version=self.version,
-            requested=wish.k,
+            requested=constraints.k,
             reranked=found.reranked,
-            short_reason=wish.short_reason(found),
+            short_reason=constraints.short_reason(found),
             popular_in=found.popular_in,
             fallback_reason=fallback_reason,
             unknown_history=unknown_history,
             ignored_features=ignored_features,
-            unknown_filter_values=wish.allowed.unknown_values,
+            unknown_filter_values=constraints.allowed.unknown_values,
         )
 
 
 @dataclass(frozen=True, slots=True)
-class _Wish:
+class _Constraints:
     """How many items are wanted and which may be returned.
 
     Attributes:
@@ -391,12 +412,12 @@ class _Found:
         return cls(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
 
 
-def _most_similar(cosines: FloatArray, wish: _Wish) -> _Found:
+def _most_similar(cosines: FloatArray, constraints: _Constraints) -> _Found:
     """Returns the allowed items with the highest cosine; equal ones by ascending item_index."""
-    candidates = np.flatnonzero(wish.flags())
+    candidates = np.flatnonzero(constraints.flags())
     cosines = cosines[candidates]
-    if len(cosines) > wish.k:
-        is_kept = cosines >= np.partition(cosines, -wish.k)[-wish.k]
+    if len(cosines) > constraints.k:
+        is_kept = cosines >= np.partition(cosines, -constraints.k)[-constraints.k]
         candidates, cosines = candidates[is_kept], cosines[is_kept]
-    order = np.lexsort((candidates, -cosines))[: wish.k]
+    order = np.lexsort((candidates, -cosines))[: constraints.k]
     return _Found(candidates[order], np.clip(cosines[order], -1.0, 1.0))
