@@ -1,7 +1,7 @@
 """Items that training never saw: read as the catalog reads, embedded by the item tower from their features.
 
-Decides what of a live item a bundle can use and says what it cannot. Leaves to `item_pool` where the item then
-stands.
+Decides what of a live item a bundle can use and says what it cannot. Leaves to `item_pool` which
+item_index the item gets.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ _BLOCK_ROWS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Unused:
-    """What a bundle makes nothing of.
+    """Attributes of a live item that a bundle does not use.
 
     Attributes:
         unknown: Attributes that its catalog does not have, sorted.
@@ -40,7 +40,7 @@ def takes_new_items(bundle: Bundle) -> bool:
 
 
 def unused(bundle: Bundle, item: LiveItem) -> Unused:
-    """Returns what of an item the bundle makes nothing of."""
+    """Returns the attributes of a live item that the bundle does not know or cannot read."""
     schema = bundle.catalog.attributes.schema
     given = {name: value for name, value in item.attributes.items() if value is not None}
     return Unused(

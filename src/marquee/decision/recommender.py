@@ -201,7 +201,7 @@ class Recommender:
         groups: Sequence[Sequence[int]],
         constraints_by_row: Sequence["_Constraints"],
     ) -> "dict[int, _Found]":
-        """Returns what is found, by row, as much as each constraints considers; only rows for which anything is."""
+        """Returns the candidates by row, at most `n_candidates` each; rows without any are absent."""
         found: dict[int, _Found] = {}
         for members in groups:
             allowed = constraints_by_row[members[0]].allowed
@@ -283,7 +283,7 @@ class Recommender:
         )
 
     def _popular(self, constraints: "_Constraints") -> "_Found":
-        """Returns the allowed items with the largest share of the interactions in the context of the request."""
+        """Returns the allowed items with the largest share of the interactions in the request's context."""
         context, request = None, constraints.request
         if request is not None:
             context = self.bundle.context_popularity.find(request.stated, request.timestamp)
