@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from marquee.decision.reranking import Candidates, Diversity, Reranking, rerank
+from marquee.decision.reranking import CandidateTable, Diversity, Reranking, rerank
 
 BUDGET_MS = 1.0
 N_CANDIDATES = 200
@@ -34,12 +34,12 @@ CONFIGS = {
 }
 
 
-def candidates() -> Candidates:
+def candidates() -> CandidateTable:
     """Returns candidates in clusters, as those of one query are."""
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(12, DIM))
     vectors = centres[rng.integers(0, 12, N_CANDIDATES)] + 0.5 * rng.normal(size=(N_CANDIDATES, DIM))
-    return Candidates(
+    return CandidateTable(
         scores=np.sort(rng.normal(size=N_CANDIDATES).astype(np.float32))[::-1].copy(),
         vectors=vectors.astype(np.float32),
         codes={
@@ -50,7 +50,7 @@ def candidates() -> Candidates:
     )
 
 
-def cost_ms(config: Reranking, given: Candidates, k: int) -> float:
+def cost_ms(config: Reranking, given: CandidateTable, k: int) -> float:
     """Returns the processor time of one call, in ms: the least of several rounds' means."""
     rounds = []
     for _ in range(N_ROUNDS):

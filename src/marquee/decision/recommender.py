@@ -25,7 +25,14 @@ from marquee.core.ids import PADDING_INDEX
 from marquee.decision.item_pool import Allowed, ItemPool
 from marquee.decision.query_encoder import Queries, QueryEncoder
 from marquee.decision.requests import Answer, HistoryEvent, OnStage, Recommendation, Request, Source, Stage
-from marquee.decision.reranking import MAX_CANDIDATES, NO_RERANKING, Candidates, Reranking, codes_of, rerank
+from marquee.decision.reranking import (
+    MAX_CANDIDATES,
+    NO_RERANKING,
+    CandidateTable,
+    Reranking,
+    codes_of,
+    rerank,
+)
 from marquee.errors import DataError, UnknownIdError
 from marquee.store.live_items import LiveItem
 from marquee.store.signing import TrustedKeys
@@ -77,7 +84,7 @@ class Recommender:
         if request.filters:
             self.bundle.catalog.validate_filters(request.filters)
         if request.reranking is not NO_RERANKING:
-            self._candidates(request.reranking, _Found.nothing())
+            self._table_of(request.reranking, _Candidates.nothing())
 
     def recommend(self, requests: Sequence[Request], on_stage: OnStage = lambda _stage: None) -> list[Answer]:
         """Returns an answer to each request, in their order.
@@ -200,9 +207,9 @@ class Recommender:
         embeddings: FloatArray,
         groups: Sequence[Sequence[int]],
         constraints_by_row: Sequence["_Constraints"],
-    ) -> "dict[int, _Found]":
+    ) -> "dict[int, _Candidates]":
         """Returns the candidates by row, at most `n_candidates` each; rows without any are absent."""
-        found: dict[int, _Found] = {}
+        found: dict[int, _Candidates] = {}
         for members in groups:
             allowed = constraints_by_row[members[0]].allowed
             result = self.item_pool.search(
@@ -215,23 +222,23 @@ class Recommender:
                 items = result.items[position, : constraints_by_row[row].n_candidates]
                 n_found = int(np.count_nonzero(items))
                 if n_found:
-                    found[row] = _Found(items[:n_found], result.scores[position, :n_found])
+                    found[row] = _Candidates(items[:n_found], result.scores[position, :n_found])
         return found
 
-    def _search_one(self, embedding: FloatArray, constraints: "_Constraints") -> "_Found":
+    def _search_one(self, embedding: FloatArray, constraints: "_Constraints") -> "_Candidates":
         """Returns what is found for one query, (1, dim), that has found something before."""
         return self._search(embedding, [[0]], [constraints])[0]
 
     def _choose(
-        self, queries: Queries, row: int, constraints: "_Constraints", found: "_Found | None"
-    ) -> "tuple[_Found, Source, str | None]":
+        self, queries: Queries, row: int, constraints: "_Constraints", found: "_Candidates | None"
+    ) -> "tuple[_Candidates, Source, str | None]":
         """Returns the items for one request of a batch, what they rest on, and why on no more.
 
         They are what was found, or else what is popular, in the order that the request wants.
         """
         source = queries.sources[row]
         reason = None
-        look_further: Callable[[_Constraints], _Found] = partial(
+        look_further: Callable[[_Constraints], _Candidates] = partial(
             self._search_one, queries.embeddings[row : row + 1]
         )
         if found is None:
@@ -249,13 +256,13 @@ class Recommender:
         self,
         config: Reranking,
         constraints: "_Constraints",
-        found: "_Found",
-        look_further: "Callable[[_Constraints], _Found]",
-    ) -> "_Found":
+        found: "_Candidates",
+        look_further: "Callable[[_Constraints], _Candidates]",
+    ) -> "_Candidates":
         """Returns the answer among what was found; looks further where the rules leave it short."""
         timestamp = constraints.request.timestamp if constraints.request else 0
         while True:
-            chosen = rerank(config, self._candidates(config, found), constraints.k, timestamp)
+            chosen = rerank(config, self._table_of(config, found), constraints.k, timestamp)
             is_all = len(found.items) < constraints.n_candidates or constraints.n_candidates >= MAX_CANDIDATES
             if len(chosen) >= constraints.k or is_all:
                 return replace(
@@ -270,10 +277,10 @@ class Recommender:
             )
             found = look_further(constraints)
 
-    def _candidates(self, config: Reranking, found: "_Found") -> Candidates:
+    def _table_of(self, config: Reranking, found: "_Candidates") -> CandidateTable:
         """Returns what was found with all that re-ranking looks at."""
         items = found.items
-        return Candidates(
+        return CandidateTable(
             scores=found.scores,
             vectors=self.item_pool.directions(items) if config.diversity else None,
             codes={name: codes_of(self.item_pool.values(name, items)) for name in config.rule_attributes},
@@ -282,17 +289,17 @@ class Recommender:
             else None,
         )
 
-    def _popular(self, constraints: "_Constraints") -> "_Found":
+    def _popular(self, constraints: "_Constraints") -> "_Candidates":
         """Returns the allowed items with the largest share of the interactions in the request's context."""
         context, request = None, constraints.request
         if request is not None:
             context = self.bundle.context_popularity.find(request.stated, request.timestamp)
         items, shares = self._popular_items.rank(constraints.flags(), constraints.n_candidates, context)
-        return _Found(items, shares, popular_in=context.name if context else None)
+        return _Candidates(items, shares, popular_in=context.name if context else None)
 
     def _named(
         self,
-        found: "_Found",
+        found: "_Candidates",
         constraints: "_Constraints",
         source: Source,
         *,
@@ -367,7 +374,7 @@ class _Constraints:
         flags[self.exclusions] = False
         return flags
 
-    def short_reason(self, found: "_Found") -> str | None:
+    def short_reason(self, found: "_Candidates") -> str | None:
         """Returns why there are fewer items than wanted, None if there are not."""
         n_returned = len(found.items)
         if n_returned >= self.k:
@@ -389,7 +396,7 @@ class _Constraints:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _Candidates:
     """Items and scores, best first.
 
     Attributes:
@@ -407,12 +414,12 @@ class _Found:
     n_considered: int = 0
 
     @classmethod
-    def nothing(cls) -> "_Found":
+    def nothing(cls) -> "_Candidates":
         """Returns that nothing was found."""
         return cls(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
 
 
-def _most_similar(cosines: FloatArray, constraints: _Constraints) -> _Found:
+def _most_similar(cosines: FloatArray, constraints: _Constraints) -> _Candidates:
     """Returns the allowed items with the highest cosine; equal ones by ascending item_index."""
     candidates = np.flatnonzero(constraints.flags())
     cosines = cosines[candidates]
@@ -420,4 +427,4 @@ def _most_similar(cosines: FloatArray, constraints: _Constraints) -> _Found:
         is_kept = cosines >= np.partition(cosines, -constraints.k)[-constraints.k]
         candidates, cosines = candidates[is_kept], cosines[is_kept]
     order = np.lexsort((candidates, -cosines))[: constraints.k]
-    return _Found(candidates[order], np.clip(cosines[order], -1.0, 1.0))
+    return _Candidates(candidates[order], np.clip(cosines[order], -1.0, 1.0))

@@ -112,7 +112,7 @@ class Reranking:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidates:
+class CandidateTable:
     """What may come into an answer, best first.
 
     Attributes:
@@ -130,7 +130,7 @@ class Candidates:
     births: Float64Array | None = None
 
 
-def rerank(config: Reranking, candidates: Candidates, k: int, timestamp: int) -> IndexArray:
+def rerank(config: Reranking, candidates: CandidateTable, k: int, timestamp: int) -> IndexArray:
     """Returns which candidates are the answer, in its order: at most k positions, each once, int64.
 
     Equal gains go by the order of the candidates.
@@ -144,7 +144,8 @@ def rerank(config: Reranking, candidates: Candidates, k: int, timestamp: int) ->
     Example:
         >>> config = Reranking(caps={"brand": 1})
         >>> codes = {"brand": np.array([7, 7, 9])}
-        >>> rerank(config, Candidates(np.float32([3.0, 2.0, 1.0]), codes=codes), k=2, timestamp=0).tolist()
+        >>> table = CandidateTable(np.float32([3.0, 2.0, 1.0]), codes=codes)
+        >>> rerank(config, table, k=2, timestamp=0).tolist()
         [0, 2]
     """
     if not len(candidates.scores):
@@ -164,7 +165,7 @@ def rerank(config: Reranking, candidates: Candidates, k: int, timestamp: int) ->
     return np.array(chosen, dtype=np.int64)
 
 
-def relevance_of(config: Reranking, candidates: Candidates, timestamp: int) -> Float64Array:
+def relevance_of(config: Reranking, candidates: CandidateTable, timestamp: int) -> Float64Array:
     """Returns the scores stretched to 0 … 1, plus the boost of what is new, (n_candidates,).
 
     Inner products have no scale of their own; stretched, a weight means the same for every request. Where
@@ -181,7 +182,7 @@ def relevance_of(config: Reranking, candidates: Candidates, timestamp: int) -> F
 
 
 def codes_of(values: Sequence[object]) -> IndexArray:
-    """Returns values as `Candidates.codes`, (n_candidates,), or (n_candidates, n_values) if one is a list.
+    """Returns values as `CandidateTable.codes`: (n_candidates,), or with n_values columns if one is a list.
 
     Example:
         >>> codes_of(["a", None, "b", "a"]).tolist(), codes_of([["a", "b"], ["b"], None]).tolist()
@@ -341,7 +342,7 @@ def _numbered(codes: IndexArray) -> tuple[IndexArray, int]:
     return numbers[:-1].reshape(len(codes), -1), len(values)
 
 
-def _build_objective(config: Reranking, relevance: Float64Array, candidates: Candidates) -> _Objective:
+def _build_objective(config: Reranking, relevance: Float64Array, candidates: CandidateTable) -> _Objective:
     """Returns what is maximised."""
     if config.diversity is None or config.diversity_weight == 0.0:
         return _Relevance(relevance)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marquee.decision.reranking import Candidates, Diversity, Reranking, rerank
+from marquee.decision.reranking import CandidateTable, Diversity, Reranking, rerank
 from marquee.errors import ConfigError
 
 Array = npt.NDArray[np.float32]
@@ -23,11 +23,11 @@ def descending(rng: np.random.Generator, n: int) -> Array:
     return np.sort(rng.integers(-8, 9, n).astype(np.float32))[::-1].copy()
 
 
-def made(seed: int, n: int, dim: int = 5) -> Candidates:
+def made(seed: int, n: int, dim: int = 5) -> CandidateTable:
     rng = np.random.default_rng(seed)
     vectors = rng.normal(size=(n, dim)).astype(np.float32)
     codes = {"brand": rng.integers(0, 4, n), "tags": rng.integers(0, 5, (n, 2))}
-    return Candidates(descending(rng, n), vectors, codes)
+    return CandidateTable(descending(rng, n), vectors, codes)
 
 
 def stretched(scores: Array) -> list[float]:
@@ -51,7 +51,7 @@ def test_defaults_leave_the_order_alone() -> None:
 
 def test_nothing_becomes_nothing() -> None:
     config = Reranking(diversity=Diversity.dpp, caps={"brand": 1}, freshness_weight=1.0)
-    empty = Candidates(
+    empty = CandidateTable(
         np.zeros(0, np.float32), np.zeros((0, 3), np.float32), {"brand": np.zeros(0, np.int64)}, np.zeros(0)
     )
     assert rerank(config, empty, 5, NOW).tolist() == []
@@ -99,7 +99,7 @@ def test_dpp_follows_the_determinant(seed: int, weight: float) -> None:
 
 def test_dpp_puts_copies_behind_everything_new() -> None:
     vectors = np.array([[1, 0], [1, 0], [1, 0], [0, 1]], dtype=np.float32)
-    candidates = Candidates(np.array([4, 3, 2, 1], dtype=np.float32), vectors)
+    candidates = CandidateTable(np.array([4, 3, 2, 1], dtype=np.float32), vectors)
     config = Reranking(diversity=Diversity.dpp, diversity_weight=0.5)
     assert rerank(config, candidates, 4, NOW).tolist() == [0, 3, 1, 2]
 
@@ -114,7 +114,9 @@ def test_diversity_of_weight_zero_is_relevance() -> None:
 def test_length_of_a_vector_has_no_say_in_diversity() -> None:
     candidates = made(1, 10)
     assert candidates.vectors is not None
-    longer = Candidates(candidates.scores, candidates.vectors * np.arange(1, 11, dtype=np.float32)[:, None])
+    longer = CandidateTable(
+        candidates.scores, candidates.vectors * np.arange(1, 11, dtype=np.float32)[:, None]
+    )
     for diversity in Diversity:
         config = Reranking(diversity=diversity, diversity_weight=0.6)
         assert rerank(config, longer, 10, NOW).tolist() == rerank(config, candidates, 10, NOW).tolist()
@@ -167,7 +169,7 @@ configs = st.builds(
 def test_no_rule_is_ever_broken(config: Reranking, seed: int, k: int) -> None:
     made_here = made(seed, 20)
     births = np.random.default_rng(seed).choice([np.nan, NOW - DAY, NOW + DAY, 0.0], 20)
-    candidates = Candidates(made_here.scores, made_here.vectors, made_here.codes, births)
+    candidates = CandidateTable(made_here.scores, made_here.vectors, made_here.codes, births)
     chosen = rerank(config, candidates, k, NOW).tolist()
     assert len(chosen) == len(set(chosen)) <= min(k, 20)
     for name, cap in config.caps.items():
@@ -202,7 +204,7 @@ def test_each_place_holds_the_best_that_the_rules_permit(seed: int, gap: int, ca
 
 
 def test_items_without_a_value_are_bound_by_no_rule() -> None:
-    candidates = Candidates(np.array([3, 2, 1], np.float32), codes={"brand": np.zeros(3, np.int64)})
+    candidates = CandidateTable(np.array([3, 2, 1], np.float32), codes={"brand": np.zeros(3, np.int64)})
     config = Reranking(caps={"brand": 1}, spacing={"brand": 3})
     assert rerank(config, candidates, 3, NOW).tolist() == [0, 1, 2]
 
@@ -210,7 +212,7 @@ def test_items_without_a_value_are_bound_by_no_rule() -> None:
 def test_freshness_halves_with_every_half_life() -> None:
     # Relevance 1, 0.5, 0; the boosts: unknown 0, two half-lives 0.8 / 4 = 0.2, brand-new 0.8.
     births = np.array([np.nan, NOW - 6 * DAY, NOW], dtype=np.float64)
-    candidates = Candidates(np.array([3, 2, 1], np.float32), births=births)
+    candidates = CandidateTable(np.array([3, 2, 1], np.float32), births=births)
 
     def order(weight: float) -> list[int]:
         config = Reranking(freshness_weight=weight, freshness_half_life_days=3.0)
@@ -223,7 +225,7 @@ def test_freshness_halves_with_every_half_life() -> None:
 
 def test_item_of_the_future_is_as_fresh_as_can_be_and_no_more() -> None:
     births = np.array([np.nan, NOW + 100 * DAY, NOW], dtype=np.float64)
-    candidates = Candidates(np.array([2, 1, 1], np.float32), births=births)
+    candidates = CandidateTable(np.array([2, 1, 1], np.float32), births=births)
     assert rerank(Reranking(freshness_weight=0.5), candidates, 3, NOW).tolist() == [0, 1, 2]
 
 
