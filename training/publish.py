@@ -1,7 +1,7 @@
 """`python -m training.publish bundle=… to=…`: brings a bundle to where it is served, or goes back.
 
 A run becomes a bundle by `training.export`; this moves bundles between folders, signs them and says which one
-is current. Whatever it is given is verified and asked its recorded requests first.
+is current. Whatever it is given is verified and asked its golden requests first.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from rich.console import Console
 from marquee.bundle.bundle import Bundle
 from marquee.bundle.publishing import publish_copy, sign
 from marquee.bundle.releases import activate, go_back, previous
+from marquee.decision.golden_requests import validate_golden_requests
 from marquee.decision.recommender import Recommender
-from marquee.decision.rehearsal import rehearse
 from marquee.errors import ConfigError
 from marquee.store.signing import SigningKey, TrustedKeys
 from training.command import command
@@ -85,7 +85,7 @@ def publish(config: PublishConfig, console: Console) -> Path:
 def prove(path: Path, trusted: TrustedKeys | None) -> Bundle:
     """Returns the bundle at `path`; raises BundleError if it must not be published."""
     recommender = Recommender.load(path, trusted)
-    rehearse(recommender)
+    validate_golden_requests(recommender)
     return recommender.bundle
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from marquee.bundle.manifest import MANIFEST
 from marquee.core.catalog import ItemKind
+from marquee.decision.golden_requests import read_golden_requests, validate_golden_requests
 from marquee.decision.recommender import Recommender
-from marquee.decision.rehearsal import read_recorded, rehearse
 from marquee.decision.requests import HistoryEvent, Request
 from marquee.errors import BundleError, BundleNotFoundError
 from marquee.store.signing import TrustedKeys
@@ -36,7 +36,7 @@ def load_release(folder: Path, trusted: TrustedKeys | None) -> Recommender:
     """
     with _only_loader(folder):
         recommender = Recommender.load(folder, trusted)
-        rehearse(recommender)
+        validate_golden_requests(recommender)
         warm_up(recommender)
     return recommender
 
@@ -59,7 +59,7 @@ def warm_up(recommender: Recommender) -> None:
             for user_id in user_ids
             for kind in ItemKind
         ),
-        *(one.request for one in read_recorded(recommender.bundle)),
+        *(one.request for one in read_golden_requests(recommender.bundle)),
     ]
     for batch in WARM_UP_BATCHES:
         answers = recommender.recommend([requests[position % len(requests)] for position in range(batch)])

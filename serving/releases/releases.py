@@ -1,8 +1,8 @@
 """Which bundles of a line answer, and how others take their place while requests go on.
 
-A worker looks at `CURRENT` and `ROLLOUT` all the time, and loads what they name: verify, load, rehearse, warm
-up, then replace one reference. A request keeps the recommender that it began with, so nothing is mixed and
-nothing is dropped. Whatever is wrong with a new release, the old one stays.
+A worker looks at `CURRENT` and `ROLLOUT` all the time, and loads what they name: verify, load, ask the golden
+requests, warm up, then replace one reference. A request keeps the recommender that it began with, so nothing
+is mixed and nothing is dropped. Whatever is wrong with a new release, the old one stays.
 
 ```
 CURRENT   the current release answers everybody ...

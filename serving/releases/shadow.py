@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from marquee.decision.golden_requests import overlap_at_k
 from marquee.decision.recommender import Recommender
-from marquee.decision.rehearsal import overlap_at_k
 from marquee.decision.requests import Answer, Request
 from serving.telemetry.metrics import Metrics
 

@@ -1,4 +1,4 @@
-"""What a bundle is made of: the towers, the index, what is known of users, and recorded requests."""
+"""What a bundle is made of: the towers, the index, what is known of users, and golden requests."""
 
 import json
 import time
@@ -10,9 +10,8 @@ from marquee.bundle.bundle import Bundle, BundleContents
 from marquee.bundle.popularity import PopularityConfig
 from marquee.core.arrays import FloatArray, IndexArray
 from marquee.core.histories import Interactions
-from marquee.decision.golden_requests import to_json
+from marquee.decision.golden_requests import make_golden_requests, sample_requests, to_json
 from marquee.decision.recommender import Recommender
-from marquee.decision.rehearsal import record, sample_requests
 from marquee.index.choice import choose_index
 from marquee.index.index import IndexConfig
 from marquee.index.sweep import Questions
@@ -78,7 +77,7 @@ def bundle_contents(
     )
     bundle = Bundle.of(contents, created)
     requests = sample_requests(bundle, created, np.random.default_rng(run_config.seed))
-    return replace(contents, recorded=to_json(record(Recommender(bundle), requests)))
+    return replace(contents, golden_requests=to_json(make_golden_requests(Recommender(bundle), requests)))
 
 
 def _with_new_users(user_vectors: FloatArray, n_users: int) -> FloatArray:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from polars.exceptions import PolarsError
 
 from marquee.bundle.graphs import ITEM_INPUTS, QUERY_INPUTS, Graph
-from marquee.bundle.manifest import INDEX_FILE, MANIFEST, RECORDED_FILE, Manifest, expected_files
+from marquee.bundle.manifest import GOLDEN_REQUESTS_FILE, INDEX_FILE, MANIFEST, Manifest, expected_files
 from marquee.bundle.popularity import ContextPopularity
 from marquee.bundle.publishing import BundleContents, describe, known_interactions, publish
 from marquee.bundle.releases import activate, resolve
@@ -63,7 +63,7 @@ class Bundle:
             two arrays below, (n_users + 2,) int64.
         history_items: item_index, oldest first, (n_events,) int32.
         history_kinds: Rows of the event kinds, (n_events,) int32.
-        recorded: Requests with the answers that the bundle gave when it was made, as JSON.
+        golden_requests: Requests with the answers that the bundle gave when it was made, as JSON.
     """
 
     path: Path
@@ -82,7 +82,7 @@ class Bundle:
     history_offsets: IndexArray
     history_items: npt.NDArray[np.int32]
     history_kinds: npt.NDArray[np.int32]
-    recorded: str
+    golden_requests: str
 
     @classmethod
     def load(cls, path: Path | str, trusted: TrustedKeys | None = None) -> "Bundle":
@@ -132,7 +132,7 @@ class Bundle:
             history_offsets=known.offsets,
             history_items=known.item_index.astype(np.int32),
             history_kinds=known.kind_index.astype(np.int32),
-            recorded=contents.recorded,
+            golden_requests=contents.golden_requests,
         )
 
     @cached_property
@@ -188,8 +188,8 @@ class _Reader:
         item_vectors = self._array("item_vectors.npy", np.float32, (items, facts.dim))
         items_of_history = self._array("history_items.npy", np.int32, (None,))
         ann = folder / INDEX_FILE if INDEX_FILE in facts.files else None
-        with self._blame(RECORDED_FILE):
-            recorded = self._text(RECORDED_FILE)
+        with self._blame(GOLDEN_REQUESTS_FILE):
+            golden = self._text(GOLDEN_REQUESTS_FILE)
         with self._blame(INDEX_FILE):
             index = Index.read(ann, item_vectors, facts.index.config)
         return Bundle(
@@ -212,7 +212,7 @@ class _Reader:
             history_offsets=self._offsets(len(items_of_history)),
             history_items=items_of_history,
             history_kinds=self._array("history_kinds.npy", np.int32, items_of_history.shape),
-            recorded=recorded,
+            golden_requests=golden,
         )
 
     def _text(self, name: str) -> str:

@@ -22,7 +22,7 @@ FORMAT_VERSION = 2
 
 MANIFEST = "manifest.json"
 INDEX_FILE = "index.faiss"
-RECORDED_FILE = "recorded_requests.json"
+GOLDEN_REQUESTS_FILE = "recorded_requests.json"
 FILES = (
     "query_tower.onnx",
     "item_tower.onnx",
@@ -42,7 +42,7 @@ FILES = (
     "history_kinds.npy",
     "user_tokens.npy",
     "user_numeric.npy",
-    RECORDED_FILE,
+    GOLDEN_REQUESTS_FILE,
 )
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")

@@ -25,7 +25,14 @@ import numpy as np
 import numpy.typing as npt
 
 from marquee.bundle.graphs import ITEM_INPUTS, QUERY_INPUTS, Graph
-from marquee.bundle.manifest import INDEX_FILE, MANIFEST, RECORDED_FILE, IndexFacts, Manifest, validate_name
+from marquee.bundle.manifest import (
+    GOLDEN_REQUESTS_FILE,
+    INDEX_FILE,
+    MANIFEST,
+    IndexFacts,
+    Manifest,
+    validate_name,
+)
 from marquee.bundle.popularity import ContextPopularity
 from marquee.bundle.releases import set_current
 from marquee.core.arrays import FloatArray
@@ -81,7 +88,7 @@ class BundleContents:
         context_popularity: The same by context, of no context by default.
         metrics: What the model reached offline, by name.
         config: The resolved configuration, plain JSON.
-        recorded: JSON of the requests that a service asks the bundle before anybody else does, with
+        golden_requests: JSON of the requests that a service asks the bundle before anybody else does, with
             their answers.
     """
 
@@ -106,7 +113,7 @@ class BundleContents:
     index_reason: str = ""
     index_sweeps: tuple[IndexSweep, ...] = ()
     context_popularity: ContextPopularity = field(default_factory=ContextPopularity)
-    recorded: str = "[]"
+    golden_requests: str = "[]"
 
     def __post_init__(self) -> None:
         n_users, n_items = len(self.user_ids) + 1, self.catalog.n_items + 1
@@ -306,7 +313,7 @@ def _writers(contents: BundleContents) -> dict[str, FileWriter]:
         "query_features.json": contents.query_features.to_json(),
         "item_features.json": contents.item_features.to_json(),
         "context_popularity.json": contents.context_popularity.to_json(),
-        RECORDED_FILE: contents.recorded,
+        GOLDEN_REQUESTS_FILE: contents.golden_requests,
     }
     arrays: dict[str, npt.NDArray[np.generic]] = {
         "item_vectors.npy": contents.index.item_vectors,

@@ -1,6 +1,8 @@
-"""A few requests with the answers that a bundle gave when it was made; they travel in the bundle.
+"""Golden requests: requests that travel in a bundle with the answers that it gave when it was made.
 
-Before a release answers anybody it answers these (see `rehearsal`). Knows how they are written down.
+A release must give these answers again before it answers anybody. Checksums prove that its files are the
+same; golden requests find what computes with them otherwise: another version of a library, another processor,
+a change of ours. Decides how much two answers may differ, and how golden requests are written down.
 """
 
 import json
@@ -8,14 +10,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
+from marquee.bundle.bundle import Bundle
+from marquee.bundle.manifest import GOLDEN_REQUESTS_FILE
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import Clause, Filters
+from marquee.core.ids import PADDING_INDEX
+from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Answer, HistoryEvent, Request, Source
 from marquee.decision.reranking import Diversity, Reranking
+from marquee.errors import BundleError
+
+N_GOLDEN_REQUESTS = 32
+K = 10
+SCORE_TOLERANCE = 1e-4
+"""By how much a score may differ, as a share of the largest of its answer (of 0.1 if that is smaller)."""
+
+MIN_OVERLAP = 0.95
+"""Mean share of the golden items that must come back: graph indexes may stray where rounding differs."""
+
+_HISTORY_LENGTH = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecordedRequest:
+class GoldenRequest:
     """A request and what was answered.
 
     Attributes:
@@ -31,7 +50,7 @@ class RecordedRequest:
     scores: tuple[float, ...]
 
     @classmethod
-    def of(cls, request: Request, answer: Answer) -> "RecordedRequest":
+    def of(cls, request: Request, answer: Answer) -> "GoldenRequest":
         """Returns what is kept of a request and its answer."""
         return cls(
             request=request,
@@ -41,19 +60,138 @@ class RecordedRequest:
         )
 
 
-def to_json(recorded: Sequence[RecordedRequest]) -> str:
+def to_json(golden: Sequence[GoldenRequest]) -> str:
     """Returns the requests as text."""
-    return json.dumps([_to_plain(one) for one in recorded], ensure_ascii=False, allow_nan=False)
+    return json.dumps([_to_plain(one) for one in golden], ensure_ascii=False, allow_nan=False)
 
 
-def from_json(text: str) -> tuple[RecordedRequest, ...]:
+def from_json(text: str) -> tuple[GoldenRequest, ...]:
     """Returns the requests that `to_json` wrote; raises ValueError, KeyError or TypeError if it did not."""
     return tuple([_from_plain(body) for body in json.loads(text)])
 
 
-def _to_plain(recorded: RecordedRequest) -> Mapping[str, object]:
+def overlap_at_k(expected: Sequence[str], actual: Sequence[str]) -> float:
+    """Returns the share of the expected items that came back, in [0, 1]; 1 if none was expected.
+
+    Example:
+        >>> overlap_at_k(["a", "b"], ["b", "c"])
+        0.5
+    """
+    return len(set(expected) & set(actual)) / len(expected) if expected else 1.0
+
+
+def sample_requests(bundle: Bundle, timestamp: int, rng: np.random.Generator) -> list[Request]:
+    """Returns requests of every kind that a service meets, about known users of the bundle.
+
+    A quarter each: known users, the histories of such users without their names, the same for one kind
+    of item only, and nobody with nothing.
+
+    Args:
+        bundle: Whose users and items are asked about.
+        timestamp: Of all requests.
+        rng: Chooses the users.
+    """
+    n_users = len(bundle.user_ids)
+    users = rng.choice(np.arange(1, n_users + 1), size=min(n_users, N_GOLDEN_REQUESTS), replace=False)
+    requests: list[Request] = []
+    for number, user in enumerate(users.tolist()):
+        history = _history(bundle, user)
+        kind = list(ItemKind)[number // 4 % len(ItemKind)]
+        requests.append(
+            (
+                Request(timestamp=timestamp, k=K, user_id=bundle.user_ids.ids[user - 1]),
+                Request(timestamp=timestamp, k=K, history=history),
+                Request(timestamp=timestamp, k=K, history=history, kind=kind),
+                Request(timestamp=timestamp, k=K, kind=kind),
+            )[number % 4]
+        )
+    return requests
+
+
+def make_golden_requests(recommender: Recommender, requests: Sequence[Request]) -> tuple[GoldenRequest, ...]:
+    """Returns the requests with what is answered to them now."""
+    answers = recommender.recommend(requests)
+    return tuple([GoldenRequest.of(*pair) for pair in zip(requests, answers, strict=True)])
+
+
+def read_golden_requests(bundle: Bundle) -> tuple[GoldenRequest, ...]:
+    """Returns a bundle's golden requests; raises BundleError if they cannot be read."""
+    try:
+        return from_json(bundle.golden_requests)
+    except (ValueError, KeyError, TypeError) as error:
+        raise BundleError(
+            f"{GOLDEN_REQUESTS_FILE} in {bundle.path} cannot be read ({error!r}); export again"
+        ) from error
+
+
+def validate_golden_requests(recommender: Recommender) -> None:
+    """Asks a recommender the golden requests of its bundle.
+
+    Raises:
+        BundleError: If they cannot be read, if it answers one from something else, with another number of
+            items or with other scores, or if it answers all with too many other items.
+    """
+    golden = read_golden_requests(recommender.bundle)
+    if not golden:
+        return
+    answers = recommender.recommend([one.request for one in golden])
+    overlaps = []
+    for number, (expected, answer) in enumerate(zip(golden, answers, strict=True)):
+        problem = _difference(expected, answer)
+        if problem:
+            raise BundleError(
+                f"release {recommender.version} answers golden request {number} otherwise than when it was "
+                f"made: {problem}; serve it with the library versions that made it, or export it again"
+            )
+        overlaps.append(_overlap(expected, answer))
+    if np.mean(overlaps) < MIN_OVERLAP:
+        raise BundleError(
+            f"release {recommender.version} gives back {np.mean(overlaps):.3f} of the items of its "
+            f"{len(golden)} golden requests, expected at least {MIN_OVERLAP}; export it again"
+        )
+
+
+def _difference(expected: GoldenRequest, answer: Answer) -> str:
+    """Returns in what an answer differs beyond tolerance from the golden one, '' if in nothing."""
+    if answer.source is not expected.source:
+        return f"the source is {answer.source}, expected {expected.source}"
+    if len(answer.items) != len(expected.item_ids):
+        return f"{len(answer.items)} items, expected {len(expected.item_ids)}"
+    scores = dict(zip(expected.item_ids, expected.scores, strict=True))
+    tolerance = _tolerance(expected)
+    for item in answer.items:
+        wanted = scores.get(item.item_id, item.score)
+        if not abs(item.score - wanted) <= tolerance:  # also if one is not a number
+            return f"the score of {item.item_id!r} is {item.score}, expected {wanted}"
+    return ""
+
+
+def _overlap(expected: GoldenRequest, answer: Answer) -> float:
+    """Returns the share of the golden items that came back; one that ties with the last counts as back."""
+    if not expected.item_ids:
+        return 1.0
+    tied = expected.scores[-1] + _tolerance(expected)
+    came_back = {item.item_id for item in answer.items}
+    pairs = zip(expected.item_ids, expected.scores, strict=True)
+    return sum(item_id in came_back or score <= tied for item_id, score in pairs) / len(expected.item_ids)
+
+
+def _tolerance(expected: GoldenRequest) -> float:
+    """Returns by how much a score of an answer may differ."""
+    return SCORE_TOLERANCE * max(0.1, *map(abs, expected.scores)) if expected.scores else 0.0
+
+
+def _history(bundle: Bundle, user: int) -> tuple[HistoryEvent, ...]:
+    """Returns the latest items that the bundle knows of a user, as a caller would tell them."""
+    start, end = bundle.history_offsets[user : user + 2].tolist()
+    items = bundle.history_items[start:end][-_HISTORY_LENGTH:]
+    names = bundle.catalog.item_ids.decode(items[items != PADDING_INDEX].tolist())
+    return tuple([HistoryEvent(name) for name in names])
+
+
+def _to_plain(golden: GoldenRequest) -> Mapping[str, object]:
     """Returns one request as what JSON can hold."""
-    request = recorded.request
+    request = golden.request
     return {
         "timestamp": request.timestamp,
         "k": request.k,
@@ -68,18 +206,18 @@ def _to_plain(recorded: RecordedRequest) -> Mapping[str, object]:
         "exclude": list(request.exclude),
         "exclude_seen": request.exclude_seen,
         "answer": {
-            "source": recorded.source,
-            "item_ids": recorded.item_ids,
-            "scores": recorded.scores,
+            "source": golden.source,
+            "item_ids": golden.item_ids,
+            "scores": golden.scores,
         },
     }
 
 
-def _from_plain(body: dict[str, Any]) -> RecordedRequest:  # Any: what JSON holds, checked by the constructors
+def _from_plain(body: dict[str, Any]) -> GoldenRequest:  # Any: what JSON holds, checked by the constructors
     """Returns the request of a parsed body."""
     answer = body.pop("answer")
     kind = body.pop("kind")
-    return RecordedRequest(
+    return GoldenRequest(
         request=Request(
             **{
                 **body,

@@ -10,9 +10,8 @@ import pytest
 from rich.console import Console
 
 from marquee.bundle.bundle import Bundle, resolve
-from marquee.decision.golden_requests import to_json
+from marquee.decision.golden_requests import make_golden_requests, sample_requests, to_json
 from marquee.decision.recommender import Recommender
-from marquee.decision.rehearsal import record, sample_requests
 from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, ConfigError, SignatureError
 from marquee.store.signing import TrustedKeys, write_key_pair
 from tests.support.bundles import CREATED, N_USERS, make_tiny, publish_tiny
@@ -82,10 +81,10 @@ def test_unsigned_bundle_is_not_published_where_a_signature_is_wanted(tmp_path: 
 def test_bundle_that_answers_otherwise_than_recorded_is_not_published(tmp_path: Path) -> None:
     bundle = Bundle.of(make_tiny().contents, CREATED)
     requests = sample_requests(bundle, CREATED, np.random.default_rng(0))
-    recorded = record(Recommender(bundle), requests)
+    golden = make_golden_requests(Recommender(bundle), requests)
     other_users = np.ones((N_USERS + 1, 4), dtype=np.float32)
-    original = publish_tiny(tmp_path / "here", recorded=to_json(recorded), user_vectors=other_users)
-    with pytest.raises(BundleError, match="answers recorded request 0 otherwise"):
+    original = publish_tiny(tmp_path / "here", golden_requests=to_json(golden), user_vectors=other_users)
+    with pytest.raises(BundleError, match="answers golden request 0 otherwise"):
         run(bundle=str(original), to=str(tmp_path / "there"))
     assert not (tmp_path / "there").exists()
 

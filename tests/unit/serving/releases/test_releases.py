@@ -13,9 +13,8 @@ import pytest
 
 from marquee.bundle.bundle import activate
 from marquee.bundle.releases import CURRENT
-from marquee.decision.golden_requests import to_json
+from marquee.decision.golden_requests import make_golden_requests, to_json
 from marquee.decision.recommender import Answer, Recommender, Request
-from marquee.decision.rehearsal import record
 from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, UnknownIdError
 from serving.releases.loading import warm_up
 from serving.releases.releases import Releases
@@ -135,8 +134,8 @@ def test_bad_release_is_refused_and_the_old_one_stays(
         publish_tiny(first.parents[1], seed=1, user_vectors=users)
     elif how == "other answers":
         requests = [Request(timestamp=NOW, user_id="u1")]
-        recorded = record(Recommender.load(first), requests)  # of another model
-        publish_tiny(first.parents[1], seed=1, recorded=to_json(recorded))
+        golden = make_golden_requests(Recommender.load(first), requests)  # of another model
+        publish_tiny(first.parents[1], seed=1, golden_requests=to_json(golden))
     else:
         damage(publish_tiny(first.parents[1], seed=1), how)
     with caplog.at_level(logging.ERROR):

@@ -328,7 +328,7 @@ def test_share_must_be_sent(served: Served) -> None:
 
 
 class Failing(Recommender):
-    """Fails on everything, as a candidate may that passed its rehearsal."""
+    """Fails on everything, as a candidate may that passed its golden requests."""
 
     def recommend(self, *_: object) -> list[Answer]:
         raise ZeroDivisionError("of no use")

@@ -1,4 +1,4 @@
-"""What a bundle answered when it was made it answers before it serves, or it does not serve."""
+"""A bundle answers its golden requests as it did when it was made, or it does not serve."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,29 +10,35 @@ from marquee.bundle.bundle import Bundle
 from marquee.bundle.publishing import BundleContents, publish
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import Filters
-from marquee.decision import golden_requests as recorded
-from marquee.decision.golden_requests import RecordedRequest
+from marquee.decision import golden_requests as golden
+from marquee.decision.golden_requests import (
+    GoldenRequest,
+    make_golden_requests,
+    sample_requests,
+    validate_golden_requests,
+)
 from marquee.decision.recommender import Recommender
-from marquee.decision.rehearsal import record, rehearse, sample_requests
 from marquee.decision.requests import HistoryEvent, Request, Source
 from marquee.decision.reranking import Diversity, Reranking
 from marquee.errors import BundleError
 from tests.support.bundles import CREATED, NOW, make_tiny
 
 
-def with_recorded(contents: BundleContents) -> BundleContents:
+def with_golden_requests(contents: BundleContents) -> BundleContents:
     bundle = Bundle.of(contents, CREATED)
     requests = sample_requests(bundle, NOW, np.random.default_rng(0))
-    return replace(contents, recorded=recorded.to_json(record(Recommender(bundle), requests)))
+    return replace(
+        contents, golden_requests=golden.to_json(make_golden_requests(Recommender(bundle), requests))
+    )
 
 
-def kept_by(contents: BundleContents) -> tuple[RecordedRequest, ...]:
-    return recorded.from_json(contents.recorded)
+def kept_by(contents: BundleContents) -> tuple[GoldenRequest, ...]:
+    return golden.from_json(contents.golden_requests)
 
 
 @pytest.fixture(scope="module")
 def contents() -> BundleContents:
-    return with_recorded(make_tiny(n_users=40).contents)
+    return with_golden_requests(make_tiny(n_users=40).contents)
 
 
 def published(contents: BundleContents, folder: Path) -> Recommender:
@@ -42,13 +48,13 @@ def published(contents: BundleContents, folder: Path) -> Recommender:
 def with_changed_answer(contents: BundleContents, number: int, **fields: object) -> BundleContents:
     kept = kept_by(contents)
     one = replace(kept[number], **fields)  # type: ignore[arg-type]  # fields of any type
-    return replace(contents, recorded=recorded.to_json([*kept[:number], one, *kept[number + 1 :]]))
+    return replace(contents, golden_requests=golden.to_json([*kept[:number], one, *kept[number + 1 :]]))
 
 
 def test_published_bundle_answers_as_it_did_in_memory(contents: BundleContents, tmp_path: Path) -> None:
     recommender = published(contents, tmp_path)
-    assert recommender.bundle.recorded == contents.recorded
-    rehearse(recommender)
+    assert recommender.bundle.golden_requests == contents.golden_requests
+    validate_golden_requests(recommender)
 
 
 def test_requests_of_every_kind_are_sampled(contents: BundleContents) -> None:
@@ -77,8 +83,8 @@ def test_every_field_of_a_request_survives_the_file() -> None:
         reranking=Reranking(diversity=Diversity.mmr, caps={"genre": 2}, freshness_weight=0.5),
     )
     for one in (request, Request(timestamp=7, history=("i001", "i002"))):
-        kept = RecordedRequest(request=one, source=Source.history, item_ids=("ä",), scores=(0.1,))
-        assert recorded.from_json(recorded.to_json([kept])) == (kept,)
+        kept = GoldenRequest(request=one, source=Source.history, item_ids=("ä",), scores=(0.1,))
+        assert golden.from_json(golden.to_json([kept])) == (kept,)
 
 
 def test_score_that_is_no_number_is_not_recorded(contents: BundleContents) -> None:
@@ -87,13 +93,13 @@ def test_score_that_is_no_number_is_not_recorded(contents: BundleContents) -> No
 
 
 def test_record_that_cannot_be_read_is_refused(contents: BundleContents) -> None:
-    recommender = Recommender(Bundle.of(replace(contents, recorded='[{"k": 3}]'), CREATED))
+    recommender = Recommender(Bundle.of(replace(contents, golden_requests='[{"k": 3}]'), CREATED))
     with pytest.raises(BundleError, match=r"recorded_requests\.json .* cannot be read"):
-        rehearse(recommender)
+        validate_golden_requests(recommender)
 
 
-def test_bundle_without_recorded_requests_rehearses_nothing() -> None:
-    rehearse(Recommender(Bundle.of(make_tiny().contents, CREATED)))
+def test_bundle_without_golden_requests_is_taken() -> None:
+    validate_golden_requests(Recommender(Bundle.of(make_tiny().contents, CREATED)))
 
 
 @pytest.mark.parametrize(
@@ -107,8 +113,8 @@ def test_other_answer_is_refused(
     contents: BundleContents, tmp_path: Path, change: dict[str, object], message: str
 ) -> None:
     recommender = published(with_changed_answer(contents, 0, **change), tmp_path)
-    with pytest.raises(BundleError, match=f"answers recorded request 0 otherwise .*{message}"):
-        rehearse(recommender)
+    with pytest.raises(BundleError, match=f"answers golden request 0 otherwise .*{message}"):
+        validate_golden_requests(recommender)
 
 
 @pytest.mark.parametrize(("factor", "is_refused"), [(1 + 2e-5, False), (1 + 5e-4, True)])
@@ -121,12 +127,12 @@ def test_scores_may_differ_by_rounding_only(
     recommender = Recommender(Bundle.of(changed, CREATED))
     if is_refused:
         with pytest.raises(BundleError, match="otherwise than when it was made: the score of"):
-            rehearse(recommender)
+            validate_golden_requests(recommender)
     else:
-        rehearse(recommender)
+        validate_golden_requests(recommender)
 
 
-def other_items(one: RecordedRequest, n: int) -> RecordedRequest:
+def other_items(one: GoldenRequest, n: int) -> GoldenRequest:
     """Returns a request of whose first items n are others, none of which is given back."""
     return replace(one, item_ids=tuple(f"gone-{i}" for i in range(n)) + one.item_ids[n:])
 
@@ -138,12 +144,12 @@ def test_few_other_items_are_rounding_and_many_are_not(
     kept = tuple(
         other_items(one, 4) if number < n_requests else one for number, one in enumerate(kept_by(contents))
     )
-    recommender = Recommender(Bundle.of(replace(contents, recorded=recorded.to_json(kept)), CREATED))
+    recommender = Recommender(Bundle.of(replace(contents, golden_requests=golden.to_json(kept)), CREATED))
     if is_refused:
-        with pytest.raises(BundleError, match=r"gives back 0\.9\d+ of the items of its 32 recorded requests"):
-            rehearse(recommender)
+        with pytest.raises(BundleError, match=r"gives back 0\.9\d+ of the items of its 32 golden requests"):
+            validate_golden_requests(recommender)
     else:
-        rehearse(recommender)
+        validate_golden_requests(recommender)
 
 
 def test_tower_that_multiplies_otherwise_is_refused(contents: BundleContents, tmp_path: Path) -> None:
@@ -152,4 +158,4 @@ def test_tower_that_multiplies_otherwise_is_refused(contents: BundleContents, tm
     run = recommender.bundle.query_tower.run
     recommender.bundle.query_tower.run = lambda arrays: run(arrays) * np.float32(1.01)  # type: ignore[method-assign]
     with pytest.raises(BundleError, match="otherwise than when it was made"):
-        rehearse(recommender)
+        validate_golden_requests(recommender)
