@@ -9,7 +9,6 @@ from typing import TypeVar
 
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Answer, Request, Stage
-from marquee.decision.reranking import NO_RERANKING
 from marquee.errors import DataError, MarqueeError
 from serving.api import messages as wire
 from serving.api.batching import Batcher
@@ -192,7 +191,7 @@ class Endpoints:
             asked = surface.with_context(asked, recommender.bundle.columns)
         if asked.filters:
             recommender.bundle.catalog.validate_filters(asked.filters)
-        if isinstance(asked, Request) and asked.reranking is not NO_RERANKING:
+        if isinstance(asked, Request) and asked.reranks:
             _validate_reranking(recommender, asked)
         return Job(asked, surface, recommender, answering, request_id, timings, time.perf_counter())
 

@@ -27,7 +27,6 @@ from marquee.decision.query_encoder import Queries, QueryEncoder
 from marquee.decision.requests import Answer, HistoryEvent, OnStage, Recommendation, Request, Source, Stage
 from marquee.decision.reranking import (
     MAX_CANDIDATES,
-    NO_RERANKING,
     CandidateTable,
     Reranking,
     codes_of,
@@ -83,7 +82,7 @@ class Recommender:
         """
         if request.filters:
             self.bundle.catalog.validate_filters(request.filters)
-        if request.reranking is not NO_RERANKING:
+        if request.reranks:
             self._table_of(request.reranking, _Candidates.nothing())
 
     def recommend(self, requests: Sequence[Request], on_stage: OnStage = lambda _stage: None) -> list[Answer]:
@@ -359,8 +358,7 @@ class _Constraints:
     @property
     def reranking(self) -> Reranking | None:
         """How the candidates become the answer, None if they are it."""
-        config = self.request.reranking if self.request else NO_RERANKING
-        return config if config is not NO_RERANKING and config.steps else None
+        return self.request.reranking if self.request and self.request.reranks else None
 
     @property
     def n_candidates(self) -> int:

@@ -107,6 +107,11 @@ class Request:
         said = {**self.features, **self.context}
         return said if self.surface is None else {SURFACE_COLUMN: self.surface, **said}
 
+    @property
+    def reranks(self) -> bool:
+        """True if the answer is more than the best items in the order of scores."""
+        return bool(self.reranking.steps)
+
     def __post_init__(self) -> None:
         if self.k < 1:
             raise DataError(f"k must be 1 or more, got {self.k}; ask for at least one item")

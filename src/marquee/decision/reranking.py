@@ -21,6 +21,7 @@ has up to p values under caps, over all attributes together, its relevance is at
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -99,7 +100,7 @@ class Reranking:
         """The attributes that caps and spacing look at, each once."""
         return tuple(dict.fromkeys((*self.caps, *self.spacing)))
 
-    @property
+    @cached_property
     def steps(self) -> tuple[str, ...]:
         """What this does to an answer, one word each; empty if it leaves every order as it is."""
         is_on = {
