@@ -20,7 +20,7 @@ from serving.api.recommend import Endpoints, refusal_and_log
 from serving.api.releases import CHANGES, ReleaseRoutes, change_route, has_body
 from serving.config import Settings
 from serving.http.draining import Draining
-from serving.http.errors import Refusal, unavailable
+from serving.http.errors import Problem, Refusal, unavailable
 from serving.http.exchange import (
     HTML,
     JSON,
@@ -197,7 +197,7 @@ class RecommendationApp:
             if page.status < 400:
                 return page
         raise Refusal(
-            404,
+            Problem.not_found,
             f"there is nothing at {path[:120]!r}; POST to /v1/recommend, or GET /docs.json for every path",
         )
 
@@ -245,7 +245,7 @@ def _validate_method(path: str, method: str, allowed: tuple[str, ...]) -> None:
     """Raises Refusal unless `method` is one of `allowed`."""
     if method not in allowed:
         raise Refusal(
-            405,
+            Problem.method_not_allowed,
             f"{path} takes {' and '.join(allowed)}, got {method[:32]}; use {allowed[0]}",
             headers=((b"allow", ", ".join(allowed).encode()),),
         )

@@ -14,7 +14,7 @@ from marquee.core.catalog import ItemKind
 from marquee.store.live_items import LiveItem
 from serving.api import messages as wire
 from serving.config import Settings
-from serving.http.errors import Refusal
+from serving.http.errors import Problem, Refusal
 from serving.releases.live_items import Change, ItemState, LiveItems, Placed
 from serving.releases.surfaces import Surfaces
 from serving.telemetry.metrics import Metrics
@@ -126,7 +126,7 @@ class ItemRoutes:
         limit = self._settings.max_batch
         if len(message.items) > limit:
             raise Refusal(
-                422,
+                Problem.invalid_request,
                 f"items may hold at most {limit} items, got {len(message.items)}; send several requests",
                 field="items",
             )
@@ -134,7 +134,11 @@ class ItemRoutes:
         ids = [item.item_id for item in items]
         if len(set(ids)) != len(ids):
             double = next(id_ for id_ in ids if ids.count(id_) > 1)
-            raise Refusal(422, f"items must be distinct, got {double!r} twice; send it once", field="items")
+            raise Refusal(
+                Problem.invalid_request,
+                f"items must be distinct, got {double!r} twice; send it once",
+                field="items",
+            )
         line = self._surfaces.line(self._surfaces.named(message.surface))
         return await self._changed(lambda: self._items.put(line, items), key_name, request_id)
 
@@ -181,7 +185,7 @@ def _live_item(message: ItemMessage, place: str) -> LiveItem:
     end = _moment(message.available_until, f"{place}.available_until")
     if start is not None and end is not None and start > end:
         raise Refusal(
-            422,
+            Problem.invalid_request,
             f"{place} is available from {start} until {end}; swap or correct the two",
             field=f"{place}.available_until",
         )
@@ -199,5 +203,9 @@ def _moment(moment: float | None, place: str) -> int | None:
     if moment is None:
         return None
     if not abs(moment) <= wire.LARGEST_NUMBER or moment != int(moment):
-        raise Refusal(422, f"{place} must be whole seconds since 1970, got {moment}; correct it", field=place)
+        raise Refusal(
+            Problem.invalid_request,
+            f"{place} must be whole seconds since 1970, got {moment}; correct it",
+            field=place,
+        )
     return int(moment)

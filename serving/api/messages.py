@@ -20,7 +20,7 @@ from marquee.decision.requests import Answer, HistoryEvent, Recommendation, Requ
 from marquee.errors import FilterError
 from serving.api.reranking import RerankingRequest, reranking_within
 from serving.config import Settings
-from serving.http.errors import ErrorAnswer, Refusal
+from serving.http.errors import ErrorAnswer, Problem, Refusal
 from serving.releases.releases import Answering, Candidate, Release
 from serving.releases.surfaces import DEFAULT, Surface
 
@@ -375,7 +375,9 @@ def to_similar_job(message: SimilarRequest, surface: Surface, timestamp: int) ->
 def validate_batch_size(message: BatchRequest, settings: Settings) -> None:
     """Raises Refusal if a batch is empty or too large."""
     if not message.requests:
-        raise Refusal(422, "requests must hold at least 1 request, got 0; add one", field="requests")
+        raise Refusal(
+            Problem.invalid_request, "requests must hold at least 1 request, got 0; add one", field="requests"
+        )
     _refuse_longer(message.requests, settings.max_batch, "requests", "send several batches")
 
 
@@ -403,7 +405,7 @@ def _k_within(k: float | UnsetType, surface: Surface) -> int:
     settings = surface.settings
     if not 1 <= k <= settings.max_k or k != int(k):
         raise Refusal(
-            422,
+            Problem.invalid_request,
             f"k must be an integer from 1 to {settings.max_k}, got {_shortened(str(k))}; change it",
             field="k",
         )
@@ -449,16 +451,18 @@ def _clause(attribute: str, filter_: Filter, settings: Settings) -> Clause:
             max=None if filter_.max is None else to_bound(filter_.max, "max"),
         )
     except FilterError as error:
-        raise Refusal(422, str(error), field=place) from None
+        raise Refusal(Problem.invalid_request, str(error), field=place) from None
     except ValueError as error:
-        raise Refusal(422, f"{place}: {error}; correct the bound", field=place) from None
+        raise Refusal(Problem.invalid_request, f"{place}: {error}; correct the bound", field=place) from None
 
 
 def _refuse_longer(values: Sized, limit: int, field: str, remedy: str) -> None:
     """Raises Refusal if there are more values than `limit`."""
     if len(values) > limit:
         raise Refusal(
-            422, f"{field} may hold at most {limit} entries, got {len(values)}; {remedy}", field=field
+            Problem.invalid_request,
+            f"{field} may hold at most {limit} entries, got {len(values)}; {remedy}",
+            field=field,
         )
 
 
@@ -484,11 +488,12 @@ def reader(message: type[Message]) -> "Reader[Message]":
             raise _refusal_of_validation(str(error)) from None
         except RecursionError:
             raise Refusal(
-                400, f"the body nests too deep in its {len(bytes(json))} bytes; flatten it, requests are flat"
+                Problem.malformed_request,
+                f"the body nests too deep in its {len(bytes(json))} bytes; flatten it, requests are flat",
             ) from None
         except ValueError as error:  # msgspec.DecodeError and UnicodeDecodeError
             raise Refusal(
-                400,
+                Problem.malformed_request,
                 f"the body must be JSON in UTF-8, got {len(bytes(json))} bytes that are not: "
                 f"{_shortened(str(error))}; NaN, Infinity and lone surrogates are no JSON",
             ) from None
@@ -507,7 +512,7 @@ def _refusal_of_validation(problem: str) -> Refusal:
         problem, path = "there is no such field", f"{path}.{_shortened(unknown['name'])}"
     path = path.removeprefix(".")
     return Refusal(
-        422,
+        Problem.invalid_request,
         f"{path or 'the request'} is not as expected: {_shortened(problem)}; /docs.json has every field",
         field=path or None,
     )

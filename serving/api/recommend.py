@@ -13,7 +13,7 @@ from marquee.errors import DataError, MarqueeError
 from serving.api import messages as wire
 from serving.api.batching import Batcher
 from serving.config import Settings
-from serving.http.errors import ErrorAnswer, Refusal, refusal_of
+from serving.http.errors import ErrorAnswer, Problem, Refusal, refusal_of
 from serving.http.exchange import Call
 from serving.releases.releases import Answering
 from serving.releases.shadow import Shadow
@@ -270,7 +270,7 @@ def _validate_reranking(recommender: Recommender, request: Request) -> None:
     try:
         recommender.validate(request)
     except DataError as error:
-        raise Refusal(422, str(error), field="reranking") from None
+        raise Refusal(Problem.invalid_request, str(error), field="reranking") from None
 
 
 def _similar(recommender: Recommender, job: wire.SimilarJob) -> Answer:

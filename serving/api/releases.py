@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from marquee.errors import BundleError
 from serving.api import messages as wire
-from serving.http.errors import Refusal
+from serving.http.errors import Problem, Refusal
 from serving.releases.loading import be_nice
 from serving.releases.surfaces import Surfaces
 
@@ -83,7 +83,7 @@ class ReleaseRoutes:
         line = self._surfaces.line(self._surfaces.in_query(query))
         if line.is_pinned:
             raise Refusal(
-                409,
+                Problem.release_refused,
                 f"the service is bound to one release, got {version[:128]!r}; start it with the folder above "
                 "that release as MARQUEE_BUNDLE",
             )
@@ -101,7 +101,7 @@ class ReleaseRoutes:
             await self._in_thread(work[action])
         except (BundleError, OSError) as error:
             raise Refusal(
-                409,
+                Problem.release_refused,
                 f"{action} of release {version!r} was refused ({type(error).__name__}) and the old one goes "
                 "on answering; the service's log says why",
             ) from error

@@ -15,7 +15,7 @@ from marquee.decision.reranking import (
     Reranking,
 )
 from marquee.errors import ConfigError
-from serving.http.errors import Refusal
+from serving.http.errors import Problem, Refusal
 
 MAX_NAME_LENGTH = 256
 
@@ -81,7 +81,7 @@ def reranking_within(wanted: RerankingRequest | UnsetType | None, own: Reranking
     try:
         reranking = Reranking(**fields)
     except ConfigError as error:
-        raise Refusal(422, str(error), field="reranking") from None
+        raise Refusal(Problem.invalid_request, str(error), field="reranking") from None
     if own is None:
         return reranking
     return replace(
@@ -115,7 +115,7 @@ def _whole(name: str, number: float) -> int:
     """Returns a number as the integer that JSON meant; raises Refusal if it is none."""
     if number != int(number):
         raise Refusal(
-            422,
+            Problem.invalid_request,
             f"reranking.{name[:120]} must be a whole number, got {number}; change it",
             field=f"reranking.{name[:120]}",
         )

@@ -24,7 +24,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from serving.config import Settings
-from serving.http.errors import Refusal, unavailable
+from serving.http.errors import Problem, Refusal, unavailable
 from serving.http.exchange import JSON, Reply
 from serving.http.listening import Share
 
@@ -176,7 +176,10 @@ class LimitedProtocol(HttpToolsProtocol):
         except httptools.HttpParserError as error:
             if not self._is_deaf:
                 self._refuse(
-                    Refusal(400, f"the request must be HTTP/1.1, got what is none: {error}"), "malformed"
+                    Refusal(
+                        Problem.malformed_request, f"the request must be HTTP/1.1, got what is none: {error}"
+                    ),
+                    "malformed",
                 )
         if not (was_in_body or self._is_in_body or self._n_chunk == 0):
             self._n_read += len(data)
@@ -265,7 +268,10 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         timeout_ms = self._book.limits.header_timeout_s * 1000
         self._refuse(
-            Refusal(408, f"the headers must arrive within {timeout_ms:.0f} ms; send them faster"),
+            Refusal(
+                Problem.request_too_slow,
+                f"the headers must arrive within {timeout_ms:.0f} ms; send them faster",
+            ),
             "headers_too_slow",
         )
 
@@ -273,7 +279,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Refuses a head of `size` bytes or more."""
         limit = self._book.limits.max_header_bytes
         message = f"request line and headers may have at most {limit} bytes, got {size}; send fewer"
-        self._refuse(Refusal(431, message), "headers_too_large")
+        self._refuse(Refusal(Problem.headers_too_large, message), "headers_too_large")
 
     def _end(self, why: str) -> None:
         """Ends the connection without another word."""

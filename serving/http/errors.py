@@ -5,6 +5,7 @@ ever explained to the caller: such a failure becomes a bare 500 and a log line u
 """
 
 from collections.abc import Mapping
+from enum import Enum
 
 import msgspec
 
@@ -29,49 +30,61 @@ from marquee.errors import (
     UnknownIdError,
 )
 
-STATUS_OF_ERROR: Mapping[type[MarqueeError], int] = {
-    MarqueeError: 500,
-    DataError: 422,
-    MissingColumnError: 422,
-    UnknownIdError: 404,
-    ShapeError: 422,
-    FilterError: 422,
-    RejectedRowsError: 422,
-    LeakageError: 500,
-    ConfigError: 500,
-    BundleError: 503,
-    BundleNotFoundError: 503,
-    BundleVersionError: 503,
-    ChecksumError: 503,
-    SignatureError: 503,
-    ItemsFullError: 507,
-    ParityError: 500,
-    DownloadError: 500,
-    NotFittedError: 500,
-}
-"""HTTP status of each class of our errors; every class is listed, so that a new one is a decision."""
-
-CODE_OF_STATUS: Mapping[int, str] = {
-    400: "malformed_request",
-    401: "key_needed",
-    403: "key_not_sufficient",
-    404: "not_found",
-    405: "method_not_allowed",
-    408: "request_too_slow",
-    409: "release_refused",
-    413: "body_too_large",
-    415: "unsupported_media_type",
-    422: "invalid_request",
-    429: "too_many_requests",
-    431: "headers_too_large",
-    500: "internal_error",
-    501: "not_configured",
-    503: "unavailable",
-    507: "no_room",
-}
-"""The word that a program reads for each status that the service gives."""
-
 RETRY_AFTER_S = 1
+
+
+class Problem(Enum):
+    """Every word for a refusal: its status, and what it means to a caller.
+
+    The word is what a program reads; several words may share a status.
+    """
+
+    malformed_request = (400, "the body is no JSON")
+    key_needed = (401, "no key was sent, or an unknown one")
+    key_not_sufficient = (403, "the key is good for other things")
+    not_found = (404, "there is no such path, or, for similar items, no such item")
+    method_not_allowed = (405, "the path takes another method")
+    request_too_slow = (408, "headers or body did not arrive in time")
+    release_refused = (409, "the release cannot be used; the old one goes on answering")
+    body_too_large = (413, "the body is larger than allowed")
+    unsupported_media_type = (415, "the body is not sent as plain `application/json`")
+    invalid_request = (422, "a field is wrong; `field` says which, `message` why")
+    too_many_requests = (
+        429,
+        "the key is used more often than it may be; `Retry-After` says when to come back",
+    )
+    headers_too_large = (431, "request line and headers are larger than allowed")
+    internal_error = (500, "our fault: the log tells under the `request_id`")
+    not_configured = (501, "the service keeps no live items")
+    unavailable = (503, "too much at once, too late, or not ready; `Retry-After` says when to come back")
+    no_room = (507, "no room for more live items, or the disk is full; nothing was changed")
+
+    def __init__(self, status: int, description: str) -> None:
+        self.status = status
+        self.description = description
+
+
+PROBLEM_OF_ERROR: Mapping[type[MarqueeError], Problem] = {
+    MarqueeError: Problem.internal_error,
+    DataError: Problem.invalid_request,
+    MissingColumnError: Problem.invalid_request,
+    UnknownIdError: Problem.not_found,
+    ShapeError: Problem.invalid_request,
+    FilterError: Problem.invalid_request,
+    RejectedRowsError: Problem.invalid_request,
+    LeakageError: Problem.internal_error,
+    ConfigError: Problem.internal_error,
+    BundleError: Problem.unavailable,
+    BundleNotFoundError: Problem.unavailable,
+    BundleVersionError: Problem.unavailable,
+    ChecksumError: Problem.unavailable,
+    SignatureError: Problem.unavailable,
+    ItemsFullError: Problem.no_room,
+    ParityError: Problem.internal_error,
+    DownloadError: Problem.internal_error,
+    NotFittedError: Problem.internal_error,
+}
+"""What a caller is told of each class of our errors; all are listed, so that a new one is a decision."""
 
 
 class ErrorBody(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
@@ -100,21 +113,23 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault
     """A request that is answered with an error.
 
     Attributes:
-        status: HTTP status.
+        problem: The word for it.
+        status: HTTP status, the problem's own.
         field: The field at fault, if it is one.
         headers: Headers that this status calls for.
     """
 
     def __init__(
         self,
-        status: int,
+        problem: Problem,
         message: str,
         *,
         field: str | None = None,
         headers: tuple[tuple[bytes, bytes], ...] = (),
     ) -> None:
         super().__init__(message)
-        self.status = status
+        self.problem = problem
+        self.status = problem.status
         self.field = field
         self.headers = headers
 
@@ -122,7 +137,7 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault
         """Returns the answer that tells this refusal."""
         return ErrorAnswer(
             error=ErrorBody(
-                code=CODE_OF_STATUS[self.status], message=str(self), request_id=request_id, field=self.field
+                code=self.problem.name, message=str(self), request_id=request_id, field=self.field
             )
         )
 
@@ -131,14 +146,16 @@ def refusal_of(error: BaseException) -> Refusal:
     """Returns what the caller is told about `error`; faults of ours keep their details to the log."""
     if isinstance(error, Refusal):
         return error
-    status = STATUS_OF_ERROR.get(type(error), 500) if isinstance(error, MarqueeError) else 500
-    if status == 503:
+    problem = Problem.internal_error
+    if isinstance(error, MarqueeError):
+        problem = PROBLEM_OF_ERROR.get(type(error), problem)
+    if problem is Problem.unavailable:
         return unavailable("the bundle cannot be used at the moment, its details are in the service's log")
-    if status == 500:
-        return Refusal(500, "the service failed on this request; its log says why under the request_id")
-    return Refusal(status, str(error), field=error.field if isinstance(error, FilterError) else None)
+    if problem is Problem.internal_error:
+        return Refusal(problem, "the service failed on this request; its log says why under the request_id")
+    return Refusal(problem, str(error), field=error.field if isinstance(error, FilterError) else None)
 
 
 def unavailable(message: str) -> Refusal:
     """Returns the refusal of a request that would be welcome a little later."""
-    return Refusal(503, message, headers=((b"retry-after", str(RETRY_AFTER_S).encode()),))
+    return Refusal(Problem.unavailable, message, headers=((b"retry-after", str(RETRY_AFTER_S).encode()),))

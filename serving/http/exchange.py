@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from serving.config import Settings
-from serving.http.errors import Refusal
+from serving.http.errors import Problem, Refusal
 
 Scope = MutableMapping[str, Any]  # ASGI's own types: what a key holds depends on the type of scope or event
 Event = MutableMapping[str, Any]
@@ -129,19 +129,19 @@ def validate_json_request(scope: Scope, headers: Headers) -> None:
     media_type, _, parameter = headers.content_type.lower().partition(";")
     if media_type.strip() != "application/json" or parameter.strip().replace('"', "") not in _UTF8:
         raise Refusal(
-            415,
+            Problem.unsupported_media_type,
             f"Content-Type must be application/json in UTF-8, got {headers.content_type[:120]!r}; "
             "send the header Content-Type: application/json",
         )
     if headers.content_encoding.lower() not in {"", "identity"}:
         raise Refusal(
-            415,
+            Problem.unsupported_media_type,
             f"Content-Encoding must be absent, got {headers.content_encoding[:120]!r}; "
             "send the body uncompressed",
         )
     if scope["query_string"]:
         raise Refusal(
-            422,
+            Problem.invalid_request,
             f"the query string must be empty, got {len(scope['query_string'])} bytes; "
             "every field belongs into the JSON body",
         )
@@ -157,7 +157,7 @@ def deadline_within(headers: Headers, settings: Settings) -> float:
         return settings.deadline_ms / 1000
     if not _MILLISECONDS.fullmatch(headers.deadline_ms):
         raise Refusal(
-            422,
+            Problem.invalid_request,
             f"X-Deadline-Ms must be an integer from 1 to {10**9 - 1}, got {headers.deadline_ms[:32]!r}; send "
             "the milliseconds that you still wait, or leave it out",
         )
@@ -196,7 +196,7 @@ async def read_body(receive: Receive, headers: Headers, settings: Settings) -> b
     except TimeoutError:
         if size <= limit:
             raise Refusal(
-                408,
+                Problem.request_too_slow,
                 f"the body must arrive within {settings.body_timeout_ms} ms, got {size} bytes of it; "
                 "send it faster, or less of it",
                 headers=CLOSE,  # what is left of the body is not read: the connection is of no more use
@@ -209,7 +209,7 @@ async def read_body(receive: Receive, headers: Headers, settings: Settings) -> b
 def _too_large(size: int, limit: int, *, close: bool) -> Refusal:
     """Returns the refusal of a body of `size` bytes or more."""
     return Refusal(
-        413,
+        Problem.body_too_large,
         f"the body may have at most {limit} bytes, got {size}; send less, or several requests",
         headers=CLOSE if close else (),
     )

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from marquee.errors import ConfigError
-from serving.http.errors import Refusal
+from serving.http.errors import Problem, Refusal
 from serving.http.shared_memory import shared_numbers
 
 LIMITS_FILE = "marquee-limits.bin"
@@ -130,7 +130,8 @@ class Guard:
         key = self._keys[number]
         if right not in key.scopes:
             raise Refusal(
-                403, f"the key of {key.name!r} is good for {', '.join(key.scopes)}, this needs {right}"
+                Problem.key_not_sufficient,
+                f"the key of {key.name!r} is good for {', '.join(key.scopes)}, this needs {right}",
             )
         self._count(number, 1)
         return key.name
@@ -147,7 +148,7 @@ class Guard:
         most = self._most_at_once(number)
         if n >= most:
             raise Refusal(
-                422,
+                Problem.invalid_request,
                 f"the key of {name!r} is good for {most} requests at once, got {n + 1} in one call; send "
                 "fewer in each",
             )
@@ -187,7 +188,7 @@ class Guard:
         wait = full_at - now - size
         if wait > interval * 1e-6:
             raise Refusal(
-                429,
+                Problem.too_many_requests,
                 f"the key of {key.name!r} may be used {key.requests_per_s:g} times a second; "
                 f"retry after {wait:.3f} s",
                 headers=((b"retry-after", str(math.ceil(wait)).encode()),),
@@ -197,4 +198,4 @@ class Guard:
 
 def _key_needed(message: str) -> Refusal:
     """Returns the refusal of a request without a good key."""
-    return Refusal(401, message, headers=((b"www-authenticate", b"Bearer"),))
+    return Refusal(Problem.key_needed, message, headers=((b"www-authenticate", b"Bearer"),))

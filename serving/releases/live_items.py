@@ -24,7 +24,7 @@ from marquee.decision.new_items import takes_new_items, unused
 from marquee.decision.recommender import Recommender
 from marquee.errors import ItemsFullError, UnknownIdError
 from marquee.store.live_items import ItemLog, LiveItem
-from serving.http.errors import Refusal, unavailable
+from serving.http.errors import Problem, Refusal, unavailable
 from serving.releases.releases import Releases
 from serving.telemetry.metrics import Metrics
 
@@ -187,7 +187,7 @@ class LiveItems:
             logger.error("a change of items could not be written: %s", error, exc_info=error)
             if error.errno in _FULL:
                 raise Refusal(
-                    507,
+                    Problem.no_room,
                     f"the disk has no room for {len(changes)} changes of items, nothing was changed and "
                     "answers go on; make room and send them again",
                 ) from error
@@ -211,7 +211,7 @@ class LiveItems:
         log = self._logs.get(_current(line).bundle.manifest.name)
         if log is None:
             raise Refusal(
-                501,
+                Problem.not_configured,
                 "this service keeps no live items; start it with MARQUEE_ITEMS, the folder to keep them in",
             )
         return log
@@ -236,7 +236,7 @@ def _validate_embeddings(recommender: Recommender, items: Sequence[LiveItem]) ->
         return
     if not takes_new_items(recommender.bundle):
         raise Refusal(
-            422,
+            Problem.invalid_request,
             f"release {recommender.version} knows items by their ids alone, got {len(new)} new ones; export "
             "a model with item features, or publish a release that holds them",
             field="items",
@@ -245,7 +245,7 @@ def _validate_embeddings(recommender: Recommender, items: Sequence[LiveItem]) ->
     for item_id in new:
         if item_pool.index(item_id) == PADDING_INDEX:
             raise Refusal(
-                422,
+                Problem.invalid_request,
                 f"item {item_id!r} has no finite embedding in release {recommender.version}; correct its "
                 "attributes",
                 field="items",

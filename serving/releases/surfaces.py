@@ -29,7 +29,7 @@ from marquee.decision.reranking import NO_RERANKING, Reranking
 from marquee.errors import BundleError, ConfigError, DataError, MarqueeError
 from marquee.store.signing import TrustedKeys
 from serving.config import Settings
-from serving.http.errors import Refusal, unavailable
+from serving.http.errors import Problem, Refusal, unavailable
 from serving.releases.releases import Answering, OnChange, Releases
 
 DEFAULT = "default"
@@ -118,7 +118,7 @@ class Surface:
         """Returns the kind of item that answers a request; raises Refusal if it wants one not shown here."""
         if self.kind is not None and wanted not in (None, self.kind):
             raise Refusal(
-                422,
+                Problem.invalid_request,
                 f"surface {self.name!r} shows items of kind {self.kind}, got kind {wanted}; leave it out",
                 field="kind",
             )
@@ -168,7 +168,7 @@ class Surfaces:
         if surface is None:
             came = "none" if name is UNSET else repr(name[:64])
             raise Refusal(
-                422,
+                Problem.invalid_request,
                 f"surface must be one of {list(self._surfaces)}, got {came}; name one of them",
                 field="surface",
             )

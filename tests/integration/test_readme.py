@@ -41,7 +41,7 @@ from serving.api.app import RecommendationApp
 from serving.api.recommend import Endpoints
 from serving.api.releases import ReleaseRoutes
 from serving.config import Settings
-from serving.http.errors import CODE_OF_STATUS
+from serving.http.errors import Problem
 from serving.http.exchange import Receive, Scope, Send
 from serving.http.guard import Guard
 from tests.support.bundles import publish_tiny
@@ -206,8 +206,10 @@ def test_table_of_settings_is_that_of_the_service() -> None:
 
 
 def test_table_of_statuses_is_that_of_the_service() -> None:
-    rows = re.findall(r"^\| (\d{3}) \| `(\w+)` \|", read_page("docs/operating/requests.md"), re.MULTILINE)
-    assert {int(status): code for status, code in rows} == dict(CODE_OF_STATUS)
+    rows = re.findall(
+        r"^\| (\d{3}) \| `(\w+)` \| (.*) \|$", read_page("docs/operating/requests.md"), re.MULTILINE
+    )
+    assert rows == [(str(one.status), one.name, one.description) for one in Problem]
 
 
 @pytest.mark.parametrize(

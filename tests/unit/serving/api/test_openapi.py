@@ -16,7 +16,7 @@ from serving.api.recommend import Endpoints
 from serving.api.releases import ReleaseRoutes
 from serving.api.reranking import RerankingRequest
 from serving.config import Settings
-from serving.http.errors import CODE_OF_STATUS, ErrorAnswer, Refusal
+from serving.http.errors import ErrorAnswer, Problem, Refusal
 from serving.http.exchange import Receive, Scope, Send
 from serving.http.guard import Guard
 from serving.releases.releases import Releases
@@ -82,7 +82,7 @@ def test_answer_examples_read_as_messages() -> None:
 
 def test_every_status_that_a_route_documents_has_a_code() -> None:
     documented = {int(status) for _, operation in OPERATIONS for status in operation["responses"]}
-    assert documented - {200} <= CODE_OF_STATUS.keys()
+    assert documented - {200} <= {problem.status for problem in Problem}
 
 
 def test_page_loads_nothing_from_elsewhere() -> None:

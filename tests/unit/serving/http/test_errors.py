@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from marquee.errors import BundleError, ChecksumError, DataError, MarqueeError, NotFittedError, UnknownIdError
-from serving.http.errors import CODE_OF_STATUS, STATUS_OF_ERROR, Refusal, refusal_of
+from serving.http.errors import PROBLEM_OF_ERROR, Problem, Refusal, refusal_of
 
 
 def walk(error: type[MarqueeError]) -> Iterator[type[MarqueeError]]:
@@ -15,9 +15,19 @@ def walk(error: type[MarqueeError]) -> Iterator[type[MarqueeError]]:
 
 
 @pytest.mark.parametrize("error", list(walk(MarqueeError)))
-def test_every_error_class_has_a_status_with_a_code(error: type[MarqueeError]) -> None:
-    assert error in STATUS_OF_ERROR, f"decide the status of {error.__name__} in serving.http.errors"
-    assert STATUS_OF_ERROR[error] in CODE_OF_STATUS
+def test_every_error_class_has_a_word(error: type[MarqueeError]) -> None:
+    assert error in PROBLEM_OF_ERROR, f"decide the word of {error.__name__} in serving.http.errors"
+
+
+def test_no_word_is_another_name_for_the_same_problem() -> None:
+    """Members of an enum with equal values become one, and the second word would be lost silently."""
+    assert list(Problem) == list(Problem.__members__.values())
+    assert len({problem.description for problem in Problem}) == len(Problem)
+
+
+def test_word_of_a_refusal_decides_its_status() -> None:
+    refusal = Refusal(Problem.release_refused, "it is broken")
+    assert (refusal.status, refusal.answer("id-1").error.code) == (409, "release_refused")
 
 
 @pytest.mark.parametrize(
@@ -46,7 +56,7 @@ def test_details_of_our_own_faults_are_kept(error: Exception) -> None:
 
 
 def test_refusal_is_passed_on_as_it_is() -> None:
-    refusal = Refusal(422, "k is wrong", field="k")
+    refusal = Refusal(Problem.invalid_request, "k is wrong", field="k")
     assert refusal_of(refusal) is refusal
     body = refusal.answer("id-1").error
     assert (body.code, body.message, body.request_id, body.field) == (
