@@ -2,7 +2,7 @@
 
 from hydra.core.config_store import ConfigStore
 
-from marquee.nn.initialisation.starts import SpectralStartConfig, StartConfig
+from marquee.nn.initialisation.tables import InitialisationConfig, SpectralInitialisationConfig
 from marquee.nn.losses import (
     BilateralSoftmaxConfig,
     BPRConfig,
@@ -20,7 +20,7 @@ from marquee.nn.negatives import (
 )
 from marquee.nn.optimizers import LazyAdamConfig, RowwiseAdagradConfig
 from training.config import TrainConfig
-from training.fitting.warm_start import EarlierRunStartConfig
+from training.fitting.warm_start import WarmStartConfig
 
 SCHEMAS: dict[str, dict[str, type]] = {
     "model": {
@@ -44,7 +44,11 @@ SCHEMAS: dict[str, dict[str, type]] = {
         "hard": HardNegativesConfig,
     },
     "optimizer": {"lazy_adam": LazyAdamConfig, "rowwise_adagrad": RowwiseAdagradConfig},
-    "start": {"random": StartConfig, "spectral": SpectralStartConfig, "earlier_run": EarlierRunStartConfig},
+    "start": {
+        "random": InitialisationConfig,
+        "spectral": SpectralInitialisationConfig,
+        "earlier_run": WarmStartConfig,
+    },
 }
 
 

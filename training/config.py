@@ -21,7 +21,7 @@ from marquee.errors import ConfigError
 from marquee.evaluation.baselines import BaselinesConfig
 from marquee.evaluation.evaluation import EvaluationTask
 from marquee.nn.history_pooling import HistoryPooling
-from marquee.nn.initialisation.starts import StartConfig
+from marquee.nn.initialisation.tables import InitialisationConfig
 from marquee.nn.losses import (
     BPRConfig,
     LossConfig,
@@ -229,7 +229,7 @@ class TrainConfig:
     loss: LossConfig
     negatives: NegativesConfig
     optimizer: OptimizerConfig
-    start: StartConfig = field(default_factory=StartConfig)
+    start: InitialisationConfig = field(default_factory=InitialisationConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 

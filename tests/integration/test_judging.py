@@ -195,8 +195,8 @@ def test_every_form_of_the_report_has_probabilities_slices_and_protocol(judged: 
         for sentence in judged.judgement.slices.worst:
             assert sentence in text
     assert page.count("said and came: ") >= 3  # a reliability curve each
-    assert "item: title (a text parts nothing)" in page
-    assert "item: title (a text parts nothing)" in markdown
+    assert "item: title (a text is not sliced)" in page
+    assert "item: title (a text is not sliced)" in markdown
 
 
 def _evaluate(judged: Judged, *arguments: str) -> tuple[int, str]:

@@ -14,7 +14,7 @@ from marquee.data.splits import SplitConfig, SplitMethod
 from marquee.index.ranking import rank
 from marquee.nn.embed import score_queries
 from marquee.nn.history_pooling import HistoryPooling
-from marquee.nn.initialisation.starts import SpectralStartConfig
+from marquee.nn.initialisation.tables import SpectralInitialisationConfig
 from marquee.nn.losses import BPRConfig, LossConfig, SampledSoftmaxConfig
 from marquee.nn.models import (
     ELSAConfig,
@@ -103,7 +103,7 @@ def test_spectral_start_finds_the_best_answer_before_the_first_step(
         optimizer=ADAM,
     )
     model = build_module(prepared.dataset, config).model.eval()
-    SpectralStartConfig().apply(model, prepared.dataset, seed=1)
+    SpectralInitialisationConfig().apply(model, prepared.dataset, seed=1)
     assert share_of_best_answers(model, prepared, board) >= 0.98
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from marquee.data.dataset import JudgedPart
 from marquee.nn.batches import TrainingBatch
-from marquee.nn.initialisation.starts import SpectralStartConfig
+from marquee.nn.initialisation.tables import SpectralInitialisationConfig
 from marquee.nn.losses import SampledSoftmaxConfig
 from marquee.nn.models import TwoTower, TwoTowerConfig
 from marquee.nn.negatives import MixedNegativesConfig
@@ -120,7 +120,7 @@ def test_resumed_run_does_not_start_anew(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    config = replace(config_of(prepared), start=SpectralStartConfig())
+    config = replace(config_of(prepared), start=SpectralInitialisationConfig())
     whole = fit(prepared.dataset, None, config, tmp_path / "whole")
     with monkeypatch.context() as patch:
         interrupt(patch, epoch=2, batch=0)

@@ -19,7 +19,7 @@ from marquee.data.dataset import Dataset
 from marquee.errors import ConfigError
 from marquee.features import FeatureEncoder, TokenBlock
 from marquee.nn.embed import embed_catalog
-from marquee.nn.initialisation.starts import StartConfig
+from marquee.nn.initialisation.tables import InitialisationConfig
 from marquee.nn.models import TwoTower
 from training.fitting.checkpoints import best_checkpoint, find_run, read_weights
 
@@ -120,7 +120,7 @@ class Pairs:
 
 
 @dataclass(kw_only=True)
-class EarlierRunStartConfig(StartConfig):
+class WarmStartConfig(InitialisationConfig):
     """The weights of an earlier run, for users and items that may be others by now.
 
     ```
@@ -137,7 +137,7 @@ class EarlierRunStartConfig(StartConfig):
     run: str = ""
 
     def apply(self, model: TwoTower, dataset: Dataset, seed: int) -> str:  # noqa: ARG002 - nothing is drawn
-        """See `StartConfig.apply`.
+        """See `InitialisationConfig.apply`.
 
         Raises:
             ConfigError: If there is no such run, or its model has another shape.

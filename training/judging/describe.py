@@ -9,7 +9,7 @@ from marquee.core.arrays import BoolArray, FloatArray, IndexArray
 from marquee.core.ids import PADDING_INDEX
 from marquee.data.dataset import Dataset, JudgedPart
 from marquee.evaluation.analyses.beyond_accuracy import BeyondAccuracy, CatalogFacts, describe_lists
-from marquee.evaluation.analyses.slice_columns import Parts, parted
+from marquee.evaluation.analyses.slice_columns import SlicesByColumn, slice_values
 from marquee.evaluation.analyses.slices import (
     SlicedMetric,
     by_history,
@@ -56,8 +56,8 @@ def slice_headline(
 ) -> SlicedMetric:
     """Returns the headline metric by history and popularity, and by every declared column that parts them."""
     dataset, features = prepared.dataset, config.data.features
-    users: Parts = {"history": by_history(part.seen.sizes)}
-    items: Parts = {"popularity": by_popularity(training_counts(dataset))}
+    users: SlicesByColumn = {"history": by_history(part.seen.sizes)}
+    items: SlicesByColumn = {"popularity": by_popularity(training_counts(dataset))}
     if dataset.items["kind"].n_unique() > 1:
         items["kind"] = members_of([None, *dataset.items["kind"].to_list()])
     events = prepared.split.test if config.evaluation.test else prepared.split.validation
@@ -133,10 +133,10 @@ def _first_events(events: pl.DataFrame, user_ids: Sequence[str], config: TrainCo
 
 def _slices_of(
     name: str, feature: FeatureConfig, table: pl.DataFrame, *, has_padding: bool
-) -> tuple[Parts, str]:
+) -> tuple[SlicesByColumn, str]:
     """Returns the slices of a declared column, and why there are none, empty if there are."""
     column = feature.column or name
     if column not in table.columns:
         return {}, f"there is no column {column!r}"
     values = table[column].to_list()
-    return parted(name, feature, [None, *values] if has_padding else values)
+    return slice_values(name, feature, [None, *values] if has_padding else values)

@@ -42,7 +42,7 @@ class Judgement:
         part: Who was asked.
         evaluation: Of the model and the baselines.
         left_out: Baseline → why it does not stand in the evaluation.
-        beyond: Model → what its lists are like at the headline's cutoff.
+        beyond_accuracy: Model → what its lists are like at the headline's cutoff.
         slices: The headline metric by part of users and items.
         seconds: Wall time of fitting the baselines, ranking and measuring.
         served: The same users asked through a bundle; None if none was given.
@@ -55,7 +55,7 @@ class Judgement:
     part: JudgedPart
     evaluation: Evaluation
     left_out: dict[str, str]
-    beyond: dict[str, BeyondAccuracy]
+    beyond_accuracy: dict[str, BeyondAccuracy]
     slices: SlicedMetric
     seconds: float
     served: ServedComparison | None = None
@@ -79,8 +79,8 @@ class Judgement:
         name = self.evaluation.model
         model = self.evaluation.models[name]
         found = {metric: estimate.mean for metric, estimate in model.estimates.items()} | model.coverage
-        if name in self.beyond:
-            beyond = self.beyond[name].to_json_dict()
+        if name in self.beyond_accuracy:
+            beyond = self.beyond_accuracy[name].to_json_dict()
             found |= {quality: value for quality, value in beyond.items() if value is not None}
         for column in self.slices.columns:
             for part in column.slices:
@@ -121,7 +121,7 @@ def judge(prepared: Prepared, model: TwoTower, config: TrainConfig, console: Con
         )
     directions = item_vectors[:, : -1 if model.config.item_bias else None]  # a bias is no likeness
     with console.status("measuring lists and slices"):
-        beyond = describe(prepared, part, evaluation, directions, config)
+        beyond_accuracy = describe(prepared, part, evaluation, directions, config)
         slices = slice_headline(prepared, part, evaluation, config)
         inspection = inspect_model(prepared, part, evaluation, directions, scores, config)
     with console.status("measuring probabilities"):
@@ -131,7 +131,7 @@ def judge(prepared: Prepared, model: TwoTower, config: TrainConfig, console: Con
         part=part,
         evaluation=evaluation,
         left_out=baselines.left_out,
-        beyond=beyond,
+        beyond_accuracy=beyond_accuracy,
         slices=slices,
         seconds=time.perf_counter() - started,
         inspection=inspection,

@@ -61,7 +61,7 @@ def report(prepared: Prepared, judgement: Judgement, config: TrainConfig, folder
         evaluation=judgement.evaluation,
         headline=f"ndcg@{config.evaluation.headline_k}",
         left_out=judgement.left_out,
-        beyond=judgement.beyond,
+        beyond_accuracy=judgement.beyond_accuracy,
         slices=judgement.slices,
         served=judgement.served,
         inspection=judgement.inspection,

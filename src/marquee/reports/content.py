@@ -136,7 +136,7 @@ class ReportContent:
         evaluation: The numbers; its first model is the one the report is about.
         headline: The metric that the verdict is about, e.g. `ndcg@10`.
         left_out: Baseline → why it is not there and what to do about it.
-        beyond: Model → what its lists are like besides accurate, at the headline's cutoff.
+        beyond_accuracy: Model → what its lists are like besides accurate, at the headline's cutoff.
         slices: The headline metric on parts of users and items; None if nothing was sliced.
         served: The same users asked through a bundle; None if none was given.
         outcomes: How good the model's probabilities are, by what they are of.
@@ -162,7 +162,7 @@ class ReportContent:
     evaluation: Evaluation
     headline: str
     left_out: Mapping[str, str] = field(default_factory=dict)
-    beyond: Mapping[str, BeyondAccuracy] = field(default_factory=dict)
+    beyond_accuracy: Mapping[str, BeyondAccuracy] = field(default_factory=dict)
     slices: SlicedMetric | None = None
     served: ServedComparison | None = None
     outcomes: tuple[JudgedOutcome, ...] = ()
@@ -221,7 +221,7 @@ class ReportContent:
             "headline": self.headline,
             "evaluation": self.evaluation.to_json_dict(),
             "left_out": dict(self.left_out),
-            "beyond": {name: numbers.to_json_dict() for name, numbers in self.beyond.items()},
+            "beyond": {name: numbers.to_json_dict() for name, numbers in self.beyond_accuracy.items()},
             "slices": None if self.slices is None else self.slices.to_json_dict(),
             "served": None if self.served is None else self.served.to_json_dict(),
             "probabilities": [outcome.to_json_dict() for outcome in self.outcomes],

@@ -165,7 +165,7 @@ def beyond_numbers(content: ReportContent) -> dict[str, dict[str, float | None]]
             "coverage": content.evaluation.models[name].coverage[f"coverage@{k}"],
             **numbers.to_json_dict(),
         }
-        for name, numbers in content.beyond.items()
+        for name, numbers in content.beyond_accuracy.items()
     }
 
 

@@ -155,7 +155,7 @@ def full_content() -> ReportContent:
     )
     return replace(
         _content(evaluation),
-        beyond=beyond,
+        beyond_accuracy=beyond,
         slices=slices,
         served=served,
         cautions=("Read twice.",),

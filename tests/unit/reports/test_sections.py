@@ -22,7 +22,13 @@ ABSENT = {name: f"{name} takes a command." for name in ("ageing", "backtest", "l
 def _without_retrainings() -> ReportContent:
     """A report with little to draw, before any retrainings."""
     bare = replace(
-        full_content(), beyond={}, slices=None, served=None, inspection=None, curves=(), best_step=None
+        full_content(),
+        beyond_accuracy={},
+        slices=None,
+        served=None,
+        inspection=None,
+        curves=(),
+        best_step=None,
     )
     return replace(bare, ageing=None, backtest=None, learning_curve=None, absent=ABSENT)
 

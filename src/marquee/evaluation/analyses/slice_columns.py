@@ -1,7 +1,7 @@
-"""From the values of a declared column to slices: what each type of value is parted by, and what by nothing.
+"""Slices the values of a declared column, by a rule for each type of feature.
 
-A value of its own is a slice; numbers are parted at their thirds, moments by the parts that are declared.
-Texts and vectors part nothing, nor does a column of very many values: the caller is told.
+A category's slice is one of its values; numbers are cut at their thirds, timestamps at the declared parts.
+Texts, vectors and columns of very many values give no slices: the caller is told why.
 """
 
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ MAX_VALUES = 200
 HOURS_TOGETHER = 6
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
-Parts = dict[str, dict[str, BoolArray]]
-"""Name of a column, or of a part of it → value → where it stands."""
+SlicesByColumn = dict[str, dict[str, BoolArray]]
+"""Name of a column, or of a part of it → value → which rows have it."""
 
 
-def parted(name: str, feature: FeatureConfig, values: Sequence[object]) -> tuple[Parts, str]:
-    """Returns the slices of a declared column, and why there are none, empty if there are.
+def slice_values(name: str, feature: FeatureConfig, values: Sequence[object]) -> tuple[SlicesByColumn, str]:
+    """Slices a declared column; says why if there are no slices, else an empty text.
 
     Args:
         name: Of the feature.
@@ -30,12 +30,12 @@ def parted(name: str, feature: FeatureConfig, values: Sequence[object]) -> tuple
         values: Of each user, item or request; None where there is none.
 
     Example:
-        >>> slices, _ = parted("age", FeatureConfig(type=FeatureType.numeric), [20, 35, None, 60])
+        >>> slices, _ = slice_values("age", FeatureConfig(type=FeatureType.numeric), [20, 35, None, 60])
         >>> {value: is_in.tolist().index(True) for value, is_in in slices["age"].items()}
         {'up to 20': 0, 'up to 35': 1, 'above 35': 3}
     """
     if feature.type in (FeatureType.text, FeatureType.vector):
-        return {}, f"a {feature.type} parts nothing"
+        return {}, f"a {feature.type} is not sliced"
     if feature.type is FeatureType.numeric:
         found = {name: by_thirds(values)}
     elif feature.type is FeatureType.timestamp:
@@ -52,7 +52,7 @@ def parted(name: str, feature: FeatureConfig, values: Sequence[object]) -> tuple
 
 
 def by_thirds(values: Sequence[object]) -> dict[str, BoolArray]:
-    """Returns the low, middle and high third of numbers; equal numbers stay together."""
+    """Slices numbers into a low, middle and high third; equal numbers stay together."""
     numbers = np.array([_number(value) for value in values])
     known = np.sort(numbers[~np.isnan(numbers)])
     if not len(known):
@@ -66,7 +66,7 @@ def by_thirds(values: Sequence[object]) -> dict[str, BoolArray]:
 
 
 def by_moment(values: Sequence[object], part: TimestampPart) -> dict[str, BoolArray]:
-    """Returns moments in seconds by a part of theirs, UTC; hours by quarters of the day.
+    """Slices timestamps in seconds by a calendar part in UTC; hours by quarters of the day.
 
     Example:
         >>> list(by_moment([0, 13 * 3600, None], TimestampPart.hour))
@@ -78,7 +78,7 @@ def by_moment(values: Sequence[object], part: TimestampPart) -> dict[str, BoolAr
 
 
 def _part_name(timestamp: int, part: TimestampPart) -> tuple[int, str]:
-    """Returns where a part of a moment stands in order, and what it is called."""
+    """Returns the sort key and the name of a calendar part of a timestamp."""
     moment = datetime.fromtimestamp(timestamp, tz=UTC)
     if part is TimestampPart.hour:
         start = moment.hour - moment.hour % HOURS_TOGETHER
@@ -90,5 +90,5 @@ def _part_name(timestamp: int, part: TimestampPart) -> tuple[int, str]:
 
 
 def _number(value: object) -> float:
-    """Returns a value as a number, NaN for none."""
+    """Returns a value as a number; NaN if it is none."""
     return float(value) if isinstance(value, int | float) else float("nan")

@@ -69,7 +69,7 @@ class SlicedMetric:
         model: The model that the worst slices are of.
         overall: Its metric over all users.
         columns: Ways to part.
-        unsliced: Declared column → why it parts nothing.
+        unsliced: Declared column → why it is not sliced.
     """
 
     metric: str
@@ -136,7 +136,7 @@ def slice_metric(
         users: Column → value → its queries, (n_queries of the task,) bool.
         items: Column → value → its items, (n_items + 1,) bool.
         generator: Draws the users of each resample.
-        unsliced: Declared column → why it parts nothing.
+        unsliced: Declared column → why it is not sliced.
     """
     queries = evaluation.query_index
     asked = targets.rows(queries)

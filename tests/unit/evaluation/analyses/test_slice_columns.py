@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from marquee.evaluation.analyses.slice_columns import MAX_VALUES, by_moment, by_thirds, parted
+from marquee.evaluation.analyses.slice_columns import MAX_VALUES, by_moment, by_thirds, slice_values
 from marquee.features import FeatureConfig, FeatureType, TimestampPart
 
 DAY = 86_400
@@ -32,7 +32,7 @@ def test_moments_are_parted_in_their_own_order() -> None:
 
 def test_every_declared_part_of_a_moment_is_a_column() -> None:
     feature = FeatureConfig(type=FeatureType.timestamp, parts=[TimestampPart.hour, TimestampPart.year])
-    slices, reason = parted("at", feature, [0, 20 * 3600, DAY])
+    slices, reason = slice_values("at", feature, [0, 20 * 3600, DAY])
     assert list(slices) == ["at, hour"]  # all of one year
     assert reason == ""
 
@@ -40,8 +40,8 @@ def test_every_declared_part_of_a_moment_is_a_column() -> None:
 @pytest.mark.parametrize(
     ("feature", "values", "reason"),
     [
-        (FeatureConfig(type=FeatureType.text), ["a b", "c"], "a text parts nothing"),
-        (FeatureConfig(type=FeatureType.vector, dim=2), [[1.0, 2.0]], "a vector parts nothing"),
+        (FeatureConfig(type=FeatureType.text), ["a b", "c"], "a text is not sliced"),
+        (FeatureConfig(type=FeatureType.vector, dim=2), [[1.0, 2.0]], "a vector is not sliced"),
         (FeatureConfig(), [str(n) for n in range(MAX_VALUES + 1)], "201 distinct values, more than 200"),
         (FeatureConfig(), ["a", "a", None], "the same value for all"),
         (FeatureConfig(type=FeatureType.numeric), [3, 3, None], "the same value for all"),
@@ -50,11 +50,11 @@ def test_every_declared_part_of_a_moment_is_a_column() -> None:
 def test_what_parts_nothing_is_named_with_the_reason(
     feature: FeatureConfig, values: list[object], reason: str
 ) -> None:
-    assert parted("column", feature, values) == ({}, reason)
+    assert slice_values("column", feature, values) == ({}, reason)
 
 
 def test_lists_stand_for_each_of_their_values() -> None:
-    slices, _ = parted("tags", FeatureConfig(type=FeatureType.multi), [["a", "b"], ["b"], None])
+    slices, _ = slice_values("tags", FeatureConfig(type=FeatureType.multi), [["a", "b"], ["b"], None])
     assert {value: is_in.tolist() for value, is_in in slices["tags"].items()} == {
         "a": [True, False, False],
         "b": [True, True, False],

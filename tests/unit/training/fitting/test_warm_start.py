@@ -20,7 +20,7 @@ from tests.support.small_data import Prepared, write_tiny_world
 from training.config import TrainConfig, TrainerConfig
 from training.fitting.checkpoints import CONFIG_FILE
 from training.fitting.fit import build_module, fit
-from training.fitting.warm_start import NAMES_FILE, EarlierRunStartConfig, Pairs, token_pairs
+from training.fitting.warm_start import NAMES_FILE, Pairs, WarmStartConfig, token_pairs
 
 TOWERS = TwoTowerConfig(dim=6, hidden=4)
 
@@ -67,7 +67,7 @@ def run(later: Prepared, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
 
 def started(later: Prepared, folder: Path, model: ModelConfig = TOWERS) -> tuple[TwoTower, str]:
     module = build_module(later.dataset, config_of(later, model))
-    said = EarlierRunStartConfig(run=str(folder)).apply(module.model, later.dataset, seed=1)
+    said = WarmStartConfig(run=str(folder)).apply(module.model, later.dataset, seed=1)
     return module.model.eval(), said
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from marquee.core.arrays import BoolArray, IndexArray
 from marquee.core.item_lists import ItemLists
 from marquee.errors import DataError, ShapeError
-from marquee.evaluation.analyses import beyond_accuracy as beyond
+from marquee.evaluation.analyses import beyond_accuracy
 from marquee.evaluation.analyses.beyond_accuracy import CatalogFacts, describe_lists
 
 N_ITEMS, K = 7, 3
@@ -35,7 +35,7 @@ def test_gini_is_half_the_mean_difference_over_the_mean(seed: int, n_users: int)
     items, _, _ = _draw(seed, n_users)
     shown = [sum(row.count(item) for row in items.tolist()) for item in range(1, N_ITEMS + 1)]
     differences = sum(abs(a - b) for a, b in itertools.product(shown, shown)) / N_ITEMS**2
-    assert beyond.gini(items, N_ITEMS) == pytest.approx(differences / (2 * np.mean(shown)))
+    assert beyond_accuracy.gini(items, N_ITEMS) == pytest.approx(differences / (2 * np.mean(shown)))
 
 
 @given(st.integers(0, 10**6), N_USERS)
@@ -44,7 +44,7 @@ def test_overlap_is_the_mean_over_all_pairs_of_users(seed: int, n_users: int) ->
     items, _, _ = _draw(seed, n_users)
     lists = [set(row) for row in items.tolist()]
     shared = [len(a & b) / K for a, b in itertools.combinations(lists, 2)]
-    assert beyond.overlap(items) == pytest.approx(np.mean(shared))
+    assert beyond_accuracy.overlap(items) == pytest.approx(np.mean(shared))
 
 
 @given(st.integers(0, 10**6), N_USERS)
@@ -57,7 +57,9 @@ def test_diversity_by_embedding_agrees_with_cosines_pair_by_pair(seed: int, n_us
         for row in items.tolist()
         for a, b in itertools.combinations(row, 2)
     ]
-    assert beyond.diversity_by_embedding(items, vectors) == pytest.approx(np.mean(distances), abs=1e-5)
+    assert beyond_accuracy.diversity_by_embedding(items, vectors) == pytest.approx(
+        np.mean(distances), abs=1e-5
+    )
 
 
 @given(st.integers(0, 10**6), N_USERS)
@@ -71,7 +73,7 @@ def test_diversity_by_attribute_agrees_with_sets_pair_by_pair(seed: int, n_users
         distances = [1 - len(a & b) / len(a | b) for a, b in pairs if a | b]
         of_lists += [np.mean(distances)] if distances else []
     expected = np.mean(of_lists) if of_lists else math.nan
-    assert beyond.diversity_by_attribute(items, attributes) == pytest.approx(expected, nan_ok=True)
+    assert beyond_accuracy.diversity_by_attribute(items, attributes) == pytest.approx(expected, nan_ok=True)
 
 
 @given(st.integers(0, 10**6), N_USERS)
@@ -93,7 +95,7 @@ def test_miscalibration_agrees_with_the_divergence_user_by_user(seed: int, n_use
             q = 0.99 * q + 0.01 * p
             divergences.append(sum(a * math.log2(a / b) for a, b in zip(p, q, strict=True) if a > 0))
     expected = np.mean(divergences) if divergences else math.nan
-    found = beyond.miscalibration(items, histories, attributes)
+    found = beyond_accuracy.miscalibration(items, histories, attributes)
     assert found == pytest.approx(expected, nan_ok=True)
     assert not found < -1e-12
 
@@ -106,9 +108,9 @@ def test_popularity_lift_and_novelty_agree_with_plain_means(seed: int, n_users: 
     past = [histories.item_index[a:b] for a, b in itertools.pairwise(histories.offsets)]
     before = np.mean([counts[of_user].mean() for of_user in past])
     after = np.mean([counts[row].mean() for row in items])
-    assert beyond.popularity_lift(items, histories, counts) == pytest.approx(after / before - 1)
+    assert beyond_accuracy.popularity_lift(items, histories, counts) == pytest.approx(after / before - 1)
     information = [-math.log2(max(counts[item], 1) / counts.sum()) for item in items.ravel()]
-    assert beyond.novelty(items, counts) == pytest.approx(np.mean(information))
+    assert beyond_accuracy.novelty(items, counts) == pytest.approx(np.mean(information))
 
 
 @given(st.integers(0, 10**6), N_USERS)
@@ -136,9 +138,9 @@ def test_short_lists_and_unknown_items_say_nothing() -> None:
 
 def test_lists_must_hold_items_of_the_catalog() -> None:
     with pytest.raises(DataError, match=r"at most n_items \(4\), got 5"):
-        beyond.gini(np.array([[5]]), 4)
+        beyond_accuracy.gini(np.array([[5]]), 4)
     with pytest.raises(DataError, match=r"lists of shape \(1, 2\) must hold an item"):
-        beyond.gini(np.array([[0, 0]]), 4)
+        beyond_accuracy.gini(np.array([[0, 0]]), 4)
 
 
 def test_facts_must_be_of_one_catalog() -> None:

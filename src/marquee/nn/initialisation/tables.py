@@ -25,7 +25,7 @@ N_STEPS, STEP = 30, 0.6  # of `_apart`
 
 
 @dataclass(kw_only=True)
-class StartConfig:
+class InitialisationConfig:
     """Leaves the random weights as they are; the group `start` holds one file per subclass beside it.
 
     Attributes:
@@ -55,7 +55,7 @@ class StartConfig:
 
 
 @dataclass(kw_only=True)
-class SpectralStartConfig(StartConfig):
+class SpectralInitialisationConfig(InitialisationConfig):
     """Items where the strongest directions of the interaction matrix put them, users in their midst.
 
     Towers that normalise keep an item's direction; how much is to be expected of it then stands in its bias.
@@ -89,7 +89,7 @@ class SpectralStartConfig(StartConfig):
             raise ConfigError(f"start.n_passes must be 1 or more, got {self.n_passes}")
 
     def apply(self, model: TwoTower, dataset: Dataset, seed: int) -> str:
-        """See `StartConfig.apply`.
+        """See `InitialisationConfig.apply`.
 
         Raises:
             ConfigError: If scipy is not installed.

@@ -10,7 +10,7 @@ from torch import Tensor
 from marquee.core.cooccurrence import ItemNeighbours
 from marquee.data.dataset import Dataset
 from marquee.errors import ConfigError
-from marquee.nn.initialisation.starts import SpectralStartConfig, StartConfig, place_items
+from marquee.nn.initialisation.tables import InitialisationConfig, SpectralInitialisationConfig, place_items
 from marquee.nn.losses import SampledSoftmaxConfig
 from marquee.nn.models import MatrixFactorizationConfig, ModelConfig, TwoTower, TwoTowerConfig
 from marquee.nn.negatives import MixedNegativesConfig
@@ -91,8 +91,8 @@ def test_company_that_outweighs_the_item_leaves_rows_finite() -> None:
 def test_base_start_leaves_the_random_weights(prepared: Prepared) -> None:
     module = module_of(prepared, TwoTowerConfig(dim=DIM))
     before = {name: weights.clone() for name, weights in module.model.state_dict().items()}
-    assert StartConfig().apply(module.model, prepared.dataset, seed=1) == ""
-    nothing = SpectralStartConfig(scale=0.0)
+    assert InitialisationConfig().apply(module.model, prepared.dataset, seed=1) == ""
+    nothing = SpectralInitialisationConfig(scale=0.0)
     assert nothing.apply(module.model, prepared.dataset, seed=1) == "random start: start.scale is 0"
     assert all(torch.equal(before[name], weights) for name, weights in module.model.state_dict().items())
 
@@ -113,7 +113,7 @@ def module_of(prepared: Prepared, model: ModelConfig) -> RetrievalModule:
     return build_module(prepared.dataset, config)
 
 
-def spectral(prepared: Prepared, model: ModelConfig, start: SpectralStartConfig) -> TwoTower:
+def spectral(prepared: Prepared, model: ModelConfig, start: SpectralInitialisationConfig) -> TwoTower:
     module = module_of(prepared, model)
     assert "spectral start: " in start.apply(module.model, prepared.dataset, seed=1)
     return module.model.eval()
@@ -130,7 +130,7 @@ def users_of_items(dataset: Dataset) -> list[set[int]]:
 
 
 def test_spectral_bias_grows_with_the_log_of_an_items_users(prepared: Prepared) -> None:
-    model = spectral(prepared, TwoTowerConfig(dim=DIM), SpectralStartConfig(bias_per_log_user=0.3))
+    model = spectral(prepared, TwoTowerConfig(dim=DIM), SpectralInitialisationConfig(bias_per_log_user=0.3))
     assert model.bias_table is not None
     n_users = [max(len(users), 1) for users in users_of_items(prepared.dataset)]
     n_rows = prepared.dataset.n_trained_items + 1
@@ -140,7 +140,7 @@ def test_spectral_bias_grows_with_the_log_of_an_items_users(prepared: Prepared) 
 
 def test_spectral_lengths_grow_with_an_items_users_where_nothing_normalises(prepared: Prepared) -> None:
     config = TwoTowerConfig(dim=DIM, normalise=False, item_features=False)
-    starts = (SpectralStartConfig(scale=1.0, length_exponent=power) for power in (0.0, 1.0))
+    starts = (SpectralInitialisationConfig(scale=1.0, length_exponent=power) for power in (0.0, 1.0))
     flat, steep = (spectral(prepared, config, start).item_table.weight[1:] for start in starts)
     n_users = torch.tensor([len(users) for users in users_of_items(prepared.dataset)])
     ratio = steep.norm(dim=1) / flat.norm(dim=1) / n_users[1 : len(flat) + 1]
@@ -151,13 +151,13 @@ def test_spectral_lengths_grow_with_an_items_users_where_nothing_normalises(prep
 @pytest.mark.parametrize("scale", [1.0, 5.0])
 def test_spectral_vectors_have_the_length_of_the_scale(prepared: Prepared, scale: float) -> None:
     config = TwoTowerConfig(dim=DIM, item_features=False, user_scale=0.1)
-    model = spectral(prepared, config, SpectralStartConfig(scale=scale))
+    model = spectral(prepared, config, SpectralInitialisationConfig(scale=scale))
     torch.testing.assert_close(model.item_table.weight[1:].norm(dim=1).mean().item(), scale)
     torch.testing.assert_close(model.user_table.weight[1:].norm(dim=1).mean().item(), 0.1 * scale)
 
 
 def test_users_lie_in_the_midst_of_their_items(prepared: Prepared) -> None:
-    model = spectral(prepared, MatrixFactorizationConfig(dim=DIM), SpectralStartConfig(scale=1.0))
+    model = spectral(prepared, MatrixFactorizationConfig(dim=DIM), SpectralInitialisationConfig(scale=1.0))
     users = users_of_items(prepared.dataset)
     items = model.embed_items(torch.arange(prepared.dataset.n_items + 1))[:, :DIM]
     for user in (1, 7):
@@ -167,13 +167,15 @@ def test_users_lie_in_the_midst_of_their_items(prepared: Prepared) -> None:
 
 
 def test_features_of_a_query_say_nothing_at_a_spectral_start(prepared: Prepared) -> None:
-    model = spectral(prepared, TwoTowerConfig(dim=DIM), SpectralStartConfig())
+    model = spectral(prepared, TwoTowerConfig(dim=DIM), SpectralInitialisationConfig())
     assert model.query_tower.features is not None
     assert not model.query_tower.features.table.weight.any()
 
 
 def test_spectral_start_without_users_or_items_places_what_there_is(prepared: Prepared) -> None:
-    model = spectral(prepared, TwoTowerConfig(dim=DIM, user_id=False, item_id=False), SpectralStartConfig())
+    model = spectral(
+        prepared, TwoTowerConfig(dim=DIM, user_id=False, item_id=False), SpectralInitialisationConfig()
+    )
     items = model.embed_items(torch.arange(1, prepared.dataset.n_trained_items + 1))
     assert items.isfinite().all()
     assert len(model.user_table.weight) == len(model.item_table.weight) == 1
@@ -181,6 +183,6 @@ def test_spectral_start_without_users_or_items_places_what_there_is(prepared: Pr
 
 def test_impossible_start_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"start\.n_passes must be 1 or more, got 0"):
-        SpectralStartConfig(n_passes=0)
+        SpectralInitialisationConfig(n_passes=0)
     with pytest.raises(ConfigError, match=r"start\.scale must be 0 or more, got -1"):
-        StartConfig(scale=-1.0)
+        InitialisationConfig(scale=-1.0)
