@@ -200,7 +200,7 @@ async def change_under_load(
 
 
 def make_releases(folder: Path) -> tuple[Path, Path, Path, list[list[str]]]:
-    """Returns two releases of one line, a damaged third one, and histories to ask with."""
+    """Returns two releases of one channel, a damaged third one, and histories to ask with."""
     first, second, third = (make_bundle(folder, N_ITEMS, EF_SEARCH, seed) for seed in range(3))
     vectors = bytearray((third.folder / "item_vectors.npy").read_bytes())
     vectors[-1] ^= 1

@@ -19,7 +19,7 @@ from statistics import median
 from benchmarks.load import Load, Server
 from benchmarks.serving import running, write_histories
 from benchmarks.serving_bundle import make_bundle
-from marquee.bundle.releases import activate, begin_trial, end_trials
+from marquee.bundle.releases import Role, activate, drop_candidate, name_candidate
 
 N_ITEMS = 100_000
 EF_SEARCH = 128
@@ -36,10 +36,10 @@ def take_turns(server: Server, script: Path, candidate: Path, seconds: int) -> t
     server.measure(script, N_CONNECTIONS, 3)  # both workers warm
     for _ in range(N_TURNS):
         without.append(server.measure(script, N_CONNECTIONS, seconds))
-        begin_trial(candidate, "shadow", 1.0)
+        name_candidate(candidate, Role.shadow, 1.0)
         time.sleep(SETTLE_S)
         with_shadow.append(server.measure(script, N_CONNECTIONS, seconds))
-        end_trials(candidate.parent, candidate.name)
+        drop_candidate(candidate.parent, candidate.name)
         time.sleep(SETTLE_S)
     return without, with_shadow
 

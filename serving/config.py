@@ -44,7 +44,7 @@ class Settings:
         release_poll_ms: How often a worker looks whether other releases are to answer.
         items: Folder in which items that come and go between releases are kept; empty to take none.
         items_poll_ms: How often a worker looks whether items have changed.
-        max_live_items: Most items that are kept there for one line of bundles, withdrawn ones included.
+        max_live_items: Most items that are kept there for one channel, withdrawn ones included.
         keys: File of API keys; empty for a service that is open to whoever reaches it.
         drain_file: While this file exists the service says that it is not ready, and goes on answering.
         drain_ms: How long a worker goes on, not ready, after SIGTERM.

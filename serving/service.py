@@ -77,7 +77,7 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
     def items(self) -> LiveItems:
         """The live items of this process."""
         folder = Path(SETTINGS.items) if SETTINGS.items else None
-        return LiveItems(self.surfaces.lines, folder, SETTINGS.max_live_items, self.metrics)
+        return LiveItems(self.surfaces.channels, folder, SETTINGS.max_live_items, self.metrics)
 
     def to_asgi(self, is_main: bool = True) -> AsgiApp:
         """Returns BentoML's application inside ours, before uvicorn is told how to serve it."""

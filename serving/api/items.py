@@ -113,7 +113,7 @@ class ItemRoutes:
     @classmethod
     def of_none(cls, surfaces: Surfaces, settings: Settings) -> "ItemRoutes":
         """Returns the routes of a service that keeps no live items: they say so."""
-        return cls(surfaces, LiveItems(surfaces.lines, None, settings.max_live_items, Metrics()), settings)
+        return cls(surfaces, LiveItems(surfaces.channels, None, settings.max_live_items, Metrics()), settings)
 
     async def post(self, body: bytes, key_name: str, request_id: str) -> ItemsAnswer:
         """Adds the items of a body, or says them anew.
@@ -139,8 +139,8 @@ class ItemRoutes:
                 f"items must be distinct, got {double!r} twice; send it once",
                 field="items",
             )
-        line = self._surfaces.line(self._surfaces.named(message.surface))
-        return await self._changed(lambda: self._items.put(line, items), key_name, request_id)
+        channel = self._surfaces.channel(self._surfaces.named(message.surface))
+        return await self._changed(lambda: self._items.put(channel, items), key_name, request_id)
 
     async def withdraw(self, path: str, query: bytes, key_name: str, request_id: str) -> ItemsAnswer:
         """Withdraws the item that a path names.
@@ -152,8 +152,8 @@ class ItemRoutes:
         """
         match = _ITEM.fullmatch(path)
         assert match, f"{path} is no path of {ITEM}"
-        line, item_id = self._surfaces.line(self._surfaces.in_query(query)), match[1]
-        return await self._changed(lambda: self._items.withdraw(line, item_id), key_name, request_id)
+        channel, item_id = self._surfaces.channel(self._surfaces.in_query(query)), match[1]
+        return await self._changed(lambda: self._items.withdraw(channel, item_id), key_name, request_id)
 
     def close(self) -> None:
         """Ends the thread and the following."""

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from marquee.bundle.bundle import Bundle
+from marquee.bundle.releases import Role
 from marquee.core.catalog import ItemKind
 from marquee.core.event_kinds import EventKind
 from marquee.core.filters import MOMENT_PATTERN, AttributeType, Clause, Filters, to_bound
@@ -21,7 +22,7 @@ from marquee.errors import FilterError
 from serving.api.reranking import RerankingRequest, reranking_within
 from serving.config import Settings
 from serving.http.errors import ErrorAnswer, Problem, Refusal
-from serving.releases.releases import Answering, Candidate, Release
+from serving.releases.channel import Answering, Loaded, Release
 from serving.releases.surfaces import DEFAULT, Surface
 
 MAX_ID_LENGTH = 256
@@ -292,11 +293,11 @@ class TrialAnswer(msgspec.Struct, kw_only=True, frozen=True):
     share: float
 
     @classmethod
-    def of(cls, candidate: Candidate | None) -> "TrialAnswer | None":
-        """Returns the message that tells `candidate`."""
-        if candidate is None:
+    def of(cls, loaded: Loaded | None) -> "TrialAnswer | None":
+        """Returns the message that tells of a candidate."""
+        if loaded is None:
             return None
-        return cls(version=candidate.trial.version, share=candidate.trial.share)
+        return cls(version=loaded.candidate.version, share=loaded.candidate.share)
 
 
 class RolloutAnswer(msgspec.Struct, kw_only=True, frozen=True):
@@ -311,8 +312,8 @@ class RolloutAnswer(msgspec.Struct, kw_only=True, frozen=True):
         """Returns the message that tells `answering`."""
         return cls(
             version=answering.current.version,
-            canary=TrialAnswer.of(answering.canary),
-            shadow=TrialAnswer.of(answering.shadow),
+            canary=TrialAnswer.of(answering.candidates.get(Role.canary)),
+            shadow=TrialAnswer.of(answering.candidates.get(Role.shadow)),
         )
 
 

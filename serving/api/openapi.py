@@ -340,10 +340,10 @@ def _reference(message: type[msgspec.Struct]) -> Json:
 
 
 _CHANGE_SUMMARIES: Mapping[str, str] = {
-    "activate": "Makes a release the one that answers; ends its trials. Takes no body.",
+    "activate": "Makes a release the one that answers; it is then no candidate any more. Takes no body.",
     "canary": "Lets a release answer a share of the users, the same ones on every worker.",
     "shadow": "Asks a release a share of the requests once more, for comparison; nobody sees its answers.",
-    "abort": "Ends the trials of a release. Takes no body.",
+    "abort": "Takes a candidate out of its role. Takes no body.",
     "back": "Makes the release current that was so before the current one. Takes no body.",
 }
 

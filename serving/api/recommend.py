@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from marquee.bundle.releases import Role
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Answer, Request, Stage
 from marquee.errors import DataError, MarqueeError
@@ -15,7 +16,7 @@ from serving.api.batching import Batcher
 from serving.config import Settings
 from serving.http.errors import ErrorAnswer, Problem, Refusal, refusal_of
 from serving.http.exchange import Call
-from serving.releases.releases import Answering
+from serving.releases.channel import Answering
 from serving.releases.shadow import Shadow
 from serving.releases.surfaces import Surface, Surfaces
 from serving.telemetry.metrics import Metrics
@@ -197,7 +198,7 @@ class Endpoints:
 
     def _run_batch(self, jobs: Sequence[Job]) -> list[Answered]:
         """Returns the answer to each job, each from one recommender; runs in the batcher's thread."""
-        if all(job.answering is jobs[0].answering and not job.answering.has_trial for job in jobs):
+        if all(job.answering is jobs[0].answering and not job.answering.candidates for job in jobs):
             return self._answers(jobs)
         answers: dict[int, Answered] = {}
         groups: dict[Recommender, list[int]] = {}
@@ -222,12 +223,13 @@ class Endpoints:
             self.metrics.count_canary_failures(len(jobs))
             return self._answers([replace(job, recommender=current) for job in jobs])
         for job, answer in zip(jobs, answers, strict=True):
-            shadow, is_current = job.answering.shadow, job.recommender is job.answering.current
+            shadow = job.answering.candidates.get(Role.shadow)
+            is_current = job.recommender is job.answering.current
             if (
                 shadow
                 and is_current
                 and isinstance(job.asked, Request)
-                and shadow.trial.includes(job.request_id)
+                and shadow.candidate.includes(job.request_id)
             ):
                 self._shadow.offer(shadow.recommender, job.asked, answer.answer)
         return answers

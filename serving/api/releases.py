@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from marquee.bundle.releases import Role
 from marquee.errors import BundleError
 from serving.api import messages as wire
 from serving.http.errors import Problem, Refusal
@@ -56,8 +57,8 @@ class ReleaseRoutes:
     async def listed(self) -> wire.ReleasesAnswer:
         """Returns the releases of every bundle, newest first."""
         answers = []
-        for line, names in self._surfaces.lines.items():
-            releases = await self._in_thread(line.listed)
+        for channel, names in self._surfaces.channels.items():
+            releases = await self._in_thread(channel.listed)
             answers += [wire.ReleaseAnswer.of(release, names) for release in releases]
         return wire.ReleasesAnswer(releases=answers)
 
@@ -80,8 +81,8 @@ class ReleaseRoutes:
         match = _CHANGE.fullmatch(path)
         assert match, f"{path} is no route of CHANGES"
         version, action = match[1] or "", match[2] or "back"
-        line = self._surfaces.line(self._surfaces.in_query(query))
-        if line.is_pinned:
+        channel = self._surfaces.channel(self._surfaces.in_query(query))
+        if channel.is_pinned:
             raise Refusal(
                 Problem.release_refused,
                 f"the service is bound to one release, got {version[:128]!r}; start it with the folder above "
@@ -89,11 +90,11 @@ class ReleaseRoutes:
             )
         share = self._read_share(body).share if action in ("canary", "shadow") else 0.0
         work: dict[str, Callable[[], object]] = {
-            "activate": lambda: line.activate(version),
-            "back": line.go_back,
-            "canary": lambda: line.begin_trial(version, "canary", share),
-            "shadow": lambda: line.begin_trial(version, "shadow", share),
-            "abort": lambda: line.end_trials(version),
+            "activate": lambda: channel.activate(version),
+            "back": channel.go_back,
+            "canary": lambda: channel.name_candidate(version, Role.canary, share),
+            "shadow": lambda: channel.name_candidate(version, Role.shadow, share),
+            "abort": lambda: channel.drop_candidate(version),
         }
         facts = {"request_id": request_id, "key": key_name, "action": action, "share": share}
         logger.info("release %s was asked for", version[:128] or "before this one", extra={"facts": facts})
@@ -105,8 +106,8 @@ class ReleaseRoutes:
                 f"{action} of release {version!r} was refused ({type(error).__name__}) and the old one goes "
                 "on answering; the service's log says why",
             ) from error
-        assert line.answering is not None, "a change was made to what answers"
-        return wire.RolloutAnswer.of(line.answering)
+        assert channel.answering is not None, "a change was made to what answers"
+        return wire.RolloutAnswer.of(channel.answering)
 
     def close(self) -> None:
         """Ends the thread and the looking."""

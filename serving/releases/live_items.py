@@ -25,7 +25,7 @@ from marquee.decision.recommender import Recommender
 from marquee.errors import ItemsFullError, UnknownIdError
 from marquee.store.live_items import ItemLog, LiveItem
 from serving.http.errors import Problem, Refusal, unavailable
-from serving.releases.releases import Releases
+from serving.releases.channel import Channel
 from serving.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class LiveItems:
     """The live items of one process. Several threads may change and follow them.
 
     Args:
-        lines: The releases that answer, once each.
+        channels: The releases that answer, once each.
         folder: Where the files are; None for a service that keeps no live items.
         max_items: Most items that one file may speak of.
         metrics: What counts.
@@ -86,14 +86,14 @@ class LiveItems:
 
     def __init__(
         self,
-        lines: Iterable[Releases],
+        channels: Iterable[Channel],
         folder: Path | None,
         max_items: int,
         metrics: Metrics,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.max_items = max_items
-        self._lines = tuple(lines)
+        self._channels = tuple(channels)
         self._folder = folder
         self._metrics = metrics
         self._clock = clock
@@ -109,7 +109,7 @@ class LiveItems:
         """
         if self._folder is None:
             return
-        names = dict.fromkeys(_current(line).bundle.manifest.name for line in self._lines)
+        names = dict.fromkeys(_current(channel).bundle.manifest.name for channel in self._channels)
         self._logs = {name: ItemLog(self._folder, name, self.max_items) for name in names}
         for name in names:
             self._spread(name)
@@ -138,14 +138,14 @@ class LiveItems:
                 self._metrics.count_index_change(self._clock())
                 self._spread(name)
 
-    def put(self, line: Releases, items: Sequence[LiveItem]) -> Change:
+    def put(self, channel: Channel, items: Sequence[LiveItem]) -> Change:
         """Adds items, or says anew what they are; returns once this worker answers with them.
 
         Raises:
             Refusal: If the service keeps none, the release cannot embed one, or the disk refuses.
             ItemsFullError: If there is no room.
         """
-        log, current = self._log(line), _current(line)
+        log, current = self._log(channel), _current(channel)
         _validate_embeddings(current, items)
         self._write(log, current.bundle, items)
         placed = []
@@ -156,7 +156,7 @@ class LiveItems:
             placed.append(Placed(item.item_id, state, problems.unknown, problems.unread))
         return Change(current.version, tuple(placed), len(log.items))
 
-    def withdraw(self, line: Releases, item_id: str) -> Change:
+    def withdraw(self, channel: Channel, item_id: str) -> Change:
         """Withdraws an item, of the release or live; returns once no answer of this worker holds it.
 
         Raises:
@@ -164,7 +164,7 @@ class LiveItems:
             Refusal: If the service keeps no live items, or the disk refuses.
             ItemsFullError: If there is no room.
         """
-        log, current = self._log(line), _current(line)
+        log, current = self._log(channel), _current(channel)
         log.refresh()
         if item_id not in log.items and item_id not in current.bundle.catalog.item_ids:
             raise UnknownIdError(
@@ -200,15 +200,15 @@ class LiveItems:
         """Puts the items of a file on all that answers from bundles of its name."""
         log = self._logs[name]
         with self._spreading:  # or else an older reading could come last
-            for line in self._lines:
-                if _current(line).bundle.manifest.name == name:
-                    line.take_live_items(log.items)
-                    item_pool = _current(line).item_pool
+            for channel in self._channels:
+                if _current(channel).bundle.manifest.name == name:
+                    channel.take_live_items(log.items)
+                    item_pool = _current(channel).item_pool
                     self._metrics.show_items(name, item_pool.n_added, item_pool.n_withdrawn)
 
-    def _log(self, line: Releases) -> ItemLog:
-        """Returns the file of a line; raises Refusal if there is none."""
-        log = self._logs.get(_current(line).bundle.manifest.name)
+    def _log(self, channel: Channel) -> ItemLog:
+        """Returns the file of a channel; raises Refusal if there is none."""
+        log = self._logs.get(_current(channel).bundle.manifest.name)
         if log is None:
             raise Refusal(
                 Problem.not_configured,
@@ -222,11 +222,11 @@ class LiveItems:
             self.refresh()
 
 
-def _current(line: Releases) -> Recommender:
-    """Returns the current recommender of a line; raises Refusal before it is loaded."""
-    if line.recommender is None:
+def _current(channel: Channel) -> Recommender:
+    """Returns the current recommender of a channel; raises Refusal before it is loaded."""
+    if channel.recommender is None:
         raise unavailable("the bundle is being loaded; retry after a moment")
-    return line.recommender
+    return channel.recommender
 
 
 def _validate_embeddings(recommender: Recommender, items: Sequence[LiveItem]) -> None:

@@ -30,7 +30,7 @@ from marquee.errors import BundleError, ConfigError, DataError, MarqueeError
 from marquee.store.signing import TrustedKeys
 from serving.config import Settings
 from serving.http.errors import Problem, Refusal, unavailable
-from serving.releases.releases import Answering, OnChange, Releases
+from serving.releases.channel import Answering, Channel, OnChange
 
 DEFAULT = "default"
 """The one surface of a service that declares none."""
@@ -141,13 +141,13 @@ class Surfaces:
     Args:
         surfaces: In the order of the file.
         default: Name of the one that a request means which names none; empty if every request must.
-        lines: The releases of each, by the surface's name; surfaces of one bundle share them.
+        channels: The releases of each, by the surface's name; surfaces of one bundle share them.
     """
 
-    def __init__(self, surfaces: Iterable[Surface], default: str, lines: Mapping[str, Releases]) -> None:
+    def __init__(self, surfaces: Iterable[Surface], default: str, channels: Mapping[str, Channel]) -> None:
         self._surfaces = {surface.name: surface for surface in surfaces}
         self._default = default
-        self._lines = lines
+        self._channels = channels
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -155,11 +155,11 @@ class Surfaces:
         return tuple(self._surfaces)
 
     @property
-    def lines(self) -> Mapping[Releases, tuple[str, ...]]:
+    def channels(self) -> Mapping[Channel, tuple[str, ...]]:
         """The releases of each bundle, once, with the names of the surfaces that they answer for."""
-        names: dict[Releases, tuple[str, ...]] = {}
-        for name, line in self._lines.items():
-            names[line] = (*names.get(line, ()), name)
+        names: dict[Channel, tuple[str, ...]] = {}
+        for name, channel in self._channels.items():
+            names[channel] = (*names.get(channel, ()), name)
         return names
 
     def named(self, name: str | UnsetType) -> Surface:
@@ -179,13 +179,13 @@ class Surfaces:
         given = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("surface")
         return self.named(given[-1] if given else UNSET)
 
-    def line(self, surface: Surface) -> Releases:
+    def channel(self, surface: Surface) -> Channel:
         """Returns the releases that answer for a surface."""
-        return self._lines[surface.name]
+        return self._channels[surface.name]
 
     def answering(self, surface: Surface) -> Answering:
         """Returns what answers for a surface; raises Refusal before it is loaded."""
-        answering = self._lines[surface.name].answering
+        answering = self._channels[surface.name].answering
         if answering is None:
             raise unavailable("the bundle is being loaded; retry after a moment")
         return answering
@@ -196,19 +196,19 @@ class Surfaces:
             self.answering(surface)
 
     def load(self) -> None:
-        """Loads the current release of every bundle; raises as `Releases.load` does."""
-        for line in self.lines:
-            line.load()
+        """Loads the current release of every bundle; raises as `Channel.load` does."""
+        for channel in self.channels:
+            channel.load()
 
     def watch(self, interval_s: float) -> None:
         """Begins to look for other releases, every `interval_s` seconds."""
-        for line in self.lines:
-            line.watch(interval_s)
+        for channel in self.channels:
+            channel.watch(interval_s)
 
     def close(self) -> None:
         """Stops looking."""
-        for line in self.lines:
-            line.close()
+        for channel in self.channels:
+            channel.close()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,13 +270,13 @@ class SurfaceFile:
 
     def open(self, on_change: OnChange, trusted: TrustedKeys | None) -> Surfaces:
         """Returns the surfaces with the releases of their bundles, none of which is loaded yet."""
-        lines: dict[Path, Releases] = {}
+        channels: dict[Path, Channel] = {}
         for surface in self.surfaces:
             home = Path(surface.bundle).resolve()
-            if home not in lines:
+            if home not in channels:
                 sharing = [one for one in self.surfaces if Path(one.bundle).resolve() == home]
-                lines[home] = Releases(surface.bundle, on_change, trusted, _validator(sharing))
-        by_name = {surface.name: lines[Path(surface.bundle).resolve()] for surface in self.surfaces}
+                channels[home] = Channel(surface.bundle, on_change, trusted, _validator(sharing))
+        by_name = {surface.name: channels[Path(surface.bundle).resolve()] for surface in self.surfaces}
         return Surfaces(self.surfaces, self.default, by_name)
 
 

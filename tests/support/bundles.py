@@ -211,7 +211,7 @@ def publish_tiny(
 
     Args:
         folder: Where bundles of all names live.
-        name: Of the line of bundles.
+        name: Of the channel.
         seed: Of the numbers in it; bundles of higher seeds are newer.
         on_step: As in `publish`.
         signing_key: As in `publish`.

@@ -4,14 +4,14 @@ from typing import cast
 
 from marquee.decision.recommender import Recommender
 from serving.config import Settings
-from serving.releases.releases import Answering, Releases
+from serving.releases.channel import Answering, Channel
 from serving.releases.surfaces import DEFAULT, Surface, Surfaces
 
 
 def one_surface(settings: Settings, recommender: object = None) -> Surfaces:
     """Returns one surface that a recommender answers for; None for one that is not loaded yet."""
-    releases = Releases("nowhere")
+    channel = Channel("nowhere")
     if recommender is not None:
-        releases.answering = Answering(cast(Recommender, recommender))
+        channel.answering = Answering(cast(Recommender, recommender))
     surface = Surface(name=DEFAULT, bundle="nowhere", settings=settings)
-    return Surfaces((surface,), DEFAULT, {DEFAULT: releases})
+    return Surfaces((surface,), DEFAULT, {DEFAULT: channel})

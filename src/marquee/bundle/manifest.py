@@ -73,7 +73,7 @@ class Manifest:
     """The facts of one bundle.
 
     Attributes:
-        name: Of the line of bundles that this one belongs to.
+        name: Of the channel that this bundle belongs to.
         version: Of this one.
         created: Seconds since 1970 UTC, as its publisher said.
         dim: Length of an item vector and of a query embedding.

@@ -154,7 +154,7 @@ def publish(
     Args:
         contents: What to write.
         folder: Where bundles of all names live.
-        name: Of the line of bundles.
+        name: Of the channel.
         created: Seconds since 1970 UTC.
         version: Name of this bundle; empty for the UTC time of `created` and the beginning of a checksum
             of all files, which sorts by time.
@@ -233,7 +233,7 @@ def sign(bundle: Path, signing_key: SigningKey, on_step: OnStep = ignore_step) -
 
 @dataclass(frozen=True)
 class _Publication:
-    """How a version comes into the folder of its line."""
+    """How a version comes into the folder of its channel."""
 
     home: Path
     signing_key: SigningKey | None

@@ -1,4 +1,4 @@
-"""Which bundle of a line is served: small files beside its versions, each replaced by a rename.
+"""Which bundle of a channel is served: small files beside its versions, each replaced by a rename.
 
 ```
 bundles/<name>/CURRENT      the version that answers
@@ -6,14 +6,16 @@ bundles/<name>/ACTIVATED    the versions that were made current, newest first: t
 bundles/<name>/ROLLOUT      the candidates that answer some users, or are only compared (JSON)
 ```
 
-Decides what they mean. Leaves to a service when it looks at them. Does not load a bundle.
+A channel is a folder of versions that follow each other. Decides what its files mean. Leaves to a service
+when it looks at them. Does not load a bundle.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from marquee.bundle.manifest import MANIFEST, validate_name
@@ -27,15 +29,24 @@ _MAX_ACTIVATED = 50
 _HASH_BYTES = 8
 
 
+class Role(StrEnum):
+    """What a candidate does beside the current release."""
+
+    canary = "canary"  # answers a share of the users in place of the current release
+    shadow = "shadow"  # is asked a share of the requests once more, for comparison; nobody sees its answers
+
+
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """A candidate, and how much of the traffic it sees.
+class Candidate:
+    """A release that may become the current one, and how much of the traffic it sees until then.
 
     Attributes:
-        version: The candidate.
+        role: What it does.
+        version: Its version.
         share: Of the users (canary) or of the requests (shadow), above 0, at most 1.
     """
 
+    role: Role
     version: str
     share: float
 
@@ -45,39 +56,23 @@ class Trial:
             raise ConfigError(f"share must be above 0 and at most 1, got {self.share!r}; choose 0.05, say")
 
     def includes(self, caller: str) -> bool:
-        """Returns whether a caller is among the share: the same on every machine, at every time.
+        """Tells whether a caller is in the share: the same on every machine, at every time.
 
-        Who is among a small share is among every larger one of the same candidate; another candidate
-        has others.
+        A caller in a small share is in every larger share of the same candidate. Another candidate has
+        other callers.
         """
         name = f"{self.version}\0{caller}".encode("utf-8", "surrogatepass")
         digest = hashlib.blake2b(name, digest_size=_HASH_BYTES).digest()
         return bool(int.from_bytes(digest, "big") < self.share * 2.0 ** (8 * _HASH_BYTES))
 
 
-@dataclass(frozen=True, slots=True)
-class Rollout:
-    """The candidates of a line.
+Rollout = Mapping[Role, Candidate]
+"""The candidates of a channel, at most one for each role."""
 
-    Attributes:
-        canary: Answers a share of the users in place of the current release.
-        shadow: Answers a share of the requests once more, for comparison; nobody sees its answers.
-    """
 
-    canary: Trial | None = None
-    shadow: Trial | None = None
-
-    def without(self, version: str) -> "Rollout":
-        """Returns the rollout without the trials of a version."""
-        return Rollout(
-            canary=None if self.canary and self.canary.version == version else self.canary,
-            shadow=None if self.shadow and self.shadow.version == version else self.shadow,
-        )
-
-    def trials(self) -> Mapping[str, Trial]:
-        """Returns the trials that there are, by their kind."""
-        both = {"canary": self.canary, "shadow": self.shadow}
-        return {kind: trial for kind, trial in both.items() if trial is not None}
+def without(rollout: Rollout, version: str) -> Rollout:
+    """Returns the candidates but those of one version."""
+    return {role: candidate for role, candidate in rollout.items() if candidate.version != version}
 
 
 def resolve(path: Path) -> Path:
@@ -106,10 +101,10 @@ def resolve(path: Path) -> Path:
 
 
 def version_folder(home: Path, version: str, who: str) -> Path:
-    """Returns the folder of a version of a line.
+    """Returns the folder of a version of a channel.
 
     Args:
-        home: Folder of the line.
+        home: Folder of the channel.
         version: Of valid form.
         who: Begins the message that tells that there is none.
 
@@ -123,7 +118,7 @@ def version_folder(home: Path, version: str, who: str) -> Path:
 
 
 def activate(bundle: Path, on_step: OnStep = ignore_step) -> None:
-    """Makes a published bundle the current one of its line, and ends the trials of it.
+    """Makes a published bundle the current one of its channel; it is then no candidate any more.
 
     Args:
         bundle: Folder of the bundle.
@@ -182,83 +177,87 @@ def set_current(bundle: Path, on_step: OnStep) -> None:
 
 
 def _point_to(bundle: Path, on_step: OnStep) -> None:
-    """Makes CURRENT name a bundle, and ends the trials of it."""
+    """Makes CURRENT name a bundle, which is then no candidate any more."""
     home = bundle.parent
     replace_file(home / CURRENT, f"{bundle.name}\n".encode(), on_step)
-    rollout = Rollout()
-    with suppress(BundleError):  # what cannot be read can be replaced by whoever starts the next trial
+    rollout: Rollout = {}
+    with suppress(BundleError):  # an unreadable file is replaced by the next candidate
         rollout = read_rollout(home)
-    if rollout.without(bundle.name) != rollout:
-        _write_rollout(home, rollout.without(bundle.name), on_step)
+    if without(rollout, bundle.name) != rollout:
+        _write_rollout(home, without(rollout, bundle.name), on_step)
 
 
 def read_rollout(home: Path) -> Rollout:
-    """Returns the candidates of a line, none if nobody has named any.
+    """Reads the candidates of a channel; there are none if the file is missing.
 
     Raises:
-        BundleError: If the file is not what `write_rollout` writes.
+        BundleError: If the file holds anything else.
     """
     path = home / ROLLOUT
     if not path.exists():
-        return Rollout()
+        return {}
     text = read_regular_file(path)
     try:
         body = json.loads(text)
-        return Rollout(**{kind: Trial(**facts) for kind, facts in body.items()})
+        return {Role(role): Candidate(Role(role), **facts) for role, facts in body.items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise BundleError(
             f"{path} must hold the shares of candidates as JSON, got {text[:100]!r} ({error}); "
-            "begin a trial again, or remove the file"
+            "name a candidate again, or remove the file"
         ) from error
 
 
-def begin_trial(bundle: Path, kind: str, share: float, on_step: OnStep = ignore_step) -> None:
-    """Makes a published bundle the canary or the shadow of its line, in place of any other.
+def name_candidate(bundle: Path, role: Role, share: float, on_step: OnStep = ignore_step) -> None:
+    """Makes a published bundle the candidate of a role in its channel, in place of any other.
 
     Args:
         bundle: Folder of the bundle.
-        kind: `canary` or `shadow`.
-        share: As in `Trial`.
+        role: Canary or shadow.
+        share: As in `Candidate`.
         on_step: As in `activate`.
 
     Raises:
         BundleNotFoundError: If there is no bundle.
-        BundleError: If it is the current one, or a publisher is at work.
-        ConfigError: If the share is none.
+        BundleError: If it is the current one, or another publisher holds the lock.
+        ConfigError: If the share is out of range.
     """
-    home, trial = bundle.parent, Trial(bundle.name, share)
+    home, candidate = bundle.parent, Candidate(role, bundle.name, share)
     version_folder(home, bundle.name, f"{home} was asked for version")
     if resolve(home).name == bundle.name:
         raise BundleError(
-            f"a {kind} must differ from the current release, got {bundle.name!r}; name another version"
+            f"a {role} must differ from the current release, got {bundle.name!r}; name another version"
         )
     with only_publisher(home):
-        rollout = Rollout()
-        with suppress(BundleError):
+        rollout: Rollout = {}
+        with suppress(BundleError):  # an unreadable file is what this one replaces
             rollout = read_rollout(home)
-        _write_rollout(home, replace(rollout, **{kind: trial}), on_step)
+        _write_rollout(home, {**rollout, role: candidate}, on_step)
 
 
-def end_trials(home: Path, version: str, on_step: OnStep = ignore_step) -> None:
-    """Ends the trials of a version.
+def drop_candidate(home: Path, version: str, on_step: OnStep = ignore_step) -> None:
+    """Takes a version out of every role that it has.
 
     Raises:
-        BundleNotFoundError: If there are none.
-        BundleError: If the file cannot be read, or a publisher is at work.
+        BundleNotFoundError: If it has none.
+        BundleError: If the file cannot be read, or another publisher holds the lock.
     """
     with only_publisher(home):
         rollout = read_rollout(home)
-        if rollout.without(version) == rollout:
+        if without(rollout, version) == rollout:
             raise BundleNotFoundError(
                 f"{version!r} must be a canary or a shadow of {home.name} to be ended, got "
-                f"{[trial.version for trial in rollout.trials().values()]}; name one of them"
+                f"{[candidate.version for candidate in rollout.values()]}; name one of them"
             )
-        _write_rollout(home, rollout.without(version), on_step)
+        _write_rollout(home, without(rollout, version), on_step)
 
 
 def _write_rollout(home: Path, rollout: Rollout, on_step: OnStep) -> None:
-    """Replaces the candidates of a line."""
-    body = {kind: {"version": one.version, "share": one.share} for kind, one in rollout.trials().items()}
+    """Replaces the candidates of a channel; the roles stand in the order of `Role`."""
+    body = {
+        role: {"version": rollout[role].version, "share": rollout[role].share}
+        for role in Role
+        if role in rollout
+    }
     replace_file(home / ROLLOUT, f"{json.dumps(body)}\n".encode(), on_step)
 
 

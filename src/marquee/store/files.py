@@ -38,7 +38,7 @@ def ignore_step(_step: str) -> None:
 
 @contextmanager
 def only_publisher(home: Path) -> Iterator[None]:
-    """Holds the lock of a line of bundles; the system gives it back when its holder dies.
+    """Holds the lock of a channel; the system gives it back when its holder dies.
 
     Raises:
         BundleError: If another process holds it.

@@ -75,11 +75,11 @@ class LiveItem:
 
 
 class ItemLog:
-    """The file of one line of bundles, as one process sees it. Several threads may read `items`.
+    """The file of one channel, as one process sees it. Several threads may read `items`.
 
     Args:
-        folder: Where the files of all lines are; made if it is not there.
-        name: Of the line of bundles.
+        folder: Where the files of all channels are; made if it is not there.
+        name: Of the channel.
         max_items: Most items that the file speaks of, withdrawn ones included.
 
     Attributes:

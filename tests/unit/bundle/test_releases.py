@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from marquee.bundle.releases import (
-    Rollout,
-    Trial,
+    Candidate,
+    Role,
     activate,
-    begin_trial,
-    end_trials,
+    drop_candidate,
     go_back,
+    name_candidate,
     previous,
     read_rollout,
     resolve,
@@ -69,51 +69,58 @@ def test_bundle_activated_without_a_list_has_nothing_before_it(versions: list[Pa
         previous(versions[0].parent)
 
 
-def test_trials_are_kept_beside_each_other(versions: list[Path]) -> None:
-    first, second, _ = versions
-    begin_trial(first, "canary", 0.25)
-    begin_trial(second, "shadow", 1)
-    assert read_rollout(first.parent) == Rollout(Trial(first.name, 0.25), Trial(second.name, 1))
-    begin_trial(second, "canary", 0.5)
-    assert read_rollout(first.parent) == Rollout(Trial(second.name, 0.5), Trial(second.name, 1))
+def rollout(**candidates: tuple[Path, float]) -> dict[Role, Candidate]:
+    """Returns a rollout from a folder and a share for each role."""
+    return {
+        Role(role): Candidate(Role(role), folder.name, share) for role, (folder, share) in candidates.items()
+    }
 
 
-def test_promoted_candidate_is_on_trial_no_more(versions: list[Path]) -> None:
+def test_candidates_are_kept_beside_each_other(versions: list[Path]) -> None:
     first, second, _ = versions
-    begin_trial(first, "canary", 0.25)
-    begin_trial(second, "shadow", 1.0)
+    name_candidate(first, Role.canary, 0.25)
+    name_candidate(second, Role.shadow, 1)
+    assert read_rollout(first.parent) == rollout(canary=(first, 0.25), shadow=(second, 1))
+    name_candidate(second, Role.canary, 0.5)
+    assert read_rollout(first.parent) == rollout(canary=(second, 0.5), shadow=(second, 1))
+
+
+def test_promoted_candidate_is_no_candidate_any_more(versions: list[Path]) -> None:
+    first, second, _ = versions
+    name_candidate(first, Role.canary, 0.25)
+    name_candidate(second, Role.shadow, 1.0)
     activate(first)
-    assert read_rollout(first.parent) == Rollout(shadow=Trial(second.name, 1.0))
+    assert read_rollout(first.parent) == rollout(shadow=(second, 1.0))
 
 
-def test_aborted_candidate_is_on_trial_no_more(versions: list[Path]) -> None:
+def test_aborted_candidate_is_no_candidate_any_more(versions: list[Path]) -> None:
     first, second, _ = versions
-    begin_trial(first, "canary", 0.25)
+    name_candidate(first, Role.canary, 0.25)
     with pytest.raises(
         BundleNotFoundError, match=f"must be a canary or a shadow .* got \\['{first.name}'\\]"
     ):
-        end_trials(first.parent, second.name)
-    end_trials(first.parent, first.name)
-    assert read_rollout(first.parent) == Rollout()
+        drop_candidate(first.parent, second.name)
+    drop_candidate(first.parent, first.name)
+    assert read_rollout(first.parent) == {}
 
 
 @pytest.mark.parametrize("share", [0.0, -0.1, 1.5, float("nan"), "0.5"])
 def test_share_that_is_none_is_refused(versions: list[Path], share: float) -> None:
     with pytest.raises(ConfigError, match="share must be above 0 and at most 1"):
-        begin_trial(versions[0], "canary", share)
+        name_candidate(versions[0], Role.canary, share)
 
 
 def test_current_release_is_no_candidate(versions: list[Path]) -> None:
     with pytest.raises(BundleError, match="a canary must differ from the current release"):
-        begin_trial(versions[2], "canary", 0.5)
+        name_candidate(versions[2], Role.canary, 0.5)
 
 
 def test_candidate_must_be_published(versions: list[Path]) -> None:
     with pytest.raises(BundleNotFoundError, match="which is no bundle"):
-        begin_trial(versions[0].parent / "gone", "canary", 0.5)
+        name_candidate(versions[0].parent / "gone", Role.canary, 0.5)
 
 
-TRIAL = {"version": "v1", "share": 0.5}
+CANDIDATE = {"version": "v1", "share": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -123,10 +130,10 @@ TRIAL = {"version": "v1", "share": 0.5}
         "[1]",
         "null",
         "\x00\xff",
-        json.dumps({"other": TRIAL}),
+        json.dumps({"other": CANDIDATE}),
         json.dumps({"canary": {"version": "v1"}}),
-        json.dumps({"canary": {**TRIAL, "version": "../up"}}),
-        json.dumps({"canary": {**TRIAL, "share": 2}}),
+        json.dumps({"canary": {**CANDIDATE, "version": "../up"}}),
+        json.dumps({"canary": {**CANDIDATE, "share": 2}}),
     ],
 )
 def test_rollout_that_is_none_is_refused_and_can_be_replaced(versions: list[Path], text: str) -> None:
@@ -134,13 +141,13 @@ def test_rollout_that_is_none_is_refused_and_can_be_replaced(versions: list[Path
     (home / "ROLLOUT").write_text(text, encoding="utf-8")
     with pytest.raises(BundleError, match="ROLLOUT must hold the shares of candidates as JSON"):
         read_rollout(home)
-    begin_trial(versions[0], "canary", 0.5)
-    assert read_rollout(home) == Rollout(Trial(versions[0].name, 0.5))
+    name_candidate(versions[0], Role.canary, 0.5)
+    assert read_rollout(home) == rollout(canary=(versions[0], 0.5))
 
 
 def included(share: float, version: str = "v1", n: int = 20_000) -> set[int]:
-    trial = Trial(version, share)
-    return {number for number in range(n) if trial.includes(f"user-{number}")}
+    candidate = Candidate(Role.canary, version, share)
+    return {number for number in range(n) if candidate.includes(f"user-{number}")}
 
 
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.5])
@@ -175,7 +182,7 @@ def power_cut_at(n: int) -> Callable[[str], None]:
 
 def test_interrupted_activation_leaves_the_old_or_the_new_one(versions: list[Path]) -> None:
     first, second, third = versions
-    begin_trial(first, "canary", 0.5)
+    name_candidate(first, Role.canary, 0.5)
     n_cut = 0
     for n in range(100):
         try:
@@ -184,8 +191,8 @@ def test_interrupted_activation_leaves_the_old_or_the_new_one(versions: list[Pat
             n_cut += 1
             current = resolve(first.parent)
             assert previous(first.parent) == {first: third, third: second}[current]
-            assert set(read_rollout(first.parent).trials().values()) <= {Trial(first.name, 0.5)}
+            assert read_rollout(first.parent) in ({}, rollout(canary=(first, 0.5)))
         else:
             break
     assert n_cut >= 10
-    assert read_rollout(first.parent) == Rollout()
+    assert read_rollout(first.parent) == {}

@@ -30,9 +30,9 @@ def _log_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_service_loads_its_bundle_when_it_starts(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "SETTINGS", Settings(bundle=str(bundle)))
     made = service.MarqueeService()
-    assert next(iter(made.surfaces.lines)).recommender is None
+    assert next(iter(made.surfaces.channels)).recommender is None
     made.load_release()
-    assert next(iter(made.surfaces.lines)).recommender is not None
+    assert next(iter(made.surfaces.channels)).recommender is not None
     assert gc.get_freeze_count() > 0
     made.surfaces.close()
     gc.unfreeze()

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from marquee.bundle.bundle import activate
+from marquee.bundle.releases import Role
 from marquee.decision.recommender import Recommender, Request
 from marquee.errors import ItemsFullError, UnknownIdError
 from marquee.store.live_items import LiveItem
@@ -25,8 +26,8 @@ from serving.config import Settings
 from serving.http.errors import Refusal
 from serving.http.exchange import Receive, Scope, Send
 from serving.http.guard import Guard, Key, Right
+from serving.releases.channel import Channel
 from serving.releases.live_items import ItemState, LiveItems
-from serving.releases.releases import Releases
 from serving.releases.surfaces import DEFAULT, Surface, Surfaces
 from serving.telemetry.metrics import Metrics
 from tests.support.asgi import JSON_HEADERS, Response, request
@@ -41,25 +42,25 @@ class Worker:
     """What one process of a service would hold.
 
     Attributes:
-        line: Its releases.
+        channel: Its releases.
         items: Its live items.
         metrics: Its counters.
     """
 
-    line: Releases
+    channel: Channel
     items: LiveItems
     metrics: Metrics
 
     def ids(self, **fields: Any) -> list[str]:
-        answering = self.line.answering
+        answering = self.channel.answering
         assert answering is not None
         asked = Request(**{"timestamp": NOW, "user_id": "u1", "k": 100, "exclude_seen": False, **fields})
         return [item.item_id for item in answering.current.recommend([asked])[0].items]
 
     @property
     def current(self) -> Recommender:
-        assert self.line.recommender is not None
-        return self.line.recommender
+        assert self.channel.recommender is not None
+        return self.channel.recommender
 
 
 Start = Callable[..., Worker]
@@ -73,22 +74,22 @@ def start(tmp_path: Path) -> Iterator[Start]:
     workers: list[Worker] = []
 
     def start_worker(max_items: int = 100, folder: Path | None = tmp_path / "items") -> Worker:
-        line, metrics = Releases(tmp_path / "bundles" / "tiny"), Metrics()
-        line.load()
-        items = LiveItems([line], folder, max_items, metrics, clock=lambda: NOW)
+        channel, metrics = Channel(tmp_path / "bundles" / "tiny"), Metrics()
+        channel.load()
+        items = LiveItems([channel], folder, max_items, metrics, clock=lambda: NOW)
         items.open()
-        workers.append(Worker(line, items, metrics))
+        workers.append(Worker(channel, items, metrics))
         return workers[-1]
 
     yield start_worker
     for worker in workers:
         worker.items.close()
-        worker.line.close()
+        worker.channel.close()
 
 
 def test_item_is_answered_at_once_and_by_others_when_they_look(start: Start) -> None:
     here, there = start(), start()
-    change = here.items.put(here.line, [DRAMA])
+    change = here.items.put(here.channel, [DRAMA])
     assert [(placed.item_id, placed.state) for placed in change.items] == [("new", ItemState.live)]
     assert (change.version, change.n_kept) == (here.current.version, 1)
     assert "new" in here.ids()
@@ -99,8 +100,8 @@ def test_item_is_answered_at_once_and_by_others_when_they_look(start: Start) -> 
 
 def test_items_are_kept_when_a_worker_starts_again(start: Start) -> None:
     before = start()
-    before.items.put(before.line, [DRAMA])
-    before.items.withdraw(before.line, "i007")
+    before.items.put(before.channel, [DRAMA])
+    before.items.withdraw(before.channel, "i007")
     again = start()
     assert again.ids() == before.ids()
     assert "new" in again.ids()
@@ -111,53 +112,53 @@ def test_withdrawn_item_is_gone_and_comes_back_when_it_is_posted(start: Start) -
     worker = start()
     for item_id, state in (("i007", ItemState.in_release), ("new", ItemState.live)):
         item = LiveItem(item_id=item_id, attributes={"genre": "drama"})
-        worker.items.put(worker.line, [item])
+        worker.items.put(worker.channel, [item])
         assert item_id in worker.ids()
         for _ in range(2):  # once more does no harm
-            change = worker.items.withdraw(worker.line, item_id)
+            change = worker.items.withdraw(worker.channel, item_id)
             assert change.items[0].state is ItemState.withdrawn
             assert item_id not in worker.ids()
-        assert worker.items.put(worker.line, [item]).items[0].state is state
+        assert worker.items.put(worker.channel, [item]).items[0].state is state
         assert item_id in worker.ids()
 
 
 def test_item_that_nobody_knows_cannot_be_withdrawn(start: Start) -> None:
     worker = start()
     with pytest.raises(UnknownIdError, match=r"no item 'nobody', neither in release .* nor live"):
-        worker.items.withdraw(worker.line, "nobody")
+        worker.items.withdraw(worker.channel, "nobody")
 
 
 def test_update_changes_what_an_item_is(start: Start) -> None:
     worker = start()
-    worker.items.put(worker.line, [DRAMA])
+    worker.items.put(worker.channel, [DRAMA])
     comedy = LiveItem(item_id="new", attributes={"genre": "comedy"})
-    worker.items.put(worker.line, [comedy])
+    worker.items.put(worker.channel, [comedy])
     items = worker.current.item_pool.encode(["new"])
     assert worker.current.item_pool.values("genre", items) == ["comedy"]
-    assert worker.items.put(worker.line, [comedy]).n_kept == 1
+    assert worker.items.put(worker.channel, [comedy]).n_kept == 1
 
 
 def test_what_the_release_makes_nothing_of_is_named(start: Start) -> None:
     worker = start()
     item = LiveItem(item_id="new", attributes={"genre": "drama", "year": "soon", "colour": "red"})
-    (placed,) = worker.items.put(worker.line, [item]).items
+    (placed,) = worker.items.put(worker.channel, [item]).items
     assert (placed.unknown_attributes, placed.unread_attributes) == (("colour",), ("year",))
 
 
 def test_item_yields_to_the_release_that_holds_it(start: Start, tmp_path: Path) -> None:
     worker = start()
     first = worker.current.bundle.path
-    worker.items.put(worker.line, [LiveItem(item_id="i025", attributes={"genre": "drama"})])
-    worker.items.withdraw(worker.line, "i007")
+    worker.items.put(worker.channel, [LiveItem(item_id="i025", attributes={"genre": "drama"})])
+    worker.items.withdraw(worker.channel, "i007")
     assert worker.current.item_pool.index("i025") == N_ITEMS + 1
     second = publish_larger(tmp_path)
-    assert worker.line.refresh()
+    assert worker.channel.refresh()
     assert worker.current.bundle.path == second
     assert worker.current.item_pool.n_added == 0
     assert worker.current.item_pool.index("i025") == N_ITEMS + 1, "now it is one of the bundle's own"
     assert "i007" not in worker.ids(), "what was withdrawn stays so"
     activate(first)
-    assert worker.line.refresh()
+    assert worker.channel.refresh()
     assert worker.current.item_pool.n_added == 1
     assert "i025" in worker.ids()
 
@@ -171,23 +172,22 @@ def publish_larger(tmp_path: Path) -> Path:
 
 def test_candidates_answer_with_live_items_too(start: Start, tmp_path: Path) -> None:
     worker = start()
-    worker.items.put(worker.line, [DRAMA])
+    worker.items.put(worker.channel, [DRAMA])
     second = publish_tiny(tmp_path / "bundles", seed=1)
     activate(worker.current.bundle.path)
-    worker.line.begin_trial(second.name, "canary", 1.0)
-    worker.items.withdraw(worker.line, "i007")
-    answering = worker.line.answering
+    worker.channel.name_candidate(second.name, Role.canary, 1.0)
+    worker.items.withdraw(worker.channel, "i007")
+    answering = worker.channel.answering
     assert answering is not None
-    assert answering.canary is not None
-    assert answering.choose("anybody") is answering.canary.recommender
-    assert answering.canary.recommender.item_pool.index("new") == N_ITEMS + 1
-    assert answering.canary.recommender.item_pool.n_withdrawn == 1
-    assert not worker.line.refresh(), "a change of items is no change of releases"
+    assert answering.choose("anybody") is answering.candidates[Role.canary].recommender
+    assert answering.candidates[Role.canary].recommender.item_pool.index("new") == N_ITEMS + 1
+    assert answering.candidates[Role.canary].recommender.item_pool.n_withdrawn == 1
+    assert not worker.channel.refresh(), "a change of items is no change of releases"
 
 
 def test_full_disk_is_refused_and_answers_go_on(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = start()
-    worker.items.put(worker.line, [DRAMA])
+    worker.items.put(worker.channel, [DRAMA])
     before = worker.ids()
 
     def fail(_descriptor: int, _data: bytes) -> int:
@@ -196,12 +196,12 @@ def test_full_disk_is_refused_and_answers_go_on(start: Start, monkeypatch: pytes
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", fail)
         with pytest.raises(Refusal, match="the disk has no room for 1 changes of items") as caught:
-            worker.items.put(worker.line, [LiveItem(item_id="more")])
+            worker.items.put(worker.channel, [LiveItem(item_id="more")])
         with pytest.raises(Refusal):
-            worker.items.withdraw(worker.line, "i007")
+            worker.items.withdraw(worker.channel, "i007")
     assert caught.value.status == 507
     assert worker.ids() == before == start().ids()
-    worker.items.put(worker.line, [LiveItem(item_id="more")])
+    worker.items.put(worker.channel, [LiveItem(item_id="more")])
     assert {"more"} == set(worker.ids()) - set(before)
     text = worker.metrics.exposition().decode()
     assert 'marquee_item_changes_total{outcome="refused"} 2.0' in text
@@ -229,7 +229,7 @@ def test_disk_that_is_really_full_loses_nothing(start: Start, small_disk: Path) 
     def put_until_refused() -> None:
         nonlocal n_taken
         while n_taken < 200:
-            worker.items.put(worker.line, [LiveItem(item_id=f"n{n_taken}", attributes=attributes)])
+            worker.items.put(worker.channel, [LiveItem(item_id=f"n{n_taken}", attributes=attributes)])
             n_taken += 1
 
     with pytest.raises(Refusal, match="the disk has no room") as caught:
@@ -250,16 +250,16 @@ def test_disk_that_fails_otherwise_is_no_promise(start: Start, monkeypatch: pyte
 
     monkeypatch.setattr(os, "write", fail)
     with pytest.raises(Refusal, match="could not be written") as caught:
-        worker.items.put(worker.line, [DRAMA])
+        worker.items.put(worker.channel, [DRAMA])
     assert caught.value.status == 503
 
 
 def test_there_is_room_for_so_many_and_releases_make_room(start: Start) -> None:
     worker = start(max_items=2)
-    worker.items.put(worker.line, [LiveItem(item_id="i001"), DRAMA])
-    worker.items.put(worker.line, [LiveItem(item_id="more")])  # in place of what the release holds anyway
+    worker.items.put(worker.channel, [LiveItem(item_id="i001"), DRAMA])
+    worker.items.put(worker.channel, [LiveItem(item_id="more")])  # in place of what the release holds anyway
     with pytest.raises(ItemsFullError, match="room for 2 live items"):
-        worker.items.put(worker.line, [LiveItem(item_id="too many")])
+        worker.items.put(worker.channel, [LiveItem(item_id="too many")])
     assert {"new", "more"} <= set(worker.ids())
     assert "too many" not in worker.ids()
 
@@ -270,24 +270,24 @@ def test_release_that_knows_ids_alone_takes_no_new_items(
     worker = start()
     monkeypatch.setattr(worker.current.bundle.item_tower, "inputs", ("id_vector",))
     with pytest.raises(Refusal, match="knows items by their ids alone, got 1 new ones"):
-        worker.items.put(worker.line, [DRAMA])
-    assert worker.items.put(worker.line, [LiveItem(item_id="i001")]).items[0].state is ItemState.in_release
+        worker.items.put(worker.channel, [DRAMA])
+    assert worker.items.put(worker.channel, [LiveItem(item_id="i001")]).items[0].state is ItemState.in_release
 
 
 def test_service_without_a_folder_says_so(start: Start) -> None:
     worker = start(folder=None)
     with pytest.raises(Refusal, match="keeps no live items; start it with MARQUEE_ITEMS") as caught:
-        worker.items.put(worker.line, [DRAMA])
+        worker.items.put(worker.channel, [DRAMA])
     assert caught.value.status == 501
     with pytest.raises(Refusal, match="keeps no live items"):
-        worker.items.withdraw(worker.line, "i001")
+        worker.items.withdraw(worker.channel, "i001")
 
 
 def test_file_that_cannot_be_read_leaves_what_is_known(
     start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     worker = start()
-    worker.items.put(worker.line, [DRAMA])
+    worker.items.put(worker.channel, [DRAMA])
     (tmp_path / "items" / "tiny.items").unlink()
     worker.items.refresh()
     assert "new" in worker.ids()
@@ -307,7 +307,7 @@ def test_damaged_line_is_told_in_the_log(
 def surfaces_of(worker: Worker, settings: Settings) -> Surfaces:
     """Returns one surface that a worker answers for."""
     surface = Surface(name=DEFAULT, bundle="", settings=settings)
-    return Surfaces((surface,), DEFAULT, {DEFAULT: worker.line})
+    return Surfaces((surface,), DEFAULT, {DEFAULT: worker.channel})
 
 
 async def no_bentoml(_scope: Scope, _receive: Receive, _send: Send) -> None:
@@ -322,7 +322,7 @@ def ask(start: Start) -> Iterator[Ask]:
     """Returns a function that sends one request to the routes of a worker."""
     worker, settings = start(), Settings(max_batch=3)
     surfaces = Surfaces(
-        (Surface(name=DEFAULT, bundle="", settings=settings),), DEFAULT, {DEFAULT: worker.line}
+        (Surface(name=DEFAULT, bundle="", settings=settings),), DEFAULT, {DEFAULT: worker.channel}
     )
     endpoints, releases = Endpoints(settings, surfaces, clock=lambda: NOW), ReleaseRoutes(surfaces)
     routes = ItemRoutes(surfaces, worker.items, settings)
@@ -421,7 +421,7 @@ def test_wrong_door_is_refused(ask: Ask, method: str, path: str, secret: str, st
 def test_routes_of_a_service_without_keys_are_closed(start: Start) -> None:
     worker, settings = start(), Settings()
     surfaces = Surfaces(
-        (Surface(name=DEFAULT, bundle="", settings=settings),), DEFAULT, {DEFAULT: worker.line}
+        (Surface(name=DEFAULT, bundle="", settings=settings),), DEFAULT, {DEFAULT: worker.channel}
     )
     endpoints, releases = Endpoints(settings, surfaces), ReleaseRoutes(surfaces)
     app = RecommendationApp(no_bentoml, endpoints, settings, releases, Guard(()))

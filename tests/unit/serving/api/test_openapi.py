@@ -19,11 +19,11 @@ from serving.config import Settings
 from serving.http.errors import ErrorAnswer, Problem, Refusal
 from serving.http.exchange import Receive, Scope, Send
 from serving.http.guard import Guard
-from serving.releases.releases import Releases
+from serving.releases.channel import Channel
 from serving.releases.surfaces import Surface, Surfaces
 
 LIMITS = Settings(max_k=50, max_history=3, max_exclude=2, max_batch=2, max_filters=2, max_filter_values=2)
-LINE = Releases("nowhere")
+LINE = Channel("nowhere")
 SURFACES = Surfaces(
     [Surface(name=name, bundle="nowhere", settings=LIMITS) for name in ("home", "feed")],
     "home",

@@ -16,7 +16,7 @@ from serving.api.releases import ReleaseRoutes
 from serving.config import Settings
 from serving.http.exchange import Receive, Scope, Send
 from serving.http.guard import Guard, Key, Right
-from serving.releases.releases import Releases
+from serving.releases.channel import Channel
 from serving.releases.surfaces import SurfaceFile
 from serving.telemetry.metrics import OTHER
 from tests.support.asgi import JSON_HEADERS, Response, request
@@ -30,7 +30,7 @@ class Served:
     """An application over a real bundle, asked with the key of one scope."""
 
     app: RecommendationApp
-    releases: Releases
+    releases: Channel
     first: Path
 
     def ask(self, method: str, path: str, right: Right | None = None, body: bytes = b"{}") -> Response:
@@ -54,7 +54,7 @@ def served(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Served]:
     settings = Settings(bundle=str(first.parent), drain_file=str(tmp_path / "drain"), log_requests=True)
     surfaces = SurfaceFile.read(settings).open(lambda _release: None, None)
     surfaces.load()
-    (releases,) = surfaces.lines
+    (releases,) = surfaces.channels
     endpoints, routes = Endpoints(settings, surfaces), ReleaseRoutes(surfaces)
     guard = Guard(keys(**getattr(request, "param", {})))
     yield Served(RecommendationApp(nothing_else, endpoints, settings, routes, guard), releases, first)

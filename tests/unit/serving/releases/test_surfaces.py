@@ -5,7 +5,6 @@ import gc
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 from msgspec import UNSET
 
 from marquee.bundle.popularity import ContextPopularity, PopularityConfig
-from marquee.bundle.releases import Trial, activate
+from marquee.bundle.releases import Candidate, Role, activate
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import Filters
 from marquee.decision.recommender import Answer, Recommender, Request
@@ -26,7 +25,7 @@ from serving.config import Settings
 from serving.http.errors import Refusal
 from serving.http.exchange import Call, Scope
 from serving.http.guard import Guard, Key, Right
-from serving.releases.releases import Candidate
+from serving.releases.channel import Loaded
 from serving.releases.surfaces import SurfaceFile, Surfaces
 from tests.support.asgi import JSON_HEADERS, Response, request
 from tests.support.bundles import make_tiny, publish_tiny
@@ -251,7 +250,7 @@ def test_similar_items_are_those_of_the_surface(served: Served) -> None:
 
 
 def test_surfaces_of_one_bundle_share_what_is_loaded(served: Served) -> None:
-    assert list(served.surfaces.lines.values()) == [("home", "feed"), ("sponsored",)]
+    assert list(served.surfaces.channels.values()) == [("home", "feed"), ("sponsored",)]
 
 
 def test_releases_of_every_bundle_are_listed_and_changed_apart(served: Served) -> None:
@@ -336,11 +335,11 @@ class Failing(Recommender):
 
 def test_current_release_answers_for_a_canary_that_fails(served: Served) -> None:
     surface = served.surfaces.named("home")
-    line = served.surfaces.line(surface)
+    channel = served.surfaces.channel(surface)
     answering = served.surfaces.answering(surface)
     failing = Failing(answering.current.bundle)
-    trial = Candidate(failing, Trial("v2", 1.0))
-    line.answering = replace(answering, canary=trial)
+    canary = Loaded(Candidate(Role.canary, "v2", 1.0), failing)
+    channel.answering = answering.with_candidate(Role.canary, canary)
     assert served.answer(user_id="u1")["version"] == served.content.name
     assert "marquee_canary_failures_total 1.0" in served.send("GET", "/metrics").body.decode()
 
@@ -414,7 +413,7 @@ def test_bundle_of_a_surface_is_told(served: Served) -> None:
 def test_nobody_is_ready_before_every_surface_is(tmp_path: Path) -> None:
     made = Served(tmp_path)
     assert made.send("GET", "/readyz").status == 200
-    made.surfaces.line(made.surfaces.named("sponsored")).answering = None
+    made.surfaces.channel(made.surfaces.named("sponsored")).answering = None
     assert made.send("GET", "/readyz").status == 503
     made.close()
 

@@ -9,11 +9,19 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from marquee.bundle.releases import ROLLOUT, Rollout, activate, begin_trial, end_trials, read_rollout, resolve
+from marquee.bundle.releases import (
+    ROLLOUT,
+    Role,
+    activate,
+    drop_candidate,
+    name_candidate,
+    read_rollout,
+    resolve,
+)
 from marquee.decision.recommender import Answer, Recommender, Request
 from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, ConfigError, SignatureError
 from marquee.store.signing import SigningKey, TrustedKeys, write_key_pair
-from serving.releases.releases import Releases
+from serving.releases.channel import Channel
 from serving.releases.shadow import CAPACITY, Shadow
 from serving.telemetry.metrics import Metrics
 from tests.support.bundles import NOW, publish_tiny
@@ -33,21 +41,18 @@ def versions(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def loaded(home: Path, seen: list[Recommender | None] | None = None) -> Releases:
-    releases = Releases(home, (seen if seen is not None else []).append)
+def loaded(home: Path, seen: list[Recommender | None] | None = None) -> Channel:
+    releases = Channel(home, (seen if seen is not None else []).append)
     releases.load()
     return releases
 
 
-def roles(releases: Releases) -> dict[str, str | None]:
+def roles(releases: Channel) -> dict[str, str | None]:
     """Returns which version has which role in a worker."""
     now = releases.answering
     assert now is not None
-    return {
-        "current": now.current.version,
-        "canary": now.canary.recommender.version if now.canary else None,
-        "shadow": now.shadow.recommender.version if now.shadow else None,
-    }
+    candidates = {role.value: loaded.recommender.version for role, loaded in now.candidates.items()}
+    return {"current": now.current.version, "canary": None, "shadow": None, **candidates}
 
 
 def flip_a_byte(file: Path) -> None:
@@ -59,7 +64,7 @@ def flip_a_byte(file: Path) -> None:
 def test_canary_answers_its_share_of_the_users_on_every_worker(versions: list[Path]) -> None:
     first, second, _ = versions
     workers = [loaded(first.parent) for _ in range(2)]
-    workers[0].begin_trial(second.name, "canary", 0.3)
+    workers[0].name_candidate(second.name, Role.canary, 0.3)
     assert not workers[1].refresh(), "the current release is the same"
     callers = [f"user-{number}" for number in range(2000)]
     chosen = []
@@ -71,11 +76,11 @@ def test_canary_answers_its_share_of_the_users_on_every_worker(versions: list[Pa
     assert 500 < chosen[0].count(second.name) < 700  # 600 ± 5 standard errors
 
 
-def test_trials_are_kept_across_restarts(versions: list[Path]) -> None:
+def test_candidates_are_kept_across_restarts(versions: list[Path]) -> None:
     first, second, third = versions
     releases = loaded(first.parent)
-    releases.begin_trial(second.name, "canary", 0.3)
-    releases.begin_trial(third.name, "shadow", 0.5)
+    releases.name_candidate(second.name, Role.canary, 0.3)
+    releases.name_candidate(third.name, Role.shadow, 0.5)
     wanted = {"current": first.name, "canary": second.name, "shadow": third.name}
     assert roles(releases) == roles(loaded(first.parent)) == wanted
     listed = {one.version: (one.canary_share, one.shadow_share) for one in releases.listed()}
@@ -84,8 +89,8 @@ def test_trials_are_kept_across_restarts(versions: list[Path]) -> None:
 
 def test_share_is_changed_without_loading_again(versions: list[Path]) -> None:
     releases = loaded(versions[0].parent)
-    before = releases.begin_trial(versions[1].name, "canary", 0.01)
-    assert releases.begin_trial(versions[1].name, "canary", 1.0).bundle is before.bundle
+    before = releases.name_candidate(versions[1].name, Role.canary, 0.01)
+    assert releases.name_candidate(versions[1].name, Role.canary, 1.0).bundle is before.bundle
     assert releases.answering is not None
     assert releases.answering.choose("anybody").bundle is before.bundle
 
@@ -93,24 +98,24 @@ def test_share_is_changed_without_loading_again(versions: list[Path]) -> None:
 def test_promoted_canary_answers_everybody_without_loading_again(versions: list[Path]) -> None:
     first, second, _ = versions
     here, there = loaded(first.parent), loaded(first.parent)
-    candidate = here.begin_trial(second.name, "canary", 0.01)
+    candidate = here.name_candidate(second.name, Role.canary, 0.01)
     there.refresh()
     assert here.activate(second.name).bundle is candidate.bundle
     assert there.refresh()
     assert roles(here) == roles(there) == {"current": second.name, "canary": None, "shadow": None}
-    assert read_rollout(first.parent) == Rollout()
+    assert read_rollout(first.parent) == {}
 
 
 def test_aborted_canary_answers_nobody(versions: list[Path]) -> None:
     first, second, _ = versions
     here, there = loaded(first.parent), loaded(first.parent)
-    here.begin_trial(second.name, "canary", 1.0)
+    here.name_candidate(second.name, Role.canary, 1.0)
     there.refresh()
-    here.end_trials(second.name)
+    here.drop_candidate(second.name)
     there.refresh()
     assert roles(here) == roles(there) == {"current": first.name, "canary": None, "shadow": None}
     with pytest.raises(BundleNotFoundError, match="must be a canary or a shadow"):
-        here.end_trials(second.name)
+        here.drop_candidate(second.name)
 
 
 def test_going_back_takes_the_release_before(versions: list[Path]) -> None:
@@ -123,22 +128,22 @@ def test_going_back_takes_the_release_before(versions: list[Path]) -> None:
     assert resolve(first.parent) == first
 
 
-def test_release_that_is_gone_back_to_is_on_trial_no_more(versions: list[Path]) -> None:
+def test_release_that_is_gone_back_to_is_no_candidate_any_more(versions: list[Path]) -> None:
     first, second, _ = versions
     here, there = loaded(first.parent), loaded(first.parent)
     here.activate(second.name)
-    here.begin_trial(first.name, "shadow", 1.0)
+    here.name_candidate(first.name, Role.shadow, 1.0)
     there.refresh()
     here.go_back()
     there.refresh()
     assert roles(here) == roles(there) == {"current": first.name, "canary": None, "shadow": None}
-    assert read_rollout(first.parent) == Rollout()
+    assert read_rollout(first.parent) == {}
 
 
 def test_candidate_that_becomes_current_by_hand_is_no_candidate(versions: list[Path]) -> None:
     first, second, _ = versions
     releases = loaded(first.parent)
-    releases.begin_trial(second.name, "canary", 0.5)
+    releases.name_candidate(second.name, Role.canary, 0.5)
     (first.parent / "CURRENT").unlink()
     (first.parent / "CURRENT").write_text(f"{second.name}\n")
     assert releases.refresh()
@@ -162,17 +167,17 @@ def test_bad_candidate_is_refused_before_it_is_named(versions: list[Path]) -> No
     releases = loaded(versions[0].parent, seen)
     flip_a_byte(versions[1] / "item_vectors.npy")
     with pytest.raises(ChecksumError):
-        releases.begin_trial(versions[1].name, "canary", 0.5)
-    assert read_rollout(versions[0].parent) == Rollout()
+        releases.name_candidate(versions[1].name, Role.canary, 0.5)
+    assert read_rollout(versions[0].parent) == {}
     assert seen[1:] == [None]
 
 
 def test_current_release_is_no_candidate(versions: list[Path]) -> None:
     releases = loaded(versions[0].parent)
     with pytest.raises(BundleError, match="a shadow must differ from the current release"):
-        releases.begin_trial(versions[0].name, "shadow", 0.5)
+        releases.name_candidate(versions[0].name, Role.shadow, 0.5)
     with pytest.raises(ConfigError, match="share must be"):
-        releases.begin_trial(versions[1].name, "shadow", 2.0)
+        releases.name_candidate(versions[1].name, Role.shadow, 2.0)
 
 
 BAD_ROLLOUTS = {
@@ -202,12 +207,12 @@ def test_candidate_that_a_worker_refuses_leaves_its_users_to_the_current_release
     versions: list[Path],
 ) -> None:
     releases = loaded(versions[0].parent)
-    begin_trial(versions[1], "canary", 1.0)  # by a publisher that does not look into it
+    name_candidate(versions[1], Role.canary, 1.0)  # by a publisher that does not look into it
     flip_a_byte(versions[1] / "item_vectors.npy")
     releases.refresh()
     assert releases.answering is not None
     assert releases.answering.choose("anybody").version == versions[0].name
-    end_trials(versions[0].parent, versions[1].name)
+    drop_candidate(versions[0].parent, versions[1].name)
     assert not releases.refresh()
 
 
@@ -222,7 +227,7 @@ def test_release_under_another_name_is_refused(versions: list[Path]) -> None:
 def test_only_releases_of_trusted_keys_are_taken(tmp_path: Path) -> None:
     ours, theirs = (write_key_pair(tmp_path / name)[0] for name in ("ours", "theirs"))
     first = publish_tiny(tmp_path, signing_key=SigningKey.read(ours))
-    releases = Releases(first.parent, trusted=TrustedKeys.read(f"{ours}.pub"))
+    releases = Channel(first.parent, trusted=TrustedKeys.read(f"{ours}.pub"))
     releases.load()
     for signing_key in (None, SigningKey.read(theirs)):
         wrong = publish_tiny(tmp_path, seed=1 + bool(signing_key), signing_key=signing_key)

@@ -1,4 +1,4 @@
-"""Which bundles of a line answer, and how others take their place while requests go on.
+"""Which bundles of a channel answer, and how others take their place while requests go on.
 
 A worker looks at `CURRENT` and `ROLLOUT` all the time, and loads what they name: verify, load, ask the golden
 requests, warm up, then replace one reference. A request keeps the recommender that it began with, so nothing
@@ -15,22 +15,24 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from marquee.bundle.manifest import MANIFEST, Manifest, validate_name
 from marquee.bundle.releases import (
     CURRENT,
     ROLLOUT,
+    Candidate,
+    Role,
     Rollout,
-    Trial,
     activate,
-    begin_trial,
-    end_trials,
+    drop_candidate,
     go_back,
+    name_candidate,
     previous,
     read_rollout,
     resolve,
+    without,
 )
 from marquee.decision.recommender import Recommender
 from marquee.errors import BundleError, ConfigError, MarqueeError, UnknownIdError
@@ -48,60 +50,58 @@ Pointers = tuple[tuple[int, int, int] | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """A release on trial.
+class Loaded:
+    """A candidate that is ready to answer.
 
     Attributes:
+        candidate: Its role and its share of the traffic.
         recommender: Warm.
-        trial: How much of the traffic it sees.
     """
 
+    candidate: Candidate
     recommender: Recommender
-    trial: Trial
 
-    def with_live_items(self, items: Mapping[str, LiveItem]) -> "Candidate":
+    def with_live_items(self, items: Mapping[str, LiveItem]) -> "Loaded":
         """Returns the same release with these live items in place of others."""
         return replace(self, recommender=self.recommender.with_live_items(items))
 
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """What answers in this process; replaced as a whole.
+    """The releases that answer in this process; replaced as a whole.
 
     Attributes:
         current: Answers everybody else.
-        canary: Answers a share of the users.
-        shadow: Is asked a share of the requests once more, for comparison.
+        candidates: Those that are loaded, by role.
     """
 
     current: Recommender
-    canary: Candidate | None = None
-    shadow: Candidate | None = None
-
-    @property
-    def has_trial(self) -> bool:
-        """Whether there is a canary or a shadow."""
-        return self.canary is not None or self.shadow is not None
+    candidates: Mapping[Role, Loaded] = field(default_factory=dict)
 
     def choose(self, caller: str) -> Recommender:
-        """Returns who answers a caller: a user, or a request of nobody."""
-        if self.canary is not None and self.canary.trial.includes(caller):
-            return self.canary.recommender
-        return self.current
+        """Returns the recommender that answers a caller: a user id, or the id of a request without one."""
+        canary = self.candidates.get(Role.canary)
+        return canary.recommender if canary and canary.candidate.includes(caller) else self.current
+
+    def with_candidate(self, role: Role, loaded: Loaded | None) -> "Answering":
+        """Returns the same releases with another candidate in a role, or none."""
+        others = {other: one for other, one in self.candidates.items() if other is not role}
+        return replace(self, candidates={**others, role: loaded} if loaded else others)
 
     def with_live_items(self, items: Mapping[str, LiveItem]) -> "Answering":
         """Returns the same releases with these live items in place of others."""
-        return Answering(
-            self.current.with_live_items(items),
-            self.canary and self.canary.with_live_items(items),
-            self.shadow and self.shadow.with_live_items(items),
-        )
+        candidates = {role: one.with_live_items(items) for role, one in self.candidates.items()}
+        return Answering(self.current.with_live_items(items), candidates)
 
     def loaded(self, folder: Path) -> Recommender | None:
-        """Returns the recommender of a release that is loaded already, in whatever role."""
-        candidates = (self.canary, self.shadow)
-        recommenders = [self.current, *(one.recommender for one in candidates if one is not None)]
+        """Returns the recommender of a release that is loaded already, in any role; None if it is not."""
+        recommenders = [self.current, *(one.recommender for one in self.candidates.values())]
         return next((one for one in recommenders if one.bundle.path == folder), None)
+
+    def share(self, role: Role, version: str) -> float:
+        """Returns the share that a version has in a role, 0 for none."""
+        loaded = self.candidates.get(role)
+        return loaded.candidate.share if loaded and loaded.candidate.version == version else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +125,8 @@ class Release:
     shadow_share: float
 
 
-class Releases:
-    """The recommenders of one line that answer in this process, and their replacement.
+class Channel:
+    """The recommenders of one channel that answer in this process, and their replacement.
 
     Args:
         path: As for `Bundle.load`. A folder of one version is served for ever: there is nothing to watch.
@@ -191,8 +191,8 @@ class Releases:
     def activate(self, version: str) -> Recommender:
         """Makes a release the current one, for this worker now and for the others when they look.
 
-        It is loaded and warmed up first: `CURRENT` never comes to name what does not work. If it was on
-        trial, the trial is over.
+        It is loaded and warmed up first: `CURRENT` never comes to name what does not work. It is then no
+        candidate any more.
 
         Raises:
             UnknownIdError: If there is no such release.
@@ -207,33 +207,33 @@ class Releases:
         with self._changing:
             return self._make_current(previous(self._home), lambda folder: go_back(folder.parent))
 
-    def begin_trial(self, version: str, kind: str, share: float) -> Recommender:
-        """Makes a release the canary or the shadow, for this worker now and for the others when they look.
+    def name_candidate(self, version: str, role: Role, share: float) -> Recommender:
+        """Makes a release a candidate, for this worker now and for the others when they look.
 
         Raises:
             UnknownIdError: If there is no such release.
-            ConfigError: If the share is none.
+            ConfigError: If the share is out of range.
             BundleError: If it cannot be used, or is the current one.
             OSError: If `ROLLOUT` cannot be written.
         """
         with self._changing:
-            folder, trial = self._folder(version), Trial(version, share)
+            folder, candidate = self._folder(version), Candidate(role, version, share)
             recommender = self._loaded_or_refused(folder)
-            begin_trial(folder, kind, share)
+            name_candidate(folder, role, share)
             self._seen = self._pointers()
-            self._try(kind, Candidate(recommender, trial))
+            self._set_candidate(role, Loaded(candidate, recommender))
             return recommender
 
-    def end_trials(self, version: str) -> None:
-        """Ends the trials of a release, for this worker now and for the others when they look.
+    def drop_candidate(self, version: str) -> None:
+        """Takes a release out of every role, for this worker now and for the others when they look.
 
         Raises:
-            BundleNotFoundError: If it is not on trial.
+            BundleNotFoundError: If it is no candidate.
             BundleError: If `ROLLOUT` cannot be read.
             OSError: If it cannot be written.
         """
         with self._changing:
-            end_trials(self._home, version)
+            drop_candidate(self._home, version)
             self._seen = self._pointers()
             self._follow_rollout()
 
@@ -281,29 +281,28 @@ class Releases:
     def _follow_rollout(self) -> None:
         """Takes the candidates that `ROLLOUT` names, and refuses those that cannot be used."""
         assert self.answering is not None, "candidates come after the current release"
-        rollout = Rollout()
+        rollout: Rollout = {}
         try:
             rollout = read_rollout(self._home)
         except BundleError as error:
             self._refuse(error)
-        wanted = rollout.without(self.answering.current.version).trials()
-        for kind in ("canary", "shadow"):
-            candidate: Candidate | None = getattr(self.answering, kind)
-            trial = wanted.get(kind)
-            if trial != (candidate.trial if candidate else None):
-                self._try(kind, self._candidate(trial))
+        wanted = without(rollout, self.answering.current.version)
+        for role in Role:
+            loaded, candidate = self.answering.candidates.get(role), wanted.get(role)
+            if candidate != (loaded.candidate if loaded else None):
+                self._set_candidate(role, self._loaded_candidate(candidate))
 
-    def _candidate(self, trial: Trial | None) -> Candidate | None:
-        """Returns the candidate of a trial; None if there is none, it was refused, or it is current."""
-        if trial is None:
+    def _loaded_candidate(self, candidate: Candidate | None) -> Loaded | None:
+        """Loads a candidate; None if there is none, it was refused, or it is the current release."""
+        if candidate is None:
             return None
         try:
-            recommender = self._loaded(self._folder(trial.version))
+            recommender = self._loaded(self._folder(candidate.version))
         except Exception as error:  # as in _follow_current
             self._refuse(error)
             return None
         is_current = self.recommender is not None and recommender.bundle is self.recommender.bundle
-        return None if is_current else Candidate(recommender, trial)
+        return None if is_current else Loaded(candidate, recommender)
 
     def _make_current(self, folder: Path, point: Callable[[Path], object]) -> Recommender:
         """Loads a release, then lets `point` name it in `CURRENT`, then takes it."""
@@ -349,23 +348,20 @@ class Releases:
         logger.info("release %s answers", recommender.version)
         self._on_change(recommender)
 
-    def _try(self, kind: str, candidate: Candidate | None) -> None:
-        """Begins a trial with a warm candidate, or ends the one that there is (None)."""
+    def _set_candidate(self, role: Role, loaded: Loaded | None) -> None:
+        """Gives a role to a warm candidate, or takes it from the one that has it (None)."""
         assert self.answering is not None, "a candidate is compared with a release that answers"
-        was: Candidate | None = getattr(self.answering, kind)
-        if was is None and candidate is None:
+        was = self.answering.candidates.get(role)
+        if was is None and loaded is None:
             return
         _freeze()
         with self._swapping:
-            new = candidate and candidate.with_live_items(self._items)
-            if kind == "canary":
-                self.answering = replace(self.answering, canary=new)
-            else:
-                self.answering = replace(self.answering, shadow=new)
-        if candidate:
-            logger.info("release %s is the %s of %s", candidate.trial.version, kind, candidate.trial.share)
+            new = loaded and loaded.with_live_items(self._items)
+            self.answering = self.answering.with_candidate(role, new)
+        if loaded:
+            logger.info("release %s is the %s of %s", loaded.candidate.version, role, loaded.candidate.share)
         elif was:
-            logger.info("release %s is the %s no more", was.trial.version, kind)
+            logger.info("release %s is the %s no more", was.candidate.version, role)
 
     def _refuse(self, error: Exception) -> None:
         """Tells the log and the counters that a release was refused."""
@@ -376,17 +372,13 @@ class Releases:
     def _described(self, folder: Path, current: str | None) -> Release:
         """Returns what is told of the release in a folder."""
         now = self.answering
-        shares = {
-            kind: candidate.trial.share if candidate and candidate.trial.version == folder.name else 0.0
-            for kind, candidate in (("canary", now and now.canary), ("shadow", now and now.shadow))
-        }
         return Release(
             version=folder.name,
             manifest=_manifest(folder),
             is_current=folder.name == current,
             is_answering=now is not None and now.current.version == folder.name,
-            canary_share=shares["canary"],
-            shadow_share=shares["shadow"],
+            canary_share=now.share(Role.canary, folder.name) if now else 0.0,
+            shadow_share=now.share(Role.shadow, folder.name) if now else 0.0,
         )
 
     def _folder(self, version: str) -> Path:

@@ -16,8 +16,8 @@ from marquee.bundle.releases import CURRENT
 from marquee.decision.golden_requests import make_golden_requests, to_json
 from marquee.decision.recommender import Answer, Recommender, Request
 from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, UnknownIdError
+from serving.releases.channel import Channel
 from serving.releases.loading import warm_up
-from serving.releases.releases import Releases
 from tests.support.bundles import NOW, publish_tiny
 
 
@@ -32,13 +32,13 @@ def first(tmp_path: Path) -> Path:
     return publish_tiny(tmp_path)
 
 
-def loaded(home: Path, seen: list[Recommender | None] | None = None) -> Releases:
-    releases = Releases(home, (seen if seen is not None else []).append)
+def loaded(home: Path, seen: list[Recommender | None] | None = None) -> Channel:
+    releases = Channel(home, (seen if seen is not None else []).append)
     releases.load()
     return releases
 
 
-def version(releases: Releases) -> str:
+def version(releases: Channel) -> str:
     assert releases.recommender is not None
     return releases.recommender.version
 
@@ -193,7 +193,7 @@ def test_folder_of_one_version_is_pinned(first: Path) -> None:
 
 def test_first_release_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(BundleNotFoundError, match="holds neither"):
-        Releases(tmp_path).load()
+        Channel(tmp_path).load()
 
 
 def test_releases_are_listed_newest_first(first: Path) -> None:
