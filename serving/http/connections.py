@@ -23,10 +23,10 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from serving.config import Settings
 from serving.http.errors import Problem, Refusal, unavailable
 from serving.http.exchange import JSON, Reply
 from serving.http.listening import Share
+from serving.http.settings import HttpSettings
 
 LOOK_S = 0.25
 """How often the connections are looked at, and so by how much a limit of time may be exceeded."""
@@ -60,7 +60,7 @@ class Limits:
     write_timeout_s: float
 
     @classmethod
-    def of(cls, settings: Settings) -> "Limits":
+    def of(cls, settings: HttpSettings) -> "Limits":
         """Returns what the operator set."""
         return cls(
             max_connections=settings.max_connections,
@@ -82,10 +82,10 @@ def limit_connections(limits: Limits, on_end: OnEnd, share: Share) -> None:
         with suppress(ValueError, OSError):  # fewer files then: the kernel refuses what is beyond them
             resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard) if hard >= 0 else wanted, hard))
     protocols: dict[str, Any] = uvicorn.config.HTTP_PROTOCOLS  # uvicorn's type asks for a name
-    protocols["auto"] = partial(LimitedProtocol, book=Book(limits, on_end, share))
+    protocols["auto"] = partial(LimitedProtocol, table=ConnectionTable(limits, on_end, share))
 
 
-class Book:
+class ConnectionTable:
     """All connections of one worker, and the timer that looks at them."""
 
     def __init__(self, limits: Limits, on_end: OnEnd, share: Share) -> None:
@@ -122,13 +122,13 @@ class LimitedProtocol(HttpToolsProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
-        book: Book,
+        table: ConnectionTable,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.access_log = (
             False  # `app` writes a line of each request; uvicorn's would be made and thrown away
         )
-        self._book = book
+        self._table = table
         self._since: float | None = self.loop.time()  # when what is now waited for began; None: nothing is
         self._is_surplus = False
         self._is_silent = True
@@ -144,17 +144,17 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Takes the connection in, unless there are far too many."""
         super().connection_made(transport)
-        n_open, most = len(self._book.open), self._book.limits.max_connections
+        n_open, most = len(self._table.open), self._table.limits.max_connections
         self._is_surplus = n_open >= most
         if n_open >= 2 * most:
             self._end("too_many")
         else:
-            self._book.add(self)
+            self._table.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forgets the connection."""
-        self._book.open.discard(self)
-        self._book.share.add(-1)
+        self._table.open.discard(self)
+        self._table.share.add(-1)
         if self._running is not None:
             self._running.disconnected = True  # uvicorn tells only the latest of pipelined requests
         super().connection_lost(exc)
@@ -183,7 +183,7 @@ class LimitedProtocol(HttpToolsProtocol):
                 )
         if not (was_in_body or self._is_in_body or self._n_chunk == 0):
             self._n_read += len(data)
-            if self._n_read > self._book.limits.max_header_bytes and not self._is_deaf:
+            if self._n_read > self._table.limits.max_header_bytes and not self._is_deaf:
                 self._refuse_head(self._n_read)
 
     def eof_received(self) -> None:
@@ -200,13 +200,13 @@ class LimitedProtocol(HttpToolsProtocol):
         """Begins the answer, unless the head is too large or there are too many connections."""
         self._is_in_body = True
         self._since = self.loop.time()
-        if self._n_read + self._n_chunk > self._book.limits.max_header_bytes:
+        if self._n_read + self._n_chunk > self._table.limits.max_header_bytes:
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-            if size > self._book.limits.max_header_bytes:
+            if size > self._table.limits.max_header_bytes:
                 self._refuse_head(size)
                 raise _RefusedError
         if self._is_surplus:
-            most = self._book.limits.max_connections
+            most = self._table.limits.max_connections
             self._refuse(unavailable(f"{most} connections are open; retry after a moment"), "too_many")
             raise _RefusedError
         super().on_headers_complete()
@@ -238,7 +238,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def end_if_late(self, now: float) -> None:
         """Ends the connection if what is waited for has not come in time."""
-        limits = self._book.limits
+        limits = self._table.limits
         if self._refused_at is not None:
             if now - self._refused_at > LINGER_S:
                 self.transport.abort()
@@ -259,14 +259,14 @@ class LimitedProtocol(HttpToolsProtocol):
             return False
         if self._unread_since is None or self._unread_cycle is not self.cycle:
             self._unread_since, self._unread_cycle = now, self.cycle
-        return now - self._unread_since > self._book.limits.write_timeout_s
+        return now - self._unread_since > self._table.limits.write_timeout_s
 
     def _end_head(self) -> None:
         """Refuses a head that does not come to its end; of whom nothing came at all nothing is told."""
         if self._is_silent:
             self._end("idle")
             return
-        timeout_ms = self._book.limits.header_timeout_s * 1000
+        timeout_ms = self._table.limits.header_timeout_s * 1000
         self._refuse(
             Refusal(
                 Problem.request_too_slow,
@@ -277,19 +277,19 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _refuse_head(self, size: int) -> None:
         """Refuses a head of `size` bytes or more."""
-        limit = self._book.limits.max_header_bytes
+        limit = self._table.limits.max_header_bytes
         message = f"request line and headers may have at most {limit} bytes, got {size}; send fewer"
         self._refuse(Refusal(Problem.headers_too_large, message), "headers_too_large")
 
     def _end(self, why: str) -> None:
         """Ends the connection without another word."""
-        self._book.on_end(why, 0)
+        self._table.on_end(why, 0)
         self.transport.abort()
 
     def _refuse(self, refusal: Refusal, why: str) -> None:
         """Sends a refusal as the last reply, and drops what still comes in for a moment."""
         self._is_deaf = True
-        self._book.on_end(why, refusal.status)
+        self._table.on_end(why, refusal.status)
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.keep_alive = False  # the reply to the request before comes first, and is the last
             return

@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 from types import FrameType
 
-from serving.config import Settings
+from serving.http.settings import HttpSettings
 
 
 class Draining:
@@ -27,7 +27,7 @@ class Draining:
         self.is_ending = False  # from SIGTERM on
 
     @classmethod
-    def by(cls, settings: Settings) -> "Draining":
+    def by(cls, settings: HttpSettings) -> "Draining":
         """Returns what the operator set."""
         return cls(Path(settings.drain_file) if settings.drain_file else None, settings.drain_ms / 1000)
 

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from serving.config import Settings
 from serving.http.errors import Problem, Refusal
+from serving.http.settings import HttpSettings
 
 Scope = MutableMapping[str, Any]  # ASGI's own types: what a key holds depends on the type of scope or event
 Event = MutableMapping[str, Any]
@@ -147,7 +147,7 @@ def validate_json_request(scope: Scope, headers: Headers) -> None:
         )
 
 
-def deadline_within(headers: Headers, settings: Settings) -> float:
+def deadline_within(headers: Headers, settings: HttpSettings) -> float:
     """Returns the seconds within which a request is to be answered: the caller's, or ours if they are fewer.
 
     Raises:
@@ -164,7 +164,7 @@ def deadline_within(headers: Headers, settings: Settings) -> float:
     return min(int(headers.deadline_ms), settings.deadline_ms) / 1000
 
 
-async def read_body(receive: Receive, headers: Headers, settings: Settings) -> bytes:
+async def read_body(receive: Receive, headers: Headers, settings: HttpSettings) -> bytes:
     """Returns the whole body.
 
     Of a body that is too large the rest is read and dropped, within the time that a body has: a caller

@@ -1,0 +1,37 @@
+"""Settings of requests: what one may ask for, and how many wait."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
+
+from marquee.errors import ConfigError
+from serving.settings import RoomSettings
+
+
+@dataclass(kw_only=True)
+class ApiSettings(RoomSettings):
+    """Requests."""
+
+    max_k: Annotated[int, Meta(ge=1, description="most items that one request may ask for")] = 500
+    max_history: Annotated[int, Meta(ge=1, description="most history entries of one request")] = 1000
+    max_exclude: Annotated[int, Meta(ge=1, description="most excluded items of one request")] = 5000
+    max_filters: Annotated[int, Meta(ge=1, description="most attributes that one request may filter by")] = 16
+    max_filter_values: Annotated[int, Meta(ge=1, description="most values in one list of a filter")] = 100
+    max_batch: Annotated[int, Meta(ge=1, description="most requests in one batch call")] = 100
+    max_pending: Annotated[
+        int,
+        Meta(ge=1, description="requests that may wait in one worker; more are refused with 503 at once"),
+    ] = 1024
+    micro_batch: Annotated[
+        int, Meta(ge=1, description="most requests that go through the model together")
+    ] = 32
+
+    def validate(self) -> None:
+        """Raises ConfigError if a setting is out of bounds or a batch could never be accepted."""
+        super().validate()
+        if self.max_pending < self.max_batch:
+            raise ConfigError(
+                f"MARQUEE_MAX_PENDING must be at least MARQUEE_MAX_BATCH ({self.max_batch}), got "
+                f"{self.max_pending}; a batch that can never be accepted helps nobody"
+            )

@@ -1,0 +1,51 @@
+"""Settings of releases and of the items that come and go between them."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
+
+from serving.settings import RoomSettings
+
+
+@dataclass(kw_only=True)
+class ReleaseSettings(RoomSettings):
+    """Releases and items."""
+
+    bundle: Annotated[
+        str,
+        Meta(description="the bundle: the folder of one version, or the folder whose `CURRENT` names one"),
+    ] = ""
+    surfaces: Annotated[
+        str,
+        Meta(
+            description=(
+                "in its place, a file that declares several [surfaces](surfaces.md), each with its bundle"
+            )
+        ),
+    ] = ""
+    trusted_keys: Annotated[
+        str,
+        Meta(
+            description=(
+                "file of the public keys of those who may [publish](releases.md#signatures); empty: bundles "
+                "are taken unsigned"
+            )
+        ),
+    ] = ""
+    release_poll_ms: Annotated[
+        int, Meta(ge=1, description="how often a worker looks whether other releases are to answer")
+    ] = 1000
+    items: Annotated[
+        str,
+        Meta(
+            description="folder in which [items between releases](items.md) are kept; empty: none are taken"
+        ),
+    ] = ""
+    items_poll_ms: Annotated[
+        int, Meta(ge=1, description="how often a worker looks whether they have changed")
+    ] = 250
+    max_live_items: Annotated[
+        int,
+        Meta(ge=1, description="most items kept there for one channel, withdrawn ones included"),
+    ] = 10_000
