@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import polars as pl
-from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from marquee.core.schema import TimeMeaning
@@ -23,6 +21,7 @@ from marquee.errors import ConfigError
 from marquee.evaluation.analyses.retraining import RetrainingSeries
 from training.command import command
 from training.config import TrainConfig
+from training.console import open_console
 from training.judging.retraining import Plan, run_retrainings, show_series
 from training.runs.folders import BACKTEST, RunFolder
 from training.runs.prepare import read
@@ -54,9 +53,6 @@ class BacktestConfig:
                 "n_windows must be 1 or more and window_days 0 or more, got "
                 f"{self.n_windows} and {self.window_days}"
             )
-
-
-ConfigStore.instance().store(name="backtest_schema", node=BacktestConfig)
 
 
 def backtest(config: BacktestConfig, console: Console) -> RetrainingSeries:
@@ -144,15 +140,13 @@ def _day(timestamp: int) -> str:
     return datetime.fromtimestamp(timestamp, tz=UTC).strftime("%Y-%m-%d")
 
 
-@command("backtest")
-def main(config: DictConfig) -> None:
+@command("backtest", BacktestConfig)
+def main(config: BacktestConfig) -> None:
     """Back-tests the run that the config names."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    resolved = OmegaConf.to_object(config)
-    assert isinstance(resolved, BacktestConfig), f"expected BacktestConfig, got {type(resolved)}"
-    console = Console()
-    series = backtest(resolved, console)
-    show_series(series, RunFolder.find(resolved.run).path, console)
+    console = open_console()
+    series = backtest(config, console)
+    show_series(series, RunFolder.find(config.run).path, console)
     spread = series.spread(series.model)
     console.print(
         f"over {len(series.retrainings)} windows: mean {spread.mean:.4f}, deviation {spread.deviation:.4f}, "

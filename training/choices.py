@@ -58,4 +58,5 @@ def register_schemas() -> None:
     store.store(name="train_schema", node=TrainConfig)
     for group, choices in SCHEMAS.items():
         for name, node in choices.items():
-            store.store(group=group, name=f"{name}_schema", node=node)
+            # Beside the group of the choices: in it, `--help` and every error would list each choice twice.
+            store.store(group=f"schema/{group}", name=name, node=node)

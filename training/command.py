@@ -1,76 +1,87 @@
-"""What the commands share: Hydra composes the config, and errors that a person can mend come as words."""
+"""What the commands share: schema, composition, validation, and errors in words.
+
+`@command("publish", PublishConfig)` makes a function of a `PublishConfig` a command: its menu is
+`configs/publish.yaml`, its schema the dataclass. Nothing behind it sees Hydra or OmegaConf.
+"""
 
 import functools
 import os
 import re
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
-from typing import ParamSpec
+from typing import ParamSpec, TypeVar
 
 import hydra
+import yaml
+from hydra.core.config_store import ConfigStore
 from hydra.errors import CompactHydraException
-from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from marquee.errors import MarqueeError
+from marquee.errors import ConfigError, MarqueeError
+from training.console import replace_what_streams_cannot_show
+from training.menu import CONFIGS
 
 P = ParamSpec("P")
+Schema = TypeVar("Schema")
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+EXIT_ERROR = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 
 
-def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
-    """Returns what makes a function of a composed config a command of its own.
+def command(name: str, schema: type[Schema]) -> Callable[[Callable[[Schema], None]], Callable[[], None]]:
+    """Returns the decorator that makes a function of a validated config a command.
 
     Args:
-        config_name: Of the file in `configs/`, without its ending.
+        name: Of the file in `configs/`, without its ending.
+        schema: Dataclass of the whole config; `DictConfig` for a command that needs the config as composed.
     """
-    compose = hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)
+    if schema is not DictConfig:
+        ConfigStore.instance().store(name=f"{name}_schema", node=schema)
+    compose = hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=name)
 
-    def decorate(function: Callable[[DictConfig], None]) -> Callable[[], None]:
+    def decorate(function: Callable[[Schema], None]) -> Callable[[], None]:
+        def composed(config: DictConfig) -> None:
+            function(as_object(config, schema))
+
         @functools.wraps(function)
         def run() -> None:
-            is_asked_for = _FULL_ERROR in os.environ
-            os.environ.setdefault(_FULL_ERROR, "1")  # else Hydra prints what it cannot compose, and ends here
-
-            @functools.wraps(function)
-            def composed(config: DictConfig) -> None:
-                if not is_asked_for:
-                    os.environ.pop(_FULL_ERROR)  # what goes wrong from here on Hydra reports well
-                function(config)
-
-            try:
-                compose(explain_errors(composed))()
-            except CompactHydraException as error:
-                if is_asked_for:
-                    raise
-                print(_in_words(error), file=sys.stderr)
-                sys.exit(EXIT_USAGE)
-            finally:
-                if not is_asked_for:
-                    os.environ.pop(_FULL_ERROR, None)
+            replace_what_streams_cannot_show()
+            with _full_errors() as are_asked_for:
+                explain = _as_it_is if are_asked_for else explain_errors
+                # Within Hydra, which would add words of its own; around it, for what cannot be composed.
+                explain(compose(functools.wraps(function)(explain(composed))))()
 
         return run
 
     return decorate
 
 
-def _in_words(error: CompactHydraException) -> str:
-    """Returns what cannot be composed, and what to do where settings of a data set are in the way."""
-    words = str(error)
-    if isinstance(error.__cause__, OmegaConfBaseException):
-        words += f"\n{error.__cause__}"
-    if tuned := re.search(r"In '(tuned/[^']+)'", words):
-        words += (
-            f"\nconfigs/{tuned[1]}.yaml was found for other parts than those that you name; leave it out "
-            "with ~tuned, and give those of its settings that you want to keep"
-        )
-    return words
+def as_object(config: DictConfig, schema: type[Schema]) -> Schema:
+    """Returns a composed config as the dataclass that it must be.
+
+    Raises:
+        ConfigError: If a value is missing or has the wrong type; the message names the key.
+    """
+    if isinstance(config, schema):
+        return config
+    try:
+        resolved = OmegaConf.to_object(config)
+    except MissingMandatoryValue as error:
+        raise ConfigError(
+            f"{error.full_key} must be given, got no value; add {error.full_key}=… to the command"
+        ) from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"config {error.full_key or '(root)'}: {error}".strip()) from error
+    assert isinstance(resolved, schema), f"expected {schema.__name__}, got {type(resolved)}"
+    return resolved
 
 
 def explain_errors(function: Callable[P, None]) -> Callable[P, None]:
@@ -80,11 +91,71 @@ def explain_errors(function: Callable[P, None]) -> Callable[P, None]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             function(*args, **kwargs)
-        except MarqueeError as error:
-            print(f"{type(error).__name__}: {error}", file=sys.stderr)
-            sys.exit(EXIT_USAGE)
         except KeyboardInterrupt:
-            print("interrupted before the end", file=sys.stderr)
-            sys.exit(EXIT_INTERRUPTED)
+            _end("interrupted before the end", EXIT_INTERRUPTED)
+        except CompactHydraException as error:
+            _end(_why_not_composed(error), EXIT_USAGE)
+        except MarqueeError as error:
+            _end(f"{type(error).__name__}: {error}", EXIT_USAGE)
+        except yaml.YAMLError as error:
+            _end(f"ConfigError: a config file is no YAML: {error}", EXIT_USAGE)
+        except OSError as error:  # a disk that is full, a folder that may not be written
+            _end(f"{type(error).__name__}: {error}", EXIT_USAGE)
+        except Exception:
+            traceback.print_exc()
+            sys.exit(EXIT_ERROR)
 
     return wrapped
+
+
+def _as_it_is(function: Callable[P, None]) -> Callable[P, None]:
+    return function
+
+
+def _end(words: str, status: int) -> None:
+    print(words, file=sys.stderr)
+    sys.exit(status)
+
+
+@contextmanager
+def _full_errors() -> Iterator[bool]:
+    """Makes Hydra raise errors instead of exiting; yields whether the user asked for this as well."""
+    before = os.environ.get(_FULL_ERROR)
+    os.environ[_FULL_ERROR] = "1"
+    try:
+        yield before == "1"
+    finally:
+        # The next command of this process must find what this one found.
+        if before is None:
+            del os.environ[_FULL_ERROR]
+        else:
+            os.environ[_FULL_ERROR] = before
+
+
+def _why_not_composed(error: CompactHydraException) -> str:
+    """Returns why a config cannot be composed, and what to do about the two causes that Hydra cannot name."""
+    words = str(error)
+    if isinstance(error.__cause__, OmegaConfBaseException):
+        words += f"\n{error.__cause__}"
+    if tuned := re.search(r"In '(tuned/[^']+)'", words):
+        words += (
+            f"\nconfigs/{tuned[1]}.yaml was found for other parts than those that you name; leave it out "
+            "with ~tuned, and give those of its settings that you want to keep"
+        )
+    if taken := re.search(r"Could not override '([^'@]+)", words):
+        for folder in _config_dirs():
+            if (folder / taken[1]).is_dir():
+                words += (
+                    f"\nthe folder {folder / taken[1]} is in the way: Hydra takes a folder beside your YAML "
+                    f"files for a group of choices of its name; move {taken[1]}/ elsewhere, or keep the YAML "
+                    "files of --config-dir in a folder of their own"
+                )
+    return words
+
+
+def _config_dirs() -> list[Path]:
+    """Returns the folders that `--config-dir` or `-cd` names on the command line."""
+    arguments = sys.argv[1:]
+    named = [given.partition("=")[2] for given in arguments if given.startswith("--config-dir=")]
+    named += [after for flag, after in pairwise(arguments) if flag in ("--config-dir", "-cd")]
+    return [Path(name) for name in named]

@@ -9,8 +9,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 
 from marquee.core.arrays import BoolArray
 from marquee.core.schema import TimeMeaning
@@ -32,6 +31,7 @@ from marquee.nn.negatives import (
     NegativesConfig,
 )
 from marquee.nn.optimizers import OptimizerConfig
+from training.command import as_object
 
 HALF_LIFE_DAYS = 15.0
 HIDDEN_FRACTION = 0.5
@@ -284,12 +284,7 @@ def resolve(config: DictConfig) -> TrainConfig:
     Raises:
         ConfigError: If a value is missing or has the wrong type; the message names the key.
     """
-    try:
-        resolved = OmegaConf.to_object(config)
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"config {error.full_key or '(root)'}: {error}".strip()) from error
-    assert isinstance(resolved, TrainConfig), f"expected TrainConfig, got {type(resolved)}"
-    return resolved
+    return as_object(config, TrainConfig)
 
 
 def as_plain(config: TrainConfig) -> dict[str, Any]:  # Any: whatever JSON can hold

@@ -3,15 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from marquee.data.config import DataConfig
 from marquee.data.download import download
 from marquee.errors import ConfigError
 from training.command import command
+from training.console import open_console
 
 
 @dataclass(kw_only=True)
@@ -21,17 +19,10 @@ class DownloadCommandConfig:
     data: DataConfig
 
 
-ConfigStore.instance().store(name="download_schema", node=DownloadCommandConfig)
-
-
-@command("download")
-def main(config: DictConfig) -> None:
+@command("download", DownloadCommandConfig)
+def main(config: DownloadCommandConfig) -> None:
     """Fetches the data set that the config names."""
-    resolved = OmegaConf.to_object(config)
-    assert isinstance(resolved, DownloadCommandConfig), (
-        f"expected DownloadCommandConfig, got {type(resolved)}"
-    )
-    data, console = resolved.data, Console()
+    data, console = config.data, open_console()
     if data.download is None:
         raise ConfigError(
             f"data set {data.name!r} declares no publisher, got data.download=null; put its files into "

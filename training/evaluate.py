@@ -3,14 +3,14 @@
 import sys
 from dataclasses import dataclass, field
 
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
+from rich.markup import escape
 
 from marquee.errors import ConfigError
 from training.command import command
 from training.config import EvaluationConfig
+from training.console import open_console
 from training.fitting.fit import load_model
 from training.judging.gate import GateConfig, failures
 from training.judging.judge import judge, show_judgement, with_served
@@ -43,9 +43,6 @@ class EvaluateConfig:
     gate: GateConfig = field(default_factory=GateConfig)
 
 
-ConfigStore.instance().store(name="evaluate_schema", node=EvaluateConfig)
-
-
 def evaluate_run(config: EvaluateConfig, overrides: list[str], console: Console) -> list[str]:
     """Judges a run, writes the result into its folder, and returns why it must not be published.
 
@@ -66,7 +63,7 @@ def evaluate_run(config: EvaluateConfig, overrides: list[str], console: Console)
     model = load_model(prepared.dataset, run_config, folder.checkpoint)
     judgement = judge(prepared, model, run_config, console)
     if config.bundle:
-        with console.status(f"asking {config.bundle}"):
+        with console.status(escape(f"asking {config.bundle}")):
             judgement = with_served(judgement, config.bundle, prepared, run_config, surfaces)
     show_judgement(judgement, run_config, console)
     page = report(prepared, judgement, run_config, folder)
@@ -77,21 +74,19 @@ def evaluate_run(config: EvaluateConfig, overrides: list[str], console: Console)
     return reasons
 
 
-@command("evaluate")
-def main(config: DictConfig) -> None:
+@command("evaluate", EvaluateConfig)
+def main(config: EvaluateConfig) -> None:
     """Judges the run that the config names."""
     given = HydraConfig.get().overrides.task
-    resolved = OmegaConf.to_object(config)
-    assert isinstance(resolved, EvaluateConfig), f"expected EvaluateConfig, got {type(resolved)}"
     overrides = [override for override in given if override.startswith("evaluation.")]
-    console = Console()
-    reasons = evaluate_run(resolved, overrides, console)
+    console = open_console()
+    reasons = evaluate_run(config, overrides, console)
     for reason in reasons:
         console.print(f"not passed: {reason}", highlight=False, soft_wrap=True)
     if reasons:
         sys.exit(EXIT_NOT_PASSED)
-    if resolved.gate.guardrails:
-        console.print(f"passed: {', '.join(resolved.gate.guardrails)}", highlight=False, soft_wrap=True)
+    if config.gate.guardrails:
+        console.print(f"passed: {', '.join(config.gate.guardrails)}", highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

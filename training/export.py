@@ -4,8 +4,6 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from marquee.bundle.bundle import publish
@@ -13,6 +11,7 @@ from marquee.bundle.popularity import PopularityConfig
 from marquee.index.index import IndexConfig, IndexKind
 from marquee.store.signing import SigningKey
 from training.command import command
+from training.console import open_console
 from training.exporting.contents import bundle_contents
 from training.runs.folders import RunFolder
 from training.runs.prepare import prepare
@@ -37,9 +36,6 @@ class ExportConfig:
     popularity: PopularityConfig = field(default_factory=PopularityConfig)
     signing_key: str = ""
     activate: bool = True
-
-
-ConfigStore.instance().store(name="export_schema", node=ExportConfig)
 
 
 def export(config: ExportConfig, console: Console) -> Path:
@@ -71,12 +67,10 @@ def export(config: ExportConfig, console: Console) -> Path:
     return path
 
 
-@command("export")
-def main(config: DictConfig) -> None:
+@command("export", ExportConfig)
+def main(config: ExportConfig) -> None:
     """Exports the run that the config names."""
-    resolved = OmegaConf.to_object(config)
-    assert isinstance(resolved, ExportConfig), f"expected ExportConfig, got {type(resolved)}"
-    export(resolved, Console())
+    export(config, open_console())
 
 
 if __name__ == "__main__":

@@ -12,8 +12,6 @@ from enum import StrEnum
 
 import numpy as np
 import polars as pl
-from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from marquee.core.schema import TimeMeaning
@@ -24,6 +22,7 @@ from marquee.errors import ConfigError
 from marquee.evaluation.analyses.retraining import RetrainingSeries
 from training.command import command
 from training.config import TrainConfig
+from training.console import open_console
 from training.judging.retraining import Plan, run_retrainings, show_series
 from training.runs.folders import LEARNING_CURVE, RunFolder
 from training.runs.prepare import read
@@ -69,9 +68,6 @@ class LearningCurveConfig:
         fractions = list(self.fractions)
         if not fractions or sorted(set(fractions)) != fractions or not 0 < fractions[0] <= fractions[-1] <= 1:
             raise ConfigError(f"fractions must be ascending, above 0 and at most 1, got {fractions}")
-
-
-ConfigStore.instance().store(name="learning_curve_schema", node=LearningCurveConfig)
 
 
 def learning_curve(config: LearningCurveConfig, console: Console) -> RetrainingSeries:
@@ -165,14 +161,12 @@ def chooser(by: Thinning, fraction: float, seed: int) -> Callable[[pl.DataFrame]
     return latest if by is Thinning.time else of_some_users
 
 
-@command("learning_curve")
-def main(config: DictConfig) -> None:
+@command("learning_curve", LearningCurveConfig)
+def main(config: LearningCurveConfig) -> None:
     """Draws the learning curve of the run that the config names."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    resolved = OmegaConf.to_object(config)
-    assert isinstance(resolved, LearningCurveConfig), f"expected LearningCurveConfig, got {type(resolved)}"
-    console = Console()
-    show_series(learning_curve(resolved, console), RunFolder.find(resolved.run).path, console)
+    console = open_console()
+    show_series(learning_curve(config, console), RunFolder.find(config.run).path, console)
 
 
 if __name__ == "__main__":

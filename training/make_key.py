@@ -3,12 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
-
 from marquee.store.signing import SigningKey, write_key_pair
 from training.command import command
+from training.console import open_console
 
 
 @dataclass(kw_only=True)
@@ -22,16 +19,11 @@ class MakeKeyConfig:
     path: str
 
 
-ConfigStore.instance().store(name="make_key_schema", node=MakeKeyConfig)
-
-
-@command("make_key")
-def main(config: DictConfig) -> None:
+@command("make_key", MakeKeyConfig)
+def main(config: MakeKeyConfig) -> None:
     """Makes the keys and says what each is for."""
-    resolved = OmegaConf.to_object(config)
-    assert isinstance(resolved, MakeKeyConfig), f"expected MakeKeyConfig, got {type(resolved)}"
-    private, public = write_key_pair(Path(resolved.path))
-    console = Console()
+    private, public = write_key_pair(Path(config.path))
+    console = open_console()
     console.print(
         f"key {SigningKey.read(private).key_id}\n"
         f"private {private}: sign with it (signing_key=), keep it to yourself\n"

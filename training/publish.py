@@ -7,8 +7,6 @@ is current. Whatever it is given is verified and asked its golden requests first
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from marquee.bundle.bundle import Bundle
@@ -19,6 +17,7 @@ from marquee.decision.recommender import Recommender
 from marquee.errors import ConfigError
 from marquee.store.signing import SigningKey, TrustedKeys
 from training.command import command
+from training.console import open_console
 
 
 @dataclass(kw_only=True)
@@ -61,9 +60,6 @@ class PublishConfig:
             )
 
 
-ConfigStore.instance().store(name="publish_schema", node=PublishConfig)
-
-
 def publish(config: PublishConfig, console: Console) -> Path:
     """Does what the config says and returns the folder of the bundle that it was about.
 
@@ -104,12 +100,10 @@ def _publish(config: PublishConfig, trusted: TrustedKeys | None) -> Path:
     return bundle.path
 
 
-@command("publish")
-def main(config: DictConfig) -> None:
+@command("publish", PublishConfig)
+def main(config: PublishConfig) -> None:
     """Publishes the bundle that the config names."""
-    resolved = OmegaConf.to_object(config)
-    assert isinstance(resolved, PublishConfig), f"expected PublishConfig, got {type(resolved)}"
-    publish(resolved, Console())
+    publish(config, open_console())
 
 
 if __name__ == "__main__":

@@ -3,9 +3,8 @@
 import argparse
 from pathlib import Path
 
-from rich.console import Console
-
 from training.command import explain_errors
+from training.console import open_console
 from training.judging.compare import compare
 
 
@@ -19,7 +18,7 @@ def main() -> None:
     command.add_argument("--metric", default="", help="e.g. ndcg@10; the headline of the first run")
     command.add_argument("--folder", type=Path, help="where to write; the folder of the last run")
     given = parser.parse_args()
-    compare(given.runs, given.metric, given.folder, Console())
+    compare(given.runs, given.metric, given.folder, open_console())
 
 
 if __name__ == "__main__":

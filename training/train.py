@@ -3,12 +3,12 @@
 import logging
 import sys
 
-from omegaconf import DictConfig
 from rich.console import Console
 
 from training.choices import register_schemas
 from training.command import EXIT_INTERRUPTED, command
-from training.config import TrainConfig, resolve
+from training.config import TrainConfig
+from training.console import open_console
 from training.fitting.fit import fit
 from training.judging.judge import judge, show_judgement
 from training.judging.writing import peak_memory_mb, report
@@ -50,11 +50,11 @@ def train(config: TrainConfig, console: Console) -> RunFolder:
     return folder
 
 
-@command("train")
-def main(config: DictConfig) -> None:
+@command("train", TrainConfig)
+def main(config: TrainConfig) -> None:
     """Trains the composed config."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    train(resolve(config), Console())
+    train(config, open_console())
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ from marquee.reports.study import Outcome, StudyContent, TriedSettings, render_s
 from training.choices import register_schemas
 from training.command import EXIT_INTERRUPTED, command
 from training.config import TrainConfig
+from training.console import open_console
 from training.fitting.callbacks import MONITOR, is_ranked_epoch, read_epochs
 from training.fitting.checkpoints import CHECKPOINTS
 from training.fitting.fit import EPOCHS_FILE, fit
@@ -133,7 +134,7 @@ def _search(raw: DictConfig, config: TuneConfig, console: Console) -> bool:
 def _work_elsewhere(raw: DictConfig, worker: int) -> None:
     """Runs trials in a process of its own, quietly, until there are enough."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    _work(raw, resolve_tune(raw), Console(quiet=True), worker)
+    _work(raw, resolve_tune(raw), open_console(quiet=True), worker)
 
 
 def _work(raw: DictConfig, config: TuneConfig, console: Console, worker: int) -> None:
@@ -208,7 +209,7 @@ class _Trainee:
     def _data(self, config: TrainConfig) -> Prepared:
         """Returns what a training works on."""
         if self.prepared is None or any(key.startswith("data.") for key in self.config.search.space):
-            self.prepared = prepare(config, self.config.folder, Console(quiet=True))
+            self.prepared = prepare(config, self.config.folder, open_console(quiet=True))
         return self.prepared
 
 
@@ -367,7 +368,7 @@ def _show(content: StudyContent, config: TuneConfig, console: Console) -> None:
         value = "-" if trial.value is None else f"{trial.value:.4f}"
         shown = [_short(trial.knobs[knob]) if knob in trial.knobs else "-" for knob in knobs]
         table.add_row(str(trial.number), value, *shown, trial.outcome)
-    console.print(table)
+    console.print(table, soft_wrap=False)
     if content.importance:
         shares = ", ".join(f"{key} {share:.2f}" for key, share in content.importance.items())
         console.print(f"what mattered: {shares}", highlight=False, soft_wrap=True)
@@ -381,11 +382,11 @@ def _short(value: KnobValue) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-@command("tune")
+@command("tune", DictConfig)
 def main(config: DictConfig) -> None:
     """Searches for settings of the composed config."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    tune(config, Console())
+    tune(config, open_console())
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from torch.optim import Optimizer
 
@@ -21,6 +20,7 @@ from marquee.nn.averages import WeightAverages
 from marquee.nn.batches import TrainingBatch
 from marquee.nn.embed import score_queries
 from marquee.nn.models import TwoTower
+from training.console import open_console
 from training.fitting.checkpoints import AVERAGED, BEST, LAST
 from training.fitting.module import RetrievalModule
 
@@ -256,7 +256,7 @@ class ShowProgress(Callback):
     """
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True)
+        self.console = open_console(stderr=True)
         self.bar = Progress(
             TextColumn("epoch {task.fields[shown].epoch}"),
             BarColumn(),

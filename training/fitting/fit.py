@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
-from rich.console import Console
 
 from marquee.core.cooccurrence import ItemNeighbours
 from marquee.data.dataset import Dataset, JudgedPart
@@ -22,6 +21,7 @@ from marquee.nn.losses import Loss
 from marquee.nn.models import ModelInputs, TwoTower
 from marquee.nn.towers import TowersConfig
 from training.config import TrainConfig
+from training.console import open_console
 from training.fitting.callbacks import (
     AverageWeights,
     CentreBiases,
@@ -180,7 +180,7 @@ def _start(model: TwoTower, dataset: Dataset, validation: JudgedPart | None, con
     if validation is not None:
         ndcg, _ = _ranking(dataset, validation, config).rank(model)
         said += f"; validation ndcg@{config.evaluation.headline_k} {ndcg:.4f} before the first step"
-    Console(stderr=True).print(said, highlight=False, soft_wrap=True)
+    open_console(stderr=True).print(said, highlight=False, soft_wrap=True)
 
 
 def _run_trainer(trainer: L.Trainer, module: RetrievalModule, last: Path) -> None:

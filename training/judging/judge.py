@@ -170,7 +170,7 @@ def show_judgement(judgement: Judgement, config: TrainConfig, console: Console) 
             *(f"{estimate.mean:.4f}" for estimate in others),
             f"{result.coverage[f'coverage@{k}']:.3f}",
         )
-    console.print(table)
+    console.print(table, soft_wrap=False)
     verdict = judge_against(judgement.evaluation, names[0])
     console.print(verdict.sentence, highlight=False, soft_wrap=True)
     if judgement.served is not None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 from rich.console import Console
+from rich.markup import escape
 
 from marquee.data.config import DataConfig
 from marquee.data.dataset import Dataset, JudgedPart
@@ -53,7 +54,7 @@ def read(config: TrainConfig, folder: Path, console: Console) -> Tables:
     What a command before this one has said of the same data is not said again.
     """
     _simulate_if_missing(config.data, console)
-    with console.status(f"reading {config.data.name}"):
+    with console.status(escape(f"reading {config.data.name}")):
         tables = read_tables(config.data, folder / "rejects")
     path = folder / QUALITY_FILE
     found = json.dumps(tables.quality.to_json_dict(), indent=1)
@@ -94,6 +95,6 @@ def _simulate_if_missing(config: DataConfig, console: Console) -> None:
     root = Path(config.root)
     if config.world is None or (root / config.events.path).exists():
         return
-    with console.status(f"simulating {config.name}"):
+    with console.status(escape(f"simulating {config.name}")):
         write_world(simulate(config.world), root)
     console.print(f"simulated {config.name} into {root}", highlight=False)

@@ -14,7 +14,7 @@ from training.command import command
 def end(monkeypatch: pytest.MonkeyPatch, error: Exception | None, *overrides: str) -> int:
     """Returns the exit status of a command that raises `error` when it is called."""
 
-    @command("train")
+    @command("train", DictConfig)
     def run(config: DictConfig) -> None:  # noqa: ARG001 - what is composed does not matter
         if error is not None:
             raise error
