@@ -27,8 +27,8 @@ from rich.console import Console
 
 from marquee.errors import ConfigError
 from training.choices import register_schemas
+from training.cli.menu import CONFIGS
 from training.config import TrainConfig, resolve
-from training.menu import CONFIGS
 from training.train import train
 
 EXPERIMENTS = CONFIGS / "experiment"

@@ -31,7 +31,7 @@ from marquee.nn.negatives import (
     NegativesConfig,
 )
 from marquee.nn.optimizers import OptimizerConfig
-from training.command import as_object
+from training.cli.command import as_object
 
 HALF_LIFE_DAYS = 15.0
 HIDDEN_FRACTION = 0.5

@@ -8,8 +8,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from marquee.data.config import DataConfig
 from marquee.data.download import download
 from marquee.errors import ConfigError
-from training.command import command
-from training.console import open_console
+from training.cli.command import command
+from training.cli.console import open_console
 
 
 @dataclass(kw_only=True)

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from marquee.errors import ConfigError
-from training.command import command
+from training.cli.command import command
+from training.cli.console import open_console
 from training.config import EvaluationConfig
-from training.console import open_console
 from training.fitting.fit import load_model
 from training.judging.gate import GateConfig, failures
 from training.judging.judge import judge, show_judgement, with_served

@@ -10,8 +10,8 @@ from marquee.bundle.bundle import publish
 from marquee.bundle.popularity import PopularityConfig
 from marquee.index.index import IndexConfig, IndexKind
 from marquee.store.signing import SigningKey
-from training.command import command
-from training.console import open_console
+from training.cli.command import command
+from training.cli.console import open_console
 from training.exporting.contents import bundle_contents
 from training.runs.folders import RunFolder
 from training.runs.prepare import prepare

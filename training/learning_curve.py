@@ -20,9 +20,9 @@ from marquee.data.split_config import SplitConfig, SplitMethod
 from marquee.data.splits import Split, split_events
 from marquee.errors import ConfigError
 from marquee.evaluation.analyses.retraining import RetrainingSeries
-from training.command import command
+from training.cli.command import command
+from training.cli.console import open_console
 from training.config import TrainConfig
-from training.console import open_console
 from training.judging.retraining import Plan, run_retrainings, show_series
 from training.runs.folders import LEARNING_CURVE, RunFolder
 from training.runs.prepare import read

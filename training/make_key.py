@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from marquee.store.signing import SigningKey, write_key_pair
-from training.command import command
-from training.console import open_console
+from training.cli.command import command
+from training.cli.console import open_console
 
 
 @dataclass(kw_only=True)

@@ -16,8 +16,8 @@ from marquee.decision.golden_requests import validate_golden_requests
 from marquee.decision.recommender import Recommender
 from marquee.errors import ConfigError
 from marquee.store.signing import SigningKey, TrustedKeys
-from training.command import command
-from training.console import open_console
+from training.cli.command import command
+from training.cli.console import open_console
 
 
 @dataclass(kw_only=True)

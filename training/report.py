@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from training.command import explain_errors
-from training.console import open_console
+from training.cli.command import explain_errors
+from training.cli.console import open_console
 from training.judging.compare import compare
 
 

@@ -6,9 +6,9 @@ import sys
 from rich.console import Console
 
 from training.choices import register_schemas
-from training.command import EXIT_INTERRUPTED, command
+from training.cli.command import EXIT_INTERRUPTED, command
+from training.cli.console import open_console
 from training.config import TrainConfig
-from training.console import open_console
 from training.fitting.fit import fit
 from training.judging.judge import judge, show_judgement
 from training.judging.writing import peak_memory_mb, report

@@ -35,9 +35,9 @@ from rich.table import Table
 from marquee.errors import ConfigError, DataError, MarqueeError
 from marquee.reports.study import Outcome, StudyContent, TriedSettings, render_study
 from training.choices import register_schemas
-from training.command import EXIT_INTERRUPTED, command
+from training.cli.command import EXIT_INTERRUPTED, command
+from training.cli.console import open_console
 from training.config import TrainConfig
-from training.console import open_console
 from training.fitting.callbacks import MONITOR, is_ranked_epoch, read_epochs
 from training.fitting.checkpoints import CHECKPOINTS
 from training.fitting.fit import EPOCHS_FILE, fit

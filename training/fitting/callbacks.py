@@ -20,7 +20,7 @@ from marquee.nn.averages import WeightAverages
 from marquee.nn.batches import TrainingBatch
 from marquee.nn.embed import score_queries
 from marquee.nn.models import TwoTower
-from training.console import open_console
+from training.cli.console import open_console
 from training.fitting.checkpoints import AVERAGED, BEST, LAST
 from training.fitting.module import RetrievalModule
 

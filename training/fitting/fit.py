@@ -20,8 +20,8 @@ from marquee.errors import ConfigError, DataError
 from marquee.nn.losses import Loss
 from marquee.nn.models import ModelInputs, TwoTower
 from marquee.nn.towers import TowersConfig
+from training.cli.console import open_console
 from training.config import TrainConfig
-from training.console import open_console
 from training.fitting.callbacks import (
     AverageWeights,
     CentreBiases,

@@ -15,7 +15,7 @@ from marquee.data.reading.tables import Tables
 from marquee.data.splits import Split
 from marquee.evaluation.analyses.retraining import Retraining, RetrainingSeries
 from marquee.reports import amend_report
-from training.command import EXIT_INTERRUPTED
+from training.cli.command import EXIT_INTERRUPTED
 from training.config import TrainConfig, as_plain
 from training.fitting.checkpoints import CHECKPOINTS
 from training.fitting.fit import fit

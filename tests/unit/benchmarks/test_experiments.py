@@ -9,8 +9,8 @@ from benchmarks import quality
 from benchmarks.experiments import Result, list_experiments, read_notes, run_experiment
 from marquee.errors import ConfigError
 from training.choices import register_schemas
+from training.cli.menu import CONFIGS
 from training.config import resolve
-from training.menu import CONFIGS
 
 HEAD = """# @package _global_
 # Question    Does it

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from marquee.errors import ConfigError
 from training.choices import register_schemas
-from training.command import command
+from training.cli.command import command
 
 
 def end(monkeypatch: pytest.MonkeyPatch, error: Exception | None, *overrides: str) -> int:

@@ -23,8 +23,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from marquee.errors import ConfigError, MarqueeError
-from training.console import replace_what_streams_cannot_show
-from training.menu import CONFIGS
+from training.cli.console import replace_what_streams_cannot_show
+from training.cli.menu import CONFIGS
 
 P = ParamSpec("P")
 Schema = TypeVar("Schema")
