@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from marquee.bundle.publishing import publish_copy
+from marquee.store.files import watching_steps
 from marquee.store.signing import SigningKey, write_key_pair
 from tests.support.bundles import publish_tiny
 
@@ -39,7 +40,8 @@ def publish_twice(folder: Path, n: int) -> None:
     """Publishes one bundle, then another one that dies at step n."""
     key = SigningKey.read(folder.parents[1] / KEY)
     publish_tiny(folder, seed=0)
-    publish_tiny(folder, seed=1, on_step=PowerCut(n), signing_key=key)
+    with watching_steps(PowerCut(n)):
+        publish_tiny(folder, seed=1, signing_key=key)
 
 
 def publish_originals(folder: Path) -> None:
@@ -53,7 +55,8 @@ def copy_twice(folder: Path, n: int) -> None:
     key = SigningKey.read(folder.parents[1] / KEY)
     first, second = sorted((folder.parents[1] / ORIGINALS / "tiny").glob("[0-9]*/"))
     publish_copy(first, folder)
-    publish_copy(second, folder, on_step=PowerCut(n), signing_key=key)
+    with watching_steps(PowerCut(n)):
+        publish_copy(second, folder, signing_key=key)
 
 
 def run_in_a_child(work: Callable[[], None]) -> int:

@@ -26,7 +26,6 @@ from marquee.core.ids import IdMap
 from marquee.features import FeatureArrays, FeatureConfig, FeatureEncoder, FeatureType
 from marquee.index.index import IndexConfig, build_index, measure_recall
 from marquee.index.sweep import IndexSweep, SweepPoint
-from marquee.store.files import OnStep, ignore_step
 from marquee.store.signing import SigningKey
 
 CREATED = 1_700_000_000
@@ -203,7 +202,6 @@ def publish_tiny(
     name: str = "tiny",
     seed: int = 0,
     *,
-    on_step: OnStep = ignore_step,
     signing_key: SigningKey | None = None,
     **changes: object,
 ) -> Path:
@@ -213,12 +211,11 @@ def publish_tiny(
         folder: Where bundles of all names live.
         name: Of the channel.
         seed: Of the numbers in it; bundles of higher seeds are newer.
-        on_step: As in `publish`.
         signing_key: As in `publish`.
         changes: Fields of the contents to be replaced.
     """
     contents = replace(make_tiny(seed).contents, **changes)  # type: ignore[arg-type]  # fields of any type
-    return publish(contents, folder, name, created=CREATED + seed, signing_key=signing_key, on_step=on_step)
+    return publish(contents, folder, name, created=CREATED + seed, signing_key=signing_key)
 
 
 def _users(n_users: int) -> tuple[FeatureEncoder, FeatureArrays]:

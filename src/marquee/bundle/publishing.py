@@ -48,8 +48,7 @@ from marquee.store.files import (
     CHUNK_BYTES,
     FileFacts,
     FileWriter,
-    OnStep,
-    ignore_step,
+    announce_step,
     only_publisher,
     read_regular_file,
     replace_file,
@@ -147,7 +146,6 @@ def publish(
     version: str = "",
     signing_key: SigningKey | None = None,
     is_activated: bool = True,
-    on_step: OnStep = ignore_step,
 ) -> Path:
     """Writes a bundle and makes it current; returns its folder.
 
@@ -160,7 +158,6 @@ def publish(
             of all files, which sorts by time.
         signing_key: Signs the manifest; None for a bundle without a signature.
         is_activated: Whether it becomes current.
-        on_step: Called with the name of each step before it is taken: for faults in tests.
 
     Raises:
         ConfigError: If the name or version cannot be a folder.
@@ -173,14 +170,11 @@ def publish(
         validate_name(version, "the version of a bundle")
 
     def write(unfinished: Path) -> Manifest:
-        files = {
-            file: write_file(unfinished / file, writer, on_step)
-            for file, writer in _writers(contents).items()
-        }
+        files = {file: write_file(unfinished / file, writer) for file, writer in _writers(contents).items()}
         return describe(contents, files, name, version or _version_of(files, created), created)
 
     home = Path(folder) / name
-    return _Publication(home, signing_key, is_activated, on_step).run(write)
+    return _Publication(home, signing_key, is_activated).run(write)
 
 
 def publish_copy(
@@ -189,7 +183,6 @@ def publish_copy(
     *,
     signing_key: SigningKey | None = None,
     is_activated: bool = True,
-    on_step: OnStep = ignore_step,
 ) -> Path:
     """Publishes a bundle once more, byte for byte, below another folder; returns its folder there.
 
@@ -200,7 +193,6 @@ def publish_copy(
         folder: Where bundles of all names live; the copy keeps its name and version.
         signing_key: Signs the copy; None for the signature of the original, if it has one.
         is_activated: As in `publish`.
-        on_step: As in `publish`.
 
     Raises:
         ChecksumError: If a file is not what the manifest says.
@@ -211,24 +203,24 @@ def publish_copy(
 
     def write(unfinished: Path) -> Manifest:
         for name, expected in manifest.files.items():
-            if write_file(unfinished / name, partial(_copy_file, bundle / name), on_step) != expected:
+            if write_file(unfinished / name, partial(_copy_file, bundle / name)) != expected:
                 raise ChecksumError(f"{name} in {bundle} is not what its manifest says; export it again")
         if (bundle / SIGNATURE).exists() and signing_key is None:
-            write_file(unfinished / SIGNATURE, partial(_copy_file, bundle / SIGNATURE), on_step)
+            write_file(unfinished / SIGNATURE, partial(_copy_file, bundle / SIGNATURE))
         return manifest
 
     home = Path(folder) / manifest.name
-    return _Publication(home, signing_key, is_activated, on_step).run(write, manifest)
+    return _Publication(home, signing_key, is_activated).run(write, manifest)
 
 
-def sign(bundle: Path, signing_key: SigningKey, on_step: OnStep = ignore_step) -> None:
+def sign(bundle: Path, signing_key: SigningKey) -> None:
     """Signs a published bundle, in place of any signature that it has.
 
     Raises:
         BundleError: If it has no manifest, or a publisher is at work.
     """
     with only_publisher(bundle.parent):
-        replace_file(bundle / SIGNATURE, signing_key.sign(read_regular_file(bundle / MANIFEST)), on_step)
+        replace_file(bundle / SIGNATURE, signing_key.sign(read_regular_file(bundle / MANIFEST)))
 
 
 @dataclass(frozen=True)
@@ -238,7 +230,6 @@ class _Publication:
     home: Path
     signing_key: SigningKey | None
     is_activated: bool
-    on_step: OnStep
 
     def run(self, write: Callable[[Path], Manifest], known: Manifest | None = None) -> Path:
         """Writes a version aside, renames it into place and returns its folder.
@@ -256,7 +247,7 @@ class _Publication:
                 if target is None:
                     target = self._write(unfinished, write)
                 if self.is_activated:
-                    set_current(target, self.on_step)
+                    set_current(target)
             finally:
                 shutil.rmtree(unfinished, ignore_errors=True)
         return target
@@ -273,12 +264,12 @@ class _Publication:
             )
         if self.signing_key is not None:
             signature = self.signing_key.sign(manifest.to_json().encode())
-            replace_file(target / SIGNATURE, signature, self.on_step)
+            replace_file(target / SIGNATURE, signature)
         return target
 
     def _write(self, unfinished: Path, write: Callable[[Path], Manifest]) -> Path:
         """Writes all files aside, then renames their folder to that of the version, which it returns."""
-        self.on_step("create the folder")
+        announce_step("create the folder")
         unfinished.mkdir()
         manifest = write(unfinished)
         target = self.home / manifest.version
@@ -289,12 +280,12 @@ class _Publication:
         text = manifest.to_json().encode()
         if self.signing_key is not None:
             signature = self.signing_key.sign(text)
-            write_file(unfinished / SIGNATURE, lambda file: file.write(signature), self.on_step)
-        write_file(unfinished / MANIFEST, lambda file: file.write(text), self.on_step)
-        sync_folder(unfinished, self.on_step)
-        self.on_step(f"rename the folder to {manifest.version}")
+            write_file(unfinished / SIGNATURE, lambda file: file.write(signature))
+        write_file(unfinished / MANIFEST, lambda file: file.write(text))
+        sync_folder(unfinished)
+        announce_step(f"rename the folder to {manifest.version}")
         unfinished.rename(target)
-        sync_folder(self.home, self.on_step)
+        sync_folder(self.home)
         return target
 
 

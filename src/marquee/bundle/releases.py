@@ -20,7 +20,7 @@ from pathlib import Path
 
 from marquee.bundle.manifest import MANIFEST, validate_name
 from marquee.errors import BundleError, BundleNotFoundError, ConfigError
-from marquee.store.files import OnStep, ignore_step, only_publisher, read_regular_file, replace_file
+from marquee.store.files import only_publisher, read_regular_file, replace_file
 
 CURRENT = "CURRENT"
 ACTIVATED = "ACTIVATED"
@@ -117,12 +117,11 @@ def version_folder(home: Path, version: str, who: str) -> Path:
     return folder
 
 
-def activate(bundle: Path, on_step: OnStep = ignore_step) -> None:
+def activate(bundle: Path) -> None:
     """Makes a published bundle the current one of its channel; it is then no candidate any more.
 
     Args:
         bundle: Folder of the bundle.
-        on_step: Called with the name of each step before it is taken: for faults in tests.
 
     Raises:
         BundleNotFoundError: If there is no bundle.
@@ -131,10 +130,10 @@ def activate(bundle: Path, on_step: OnStep = ignore_step) -> None:
     if not (bundle / MANIFEST).is_file():
         raise BundleNotFoundError(f"{bundle} holds no {MANIFEST}; name the folder of a published bundle")
     with only_publisher(bundle.parent):
-        set_current(bundle, on_step)
+        set_current(bundle)
 
 
-def go_back(home: Path, on_step: OnStep = ignore_step) -> Path:
+def go_back(home: Path) -> Path:
     """Makes the version current that was so before the current one; returns its folder.
 
     Going back twice goes back by two.
@@ -145,7 +144,7 @@ def go_back(home: Path, on_step: OnStep = ignore_step) -> Path:
     """
     with only_publisher(home):
         bundle = previous(home)
-        _point_to(bundle, on_step)
+        _point_to(bundle)
     return bundle
 
 
@@ -163,7 +162,7 @@ def previous(home: Path) -> Path:
     return version_folder(home, earlier[0], f"{home / ACTIVATED} names version")
 
 
-def set_current(bundle: Path, on_step: OnStep) -> None:
+def set_current(bundle: Path) -> None:
     """Points CURRENT at a bundle, at once for every reader; its caller is the only publisher."""
     home = bundle.parent
     before: list[str] = []
@@ -172,19 +171,19 @@ def set_current(bundle: Path, on_step: OnStep) -> None:
     if before[:1] != [bundle.name]:
         # First the way back, then the step: a list that runs ahead of CURRENT is read from CURRENT on.
         lines = [bundle.name, *before][:_MAX_ACTIVATED]
-        replace_file(home / ACTIVATED, "".join(f"{line}\n" for line in lines).encode(), on_step)
-    _point_to(bundle, on_step)
+        replace_file(home / ACTIVATED, "".join(f"{line}\n" for line in lines).encode())
+    _point_to(bundle)
 
 
-def _point_to(bundle: Path, on_step: OnStep) -> None:
+def _point_to(bundle: Path) -> None:
     """Makes CURRENT name a bundle, which is then no candidate any more."""
     home = bundle.parent
-    replace_file(home / CURRENT, f"{bundle.name}\n".encode(), on_step)
+    replace_file(home / CURRENT, f"{bundle.name}\n".encode())
     rollout: Rollout = {}
     with suppress(BundleError):  # an unreadable file is replaced by the next candidate
         rollout = read_rollout(home)
     if without(rollout, bundle.name) != rollout:
-        _write_rollout(home, without(rollout, bundle.name), on_step)
+        _write_rollout(home, without(rollout, bundle.name))
 
 
 def read_rollout(home: Path) -> Rollout:
@@ -207,14 +206,13 @@ def read_rollout(home: Path) -> Rollout:
         ) from error
 
 
-def name_candidate(bundle: Path, role: Role, share: float, on_step: OnStep = ignore_step) -> None:
+def name_candidate(bundle: Path, role: Role, share: float) -> None:
     """Makes a published bundle the candidate of a role in its channel, in place of any other.
 
     Args:
         bundle: Folder of the bundle.
         role: Canary or shadow.
         share: As in `Candidate`.
-        on_step: As in `activate`.
 
     Raises:
         BundleNotFoundError: If there is no bundle.
@@ -231,10 +229,10 @@ def name_candidate(bundle: Path, role: Role, share: float, on_step: OnStep = ign
         rollout: Rollout = {}
         with suppress(BundleError):  # an unreadable file is what this one replaces
             rollout = read_rollout(home)
-        _write_rollout(home, {**rollout, role: candidate}, on_step)
+        _write_rollout(home, {**rollout, role: candidate})
 
 
-def drop_candidate(home: Path, version: str, on_step: OnStep = ignore_step) -> None:
+def drop_candidate(home: Path, version: str) -> None:
     """Takes a version out of every role that it has.
 
     Raises:
@@ -248,17 +246,17 @@ def drop_candidate(home: Path, version: str, on_step: OnStep = ignore_step) -> N
                 f"{version!r} must be a canary or a shadow of {home.name} to be ended, got "
                 f"{[candidate.version for candidate in rollout.values()]}; name one of them"
             )
-        _write_rollout(home, without(rollout, version), on_step)
+        _write_rollout(home, without(rollout, version))
 
 
-def _write_rollout(home: Path, rollout: Rollout, on_step: OnStep) -> None:
+def _write_rollout(home: Path, rollout: Rollout) -> None:
     """Replaces the candidates of a channel; the roles stand in the order of `Role`."""
     body = {
         role: {"version": rollout[role].version, "share": rollout[role].share}
         for role in Role
         if role in rollout
     }
-    replace_file(home / ROLLOUT, f"{json.dumps(body)}\n".encode(), on_step)
+    replace_file(home / ROLLOUT, f"{json.dumps(body)}\n".encode())
 
 
 def _activated_from(home: Path, version: str) -> list[str]:

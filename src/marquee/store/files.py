@@ -1,7 +1,7 @@
 """Files that are whole or not there: forced to disk when written, never followed through a link when read.
 
-Knows nothing of what stands in a file. Every step of writing is announced before it is taken, so that a
-test can end the process there.
+Knows nothing of what stands in a file. Every step of writing is announced before it is taken to whoever
+watches (see `watching_steps`), so that a test can end the process there.
 """
 
 import fcntl
@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -20,7 +21,7 @@ from marquee.errors import BundleError
 CHUNK_BYTES = 8 * 2**20
 _LOCK = ".lock"
 
-OnStep = Callable[[str], None]
+Watcher = Callable[[str], None]
 FileWriter = Callable[[IO[bytes]], object]
 
 
@@ -32,8 +33,27 @@ class FileFacts:
     bytes: int
 
 
-def ignore_step(_step: str) -> None:
+def _ignore_step(_step: str) -> None:
     """Lets a step pass."""
+
+
+# A context variable: the faults of a test reach the disk without a parameter in every function between.
+_watcher: ContextVar[Watcher] = ContextVar("watcher", default=_ignore_step)
+
+
+@contextmanager
+def watching_steps(watcher: Watcher) -> Iterator[None]:
+    """Tells `watcher` the name of each step of writing before it is taken: for faults in tests."""
+    token = _watcher.set(watcher)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
+
+
+def announce_step(step: str) -> None:
+    """Tells whoever watches which step is about to be taken."""
+    _watcher.get()(step)
 
 
 @contextmanager
@@ -54,16 +74,15 @@ def only_publisher(home: Path) -> Iterator[None]:
 class _CountedFile:
     """A file that is being written: takes the checksum along and announces each write."""
 
-    def __init__(self, file: IO[bytes], name: str, on_step: OnStep) -> None:
+    def __init__(self, file: IO[bytes], name: str) -> None:
         self._file = file
         self._name = name
-        self._on_step = on_step
         self._sha256 = hashlib.sha256()
         self._n_bytes = 0
 
     def write(self, content: bytes) -> int:
         """Writes some bytes."""
-        self._on_step(f"write {self._name}")
+        announce_step(f"write {self._name}")
         self._sha256.update(content)
         self._n_bytes += len(content)
         return self._file.write(content)
@@ -73,30 +92,30 @@ class _CountedFile:
         return FileFacts(sha256=self._sha256.hexdigest(), bytes=self._n_bytes)
 
 
-def write_file(path: Path, write: FileWriter, on_step: OnStep) -> FileFacts:
+def write_file(path: Path, write: FileWriter) -> FileFacts:
     """Writes a file, forces it to disk and returns what it is."""
-    on_step(f"create {path.name}")
+    announce_step(f"create {path.name}")
     with path.open("wb") as file:
-        counted = _CountedFile(file, path.name, on_step)
+        counted = _CountedFile(file, path.name)
         write(counted)  # type: ignore[arg-type]  # writers use only what _CountedFile has
         file.flush()
-        on_step(f"sync {path.name}")
+        announce_step(f"sync {path.name}")
         os.fsync(file.fileno())
     return counted.facts()
 
 
-def replace_file(path: Path, content: bytes, on_step: OnStep) -> None:
+def replace_file(path: Path, content: bytes) -> None:
     """Writes a small file aside and renames it: every reader sees the old one or the new one."""
     aside = path.parent / f".{path.name}.new"
-    write_file(aside, lambda file: file.write(content), on_step)
-    on_step(f"rename {path.name}")
+    write_file(aside, lambda file: file.write(content))
+    announce_step(f"rename {path.name}")
     aside.rename(path)
-    sync_folder(path.parent, on_step)
+    sync_folder(path.parent)
 
 
-def sync_folder(folder: Path, on_step: OnStep) -> None:
+def sync_folder(folder: Path) -> None:
     """Forces to disk which files a folder holds."""
-    on_step(f"sync the folder {folder.name}")
+    announce_step(f"sync the folder {folder.name}")
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -22,7 +22,7 @@ from threading import RLock
 
 from marquee.core.catalog import ItemKind
 from marquee.errors import ConfigError, ItemsFullError
-from marquee.store.files import ignore_step, replace_file, sync_folder
+from marquee.store.files import replace_file, sync_folder
 
 _SPARE_LINES = 1000
 _CHECKSUM_DIGITS = 8
@@ -107,7 +107,7 @@ class ItemLog:
             folder.mkdir(parents=True, exist_ok=True)
             with self._only_writer() as descriptor:
                 self._cut_torn_line(descriptor)
-            sync_folder(folder, ignore_step)
+            sync_folder(folder)
             self.refresh()
         except OSError as error:
             raise ConfigError(
@@ -175,7 +175,7 @@ class ItemLog:
                 self._drop(items, n_surplus, set(droppable) - {change.item_id for change in news})
             if n_surplus > 0 or self._n_lines + len(news) > 2 * len(items) + _SPARE_LINES:
                 lines = b"".join(item.to_line() for item in items.values())
-                replace_file(self._path, lines, ignore_step)
+                replace_file(self._path, lines)
             else:
                 _append(descriptor, b"".join(change.to_line() for change in news))
             self.refresh()

@@ -11,6 +11,7 @@ import pytest
 from marquee.bundle.bundle import Bundle, activate, resolve
 from marquee.bundle.publishing import publish, publish_copy
 from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, ConfigError, DataError, ShapeError
+from marquee.store.files import watching_steps
 from marquee.store.signing import SigningKey, TrustedKeys, write_key_pair
 from tests.support.bundles import CREATED, make_tiny, publish_tiny
 
@@ -72,8 +73,8 @@ def test_full_disk_leaves_the_old_bundle_and_nothing_else(tmp_path: Path) -> Non
             raise OSError(28, "No space left on device")
 
     old = publish_tiny(tmp_path)
-    with pytest.raises(OSError, match="No space left"):
-        publish_tiny(tmp_path, seed=1, on_step=fill_up)
+    with pytest.raises(OSError, match="No space left"), watching_steps(fill_up):
+        publish_tiny(tmp_path, seed=1)
     assert resolve(tmp_path / "tiny") == old
     assert sorted(path.name for path in old.parent.iterdir()) == [".lock", old.name, "ACTIVATED", "CURRENT"]
 

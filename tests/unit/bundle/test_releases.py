@@ -18,6 +18,7 @@ from marquee.bundle.releases import (
     resolve,
 )
 from marquee.errors import BundleError, BundleNotFoundError, ConfigError
+from marquee.store.files import watching_steps
 from tests.support.bundles import publish_tiny
 
 
@@ -186,7 +187,8 @@ def test_interrupted_activation_leaves_the_old_or_the_new_one(versions: list[Pat
     n_cut = 0
     for n in range(100):
         try:
-            activate(first, power_cut_at(n))
+            with watching_steps(power_cut_at(n)):
+                activate(first)
         except KeyboardInterrupt:
             n_cut += 1
             current = resolve(first.parent)
