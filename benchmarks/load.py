@@ -7,7 +7,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,7 +128,11 @@ class Server:
 
 
 def take_turns(
-    servers: Mapping[str, tuple[Server, Path]], connections: Sequence[int], seconds: int, rounds: int
+    servers: Mapping[str, tuple[Server, Path]],
+    connections: Sequence[int],
+    seconds: int,
+    rounds: int,
+    before_round: Callable[[], None] = lambda: None,
 ) -> dict[str, dict[int, Load]]:
     """Returns the loads of several servers by name and connections, each over some rounds.
 
@@ -140,11 +144,13 @@ def take_turns(
         connections: Numbers of connections.
         seconds: Of each measurement.
         rounds: Measurements of each.
+        before_round: Called before each round, to measure the host itself.
     """
     for server, script in servers.values():
         server.measure(script, 16, 3)  # all workers warm
     found: dict[str, dict[int, list[Load]]] = {name: {n: [] for n in connections} for name in servers}
     for _ in range(rounds):
+        before_round()
         for n in connections:
             for name, (server, script) in servers.items():
                 found[name][n].append(server.measure(script, n, seconds))
