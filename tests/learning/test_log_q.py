@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from marquee.features import FeatureEncoder
 from marquee.nn.batches import QueryBatch, TrainingBatch
-from marquee.nn.losses import sampled_softmax_loss
+from marquee.nn.losses import SampledSoftmaxConfig, sampled_softmax_loss
 from marquee.nn.models import MatrixFactorizationConfig, ModelInputs, TwoTower
 from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
@@ -61,7 +61,7 @@ def train(sign: int, n_uniform: int) -> TwoTower:
         )
         optimizer.zero_grad()
         torch.autograd.backward(
-            sampled_softmax_loss(signed, batch.weight, temperature=1.0, log_q_correction=True)
+            sampled_softmax_loss(signed, batch.weight, SampledSoftmaxConfig(temperature=1.0))
         )
         optimizer.step()
         schedule.step()

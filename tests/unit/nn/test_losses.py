@@ -1,7 +1,7 @@
 """Losses against loops in plain numpy, and what a loss must do at the edges."""
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from marquee.errors import ConfigError
+from marquee.nn import losses
 from marquee.nn.logits import Logits
 from marquee.nn.losses import (
     BilateralSoftmaxConfig,
@@ -25,6 +26,9 @@ from marquee.nn.losses import (
 from marquee.nn.negatives import CatalogSampler
 
 MASKED = -math.inf
+CONFIGS = [
+    name for name in losses.__all__ if name.endswith("Config") and "loss" in vars(getattr(losses, name))
+]
 COMPARING: dict[str, LossConfig] = {  # a target without candidate has nothing to be compared with
     "softmax": SampledSoftmaxConfig(temperature=0.5),
     "softmax_uncorrected": SampledSoftmaxConfig(temperature=0.5, log_q_correction=False),
@@ -97,7 +101,8 @@ def bpr_by_hand(logits: Logits, weight: Tensor, temperature: float) -> float:
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
 def test_sampled_softmax_is_what_loops_give(temperature: float, corrected: bool) -> None:
     logits, weight = example()
-    got = sampled_softmax_loss(logits, weight, temperature=temperature, log_q_correction=corrected)
+    knobs = SampledSoftmaxConfig(temperature=temperature, log_q_correction=corrected)
+    got = sampled_softmax_loss(logits, weight, knobs)
     assert got.item() == pytest.approx(softmax_by_hand(logits, weight, temperature, corrected), abs=1e-6)
 
 
@@ -234,7 +239,7 @@ def test_correction_costs_often_drawn_items_nothing() -> None:
     zeros = torch.zeros(1)
     log_q, counts = torch.full((8,), math.log(8)), torch.ones(8)
     drawn_often = Logits(zeros, torch.zeros(1, 8), torch.tensor([0]), zeros, log_q, zeros, counts)
-    corrected = sampled_softmax_loss(drawn_often, torch.ones(1), temperature=1.0, log_q_correction=True)
+    corrected = sampled_softmax_loss(drawn_often, torch.ones(1), SampledSoftmaxConfig(temperature=1.0))
     assert corrected.item() == pytest.approx(math.log(1 + 8 / 8))  # 8 copies of one item count as one
 
 
@@ -251,9 +256,23 @@ def test_temperature_must_be_positive(temperature: float) -> None:
         BPRConfig(temperature=temperature)
 
 
-def test_base_config_builds_nothing() -> None:
-    with pytest.raises(NotImplementedError, match="LossConfig must define build"):
+def test_a_config_without_loss_builds_nothing() -> None:
+    with pytest.raises(AttributeError, match="'LossConfig' has no attribute 'loss'"):
         LossConfig().build()
+
+
+@pytest.mark.parametrize("choice", CONFIGS)
+def test_a_loss_follows_every_knob_of_its_config(choice: str) -> None:
+    # The catalog of the example has too few items for a cutoff of 20.
+    config: LossConfig = getattr(losses, choice)(**{"k": 2} if choice == "TopKSoftmaxConfig" else {})
+    batch = example()
+    default = config.build()(*batch)
+    assert default == type(config).loss(*batch, config)
+    for knob in fields(config):
+        value = getattr(config, knob.name)
+        changed = not value if isinstance(value, bool) else value / 2 if isinstance(value, float) else 1
+        other = replace(config, **{knob.name: changed})
+        assert other.build()(*batch) != default, f"{type(config).__name__}.{knob.name} changes nothing"
 
 
 def test_loss_is_one_number(loss: Loss) -> None:

@@ -80,10 +80,9 @@ def test_bilateral_softmax_of_one_target_and_one_temperature_is_softmax() -> Non
         count_positive=torch.ones(3),
     )
     weight = torch.tensor([1.0, 2.0, 0.5])
-    bilateral = bilateral_softmax_loss(
-        single, weight, temperature=0.4, positive_temperature=0.4, log_q_correction=True
-    )
-    plain = sampled_softmax_loss(single, weight, temperature=0.4, log_q_correction=True)
+    equal = BilateralSoftmaxConfig(temperature=0.4, positive_temperature=0.4)
+    bilateral = bilateral_softmax_loss(single, weight, equal)
+    plain = sampled_softmax_loss(single, weight, SampledSoftmaxConfig(temperature=0.4))
     torch.testing.assert_close(bilateral, plain)
 
 
@@ -129,9 +128,9 @@ def test_weight_of_a_target_falls_with_its_distance_from_the_first_k() -> None:
         logits = Logits(
             torch.tensor([score]), negatives, torch.tensor([0]), zeros, torch.zeros(4), ones[:1], ones
         )
-        knobs = {"temperature": 1.0, "log_q_correction": True}
-        top = top_k_softmax_loss(logits, ones[:1], k=2, weight_temperature=0.1, **knobs)  # type: ignore[arg-type] # one dict
-        plain = sampled_softmax_loss(logits, ones[:1], **knobs)  # type: ignore[arg-type] # as above
+        knobs = TopKSoftmaxConfig(temperature=1.0, k=2, weight_temperature=0.1)
+        top = top_k_softmax_loss(logits, ones[:1], knobs)
+        plain = sampled_softmax_loss(logits, ones[:1], knobs)
         return (top / plain).item()
 
     inside, at_the_edge, outside = (loss_over_softmax(score) for score in (0.4, -0.05, -0.6))

@@ -20,6 +20,7 @@ from marquee.nn.losses.pointwise import (
 from marquee.nn.losses.softmax import (
     BilateralSoftmaxConfig,
     SampledSoftmaxConfig,
+    SoftmaxLossConfig,
     TopKSoftmaxConfig,
     bilateral_softmax_loss,
     sampled_softmax_loss,
@@ -35,6 +36,7 @@ __all__ = [
     "LossConfig",
     "NormalisedSquaredErrorConfig",
     "SampledSoftmaxConfig",
+    "SoftmaxLossConfig",
     "TopKSoftmaxConfig",
     "bilateral_softmax_loss",
     "bpr_loss",

@@ -7,12 +7,14 @@ from torch import Tensor
 
 from marquee.errors import ConfigError
 from marquee.nn.logits import Logits
-from marquee.nn.losses.base import Loss, LossConfig, weighted_mean
+from marquee.nn.losses.base import LossConfig, weighted_mean
 
 _TINY = float(torch.finfo(torch.float32).tiny)
 
 
-def normalised_squared_error_loss(logits: Logits, weight: Tensor, *, self_score: float) -> Tensor:
+def normalised_squared_error_loss(
+    logits: Logits, weight: Tensor, knobs: "NormalisedSquaredErrorConfig"
+) -> Tensor:
     """Returns the squared distance between a query's row of logits and that of its targets, as directions.
 
     ```
@@ -29,7 +31,7 @@ def normalised_squared_error_loss(logits: Logits, weight: Tensor, *, self_score:
             sampler estimates the length of the row over the whole catalog.
         weight: (n_targets,) float32 ≥ 0; a query counts by the sum of its targets' weights, a target of
             weight 0 is none.
-        self_score: What an item of the history adds to its own logit; 1 for vectors of length 1.
+        knobs: See `NormalisedSquaredErrorConfig`.
 
     Returns:
         Weighted mean over queries, scalar, between 0 and 4; a row of zeros costs 1.
@@ -41,12 +43,13 @@ def normalised_squared_error_loss(logits: Logits, weight: Tensor, *, self_score:
     Example:
         >>> one = torch.ones(1)
         >>> logits = Logits(2 * one, torch.zeros(1, 3), torch.tensor([0]), 0 * one, torch.zeros(3), one, one)
-        >>> normalised_squared_error_loss(logits, one, self_score=1.0).item()  # all of the row is the target
+        >>> knobs = NormalisedSquaredErrorConfig(self_score=1.0)
+        >>> normalised_squared_error_loss(logits, one, knobs).item()  # all of the row is the target
         0.0
     """
     n_rows, row = len(logits.negatives), logits.target_row
     is_target = (weight > 0).to(weight.dtype)
-    positive = (logits.positive - self_score) * is_target
+    positive = (logits.positive - knobs.self_score) * is_target
     others = logits.negatives.masked_fill(logits.negatives == -torch.inf, 0.0)
     sums = torch.stack([positive, positive.square(), is_target, weight], dim=1)
     total, square, n_targets, weight_of_row = sums.new_zeros(n_rows, 4).index_add(0, row, sums).unbind(dim=1)
@@ -59,20 +62,16 @@ def normalised_squared_error_loss(logits: Logits, weight: Tensor, *, self_score:
 
 @dataclass(kw_only=True)
 class NormalisedSquaredErrorConfig(LossConfig):
-    """Knobs of `normalised_squared_error_loss`."""
+    """Knobs of `normalised_squared_error_loss`.
 
+    Attributes:
+        self_score: Score that an item of the history adds to its own logit; 1 for vectors of length 1.
+    """
+
+    loss = staticmethod(normalised_squared_error_loss)
     self_score: float = 1.0
-
-    def __post_init__(self) -> None:
-        self.validate()
 
     def validate(self) -> None:
         """Raises ConfigError if an item would be said to speak against itself."""
         if self.self_score < 0:
             raise ConfigError(f"self_score must be 0 or more, got {self.self_score} (config loss.self_score)")
-
-    def build(self) -> Loss:
-        """Returns the loss."""
-        return lambda logits, weight: normalised_squared_error_loss(
-            logits, weight, self_score=self.self_score
-        )

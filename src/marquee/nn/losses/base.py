@@ -1,8 +1,14 @@
-"""What all losses share: one signature, one base for their configs, two sums that stay finite."""
+"""What all losses share: one signature, one base for their configs, two sums that stay finite.
+
+A knob is declared once, as a field of the config beside the loss. The loss takes that config as `knobs`, and
+`LossConfig.build` binds the two.
+"""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -23,7 +29,19 @@ class Loss(Protocol):
 
 @dataclass(kw_only=True)
 class LossConfig:
-    """Base of the loss configs: the group `loss` holds one file per subclass."""
+    """Base of the loss configs: the group `loss` holds one file per subclass.
+
+    Attributes:
+        loss: Function of logits, weight and knobs, the knobs being the subclass itself.
+    """
+
+    loss: ClassVar[Callable[..., Tensor]]
+
+    def __post_init__(self) -> None:
+        self.validate()
+
+    def validate(self) -> None:
+        """Raises ConfigError if a knob is out of range."""
 
     @property
     def odds_unit(self) -> float:
@@ -31,15 +49,23 @@ class LossConfig:
         return 1.0
 
     def build(self) -> Loss:
-        """Returns the loss."""
-        raise NotImplementedError(f"{type(self).__name__} must define build")
+        """Binds the loss to these knobs."""
+        return partial(type(self).loss, knobs=self)
 
 
 @dataclass(kw_only=True)
 class TemperedLossConfig(LossConfig):
-    """Base of the configs of losses that divide scores by a temperature."""
+    """Base of the configs of losses that divide scores by a temperature.
+
+    Attributes:
+        temperature: Divides all logits, before any correction. Cosines need one well below 1.
+    """
 
     temperature: float = 0.2
+
+    def validate(self) -> None:
+        """Raises ConfigError if the temperature is not positive."""
+        validate_positive(temperature=self.temperature)
 
     @property
     def odds_unit(self) -> float:

@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from marquee.nn.logits import Logits
-from marquee.nn.losses.base import Loss, TemperedLossConfig, validate_positive, weighted_mean
+from marquee.nn.losses.base import TemperedLossConfig, weighted_mean
 
 
-def bpr_loss(logits: Logits, weight: Tensor, *, temperature: float) -> Tensor:
+def bpr_loss(logits: Logits, weight: Tensor, knobs: "BPRConfig") -> Tensor:
     """Returns how badly targets and candidates are told apart, pair by pair.
 
     The mean over a target's unmasked candidates of -log σ((positive - negative) / temperature).
@@ -18,7 +18,7 @@ def bpr_loss(logits: Logits, weight: Tensor, *, temperature: float) -> Tensor:
     Args:
         logits: See `Logits`; the corrections are not used.
         weight: (n_targets,) float32 ≥ 0.
-        temperature: Divides all logits; cosines need one well below 1.
+        knobs: See `BPRConfig`.
 
     Returns:
         Weighted mean over targets, scalar, in nats; a target without candidate counts as 0.
@@ -30,7 +30,7 @@ def bpr_loss(logits: Logits, weight: Tensor, *, temperature: float) -> Tensor:
     negatives = logits.negatives[logits.target_row]  # (n_targets, n_candidates)
     mask = torch.isfinite(negatives)
     gap = logits.positive[:, None] - negatives.masked_fill(~mask, 0.0)
-    pairs = F.softplus(-gap / temperature).masked_fill(~mask, 0.0)
+    pairs = F.softplus(-gap / knobs.temperature).masked_fill(~mask, 0.0)
     return weighted_mean(pairs.sum(dim=1) / mask.sum(dim=1).clamp_min(1), weight)
 
 
@@ -38,15 +38,5 @@ def bpr_loss(logits: Logits, weight: Tensor, *, temperature: float) -> Tensor:
 class BPRConfig(TemperedLossConfig):
     """Knobs of `bpr_loss`."""
 
+    loss = staticmethod(bpr_loss)
     temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        self.validate()
-
-    def validate(self) -> None:
-        """Raises ConfigError if the temperature is not positive."""
-        validate_positive(temperature=self.temperature)
-
-    def build(self) -> Loss:
-        """Returns the loss."""
-        return lambda logits, weight: bpr_loss(logits, weight, temperature=self.temperature)

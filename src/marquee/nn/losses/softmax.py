@@ -8,25 +8,27 @@ from torch import Tensor
 
 from marquee.errors import ConfigError
 from marquee.nn.logits import Logits
-from marquee.nn.losses.base import Loss, TemperedLossConfig, log_sum_exp, validate_positive, weighted_mean
+from marquee.nn.losses.base import TemperedLossConfig, log_sum_exp, validate_positive, weighted_mean
 
 _TINY = float(torch.finfo(torch.float32).tiny)
 
 
-def sampled_softmax_loss(
-    logits: Logits, weight: Tensor, *, temperature: float, log_q_correction: bool
-) -> Tensor:
+def sampled_softmax_loss(logits: Logits, weight: Tensor, knobs: "SoftmaxLossConfig") -> Tensor:
     """Returns the cross-entropy of each target against the candidates, corrected for how they were drawn.
 
     Without the correction an item is pushed down in proportion to how often it is drawn. Subtracting the
-    log of the expected number of draws removes that: the loss is then that of the posterior "which of
-    these is the target", whose maximum is the true conditional distribution for any number of candidates.
+    log of the expected number of draws gives the posterior of "which of these is the target". Its
+    expectation is best at the true conditional distribution if no candidate is masked, or if every item is
+    a candidate. Masked accidental hits bias it: a popular target meets fewer candidates, and its probability
+    comes out too high, the more so the more often it is drawn.
+
+    The value is that of a choice among the candidates: equal scores cost about log(1 + n_candidates). Values
+    of different numbers of candidates cannot be compared.
 
     Args:
         logits: See `Logits`.
         weight: (n_targets,) float32 ≥ 0; weight 0 equals removing the target.
-        temperature: Divides all logits before the correction.
-        log_q_correction: Whether to subtract `log_q_positive` and `log_q_negatives`.
+        knobs: See `SoftmaxLossConfig`.
 
     Returns:
         Weighted mean over targets, scalar, in nats.
@@ -39,60 +41,55 @@ def sampled_softmax_loss(
     Example:
         >>> one, three = torch.zeros(1), torch.zeros(3)
         >>> even = Logits(one, three[None, :], torch.tensor([0]), one, three, one, three)
-        >>> loss = sampled_softmax_loss(even, torch.ones(1), temperature=1.0, log_q_correction=True)
+        >>> loss = sampled_softmax_loss(even, torch.ones(1), SampledSoftmaxConfig(temperature=1.0))
         >>> round(loss.exp().item(), 4)  # one target among four equal items
         4.0
     """
-    return weighted_mean(_surprise(logits, temperature, log_q_correction), weight)
+    return weighted_mean(_surprise(logits, knobs), weight)
 
 
-def _surprise(logits: Logits, temperature: float, log_q_correction: bool) -> Tensor:
+def _surprise(logits: Logits, knobs: "SoftmaxLossConfig") -> Tensor:
     """Returns -log of the softmax of each target among the candidates of its query, (n_targets,)."""
-    positive = logits.positive / temperature
-    if log_q_correction:
+    positive = logits.positive / knobs.temperature
+    if knobs.log_q_correction:
         positive = positive - logits.log_q_positive
-    of_row = log_sum_exp(_scaled(logits, temperature, log_q_correction))  # (batch,)
+    of_row = log_sum_exp(_scaled(logits, knobs))  # (batch,)
+    # -log(e^p / (e^p + Σ e^n)) = softplus(log Σ e^n - p): the target joins the sum without a copy of the row.
     return F.softplus(of_row[logits.target_row] - positive)
 
 
-def _scaled(logits: Logits, temperature: float, log_q_correction: bool) -> Tensor:
-    """Returns the logits of the candidates as a softmax wants them, (batch, n_candidates)."""
-    if not log_q_correction:
-        return logits.negatives / temperature
-    return torch.sub(logits.negatives, logits.log_q_negatives, alpha=temperature).mul_(1 / temperature)
+def _scaled(logits: Logits, knobs: "SoftmaxLossConfig") -> Tensor:
+    """Divides the logits of the candidates by the temperature and corrects them, (batch, n_candidates)."""
+    if not knobs.log_q_correction:
+        return logits.negatives / knobs.temperature
+    # One new tensor, scaled in place: a pass over the logits is what this loss costs.
+    scaled = torch.sub(logits.negatives, logits.log_q_negatives, alpha=knobs.temperature)
+    return scaled.mul_(1 / knobs.temperature)
 
 
 @dataclass(kw_only=True)
-class SampledSoftmaxConfig(TemperedLossConfig):
+class SoftmaxLossConfig(TemperedLossConfig):
+    """Knobs that the losses of this family share.
+
+    Attributes:
+        temperature: See `TemperedLossConfig`.
+        log_q_correction: Whether to subtract `log_q_positive` and `log_q_negatives` from the logits.
+    """
+
+    log_q_correction: bool = True
+
+
+@dataclass(kw_only=True)
+class SampledSoftmaxConfig(SoftmaxLossConfig):
     """Knobs of `sampled_softmax_loss`.
 
     With `negatives=catalog` every item is a candidate and this is the full softmax.
     """
 
-    log_q_correction: bool = True
-
-    def __post_init__(self) -> None:
-        self.validate()
-
-    def validate(self) -> None:
-        """Raises ConfigError if the temperature is not positive."""
-        validate_positive(temperature=self.temperature)
-
-    def build(self) -> Loss:
-        """Returns the loss."""
-        return lambda logits, weight: sampled_softmax_loss(
-            logits, weight, temperature=self.temperature, log_q_correction=self.log_q_correction
-        )
+    loss = staticmethod(sampled_softmax_loss)
 
 
-def bilateral_softmax_loss(
-    logits: Logits,
-    weight: Tensor,
-    *,
-    temperature: float,
-    positive_temperature: float,
-    log_q_correction: bool,
-) -> Tensor:
+def bilateral_softmax_loss(logits: Logits, weight: Tensor, knobs: "BilateralSoftmaxConfig") -> Tensor:
     """Returns the cross-entropy of a query's targets, averaged softly, against its candidates.
 
     The softmax loss sharpens what it sees of the candidates only: a wrong target weighs as much as a right
@@ -108,10 +105,7 @@ def bilateral_softmax_loss(
     Args:
         logits: See `Logits`.
         weight: (n_targets,) float32 ≥ 0; a query counts by the sum of its targets' weights.
-        temperature: Of the candidates.
-        positive_temperature: Of the targets; equal temperatures and one target per query give the softmax
-            loss.
-        log_q_correction: As in `sampled_softmax_loss`.
+        knobs: See `BilateralSoftmaxConfig`.
 
     Returns:
         Weighted mean over queries, scalar, in nats.
@@ -121,8 +115,8 @@ def bilateral_softmax_loss(
         bilateral softmax loss. Differs from the paper: divided by the temperature of the targets, and they
         stay in the denominator, so that the loss is never negative.
     """
-    positive = logits.positive / positive_temperature
-    if log_q_correction:
+    positive = logits.positive / knobs.positive_temperature
+    if knobs.log_q_correction:
         positive = positive - logits.log_q_positive
     counts = positive.masked_fill(weight == 0, -torch.inf)
     n_rows, row = len(logits.negatives), logits.target_row
@@ -132,45 +126,30 @@ def bilateral_softmax_loss(
     total = weight.new_zeros(n_rows).index_add(0, row, torch.exp(counts - peak[row]) * weight)
     mean = torch.where(weight_of_row > 0, total / weight_of_row.clamp_min(_TINY), 1.0)
     mean_positive = mean.log() + peak
-    of_row = log_sum_exp(_scaled(logits, temperature, log_q_correction))  # (batch,)
-    mean_negative = of_row * (temperature / positive_temperature)
+    of_row = log_sum_exp(_scaled(logits, knobs))  # (batch,)
+    mean_negative = of_row * (knobs.temperature / knobs.positive_temperature)
     return weighted_mean(F.softplus(mean_negative - mean_positive), weight_of_row)
 
 
 @dataclass(kw_only=True)
-class BilateralSoftmaxConfig(TemperedLossConfig):
-    """Knobs of `bilateral_softmax_loss`."""
+class BilateralSoftmaxConfig(SoftmaxLossConfig):
+    """Knobs of `bilateral_softmax_loss`.
 
+    Attributes:
+        positive_temperature: Temperature of the targets; `temperature` is that of the candidates. Equal
+            temperatures and one target per query give `sampled_softmax_loss`.
+    """
+
+    loss = staticmethod(bilateral_softmax_loss)
     positive_temperature: float = 0.2
-    log_q_correction: bool = True
-
-    def __post_init__(self) -> None:
-        self.validate()
 
     def validate(self) -> None:
         """Raises ConfigError if a temperature is not positive."""
-        validate_positive(temperature=self.temperature, positive_temperature=self.positive_temperature)
-
-    def build(self) -> Loss:
-        """Returns the loss."""
-        return lambda logits, weight: bilateral_softmax_loss(
-            logits,
-            weight,
-            temperature=self.temperature,
-            positive_temperature=self.positive_temperature,
-            log_q_correction=self.log_q_correction,
-        )
+        super().validate()
+        validate_positive(positive_temperature=self.positive_temperature)
 
 
-def top_k_softmax_loss(
-    logits: Logits,
-    weight: Tensor,
-    *,
-    k: int,
-    temperature: float,
-    weight_temperature: float,
-    log_q_correction: bool,
-) -> Tensor:
+def top_k_softmax_loss(logits: Logits, weight: Tensor, knobs: "TopKSoftmaxConfig") -> Tensor:
     """Returns the softmax loss with each target weighed by how near it is to the first k of its query.
 
     A metric at cutoff k does not see what happens far below: nor should the model spend itself there.
@@ -178,10 +157,7 @@ def top_k_softmax_loss(
     Args:
         logits: See `Logits`.
         weight: (n_targets,) float32 ≥ 0.
-        k: Cutoff of the metric that counts.
-        temperature: Of the softmax.
-        weight_temperature: How softly the weight falls around the k-th best score of the query.
-        log_q_correction: As in `sampled_softmax_loss`.
+        knobs: See `TopKSoftmaxConfig`.
 
     Returns:
         Weighted mean over targets, scalar, in nats.
@@ -192,9 +168,9 @@ def top_k_softmax_loss(
         from its candidates, each standing for as many items as it was drawn too seldom, rather than once
         in some epochs; the weight carries no gradient.
     """
-    threshold = _score_at_rank(logits, weight, k)[logits.target_row]  # (n_targets,)
-    nearness = torch.sigmoid((logits.positive.detach() - threshold) / weight_temperature)
-    return weighted_mean(_surprise(logits, temperature, log_q_correction) * nearness, weight)
+    threshold = _score_at_rank(logits, weight, knobs.k)[logits.target_row]  # (n_targets,)
+    nearness = torch.sigmoid((logits.positive.detach() - threshold) / knobs.weight_temperature)
+    return weighted_mean(_surprise(logits, knobs) * nearness, weight)
 
 
 @torch.no_grad()
@@ -224,29 +200,21 @@ def _score_at_rank(logits: Logits, weight: Tensor, k: int) -> Tensor:
 
 
 @dataclass(kw_only=True)
-class TopKSoftmaxConfig(TemperedLossConfig):
-    """Knobs of `top_k_softmax_loss`."""
+class TopKSoftmaxConfig(SoftmaxLossConfig):
+    """Knobs of `top_k_softmax_loss`.
 
+    Attributes:
+        k: Cutoff of the metric that counts.
+        weight_temperature: How softly the weight falls around the k-th best score of the query.
+    """
+
+    loss = staticmethod(top_k_softmax_loss)
     k: int = 20
     weight_temperature: float = 1.0
-    log_q_correction: bool = True
-
-    def __post_init__(self) -> None:
-        self.validate()
 
     def validate(self) -> None:
         """Raises ConfigError if a knob is out of range."""
         if self.k < 1:
             raise ConfigError(f"k must be 1 or more, got {self.k} (config loss.k)")
-        validate_positive(temperature=self.temperature, weight_temperature=self.weight_temperature)
-
-    def build(self) -> Loss:
-        """Returns the loss."""
-        return lambda logits, weight: top_k_softmax_loss(
-            logits,
-            weight,
-            k=self.k,
-            temperature=self.temperature,
-            weight_temperature=self.weight_temperature,
-            log_q_correction=self.log_q_correction,
-        )
+        super().validate()
+        validate_positive(weight_temperature=self.weight_temperature)
