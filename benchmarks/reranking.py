@@ -11,7 +11,8 @@ import time
 import numpy as np
 
 from benchmarks.probe import slowness
-from marquee.decision.reranking import CandidateTable, Diversity, Reranking, rerank
+from marquee.decision.arranging import CandidateTable, rerank
+from marquee.decision.reranking import Diversity, Reranking
 
 BUDGET_MS = 1.0
 N_CANDIDATES = 200

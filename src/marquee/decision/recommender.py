@@ -22,16 +22,11 @@ from marquee.core.arrays import BoolArray, FloatArray, IndexArray
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import NO_FILTERS, Filters
 from marquee.core.ids import PADDING_INDEX
+from marquee.decision.arranging import CandidateTable, codes_of, rerank
 from marquee.decision.item_pool import Allowed, ItemPool
 from marquee.decision.query_encoder import Queries, QueryEncoder
 from marquee.decision.requests import Answer, HistoryEvent, OnStage, Recommendation, Request, Source, Stage
-from marquee.decision.reranking import (
-    MAX_CANDIDATES,
-    CandidateTable,
-    Reranking,
-    codes_of,
-    rerank,
-)
+from marquee.decision.reranking import MAX_CANDIDATES, Reranking
 from marquee.errors import DataError, UnknownIdError
 from marquee.store.live_items import LiveItem
 from marquee.store.signing import TrustedKeys

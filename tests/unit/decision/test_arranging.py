@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marquee.decision.reranking import CandidateTable, Diversity, Reranking, rerank
+from marquee.decision.arranging import CandidateTable, rerank
+from marquee.decision.reranking import Diversity, Reranking
 from marquee.errors import ConfigError
 
 Array = npt.NDArray[np.float32]

@@ -1,0 +1,88 @@
+"""Caps and spacing: which candidates may stand at a place of an answer, given those above."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from marquee.core.arrays import BoolArray, IndexArray
+
+
+class PlaceRules:
+    """Which candidates may stand at a place: each once, caps and spacing kept.
+
+    Args:
+        caps: Most items of an answer with the same value, by attribute.
+        spacing: Of so many places in a row no two hold the same value, by attribute.
+        codes: Values by attribute, as in `CandidateTable`.
+        n_candidates: How many there are.
+    """
+
+    def __init__(
+        self,
+        caps: Mapping[str, int],
+        spacing: Mapping[str, int],
+        codes: Mapping[str, IndexArray],
+        n_candidates: int,
+    ) -> None:
+        self._is_open = np.ones(n_candidates, dtype=np.bool_)
+        self._limits = [_Limit(codes[name], cap) for name, cap in caps.items()]
+        self._gaps = [_Gap(codes[name], gap) for name, gap in spacing.items()]
+
+    def permitted(self, place: int) -> BoolArray:
+        """Returns the candidates that may stand at a place, (n_candidates,) bool."""
+        permitted = self._is_open.copy()
+        for limit in self._limits:
+            permitted &= limit.permitted()
+        for gap in self._gaps:
+            permitted &= gap.permitted(place)
+        return permitted
+
+    def take(self, position: int, place: int) -> None:
+        """Puts a candidate at a place."""
+        self._is_open[position] = False
+        for limit in self._limits:
+            limit.take(position)
+        for gap in self._gaps:
+            gap.take(position, place)
+
+
+class _Limit:
+    """How often each value of one attribute may still come."""
+
+    def __init__(self, codes: IndexArray, cap: int) -> None:
+        self._codes, n_values = _numbered(codes)
+        self._room = np.full(n_values, cap, dtype=np.int64)
+
+    def permitted(self) -> BoolArray:
+        """Returns the candidates with room for all of their values."""
+        return np.asarray((self._room > 0)[self._codes].all(axis=1))
+
+    def take(self, position: int) -> None:
+        """Takes the room of a candidate's values; a value that it states twice counts once."""
+        values = np.unique(self._codes[position])
+        self._room[values[values > 0]] -= 1
+
+
+class _Gap:
+    """From which place on each value of one attribute may come again."""
+
+    def __init__(self, codes: IndexArray, gap: int) -> None:
+        self._codes, n_values = _numbered(codes)
+        self._free_from = np.zeros(n_values, dtype=np.int64)
+        self._gap = gap
+
+    def permitted(self, place: int) -> BoolArray:
+        """Returns the candidates all of whose values may stand at a place."""
+        return np.asarray((self._free_from <= place)[self._codes].all(axis=1))
+
+    def take(self, position: int, place: int) -> None:
+        """Keeps a candidate's values off the next places."""
+        values = self._codes[position]
+        self._free_from[values[values > 0]] = place + self._gap
+
+
+def _numbered(codes: IndexArray) -> tuple[IndexArray, int]:
+    """Returns codes as numbers below the second result, (n_candidates, n_values); 0 stays 0."""
+    values, numbers = np.unique(np.append(codes, 0), return_inverse=True)
+    assert values[0] == 0, f"codes must be 0 or more, got {values[0]}"
+    return numbers[:-1].reshape(len(codes), -1), len(values)
