@@ -21,9 +21,10 @@ from serving.api.items import ItemRoutes
 from serving.api.recommend import Endpoints
 from serving.api.releases import ReleaseRoutes
 from serving.config import Settings
-from serving.http.connections import Limits, limit_connections
+from serving.http.connections import limit_connections
 from serving.http.exchange import AsgiApp
 from serving.http.guard import Guard
+from serving.http.limits import Limits
 from serving.http.listening import Share, share_connections
 from serving.http.shared_memory import reserve
 from serving.releases.live_items import LiveItems

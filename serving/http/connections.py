@@ -11,7 +11,6 @@ import resource
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -25,8 +24,9 @@ from uvicorn.server import ServerState
 
 from serving.http.errors import Problem, Refusal, unavailable
 from serving.http.exchange import JSON, Reply
+from serving.http.framing import PatientFlow, head_without_upgrade, new_parser
+from serving.http.limits import MAX_HEADERS, MAX_PIPELINED, Limits
 from serving.http.listening import Share
-from serving.http.settings import HttpSettings
 
 LOOK_S = 0.25
 """How often the connections are looked at, and so by how much a limit of time may be exceeded."""
@@ -35,40 +35,10 @@ LINGER_S = 1.0
 """How long a refused caller may go on sending: closed at once, the refusal would be lost to it."""
 
 _SPARE_FILES = 256
+_SEPARATORS = len(": \r\n")
 
 OnEnd = Callable[[str, int], None]
 """Told why a connection was ended, one of a few words, and with which status, 0 for none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a connection may take.
-
-    Attributes:
-        max_connections: So many are served; as many again are refused with 503, more are dropped.
-        max_header_bytes: Request line and headers.
-        header_timeout_s: From the first byte of a request, or the beginning of the connection, to the end of
-            the headers.
-        body_timeout_s: From there to the end of a body that was answered before it was complete.
-        write_timeout_s: From the end of a reply until the caller has read it.
-    """
-
-    max_connections: int
-    max_header_bytes: int
-    header_timeout_s: float
-    body_timeout_s: float
-    write_timeout_s: float
-
-    @classmethod
-    def of(cls, settings: HttpSettings) -> "Limits":
-        """Returns what the operator set."""
-        return cls(
-            max_connections=settings.max_connections,
-            max_header_bytes=settings.max_header_bytes,
-            header_timeout_s=settings.header_timeout_ms / 1000,
-            body_timeout_s=settings.body_timeout_ms / 1000,
-            write_timeout_s=settings.write_timeout_ms / 1000,
-        )
 
 
 def limit_connections(limits: Limits, on_end: OnEnd, share: Share) -> None:
@@ -133,10 +103,15 @@ class LimitedProtocol(HttpToolsProtocol):
         self._is_surplus = False
         self._is_silent = True
         self._running: RequestResponseCycle | None = None
+        self._reading: RequestResponseCycle | None = None  # whose body comes in
         self._is_in_body = False
         self._n_read = 0  # bytes of the head so far, those of the present chunk left out
         self._n_chunk = 0
+        self._n_framing = 0  # bytes since the body last grew: sizes of chunks, extensions, trailers
+        self._n_trailers = 0  # bytes of complete trailers
+        self._declined: bytes | None = None  # a head without the offer of another protocol
         self._is_deaf = False  # whatever still comes in is dropped
+        self._refusal: Refusal | None = None  # to be told once all requests before have their replies
         self._refused_at: float | None = None
         self._unread_since: float | None = None
         self._unread_cycle: object = None
@@ -144,6 +119,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Takes the connection in, unless there are far too many."""
         super().connection_made(transport)
+        self.flow = PatientFlow(transport, self.pipeline)
         n_open, most = len(self._table.open), self._table.limits.max_connections
         self._is_surplus = n_open >= most
         if n_open >= 2 * most:
@@ -167,12 +143,12 @@ class LimitedProtocol(HttpToolsProtocol):
         self._is_silent = False
         self._n_chunk = len(data)
         was_in_body = self._is_in_body
-        if self._since is None and not was_in_body:
+        if was_in_body:
+            self._n_framing += len(data)
+        elif self._since is None:
             self._since = self.loop.time()
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            pass  # answered like any other request
+            self._feed(data)
         except httptools.HttpParserError as error:
             if not self._is_deaf:
                 self._refuse(
@@ -183,12 +159,30 @@ class LimitedProtocol(HttpToolsProtocol):
                 )
         if not (was_in_body or self._is_in_body or self._n_chunk == 0):
             self._n_read += len(data)
-            if self._n_read > self._table.limits.max_header_bytes and not self._is_deaf:
-                self._refuse_head(self._n_read)
+        if not self._is_deaf:
+            self._validate_size()
+
+    def _feed(self, data: bytes) -> None:
+        """Parses what came; raises HttpParserError if it is no request."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            head, self._declined = self._declined, None
+            assert head is not None, "the parser stops at an offer whose head it has told"
+            self.parser = new_parser(self)
+            self._feed(head + data[offer.args[0] :])
+
+    def _validate_size(self) -> None:
+        """Refuses a head or a trailer that is too large, whether or not it has come to its end."""
+        most = self._table.limits.max_header_bytes
+        if not self._is_in_body and (self._n_read > most or len(self.headers or ()) > MAX_HEADERS):
+            self._refuse_head(self._n_read)
+        elif self._is_in_body and self._n_framing > most:
+            self._refuse_trailers(self._n_framing)
 
     def eof_received(self) -> None:
         """Lets a refused caller go once it has understood."""
-        if self._is_deaf:
+        if self._refused_at is not None:
             self.transport.close()
 
     def on_message_begin(self) -> None:
@@ -196,27 +190,79 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._since = self.loop.time()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keeps a header; drops a trailer, which has passed no proxy's rules and so decides nothing."""
+        if not self._is_in_body:
+            super().on_header(name, value)
+            return
+        self._n_trailers += len(name) + len(value) + _SEPARATORS
+        if self._n_trailers > self._table.limits.max_header_bytes:
+            self._refuse_trailers(self._n_trailers)
+            raise _RefusedError
+
     def on_headers_complete(self) -> None:
         """Begins the answer, unless the head is too large or there are too many connections."""
-        self._is_in_body = True
         self._since = self.loop.time()
-        if self._n_read + self._n_chunk > self._table.limits.max_header_bytes:
-            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-            if size > self._table.limits.max_header_bytes:
-                self._refuse_head(size)
-                raise _RefusedError
+        self._validate_head()
+        if self.parser.should_upgrade():
+            self._decline_upgrade()
+            return
+        self._is_in_body = True
+        self._n_framing = self._n_trailers = 0
         if self._is_surplus:
             most = self._table.limits.max_connections
             self._refuse(unavailable(f"{most} connections are open; retry after a moment"), "too_many")
             raise _RefusedError
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self._is_deaf = True
+            self.cycle.keep_alive = False  # the reply to the latest request that is kept is the last one
+            self._table.on_end("too_many_sent_ahead", 0)
+            raise _RefusedError
         super().on_headers_complete()
+        self._reading = self.cycle
+
+    def _validate_head(self) -> None:
+        """Refuses a head that is too large."""
+        most = self._table.limits.max_header_bytes
+        if self._n_read + self._n_chunk <= most and len(self.headers) <= MAX_HEADERS:
+            return
+        size = len(self.url) + sum(len(name) + len(value) + _SEPARATORS for name, value in self.headers)
+        if size > most or len(self.headers) > MAX_HEADERS:
+            self._refuse_head(size)
+            raise _RefusedError
+
+    def _decline_upgrade(self) -> None:
+        """Has the head parsed again without its offer of another protocol."""
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            self._refuse(
+                Refusal(Problem.malformed_request, "the method must not be CONNECT: this is no proxy"),
+                "malformed",
+            )
+            raise _RefusedError
+        self._declined = head_without_upgrade(method, self.url, self.parser.get_http_version(), self.headers)
+
+    def on_body(self, body: bytes) -> None:
+        """Hands a part of the body on."""
+        self._n_framing = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Waits for the next request."""
+        if self._declined is not None:
+            return  # the parser takes the offer for the whole request
         super().on_message_complete()
+        self._reading = None
         self._is_in_body = False
         self._since = None
         self._n_read = self._n_chunk = 0
+
+    def on_response_complete(self) -> None:
+        """Begins with the next request, or tells the refusal that waited for this reply."""
+        super().on_response_complete()
+        self.flow.resume_reading()  # uvicorn's own call came before it took the last request that waited
+        if self._refusal is not None:
+            self._tell_refusal()
 
     def timeout_keep_alive_handler(self) -> None:
         """Ends an idle connection; where a reply is not read yet, `end_if_late` does."""
@@ -281,18 +327,48 @@ class LimitedProtocol(HttpToolsProtocol):
         message = f"request line and headers may have at most {limit} bytes, got {size}; send fewer"
         self._refuse(Refusal(Problem.headers_too_large, message), "headers_too_large")
 
+    def _refuse_trailers(self, size: int) -> None:
+        """Refuses a trailer of `size` bytes or more."""
+        limit = self._table.limits.max_header_bytes
+        message = f"trailers may have at most {limit} bytes, got {size}; send none, they are not read"
+        self._refuse(Refusal(Problem.headers_too_large, message), "headers_too_large")
+
     def _end(self, why: str) -> None:
         """Ends the connection without another word."""
         self._table.on_end(why, 0)
         self.transport.abort()
 
     def _refuse(self, refusal: Refusal, why: str) -> None:
-        """Sends a refusal as the last reply, and drops what still comes in for a moment."""
+        """Gives up what is being read, and refuses it after the replies to all requests before it."""
         self._is_deaf = True
-        self._table.on_end(why, refusal.status)
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.keep_alive = False  # the reply to the request before comes first, and is the last
+        self._refusal = refusal
+        if self._reading is not None:
+            self._give_up(self._reading)
+        self._table.on_end(why, refusal.status if self._refusal else 0)
+        self._tell_refusal()
+
+    def _give_up(self, cycle: RequestResponseCycle) -> None:
+        """Ends the answer to a request whose body is broken; needs no refusal if it is answered already."""
+        waiting = [each for each in self.pipeline if each[0] is not cycle]
+        if len(waiting) < len(self.pipeline):
+            self.pipeline.clear()  # in place: `flow` looks at it
+            self.pipeline.extend(waiting)
+        elif cycle.response_started:
+            self._refusal = None
+            cycle.keep_alive = False
+            if cycle.response_complete:
+                self.transport.close()
+        else:
+            cycle.disconnected = True
+            cycle.message_event.set()
+
+    def _tell_refusal(self) -> None:
+        """Sends the refusal as the last reply, unless others must come first."""
+        running, refusal = self._running, self._refusal
+        is_running = running is not None and not (running.response_complete or running.disconnected)
+        if refusal is None or is_running or self.pipeline or self.transport.is_closing():
             return
+        self._refusal = None
         self._refused_at = self.loop.time()
         self._unset_keepalive_if_required()
         request_id = secrets.token_hex(16)

@@ -1,0 +1,70 @@
+"""What uvicorn's parser leaves open: offers of another protocol, trailers, requests sent ahead.
+
+`connections` decides which limits hold; here are the parts that need to know the parser or the transport.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sized
+
+import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
+
+_HOP_HEADERS = frozenset({b"connection", b"upgrade", b"http2-settings"})
+"""Headers that speak of this connection alone (RFC 9110, section 7.6.1; RFC 7540, section 3.2.1)."""
+
+
+def new_parser(protocol: object) -> httptools.HttpRequestParser:
+    """Returns a parser that tells `protocol` what it reads, set up as uvicorn's own."""
+    parser = httptools.HttpRequestParser(protocol)
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)
+    return parser
+
+
+def head_without_upgrade(
+    method: bytes, url: bytes, version: str, headers: Iterable[tuple[bytes, bytes]]
+) -> bytes:
+    """Returns the head of a request as it would be had it not offered another protocol.
+
+    The parser stops at such an offer and calls all that follows, the body included, the other protocol's.
+    A server that declines must go on as if nothing had been offered (RFC 9110, section 7.8), so the head is
+    parsed again without the offer.
+
+    Args:
+        method: As in the request line.
+        url: As in the request line.
+        version: Of HTTP, such as '1.1'.
+        headers: Of the request, in order; names in lower case.
+    """
+    kept = [(name, value) for name, value in headers if name not in _HOP_HEADERS]
+    options = [
+        option.strip()
+        for name, value in headers
+        if name == b"connection"
+        for option in value.split(b",")
+        if option.strip().lower() not in _HOP_HEADERS
+    ]
+    if options:
+        kept.append((b"connection", b", ".join(options)))
+    lines = b"".join(name + b": " + value + b"\r\n" for name, value in kept)
+    return method + b" " + url + b" HTTP/" + version.encode() + b"\r\n" + lines + b"\r\n"
+
+
+class PatientFlow(FlowControl):
+    """Reads nothing more from a connection while requests that were sent ahead wait for their turn.
+
+    uvicorn resumes reading whenever a request begins to read its body or ends: a caller that sends
+    requests faster than they are answered would have all of them kept.
+
+    Args:
+        transport: The connection.
+        waiting: Requests that wait.
+    """
+
+    def __init__(self, transport: asyncio.Transport, waiting: Sized) -> None:
+        super().__init__(transport)
+        self._waiting = waiting
+
+    def resume_reading(self) -> None:
+        """Reads on if nothing waits."""
+        if not self._waiting:
+            super().resume_reading()
