@@ -26,6 +26,7 @@ from serving.http.exchange import AsgiApp
 from serving.http.guard import Guard
 from serving.http.limits import Limits
 from serving.http.listening import Share, share_connections
+from serving.http.metrics import TrafficMetrics
 from serving.http.shared_memory import reserve
 from serving.releases.live_items import LiveItems
 from serving.releases.surfaces import SurfaceFile, Surfaces
@@ -72,7 +73,7 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
     @cached_property
     def surfaces(self) -> Surfaces:
         """The surfaces of this process."""
-        return SurfaceFile.read(SETTINGS).open(self.metrics.count_release, read_trusted_keys())
+        return SurfaceFile.read(SETTINGS).open(self.metrics, read_trusted_keys())
 
     @cached_property
     def items(self) -> LiveItems:
@@ -84,7 +85,7 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
         """Returns BentoML's application inside ours, before uvicorn is told how to serve it."""
         share = Share(SETTINGS.workers, bentoml.server_context.worker_index or 0, shared_folder())
         share_connections(share)
-        limit_connections(Limits.of(SETTINGS), self.metrics.count_end, share)
+        limit_connections(Limits.of(SETTINGS), self.metrics.family(TrafficMetrics).count_end, share)
         endpoints = Endpoints(SETTINGS, self.surfaces, metrics=self.metrics)
         return RecommendationApp(
             super().to_asgi(is_main),

@@ -38,7 +38,8 @@ from serving.http.exchange import (
     validate_json_request,
 )
 from serving.http.guard import Guard, Right
-from serving.telemetry.metrics import CONTENT_TYPE, OTHER
+from serving.http.metrics import OTHER, TrafficMetrics
+from serving.telemetry.metrics import CONTENT_TYPE
 from serving.telemetry.tracer import Tracer
 
 logger = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ class RecommendationApp:
         self._items = items or ItemRoutes.of_none(endpoints.surfaces, settings)
         self._draining = draining or Draining.by(settings)
         self._tracer = tracer
+        self._traffic = endpoints.metrics.family(TrafficMetrics)
         self._document = msgspec.json.encode(openapi.document(settings, endpoints.surfaces.names))
         self._posts: Mapping[str, Post] = {
             "/v1/recommend": endpoints.recommend,
@@ -135,7 +137,7 @@ class RecommendationApp:
             body = msgspec.json.encode(refusal.answer(headers.request_id))
             reply = Reply(refusal.status, body, (*JSON, *refusal.headers))
         seconds = time.perf_counter() - started
-        self._endpoints.metrics.count_reply(route, reply.status, seconds)
+        self._traffic.count_reply(route, reply.status, seconds)
         if self._tracer is not None:
             self._tracer.record(call, route, reply.status, seconds, headers.traceparent)
         if self._settings.log_requests:

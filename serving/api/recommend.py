@@ -13,10 +13,12 @@ from marquee.decision.requests import Answer, Request, Stage
 from marquee.errors import DataError, MarqueeError
 from serving.api import messages as wire
 from serving.api.batching import Batcher
+from serving.api.metrics import ANSWERED, AnswerMetrics
 from serving.config import Settings
 from serving.http.errors import ErrorAnswer, Problem, Refusal, refusal_of
 from serving.http.exchange import Call
 from serving.releases.channel import Answering
+from serving.releases.metrics import CandidateMetrics
 from serving.releases.shadow import Shadow
 from serving.releases.surfaces import Surface, Surfaces
 from serving.telemetry.metrics import Metrics
@@ -86,7 +88,9 @@ class Endpoints:
         self.surfaces = surfaces
         self._clock = clock
         self.metrics = metrics or Metrics()
-        self._shadow = Shadow(self.metrics)
+        self._answer_metrics = self.metrics.family(AnswerMetrics)
+        self._candidate_metrics = self.metrics.family(CandidateMetrics)
+        self._shadow = Shadow(self._candidate_metrics)
         self._batcher: Batcher[Job, Answered] = Batcher(
             self._run_batch,
             micro_batch=settings.micro_batch,
@@ -119,15 +123,21 @@ class Endpoints:
         futures = self._batcher.enqueue([part for part in parts if isinstance(part, Job)], call.deadline_s)
         answered = iter(await asyncio.gather(*futures, return_exceptions=True))
         answers: list[wire.RecommendAnswer | ErrorAnswer] = []
+        n_refused = 0  # the status of the whole call is 200: the log must tell of its parts
         for position, part in enumerate(parts):
             outcome = next(answered) if isinstance(part, Job) else part
             if isinstance(part, Job) and isinstance(outcome, Answered):
                 answers.append(self._tell(part, outcome, call))
+                self._answer_metrics.count_part(ANSWERED)
             else:
                 request_id = f"{call.request_id}.{position}"
                 assert isinstance(outcome, BaseException), f"an answer needs a job, got {type(outcome)}"
-                answers.append(refusal_and_log(outcome, request_id).answer(request_id))
+                refusal = refusal_and_log(outcome, request_id)
+                answers.append(refusal.answer(request_id))
+                self._answer_metrics.count_part(refusal.problem.name)
+                n_refused += 1
         call.facts["requests"] = len(parts)
+        call.facts["refused"] = n_refused
         return wire.BatchAnswer(request_id=call.request_id, answers=answers)
 
     async def _answer(self, job: Job, call: Call) -> wire.RecommendAnswer:
@@ -145,7 +155,7 @@ class Endpoints:
     def _tell(self, job: Job, answered: Answered, call: Call) -> wire.RecommendAnswer:
         """Returns the message that tells an answer, with what it took if that is asked."""
         read_s = job.since - call.started
-        self.metrics.count_waiting(read_s, answered.queue_s)
+        self._answer_metrics.count_waiting(read_s, answered.queue_s)
         call.stages = {READ: read_s, QUEUE: answered.queue_s, **answered.watch.seconds}
         took_ms = _took_ms(call) if job.timings else None
         return wire.RecommendAnswer.of(answered.answer, job.request_id, took_ms)
@@ -220,7 +230,7 @@ class Endpoints:
             if jobs[0].recommender is current:
                 raise
             logger.error("canary %s failed: %r", jobs[0].recommender.version, error, exc_info=error)
-            self.metrics.count_canary_failures(len(jobs))
+            self._candidate_metrics.count_canary_failures(len(jobs))
             return self._answers([replace(job, recommender=current) for job in jobs])
         for job, answer in zip(jobs, answers, strict=True):
             shadow = job.answering.candidates.get(Role.shadow)
@@ -246,7 +256,7 @@ class Endpoints:
         ]
         if len(requests) < len(jobs):
             watch(Stage.retrieve)
-        self.metrics.count_batch(len(jobs), watch.total_s, watch.seconds)
+        self._answer_metrics.count_batch(len(jobs), watch.total_s, watch.seconds)
         for job, answer in zip(jobs, answers, strict=True):
             self._count_answer(job, answer)
         return [
@@ -260,7 +270,9 @@ class Endpoints:
         if isinstance(asked, Request):
             n_history = len(asked.history)
             gave_something = bool(n_history or asked.user_id or asked.features)
-        self.metrics.count_answer(answer, n_history, gave_something=gave_something, surface=job.surface.name)
+        self._answer_metrics.count_answer(
+            answer, n_history, gave_something=gave_something, surface=job.surface.name
+        )
 
     def _now(self) -> int:
         """Returns the time of a request, seconds since 1970 UTC."""

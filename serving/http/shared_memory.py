@@ -21,7 +21,7 @@ FILE_BYTES = 1 << 20
 
 _BYTES_PER_NUMBER = 8
 
-_KINDS = ("counter", "histogram", "gauge_livemin", "gauge_livemax")
+_KINDS = ("counter", "histogram", "gauge_livemin", "gauge_livemax", "gauge_livesum", "gauge_max")
 """How the names of the files begin that `serving.telemetry.metrics` writes."""
 
 _MEMORY = Path("/dev/shm")

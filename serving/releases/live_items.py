@@ -26,6 +26,7 @@ from marquee.errors import ItemsFullError, UnknownIdError
 from marquee.store.live_items import ItemLog, LiveItem
 from serving.http.errors import Problem, Refusal, unavailable
 from serving.releases.channel import Channel
+from serving.releases.metrics import ItemMetrics
 from serving.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ class LiveItems:
         self.max_items = max_items
         self._channels = tuple(channels)
         self._folder = folder
-        self._metrics = metrics
+        self._metrics = metrics.family(ItemMetrics)
         self._clock = clock
         self._logs: Mapping[str, ItemLog] = {}
         self._spreading = threading.Lock()
@@ -135,7 +136,7 @@ class LiveItems:
             if log.n_unreadable > n_damaged:
                 logger.error("%s damaged lines among the live items of %s", log.n_unreadable, name)
             if has_changed:
-                self._metrics.count_index_change(self._clock())
+                self._metrics.show_index_change(self._clock())
                 self._spread(name)
 
     def put(self, channel: Channel, items: Sequence[LiveItem]) -> Change:
@@ -180,10 +181,10 @@ class LiveItems:
         try:
             log.append(changes, [id_ for id_ in held if id_ in bundle.catalog.item_ids])
         except ItemsFullError:
-            self._metrics.count_item_changes("refused", len(changes))
+            self._metrics.count_changes("refused", len(changes))
             raise
         except OSError as error:
-            self._metrics.count_item_changes("refused", len(changes))
+            self._metrics.count_changes("refused", len(changes))
             logger.error("a change of items could not be written: %s", error, exc_info=error)
             if error.errno in _FULL:
                 raise Refusal(
@@ -192,8 +193,8 @@ class LiveItems:
                     "answers go on; make room and send them again",
                 ) from error
             raise unavailable("the items could not be written, the service's log says why") from error
-        self._metrics.count_item_changes("taken", len(changes))
-        self._metrics.count_index_change(self._clock())
+        self._metrics.count_changes("taken", len(changes))
+        self._metrics.show_index_change(self._clock())
         self._spread(bundle.manifest.name)
 
     def _spread(self, name: str) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from marquee.decision.golden_requests import overlap_at_k
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Answer, Request
-from serving.telemetry.metrics import Metrics
+from serving.releases.metrics import CandidateMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Shadow:
 
     def __init__(
         self,
-        metrics: Metrics,
+        metrics: CandidateMetrics,
         sleep: Callable[[float], object] | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:

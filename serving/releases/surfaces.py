@@ -11,6 +11,7 @@ surfaces:
 ```
 """
 
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -31,6 +32,8 @@ from marquee.store.signing import TrustedKeys
 from serving.config import Settings
 from serving.http.errors import Problem, Refusal, unavailable
 from serving.releases.channel import Answering, Channel, OnChange
+from serving.releases.metrics import ItemMetrics, ReleaseMetrics
+from serving.telemetry.metrics import Metrics
 
 DEFAULT = "default"
 """The one surface of a service that declares none."""
@@ -268,16 +271,30 @@ class SurfaceFile:
         for bundle in dict.fromkeys(surface.bundle for surface in self.surfaces):
             Bundle.load(bundle, trusted)
 
-    def open(self, on_change: OnChange, trusted: TrustedKeys | None) -> Surfaces:
+    def open(self, metrics: Metrics, trusted: TrustedKeys | None) -> Surfaces:
         """Returns the surfaces with the releases of their bundles, none of which is loaded yet."""
         channels: dict[Path, Channel] = {}
         for surface in self.surfaces:
             home = Path(surface.bundle).resolve()
             if home not in channels:
                 sharing = [one for one in self.surfaces if Path(one.bundle).resolve() == home]
-                channels[home] = Channel(surface.bundle, on_change, trusted, _validator(sharing))
+                channels[home] = Channel(surface.bundle, _counting(metrics), trusted, _validator(sharing))
         by_name = {surface.name: channels[Path(surface.bundle).resolve()] for surface in self.surfaces}
         return Surfaces(self.surfaces, self.default, by_name)
+
+
+def _counting(metrics: Metrics) -> OnChange:
+    """Returns what counts a release that is taken, or one that is refused (None)."""
+    releases, items = metrics.family(ReleaseMetrics), metrics.family(ItemMetrics)
+
+    def count(recommender: Recommender | None) -> None:
+        if recommender is None:
+            releases.count_refused(is_final=True)
+        else:
+            releases.count_taken(recommender.bundle.manifest, time.time())
+            items.show_index_change(recommender.bundle.manifest.created)
+
+    return count
 
 
 def _default_k(settings: Settings) -> int:

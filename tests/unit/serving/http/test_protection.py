@@ -16,9 +16,10 @@ from serving.api.releases import ReleaseRoutes
 from serving.config import Settings
 from serving.http.exchange import Receive, Scope, Send
 from serving.http.guard import Guard, Key, Right
+from serving.http.metrics import OTHER
 from serving.releases.channel import Channel
 from serving.releases.surfaces import SurfaceFile
-from serving.telemetry.metrics import OTHER
+from serving.telemetry.metrics import Metrics
 from tests.support.asgi import JSON_HEADERS, Response, request
 from tests.support.bundles import publish_tiny
 
@@ -52,7 +53,7 @@ def keys(**limits: float) -> list[Key]:
 def served(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Served]:
     first = publish_tiny(tmp_path / "bundles")
     settings = Settings(bundle=str(first.parent), drain_file=str(tmp_path / "drain"), log_requests=True)
-    surfaces = SurfaceFile.read(settings).open(lambda _release: None, None)
+    surfaces = SurfaceFile.read(settings).open(Metrics(), None)
     surfaces.load()
     (releases,) = surfaces.channels
     endpoints, routes = Endpoints(settings, surfaces), ReleaseRoutes(surfaces)

@@ -23,7 +23,8 @@ def test_files_of_this_process_lie_on_the_disk_whole(tmp_path: Path) -> None:
     reserve(tmp_path, VARIABLE)
     files = sorted(tmp_path.iterdir())
     assert {file.name for file in files} == {
-        f"{kind}_{os.getpid()}.db" for kind in ("counter", "histogram", "gauge_livemin", "gauge_livemax")
+        f"{kind}_{os.getpid()}.db"
+        for kind in ("counter", "histogram", "gauge_livemin", "gauge_livemax", "gauge_livesum", "gauge_max")
     }
     assert {file.stat().st_size for file in files} == {FILE_BYTES}
     assert all(is_whole(file) for file in files)

@@ -22,8 +22,8 @@ from marquee.decision.recommender import Answer, Recommender, Request
 from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, ConfigError, SignatureError
 from marquee.store.signing import SigningKey, TrustedKeys, write_key_pair
 from serving.releases.channel import Channel
+from serving.releases.metrics import CandidateMetrics
 from serving.releases.shadow import CAPACITY, Shadow
-from serving.telemetry.metrics import Metrics
 from tests.support.bundles import NOW, publish_tiny
 
 
@@ -246,7 +246,7 @@ def shadowed(versions: list[Path], seed: int) -> tuple[Recommender, Request, Ans
     return Recommender.load(versions[seed]), request, answer
 
 
-class Counted(Metrics):
+class Counted(CandidateMetrics):
     """Metrics that a test can wait for."""
 
     def __init__(self) -> None:

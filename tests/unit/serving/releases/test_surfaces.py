@@ -27,6 +27,7 @@ from serving.http.exchange import Call, Scope
 from serving.http.guard import Guard, Key, Right
 from serving.releases.channel import Loaded
 from serving.releases.surfaces import SurfaceFile, Surfaces
+from serving.telemetry.metrics import Metrics
 from tests.support.asgi import JSON_HEADERS, Response, request
 from tests.support.bundles import make_tiny, publish_tiny
 from tests.support.paths import ROOT
@@ -142,7 +143,7 @@ surfaces:
   sponsored: {{bundle: {self.ads.parent}, kind: ad, defaults: {{k: 2}}}}
 """
         self.file = read(text, folder)
-        self.surfaces: Surfaces = self.file.open(lambda _release: None, None)
+        self.surfaces: Surfaces = self.file.open(Metrics(), None)
         self.surfaces.load()
         key = Key(
             name="admin",
@@ -364,7 +365,7 @@ def test_answers_of_a_batch_are_each_of_one_release(served: Served) -> None:
 def test_release_that_does_not_fit_its_surface_is_refused(tmp_path: Path) -> None:
     home = publish_tiny(tmp_path, "content").parent
     file = read(f"surfaces: {{a: {{bundle: {home}, filters: {{brand: {{any_of: [x]}}}}}}}}", tmp_path)
-    surfaces = file.open(lambda _release: None, None)
+    surfaces = file.open(Metrics(), None)
     with pytest.raises(BundleError, match=r"does not fit surface 'a': filters\.brand is no attribute"):
         surfaces.load()
 
@@ -379,7 +380,7 @@ def test_surface_is_told_to_a_model_that_asks_for_it(tmp_path: Path) -> None:
     tables = ContextPopularity.fit(events, tiny.catalog.item_ids, tiny.popularity, config)
     home = publish_tiny(tmp_path, "content", context_popularity=tables).parent
     file = read(f"surfaces: {{feed: {{bundle: {home}}}, home: {{bundle: {home}}}}}", tmp_path)
-    surfaces = file.open(lambda _release: None, None)
+    surfaces = file.open(Metrics(), None)
     surfaces.load()
     endpoints = Endpoints(Settings(), surfaces)
     for name, item_id in (("feed", "i020"), ("home", "i011")):
@@ -395,7 +396,7 @@ def test_surface_is_told_to_a_model_that_asks_for_it(tmp_path: Path) -> None:
 
 def test_surface_that_no_model_asks_for_is_not_told(tmp_path: Path) -> None:
     home = publish_tiny(tmp_path, "content", context_popularity=ContextPopularity()).parent
-    surfaces = read(f"surfaces: {{feed: {{bundle: {home}}}}}", tmp_path).open(lambda _release: None, None)
+    surfaces = read(f"surfaces: {{feed: {{bundle: {home}}}}}", tmp_path).open(Metrics(), None)
     surfaces.load()
     endpoints = Endpoints(Settings(), surfaces)
     answer = asyncio.run(endpoints.recommend(Call("id", 0.0, deadline_s=5.0, body=b"{}")))

@@ -5,17 +5,18 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from marquee.bundle.bundle import Bundle
 from marquee.core.catalog import ItemKind
-from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Answer, Recommendation, Source
+from serving.api.metrics import AnswerMetrics
+from serving.http.metrics import OTHER, TrafficMetrics
+from serving.releases.metrics import ItemMetrics, ReleaseMetrics
 from serving.telemetry import metrics
-from serving.telemetry.metrics import FOLDER_VARIABLE, MAX_RELEASES, OTHER, Metrics
+from serving.telemetry.metrics import FOLDER_VARIABLE, MAX_RELEASES, Metrics
 from tests.support.bundles import CREATED, publish_tiny
 
 DEAD_PID = 2**22 + 1  # beyond the largest that Linux gives
@@ -36,8 +37,9 @@ def answer(source: Source, *, short: str | None = None, unknown: int = 0) -> Ans
 
 def test_replies_are_counted_by_route_and_status() -> None:
     counted = Metrics()
+    traffic = counted.family(TrafficMetrics)
     for status in (200, 200, 503):
-        counted.count_reply("/v1/recommend", status, 0.003)
+        traffic.count_reply("/v1/recommend", status, 0.003)
     found = samples(counted)
     assert found["marquee_requests_total", "/v1/recommend", "200"] == 2
     assert found["marquee_requests_total", "/v1/recommend", "503"] == 1
@@ -53,9 +55,8 @@ def test_answers_are_counted_by_what_they_rest_on() -> None:
         answer(Source.popular, short="few"),
         answer(Source.popular, unknown=3),
     ]
-    counted.count_release(recommender("7"))
     for given, told in zip((False, True, True), answers, strict=True):
-        counted.count_answer(told, n_history=4, gave_something=given, surface="home")
+        counted.family(AnswerMetrics).count_answer(told, n_history=4, gave_something=given, surface="home")
     found = samples(counted)
     assert found["marquee_answers_total", "7", "home", "popular"] == 2
     assert found["marquee_answers_total", "7", "home", "personal"] == 1
@@ -67,8 +68,9 @@ def test_answers_are_counted_by_what_they_rest_on() -> None:
 
 def test_batches_are_counted_with_what_each_stage_took() -> None:
     counted = Metrics()
-    counted.count_batch(3, 0.02, {"encode": 0.001, "retrieve": 0.019})
-    counted.count_waiting(0.0002, 0.3)
+    answers = counted.family(AnswerMetrics)
+    answers.count_batch(3, 0.02, {"encode": 0.001, "retrieve": 0.019})
+    answers.count_waiting(0.0002, 0.3)
     found = samples(counted)
     assert (found["marquee_batch_size_sum",], found["marquee_model_seconds_sum",]) == (3, 0.02)
     assert found["marquee_stage_seconds_sum", "retrieve"] == 0.019
@@ -79,8 +81,9 @@ def test_batches_are_counted_with_what_each_stage_took() -> None:
 
 def test_connections_that_were_ended_are_counted_by_reason() -> None:
     counted = Metrics()
-    counted.count_end("too_many", 503)
-    counted.count_end("idle", 0)
+    traffic = counted.family(TrafficMetrics)
+    traffic.count_end("too_many", 503)
+    traffic.count_end("idle", 0)
     found = samples(counted)
     assert found["marquee_connections_ended_total", "too_many"] == 1
     assert found["marquee_connections_ended_total", "idle"] == 1
@@ -90,38 +93,45 @@ def test_connections_that_were_ended_are_counted_by_reason() -> None:
 def test_only_the_latest_releases_are_told_apart() -> None:
     counted = Metrics()
     for number in range(MAX_RELEASES + 5):
-        counted.count_release(recommender(str(number)))
+        counted.family(ReleaseMetrics).show_ready([str(number)], CREATED + 1000 * number)
         told = replace(answer(Source.personal), version=str(number))
-        counted.count_answer(told, 0, gave_something=True, surface="home")
+        counted.family(AnswerMetrics).count_answer(told, 0, gave_something=True, surface="home")
     releases = {key[1] for key in samples(counted) if key[0] == "marquee_answers_total"}
     assert releases == {str(number) for number in range(5, MAX_RELEASES + 5)}
 
 
-def recommender(version: str) -> Recommender:
-    """Stands in for a loaded release."""
-    bundle = SimpleNamespace(manifest=SimpleNamespace(created=CREATED))
-    return cast(Recommender, SimpleNamespace(version=version, bundle=bundle))
+def test_releases_that_are_ready_are_all_told_apart() -> None:
+    """Also where there are more channels than releases that are told apart after their time."""
+    counted = Metrics()
+    names = [f"channel-{number}" for number in range(MAX_RELEASES + 5)]
+    counted.family(ReleaseMetrics).show_ready(names, CREATED)
+    for name in names:
+        told = replace(answer(Source.personal), version=name)
+        counted.family(AnswerMetrics).count_answer(told, 0, gave_something=True, surface="home")
+    assert {key[1] for key in samples(counted) if key[0] == "marquee_answers_total"} == set(names)
 
 
 def test_releases_are_counted_and_their_age_is_told(tmp_path: Path) -> None:
     counted = Metrics()
-    counted.count_release(Recommender.load(publish_tiny(tmp_path)))
-    counted.count_release(None)
+    releases, items = counted.family(ReleaseMetrics), counted.family(ItemMetrics)
+    releases.count_taken(Bundle.load(publish_tiny(tmp_path)).manifest, CREATED + 9)
+    releases.count_refused(is_final=True)
+    releases.count_refused(is_final=False)
     found = samples(counted)
     assert found["marquee_release_changes_total", "taken"] == 1
     assert found["marquee_release_changes_total", "refused"] == 1
+    assert found["marquee_release_changes_total", "postponed"] == 1
     assert found["marquee_release_created_seconds",] == CREATED
-    assert found["marquee_index_changed_seconds",] == CREATED
-    counted.count_index_change(CREATED + 5)
+    items.show_index_change(CREATED + 5)
     assert samples(counted)["marquee_index_changed_seconds",] == CREATED + 5
 
 
 COUNT = """
 import os
+from serving.http.metrics import TrafficMetrics
 from serving.telemetry.metrics import Metrics
 counted = Metrics()
-counted.count_reply("/v1/recommend", 200, 0.001)
-counted._created.set(os.getpid())
+counted.family(TrafficMetrics).count_reply("/v1/recommend", 200, 0.001)
 print(counted.exposition().decode())
 """
 
