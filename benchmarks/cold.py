@@ -164,7 +164,14 @@ def without_items(parted: Parted, held: Sequence[str]) -> tuple[Dataset, JudgedP
     part = dataset.judged_part(before, parted.judged)
     is_held = np.zeros(dataset.n_items + 1, dtype=np.bool_)
     is_held[dataset.item_ids.encode(held)] = True
-    return dataset, replace(part, targets=part.targets.take(is_held[part.targets.item_index])), is_held
+    keep = is_held[part.targets.item_index]
+    part = replace(
+        part,
+        targets=part.targets.take(keep),
+        target_times=part.target_times[keep],
+        had_outside=part.had_outside[keep],
+    )
+    return dataset, part, is_held
 
 
 def judge_items(parted: Parted, seed: int) -> Iterator[Line]:

@@ -206,8 +206,16 @@ class EvaluationConfig:
             ks: Cutoffs in place of the config's.
             groups: Item groups that get metrics of their own.
         """
-        excluded = part.seen if self.exclude_seen else None
-        return EvaluationTask(part.targets, n_items, tuple(ks or self.ks), excluded, groups, part.available)
+        targets, _ = part.wanted(exclude_seen=self.exclude_seen)
+        return EvaluationTask(
+            targets,
+            n_items,
+            tuple(ks or self.ks),
+            part.seen if self.exclude_seen else None,
+            groups,
+            part.available,
+            n_excluded_outside=len(part.targets.item_index) - len(targets.item_index),
+        )
 
 
 @dataclass(kw_only=True)

@@ -16,7 +16,7 @@ def age(prepared: Prepared, judgement: Judgement, config: TrainConfig) -> Ageing
     if _without_cutoff(prepared, config):
         return None
     evaluation, part = judgement.evaluation, judgement.part
-    times = first_times(evaluation.targets, part.targets, part.target_times)
+    times = first_times(evaluation.targets, *part.wanted(exclude_seen=config.evaluation.exclude_seen))
     cutoffs = prepared.split.cutoffs
     assert cutoffs is not None, "expected a split with cutoffs"
     trained_until = cutoffs.test if config.data.split.fit_on_validation else cutoffs.validation

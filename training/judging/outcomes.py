@@ -110,7 +110,8 @@ def _next_item(
         )
     k = config.evaluation.headline_k
     queries = evaluation.query_index
-    next_item = first_targets(part.targets, evaluation.targets)[queries]
+    in_order, _ = part.wanted(exclude_seen=config.evaluation.exclude_seen)
+    next_item = first_targets(in_order, evaluation.targets)[queries]
     log_sums = _log_sums(model, part, item_vectors, config, loss.temperature)[queries]
     lists = evaluation.models[evaluation.model].lists
     items, scores = lists.items[queries, :k], lists.scores[queries, :k].astype(np.float64)

@@ -115,8 +115,10 @@ class JudgedPart:
         user_ids: User of each query, n_queries names.
         queries: What the model is asked, n_queries rows.
         known: Events before the part, grouped by query row.
-        targets: Items of the part for each query, as often as they occur; 0 outside the catalog.
+        targets: Items of the part for each query, as often as they occur; 0 for an item outside the catalog,
+            which stands once, at its first event.
         target_times: When, aligned with `targets.item_index`, seconds.
+        had_outside: Targets outside the catalog that the query's user had before, (n_targets,) bool.
         available: Which items could be shown to each query; None where every item always could be, or
             timestamps are no moments.
     """
@@ -126,7 +128,19 @@ class JudgedPart:
     known: Interactions
     targets: ItemLists
     target_times: IndexArray
+    had_outside: BoolArray
     available: Availability | None = None
+
+    def wanted(self, *, exclude_seen: bool) -> tuple[ItemLists, IndexArray]:
+        """Returns the targets that may count, and their times.
+
+        Args:
+            exclude_seen: Leave out items outside the catalog that the user had before. Lists of exclusions
+                cannot name them: to those all of them are item 0.
+        """
+        if not exclude_seen:
+            return self.targets, self.target_times
+        return self.targets.take(~self.had_outside), self.target_times[~self.had_outside]
 
     @property
     def seen(self) -> ItemLists:
@@ -243,9 +257,8 @@ class Dataset:
         counts = pl.col("kind").is_in(list(self.kinds.configs))
         part = part.filter(counts)
         rows = IdMap.fit(part["user_id"])
-        known, _ = _group(
-            before.filter(counts).filter(pl.col("user_id").is_in(rows.ids)), rows, self.item_ids, self.kinds
-        )
+        before = before.filter(counts).filter(pl.col("user_id").is_in(rows.ids))
+        known, _ = _group(before, rows, self.item_ids, self.kinds)
         first = part.sort("timestamp", maintain_order=True).unique(
             "user_id", keep="first", maintain_order=True
         )
@@ -257,14 +270,17 @@ class Dataset:
             self.query_features.encode_users(rows.ids), self.query_features.encode_context(first)
         )
         history_items, history_kinds = self._histories(known)
-        targets, _ = _group(part, rows, self.item_ids, self.kinds)
+        targets, order = _group(part, rows, self.item_ids, self.kinds)
+        is_repeated, had_before = _outside_catalog(targets, part[order], before)
+        targets = targets.take(~is_repeated)
         return JudgedPart(
             user_ids=rows.ids,
             queries=QueryArrays(user_index, features.tokens, features.numeric, history_items, history_kinds),
             known=known,
             targets=ItemLists.of_users(targets, np.arange(1, len(rows) + 1)),
-            available=self._availability(first["timestamp"]),
             target_times=targets.timestamp,  # every row is a query: none is left out
+            had_outside=had_before[~is_repeated],
+            available=self._availability(first["timestamp"]),
         )
 
     def _availability(self, moments: pl.Series) -> Availability | None:
@@ -363,6 +379,30 @@ def _group(
         n_users=len(user_ids),
     )
     return interactions, np.lexsort((timestamp, user_index))
+
+
+def _outside_catalog(
+    targets: Interactions, events: pl.DataFrame, before: pl.DataFrame
+) -> tuple[BoolArray, BoolArray]:
+    """Tells items outside the catalog apart by their ids: their index is 0 for all of them.
+
+    Args:
+        targets: Events of the part judged.
+        events: The same events as a table, row by row.
+        before: Events of the same users before the part.
+
+    Returns:
+        Which targets repeat an item outside the catalog for the same user, and which are such an item that
+        the user had before; (n_targets,) bool each.
+    """
+    is_outside = targets.item_index == PADDING_INDEX
+    pairs = events.select("user_id", "item_id")
+    had = before.select("user_id", "item_id", had=pl.lit(True)).unique()
+    is_had = pairs.join(had, on=["user_id", "item_id"], how="left", maintain_order="left")["had"]
+    return (
+        is_outside & ~pairs.select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy(),
+        is_outside & is_had.fill_null(False).to_numpy(),
+    )
 
 
 def _fit_query_features(

@@ -38,6 +38,8 @@ class EvaluationTask:
         item_groups: Name → which items belong to it, (n_items + 1,) bool: metrics of these targets alone.
         available: When items could be shown and queries are asked; None if every item always could be. A
             target out of its time cannot be returned: it is left out and counted.
+        n_excluded_outside: Targets outside the catalog that the caller left out because the user had them
+            before: `excluded` cannot name them. They are counted with the other excluded ones.
     """
 
     targets: ItemLists
@@ -46,6 +48,7 @@ class EvaluationTask:
     excluded: ItemLists | None = None
     item_groups: Mapping[str, BoolArray] | None = None
     available: Availability | None = None
+    n_excluded_outside: int = 0
 
     def __post_init__(self) -> None:
         if not self.ks or sorted(set(self.ks)) != list(self.ks) or self.ks[0] < 1:
@@ -224,7 +227,7 @@ def evaluate(
             n_queries_without_targets=len(targets) - len(queries),
             n_targets=len(targets.item_index),
             n_targets_outside_catalog=int(np.count_nonzero(targets.item_index == PADDING_INDEX)),
-            n_targets_excluded=n_excluded,
+            n_targets_excluded=n_excluded + task.n_excluded_outside,
             n_targets_unavailable=n_unavailable,
             mean_items_unavailable=0.0
             if task.available is None

@@ -49,9 +49,9 @@ def _judgement() -> Judgement:
     )
     none = np.zeros(0, dtype=np.int64)
     known = Interactions.group(none, none, none, none, none.astype(np.float32), n_users=N_USERS)
-    part = JudgedPart(
-        tuple(map(str, range(N_USERS))), queries, known, targets, np.zeros(len(targets.item_index), np.int64)
-    )
+    n_targets = len(targets.item_index)
+    times, had_outside = np.zeros(n_targets, dtype=np.int64), np.zeros(n_targets, dtype=np.bool_)
+    part = JudgedPart(tuple(map(str, range(N_USERS))), queries, known, targets, times, had_outside)
     return Judgement("test", part, evaluation, {}, beyond, slices, 1.0, outcomes=(_clicks(),))
 
 
