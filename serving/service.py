@@ -136,6 +136,14 @@ class MarqueeService:
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]  # as above
     @staticmethod
+    def supervise_workers() -> None:
+        """Has the workers watched by ours; runs in the watching process, before it makes its arbiter."""
+        from serving.http.supervisor import supervise  # circus, which no worker needs
+
+        supervise()
+
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]  # as above
+    @staticmethod
     def replace_dead_workers() -> None:
         """Has a dead worker replaced in a container as well; runs in the watching process.
 
