@@ -14,7 +14,8 @@ import onnx
 import polars as pl
 from onnx import TensorProto, helper, numpy_helper
 
-from marquee.bundle.bundle import BundleContents, publish
+from marquee.bundle.contents import BundleContents
+from marquee.bundle.publishing import publish
 from marquee.core.arrays import FloatArray, IndexArray
 from marquee.core.catalog import Catalog
 from marquee.core.event_kinds import EventKinds, KindConfig
@@ -22,7 +23,8 @@ from marquee.core.histories import Interactions
 from marquee.core.ids import IdMap
 from marquee.features import FeatureArrays, FeatureEncoder
 from marquee.index.choice import EFFORTS
-from marquee.index.index import Index, IndexConfig, IndexKind, build_index, measure_recall
+from marquee.index.faiss_index import IndexConfig, IndexKind
+from marquee.index.index import Index, build_index, measure_recall
 
 DIM = 64
 HIDDEN = 128

@@ -9,7 +9,8 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from marquee.decision.recommender import HistoryEvent, Recommender, Request
+from marquee.decision.recommender import Recommender
+from marquee.decision.requests import HistoryEvent, Request
 
 recommender = Recommender.load(os.environ["BENCH_BUNDLE"])
 

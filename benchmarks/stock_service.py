@@ -7,7 +7,8 @@ from typing import Annotated
 import bentoml
 from pydantic import BaseModel, Field
 
-from marquee.decision.recommender import HistoryEvent, Recommender, Request
+from marquee.decision.recommender import Recommender
+from marquee.decision.requests import HistoryEvent, Request
 
 
 class Item(BaseModel):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from marquee.bundle.bundle import publish
 from marquee.bundle.popularity import PopularityConfig
-from marquee.index.index import IndexConfig, IndexKind
+from marquee.bundle.publishing import publish
+from marquee.index.faiss_index import IndexConfig, IndexKind
 from marquee.store.signing import SigningKey
 from training.cli.command import command
 from training.cli.console import open_console

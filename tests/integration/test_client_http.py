@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from demo.processes import free_port
-from marquee.bundle.bundle import activate
+from marquee.bundle.releases import activate
 from marquee.client import (
     AsyncClient,
     Client,

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from marquee.bundle.bundle import activate
+from marquee.bundle.releases import activate
 from tests.support.bundles import N_ITEMS, make_tiny, publish_tiny
 from tests.support.service_process import RunningService, running_service
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from marquee.decision.recommender import HistoryEvent, Recommender, Request
+from marquee.decision.recommender import Recommender
+from marquee.decision.requests import HistoryEvent, Request
 from tests.support.markdown import Block, blocks, commands
 from tests.support.paths import ROOT
 from tests.support.service_process import RunningService, running_service

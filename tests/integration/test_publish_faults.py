@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from marquee.bundle.bundle import Bundle, resolve
+from marquee.bundle.bundle import Bundle
+from marquee.bundle.releases import resolve
 from marquee.store.signing import TrustedKeys
 from tests.support.bundles import publish_tiny
 from tests.support.paths import ROOT

@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 import pytest
 
-from marquee.bundle.bundle import activate
+from marquee.bundle.releases import activate
 from tests.support.bundles import DIM, N_USERS, publish_tiny
 from tests.support.service_process import RunningService, running_service
 

@@ -11,7 +11,8 @@ import pytest
 
 from marquee.bundle.popularity import ContextPopularity
 from marquee.core.catalog import ItemKind
-from marquee.decision.recommender import Answer, HistoryEvent, Recommender, Request
+from marquee.decision.recommender import Recommender
+from marquee.decision.requests import Answer, HistoryEvent, Request
 from tests.support.bundles import N_ITEMS, N_USERS, publish_tiny
 from tests.support.service_process import RunningService, running_service
 

@@ -13,7 +13,8 @@ from marquee.core.catalog import Catalog, ItemKind
 from marquee.core.histories import pad_lists
 from marquee.data.dataset import KnownUsers, QueryArrays
 from marquee.decision.new_items import embed_items
-from marquee.decision.recommender import Answer, HistoryEvent, Recommender, Request, Source
+from marquee.decision.recommender import Recommender
+from marquee.decision.requests import Answer, HistoryEvent, Request, Source
 from marquee.nn.embed import embed_catalog, embed_queries
 from marquee.nn.history_pooling import HistoryPooling
 from marquee.nn.losses import SampledSoftmaxConfig

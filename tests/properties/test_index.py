@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from marquee.core.arrays import FloatArray, IndexArray
 from marquee.core.catalog import ItemMask
-from marquee.index.index import Index, IndexConfig, IndexKind, build_index
+from marquee.index.faiss_index import IndexConfig, IndexKind
+from marquee.index.index import Index, build_index
 
 DIM = 3
 MODEST = settings(max_examples=150, deadline=None)

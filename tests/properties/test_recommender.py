@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marquee.bundle.bundle import publish
+from marquee.bundle.publishing import publish
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import NO_FILTERS, Clause, Filters, Value
-from marquee.decision.recommender import Answer, HistoryEvent, Recommender, Request, Source
-from marquee.index.index import IndexConfig, IndexKind
+from marquee.decision.recommender import Recommender
+from marquee.decision.requests import Answer, HistoryEvent, Request, Source
+from marquee.index.faiss_index import IndexConfig, IndexKind
 from tests.support.bundles import (
     CLOSES,
     CREATED,

@@ -15,16 +15,18 @@ import onnx
 import polars as pl
 from onnx import TensorProto, helper, numpy_helper
 
-from marquee.bundle.bundle import BundleContents, publish
+from marquee.bundle.contents import BundleContents
 from marquee.bundle.graphs import QUERY_INPUTS
 from marquee.bundle.popularity import ContextPopularity
+from marquee.bundle.publishing import publish
 from marquee.core.arrays import FloatArray
 from marquee.core.catalog import Catalog
 from marquee.core.event_kinds import EventKinds, KindConfig
 from marquee.core.histories import Interactions
 from marquee.core.ids import IdMap
 from marquee.features import FeatureArrays, FeatureConfig, FeatureEncoder, FeatureType
-from marquee.index.index import IndexConfig, build_index, measure_recall
+from marquee.index.faiss_index import IndexConfig
+from marquee.index.index import build_index, measure_recall
 from marquee.index.sweep import IndexSweep, SweepPoint
 from marquee.store.signing import SigningKey
 

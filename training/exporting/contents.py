@@ -6,14 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from marquee.bundle.bundle import Bundle, BundleContents
+from marquee.bundle.bundle import Bundle
+from marquee.bundle.contents import BundleContents
 from marquee.bundle.popularity import PopularityConfig
 from marquee.core.arrays import FloatArray, IndexArray
 from marquee.core.histories import Interactions
 from marquee.decision.golden_requests import make_golden_requests, sample_requests, to_json
 from marquee.decision.recommender import Recommender
 from marquee.index.choice import choose_index
-from marquee.index.index import IndexConfig
+from marquee.index.faiss_index import IndexConfig
 from marquee.index.sweep import Questions
 from marquee.nn.embed import embed_queries
 from marquee.nn.export import export_towers

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from marquee.bundle.bundle import resolve
 from marquee.bundle.manifest import MANIFEST, Manifest
+from marquee.bundle.releases import resolve
 from marquee.errors import ConfigError
 from marquee.evaluation.intervals import Estimate
 from marquee.evaluation.probabilities.outcomes import LOWER_IS_BETTER

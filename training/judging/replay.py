@@ -21,7 +21,8 @@ from marquee.evaluation.analyses.served import (
 )
 from marquee.evaluation.analyses.served_surfaces import SurfaceRules, compare_surface
 from marquee.evaluation.evaluation import Evaluation
-from marquee.index.index import Index, IndexConfig
+from marquee.index.faiss_index import IndexConfig
+from marquee.index.index import Index
 from training.config import TrainConfig
 from training.runs.prepare import Prepared
 

@@ -6,8 +6,9 @@ from marquee.core.faces import lazy
 
 if TYPE_CHECKING:
     from marquee.bundle.bundle import Bundle
+    from marquee.bundle.contents import BundleContents
     from marquee.bundle.manifest import Manifest
-    from marquee.bundle.publishing import BundleContents, publish
+    from marquee.bundle.publishing import publish
     from marquee.bundle.releases import activate, resolve
 
 __all__ = ["Bundle", "BundleContents", "Manifest", "activate", "publish", "resolve"]
@@ -16,7 +17,7 @@ __getattr__ = lazy(
     __name__,
     {
         "Bundle": "bundle",
-        "BundleContents": "publishing",
+        "BundleContents": "contents",
         "Manifest": "manifest",
         "activate": "releases",
         "publish": "publishing",

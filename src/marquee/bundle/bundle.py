@@ -6,7 +6,6 @@ Decides what a bundle must hold for serving. Leaves writing to `publishing` and 
 
 import hashlib
 import io
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,15 +14,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from polars.exceptions import PolarsError
 
+from marquee.bundle.contents import BundleContents, describe, known_interactions
 from marquee.bundle.graphs import ITEM_INPUTS, QUERY_INPUTS, Graph
 from marquee.bundle.manifest import GOLDEN_REQUESTS_FILE, INDEX_FILE, MANIFEST, Manifest, expected_files
 from marquee.bundle.popularity import ContextPopularity
-from marquee.bundle.publishing import BundleContents, describe, known_interactions, publish
-from marquee.bundle.releases import activate, resolve
+from marquee.bundle.releases import resolve
 from marquee.core.arrays import FloatArray, IndexArray
 from marquee.core.catalog import Catalog
 from marquee.core.ids import IdMap
@@ -32,8 +32,6 @@ from marquee.features import FeatureArrays, FeatureEncoder
 from marquee.index.index import Index
 from marquee.store.files import CHUNK_BYTES, open_regular_file, read_regular_file
 from marquee.store.signing import TrustedKeys
-
-__all__ = ["Bundle", "BundleContents", "activate", "publish", "resolve"]
 
 # What the readers of JSON, .npy and Parquet, and our own constructors, say of content that is not theirs.
 _CONTENT_ERRORS = (MarqueeError, ValueError, TypeError, KeyError, OSError, EOFError, PolarsError)
@@ -179,7 +177,7 @@ class _Reader:
         facts, folder = self.manifest, self.folder
         users, items = facts.n_users + 1, facts.n_items + 1
         with self._blame("user_ids.json"):
-            user_ids = IdMap(tuple(json.loads(self._text("user_ids.json"))))
+            user_ids = IdMap(msgspec.json.decode(self._text("user_ids.json"), type=tuple[str, ...]))
         query_features = self._encoder("query_features.json")
         with self._blame("catalog.parquet"):
             catalog = Catalog.read_parquet(io.BytesIO((folder / "catalog.parquet").read_bytes()))

@@ -10,12 +10,12 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
-from marquee.core.event_kinds import EventKinds, KindConfig
+from marquee.core.event_kinds import EventKinds
+from marquee.core.plain import from_plain
 from marquee.errors import BundleError, BundleVersionError, ChecksumError, ConfigError, DataError
 from marquee.index.faiss_index import IndexConfig, IndexKind
-from marquee.index.sweep import IndexSweep, SweepPoint
+from marquee.index.sweep import IndexSweep
 from marquee.store.files import FileFacts
 
 FORMAT_VERSION = 2
@@ -149,10 +149,13 @@ class Manifest:
                 f"{MANIFEST} has SHA-256 {actual}, expected {checksum!r}: it was changed after it was "
                 "written; publish the bundle again"
             )
+        del body["format_version"]
+        if "kinds" in body:
+            body["kinds"] = {"configs": body["kinds"]}
         try:
-            return _from_body(body)
-        except (KeyError, TypeError, ValueError) as error:
-            raise BundleError(f"{MANIFEST} is no manifest: {error!r}; publish the bundle again") from error
+            return from_plain(body, cls)
+        except ValueError as error:
+            raise BundleError(f"{MANIFEST} is no manifest: {error}; publish the bundle again") from error
 
 
 def expected_files(kind: IndexKind) -> frozenset[str]:
@@ -172,28 +175,3 @@ def validate_name(name: str, what: str) -> None:
 def _dump(body: Mapping[str, object]) -> bytes:
     """Returns the one way in which a manifest is written."""
     return (json.dumps(body, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-
-def _from_body(body: dict[str, Any]) -> Manifest:  # Any: what JSON holds, checked by the constructors
-    """Returns the manifest of a parsed body; raises KeyError, TypeError or ValueError if it is none."""
-    del body["format_version"]
-    return Manifest(
-        **{
-            **body,
-            "index": _index_from_body(body["index"]),
-            "kinds": EventKinds({kind: KindConfig(**facts) for kind, facts in body["kinds"].items()}),
-            "query_inputs": tuple(body["query_inputs"]),
-            "item_inputs": tuple(body["item_inputs"]),
-            "files": {name: FileFacts(**facts) for name, facts in body["files"].items()},
-        }
-    )
-
-
-def _index_from_body(body: dict[str, Any]) -> IndexFacts:  # Any: as above
-    """Returns the facts of an index; raises KeyError, TypeError or ValueError if they are none."""
-    config = IndexConfig(**{**body["config"], "kind": IndexKind(body["config"]["kind"])})
-    sweeps = tuple(
-        IndexSweep(**{**sweep, "points": tuple(SweepPoint(**point) for point in sweep["points"])})
-        for sweep in body["sweeps"]
-    )
-    return IndexFacts(**{**body, "config": config, "sweeps": sweeps})

@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -178,23 +179,37 @@ class ContextPopularity:
         return None
 
     def to_json(self) -> str:
-        """Returns what is no array."""
-        return json.dumps({"columns": self.columns, "values": self.values, "rests": self.rests})
+        """Returns the fields that are no arrays as text."""
+        # Not msgspec's own codec: a value may hold half a surrogate pair, which UTF-8 cannot.
+        return json.dumps(msgspec.to_builtins(_Contexts(self.columns, self.values, self.rests)))
 
     @classmethod
     def from_json(
         cls, text: str, offsets: IndexArray, items: npt.NDArray[np.int32], shares: FloatArray
     ) -> "ContextPopularity":
-        """Returns the tables whose other part `to_json` wrote; raises DataError if they do not fit."""
-        body = json.loads(text)
+        """Returns the tables from the text that `to_json` wrote and their arrays.
+
+        Raises:
+            DataError: If they do not fit.
+            ValueError: If the text is anything else.
+        """
+        known = msgspec.convert(json.loads(text), _Contexts)
         return cls(
-            columns=tuple(body["columns"]),
-            values=tuple((column, value) for column, value in body["values"]),
-            rests=tuple(body["rests"]),
+            columns=known.columns,
+            values=known.values,
+            rests=known.rests,
             offsets=offsets,
             items=items,
             shares=shares,
         )
+
+
+class _Contexts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The fields of `ContextPopularity` that are no arrays."""
+
+    columns: tuple[str, ...]
+    values: tuple[tuple[str, str], ...]
+    rests: tuple[float, ...]
 
 
 def measure_gain(

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from itertools import repeat
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -152,16 +153,14 @@ class QueryEncoder:
             bundle.history_kinds[start:end].astype(np.int64),
         )
 
-    def _given_history(
-        self, history: tuple[HistoryEvent, ...] | tuple[str, ...]
-    ) -> tuple[IndexArray, IndexArray]:
+    def _given_history(self, history: tuple[HistoryEvent | str, ...]) -> tuple[IndexArray, IndexArray]:
         """Returns items and kinds of a given history; 0 where the bundle does not know or count them."""
         if not history:
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-        if type(history[0]) is str:  # then all are ids, of the first kind
-            items = self._item_pool.encode(history)
+        if type(history[0]) is str:  # then all are ids, of the first kind: a request holds no mixture
+            items = self._item_pool.encode(cast("tuple[str, ...]", history))
             return items, np.full(len(items), self._row_of_first_kind)
-        item_ids, names, values = zip(*history, strict=True)
+        item_ids, names, values = zip(*cast("tuple[HistoryEvent, ...]", history), strict=True)
         if self._parted_kinds.isdisjoint(names):
             rows = map(self._row_of_whole_kind.get, names, repeat(PADDING_INDEX))
             kinds = np.fromiter(rows, dtype=np.int64, count=len(names))

@@ -25,13 +25,11 @@ from marquee.core.ids import PADDING_INDEX
 from marquee.decision.arranging import CandidateTable, codes_of, rerank
 from marquee.decision.item_pool import Allowed, ItemPool
 from marquee.decision.query_encoder import Queries, QueryEncoder
-from marquee.decision.requests import Answer, HistoryEvent, OnStage, Recommendation, Request, Source, Stage
+from marquee.decision.requests import Answer, OnStage, Recommendation, Request, Source, Stage
 from marquee.decision.reranking import MAX_CANDIDATES, Reranking
 from marquee.errors import DataError, UnknownIdError
 from marquee.store.live_items import LiveItem
 from marquee.store.signing import TrustedKeys
-
-__all__ = ["Answer", "HistoryEvent", "Recommendation", "Recommender", "Request", "Source"]
 
 _WIDENING_FACTOR = 5
 

@@ -91,7 +91,7 @@ class Request:
     timestamp: int
     k: int = 10
     user_id: str | None = None
-    history: tuple[HistoryEvent, ...] | tuple[str, ...] = ()
+    history: tuple[HistoryEvent | str, ...] = ()
     features: Mapping[str, object] = field(default_factory=dict)
     context: Mapping[str, object] = field(default_factory=dict)
     surface: str | None = None

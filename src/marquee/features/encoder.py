@@ -14,17 +14,19 @@ numeric         -                              -                           0 (va
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, Self
+from typing import Literal, Self
 
+import msgspec
 import numpy as np
 
 from marquee.core.ids import PADDING_INDEX
+from marquee.core.plain import from_plain
 from marquee.errors import ConfigError, MissingColumnError, ShapeError
 from marquee.features.arrays import FeatureArrays
 from marquee.features.codecs import FeatureState, NumberCodec, TokenCodec, build_codec
-from marquee.features.config import FeatureConfig, FeatureType, TimestampPart, UnknownPolicy
+from marquee.features.config import FeatureConfig
 from marquee.features.fitting import fit_state
 
 
@@ -184,7 +186,8 @@ class FeatureEncoder:
 
     def to_json(self) -> str:
         """Returns the encoder as text; `from_json` of it is equal to the encoder."""
-        return json.dumps({"features": [asdict(feature) for feature in self.features]})
+        # Not msgspec's own codec: a category may hold half a surrogate pair, which UTF-8 cannot.
+        return json.dumps({"features": msgspec.to_builtins(self.features)})
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -194,8 +197,9 @@ class FeatureEncoder:
             ConfigError: If the text is not one that `to_json` writes.
         """
         try:
-            return cls(tuple(_read_feature(entry) for entry in json.loads(text)["features"]))
-        except (KeyError, TypeError, ValueError) as error:
+            body = from_plain(json.loads(text), dict[Literal["features"], list[object]])
+            return cls(from_plain(body.get("features"), tuple[FittedFeature, ...]))
+        except ValueError as error:
             raise ConfigError(
                 f"a feature specification must be as FeatureEncoder.to_json writes it, got "
                 f"{text[:60]!r}… ({error}); export the bundle again"
@@ -209,16 +213,3 @@ def _column(columns: Mapping[str, Sequence[object]], name: str, n_rows: int) -> 
     if len(columns[name]) != n_rows:
         raise ShapeError(f"column {name!r} must have {n_rows} values, got {len(columns[name])}")
     return columns[name]
-
-
-def _read_feature(
-    entry: dict[str, Any],
-) -> FittedFeature:  # Any: what JSON holds, checked by the constructors
-    """Returns one feature of a specification."""
-    config, state = dict(entry["config"]), dict(entry["state"])
-    config["type"] = FeatureType(config["type"])
-    config["unknown"] = UnknownPolicy(config["unknown"])
-    config["parts"] = [TimestampPart(part) for part in config["parts"]]
-    for key in ("values", "edges"):
-        state[key] = tuple(state[key])
-    return FittedFeature(entry["name"], FeatureConfig(**config), FeatureState(**state))

@@ -35,8 +35,6 @@ from marquee.index.faiss_index import (
 )
 from marquee.index.search_plan import ann_cost, exact_cost, is_gathering_cheaper
 
-__all__ = ["Index", "IndexConfig", "IndexKind", "SearchResult", "build_index", "measure_recall"]
-
 # Most that is copied out at a time.
 _GATHERED_BYTES = 64 * 2**20
 # How much more is fetched than must be left on average, where what is not allowed is dropped.

@@ -15,7 +15,8 @@ from marquee.core.arrays import FloatArray, IndexArray
 from marquee.core.catalog import ItemMask
 from marquee.core.ids import PADDING_INDEX
 from marquee.errors import ShapeError
-from marquee.index.index import Index, IndexConfig, IndexKind, SearchResult
+from marquee.index.faiss_index import IndexConfig, IndexKind
+from marquee.index.index import Index, SearchResult
 
 EFFORT_KEYS: Mapping[IndexKind, str] = MappingProxyType(
     {

@@ -9,12 +9,13 @@ Source:
 
 import base64
 import hashlib
-import json
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from marquee.errors import BundleError, ConfigError, SignatureError
 from marquee.store.files import read_regular_file
@@ -29,6 +30,14 @@ _PURPOSE = b"marquee bundle manifest\n"
 
 _PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----\n?", re.DOTALL)
 _KEY_ID_DIGITS = 16
+
+
+class _Signature(msgspec.Struct, frozen=True):
+    """The content of a signature file; `signature` is base64."""
+
+    algorithm: str
+    key_id: str
+    signature: str
 
 
 class SigningKey:
@@ -72,8 +81,7 @@ class SigningKey:
     def sign(self, manifest: bytes) -> bytes:
         """Returns the content of the signature file of a manifest."""
         signature = base64.b64encode(self._private.sign(_PURPOSE + manifest)).decode()
-        body = {"algorithm": _ALGORITHM, "key_id": self.key_id, "signature": signature}
-        return f"{json.dumps(body)}\n".encode()
+        return msgspec.json.encode(_Signature(_ALGORITHM, self.key_id, signature)) + b"\n"
 
 
 class TrustedKeys:
@@ -123,20 +131,19 @@ class TrustedKeys:
                 "publish it with a signing key"
             )
         try:
-            body = json.loads(read_regular_file(folder / SIGNATURE))
-            key_id, signature = str(body["key_id"]), base64.b64decode(body["signature"], validate=True)
-            algorithm = body["algorithm"]
-        except (BundleError, ValueError, KeyError, TypeError) as error:
+            signed = msgspec.json.decode(read_regular_file(folder / SIGNATURE), type=_Signature)
+            signature = base64.b64decode(signed.signature, validate=True)
+        except (BundleError, ValueError) as error:
             raise SignatureError(
                 f"{SIGNATURE} in {folder} is no signature ({error!r}); sign the bundle again"
             ) from error
-        if key_id not in self._keys or algorithm != _ALGORITHM:
+        if signed.key_id not in self._keys or signed.algorithm != _ALGORITHM:
             raise SignatureError(
-                f"the bundle in {folder} is signed by the {algorithm} key {key_id[:64]!r}, expected "
-                f"{_ALGORITHM} and one of {sorted(self._keys)}; publish it with a key that is trusted"
+                f"the bundle in {folder} is signed by the {signed.algorithm} key {signed.key_id[:64]!r}, "
+                f"expected {_ALGORITHM} and one of {sorted(self._keys)}; publish it with a trusted key"
             )
         try:
-            self._keys[key_id].verify(signature, _PURPOSE + manifest)
+            self._keys[signed.key_id].verify(signature, _PURPOSE + manifest)
         except InvalidSignature as error:
             raise SignatureError(
                 f"the signature of the bundle in {folder} is not that of its manifest: it was signed as "

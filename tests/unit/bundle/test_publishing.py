@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from marquee.bundle.bundle import Bundle, activate, resolve
+from marquee.bundle.bundle import Bundle
 from marquee.bundle.publishing import publish, publish_copy
+from marquee.bundle.releases import activate, resolve
 from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, ConfigError, DataError, ShapeError
 from marquee.store.files import watching_steps
 from marquee.store.signing import SigningKey, TrustedKeys, write_key_pair

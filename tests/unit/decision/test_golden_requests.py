@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from marquee.bundle.bundle import Bundle
-from marquee.bundle.publishing import BundleContents, publish
+from marquee.bundle.contents import BundleContents
+from marquee.bundle.publishing import publish
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import Filters
 from marquee.decision import golden_requests as golden

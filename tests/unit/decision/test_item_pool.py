@@ -12,16 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marquee.bundle.bundle import Bundle, publish
+from marquee.bundle.bundle import Bundle
 from marquee.bundle.graphs import ITEM_INPUTS, Graph
+from marquee.bundle.publishing import publish
 from marquee.core.arrays import FloatArray
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import Filters
 from marquee.decision.item_pool import ItemPool
 from marquee.decision.new_items import embed_items, read_attribute, unused
-from marquee.decision.recommender import Answer, HistoryEvent, Recommender, Request, Source
+from marquee.decision.recommender import Recommender
+from marquee.decision.requests import Answer, HistoryEvent, Request, Source
 from marquee.errors import DataError, FilterError, UnknownIdError
-from marquee.index.index import IndexConfig, IndexKind
+from marquee.index.faiss_index import IndexConfig, IndexKind
 from marquee.store.live_items import LiveItem
 from tests.support.bundles import CREATED, HISTORY_LENGTH, N_ITEMS, NOW, make_tiny, publish_tiny
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from marquee.bundle.bundle import publish
 from marquee.bundle.graphs import QUERY_INPUTS
+from marquee.bundle.publishing import publish
 from marquee.core.catalog import ItemKind
 from marquee.core.event_kinds import EventKinds, KindConfig
 from marquee.core.histories import Interactions
 from marquee.core.ids import IdMap
-from marquee.decision.recommender import Answer, HistoryEvent, Recommender, Request, Source
-from marquee.decision.requests import Stage
+from marquee.decision.recommender import Recommender
+from marquee.decision.requests import Answer, HistoryEvent, Request, Source, Stage
 from marquee.errors import BundleNotFoundError, DataError, UnknownIdError
 from marquee.features import FeatureConfig, FeatureEncoder, FeatureType
 from marquee.index.index import build_index
@@ -129,7 +129,7 @@ def test_event_without_a_kind_is_of_the_first_one_parted_by_value(load: Load) ->
     recommender, tiny = load(kinds=kinds), make_tiny()
     nothing = tiny.contents.query_features.encode_one({})
     for event, row in ((HistoryEvent("i001", value=5.0), 2), (HistoryEvent("i001"), 1), ("i001", 1)):
-        request = Request(timestamp=NOW, history=(event,))  # type: ignore[arg-type]  # an event or an id
+        request = Request(timestamp=NOW, history=(event,))
         embedding = recommender.queries.encode([request]).embeddings[0]
         expected = tiny.query(0, [(1, row)], nothing.tokens[0].tolist(), nothing.numeric[0].tolist())
         assert embedding.tolist() == expected.tolist()

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marquee.core.catalog import ItemKind
-from marquee.decision.recommender import Answer, Recommender, Request, Source
+from marquee.decision.recommender import Recommender
+from marquee.decision.requests import Answer, Request, Source
 from marquee.decision.reranking import Diversity, Reranking
 from marquee.errors import DataError
 from marquee.store.live_items import LiveItem

@@ -9,7 +9,8 @@ import pytest
 from marquee.core.arrays import FloatArray
 from marquee.errors import ShapeError
 from marquee.index.choice import EFFORTS, choose_index, kinds_worth_trying
-from marquee.index.index import Index, IndexConfig, IndexKind
+from marquee.index.faiss_index import IndexConfig, IndexKind
+from marquee.index.index import Index
 from marquee.index.sweep import Questions
 
 AUTO = IndexConfig(kind=IndexKind.auto, n_links=8, ef_construction=40, max_ann_cost=1e9)

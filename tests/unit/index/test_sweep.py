@@ -10,7 +10,8 @@ import pytest
 from marquee.core.arrays import FloatArray
 from marquee.core.catalog import ItemMask
 from marquee.errors import ShapeError
-from marquee.index.index import Index, IndexConfig, IndexKind, build_index
+from marquee.index.faiss_index import IndexConfig, IndexKind
+from marquee.index.index import Index, build_index
 from marquee.index.sweep import EFFORT_KEYS, OpenIndex, Questions, efforts_around, sweep, with_effort
 
 N_ITEMS, DIM, K = 3000, 8, 10

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from marquee.bundle.bundle import Bundle, publish
+from marquee.bundle.bundle import Bundle
+from marquee.bundle.publishing import publish
 from marquee.errors import BundleError, ConfigError
 from tests.support.bundles import make_tiny, publish_tiny
 from tests.support.quiet_bentoml import bentoml

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from marquee.bundle.bundle import Bundle, resolve
+from marquee.bundle.bundle import Bundle
+from marquee.bundle.releases import resolve
 from marquee.decision.golden_requests import make_golden_requests, sample_requests, to_json
 from marquee.decision.recommender import Recommender
 from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, ConfigError, SignatureError

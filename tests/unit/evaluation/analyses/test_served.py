@@ -10,7 +10,8 @@ from marquee.core.event_kinds import EventKinds, KindConfig
 from marquee.core.histories import Interactions
 from marquee.core.ids import IdMap
 from marquee.core.item_lists import ItemLists
-from marquee.decision.recommender import Recommender, Request
+from marquee.decision.recommender import Recommender
+from marquee.decision.requests import Request
 from marquee.errors import DataError
 from marquee.evaluation.analyses.served import (
     ServedComparison,

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from marquee.bundle.bundle import activate
-from marquee.bundle.releases import Role
-from marquee.decision.recommender import Recommender, Request
+from marquee.bundle.releases import Role, activate
+from marquee.decision.recommender import Recommender
+from marquee.decision.requests import Request
 from marquee.errors import ItemsFullError, UnknownIdError
 from marquee.store.live_items import LiveItem
 from serving.api.app import RecommendationApp

@@ -18,7 +18,8 @@ from marquee.bundle.releases import (
     read_rollout,
     resolve,
 )
-from marquee.decision.recommender import Answer, Recommender, Request
+from marquee.decision.recommender import Recommender
+from marquee.decision.requests import Answer, Request
 from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, ConfigError, SignatureError
 from marquee.store.signing import SigningKey, TrustedKeys, write_key_pair
 from serving.releases.channel import Channel

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from marquee.bundle.bundle import activate
-from marquee.bundle.releases import CURRENT
+from marquee.bundle.releases import CURRENT, activate
 from marquee.decision.golden_requests import make_golden_requests, to_json
-from marquee.decision.recommender import Answer, Recommender, Request
+from marquee.decision.recommender import Recommender
+from marquee.decision.requests import Answer, Request
 from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, UnknownIdError
 from serving.releases.channel import Channel
 from serving.releases.loading import warm_up

@@ -16,7 +16,8 @@ from marquee.bundle.popularity import ContextPopularity, PopularityConfig
 from marquee.bundle.releases import Candidate, Role, activate
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import Filters
-from marquee.decision.recommender import Answer, Recommender, Request
+from marquee.decision.recommender import Recommender
+from marquee.decision.requests import Answer, Request
 from marquee.errors import BundleError, ConfigError
 from serving.api.app import RecommendationApp
 from serving.api.recommend import Endpoints
