@@ -1,0 +1,147 @@
+"""The value of a policy from the log of another: direct, inverse propensity, self-normalised, doubly robust.
+
+All are means over decisions with intervals over users, for decisions of one user have to do with each other.
+None knows a model: predicted rewards come in as arrays, fitted on other users than they are used on.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from statistics import NormalDist
+
+import numpy as np
+
+from marquee.core.arrays import Float64Array, IndexArray
+from marquee.errors import DataError, ShapeError
+from marquee.evaluation.intervals import CONFIDENCE, Estimate
+from marquee.evaluation.off_policy.weights import (
+    Support,
+    importance_weights,
+    measure_support,
+    validate_propensities,
+)
+
+_QUANTILE = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+
+
+class Estimator(StrEnum):
+    """How a value is estimated."""
+
+    direct = "direct"
+    inverse_propensity = "inverse_propensity"
+    self_normalised = "self_normalised"
+    doubly_robust = "doubly_robust"
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedDecisions:
+    """What a logging policy did, and what came of it.
+
+    Attributes:
+        reward: Of each decision, (n,) float64.
+        propensity: Probability with which it was made, (n,), in (0, 1].
+        target: Probability with which the candidate would have made it, (n,).
+        user: Number of the user of each decision, (n,) int64.
+        unsupported: Probability of the candidate on actions that the log could not show, (n,); None for 0.
+        predicted: Reward that a model predicts for the decision, (n,); None without a model.
+        expected: Reward that the model predicts for the candidate, mean over its actions, (n,).
+
+    Raises:
+        ShapeError: If the arrays differ in length.
+        DataError: If there are no decisions, a reward is not finite, or propensities cannot be used.
+    """
+
+    reward: Float64Array
+    propensity: Float64Array
+    target: Float64Array
+    user: IndexArray
+    unsupported: Float64Array | None = None
+    predicted: Float64Array | None = None
+    expected: Float64Array | None = None
+
+    def __post_init__(self) -> None:
+        n = len(self.reward)
+        for name in ("propensity", "target", "user", "unsupported", "predicted", "expected"):
+            values = getattr(self, name)
+            if values is not None and values.shape != (n,):
+                raise ShapeError(f"{name} must have one value per decision, ({n},), got {values.shape}")
+        n_wrong = int((~np.isfinite(self.reward)).sum())
+        if not n or n_wrong:
+            raise DataError(f"rewards must be finite and one or more, got {n}, {n_wrong} of them not finite")
+        if (self.predicted is None) != (self.expected is None):
+            raise DataError("predicted and expected rewards belong together, got only one of them")
+        validate_propensities(self.propensity)
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """What a candidate would have earned per decision.
+
+    Attributes:
+        support: How far the log speaks about it.
+        estimates: Estimator → value with its 95 % interval over users.
+        logged: What the logging policy earned, with its interval.
+    """
+
+    support: Support
+    estimates: Mapping[Estimator, Estimate]
+    logged: Estimate
+
+
+def estimate_value(log: LoggedDecisions, clip: float | None = None) -> Value:
+    """Estimates what a candidate would have earned per decision.
+
+    * direct: mean of the expected rewards; as wrong as the model is.
+    * inverse propensity: mean of w r. Unbiased, and as noisy as the weights.
+    * self-normalised: Σ w r / Σ w. Steadier; exact for the logging policy on its own log.
+    * doubly robust: mean of expected + w (r - predicted). Right if the model or the propensities are.
+
+    Args:
+        log: The decisions; direct and doubly robust need predicted rewards.
+        clip: Largest weight allowed; what it takes away is in `support`.
+
+    Source:
+        Horvitz and Thompson 1952; Swaminathan and Joachims 2015, NeurIPS, "The Self-Normalized Estimator
+        for Counterfactual Learning"; Dudík, Langford and Li 2011, ICML, "Doubly Robust Policy Evaluation".
+
+    Example:
+        >>> own = np.array([0.5, 0.25, 0.5, 0.25])
+        >>> log = LoggedDecisions(np.array([1.0, 0, 1, 1]), own, own, np.arange(4))
+        >>> estimate_value(log).estimates[Estimator.self_normalised].mean
+        0.75
+    """
+    weights, clipped = importance_weights(log.target, log.propensity, clip)
+    support = measure_support(weights, log.unsupported, clipped)
+    n, total = len(weights), float(weights.sum())
+    estimates = {
+        Estimator.inverse_propensity: over_users(weights * log.reward, log.user),
+    }
+    if total:
+        value = float(weights @ log.reward) / total
+        # Influence of a ratio: its mean is 0, so the value is added back.
+        influence = value + weights * (log.reward - value) * (n / total)
+        estimates[Estimator.self_normalised] = over_users(influence, log.user, value)
+    if log.predicted is not None and log.expected is not None:
+        estimates[Estimator.direct] = over_users(log.expected, log.user)
+        estimates[Estimator.doubly_robust] = over_users(
+            log.expected + weights * (log.reward - log.predicted), log.user
+        )
+    return Value(support, estimates, over_users(log.reward, log.user))
+
+
+def over_users(values: Float64Array, user: IndexArray, mean: float | None = None) -> Estimate:
+    """Returns the mean of one value per decision with its 95 % interval over users.
+
+    Args:
+        values: One per decision, (n,).
+        user: Number of the user of each, (n,).
+        mean: The mean where it is known more exactly than by adding up.
+    """
+    mean = float(values.mean()) if mean is None else mean
+    _, number = np.unique(user, return_inverse=True)
+    n_users = int(number.max()) + 1
+    if n_users < 2:
+        return Estimate(mean, float("-inf"), float("inf"))  # one user says nothing about others
+    sums = np.bincount(number, values - mean, minlength=n_users)
+    error = float(np.sqrt(np.square(sums).sum() * n_users / (n_users - 1))) / len(values)
+    return Estimate(mean, mean - _QUANTILE * error, mean + _QUANTILE * error)
