@@ -23,6 +23,7 @@ from marquee.decision.requests import HistoryEvent, Request, Source
 from marquee.decision.reranking import Diversity, Reranking
 from marquee.errors import BundleError
 from tests.support.bundles import CREATED, NOW, make_tiny
+from tests.support.round_trips import fields_at_default
 
 
 def with_golden_requests(contents: BundleContents) -> BundleContents:
@@ -68,24 +69,84 @@ def test_requests_of_every_kind_are_sampled(contents: BundleContents) -> None:
     assert all(one.item_ids for one in kept)
 
 
-def test_every_field_of_a_request_survives_the_file() -> None:
+EVERYTHING = Request(
+    timestamp=7,
+    k=3,
+    user_id="u1",
+    history=(HistoryEvent("i001", "rating", 4.5), HistoryEvent("i002")),
+    features={"age": 31, "interests": ["ä", None]},
+    context={"device": "phone"},
+    surface="home",
+    kind=ItemKind.ad,
+    exclude=("i003",),
+    exclude_seen=False,
+    filters=Filters.of(
+        {
+            "genre": {"any_of": ["drama", True], "all_of": ["film"], "none_of": ["horror"]},
+            "year": {"min": 1990, "max": 2000.5},
+        }
+    ),
+    reranking=Reranking(
+        n_candidates=50,
+        diversity=Diversity.mmr,
+        diversity_weight=0.5,
+        caps={"genre": 2},
+        spacing={"brand": 3},
+        freshness_weight=0.5,
+        freshness_half_life_days=2.0,
+        freshness_attribute="released",
+    ),
+)
+
+
+def test_every_field_of_a_golden_request_survives_the_file() -> None:
+    kept = GoldenRequest(request=EVERYTHING, source=Source.history, item_ids=("ä",), scores=(0.1,))
+    assert fields_at_default(kept) == set(), "give each new field a value that is not its default"
+    of_ids = replace(kept, request=Request(timestamp=7, history=("i001", "i002")))
+    assert golden.from_json(golden.to_json([kept, of_ids])) == (kept, of_ids)
+
+
+def test_golden_requests_of_the_first_bundles_of_format_2_are_read() -> None:
+    """They have no surface, and another order of keys."""
+    text = """[{"timestamp": 7, "k": 10, "user_id": null,
+        "history": [["i001", "", null], ["i002", "view", 2]], "features": {}, "context": {}, "kind": "ad",
+        "reranking": {"n_candidates": 200, "diversity": null,
+        "diversity_weight": 0.3, "caps": {}, "spacing": {}, "freshness_weight": 0.0,
+        "freshness_half_life_days": 7.0, "freshness_attribute": "available_from"},
+        "filters": [{"attribute": "genre", "any_of": ["b", "a"], "all_of": [], "none_of": [], "min": null,
+        "max": null}], "exclude": [], "exclude_seen": true,
+        "answer": {"source": "history", "item_ids": ["i003"], "scores": [1]}}]"""
     request = Request(
         timestamp=7,
-        k=3,
-        user_id="u1",
-        history=(HistoryEvent("i001", "rating", 4.5), HistoryEvent("i002")),
-        features={"age": 31, "interests": ["ä", None]},
-        context={"device": "phone"},
-        surface="home",
+        history=(HistoryEvent("i001"), HistoryEvent("i002", "view", 2.0)),
         kind=ItemKind.ad,
-        exclude=("i003",),
-        exclude_seen=False,
-        filters=Filters.of({"genre": {"any_of": ["drama"], "none_of": ["horror"]}, "year": {"min": 1990}}),
-        reranking=Reranking(diversity=Diversity.mmr, caps={"genre": 2}, freshness_weight=0.5),
+        filters=Filters.of({"genre": {"any_of": ["a", "b"]}}),
     )
-    for one in (request, Request(timestamp=7, history=("i001", "i002"))):
-        kept = GoldenRequest(request=one, source=Source.history, item_ids=("ä",), scores=(0.1,))
-        assert golden.from_json(golden.to_json([kept])) == (kept,)
+    expected = GoldenRequest(request=request, source=Source.history, item_ids=("i003",), scores=(1.0,))
+    assert golden.from_json(text) == (expected,)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "Input data was truncated"),
+        ("{}", "Expected `array`"),
+        ('[{"timestamp": 7}]', "missing required field `source`"),
+        ('[{"timestamp": 7, "answer": 3}]', "Expected `object`, got `int`"),
+        ('[{"answer": {"source": "history", "item_ids": [], "scores": []}}]', "missing .* `timestamp`"),
+        (
+            '[{"timestamp": 7, "colour": 1, "answer": {"source": "history", "item_ids": [], "scores": []}}]',
+            "unknown field `colour`",
+        ),
+        (
+            '[{"timestamp": 7, "k": 0, "answer": {"source": "history", "item_ids": [], "scores": []}}]',
+            "k must be 1 or more",
+        ),
+    ],
+)
+def test_text_that_holds_no_golden_requests_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        golden.from_json(text)
 
 
 def test_score_that_is_no_number_is_not_recorded(contents: BundleContents) -> None:

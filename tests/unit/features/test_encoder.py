@@ -19,7 +19,10 @@ from marquee.features import (
     TimestampPart,
     UnknownPolicy,
 )
+from marquee.features.codecs import FeatureState
+from marquee.features.encoder import FittedFeature
 from marquee.features.values import read_category, read_list, read_number, read_time, read_vector
+from tests.support.round_trips import fields_at_default
 
 CATEGORY = FeatureConfig()
 UNUSABLE = [None, float("nan"), float("inf"), {}, object(), b"bytes", [], 10**400]
@@ -275,6 +278,27 @@ def test_user_and_context_features_may_not_share_names_or_columns() -> None:
 def test_query_features_are_those_of_user_then_context() -> None:
     config = FeaturesConfig(user={"age": CATEGORY}, context={"device": CATEGORY})
     assert list(config.query) == ["age", "device"]
+
+
+def test_every_field_of_a_feature_survives_being_written() -> None:
+    one_of_each = [
+        FeatureConfig(type=FeatureType.multi, column="tags", max_values=3, min_count=2),
+        FeatureConfig(type=FeatureType.text, max_tokens=4, buckets=50, char_ngrams=[2, 4]),
+        FeatureConfig(type=FeatureType.vector, dim=2, unknown=UnknownPolicy.ignore),
+        FeatureConfig(type=FeatureType.timestamp, parts=[TimestampPart.year]),
+    ]
+    states = [
+        FeatureState(
+            values=("a", "b"), mean=1e-7, std=0.5, edges=(0.25, 1e20), first_year=2000, last_year=2001
+        ),
+        FeatureState(),
+        FeatureState(),
+        FeatureState(),
+    ]
+    features = [FittedFeature(f"f{n}", *pair) for n, pair in enumerate(zip(one_of_each, states, strict=True))]
+    assert fields_at_default(features) == set(), "give each new field a value that is not its default"
+    encoder = FeatureEncoder(tuple(features))
+    assert FeatureEncoder.from_json(encoder.to_json()) == encoder
 
 
 def test_a_specification_that_is_no_specification_is_refused() -> None:
