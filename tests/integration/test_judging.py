@@ -13,8 +13,8 @@ from rich.console import Console
 
 from marquee.core.arrays import FloatArray
 from marquee.core.ids import PADDING_INDEX
-from marquee.core.item_lists import ItemLists
 from marquee.data.config import DataConfig
+from marquee.data.exposures import read_exposures, request_queries
 from marquee.evaluation.probabilities.metrics import auc, log_loss
 from marquee.nn.embed import embed_catalog, embed_queries
 from marquee.nn.losses import BPRConfig, SampledSoftmaxConfig
@@ -86,9 +86,9 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Judged:
 
 def test_every_exposure_finds_its_click_and_its_true_probability(judged: Judged) -> None:
     split = judged.prepared.split
-    exposures = outcomes.read_exposures(
-        judged.prepared.dataset, split.test, split.train, judged.model, judged.item_vectors
-    )
+    dataset = judged.prepared.dataset
+    exposures = read_exposures(split.test, dataset.item_ids)
+    queries, request = request_queries(dataset, exposures, split.train)
     clicked = {
         (row["request_id"], row["item_id"]) for row in split.test.filter(pl.col("kind") == "click").to_dicts()
     }
@@ -101,7 +101,8 @@ def test_every_exposure_finds_its_click_and_its_true_probability(judged: Judged)
     )
     item = judged.prepared.dataset.item_ids.encode([row["item_id"]])
     score = embed_queries(judged.model, judged.item_vectors, asked.queries)[0] @ judged.item_vectors[item[0]]
-    assert exposures.score[7] == pytest.approx(score, abs=1e-5)
+    embedded = embed_queries(judged.model, judged.item_vectors, queries)
+    assert embedded[request[7]] @ judged.item_vectors[item[0]] == pytest.approx(score, abs=1e-5)
 
 
 def test_no_head_for_clicks_beats_the_truth_and_place_matters(judged: Judged) -> None:
@@ -149,12 +150,6 @@ def test_probabilities_of_the_next_item_are_a_softmax_over_what_may_be_returned(
     (source,) = next_item.sources
     assert source.mean_probability == pytest.approx(said / source.n, rel=1e-4)
     assert source.n_true == came
-
-
-def test_the_first_target_in_time_is_one_that_counts() -> None:
-    in_order = ItemLists.of([[5, 3, 4], [], [0, 2], [2, 2]])
-    counted = ItemLists.of([[3, 4], [], [0, 2], []])
-    assert outcomes.first_targets(in_order, counted).tolist() == [3, -1, 0, -1]
 
 
 def test_a_loss_without_probabilities_and_events_without_requests_are_named_in_a_line(judged: Judged) -> None:

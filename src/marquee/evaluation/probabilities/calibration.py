@@ -1,8 +1,8 @@
 """Turns scores into probabilities: small heads fitted on outcomes that the judged ones do not hold.
 
-A score says what stands above what; how often something comes true is learned from what did. Both heads
-keep the order that they are given, so they change no AUC but by ties.
-Does not judge the result (see `probabilities`).
+A score says only which of two stands higher; a head learns from outcomes how often each score comes true.
+Both heads keep the order of the scores, so they change an AUC by new ties alone.
+Does not judge the result (see `metrics` beside it).
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from marquee.core.arrays import BoolArray, Float64Array
-from marquee.errors import DataError, ShapeError
+from marquee.core.cooccurrence import SCIPY_INSTALL
+from marquee.errors import ConfigError, DataError, ShapeError
 from marquee.evaluation.probabilities.metrics import tied_groups
 
 RIDGE = 1e-3
@@ -91,7 +92,7 @@ class IsotonicHead:
 
     @classmethod
     def fit(cls, score: Float64Array, outcome: BoolArray) -> "IsotonicHead":
-        """Returns the head.
+        """Fits the head by pooling adjacent violators.
 
         Args:
             score: (n,).
@@ -100,23 +101,23 @@ class IsotonicHead:
         Raises:
             ShapeError: If lengths differ.
             DataError: If both outcomes do not occur.
+            ConfigError: If scipy is not installed.
         """
         _validate(score[:, None], outcome)
+        try:
+            from scipy.optimize import isotonic_regression
+        except ImportError as error:
+            raise ConfigError(
+                f"an isotonic head needs the package scipy, got {error}; run: {SCIPY_INSTALL}"
+            ) from error
+        # Equal scores must get one probability: they go in as one point that weighs as many as they are.
         order, starts = tied_groups(score)
-        true = np.add.reduceat(outcome[order].astype(np.float64), starts)
-        n = np.diff(np.concatenate([starts, [len(order)]])).astype(np.float64)
-        begins, sums, sizes = [], [], []
-        for begin, group_true, group_n in zip(score[order][starts], true, n, strict=True):
-            begins.append(begin)
-            sums.append(group_true)
-            sizes.append(group_n)
-            while len(sums) > 1 and sums[-2] * sizes[-1] >= sums[-1] * sizes[-2]:
-                last_sum, last_size = sums.pop(), sizes.pop()
-                begins.pop()
-                sums[-1] += last_sum
-                sizes[-1] += last_size
+        n = np.diff(np.append(starts, len(order))).astype(np.float64)
+        rate = np.add.reduceat(outcome[order].astype(np.float64), starts) / n
+        fitted = isotonic_regression(rate, weights=n)
+        begins = fitted.blocks[:-1]  # the last one is the end of the last block
         smallest = 0.5 / len(score)
-        return cls(np.array(begins), np.clip(np.array(sums) / np.array(sizes), smallest, 1 - smallest))
+        return cls(score[order][starts][begins], np.clip(fitted.x[begins], smallest, 1 - smallest))
 
     def probabilities(self, score: Float64Array) -> Float64Array:
         """Returns the probability of each score, (n,); below the lowest step it is that of the lowest."""
