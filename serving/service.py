@@ -91,10 +91,9 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
             super().to_asgi(is_main),
             endpoints,
             SETTINGS,
-            ReleaseRoutes(self.surfaces),
             Guard.read(SETTINGS.keys, shared_folder()),
+            (ReleaseRoutes(self.surfaces), ItemRoutes(self.surfaces, self.items, SETTINGS)),
             tracer=_tracer(),
-            items=ItemRoutes(self.surfaces, self.items, SETTINGS),
         )
 
 

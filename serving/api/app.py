@@ -1,28 +1,29 @@
-"""The outermost ASGI layer: owns the routes of the service and hands BentoML's own pages on to BentoML.
+"""The outermost ASGI layer: takes a request to its row in the table of routes, and its answer back.
 
-A request passes only through what it needs: find the route, read the body within its limits, answer,
-encode. Whatever goes wrong ends in the one error envelope; nothing that raises leaves a caller waiting.
-Paths that nobody knows never reach BentoML, whose bookkeeping grows with every new path.
+Every request goes the same way: find the route, admit the key, read query and body, call the handler, encode.
+Whatever goes wrong ends in the one error envelope; nothing that raises leaves a caller waiting. BentoML gets
+its own pages and the lifespan. Paths that nobody knows never reach it: its bookkeeping grows with every one.
 """
 
-import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 import msgspec
 
-from serving.api import openapi
-from serving.api.items import ITEM, ITEMS, ItemRoutes, item_route
-from serving.api.messages import HealthAnswer
+from serving.api.document.openapi import document
+from serving.api.messages.reading import Reader, reader
+from serving.api.operating import Operating
 from serving.api.recommend import Endpoints, refusal_and_log
-from serving.api.releases import CHANGES, ReleaseRoutes, change_route, has_body
+from serving.api.route import Found, Handler, Route
+from serving.api.routes import ROUTES, TABLE
 from serving.config import Settings
 from serving.http.draining import Draining
-from serving.http.errors import Problem, Refusal, unavailable
+from serving.http.errors import Problem, Refusal
 from serving.http.exchange import (
-    HTML,
     JSON,
     AsgiApp,
     Call,
@@ -35,38 +36,54 @@ from serving.http.exchange import (
     collect,
     deadline_within,
     read_body,
+    read_query,
     validate_json_request,
 )
-from serving.http.guard import Guard, Right
+from serving.http.guard import Guard
 from serving.http.metrics import OTHER, TrafficMetrics
-from serving.telemetry.metrics import CONTENT_TYPE
 from serving.telemetry.tracer import Tracer
 
 logger = logging.getLogger(__name__)
 
-RELEASES = "/v1/releases"
-
 _BENTOML_PAGES = frozenset({"/schema.json", "/healthz"})
 _BENTOML_FOLDER = "/static_content/"
 
-Post = Callable[[Call], Awaitable[msgspec.Struct]]
-"""Answers a request whose body is there."""
-Get = Callable[[bytes], Reply | Awaitable[Reply]]
-"""Answers the query of a path."""
+
+class Handlers(Protocol):
+    """An object whose methods stand in the table of routes."""
+
+    def close(self) -> None:
+        """Ends what the handlers have begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """A row of the table with what this process answers it by.
+
+    Attributes:
+        route: The row.
+        handler: Its handler, bound to an object.
+        read: Reads its message; None if it has none.
+        max_body_bytes: Largest body.
+    """
+
+    route: Route
+    handler: Handler
+    read: "Reader[msgspec.Struct] | None"
+    max_body_bytes: int
 
 
 class RecommendationApp:
-    """Serves the routes of the service around the ASGI application that BentoML makes.
+    """Serves the table of routes around the ASGI application that BentoML makes.
 
     Args:
         bentoml_app: Where BentoML's own pages and the lifespan go.
-        endpoints: What answers.
+        endpoints: Handlers of the routes that ask the model.
         settings: The operator's limits.
-        releases: What lists and changes releases.
-        guard: What lets requests in.
+        guard: Lets requests in.
+        others: Handlers of further routes. A route without a handler is refused with `not_configured`.
         draining: Whether the service is about to end.
-        tracer: What records how requests were answered; None: nobody does.
-        items: What adds and withdraws items; None: nobody does.
+        tracer: Records how requests were answered; None for no traces.
     """
 
     def __init__(
@@ -74,62 +91,38 @@ class RecommendationApp:
         bentoml_app: AsgiApp,
         endpoints: Endpoints,
         settings: Settings,
-        releases: ReleaseRoutes,
         guard: Guard,
+        others: Sequence[Handlers] = (),
         draining: Draining | None = None,
         tracer: Tracer | None = None,
-        items: ItemRoutes | None = None,
     ) -> None:
         self._bentoml_app = bentoml_app
         self._endpoints = endpoints
         self._settings = settings
-        self._releases = releases
         self._guard = guard
-        self._items = items or ItemRoutes.of_none(endpoints.surfaces, settings)
         self._draining = draining or Draining.by(settings)
         self._tracer = tracer
         self._traffic = endpoints.metrics.family(TrafficMetrics)
-        self._document = msgspec.json.encode(openapi.document(settings, endpoints.surfaces.names))
-        self._posts: Mapping[str, Post] = {
-            "/v1/recommend": endpoints.recommend,
-            "/v1/recommend/batch": endpoints.recommend_batch,
-            "/v1/similar": endpoints.similar,
-        }
-        self._gets: Mapping[str, Get] = {
-            "/v1/bundle": self._bundle,
-            "/livez": lambda _query: _reply_of(HealthAnswer(status="alive")),
-            "/readyz": self._readyz,
-            "/metrics": self._metrics,
-            RELEASES: self._list_releases,
-            "/docs.json": lambda _query: Reply(200, self._document),
-            "/": lambda _query: Reply(200, openapi.PAGE, HTML, openapi.PAGE_POLICY),
-        }
-        self._rights: Mapping[str, Right] = {
-            **dict.fromkeys(self._posts, Right.recommend),
-            "/v1/bundle": Right.recommend,
-            "/metrics": Right.metrics,
-            RELEASES: Right.admin,
-            **dict.fromkeys(CHANGES, Right.admin),
-            **dict.fromkeys((ITEMS, ITEM), Right.items),
-        }
-        self._aliases = {path.removeprefix("/v1"): path for path in self.paths}
-
-    @property
-    def paths(self) -> frozenset[str]:
-        """The paths that are ours, by their canonical names."""
-        return frozenset(self._posts) | frozenset(self._gets) | CHANGES | {ITEMS, ITEM}
+        text = msgspec.json.encode(document(settings, endpoints.surfaces.names, ROUTES))
+        operating = Operating(endpoints.surfaces, endpoints.metrics, self._draining, text)
+        self._handlers: Sequence[Handlers] = (endpoints, operating, *others)
+        self._served = {(route.method, route.path): self._serve(route) for route in ROUTES}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one HTTP request, or hands on what is none."""
+        """Answers one HTTP request, or hands the lifespan on."""
         if scope["type"] != "http":
             await self._hand_on(scope, receive, send)
             return
         started = time.perf_counter()
         headers = Headers.of(scope["headers"])
         call = Call(headers.request_id, started)
-        route = self._route(scope["path"])
+        found = TABLE.find(scope["path"], scope.get("raw_path"))
+        label = found.path if found else OTHER
         try:
-            reply = await self._reply(route, scope, receive, headers, call)
+            if found is None:
+                reply = await self._page_of_bentoml(scope, receive)
+            else:
+                reply = await self._reply(found, scope, receive, headers, call)
         except ClientLeft:
             return
         except Exception as error:  # the last door: whatever it is, the caller gets the envelope
@@ -137,64 +130,65 @@ class RecommendationApp:
             body = msgspec.json.encode(refusal.answer(headers.request_id))
             reply = Reply(refusal.status, body, (*JSON, *refusal.headers))
         seconds = time.perf_counter() - started
-        self._traffic.count_reply(route, reply.status, seconds)
+        self._traffic.count_reply(label, reply.status, seconds)
         if self._tracer is not None:
-            self._tracer.record(call, route, reply.status, seconds, headers.traceparent)
+            self._tracer.record(call, label, reply.status, seconds, headers.traceparent)
         if self._settings.log_requests:
-            _log(route, scope["method"], reply, call, seconds)
+            _log(label, scope["method"], reply, call, seconds)
         await reply.send(send, headers.request_id, close=self._draining.is_ending)
 
     async def _hand_on(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Lets BentoML live through the life of the process; nothing else is any of its business."""
+        """Lets BentoML live through the life of the process, then closes what this process opened."""
         if scope["type"] != "lifespan":
             raise RuntimeError(f"HTTP is all that is spoken here, got {scope['type']!r}")
         self._draining.listen()
         await self._bentoml_app(scope, receive, send)
-        self._endpoints.close()
-        self._releases.close()
-        self._items.close()
+        for handlers in self._handlers:
+            handlers.close()
         if self._tracer is not None:
             self._tracer.close()
 
-    def _route(self, path: str) -> str:
-        """Returns the route that a path belongs to, one of a fixed set."""
-        path = self._aliases.get(path, path)
-        if path in self._posts or path in self._gets or path == ITEMS:
-            return path
-        return change_route(path) or item_route(path) or OTHER
-
-    async def _reply(self, route: str, scope: Scope, receive: Receive, headers: Headers, call: Call) -> Reply:
+    async def _reply(
+        self, found: Found, scope: Scope, receive: Receive, headers: Headers, call: Call
+    ) -> Reply:
         """Returns the reply to a request; raises what `__call__` tells as an error."""
-        path, method = scope["path"], scope["method"]
-        if route in self._posts:
-            _validate_method(path, method, ("POST",))
-            call.key = self._guard.admit(headers.authorization, self._rights[route])
+        served = self._served_by(found, scope)
+        route = served.route
+        if route.right is not None:
+            call.key = self._guard.admit(headers.authorization, route.right)
             call.charge = partial(self._guard.charge, call.key)
+        call.parameters = found.parameters
+        call.query = read_query(scope["query_string"], route.query)
+        if route.sheds_load:
             call.deadline_s = deadline_within(headers, self._settings)
-            self._endpoints.refuse_if_full(call.deadline_s)  # before the body: refusing must cost little
-            validate_json_request(scope, headers)
-            call.body = await read_body(receive, headers, self._settings)
-            return _reply_of(await self._posts[route](call))
-        if route in (ITEMS, ITEM):
-            return _reply_of(await self._change_items(route, scope, receive, headers, call))
-        if route in CHANGES:
-            _validate_method(path, method, ("POST",))
-            call.key = self._guard.admit(headers.authorization, self._rights[route])
-            if has_body(route):
-                validate_json_request(scope, headers)
-                call.body = await read_body(receive, headers, self._settings)
-            query = scope["query_string"]
-            return _reply_of(
-                await self._releases.change(path, query, call.body, call.key, headers.request_id)
+            # Before the body is read: what is refused under load must cost little.
+            self._endpoints.refuse_if_full(call.deadline_s)
+        if served.read is None:
+            answer = await served.handler(call)
+        else:
+            validate_json_request(headers)
+            body = await read_body(receive, headers, self._settings, served.max_body_bytes)
+            answer = await served.handler(call, served.read(body))
+        return answer if isinstance(answer, Reply) else Reply(200, msgspec.json.encode(answer))
+
+    def _served_by(self, found: Found, scope: Scope) -> _Served:
+        """Returns what serves a request; raises Refusal if the path does not take its method."""
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        if method not in found.routes:
+            allowed = [name for name in found.routes for name in _methods(name)]
+            raise Refusal(
+                Problem.method_not_allowed,
+                f"{scope['path']} takes {' and '.join(allowed)}, got {method[:32]}; use {allowed[0]}",
+                headers=((b"allow", ", ".join(allowed).encode()),),
             )
-        if route in self._gets:
-            _validate_method(path, method, ("GET", "HEAD"))
-            if route in self._rights:
-                call.key = self._guard.admit(headers.authorization, self._rights[route])
-            reply = self._gets[route](scope["query_string"])
-            return reply if isinstance(reply, Reply) else await reply
-        if path in _BENTOML_PAGES or path.startswith(_BENTOML_FOLDER):
-            _validate_method(path, method, ("GET", "HEAD"))
+        return self._served[method, found.path]
+
+    async def _page_of_bentoml(self, scope: Scope, receive: Receive) -> Reply:
+        """Returns one of BentoML's own pages; raises Refusal for every other path."""
+        path = scope["path"]
+        if (path in _BENTOML_PAGES or path.startswith(_BENTOML_FOLDER)) and scope["method"] in _methods(
+            "GET"
+        ):
             page = await collect(self._bentoml_app, scope, receive)
             if page.status < 400:
                 return page
@@ -203,54 +197,30 @@ class RecommendationApp:
             f"there is nothing at {path[:120]!r}; POST to /v1/recommend, or GET /docs.json for every path",
         )
 
-    async def _change_items(
-        self, route: str, scope: Scope, receive: Receive, headers: Headers, call: Call
-    ) -> msgspec.Struct:
-        """Returns the answer to a request that changes items."""
-        path = scope["path"]
-        _validate_method(path, scope["method"], ("POST",) if route == ITEMS else ("DELETE",))
-        call.key = self._guard.admit(headers.authorization, self._rights[route])
-        if route == ITEM:
-            return await self._items.withdraw(path, scope["query_string"], call.key, headers.request_id)
-        validate_json_request(scope, headers)
-        call.body = await read_body(receive, headers, self._settings)
-        return await self._items.post(call.body, call.key, headers.request_id)
+    def _serve(self, route: Route) -> _Served:
+        """Returns a row of the table with its handler and reader."""
+        read = reader(route.message) if route.message else None
+        return _Served(route, self._bound(route), read, route.max_body_bytes(self._settings))
 
-    def _readyz(self, _query: bytes) -> Reply:
-        """Returns that requests are welcome; raises Refusal if they are not yet, or not for long."""
-        self._endpoints.surfaces.validate_ready()
-        reason = self._draining.reason()
-        if reason:
-            raise unavailable(f"the service is being drained: {reason}; ask another")
-        return _reply_of(HealthAnswer(status="ready"))
-
-    async def _metrics(self, _query: bytes) -> Reply:
-        """Returns the counters, read in a thread: they lie in files of every worker."""
-        text = await asyncio.to_thread(self._endpoints.metrics.exposition)
-        return Reply(200, text, ((b"content-type", CONTENT_TYPE),))
-
-    async def _list_releases(self, _query: bytes) -> Reply:
-        """Returns the releases that there are."""
-        return _reply_of(await self._releases.listed())
-
-    def _bundle(self, query: bytes) -> Reply:
-        """Returns which bundle answers."""
-        return _reply_of(self._endpoints.bundle(query))
+    def _bound(self, route: Route) -> Handler:
+        """Returns the handler of a route, bound to the object that has it as a method."""
+        for handlers in self._handlers:
+            if getattr(type(handlers), route.handler.__name__, None) is route.handler:
+                return partial(route.handler, handlers)
+        return partial(_not_configured, route)
 
 
-def _reply_of(answer: msgspec.Struct) -> Reply:
-    """Returns the reply that tells `answer`."""
-    return Reply(200, msgspec.json.encode(answer))
+async def _not_configured(route: Route, *_given: object) -> msgspec.Struct:
+    """Refuses a request to a route that this process has no handlers for."""
+    raise Refusal(
+        Problem.not_configured,
+        f"{route.method} {route.path} is not set up in this service; see docs/operating/running.md",
+    )
 
 
-def _validate_method(path: str, method: str, allowed: tuple[str, ...]) -> None:
-    """Raises Refusal unless `method` is one of `allowed`."""
-    if method not in allowed:
-        raise Refusal(
-            Problem.method_not_allowed,
-            f"{path} takes {' and '.join(allowed)}, got {method[:32]}; use {allowed[0]}",
-            headers=((b"allow", ", ".join(allowed).encode()),),
-        )
+def _methods(method: str) -> tuple[str, ...]:
+    """Returns the methods that a route of one method answers."""
+    return ("GET", "HEAD") if method == "GET" else (method,)
 
 
 def _log(route: str, method: str, reply: Reply, call: Call, seconds: float) -> None:

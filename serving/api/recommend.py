@@ -1,4 +1,4 @@
-"""What each route does with a body: read it, put it through the model, tell the answer."""
+"""Handlers of the routes that ask the model: message to job, jobs to batch, answer to message."""
 
 import asyncio
 import logging
@@ -7,12 +7,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from msgspec import UNSET
+
 from marquee.bundle.releases import Role
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Answer, Request, Stage
 from marquee.errors import DataError, MarqueeError
-from serving.api import messages as wire
 from serving.api.batching import Batcher
+from serving.api.messages.answers import BatchAnswer, BundleAnswer, RecommendAnswer
+from serving.api.messages.limits import SimilarJob, to_request, to_similar_job, validate_batch_size
+from serving.api.messages.reading import reader
+from serving.api.messages.requests import BatchRequest, RecommendRequest, SimilarRequest
 from serving.api.metrics import ANSWERED, AnswerMetrics
 from serving.config import Settings
 from serving.http.errors import ErrorAnswer, Problem, Refusal, refusal_of
@@ -26,7 +31,7 @@ from serving.telemetry.timings import QUEUE, READ, Stopwatch
 
 logger = logging.getLogger(__name__)
 
-AnyJob = TypeVar("AnyJob", Request, wire.SimilarJob)
+AnyJob = TypeVar("AnyJob", Request, SimilarJob)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,7 @@ class Job:
         since: When the job was made, seconds of `time.perf_counter`.
     """
 
-    asked: Request | wire.SimilarJob
+    asked: Request | SimilarJob
     surface: Surface
     recommender: Recommender
     answering: Answering
@@ -97,32 +102,28 @@ class Endpoints:
             max_pending=settings.max_pending,
             deadline_s=settings.deadline_ms / 1000,
         )
-        self._read_recommend = wire.reader(wire.RecommendRequest)
-        self._read_similar = wire.reader(wire.SimilarRequest)
-        self._read_batch = wire.reader(wire.BatchRequest)
+        self._read_part = reader(RecommendRequest)
 
-    async def recommend(self, call: Call) -> wire.RecommendAnswer:
+    async def recommend(self, call: Call, message: RecommendRequest) -> RecommendAnswer:
         """Returns the answer to one request."""
-        job = self._recommend_job(self._read_recommend(call.body), self._now(), call.request_id)
+        job = self._recommend_job(message, self._now(), call.request_id)
         return await self._answer(job, call)
 
-    async def similar(self, call: Call) -> wire.RecommendAnswer:
+    async def similar(self, call: Call, message: SimilarRequest) -> RecommendAnswer:
         """Returns the items that resemble one."""
-        message = self._read_similar(call.body)
         surface = self.surfaces.named(message.surface)
-        asked = wire.to_similar_job(message, surface, self._now())
+        asked = to_similar_job(message, surface, self._now())
         job = self._job(asked, surface, call.request_id, call.request_id, timings=message.timings)
         return await self._answer(job, call)
 
-    async def recommend_batch(self, call: Call) -> wire.BatchAnswer:
+    async def recommend_batch(self, call: Call, message: BatchRequest) -> BatchAnswer:
         """Returns an answer or an error for each of several requests."""
-        message = self._read_batch(call.body)
-        wire.validate_batch_size(message, self._settings)
+        validate_batch_size(message, self._settings)
         call.charge(len(message.requests) - 1)
         parts = self._read_parts(message, self._now(), call.request_id)
         futures = self._batcher.enqueue([part for part in parts if isinstance(part, Job)], call.deadline_s)
         answered = iter(await asyncio.gather(*futures, return_exceptions=True))
-        answers: list[wire.RecommendAnswer | ErrorAnswer] = []
+        answers: list[RecommendAnswer | ErrorAnswer] = []
         n_refused = 0  # the status of the whole call is 200: the log must tell of its parts
         for position, part in enumerate(parts):
             outcome = next(answered) if isinstance(part, Job) else part
@@ -138,9 +139,9 @@ class Endpoints:
                 n_refused += 1
         call.facts["requests"] = len(parts)
         call.facts["refused"] = n_refused
-        return wire.BatchAnswer(request_id=call.request_id, answers=answers)
+        return BatchAnswer(request_id=call.request_id, answers=answers)
 
-    async def _answer(self, job: Job, call: Call) -> wire.RecommendAnswer:
+    async def _answer(self, job: Job, call: Call) -> RecommendAnswer:
         """Returns the answer to the one job of a call."""
         (future,) = self._batcher.enqueue([job], call.deadline_s)
         answered = await future
@@ -152,45 +153,43 @@ class Endpoints:
         }
         return self._tell(job, answered, call)
 
-    def _tell(self, job: Job, answered: Answered, call: Call) -> wire.RecommendAnswer:
+    def _tell(self, job: Job, answered: Answered, call: Call) -> RecommendAnswer:
         """Returns the message that tells an answer, with what it took if that is asked."""
         read_s = job.since - call.started
         self._answer_metrics.count_waiting(read_s, answered.queue_s)
         call.stages = {READ: read_s, QUEUE: answered.queue_s, **answered.watch.seconds}
         took_ms = _took_ms(call) if job.timings else None
-        return wire.RecommendAnswer.of(answered.answer, job.request_id, took_ms)
+        return RecommendAnswer.of(answered.answer, job.request_id, took_ms)
 
     def refuse_if_full(self, deadline_s: float) -> None:
         """Raises Refusal if a request that came now would be answered too late."""
         self._batcher.refuse_if_full(deadline_s)
 
-    def bundle(self, query: bytes) -> wire.BundleAnswer:
-        """Returns which bundle answers for the surface that the query of a path names."""
-        surface = self.surfaces.in_query(query)
-        return wire.BundleAnswer.of(self.surfaces.answering(surface).current.bundle)
+    async def bundle(self, call: Call) -> BundleAnswer:
+        """Returns which bundle answers for the surface that the query names."""
+        surface = self.surfaces.named(call.query.get("surface", UNSET))
+        return BundleAnswer.of(self.surfaces.answering(surface).current.bundle)
 
     def close(self) -> None:
         """Waits for the requests in the model and stops taking more."""
         self._batcher.close()
         self._shadow.close()
 
-    def _read_parts(
-        self, message: wire.BatchRequest, timestamp: int, request_id: str
-    ) -> list[Job | Exception]:
+    def _read_parts(self, message: BatchRequest, timestamp: int, request_id: str) -> list[Job | Exception]:
         """Returns a job, or the reason why it is none, per part of a batch."""
         parts: list[Job | Exception] = []
         for position, part in enumerate(message.requests):
             try:
-                read = self._read_recommend(part)
+                read = self._read_part(part)
                 parts.append(self._recommend_job(read, timestamp, f"{request_id}.{position}"))
             except (Refusal, MarqueeError) as error:
                 parts.append(error)
         return parts
 
-    def _recommend_job(self, message: wire.RecommendRequest, timestamp: int, request_id: str) -> Job:
+    def _recommend_job(self, message: RecommendRequest, timestamp: int, request_id: str) -> Job:
         """Returns the job that a message makes; raises what says that it makes none."""
         surface = self.surfaces.named(message.surface)
-        request = wire.to_request(message, surface, timestamp)
+        request = to_request(message, surface, timestamp)
         caller = request.user_id or request_id
         return self._job(request, surface, caller, request_id, timings=message.timings)
 
@@ -287,7 +286,7 @@ def _validate_reranking(recommender: Recommender, request: Request) -> None:
         raise Refusal(Problem.invalid_request, str(error), field="reranking") from None
 
 
-def _similar(recommender: Recommender, job: wire.SimilarJob) -> Answer:
+def _similar(recommender: Recommender, job: SimilarJob) -> Answer:
     """Returns the items that resemble one."""
     return recommender.similar(
         job.item_id,

@@ -2,42 +2,24 @@
 
 import asyncio
 import logging
-import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from msgspec import UNSET
+
 from marquee.bundle.releases import Role
 from marquee.errors import BundleError
-from serving.api import messages as wire
+from serving.api.messages.releases import ReleaseAnswer, ReleasesAnswer, RolloutAnswer, ShareRequest
 from serving.http.errors import Problem, Refusal
+from serving.http.exchange import Call
+from serving.releases.channel import Channel
 from serving.releases.loading import be_nice
 from serving.releases.surfaces import Surfaces
 
 logger = logging.getLogger(__name__)
 
-BACK = "/v1/releases/back"
-CHANGES = frozenset(
-    {BACK, *(f"/v1/releases/{{version}}/{do}" for do in ("activate", "canary", "shadow", "abort"))}
-)
-"""The routes that change something."""
-
-_CHANGE = re.compile(r"(?:/v1)?/releases/(?:back|([^/]+)/(activate|canary|shadow|abort))")
-
 Result = TypeVar("Result")
-
-
-def change_route(path: str) -> str | None:
-    """Returns the route of `CHANGES` that a path belongs to, None if to none."""
-    match = _CHANGE.fullmatch(path)
-    if match is None:
-        return None
-    return f"/v1/releases/{{version}}/{match[2]}" if match[2] else BACK
-
-
-def has_body(route: str) -> bool:
-    """Returns whether a route of `CHANGES` takes a body."""
-    return route.endswith(("/canary", "/shadow"))
 
 
 class ReleaseRoutes:
@@ -49,57 +31,76 @@ class ReleaseRoutes:
 
     def __init__(self, surfaces: Surfaces) -> None:
         self._surfaces = surfaces
-        self._read_share = wire.reader(wire.ShareRequest)
         self._executor = ThreadPoolExecutor(
             max_workers=1, thread_name_prefix="release-routes", initializer=be_nice
         )
 
-    async def listed(self) -> wire.ReleasesAnswer:
+    async def listed(self, _call: Call) -> ReleasesAnswer:
         """Returns the releases of every bundle, newest first."""
         answers = []
         for channel, names in self._surfaces.channels.items():
             releases = await self._in_thread(channel.listed)
-            answers += [wire.ReleaseAnswer.of(release, names) for release in releases]
-        return wire.ReleasesAnswer(releases=answers)
+            answers += [ReleaseAnswer.of(release, names) for release in releases]
+        return ReleasesAnswer(releases=answers)
 
-    async def change(
-        self, path: str, query: bytes, body: bytes, key_name: str, request_id: str
-    ) -> wire.RolloutAnswer:
-        """Returns what answers once this worker has done what the path of one of `CHANGES` says.
+    async def activate(self, call: Call) -> RolloutAnswer:
+        """Makes a release the current one; raises as `_change` does."""
+        return await self._change(call, "activate", lambda channel, version: channel.activate(version))
+
+    async def back(self, call: Call) -> RolloutAnswer:
+        """Makes the release before the current one current again; raises as `_change` does."""
+        return await self._change(call, "back", lambda channel, _version: channel.go_back())
+
+    async def canary(self, call: Call, message: ShareRequest) -> RolloutAnswer:
+        """Lets a release answer a share of the users; raises as `_change` does."""
+        return await self._try(call, Role.canary, message.share)
+
+    async def shadow(self, call: Call, message: ShareRequest) -> RolloutAnswer:
+        """Asks a release a share of the requests for comparison; raises as `_change` does."""
+        return await self._try(call, Role.shadow, message.share)
+
+    async def abort(self, call: Call) -> RolloutAnswer:
+        """Takes a candidate out of its role; raises as `_change` does."""
+        return await self._change(call, "abort", lambda channel, version: channel.drop_candidate(version))
+
+    def close(self) -> None:
+        """Ends the thread and the looking."""
+        self._surfaces.close()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    async def _try(self, call: Call, role: Role, share: float) -> RolloutAnswer:
+        """Gives a release a role beside the current one."""
+        return await self._change(
+            call, role.value, lambda channel, version: channel.name_candidate(version, role, share), share
+        )
+
+    async def _change(
+        self, call: Call, action: str, work: Callable[[Channel, str], object], share: float = 0.0
+    ) -> RolloutAnswer:
+        """Returns what answers once this worker has done `work`.
 
         Args:
-            path: Of the request.
-            query: May name the surface whose releases are meant.
-            body: The share, where the route takes one.
-            key_name: Whose key let the request in; for the log.
-            request_id: For the log.
+            call: May name a release in its path, and the surface whose releases are meant in its query.
+            action: Word for the log and for the caller.
+            work: Changes a channel.
+            share: Of a candidate, for the log.
 
         Raises:
             UnknownIdError: If there is no such release.
             Refusal: If it cannot be used; the old one goes on answering.
         """
-        match = _CHANGE.fullmatch(path)
-        assert match, f"{path} is no route of CHANGES"
-        version, action = match[1] or "", match[2] or "back"
-        channel = self._surfaces.channel(self._surfaces.in_query(query))
+        version = call.parameters.get("version", "")
+        channel = self._surfaces.channel(self._surfaces.named(call.query.get("surface", UNSET)))
         if channel.is_pinned:
             raise Refusal(
                 Problem.release_refused,
                 f"the service is bound to one release, got {version[:128]!r}; start it with the folder above "
                 "that release as MARQUEE_BUNDLE",
             )
-        share = self._read_share(body).share if action in ("canary", "shadow") else 0.0
-        work: dict[str, Callable[[], object]] = {
-            "activate": lambda: channel.activate(version),
-            "back": channel.go_back,
-            "canary": lambda: channel.name_candidate(version, Role.canary, share),
-            "shadow": lambda: channel.name_candidate(version, Role.shadow, share),
-            "abort": lambda: channel.drop_candidate(version),
-        }
-        facts = {"request_id": request_id, "key": key_name, "action": action, "share": share}
+        facts = {"request_id": call.request_id, "key": call.key, "action": action, "share": share}
         logger.info("release %s was asked for", version[:128] or "before this one", extra={"facts": facts})
         try:
-            await self._in_thread(work[action])
+            await self._in_thread(lambda: work(channel, version))
         except (BundleError, OSError) as error:
             raise Refusal(
                 Problem.release_refused,
@@ -107,12 +108,7 @@ class ReleaseRoutes:
                 "on answering; the service's log says why",
             ) from error
         assert channel.answering is not None, "a change was made to what answers"
-        return wire.RolloutAnswer.of(channel.answering)
-
-    def close(self) -> None:
-        """Ends the thread and the looking."""
-        self._surfaces.close()
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        return RolloutAnswer.of(channel.answering)
 
     async def _in_thread(self, work: Callable[[], Result]) -> Result:
         """Returns what `work` returns, which runs beside the requests."""

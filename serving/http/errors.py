@@ -104,7 +104,11 @@ class ErrorBody(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
 
 
 class ErrorAnswer(msgspec.Struct, kw_only=True, frozen=True):
-    """The only shape in which the service refuses."""
+    """The only shape in which the service refuses.
+
+    Attributes:
+        error: Why.
+    """
 
     error: ErrorBody
 

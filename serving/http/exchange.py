@@ -3,9 +3,10 @@
 import asyncio
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl
 
 from serving.http.errors import Problem, Refusal
 from serving.http.settings import HttpSettings
@@ -107,7 +108,8 @@ class Call:
         request_id: Its name.
         started: When it began, seconds of `time.perf_counter`.
         deadline_s: Seconds within which it is answered or refused, from when its body is there.
-        body: Its whole body.
+        parameters: Values of the parameters in its path.
+        query: Values of the parameters in its query.
         key: Name of the key that let it in, '' if none was needed.
         charge: Counts so many more requests to that key.
         facts: What the log says of it beside its route and status.
@@ -117,15 +119,52 @@ class Call:
     request_id: str
     started: float
     deadline_s: float = 0.0
-    body: bytes = b""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
     key: str = ""
     charge: Callable[[int], None] = lambda _n: None
     facts: dict[str, str | int] = field(default_factory=dict)
     stages: dict[str, float] = field(default_factory=dict)
 
 
-def validate_json_request(scope: Scope, headers: Headers) -> None:
-    """Raises Refusal unless a request says that its body is plain JSON and says nothing beside it."""
+def read_query(query_string: bytes, names: Collection[str]) -> dict[str, str]:
+    """Returns the parameters of a query string.
+
+    Args:
+        query_string: As it was sent.
+        names: The parameters that the route knows.
+
+    Raises:
+        Refusal: If a parameter is unknown or given twice: one that is misspelt would act on the default.
+    """
+    if not query_string:
+        return {}
+    given: dict[str, str] = {}
+    for name, value in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True):
+        if name not in names:
+            raise Refusal(
+                Problem.invalid_request,
+                f"the query may hold {_listed(names)}, got {name[:64]!r}; correct it or leave it out",
+                field=name[:64],
+            )
+        if name in given:
+            raise Refusal(
+                Problem.invalid_request,
+                f"query parameter {name} must be given once, got {given[name][:64]!r} and {value[:64]!r}; "
+                "send one of them",
+                field=name,
+            )
+        given[name] = value
+    return given
+
+
+def _listed(names: Collection[str]) -> str:
+    """Returns what a query may hold, in words."""
+    return " and ".join(sorted(names)) if names else "nothing"
+
+
+def validate_json_request(headers: Headers) -> None:
+    """Raises Refusal unless a request says that its body is plain JSON."""
     media_type, _, parameter = headers.content_type.lower().partition(";")
     if media_type.strip() != "application/json" or parameter.strip().replace('"', "") not in _UTF8:
         raise Refusal(
@@ -138,12 +177,6 @@ def validate_json_request(scope: Scope, headers: Headers) -> None:
             Problem.unsupported_media_type,
             f"Content-Encoding must be absent, got {headers.content_encoding[:120]!r}; "
             "send the body uncompressed",
-        )
-    if scope["query_string"]:
-        raise Refusal(
-            Problem.invalid_request,
-            f"the query string must be empty, got {len(scope['query_string'])} bytes; "
-            "every field belongs into the JSON body",
         )
 
 
@@ -164,17 +197,25 @@ def deadline_within(headers: Headers, settings: HttpSettings) -> float:
     return min(int(headers.deadline_ms), settings.deadline_ms) / 1000
 
 
-async def read_body(receive: Receive, headers: Headers, settings: HttpSettings) -> bytes:
+async def read_body(
+    receive: Receive, headers: Headers, settings: HttpSettings, limit: int | None = None
+) -> bytes:
     """Returns the whole body.
 
     Of a body that is too large the rest is read and dropped, within the time that a body has: a caller
     that is still sending would otherwise see a broken connection in place of the refusal.
 
+    Args:
+        receive: Gives the pieces of the body.
+        headers: Of the request.
+        settings: Say how long a body may take.
+        limit: Most bytes; None for `max_body_bytes`.
+
     Raises:
         Refusal: If the body is larger or slower than the settings allow.
         ClientLeft: If the connection is gone.
     """
-    limit = settings.max_body_bytes
+    limit = settings.max_body_bytes if limit is None else limit
     if headers.expects_continue and headers.content_length > limit:
         raise _too_large(headers.content_length, limit, close=True)
     chunks: list[bytes] = []

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+import msgspec
+
 from marquee.bundle.bundle import Bundle
 from marquee.core.ids import PADDING_INDEX
 from marquee.decision.new_items import takes_new_items, unused
@@ -42,15 +44,16 @@ class ItemState(StrEnum):
     withdrawn = "withdrawn"  # no answer holds it
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """What became of an item, and what of it the release makes nothing of.
+class PlacedItem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of an item, and which of its attributes the release ignores or cannot read.
+
+    Told to callers as it is.
 
     Attributes:
-        item_id: Its name.
-        state: What became of it.
-        unknown_attributes: Attributes that the catalog of the release does not have.
-        unread_attributes: Attributes whose value is not of the catalog's type; they count as not given.
+        item_id: The item.
+        state: `live`: it is searched. `in_release`: the release's own copy answers. `withdrawn`.
+        unknown_attributes: Attributes that the catalog does not have; they say nothing.
+        unread_attributes: Attributes whose value is of another type; they count as not given.
     """
 
     item_id: str
@@ -70,7 +73,7 @@ class Change:
     """
 
     version: str
-    items: tuple[Placed, ...]
+    items: tuple[PlacedItem, ...]
     n_kept: int
 
 
@@ -154,7 +157,7 @@ class LiveItems:
             is_own = item.item_id in current.bundle.catalog.item_ids
             problems = unused(current.bundle, item)
             state = ItemState.in_release if is_own else ItemState.live
-            placed.append(Placed(item.item_id, state, problems.unknown, problems.unread))
+            placed.append(PlacedItem(item.item_id, state, problems.unknown, problems.unread))
         return Change(current.version, tuple(placed), len(log.items))
 
     def withdraw(self, channel: Channel, item_id: str) -> Change:
@@ -173,7 +176,7 @@ class LiveItems:
                 "correct the id"
             )
         self._write(log, current.bundle, [LiveItem(item_id=item_id, is_withdrawn=True)])
-        return Change(current.version, (Placed(item_id, ItemState.withdrawn),), len(log.items))
+        return Change(current.version, (PlacedItem(item_id, ItemState.withdrawn),), len(log.items))
 
     def _write(self, log: ItemLog, bundle: Bundle, changes: Sequence[LiveItem]) -> None:
         """Writes changes to the file and puts them on what answers."""

@@ -10,6 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from serving.api.messages.reading import reader
+from serving.api.messages.requests import BatchRequest
 from serving.api.recommend import Endpoints
 from serving.config import Settings
 from serving.http.exchange import Call
@@ -69,8 +71,8 @@ class ServedOnce:
     def batch(self, body: dict[str, object], deadline_s: float) -> list[dict[str, object]]:
         """Returns the parts of the answer to a batch call."""
         endpoints = Endpoints(self.settings, self.surfaces, metrics=self.metrics)
-        call = Call("id", 0.0, deadline_s=deadline_s, body=json.dumps(body).encode())
-        answer = asyncio.run(endpoints.recommend_batch(call))
+        message = reader(BatchRequest)(json.dumps(body).encode())
+        answer = asyncio.run(endpoints.recommend_batch(Call("id", 0.0, deadline_s=deadline_s), message))
         endpoints.close()
         parts: list[dict[str, object]] = json.loads(msgspec.json.encode(answer))["answers"]
         return parts

@@ -37,17 +37,12 @@ from marquee.data.splits import SplitMethod, split_events
 from marquee.data.table_config import TableFormat
 from marquee.decision.requests import Source
 from marquee.features import FeatureType
-from serving.api.app import RecommendationApp
-from serving.api.recommend import Endpoints
-from serving.api.releases import ReleaseRoutes
+from serving.api.routes import ROUTES
 from serving.config import Settings
 from serving.http.errors import Problem
-from serving.http.exchange import Receive, Scope, Send
-from serving.http.guard import Guard
 from tests.support.bundles import publish_tiny
 from tests.support.markdown import LINK, PAGES, Block, blocks, commands, read_page, table_column
 from tests.support.paths import ROOT
-from tests.support.surfaces import one_surface
 from training.choices import SCHEMAS
 
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf8")
@@ -179,17 +174,9 @@ def test_table_of_commands_names_what_a_person_types_most() -> None:
     assert modules == {*HYDRA_COMMANDS, "training.report", "serving.register"}
 
 
-async def nobody(_scope: Scope, _receive: Receive, _send: Send) -> None:
-    """Stands for BentoML's application, which is not asked for anything here."""
-
-
 def test_table_of_paths_is_that_of_the_service() -> None:
-    settings = Settings()
-    surfaces = one_surface(settings)
-    routes = ReleaseRoutes(surfaces)
-    app = RecommendationApp(nobody, Endpoints(settings, surfaces), settings, routes, Guard(()))
     named = table_column("docs/asking.md", "The service by example", "Path")
-    assert {name.split()[1] for name in named} == app.paths
+    assert {name.split()[1] for name in named} == {route.path for route in ROUTES}
 
 
 def test_page_on_asking_names_every_source_of_an_answer() -> None:

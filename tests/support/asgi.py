@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from serving.http.exchange import AsgiApp, Event, Receive, Scope
 
@@ -39,7 +40,7 @@ def scope(method: str, path: str, headers: Mapping[str, str], query: str = "") -
         "http_version": "1.1",
         "method": method,
         "path": path,
-        "raw_path": path.encode(),
+        "raw_path": quote(path).encode(),
         "root_path": "",
         "query_string": query.encode(),
         "headers": pairs,

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from marquee.client import Client, RetryPolicy, messages
-from serving.api import openapi
+from serving.api.document import openapi
+from serving.api.routes import ROUTES
 from serving.config import Settings
 
 
@@ -31,7 +32,7 @@ def test_impossible_settings_are_refused(make: Callable[[], object], message: st
 
 def test_messages_are_those_of_the_service_s_document() -> None:
     """A field that the service gains or loses must be gained or lost by the client's message of that name."""
-    schemas = openapi.document(Settings(), ["default"])["components"]["schemas"]
+    schemas = openapi.document(Settings(), ["default"], ROUTES)["components"]["schemas"]
     own = {
         name: {field.encode_name for field in msgspec.structs.fields(message)}
         for name, message in vars(messages).items()

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from benchmarks.dockerfile import Stage, read_dockerfile
-from serving.api import openapi
+from serving.api.document import openapi
+from serving.api.routes import ROUTES
 from serving.config import Settings
 from tests.architecture.requirements import serving_requirements
 from tests.architecture.sources import read_text, tracked_files
@@ -20,7 +21,7 @@ from tests.support.markdown import read_page
 from tests.support.paths import ROOT
 
 SETTINGS = {f"MARQUEE_{field.name.upper()}" for field in fields(Settings)}
-PATHS = openapi.document(Settings(), ["default"])["paths"]
+PATHS = openapi.document(Settings(), ["default"], ROUTES)["paths"]
 STAGES = read_dockerfile(ROOT / "deploy" / "Dockerfile")
 IMAGE = STAGES[-1]
 DOCUMENTS = {part["kind"]: part for part in yaml.safe_load_all(read_text("deploy/kubernetes.yaml"))}

@@ -85,7 +85,7 @@ def serving(recommender: Echo | None, **limits: int) -> Iterator[RecommendationA
     settings = Settings(**limits)  # type: ignore[arg-type]  # every limit is an int
     surfaces = one_surface(settings, recommender)
     endpoints, releases = Endpoints(settings, surfaces, clock=lambda: NOW), ReleaseRoutes(surfaces)
-    yield RecommendationApp(bentoml_app, endpoints, settings, releases, Guard(()))
+    yield RecommendationApp(bentoml_app, endpoints, settings, Guard(()), [releases])
     endpoints.close()
     releases.close()
 

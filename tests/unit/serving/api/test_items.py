@@ -330,7 +330,7 @@ def ask(start: Start) -> Iterator[Ask]:
         Key(name=name, sha256=hashlib.sha256(secret.encode()).hexdigest(), scopes=[right])
         for name, secret, right in (("editors", SECRET, Right.items), ("shop", "shop", Right.recommend))
     ]
-    app = RecommendationApp(no_bentoml, endpoints, settings, releases, Guard(keys), items=routes)
+    app = RecommendationApp(no_bentoml, endpoints, settings, Guard(keys), [releases, routes])
 
     def send(method: str, path: str, body: object = None, secret: str = SECRET) -> Response:
         text = b"" if body is None else json.dumps(body).encode()
@@ -424,7 +424,7 @@ def test_routes_of_a_service_without_keys_are_closed(start: Start) -> None:
         (Surface(name=DEFAULT, bundle="", settings=settings),), DEFAULT, {DEFAULT: worker.channel}
     )
     endpoints, releases = Endpoints(settings, surfaces), ReleaseRoutes(surfaces)
-    app = RecommendationApp(no_bentoml, endpoints, settings, releases, Guard(()))
+    app = RecommendationApp(no_bentoml, endpoints, settings, Guard(()), [releases])
     response = asyncio.run(request(app, "DELETE", "/v1/items/i001"))
     assert (response.status, response.error["code"]) == (401, "key_needed")
     endpoints.close()

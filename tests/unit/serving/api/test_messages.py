@@ -11,7 +11,9 @@ from marquee.core.catalog import ItemKind
 from marquee.core.event_kinds import EventKind
 from marquee.core.filters import Clause, Filters
 from marquee.decision.requests import Answer, HistoryEvent, Recommendation, Request, Source
-from serving.api import messages as wire
+from serving.api.messages import limits, reading
+from serving.api.messages import requests as wire
+from serving.api.messages.answers import RecommendAnswer
 from serving.config import Settings
 from serving.http.errors import Refusal
 from serving.releases.surfaces import Surface
@@ -20,14 +22,14 @@ LIMITS = Settings(max_k=50, max_history=3, max_exclude=2, max_batch=2, max_filte
 
 SURFACE = Surface(name="home", bundle="", settings=LIMITS)
 
-read_recommend = wire.reader(wire.RecommendRequest)
-read_similar = wire.reader(wire.SimilarRequest)
-read_batch = wire.reader(wire.BatchRequest)
+read_recommend = reading.reader(wire.RecommendRequest)
+read_similar = reading.reader(wire.SimilarRequest)
+read_batch = reading.reader(wire.BatchRequest)
 
 
 def read(text: str | bytes) -> Request:
     body = text.encode() if isinstance(text, str) else text
-    return wire.to_request(read_recommend(body), SURFACE, timestamp=1_700_000_000)
+    return limits.to_request(read_recommend(body), SURFACE, timestamp=1_700_000_000)
 
 
 def refused(text: str | bytes) -> Refusal:
@@ -77,7 +79,7 @@ def test_similar_request_arrives() -> None:
         b' "filters": {"brand": {"none_of": ["Acme"]}}}'
     )
     message = read_similar(body)
-    assert wire.to_similar_job(message, SURFACE, 5) == wire.SimilarJob(
+    assert limits.to_similar_job(message, SURFACE, 5) == limits.SimilarJob(
         item_id="a",
         k=3,
         kind=ItemKind.content,
@@ -218,7 +220,7 @@ def test_more_than_the_limit_is_refused_not_cut(body: str, message: str) -> None
 @pytest.mark.parametrize(("body", "n"), [(b'{"requests": []}', 0), (b'{"requests": [1, 2, 3]}', 3)])
 def test_batch_of_a_wrong_size_is_refused(body: bytes, n: int) -> None:
     with pytest.raises(Refusal, match=f"requests .* got {n}; ") as caught:
-        wire.validate_batch_size(read_batch(body), LIMITS)
+        limits.validate_batch_size(read_batch(body), LIMITS)
     assert (caught.value.status, caught.value.field) == (422, "requests")
 
 
@@ -274,7 +276,7 @@ def test_answer_is_told_with_what_it_lacks_only_where_it_lacks() -> None:
     answer = Answer(
         items=(Recommendation("a", 1.5, ItemKind.ad),), source=Source.history, version="7", requested=1
     )
-    told = msgspec.json.decode(msgspec.json.encode(wire.RecommendAnswer.of(answer, "id-1")))
+    told = msgspec.json.decode(msgspec.json.encode(RecommendAnswer.of(answer, "id-1")))
     assert told == {
         "request_id": "id-1",
         "version": "7",
@@ -296,12 +298,12 @@ def test_short_answer_says_why() -> None:
         unknown_history=3,
         ignored_features=("agee",),
     )
-    told = wire.RecommendAnswer.of(answer, "id-1")
-    assert (told.requested, told.returned, told.short_reason) == (2, 0, "all are excluded")
-    assert (told.fallback_reason, told.unknown_history, told.ignored_features) == (
+    told = msgspec.json.decode(msgspec.json.encode(RecommendAnswer.of(answer, "id-1")))
+    assert (told["requested"], told["returned"], told["short_reason"]) == (2, 0, "all are excluded")
+    assert (told["fallback_reason"], told["unknown_history"], told["ignored_features"]) == (
         "no history is known",
         3,
-        ("agee",),
+        ["agee"],
     )
 
 

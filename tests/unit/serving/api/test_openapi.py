@@ -8,17 +8,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from serving.api import messages as wire
-from serving.api import openapi
-from serving.api.app import RecommendationApp
-from serving.api.items import ItemMessage, ItemsRequest, _live_item
-from serving.api.recommend import Endpoints
-from serving.api.releases import ReleaseRoutes
-from serving.api.reranking import RerankingRequest
+from serving.api import examples
+from serving.api.document import openapi, page
+from serving.api.items import _live_item
+from serving.api.messages import requests as wire
+from serving.api.messages.answers import RECOMMEND_ANSWER
+from serving.api.messages.items import ItemMessage, ItemsRequest
+from serving.api.messages.limits import to_request
+from serving.api.messages.reading import reader
+from serving.api.messages.reranking import RerankingRequest
+from serving.api.route import Route
+from serving.api.routes import ROUTES
 from serving.config import Settings
 from serving.http.errors import ErrorAnswer, Problem, Refusal
-from serving.http.exchange import Receive, Scope, Send
-from serving.http.guard import Guard
 from serving.releases.channel import Channel
 from serving.releases.surfaces import Surface, Surfaces
 
@@ -29,17 +31,12 @@ SURFACES = Surfaces(
     "home",
     {"home": LINE, "feed": LINE},
 )
-DOCUMENT = openapi.document(LIMITS, SURFACES.names)
+DOCUMENT = openapi.document(LIMITS, SURFACES.names, ROUTES)
 SCHEMAS = DOCUMENT["components"]["schemas"]
 OPERATIONS = [
     (path, operation) for path, methods in DOCUMENT["paths"].items() for operation in methods.values()
 ]
-MESSAGES: dict[str, type[msgspec.Struct]] = {
-    "/v1/recommend": wire.RecommendRequest,
-    "/v1/recommend/batch": wire.BatchRequest,
-    "/v1/similar": wire.SimilarRequest,
-    "/v1/items": ItemsRequest,
-}
+WITH_MESSAGE = [route for route in ROUTES if route.message]
 
 
 def validator(name: str) -> jsonschema_rs.Draft202012Validator:
@@ -47,22 +44,17 @@ def validator(name: str) -> jsonschema_rs.Draft202012Validator:
     return jsonschema_rs.Draft202012Validator(schema)
 
 
-async def nothing_else(scope: Scope, _receive: Receive, _send: Send) -> None:
-    raise AssertionError(f"nothing of BentoML's is asked for here, got {scope['path']}")
-
-
 def test_every_schema_is_one() -> None:
     for schema in SCHEMAS.values():
         assert jsonschema_rs.meta.is_valid(schema)
 
 
-@pytest.mark.parametrize("path", MESSAGES)
-def test_request_examples_are_accepted(path: str) -> None:
-    examples = openapi.REQUEST_EXAMPLES[path]
-    assert examples
-    for example in examples.values():
-        wire.reader(MESSAGES[path])(msgspec.json.encode(example))
-        validator(MESSAGES[path].__name__).validate(example)
+@pytest.mark.parametrize("route", WITH_MESSAGE, ids=[route.path for route in WITH_MESSAGE])
+def test_request_examples_are_accepted(route: Route) -> None:
+    assert route.message is not None
+    for example in route.examples.values():
+        reader(route.message)(msgspec.json.encode(example))
+        validator(route.message.__name__).validate(example)
 
 
 @pytest.mark.parametrize(("path", "operation"), OPERATIONS, ids=[path for path, _ in OPERATIONS])
@@ -75,9 +67,8 @@ def test_answer_examples_are_answers(path: str, operation: dict[str, Any]) -> No
 
 
 def test_answer_examples_read_as_messages() -> None:
-    answer = openapi.ANSWER_EXAMPLES[wire.BatchAnswer]
-    msgspec.convert(openapi.ANSWER_EXAMPLES[wire.RecommendAnswer], wire.RecommendAnswer)
-    msgspec.convert(answer["answers"][1], ErrorAnswer)
+    msgspec.convert(examples.ANSWER, RECOMMEND_ANSWER)
+    msgspec.convert(examples.BATCH_ANSWER["answers"][1], ErrorAnswer)
 
 
 def test_every_status_that_a_route_documents_has_a_code() -> None:
@@ -86,8 +77,8 @@ def test_every_status_that_a_route_documents_has_a_code() -> None:
 
 
 def test_page_loads_nothing_from_elsewhere() -> None:
-    assert b"//" not in openapi.PAGE
-    assert b'src="static_content/swagger-ui-bundle.js"' in openapi.PAGE
+    assert b"//" not in page.PAGE
+    assert b'src="static_content/swagger-ui-bundle.js"' in page.PAGE
 
 
 def test_operators_limits_stand_in_the_document() -> None:
@@ -103,11 +94,20 @@ def test_operators_limits_stand_in_the_document() -> None:
     assert SCHEMAS["BatchRequest"]["properties"]["requests"]["maxItems"] == 2
 
 
-def test_every_route_of_ours_is_documented() -> None:
-    endpoints, routes = Endpoints(LIMITS, SURFACES), ReleaseRoutes(SURFACES)
-    app = RecommendationApp(nothing_else, endpoints, LIMITS, routes, Guard(()))
-    assert app.paths - {"/", "/docs.json"} == DOCUMENT["paths"].keys()
-    endpoints.close()
+def test_document_holds_every_route_but_itself_and_its_page() -> None:
+    documented = {(method.upper(), path) for path, methods in DOCUMENT["paths"].items() for method in methods}
+    undocumented = {("GET", "/"), ("GET", "/docs.json")}
+    assert documented == {(route.method, route.path) for route in ROUTES} - undocumented
+
+
+def test_every_property_of_every_schema_is_described() -> None:
+    bare = [
+        f"{name}.{key}"
+        for name, schema in SCHEMAS.items()
+        for key, one in schema.get("properties", {}).items()
+        if not one.get("description")
+    ]
+    assert bare == []
 
 
 scalars = (
@@ -136,8 +136,8 @@ bodies = st.dictionaries(
 def test_schema_and_reader_agree_on_every_body(body: dict[str, Any]) -> None:
     text = msgspec.json.encode(body)  # an infinite number becomes null, as JSON has none
     try:
-        message = wire.reader(wire.RecommendRequest)(text)
-        wire.to_request(message, SURFACES.named(message.surface), timestamp=0)
+        message = reader(wire.RecommendRequest)(text)
+        to_request(message, SURFACES.named(message.surface), timestamp=0)
         is_accepted = True
     except Refusal:
         is_accepted = False
@@ -152,7 +152,7 @@ items = st.dictionaries(st.sampled_from([*ItemMessage.__struct_fields__, "other"
 def test_schema_and_reader_agree_on_every_item(body: list[dict[str, Any]]) -> None:
     text = msgspec.json.encode({"items": body})
     try:
-        message = wire.reader(ItemsRequest)(text)
+        message = reader(ItemsRequest)(text)
         for item in message.items:
             # That an end comes before its beginning is more than a schema can say.
             _live_item(msgspec.structs.replace(item, available_until=None), "items[0]")
@@ -173,7 +173,7 @@ rerankings = st.dictionaries(
 def test_schema_and_reader_agree_on_every_reranking(body: dict[str, Any]) -> None:
     text = msgspec.json.encode({"reranking": body})
     try:
-        wire.to_request(wire.reader(wire.RecommendRequest)(text), SURFACES.named("home"), timestamp=0)
+        to_request(reader(wire.RecommendRequest)(text), SURFACES.named("home"), timestamp=0)
         is_accepted = True
     except Refusal:
         is_accepted = False

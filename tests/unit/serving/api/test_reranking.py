@@ -5,8 +5,9 @@ import pytest
 from msgspec import UNSET
 
 from marquee.decision.reranking import NO_RERANKING, Diversity, Reranking
-from serving.api import messages as wire
-from serving.api.reranking import reranking_within
+from serving.api.messages import limits, reading
+from serving.api.messages import requests as wire
+from serving.api.messages.reranking import reranking_within
 from serving.config import Settings
 from serving.http.errors import Refusal
 from serving.releases.surfaces import Surface
@@ -19,11 +20,11 @@ CAPPED = Surface(
     reranking=Reranking(caps={"category": 2}, spacing={"brand": 3}, freshness_weight=0.5),
 )
 
-read_recommend = wire.reader(wire.RecommendRequest)
+read_recommend = reading.reader(wire.RecommendRequest)
 
 
 def read(text: str, surface: Surface = SURFACE) -> Reranking:
-    return wire.to_request(read_recommend(text.encode()), surface, timestamp=0).reranking
+    return limits.to_request(read_recommend(text.encode()), surface, timestamp=0).reranking
 
 
 @pytest.mark.parametrize("text", ["{}", '{"reranking": null}'])

@@ -58,7 +58,7 @@ def served(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Served]:
     (releases,) = surfaces.channels
     endpoints, routes = Endpoints(settings, surfaces), ReleaseRoutes(surfaces)
     guard = Guard(keys(**getattr(request, "param", {})))
-    yield Served(RecommendationApp(nothing_else, endpoints, settings, routes, guard), releases, first)
+    yield Served(RecommendationApp(nothing_else, endpoints, settings, guard, [routes]), releases, first)
     endpoints.close()
     routes.close()
 

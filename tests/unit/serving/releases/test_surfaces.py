@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import polars as pl
 import pytest
 from msgspec import UNSET
@@ -20,6 +21,7 @@ from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Answer, Request
 from marquee.errors import BundleError, ConfigError
 from serving.api.app import RecommendationApp
+from serving.api.messages.requests import RecommendRequest
 from serving.api.recommend import Endpoints
 from serving.api.releases import ReleaseRoutes
 from serving.config import Settings
@@ -154,7 +156,7 @@ surfaces:
         settings = Settings()
         self.endpoints = Endpoints(settings, self.surfaces)
         self.routes = ReleaseRoutes(self.surfaces)
-        self.app = RecommendationApp(nothing_else, self.endpoints, settings, self.routes, Guard([key]))
+        self.app = RecommendationApp(nothing_else, self.endpoints, settings, Guard([key]), [self.routes])
 
     def send(self, method: str, path: str, body: object = None, query: str = "") -> Response:
         text = b"" if body is None else json.dumps(body).encode()
@@ -385,14 +387,18 @@ def test_surface_is_told_to_a_model_that_asks_for_it(tmp_path: Path) -> None:
     surfaces.load()
     endpoints = Endpoints(Settings(), surfaces)
     for name, item_id in (("feed", "i020"), ("home", "i011")):
-        body = json.dumps({"surface": name, "k": 1}).encode()
-        answer = asyncio.run(endpoints.recommend(Call("id", 0.0, deadline_s=5.0, body=body)))
-        assert (answer.popular_in, answer.items[0].item_id) == (f"surface={name}", item_id)
-        assert answer.ignored_features == ()
-    told = json.dumps({"surface": "feed", "k": 1, "context": {"surface": "home"}}).encode()
-    answer = asyncio.run(endpoints.recommend(Call("id", 0.0, deadline_s=5.0, body=told)))
-    assert answer.popular_in == "surface=home"
+        answer = recommended(endpoints, RecommendRequest(surface=name, k=1))
+        assert (answer["popular_in"], answer["items"][0]["item_id"]) == (f"surface={name}", item_id)
+        assert "ignored_features" not in answer
+    told = RecommendRequest(surface="feed", k=1, context={"surface": "home"})
+    assert recommended(endpoints, told)["popular_in"] == "surface=home"
     endpoints.close()
+
+
+def recommended(endpoints: Endpoints, message: RecommendRequest) -> Any:
+    """Returns the JSON of the answer to a message."""
+    answer = asyncio.run(endpoints.recommend(Call("id", 0.0, deadline_s=5.0), message))
+    return msgspec.json.decode(msgspec.json.encode(answer))
 
 
 def test_surface_that_no_model_asks_for_is_not_told(tmp_path: Path) -> None:
@@ -400,8 +406,7 @@ def test_surface_that_no_model_asks_for_is_not_told(tmp_path: Path) -> None:
     surfaces = read(f"surfaces: {{feed: {{bundle: {home}}}}}", tmp_path).open(Metrics(), None)
     surfaces.load()
     endpoints = Endpoints(Settings(), surfaces)
-    answer = asyncio.run(endpoints.recommend(Call("id", 0.0, deadline_s=5.0, body=b"{}")))
-    assert answer.ignored_features == ()
+    assert "ignored_features" not in recommended(endpoints, RecommendRequest())
     endpoints.close()
 
 

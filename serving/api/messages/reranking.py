@@ -108,7 +108,7 @@ def describe(schema: dict[str, object]) -> None:
 
 def _kept(schema: dict[str, object]) -> dict[str, object]:
     """Returns what stays of a schema whose type is stated anew."""
-    return {key: schema[key] for key in ("description", "default")}
+    return {"description": schema["description"]}
 
 
 def _whole(name: str, number: float) -> int:

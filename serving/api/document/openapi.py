@@ -1,0 +1,180 @@
+"""The OpenAPI document, made from the table of routes."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
+
+import msgspec
+
+from serving.api.document.schemas import reference, schemas
+from serving.api.examples import ERROR, Json
+from serving.api.route import Route, Tag
+from serving.config import Settings
+from serving.http.errors import RETRY_AFTER_S, ErrorAnswer, Problem
+from serving.http.guard import Right
+
+
+def document(settings: Settings, surfaces: Sequence[str], routes: Iterable[Route]) -> Json:
+    """Returns the OpenAPI 3.1 document of a service with these settings and surfaces."""
+    documented = [route for route in routes if route.tag is not None]
+    paths: Json = {}
+    for route in documented:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, surfaces)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Marquee",
+            "version": version("marquee"),
+            "description": "Recommends content and ads. Every path is also served without its /v1.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        # Relative, so that it is the server that the document came from, proxy and prefix included.
+        "servers": [{"url": ".", "description": "Where this document came from."}],
+        "tags": [{"name": tag.title, "description": tag.description} for tag in Tag],
+        "paths": paths,
+        "components": {
+            "schemas": schemas(_messages(documented), settings, surfaces),
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def problems_of(route: Route) -> list[Problem]:
+    """Returns every word with which a route may refuse, in the order of `Problem`."""
+    found = {*_OF_EVERY_ROUTE, *route.problems}
+    if route.right is not None:
+        found |= {Problem.key_needed, Problem.key_not_sufficient, Problem.too_many_requests}
+    if route.message is not None:
+        found |= {Problem.body_too_large, Problem.unsupported_media_type}
+    return [problem for problem in Problem if problem in found]
+
+
+_OF_EVERY_ROUTE = (
+    # Before it is known what a request asks for: no HTTP, too slow, too large, too many.
+    Problem.malformed_request,
+    Problem.request_too_slow,
+    Problem.headers_too_large,
+    Problem.unavailable,
+    # An unknown query parameter is refused everywhere.
+    Problem.invalid_request,
+    Problem.method_not_allowed,
+    Problem.internal_error,
+)
+
+
+def _messages(routes: Iterable[Route]) -> list[type[msgspec.Struct]]:
+    """Returns every type of body and answer, each once."""
+    types = [one for route in routes for one in (route.message, route.answer) if one is not None]
+    return list(dict.fromkeys([*types, ErrorAnswer]))
+
+
+def _operation(route: Route, surfaces: Sequence[str]) -> Json:
+    """Returns the operation that a route is."""
+    assert route.tag is not None, f"{route.path} is not in the document"
+    operation: Json = {
+        "operationId": route.operation,
+        "tags": [route.tag.title],
+        "summary": route.summary,
+        "description": _description(route),
+        "parameters": _parameters(route, surfaces),
+        "security": _security(route.right),
+        "responses": {"200": _success(route), **_refusals(problems_of(route))},
+    }
+    if route.message is not None:
+        operation["requestBody"] = {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": reference(route.message),
+                    "examples": {title: {"value": body} for title, body in route.examples.items()},
+                }
+            },
+        }
+    return operation
+
+
+def _description(route: Route) -> str:
+    """Returns what people should know of a route, the right that it needs included."""
+    needed = f" Needs a key that is good for {route.right}." if route.right and route.right.needs_keys else ""
+    return route.description + needed
+
+
+def _security(right: Right | None) -> list[Json]:
+    """Returns which keys a route takes: none, one, or one where the service has keys."""
+    if right is None:
+        return []
+    return [{"key": []}] if right.needs_keys else [{"key": []}, {}]
+
+
+def _parameters(route: Route, surfaces: Sequence[str]) -> list[Json]:
+    """Returns what may stand in headers, path and query of a request."""
+    found: list[Json] = [_REQUEST_ID]
+    if route.sheds_load:
+        found.append(_DEADLINE)
+    for name in route.parameters:
+        schema = {"type": "string", "minLength": 1}
+        found.append({"name": name, "in": "path", "required": True, "schema": schema})
+    for name, description in route.query.items():
+        schema_of_query: Json = {"type": "string"}
+        if name == "surface":
+            schema_of_query["enum"] = list(surfaces)
+        found.append(
+            {
+                "name": name,
+                "in": "query",
+                "required": False,
+                "description": description,
+                "schema": schema_of_query,
+            }
+        )
+    return found
+
+
+def _success(route: Route) -> Json:
+    """Returns the description of a 200."""
+    if route.answer is None:
+        content: Json = {"text/plain": {"schema": {"type": "string"}, "example": route.answer_example}}
+    else:
+        schema = reference(route.answer)
+        content = {"application/json": {"schema": schema, "example": route.answer_example}}
+    return {"description": "The answer.", "headers": _HEADERS, "content": content}
+
+
+def _refusals(problems: Iterable[Problem]) -> Json:
+    """Returns the description of every status with which an operation refuses."""
+    content = {"application/json": {"schema": reference(ErrorAnswer), "example": ERROR}}
+    words: dict[int, list[str]] = {}
+    for problem in problems:
+        words.setdefault(problem.status, []).append(f"`{problem.name}`: {problem.description}")
+    return {
+        str(status): {
+            "description": "; ".join(said) + ".",
+            "headers": _HEADERS | _HEADERS_OF_STATUS.get(status, {}),
+            "content": content,
+        }
+        for status, said in sorted(words.items())
+    }
+
+
+_REQUEST_ID: Json = {
+    "name": "X-Request-Id",
+    "in": "header",
+    "required": False,
+    "description": "Comes back with the answer if it is 1 to 128 of A-Z a-z 0-9 . _ : -, or else a new one.",
+    "schema": {"type": "string"},
+}
+
+_DEADLINE: Json = {
+    "name": "X-Deadline-Ms",
+    "in": "header",
+    "required": False,
+    "description": "Whole milliseconds, from 1, that the caller still waits; the service may wait for less.",
+    "schema": {"type": "string", "pattern": "^[1-9][0-9]{0,8}$"},
+}
+
+_HEADERS: Json = {"X-Request-Id": {"required": True, "schema": {"type": "string"}}}
+_HEADERS_OF_STATUS: Mapping[int, Json] = {
+    401: {"WWW-Authenticate": {"schema": {"type": "string"}}},
+    405: {"Allow": {"schema": {"type": "string"}}},
+    429: {"Retry-After": {"schema": {"type": "integer", "minimum": 1}}},
+    503: {"Retry-After": {"schema": {"type": "integer", "const": RETRY_AFTER_S}}},
+}

@@ -1,0 +1,147 @@
+"""Examples of what is asked and answered, each read and validated by the tests."""
+
+from collections.abc import Mapping
+from typing import Any
+
+Json = dict[str, Any]
+"""A piece of a JSON document: the wire, where there is nothing to say about values."""
+Bodies = Mapping[str, Json]
+"""Bodies of requests, by title."""
+
+_REQUEST_ID = "5f0c7d0e4b1f4b0c9a1d2f3e4a5b6c7d"
+_VERSION = "2026-01-31T12-00-00"
+
+ERROR: Json = {
+    "error": {
+        "code": "invalid_request",
+        "message": "k must be an integer from 1 to 500, got 0; change it",
+        "request_id": _REQUEST_ID,
+        "field": "k",
+    }
+}
+
+RECOMMEND: Bodies = {
+    "known user": {"user_id": "user-7", "k": 2},
+    "what each stage took": {"user_id": "user-7", "k": 2, "timings": True},
+    "ads for an anonymous visitor": {
+        "history": ["item-3", {"item_id": "item-9", "kind": "click"}],
+        "kind": "ad",
+        "k": 2,
+    },
+    "new user with features": {
+        "user_id": "never-seen",
+        "features": {"age": 31, "interests": ["music", "film"]},
+        "context": {"device": "phone"},
+        "exclude": ["item-4"],
+    },
+    "comedies and dramas of the nineties": {
+        "user_id": "user-7",
+        "filters": {
+            "genres": {"any_of": ["Comedy", "Drama"], "none_of": ["Horror"]},
+            "year": {"min": 1990, "max": 1999},
+        },
+    },
+    "varied, two of a category at most, the new first": {
+        "user_id": "user-7",
+        "reranking": {
+            "diversity": "mmr",
+            "diversity_weight": 0.3,
+            "caps": {"category": 2},
+            "spacing": {"advertiser_id": 3},
+            "freshness_weight": 0.2,
+            "freshness_half_life_days": 7,
+        },
+    },
+    "listed since the spring": {"user_id": "user-7", "filters": {"listed": {"min": "2026-03-01"}}},
+}
+ANSWER: Json = {
+    "request_id": _REQUEST_ID,
+    "version": _VERSION,
+    "source": "personal",
+    "items": [
+        {"item_id": "item-17", "score": 4.25, "kind": "content"},
+        {"item_id": "item-4", "score": 3.5, "kind": "content"},
+    ],
+    "requested": 2,
+    "returned": 2,
+}
+
+BATCH: Bodies = {"two users": {"requests": [{"user_id": "user-7", "k": 2}, {"user_id": "user-8", "k": 2}]}}
+BATCH_ANSWER: Json = {"request_id": _REQUEST_ID, "answers": [ANSWER, ERROR]}
+
+SIMILAR: Bodies = {
+    "two like it": {"item_id": "item-17", "k": 2, "exclude": ["item-4"]},
+    "in stock, of the same brand": {
+        "item_id": "item-17",
+        "filters": {"brand": {"any_of": ["Acme"]}, "in_stock": {"any_of": [True]}},
+    },
+}
+SIMILAR_ANSWER: Json = {
+    **ANSWER,
+    "source": "similar",
+    "items": [{"item_id": "item-8", "score": 0.75, "kind": "content"}],
+    "returned": 1,
+}
+
+BUNDLE_ANSWER: Json = {
+    "name": "films",
+    "version": _VERSION,
+    "created": 1769860800,
+    "n_items": 1682,
+    "n_users": 943,
+    "dim": 64,
+    "history_length": 50,
+    "kinds": ["click"],
+    "index": "flat",
+    "index_recall": 1.0,
+    "filters": {"genres": "texts", "year": "number"},
+    "metrics": {"recall@10": 0.25, "ndcg@10": 0.125},
+}
+
+ITEMS: Bodies = {
+    "a new film and an ad that ends": {
+        "items": [
+            {"item_id": "item-900", "attributes": {"title": "The new one", "genres": ["Comedy"]}},
+            {"item_id": "ad-7", "kind": "ad", "available_until": 1767225600},
+        ]
+    }
+}
+ITEMS_ANSWER: Json = {
+    "request_id": _REQUEST_ID,
+    "version": _VERSION,
+    "items": [
+        {"item_id": "item-900", "state": "live", "unknown_attributes": ["colour"]},
+        {"item_id": "item-17", "state": "in_release"},
+    ],
+    "n_kept": 12,
+    "max_kept": 10000,
+}
+WITHDRAWN_ANSWER: Json = {**ITEMS_ANSWER, "items": [{"item_id": "item-17", "state": "withdrawn"}]}
+
+SHARE: Bodies = {"one in twenty": {"share": 0.05}}
+ROLLOUT_ANSWER: Json = {
+    "version": _VERSION,
+    "canary": {"version": "2026-02-01T12-00-00", "share": 0.05},
+    "shadow": None,
+}
+RELEASES_ANSWER: Json = {
+    "releases": [
+        {
+            "version": _VERSION,
+            "surfaces": ["default"],
+            "created": 1769860800,
+            "is_current": True,
+            "is_answering": True,
+            "canary_share": 0.0,
+            "shadow_share": 0.0,
+            "metrics": {"recall@10": 0.25},
+        }
+    ]
+}
+
+ALIVE: Json = {"status": "alive"}
+READY: Json = {"status": "ready"}
+METRICS = """# HELP marquee_requests_total Replies, by route and status.
+# TYPE marquee_requests_total counter
+marquee_requests_total{route="/v1/recommend",status="200"} 7.0
+"""

@@ -1,0 +1,95 @@
+"""What the service answers to those who ask for items."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from marquee.bundle.bundle import Bundle
+from marquee.core.filters import AttributeType
+from marquee.decision.requests import Answer
+from serving.api.messages.derived import derived, values_of
+from serving.http.errors import ErrorAnswer
+
+
+class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """The items, best first, and what they rest on."""
+
+    # What only the wire has; every field of `Answer` stands beside these in `RECOMMEND_ANSWER`.
+    request_id: Annotated[str, Meta(description="The id under which the log speaks of the request.")]
+    returned: Annotated[int, Meta(description="How many items came.")]
+    took_ms: Annotated[
+        dict[str, float] | None,
+        Meta(
+            description="Milliseconds by stage, and in total, where the request wanted timings. The requests "
+            "of a batch in the model end each stage together."
+        ),
+    ] = None
+
+    @classmethod
+    def of(
+        cls, answer: Answer, request_id: str, took_ms: dict[str, float] | None = None
+    ) -> "RecommendAnswer":
+        """Returns the message that tells `answer`."""
+        return _make_answer(
+            *_fields_of_answer(answer), request_id=request_id, returned=len(answer.items), took_ms=took_ms
+        )
+
+
+RECOMMEND_ANSWER = derived(RecommendAnswer, Answer)
+"""The whole message: what `RecommendAnswer.of` returns, and what the document describes."""
+
+_make_answer: Callable[..., RecommendAnswer] = RECOMMEND_ANSWER
+_fields_of_answer = values_of(Answer)
+
+
+class BatchAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """One answer or one error per request, in the order of the requests."""
+
+    request_id: str
+    answers: list[RecommendAnswer | ErrorAnswer]
+
+
+class BundleAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """Which bundle answers, how large it is and how well it did when it was judged."""
+
+    name: Annotated[str, Meta(description="Name of the bundle.")]
+    version: Annotated[str, Meta(description="The release that answers.")]
+    created: Annotated[int, Meta(description="Seconds since 1970 UTC.")]
+    n_items: Annotated[int, Meta(description="Items of the catalog.")]
+    n_users: Annotated[int, Meta(description="Users that it knows.")]
+    dim: Annotated[int, Meta(description="Length of its vectors.")]
+    history_length: Annotated[int, Meta(description="Entries of a history that are read.")]
+    kinds: Annotated[list[str], Meta(description="Event kinds that a history is read by.")]
+    index: Annotated[str, Meta(description="How items are searched.")]
+    index_recall: Annotated[float, Meta(description="Share of the truly best items that the search finds.")]
+    filters: Annotated[
+        dict[str, AttributeType], Meta(description="Attributes that filters may name, and what each holds.")
+    ]
+    metrics: Annotated[dict[str, float], Meta(description="What the model reached when it was judged.")]
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> "BundleAnswer":
+        """Returns the message that tells of `bundle`."""
+        manifest = bundle.manifest
+        return cls(
+            name=manifest.name,
+            version=manifest.version,
+            created=manifest.created,
+            n_items=manifest.n_items,
+            n_users=manifest.n_users,
+            dim=manifest.dim,
+            history_length=manifest.history_length,
+            kinds=list(manifest.kinds.configs),
+            index=manifest.index.config.kind,
+            index_recall=manifest.index.recall,
+            filters=dict(bundle.catalog.filterable),
+            metrics=dict(manifest.metrics),
+        )
+
+
+class HealthAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """Whether the service lives, or takes requests."""
+
+    status: Annotated[str, Meta(description="`alive` or `ready`.")]

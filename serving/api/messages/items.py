@@ -1,0 +1,49 @@
+"""What is sent to add items, and what is answered."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from marquee.core.catalog import ItemKind
+from serving.api.messages.requests import FeatureValue, Id
+from serving.releases.live_items import PlacedItem
+
+MAX_ATTRIBUTES = 200
+
+
+_Moment = int | float | None
+
+
+class ItemMessage(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """An item as it is from now on: what is left out it does not have."""
+
+    item_id: Annotated[Id, Meta(description="The item.")]
+    kind: Annotated[ItemKind, Meta(description="Content or ad.")] = ItemKind.content
+    available_from: Annotated[
+        _Moment, Meta(description="First second in which it may be shown, since 1970 UTC; null for always.")
+    ] = None
+    available_until: Annotated[
+        _Moment, Meta(description="First second in which it may no longer be shown; null for never.")
+    ] = None
+    attributes: Annotated[
+        dict[Id, FeatureValue],
+        Meta(max_length=MAX_ATTRIBUTES, description="As in the items table, by column."),
+    ] = msgspec.field(default_factory=dict)
+
+
+class ItemsRequest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Items to add, or to say anew; all are taken or none."""
+
+    items: Annotated[tuple[ItemMessage, ...], Meta(min_length=1, description="Each once.")]
+    surface: Annotated[str | UnsetType, Meta(description="The items of whose bundle are meant.")] = UNSET
+
+
+class ItemsAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """What a change of items came to; it is on disk, and other workers follow within two seconds."""
+
+    request_id: Annotated[str, Meta(description="The id under which the service's log speaks of the change.")]
+    version: Annotated[str, Meta(description="The release that read the items.")]
+    items: Annotated[tuple[PlacedItem, ...], Meta(description="What became of each.")]
+    n_kept: Annotated[int, Meta(description="Items that the service keeps, withdrawn ones included.")]
+    max_kept: Annotated[int, Meta(description="How many it may keep.")]
