@@ -20,8 +20,8 @@ from marquee.bundle.bundle import Bundle
 from marquee.core.arrays import FloatArray
 from marquee.decision.item_pool import ItemPool
 from marquee.features import FeatureConfig, FeatureEncoder
+from marquee.index.building import build_index
 from marquee.index.faiss_index import IndexConfig
-from marquee.index.index import build_index
 from marquee.store.live_items import LiveItem
 
 CHANGE_BUDGET_MS = 50.0

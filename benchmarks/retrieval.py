@@ -27,9 +27,10 @@ from benchmarks.probe import slowness
 from benchmarks.retrieval_data import Embeddings, make_embeddings
 from marquee.core.arrays import BoolArray, FloatArray, IndexArray
 from marquee.core.catalog import ItemMask
+from marquee.index.building import build_index
 from marquee.index.choice import EFFORTS
 from marquee.index.faiss_index import BLAS_BATCH, GRAPH_KINDS, IndexConfig, IndexKind, build_selector, scan
-from marquee.index.index import Index, build_index
+from marquee.index.index import Index
 from marquee.index.search_plan import GRAPH_STEP_COST, is_gathering_cheaper
 from marquee.index.sweep import Questions, effort_of, sweep, with_effort
 

@@ -22,9 +22,10 @@ from marquee.core.event_kinds import EventKinds, KindConfig
 from marquee.core.histories import Interactions
 from marquee.core.ids import IdMap
 from marquee.features import FeatureArrays, FeatureEncoder
+from marquee.index.building import build_index, measure_recall
 from marquee.index.choice import EFFORTS
 from marquee.index.faiss_index import IndexConfig, IndexKind
-from marquee.index.index import Index, build_index, measure_recall
+from marquee.index.index import Index
 
 DIM = 64
 HIDDEN = 128

@@ -38,7 +38,7 @@ CLOSURES = {
     "marquee.evaluation.metrics": 5,
     "marquee.nn.losses.softmax": 10,
     "marquee.core.catalog": 5,
-    "marquee.index.index": 9,
+    "marquee.index.index": 11,
     "marquee.decision.requests": 9,
 }
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from marquee.core.arrays import FloatArray, IndexArray
 from marquee.core.catalog import ItemMask
+from marquee.index.building import build_index
 from marquee.index.faiss_index import IndexConfig, IndexKind
-from marquee.index.index import Index, build_index
+from marquee.index.index import Index
 
 DIM = 3
 MODEST = settings(max_examples=150, deadline=None)

@@ -25,8 +25,8 @@ from marquee.core.event_kinds import EventKinds, KindConfig
 from marquee.core.histories import Interactions
 from marquee.core.ids import IdMap
 from marquee.features import FeatureArrays, FeatureConfig, FeatureEncoder, FeatureType
+from marquee.index.building import build_index, measure_recall
 from marquee.index.faiss_index import IndexConfig
-from marquee.index.index import build_index, measure_recall
 from marquee.index.sweep import IndexSweep, SweepPoint
 from marquee.store.signing import SigningKey
 

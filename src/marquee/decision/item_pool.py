@@ -28,7 +28,8 @@ from marquee.core.ids import PADDING_INDEX
 from marquee.decision.new_items import build_catalog, embed_items, takes_new_items
 from marquee.errors import DataError
 from marquee.index.faiss_index import IndexConfig, inner_products
-from marquee.index.index import Index, SearchResult
+from marquee.index.index import Index
+from marquee.index.query_batch import SearchResult
 from marquee.store.live_items import LiveItem
 
 _KIND = "kind"

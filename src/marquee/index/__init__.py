@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 from marquee.core.faces import lazy
 
 if TYPE_CHECKING:
+    from marquee.index.building import build_index, measure_recall
     from marquee.index.choice import choose_index
     from marquee.index.faiss_index import IndexConfig, IndexKind
-    from marquee.index.index import Index, SearchResult, build_index, measure_recall
+    from marquee.index.index import Index
+    from marquee.index.query_batch import SearchResult
     from marquee.index.ranking import inner_product_scores, rank
 
 __all__ = [
@@ -28,11 +30,11 @@ __getattr__ = lazy(
         "Index": "index",
         "IndexConfig": "faiss_index",
         "IndexKind": "faiss_index",
-        "SearchResult": "index",
-        "build_index": "index",
+        "SearchResult": "query_batch",
+        "build_index": "building",
         "choose_index": "choice",
         "inner_product_scores": "ranking",
-        "measure_recall": "index",
+        "measure_recall": "building",
         "rank": "ranking",
     },
 )

@@ -9,8 +9,9 @@ the vectors and the questions given. Leaves to others what is asked
 from dataclasses import dataclass, replace
 
 from marquee.core.arrays import FloatArray
+from marquee.index.building import build_index
 from marquee.index.faiss_index import GRAPH_KINDS, IndexConfig, IndexKind
-from marquee.index.index import Index, build_index
+from marquee.index.index import Index
 from marquee.index.search_plan import ann_cost, exact_cost
 from marquee.index.sweep import Clock, IndexSweep, Questions, sweep
 

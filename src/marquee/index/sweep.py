@@ -16,7 +16,8 @@ from marquee.core.catalog import ItemMask
 from marquee.core.ids import PADDING_INDEX
 from marquee.errors import ShapeError
 from marquee.index.faiss_index import IndexConfig, IndexKind
-from marquee.index.index import Index, SearchResult
+from marquee.index.index import Index
+from marquee.index.query_batch import SearchResult
 
 EFFORT_KEYS: Mapping[IndexKind, str] = MappingProxyType(
     {

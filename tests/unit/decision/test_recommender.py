@@ -19,7 +19,7 @@ from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Answer, HistoryEvent, Request, Source, Stage
 from marquee.errors import BundleNotFoundError, DataError, UnknownIdError
 from marquee.features import FeatureConfig, FeatureEncoder, FeatureType
-from marquee.index.index import build_index
+from marquee.index.building import build_index
 from tests.support.bundles import (
     CLOSES,
     CREATED,

@@ -10,8 +10,9 @@ import pytest
 from marquee.core.arrays import FloatArray
 from marquee.core.catalog import ItemMask
 from marquee.errors import BundleError, ConfigError, DataError, ShapeError
+from marquee.index.building import build_index, measure_recall
 from marquee.index.faiss_index import IndexConfig, IndexKind
-from marquee.index.index import Index, build_index, measure_recall
+from marquee.index.index import Index
 
 ANN_KINDS = [kind for kind in IndexKind if kind not in (IndexKind.flat, IndexKind.auto)]
 

@@ -10,8 +10,9 @@ import pytest
 from marquee.core.arrays import FloatArray
 from marquee.core.catalog import ItemMask
 from marquee.errors import ShapeError
+from marquee.index.building import build_index
 from marquee.index.faiss_index import IndexConfig, IndexKind
-from marquee.index.index import Index, build_index
+from marquee.index.index import Index
 from marquee.index.sweep import EFFORT_KEYS, OpenIndex, Questions, efforts_around, sweep, with_effort
 
 N_ITEMS, DIM, K = 3000, 8, 10
