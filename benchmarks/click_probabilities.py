@@ -115,7 +115,7 @@ def largest_deviation(judged: JudgedOutcome, sources: dict[str, Float64Array], o
 def main() -> int:
     """Prints measured beside reference; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    default = Path(os.environ.get("MARQUEE_DATA", "../shared/data")) / FILE
+    default = Path(os.environ.get("MARQUEE_DATA", "data")) / FILE
     parser.add_argument("file", nargs="?", type=Path, default=default)
     parser.add_argument("--check", action="store_true", help="exit status 1 outside the tolerances")
     options = parser.parse_args()

@@ -94,6 +94,7 @@ def running_server(
     url: str,
     log: Path,
     *,
+    directory: Path = ROOT,
     timeout_s: float = 120.0,
     patience_s: float = 10.0,
 ) -> Iterator[None]:
@@ -106,6 +107,7 @@ def running_server(
         environment: The server's environment.
         url: Where it will answer; `/readyz` below it says when.
         log: File that receives what it prints.
+        directory: Where it runs.
         timeout_s: Seconds until it must be ready.
         patience_s: Seconds it has to end by itself.
 
@@ -115,7 +117,7 @@ def running_server(
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
-            cwd=ROOT,
+            cwd=directory,
             env=environment,
             stdout=output,
             stderr=subprocess.STDOUT,

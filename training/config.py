@@ -114,8 +114,10 @@ class TrainerConfig:
         validate_every: Epochs from one ranking of the validation users to the next.
         average_half_life_epochs: Epochs after which the weights of a step count half in the moving average
             that is ranked, kept and exported; 0 for the latest weights alone.
+        overfit_batches: Batches that are trained on, the same in every epoch, to see whether a model learns
+            them by heart; 0 for all batches of the data.
         accelerator: Lightning's word: auto, cpu, gpu, …
-        devices: How many.
+        devices: How many; 1 is the only value until batches are parted among devices.
         precision: Lightning's word: 32-true, bf16-mixed, … Weights and what is exported are float32 in both.
         compile: Whether torch compiles the loss; needs a C++ compiler, and its first steps take long.
         threads: CPU threads of torch; 0 for its own choice. Steps are small, so a second thread gains little
@@ -129,6 +131,7 @@ class TrainerConfig:
     patience: int = 6
     validate_every: int = 1
     average_half_life_epochs: float = 0.0
+    overfit_batches: int = 0
     accelerator: str = "auto"
     devices: int = 1
     precision: str = "32-true"
@@ -141,11 +144,17 @@ class TrainerConfig:
 
     def validate(self) -> None:
         """Raises ConfigError if a number is out of range."""
-        for name in ("epochs", "steps", "validate_every", "devices"):
+        if self.devices != 1:
+            # Lightning starts a process per device: each would have all data and a run folder of its own.
+            raise ConfigError(
+                f"trainer.devices must be 1, got {self.devices}: batches are not parted among devices; "
+                "start one run per device (--multirun, or search.jobs of training.tune)"
+            )
+        for name in ("epochs", "steps", "validate_every"):
             size = getattr(self, name)
             if size is not None and size < 1:
                 raise ConfigError(f"trainer.{name} must be 1 or more, got {size}")
-        for name in ("patience", "threads", "workers", "average_half_life_epochs"):
+        for name in ("patience", "threads", "workers", "average_half_life_epochs", "overfit_batches"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"trainer.{name} must be 0 or more, got {getattr(self, name)}")
 
@@ -156,7 +165,8 @@ class TrainerConfig:
             >>> TrainerConfig(steps=1000).n_epochs(300), TrainerConfig(epochs=2).n_epochs(300)
             (4, 2)
         """
-        return math.ceil(self.steps / n_batches) if self.epochs is None else self.epochs
+        n_trained = min(n_batches, self.overfit_batches or n_batches)
+        return math.ceil(self.steps / n_trained) if self.epochs is None else self.epochs
 
 
 @dataclass(kw_only=True)

@@ -9,20 +9,25 @@ from training.choices import register_schemas
 from training.cli.command import EXIT_INTERRUPTED, command
 from training.cli.console import open_console
 from training.config import TrainConfig
-from training.fitting.fit import fit
-from training.judging.judge import judge, show_judgement
-from training.judging.writing import peak_memory_mb, report
 from training.runs.folders import RunFolder
-from training.runs.prepare import prepare
 
 register_schemas()
 
 
 def train(config: TrainConfig, console: Console) -> RunFolder:
     """Runs a config and returns the folder with all that came out; exits if a person interrupted it."""
-    folder = RunFolder.open(config)
+    # Not at the top: completion on TAB composes configs, and need not wait for Lightning and the report.
+    from training.fitting.fit import fit, validate_hardware
+    from training.judging.judge import judge, show_judgement
+    from training.judging.writing import peak_memory_mb, report
+    from training.runs.prepare import prepare
+
     if config.resume:
+        folder = RunFolder.find(config.resume)
         config = folder.read_config()
+    validate_hardware(config.trainer)
+    if not config.resume:
+        folder = RunFolder.open(config)
     console.print(f"run {folder.path}", highlight=False)
     prepared = prepare(config, folder.path, console)
     fitted = fit(prepared.dataset, prepared.validation, config, folder.path)
@@ -44,8 +49,8 @@ def train(config: TrainConfig, console: Console) -> RunFolder:
             soft_wrap=True,
         )
         sys.exit(EXIT_INTERRUPTED)
-    show_judgement(judgement, config, console)
     page = report(prepared, judgement, config, folder)
+    show_judgement(judgement, config, console)
     console.print(f"peak memory {peak_memory_mb():,.0f} MiB\nreport {page}", highlight=False, soft_wrap=True)
     return folder
 

@@ -24,7 +24,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from marquee.errors import ConfigError, MarqueeError
 from training.cli.console import replace_what_streams_cannot_show
-from training.cli.menu import CONFIGS
+from training.cli.menu import CONFIGS, help_text
 
 P = ParamSpec("P")
 Schema = TypeVar("Schema")
@@ -33,6 +33,7 @@ EXIT_ERROR = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
+HELP = frozenset({"-h", "--help"})
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 
 
@@ -54,6 +55,9 @@ def command(name: str, schema: type[Schema]) -> Callable[[Callable[[Schema], Non
         @functools.wraps(function)
         def run() -> None:
             replace_what_streams_cannot_show()
+            if HELP.intersection(sys.argv[1:]):
+                print(help_text(name, f"python -m training.{name}"))
+                return
             with _full_errors() as are_asked_for:
                 explain = _as_it_is if are_asked_for else explain_errors
                 # Within Hydra, which would add words of its own; around it, for what cannot be composed.

@@ -11,6 +11,7 @@ from pathlib import Path
 import lightning as L
 import numpy as np
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -21,7 +22,7 @@ from marquee.nn.losses import Loss
 from marquee.nn.models import ModelInputs, TwoTower
 from marquee.nn.towers import TowersConfig
 from training.cli.console import open_console
-from training.config import TrainConfig
+from training.config import TrainConfig, TrainerConfig
 from training.fitting.callbacks import (
     AverageWeights,
     CentreBiases,
@@ -60,6 +61,27 @@ class Fitted:
     interrupted: bool
 
 
+def validate_hardware(config: TrainerConfig) -> None:
+    """Raises ConfigError if this machine cannot train as the config says, before anything is read."""
+    try:
+        L.Trainer(
+            accelerator=config.accelerator,
+            devices=config.devices,
+            precision=config.precision,  # type: ignore[arg-type] # Lightning lists the words, the config holds one
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"this machine cannot train with trainer.accelerator={config.accelerator} "
+            f"trainer.precision={config.precision}: {error}; trainer.accelerator=auto takes what there is"
+        ) from error
+    if config.compile:
+        _validate_compiler()
+
+
 def build_module(dataset: Dataset, config: TrainConfig) -> RetrievalModule:
     """Returns the untrained module of a config; the same seed gives the same weights."""
     torch.manual_seed(config.seed)
@@ -77,12 +99,13 @@ def build_module(dataset: Dataset, config: TrainConfig) -> RetrievalModule:
     )
     counts = np.bincount(dataset.train.item_index, minlength=dataset.n_items + 1)
     sampler = config.negatives.build(torch.from_numpy(counts).float())
+    is_one_epoch = config.trainer.overfit_batches > 0
     return RetrievalModule(
         model,
         config.loss.build(),
         sampler,
         config.optimizer,
-        lambda epoch: TrainingBatches(dataset, config.examples, config.seed, epoch),
+        lambda epoch: TrainingBatches(dataset, config.examples, config.seed, 0 if is_one_epoch else epoch),
         config.seed,
         config.trainer.workers,
     )
@@ -134,6 +157,7 @@ def fit(
         enable_progress_bar=False,
         enable_model_summary=False,
         log_every_n_steps=10,
+        limit_train_batches=config.trainer.overfit_batches or None,
         limit_val_batches=0,
         num_sanity_val_steps=0,
     )
@@ -160,14 +184,18 @@ def compiled(loss: Loss) -> Loss:
     Raises:
         ConfigError: If there is no C++ compiler.
     """
+    _validate_compiler()
+    faster: Loss = torch.compile(loss, dynamic=True)  # batches differ in their numbers of targets
+    return faster
+
+
+def _validate_compiler() -> None:
     names = [os.environ["CXX"]] if os.environ.get("CXX") else list(COMPILERS)
     if not any(shutil.which(name) for name in names):
         raise ConfigError(
             f"trainer.compile needs a C++ compiler, found none of {names}; install one "
             "(apt-get install g++), or set trainer.compile=false"
         )
-    faster: Loss = torch.compile(loss, dynamic=True)  # batches differ in their numbers of targets
-    return faster
 
 
 def _start(model: TwoTower, dataset: Dataset, validation: JudgedPart | None, config: TrainConfig) -> None:

@@ -1,0 +1,47 @@
+"""Which module stands behind each word."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Command:
+    """A word that `marquee` knows.
+
+    Attributes:
+        name: As a person types it.
+        module: That `python -m` would start.
+        what: What it does, on one line.
+        extra: Of the package, without which it cannot start.
+    """
+
+    name: str
+    module: str
+    what: str
+    extra: str
+
+    @property
+    def menu(self) -> str | None:
+        """Name of its file in `configs/`; None where it has none."""
+        is_composed = self.module.startswith("training.") and self.module != "training.report"
+        return self.module.removeprefix("training.") if is_composed else None
+
+
+COMMANDS = {
+    command.name: command
+    for command in (
+        Command("download", "training.download", "fetch a published data set, and verify it", "train"),
+        Command("simulate", "training.simulate", "write the tables of a simulated market", "train"),
+        Command("train", "training.train", "from a table of events to a checkpoint and a report", "train"),
+        Command("tune", "training.tune", "search for settings on the validation part", "train"),
+        Command("evaluate", "training.evaluate", "judge a run again, and hold it against a gate", "train"),
+        Command("backtest", "training.backtest", "judge the model of a run at earlier times", "train"),
+        Command("learning-curve", "training.learning_curve", "would more data help?", "train"),
+        Command("report", "training.report", "set runs beside each other", "train"),
+        Command("export", "training.export", "pack the best model of a run into a bundle", "train"),
+        Command("make-key", "training.make_key", "make the keys by which bundles are signed", "train"),
+        Command("publish", "training.publish", "bring a bundle to where it is served, or go back", "train"),
+        Command("serve", "marquee_cli.serve", "serve a bundle over HTTP", "serve"),
+        Command("keys", "serving.keys", "make a key that callers of the service send", "serve"),
+        Command("register", "serving.register", "copy a bundle into BentoML's model store", "serve"),
+    )
+}
