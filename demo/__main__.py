@@ -79,9 +79,10 @@ def train(options: Options) -> Path:
     arguments = ["-m", "training.train", f"data={options.data}", f"runs={options.runs}", *options.overrides]
     run_command("training", arguments)
     pointer = options.runs / options.name / "latest"
-    if not pointer.is_file() or pointer.stat().st_mtime < started - 1:
+    if not pointer.exists() or pointer.lstat().st_mtime < started - 1:
         raise DemoError(f"training ended well but left no {pointer}; see what it printed above")
-    return pointer.parent / pointer.read_text(encoding="utf8").strip()
+    name = pointer.readlink() if pointer.is_symlink() else pointer.read_text(encoding="utf8").strip()
+    return pointer.parent / name
 
 
 def export(options: Options, run: Path) -> Path:

@@ -34,7 +34,7 @@ class BacktestConfig:
     """What to train again, and how often.
 
     Attributes:
-        run: Folder of the run, or its `latest` file.
+        run: Folder of the run, or `latest`.
         n_windows: Cutoffs, one after the other; the last window ends where the run's test part begins.
         window_days: What each model is judged on; 0 for as long as the run's test part.
     """

@@ -27,7 +27,7 @@ class EvaluateConfig:
     """What to judge, and how.
 
     Attributes:
-        run: Folder of the run, or its `latest` file.
+        run: Folder of the run, or `latest`.
         evaluation: Declares the keys; what is not given on the command line is as in the run.
         bundle: A bundle, or the folder of its versions, to ask the same users through; empty for none. The
             command exits with 1 where what it answers is not what was judged.

@@ -22,7 +22,7 @@ class ExportConfig:
     """What to export, and where to.
 
     Attributes:
-        run: Folder of the run, or its `latest` file.
+        run: Folder of the run, or `latest`.
         bundles: Folder that bundles of all names live in.
         index: How items are searched.
         popularity: Which contexts have a popular list of their own.

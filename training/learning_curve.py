@@ -51,7 +51,7 @@ class LearningCurveConfig:
     """What to train again, on how much.
 
     Attributes:
-        run: Folder of the run, or its `latest` file.
+        run: Folder of the run, or `latest`.
         by: See `Thinning`.
         fractions: Of the training events or users, ascending.
     """

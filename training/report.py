@@ -14,7 +14,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.report", description=__doc__)
     commands = parser.add_subparsers(required=True)
     command = commands.add_parser("compare", help="set runs beside the first of them")
-    command.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run, or its `latest` file")
+    command.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run, or `latest`")
     command.add_argument("--metric", default="", help="e.g. ndcg@10; the headline of the first run")
     command.add_argument("--folder", type=Path, help="where to write; the folder of the last run")
     given = parser.parse_args()

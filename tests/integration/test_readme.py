@@ -37,6 +37,7 @@ from marquee.data.splits import SplitMethod, split_events
 from marquee.data.table_config import TableFormat
 from marquee.decision.requests import Source
 from marquee.features import FeatureType
+from marquee_cli.commands import COMMANDS
 from serving.api.routes import ROUTES
 from serving.config import Settings
 from serving.http.errors import Problem
@@ -60,9 +61,10 @@ HYDRA_COMMANDS = {
         "publish",
         "make_key",
         "download",
+        "simulate",
     )
 }
-TOOLS = {"source", "mkdir", "ls", "tensorboard", "bentoml", "python3.11", ".venv/bin/pip", "curl"} | {
+TOOLS = {"eval", "source", "mkdir", "ls", "tensorboard", "bentoml", "python3.11", ".venv/bin/pip", "curl"} | {
     *("docker", "kubectl", "systemctl"),
 }
 ENVIRONMENT = {f"MARQUEE_{field.name.upper()}": field.default for field in fields(Settings)}
@@ -93,6 +95,8 @@ def test_command_is_one_that_there_is(words: list[str]) -> None:
     if program == "make":
         assert arguments[0] in TARGETS
         assert {argument.partition("=")[0] for argument in arguments[1:]} <= VARIABLES
+    elif program == "marquee":
+        assert arguments[0] in COMMANDS
     elif program == "python" and arguments[0] == "-m":
         assert importlib.util.find_spec(arguments[1]), arguments[1]
     elif program == "python":
@@ -109,6 +113,8 @@ def test_settings_of_a_command_compose(words: list[str], tmp_path: Path) -> None
     importlib.import_module(module)  # makes its schema known to Hydra
     arguments = without_environment(words)[3:]
     overrides = [argument for argument in arguments if re.match(r"[a-z_.]+=", argument)]
+    if "--multirun" in arguments:
+        overrides = [override.partition(",")[0] for override in overrides]
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
     for block in blocks("README.md", "yaml") if "--config-dir" in arguments else []:
         (tmp_path / "configs" / "data" / "my-shop.yaml").write_text(block.text, encoding="utf8")

@@ -14,13 +14,16 @@ AVERAGED = "averaged_state_dict"  # where weights are averaged
 
 
 def find_run(path: str) -> Path:
-    """Returns the run folder at a path; a `latest` file stands for the folder that it names.
+    """Returns the run folder at a path; `latest`, a link or a file, stands for the folder that it names.
 
     Raises:
         ConfigError: If there is no run.
     """
     folder = Path(path)
-    if folder.is_file():
+    if folder.is_symlink():
+        # Under its own name: `latest` will stand for another run while this one is still used.
+        folder = folder.parent / folder.readlink()
+    elif folder.is_file():
         folder = folder.parent / folder.read_text(encoding="utf-8").strip()
     if not (folder / CONFIG_FILE).is_file():
         raise ConfigError(

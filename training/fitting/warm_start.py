@@ -131,7 +131,7 @@ class WarmStartConfig(InitialisationConfig):
     ```
 
     Attributes:
-        run: Folder of the run, or its `latest` file.
+        run: Folder of the run, or `latest`.
     """
 
     run: str = ""

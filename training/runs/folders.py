@@ -34,17 +34,27 @@ class RunFolder:
         folder = cls(Path(config.runs) / config.data.name / started)
         folder.path.mkdir(parents=True)
         folder.write_config(config)
-        (folder.path.parent / LATEST_FILE).write_text(started, encoding="utf-8")
+        folder._become_latest()
         return folder
 
     @classmethod
     def find(cls, path: str) -> "RunFolder":
-        """Returns the run folder at a path; a `latest` file stands for the folder that it names.
+        """Returns the run folder at a path; `latest` stands for the folder that it names.
 
         Raises:
             ConfigError: If there is no run.
         """
         return cls(find_run(path))
+
+    def _become_latest(self) -> None:
+        """Makes `latest` beside the folder a link to it, or a file that holds its name."""
+        pointer = self.path.parent / LATEST_FILE
+        beside = pointer.with_name(f".{LATEST_FILE}-{self.path.name}")
+        try:
+            beside.symlink_to(self.path.name, target_is_directory=True)
+        except OSError:  # file systems and accounts without links
+            beside.write_text(self.path.name, encoding="utf-8")
+        beside.replace(pointer)
 
     def write_config(self, config: TrainConfig) -> None:
         """Writes the resolved config, with the name of each choice."""

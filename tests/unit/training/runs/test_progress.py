@@ -57,8 +57,8 @@ def test_a_run_that_is_stopped_while_judging_says_how_to_judge_it(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("training.train.fit", lambda *_: SimpleNamespace(interrupted=False, model=None))
-    monkeypatch.setattr("training.train.judge", interrupt)
+    monkeypatch.setattr("training.fitting.fit.fit", lambda *_: SimpleNamespace(interrupted=False, model=None))
+    monkeypatch.setattr("training.judging.judge.judge", interrupt)
     config = TrainConfig(
         runs=str(tmp_path / "runs"),
         data=write_shop(tmp_path),
