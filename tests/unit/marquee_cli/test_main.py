@@ -33,8 +33,8 @@ def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_unknown_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["trian"]) == 2
-    assert "no command 'trian'; did you mean 'train'?" in capsys.readouterr().err
+    assert main(["trai"]) == 2
+    assert "no command 'trai'; did you mean 'train'?" in capsys.readouterr().err
     assert main(["learning_curve"]) == 2
     assert "did you mean 'learning-curve'?" in capsys.readouterr().err
     assert main(["xyz"]) == 2
