@@ -67,7 +67,7 @@ def environment() -> dict[str, str]:
 
 def run(program: Path, folder: Path, *arguments: str) -> str:
     """Returns what `marquee …` printed in a folder."""
-    command = [program, *arguments]
+    command = [str(program), *arguments]
     done = subprocess.run(
         command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=240, check=False
     )

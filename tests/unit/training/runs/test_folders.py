@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from marquee.data.config import DataConfig, TableConfig
+from marquee.data.config import DataConfig
+from marquee.data.table_config import TableConfig
 from tests.support.small_config import small_config
 from training.runs.folders import LATEST_FILE, RunFolder
 
