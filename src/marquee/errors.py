@@ -16,6 +16,9 @@ MarqueeError
 │   ├── ChecksumError             a file differs from its manifest
 │   └── SignatureError            nobody who is trusted has signed the manifest
 ├── ItemsFullError                there is no room for more live items
+├── EventLogError                 the event log refuses: nothing was kept, send it again
+│   ├── EventLogFullError         its disk is full
+│   └── EventLogGoneError         its folder or its database cannot be reached
 ├── ParityError                   the exported model disagrees with torch: export fails
 ├── DownloadError                 a published data set could not be fetched or is not the published one
 └── NotFittedError(RuntimeError)  a mistake in the order of calls
@@ -91,6 +94,18 @@ class SignatureError(BundleError):
 
 class ItemsFullError(MarqueeError):
     """There is no room for more live items."""
+
+
+class EventLogError(MarqueeError):
+    """The event log refuses; what was to be written is neither kept nor remembered as seen."""
+
+
+class EventLogFullError(EventLogError):
+    """The disk of the event log is full."""
+
+
+class EventLogGoneError(EventLogError):
+    """The folder or the database of the event log cannot be reached."""
 
 
 class ParityError(MarqueeError):

@@ -28,11 +28,11 @@ from examples.shop import purchases
 from marquee.client import RecommendAnswer, Recommendation
 from marquee.core.catalog import ItemKind
 from marquee.core.event_kinds import EventKind
+from marquee.core.reasons import Reason
 from marquee.core.schema import EVENTS, ITEMS
 from marquee.data.config import DataConfig
 from marquee.data.dataset import Dataset
 from marquee.data.reading.tables import read_tables
-from marquee.data.reading.validation import Reason
 from marquee.data.splits import SplitMethod, split_events
 from marquee.data.table_config import TableFormat
 from marquee.decision.requests import Source

@@ -10,9 +10,10 @@ from difflib import get_close_matches
 
 import polars as pl
 
+from marquee.core.reasons import Reason
 from marquee.core.schema import EVENTS, Column, ColumnType, TableSchema, TimeMeaning
 from marquee.data.reading.sources import FAULT, ROW, Source, reading
-from marquee.data.reading.validation import Limits, Reason, Rule, row_rules
+from marquee.data.reading.validation import Limits, Rule, row_rules
 from marquee.data.reading.values import as_source_type, attribute, canonical, present
 from marquee.data.table_config import BLANK_ROW, TableConfig
 from marquee.errors import ConfigError, MissingColumnError

@@ -16,7 +16,7 @@ class RejectCount:
     """The rows that were rejected for one reason in one column.
 
     Attributes:
-        reason: One of `validation.Reason`.
+        reason: One of `marquee.core.reasons.Reason`.
         column: The column of the file, several with commas between; the table's own column if it is made
             of none; empty if the row as a whole is at fault.
         count: Rows.

@@ -7,44 +7,13 @@ Does not read files (see `sources`) and does not count (see `quality`).
 
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
-from enum import StrEnum
 
 import polars as pl
 
 from marquee.core.catalog import ItemKind
 from marquee.core.event_kinds import EventKind
+from marquee.core.reasons import Reason
 from marquee.core.schema import EVENTS, ITEMS, ColumnType, TableSchema
-
-
-class Reason(StrEnum):
-    """Why a row is rejected, in the order in which rules are looked at.
-
-    unreadable_row: The row has more values than columns, or is no JSON object.
-    wrong_type: A value is there but is not of the column's type.
-    null_id: The id of the user, the item or the event is missing.
-    null_timestamp: The time is missing.
-    unknown_kind: The kind is missing or not one of those that exist.
-    timestamp_out_of_range: The time is before `timestamp_min` or after `timestamp_max`.
-    non_finite_value: A number is infinite or not a number.
-    impossible_value: A rating without value, a conversion of less than nothing, a negative position or bid.
-    propensity_out_of_range: A propensity is not in (0, 1].
-    impossible_availability: An item's availability ends before, or when, it begins.
-    unknown_item: The items table has no such item (or its row was rejected).
-    duplicate_id: An earlier row that was kept has the same id.
-    """
-
-    unreadable_row = "unreadable_row"
-    wrong_type = "wrong_type"
-    null_id = "null_id"
-    null_timestamp = "null_timestamp"
-    unknown_kind = "unknown_kind"
-    timestamp_out_of_range = "timestamp_out_of_range"
-    non_finite_value = "non_finite_value"
-    impossible_value = "impossible_value"
-    propensity_out_of_range = "propensity_out_of_range"
-    impossible_availability = "impossible_availability"
-    unknown_item = "unknown_item"
-    duplicate_id = "duplicate_id"
 
 
 @dataclass(frozen=True)

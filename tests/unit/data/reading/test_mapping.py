@@ -3,10 +3,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from marquee.core.reasons import Reason
 from marquee.core.schema import EVENTS, ITEMS, TableSchema, TimeMeaning
 from marquee.data.reading.mapping import EXCLUDED, REJECTED, MappedSource, TableMapping
 from marquee.data.reading.sources import open_sources
-from marquee.data.reading.validation import Reason
 from marquee.data.table_config import SourceType, TableConfig
 from marquee.errors import ConfigError, MissingColumnError
 

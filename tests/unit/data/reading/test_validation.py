@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import polars as pl
 import pytest
 
+from marquee.core.reasons import Reason
 from marquee.core.schema import EVENTS, ITEMS, USERS, TableSchema
-from marquee.data.reading.validation import Limits, Reason, Rule, duplicate_rule, row_rules, unknown_item_rule
+from marquee.data.reading.validation import Limits, Rule, duplicate_rule, row_rules, unknown_item_rule
 
 GOOD_EVENT = {
     "event_id": "e",

@@ -1,0 +1,224 @@
+"""The event log: what happened and what was decided, in the order in which it was acknowledged.
+
+```
+events      one row per event that the app reported, unique by event_id, numbered by sequence
+decisions   one row per answer, unique by decision_id, numbered by a sequence of its own
+closed      days that left for Parquet files (see `closed_days`)
+```
+
+`append` returns once everything it reports as accepted is forced to disk. Sequences rise with the order of
+commits: a reader that has seen sequence n never finds a smaller one later, so `read(after, limit)` is all
+that a follower needs. Two stores keep the same contract, and one test asks both: `sqlite`, a folder that the
+workers of one machine share, and `postgres`, for several machines; `opening` chooses.
+
+Decides nothing about which rows are good (see `event_rows`), and reads no clock.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+_DIGEST_BYTES = 16
+
+
+class Kept(StrEnum):
+    """What became of one event that was to be kept."""
+
+    accepted = "accepted"  # it is new, and on disk
+    repeated = "repeated"  # it was there already, the very same
+    event_id_reused = "event_id_reused"  # another event has its id; that one stays
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What a person did.
+
+    Attributes:
+        event_id: Its name for ever: whoever sends it again sends nothing new.
+        kind: One of `EventKind`.
+        item_id: What it was done to.
+        timestamp: When, seconds since 1970 UTC, by a clock that was right or has been set right.
+        sent_timestamp: The same as it was sent; `timestamp` where the clock was right.
+        received: When the service received it, seconds since 1970 UTC.
+        user_id: Who, None if only the decision is known.
+        decision_id: In which answer it was shown, None if that is not known.
+        value: A rating or what a conversion is worth.
+        text: What was said.
+    """
+
+    event_id: str
+    kind: str
+    item_id: str
+    timestamp: int
+    sent_timestamp: int
+    received: int
+    user_id: str | None = None
+    decision_id: str | None = None
+    value: float | None = None
+    text: str | None = None
+
+    def digest(self) -> bytes:
+        """Returns what two events have in common only if they say the same, 16 bytes.
+
+        The time of receipt and what was set right about the clock are left out: a retry differs in them.
+        """
+        said = (
+            self.kind,
+            self.item_id,
+            self.sent_timestamp,
+            self.user_id,
+            self.decision_id,
+            self.value,
+            self.text,
+        )
+        return hashlib.blake2b(repr(said).encode(), digest_size=_DIGEST_BYTES).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEvent:
+    """An event and its place in the log."""
+
+    sequence: int
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One place of an answer.
+
+    Attributes:
+        item_id: What stood there.
+        score: As in the answer.
+        propensity: How probable it was, given the places above, in (0, 1].
+    """
+
+    item_id: str
+    score: float
+    propensity: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """One answer as it was given.
+
+    The stores keep all fields but the first three in one JSON text: a field with a default can be added
+    without a change of any table.
+
+    Attributes:
+        decision_id: Its name, a UUID of version 7 that the service made.
+        time_ms: When, milliseconds since 1970 UTC.
+        user_id: For whom, None if nobody was named.
+        request_id: The caller's name for it.
+        surface: Where it was shown.
+        release: Version of the bundle that answered.
+        source: What the answer went by, as it says itself.
+        policy: How the places were drawn.
+        parameters: The numbers of that policy.
+        places: From the first to the last.
+        history: Items that were read, oldest first.
+    """
+
+    decision_id: str
+    time_ms: int
+    user_id: str | None = None
+    request_id: str = ""
+    surface: str | None = None
+    release: str = ""
+    source: str = ""
+    policy: str = "greedy"
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    places: tuple[Place, ...] = ()
+    history: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedDecision:
+    """A decision and its place in the log."""
+
+    sequence: int
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedPart:
+    """Rows of one kind and day that left the store for a file.
+
+    Attributes:
+        day: Days since 1970 UTC.
+        kind: One of `EventKind`, or `decision`.
+        file: Path below the folder of closed days.
+        n_rows: How many.
+        last_sequence: The highest among them.
+    """
+
+    day: int
+    kind: str
+    file: str
+    n_rows: int
+    last_sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class DayRows:
+    """Rows of one kind and day that are still in the store."""
+
+    day: int
+    kind: str
+    n_rows: int
+    last_sequence: int
+
+
+class EventLog(Protocol):
+    """The log, as a process sees it. Every method may be called from several threads at once.
+
+    All raise EventLogFullError where the disk is full and EventLogGoneError where the store cannot be
+    reached; a later call tries anew.
+    """
+
+    def append(self, events: Sequence[Event]) -> list[Kept]:
+        """Keeps events, all that are new in one transaction, and returns what became of each."""
+
+    def read(self, after: int, limit: int) -> list[LoggedEvent]:
+        """Returns the first `limit` events whose sequence is above `after`, ascending."""
+
+    def read_user(self, user_id: str, after: int, limit: int) -> list[LoggedEvent]:
+        """Returns the last `limit` events of a user whose sequence is above `after`, ascending."""
+
+    def last_sequence(self) -> int:
+        """Returns the highest sequence of an event that was ever given, 0 if none."""
+
+    def append_decisions(self, decisions: Sequence[Decision]) -> None:
+        """Keeps decisions; those that are there already are passed over.
+
+        They survive the process at once, and the machine a moment later.
+        """
+
+    def read_decisions(self, after: int, limit: int) -> list[LoggedDecision]:
+        """Returns the first `limit` decisions whose sequence is above `after`, ascending."""
+
+    def find_decision(self, decision_id: str) -> Decision | None:
+        """Returns a decision that is still in the store, None if it is not."""
+
+    def open_days(self) -> list[DayRows]:
+        """Returns which kinds and days the store holds, decisions included, by day and kind."""
+
+    def read_day(self, rows: DayRows, after: int, limit: int) -> list[LoggedEvent]:
+        """Returns events of one kind and day as `read`, none above `rows.last_sequence`."""
+
+    def read_decisions_of_day(self, rows: DayRows, after: int, limit: int) -> list[LoggedDecision]:
+        """Returns decisions of one day as `read_decisions`, none above `rows.last_sequence`."""
+
+    def closed_parts(self) -> list[ClosedPart]:
+        """Returns what has left for files, by day, kind and file."""
+
+    def note_closed(self, part: ClosedPart) -> None:
+        """Notes a file and deletes its rows from the store, in one transaction."""
+
+    def only_closer(self) -> AbstractContextManager[bool]:
+        """Holds the lock of who closes days; gives False if another holds it. Dying gives it back."""
+
+    def close(self) -> None:
+        """Gives up all connections."""

@@ -1,0 +1,227 @@
+"""Judges rows of events as they are sent, one by one, and keeps the good ones.
+
+A row that breaks several rules is counted under the first of `Reason`'s order that it breaks. A wrong clock
+of a device is set right by what the device believes the time of sending to be:
+
+```
+timestamp  = received - (sent_at - timestamp as sent)
+```
+
+Why times are bounded: an id can be forgotten only when no event under it can come any more. `horizon` bounds
+how old an event may be, and `MAX_CLOCK_ERROR` by how much a clock may be set right; without that bound a row
+that is sent again, word for word, would grow younger by every day that it lay in a queue.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from marquee.core.event_kinds import EventKind
+from marquee.core.reasons import Reason
+from marquee.store.event_log import Event, EventLog, Kept
+
+SECONDS_PER_DAY = 86_400
+MAX_CLOCK_ERROR = SECONDS_PER_DAY
+MAX_ID_LENGTH = 256
+MAX_TEXT_LENGTH = 10_000
+
+_KINDS = frozenset(kind.value for kind in EventKind)
+_IDS = ("event_id", "item_id", "user_id", "decision_id")
+
+
+@dataclass(frozen=True, slots=True)
+class EventLimits:
+    """When an event may have happened.
+
+    Attributes:
+        horizon: How old it may be, seconds.
+        lead: How far ahead of the service's clock it may be, seconds.
+    """
+
+    horizon: int = 7 * SECONDS_PER_DAY
+    lead: int = 300
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRow:
+    """A row that was not kept.
+
+    Attributes:
+        row: Its number in the body, from 0.
+        reason: Why.
+        field: The field at fault, empty if it is the row as a whole.
+    """
+
+    row: int
+    reason: Reason
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of the rows of a body.
+
+    Attributes:
+        accepted: New, and on disk.
+        repeated: There already, the very same.
+        rejected: Not kept, in the order of the rows.
+    """
+
+    accepted: int
+    repeated: int
+    rejected: tuple[RejectedRow, ...]
+
+    @property
+    def rejected_by_reason(self) -> Mapping[Reason, int]:
+        """How many rows were rejected for each reason that occurs."""
+        counts: dict[Reason, int] = {}
+        for row in self.rejected:
+            counts[row.reason] = counts.get(row.reason, 0) + 1
+        return counts
+
+
+def same_user(user_id: str) -> str:
+    """Returns the name under which a user is kept: the operator's own."""
+    return user_id
+
+
+def keep_rows(
+    log: EventLog,
+    rows: Sequence[object],
+    received: int,
+    limits: EventLimits,
+    user_of: Callable[[str], str] = same_user,
+) -> Receipt:
+    """Judges rows, keeps the good ones and returns once these are forced to disk.
+
+    Args:
+        log: Where they are kept.
+        rows: As JSON gives them.
+        received: Now, seconds since 1970 UTC.
+        limits: When an event may have happened.
+        user_of: The name under which a user is kept.
+
+    Raises:
+        EventLogError: If the log refuses; no row is then kept or remembered as seen.
+    """
+    judged = [judge_row(row, received, limits, user_of) for row in rows]
+    good = [(number, event) for number, event in enumerate(judged) if isinstance(event, Event)]
+    kept = log.append([event for _, event in good])
+    rejected = [
+        RejectedRow(number, *fault) for number, fault in enumerate(judged) if not isinstance(fault, Event)
+    ]
+    rejected += [
+        RejectedRow(number, Reason.event_id_reused, "event_id")
+        for (number, _), became in zip(good, kept, strict=True)
+        if became is Kept.event_id_reused
+    ]
+    return Receipt(
+        accepted=kept.count(Kept.accepted),
+        repeated=kept.count(Kept.repeated),
+        rejected=tuple(sorted(rejected, key=lambda row: row.row)),
+    )
+
+
+def judge_row(
+    row: object, received: int, limits: EventLimits, user_of: Callable[[str], str] = same_user
+) -> Event | tuple[Reason, str]:
+    """Returns a row as an event, or why it is none, with the field at fault."""
+    if not isinstance(row, dict):
+        return Reason.unreadable_row, ""
+    fault = _wrong_type(row) or _missing(row) or _wrong_time(row, received, limits) or _impossible(row)
+    if fault is not None:
+        return fault
+    user_id, value = row.get("user_id"), row.get("value")
+    return Event(
+        event_id=row["event_id"],
+        kind=row["kind"],
+        item_id=row["item_id"],
+        timestamp=_mended(row, received),
+        sent_timestamp=row["timestamp"],
+        received=received,
+        user_id=None if user_id is None else user_of(user_id),
+        decision_id=row.get("decision_id"),
+        value=None if value is None else float(value),
+        text=row.get("text"),
+    )
+
+
+def _wrong_type(row: Mapping[str, object]) -> tuple[Reason, str] | None:
+    """Returns the first field that is there but not of its type."""
+    for name in (*_IDS, "kind", "text"):
+        value = row.get(name)
+        if value is not None and not (isinstance(value, str) and _is_storable(value)):
+            return Reason.wrong_type, name
+    for name in ("timestamp", "sent_at"):
+        value = row.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+            return Reason.wrong_type, name
+    value = row.get("value")
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        return Reason.wrong_type, "value"
+    return None
+
+
+def _is_storable(text: str) -> bool:
+    """Returns whether both stores can hold a text: no half of a surrogate pair, no NUL."""
+    if text.isascii():
+        return "\0" not in text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
+
+
+def _missing(row: Mapping[str, object]) -> tuple[Reason, str] | None:
+    """Returns the first field that must be there and is not, or is none of the kinds."""
+    for name in ("event_id", "item_id"):
+        if not row.get(name):
+            return Reason.null_id, name
+    if not row.get("user_id") and not row.get("decision_id"):
+        return Reason.null_id, "user_id"
+    for name in ("user_id", "decision_id"):
+        if row.get(name) == "":
+            return Reason.null_id, name
+    if row.get("timestamp") is None:
+        return Reason.null_timestamp, "timestamp"
+    return None if row.get("kind") in _KINDS else (Reason.unknown_kind, "kind")
+
+
+def _wrong_time(row: Mapping[str, object], received: int, limits: EventLimits) -> tuple[Reason, str] | None:
+    """Returns the time if it cannot be right, or if the clock is too wrong to be set right."""
+    sent_at = row.get("sent_at")
+    if isinstance(sent_at, int) and abs(received - sent_at) > MAX_CLOCK_ERROR:
+        return Reason.timestamp_out_of_range, "sent_at"
+    is_possible = received - limits.horizon <= _mended(row, received) <= received + limits.lead
+    return None if is_possible else (Reason.timestamp_out_of_range, "timestamp")
+
+
+def _mended(row: Mapping[str, object], received: int) -> int:
+    """Returns when it happened, by the service's clock."""
+    timestamp, sent_at = row["timestamp"], row.get("sent_at")
+    assert isinstance(timestamp, int), f"types come first, got {timestamp!r}"
+    return timestamp if not isinstance(sent_at, int) else received - (sent_at - timestamp)
+
+
+def _impossible(row: Mapping[str, object]) -> tuple[Reason, str] | None:
+    """Returns the first field whose value cannot be, or cannot be of this kind."""
+    value, kind = row.get("value"), row["kind"]
+    if isinstance(value, int | float):
+        try:
+            is_finite = math.isfinite(value)
+        except OverflowError:  # JSON knows no bound of whole numbers
+            is_finite = False
+        if not is_finite:
+            return Reason.non_finite_value, "value"
+        if kind == EventKind.conversion and value < 0:
+            return Reason.impossible_value, "value"
+    elif kind == EventKind.rating:
+        return Reason.impossible_value, "value"
+    for name, most in (*((name, MAX_ID_LENGTH) for name in _IDS), ("text", MAX_TEXT_LENGTH)):
+        text = row.get(name)
+        if isinstance(text, str) and len(text) > most:
+            return Reason.text_too_long, name
+    if kind == EventKind.exposure and row.get("decision_id") is None:
+        return Reason.exposure_without_decision, "decision_id"
+    return None

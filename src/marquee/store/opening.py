@@ -1,0 +1,23 @@
+"""Chooses the store of the event log by where it is; loads no driver but the one that is needed."""
+
+from pathlib import Path
+
+from marquee.store.event_log import EventLog
+
+POSTGRES_SCHEMES = ("postgresql://", "postgres://")
+
+
+def open_event_log(where: str) -> EventLog:
+    """Opens, and makes if need be, the log at a `postgresql://` address or in a folder.
+
+    Raises:
+        ConfigError: If the library of the store is missing or too old.
+        EventLogError: If the store cannot be made or reached.
+    """
+    if where.startswith(POSTGRES_SCHEMES):
+        from marquee.store.postgres import PostgresEventLog
+
+        return PostgresEventLog(where)
+    from marquee.store.sqlite import SqliteEventLog
+
+    return SqliteEventLog(Path(where))

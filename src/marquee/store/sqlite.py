@@ -1,0 +1,229 @@
+"""The event log in a folder: two SQLite files that all workers of a machine share.
+
+Decisions have a file of their own. An answer is written in groups by a thread, without a flush, and must not
+wait behind an event's flush; if the machine loses power, the last decisions go, and never an event.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from marquee.errors import EventLogError
+from marquee.store.event_log import (
+    ClosedPart,
+    DayRows,
+    Decision,
+    Event,
+    Kept,
+    LoggedDecision,
+    LoggedEvent,
+)
+from marquee.store.group_commit import GroupCommit
+from marquee.store.log_rows import (
+    DECISION,
+    EVENT_COLUMNS,
+    MS_PER_DAY,
+    SECONDS_PER_DAY,
+    decision_row,
+    logged_decision,
+    logged_event,
+    outcomes_of,
+    row_of,
+)
+from marquee.store.sqlite_file import Durability, SqliteFile, size_on_disk, try_lock
+
+EVENTS_FILE = "events.db"
+DECISIONS_FILE = "decisions.db"
+_CLOSING_LOCK = ".closing.lock"
+
+_CLOSED = """
+CREATE TABLE IF NOT EXISTS closed_parts(
+    file TEXT PRIMARY KEY, day INTEGER NOT NULL, kind TEXT NOT NULL, n_rows INTEGER NOT NULL,
+    last_sequence INTEGER NOT NULL
+) STRICT;
+"""
+# AUTOINCREMENT: a sequence is never given twice, also after the highest rows were closed and deleted.
+_EVENTS_SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS events(
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL,
+    item_id TEXT NOT NULL, timestamp INTEGER NOT NULL, sent_timestamp INTEGER NOT NULL,
+    received INTEGER NOT NULL, user_id TEXT, decision_id TEXT, value REAL, text TEXT, digest BLOB NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS events_by_user ON events(user_id, sequence) WHERE user_id IS NOT NULL;
+{_CLOSED}
+"""
+_DECISIONS_SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS decisions(
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT, decision_id TEXT NOT NULL UNIQUE, time_ms INTEGER NOT NULL,
+    user_id TEXT, body TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS decisions_by_time ON decisions(time_ms);
+{_CLOSED}
+"""
+_INSERT_EVENT = (
+    f"INSERT OR IGNORE INTO events({', '.join(EVENT_COLUMNS)}) VALUES ({', '.join('?' * len(EVENT_COLUMNS))})"
+)
+_EVENTS = f"SELECT sequence, {', '.join(EVENT_COLUMNS[:-1])} FROM events"
+_DECISIONS = "SELECT sequence, decision_id, time_ms, user_id, body FROM decisions"
+_LAST = "SELECT seq FROM sqlite_sequence WHERE name = 'events'"
+
+
+class SqliteEventLog:
+    """An `EventLog` in a folder.
+
+    Args:
+        folder: Made if it is not there.
+
+    Raises:
+        ConfigError: If SQLite is too old or the files have another format.
+        EventLogError: If the folder cannot be used.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._events = SqliteFile(folder / EVENTS_FILE, _EVENTS_SCHEMA, Durability.full)
+        self._decisions = SqliteFile(folder / DECISIONS_FILE, _DECISIONS_SCHEMA, Durability.normal)
+        self._group = GroupCommit(self._write_events)
+
+    def append(self, events: Sequence[Event]) -> list[Kept]:
+        """Keeps events and returns what became of each; see `EventLog`."""
+        return self._group.submit(events)
+
+    def _write_events(self, events: Sequence[Event]) -> list[Kept]:
+        """Keeps events in one transaction."""
+        return self._events.write(lambda connection: _insert(connection, events))
+
+    def read(self, after: int, limit: int) -> list[LoggedEvent]:
+        """Returns the first events after a sequence; see `EventLog`."""
+        statement = f"{_EVENTS} WHERE sequence > ? ORDER BY sequence LIMIT ?"
+        return [logged_event(row) for row in self._events.read(statement, (after, limit))]
+
+    def read_user(self, user_id: str, after: int, limit: int) -> list[LoggedEvent]:
+        """Returns the last events of a user after a sequence; see `EventLog`."""
+        statement = f"{_EVENTS} WHERE user_id = ? AND sequence > ? ORDER BY sequence DESC LIMIT ?"
+        rows = self._events.read(statement, (user_id, after, limit))
+        return [logged_event(row) for row in reversed(rows)]
+
+    def last_sequence(self) -> int:
+        """Returns the highest sequence that was ever given; see `EventLog`."""
+        return _last_sequence(self._events.read(_LAST))
+
+    def append_decisions(self, decisions: Sequence[Decision]) -> None:
+        """Keeps decisions; see `EventLog`."""
+        rows = [decision_row(decision) for decision in decisions]
+        statement = "INSERT OR IGNORE INTO decisions(decision_id, time_ms, user_id, body) VALUES (?, ?, ?, ?)"
+        self._decisions.write(lambda connection: connection.executemany(statement, rows))
+
+    def read_decisions(self, after: int, limit: int) -> list[LoggedDecision]:
+        """Returns the first decisions after a sequence; see `EventLog`."""
+        statement = f"{_DECISIONS} WHERE sequence > ? ORDER BY sequence LIMIT ?"
+        return [logged_decision(row) for row in self._decisions.read(statement, (after, limit))]
+
+    def find_decision(self, decision_id: str) -> Decision | None:
+        """Returns a decision that is still in the store; see `EventLog`."""
+        rows = self._decisions.read(f"{_DECISIONS} WHERE decision_id = ?", (decision_id,))
+        return logged_decision(rows[0]).decision if rows else None
+
+    def open_days(self) -> list[DayRows]:
+        """Returns which kinds and days the store holds; see `EventLog`."""
+        events = f"""SELECT timestamp / {SECONDS_PER_DAY}, kind, count(*), max(sequence)
+            FROM events GROUP BY 1, 2"""
+        decisions = f"""SELECT time_ms / {MS_PER_DAY}, '{DECISION}', count(*), max(sequence)
+            FROM decisions GROUP BY 1"""
+        rows = [*self._events.read(events), *self._decisions.read(decisions)]
+        return [DayRows(*row) for row in sorted(rows)]
+
+    def read_day(self, rows: DayRows, after: int, limit: int) -> list[LoggedEvent]:
+        """Returns events of one kind and day; see `EventLog`."""
+        statement = f"""{_EVENTS} WHERE sequence > ? AND sequence <= ? AND kind = ?
+            AND timestamp >= ? AND timestamp < ? ORDER BY sequence LIMIT ?"""
+        start = rows.day * SECONDS_PER_DAY
+        bindings = (after, rows.last_sequence, rows.kind, start, start + SECONDS_PER_DAY, limit)
+        return [logged_event(row) for row in self._events.read(statement, bindings)]
+
+    def read_decisions_of_day(self, rows: DayRows, after: int, limit: int) -> list[LoggedDecision]:
+        """Returns decisions of one day; see `EventLog`."""
+        # The unary plus keeps SQLite off the index by time: rows must come in the order of the sequence.
+        statement = f"""{_DECISIONS} WHERE sequence > ? AND sequence <= ?
+            AND +time_ms >= ? AND +time_ms < ? ORDER BY sequence LIMIT ?"""
+        start = rows.day * MS_PER_DAY
+        bindings = (after, rows.last_sequence, start, start + MS_PER_DAY, limit)
+        return [logged_decision(row) for row in self._decisions.read(statement, bindings)]
+
+    def closed_parts(self) -> list[ClosedPart]:
+        """Returns what has left for files; see `EventLog`."""
+        statement = "SELECT day, kind, file, n_rows, last_sequence FROM closed_parts"
+        rows = [*self._events.read(statement), *self._decisions.read(statement)]
+        return [ClosedPart(*row) for row in sorted(rows)]
+
+    def note_closed(self, part: ClosedPart) -> None:
+        """Notes a file and deletes its rows; see `EventLog`."""
+        file = self._decisions if part.kind == DECISION else self._events
+        file.write(lambda connection: _close_part(connection, part))
+
+    def only_closer(self) -> AbstractContextManager[bool]:
+        """Holds the lock of who closes days; see `EventLog`."""
+        return try_lock(self._folder / _CLOSING_LOCK)
+
+    def wal_bytes(self) -> int:
+        """Returns the size of what SQLite has written ahead, of both files."""
+        return self._events.wal_bytes() + self._decisions.wal_bytes()
+
+    def n_bytes(self) -> int:
+        """Returns how much the folder holds."""
+        return size_on_disk(self._folder)
+
+    def close(self) -> None:
+        """Closes both files; see `EventLog`."""
+        self._events.close()
+        self._decisions.close()
+
+
+def _insert(connection: apsw.Connection, events: Sequence[Event]) -> list[Kept]:
+    """Inserts what is new and returns what became of each event."""
+    n_before, last = connection.total_changes(), _last_sequence(connection.execute(_LAST).fetchall())
+    connection.executemany(_INSERT_EVENT, [row_of(event) for event in events])
+    if connection.total_changes() - n_before == len(events):
+        return [Kept.accepted] * len(events)
+    kept, before = dict[str, bytes](), dict[str, bytes]()
+    for event in events:
+        found = "SELECT sequence, digest FROM events WHERE event_id = ?"
+        row: Sequence[Any] = connection.execute(found, (event.event_id,)).fetchall()[0]
+        sequence, digest = row
+        kept[event.event_id] = digest
+        if sequence <= last:
+            before[event.event_id] = digest
+    return outcomes_of(events, kept, before)
+
+
+def _last_sequence(rows: Sequence[tuple[Any, ...]]) -> int:
+    """Returns the sequence that a query for it gave, 0 if none was ever given."""
+    return int(rows[0][0]) if rows else 0
+
+
+def _close_part(connection: apsw.Connection, part: ClosedPart) -> None:
+    """Notes a file and deletes its rows; raises EventLogError if these are not as many as it holds."""
+    if part.kind == DECISION:
+        start, bounds = (
+            part.day * MS_PER_DAY,
+            "decisions WHERE time_ms >= ? AND time_ms < ? AND sequence <= ?",
+        )
+        bindings: tuple[int | str, ...] = (start, start + MS_PER_DAY, part.last_sequence)
+    else:
+        start = part.day * SECONDS_PER_DAY
+        bounds = "events WHERE timestamp >= ? AND timestamp < ? AND sequence <= ? AND kind = ?"
+        bindings = (start, start + SECONDS_PER_DAY, part.last_sequence, part.kind)
+    n_before = connection.total_changes()
+    connection.execute(f"DELETE FROM {bounds}", bindings)
+    n_deleted = connection.total_changes() - n_before
+    if n_deleted != part.n_rows:
+        raise EventLogError(
+            f"{part.file} must hold all rows of its day, got {part.n_rows} of {n_deleted}; nothing went"
+        )
+    connection.execute(
+        "INSERT INTO closed_parts(file, day, kind, n_rows, last_sequence) VALUES (?, ?, ?, ?, ?)",
+        (part.file, part.day, part.kind, part.n_rows, part.last_sequence),
+    )

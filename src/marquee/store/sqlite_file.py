@@ -1,0 +1,256 @@
+"""One SQLite file that several processes read and write: connections, locks and what its errors mean.
+
+```
+<name>.db         the data; beside it SQLite's own <name>.db-wal and <name>.db-shm
+.<name>.lock      held around each write transaction and each checkpoint
+```
+
+SQLite waits for a lock by polling with growing pauses, which is unfair to whoever has waited longest; a file
+lock of the system is handed over at once. Reading needs no lock. Every read ends before it returns: the log
+that SQLite writes ahead (WAL) can start anew only when nobody reads from it.
+
+Needs SQLite 3.51.3: before it, a WAL that two processes write and checkpoint could be damaged
+(sqlite.org/wal.html, "the WAL-reset bug"). The interpreter's own SQLite is whatever the system has, so the
+connection comes from apsw, which brings its own.
+"""
+
+import fcntl
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeVar
+
+from marquee.errors import ConfigError, EventLogError, EventLogFullError, EventLogGoneError
+
+try:
+    import apsw
+except ImportError as error:
+    raise ConfigError(
+        f"the event log in a folder needs apsw, got {error}; run pip install 'marquee[serve]'"
+    ) from error
+
+OLDEST_SQLITE = (3, 51, 3)
+BUSY_TIMEOUT_MS = 5_000
+CHECKPOINT_PAGES = 2_000
+"""The WAL is copied into the file from this many pages on, 8 MB."""
+
+_WAL_LIMIT_BYTES = 64 * 2**20
+_WRITER_CACHE_KIB = 65_536
+_READER_CACHE_KIB = 8_192
+_FORMAT = 1
+_DISK_IS_FULL = (28, 122)  # ENOSPC, EDQUOT
+
+Result = TypeVar("Result")
+Bindings = Sequence[str | int | float | bytes | None]
+
+
+class Durability(StrEnum):
+    """When a commit is forced to disk."""
+
+    full = "FULL"  # before it returns
+    normal = "NORMAL"  # at the next checkpoint: it survives the process, not always the machine
+
+
+def validate_sqlite(version: str) -> None:
+    """Raises ConfigError if a version of SQLite can damage a file that two processes write."""
+    numbers = tuple(int(part) for part in version.split("."))
+    if numbers < OLDEST_SQLITE:
+        oldest = ".".join(map(str, OLDEST_SQLITE))
+        raise ConfigError(
+            f"the event log needs SQLite {oldest} or later, got {version}: earlier ones can damage a log "
+            "that two processes write; run pip install --upgrade apsw"
+        )
+
+
+class SqliteFile:
+    """A database file, as one process sees it. Every method may be called from several threads.
+
+    Args:
+        path: The file; it and its folder are made if they are not there.
+        schema: Statements that make what is not there yet.
+        durability: When a commit is forced to disk.
+
+    Raises:
+        ConfigError: If SQLite is too old, or the file has another format.
+        EventLogError: If the file cannot be made or read.
+    """
+
+    def __init__(self, path: Path, schema: str, durability: Durability) -> None:
+        validate_sqlite(apsw.sqlite_lib_version())
+        self._path = path
+        self._schema = schema
+        self._durability = durability
+        self._lock_path = path.parent / f".{path.stem}.lock"
+        self._writing = Lock()
+        self._writer: apsw.Connection | None = None
+        self._readers: deque[apsw.Connection] = deque()
+        self._inode = 0
+        with self._translated():
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with self._writing, self._only_writer():
+            self._writer = self._open_writer(is_new=True)
+
+    def write(self, work: Callable[[apsw.Connection], Result]) -> Result:
+        """Returns what `work` returns, in a transaction of its own; whatever it raises undoes all of it.
+
+        Raises:
+            EventLogError: If the disk is full or the file cannot be written; nothing was kept.
+        """
+        with self._writing, self._only_writer():
+            if self._writer is None:
+                self._writer = self._open_writer(is_new=False)
+            try:
+                self._validate_present()
+                self._writer.execute("BEGIN IMMEDIATE")
+                result = work(self._writer)
+                self._writer.execute("COMMIT")
+            except BaseException:
+                # What SQLite believes of a file whose flush failed cannot be trusted: begin with a new look.
+                self._close_writer()
+                raise
+            return result
+
+    def read(self, statement: str, bindings: Bindings = ()) -> list[tuple[Any, ...]]:
+        """Returns all rows of a query.
+
+        Raises:
+            EventLogError: If the file cannot be read.
+        """
+        with self._translated():
+            self._validate_present()
+            try:
+                reader = self._readers.pop()
+            except IndexError:
+                reader = self._open_reader()
+            try:
+                rows = reader.execute(statement, bindings).fetchall()
+            except BaseException:
+                reader.close(force=True)
+                raise
+            self._readers.append(reader)
+            return rows
+
+    def wal_bytes(self) -> int:
+        """Returns the size of what SQLite has written ahead."""
+        wal = self._path.with_name(f"{self._path.name}-wal")
+        return wal.stat().st_size if wal.exists() else 0
+
+    def close(self) -> None:
+        """Closes all connections; the last one of all processes copies the WAL into the file."""
+        with self._writing, self._only_writer():
+            while self._readers:
+                self._readers.pop().close(force=True)
+            self._close_writer()
+
+    def _close_writer(self) -> None:
+        """Closes the writing connection, which undoes what it has not committed."""
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            writer.close(force=True)
+
+    def _open_writer(self, is_new: bool) -> apsw.Connection:
+        """Opens the file for writing and, the first time, makes what is not there yet."""
+        flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if is_new else 0)
+        connection = apsw.Connection(str(self._path), flags=flags)
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        for statement in (
+            "PRAGMA journal_mode = WAL",
+            f"PRAGMA synchronous = {self._durability}",
+            f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}",
+            f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}",
+            f"PRAGMA cache_size = -{_WRITER_CACHE_KIB}",
+        ):
+            connection.execute(statement).fetchall()
+        if is_new:
+            self._make_schema(connection)
+        self._inode = self._path.stat().st_ino
+        return connection
+
+    def _make_schema(self, connection: apsw.Connection) -> None:
+        """Makes the tables in an empty file; raises ConfigError if it was made by another release."""
+        (found,) = connection.execute("PRAGMA user_version").fetchall()[0]
+        if found not in (0, _FORMAT):
+            raise ConfigError(
+                f"{self._path.name} must have format {_FORMAT}, got {found}; use the release that made it, "
+                "or another folder"
+            )
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(self._schema).fetchall()
+        connection.execute(f"PRAGMA user_version = {_FORMAT}").fetchall()
+        connection.execute("COMMIT")
+
+    def _open_reader(self) -> apsw.Connection:
+        """Opens the file for reading."""
+        # Trap: a connection that only reads still writes SQLite's shared memory; query_only bars the rest.
+        connection = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READWRITE)
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        connection.execute("PRAGMA query_only = 1").fetchall()
+        connection.execute(f"PRAGMA cache_size = -{_READER_CACHE_KIB}").fetchall()
+        return connection
+
+    def _validate_present(self) -> None:
+        """Raises EventLogGoneError if another file, or none, stands where the opened one was."""
+        # Trap: writing to a deleted file succeeds, and what was acknowledged ends with the process.
+        try:
+            is_present = self._path.stat().st_ino == self._inode
+        except OSError:
+            is_present = False
+        if not is_present:
+            while self._readers:
+                self._readers.pop().close(force=True)
+            raise EventLogGoneError(
+                f"the event log must stay where it was opened, got another or no file at {self._path.name}; "
+                "bring it back, or restart the service to begin another"
+            )
+
+    @contextmanager
+    def _only_writer(self) -> Iterator[None]:
+        """Waits for the lock of the file; the system gives it back when its holder dies."""
+        with self._translated(), self._lock_path.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Raises what SQLite and the system report as errors of ours."""
+        try:
+            yield
+        except apsw.FullError as error:
+            raise self._full(error) from error
+        except apsw.Error as error:
+            raise EventLogGoneError(self._refusal(error)) from error
+        except OSError as error:
+            if error.errno in _DISK_IS_FULL:
+                raise self._full(error) from error
+            raise EventLogGoneError(self._refusal(error)) from error
+
+    def _full(self, error: Exception) -> EventLogError:
+        """Returns that there is no room."""
+        return EventLogFullError(
+            f"the disk of {self._path.name} is full: {error}; nothing was kept, make room and send it again"
+        )
+
+    def _refusal(self, error: Exception) -> str:
+        """Returns what went wrong, in words."""
+        return f"{self._path.name} cannot be used: {error}; nothing was kept, look at its disk and folder"
+
+
+@contextmanager
+def try_lock(path: Path) -> Iterator[bool]:
+    """Holds a lock file if nobody else does, and tells whether it does."""
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def size_on_disk(folder: Path) -> int:
+    """Returns how many bytes the files of a folder hold, those below it included."""
+    return sum(os.stat(Path(base) / name).st_size for base, _, names in os.walk(folder) for name in names)

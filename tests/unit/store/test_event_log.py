@@ -1,0 +1,198 @@
+"""The contract of the event log, asked of both stores."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, replace
+
+import pytest
+
+from marquee.errors import EventLogError
+from marquee.store.event_log import ClosedPart, Decision, Event, EventLog, Kept
+from tests.support.event_stores import DAY, NOW, Store, decision, event
+
+A, R, U = Kept.accepted, Kept.repeated, Kept.event_id_reused
+
+
+def ids(log: EventLog, after: int = 0) -> list[str]:
+    return [logged.event.event_id for logged in log.read(after, 1000)]
+
+
+def test_event_comes_back_as_it_was_kept(store: Store) -> None:
+    whole = event("e1", kind="rating", value=4.5, text="fine ☂", decision_id="d1", sent_timestamp=NOW - 7)
+    least = event("e2", user_id=None, decision_id="d2", value=None)
+    log = store.open()
+    assert log.append([whole, least]) == [A, A]
+    assert [logged.event for logged in store.open().read(0, 10)] == [whole, least]
+
+
+def test_no_field_of_an_event_or_decision_is_lost(store: Store) -> None:
+    log = store.open()
+    kept = event("e", value=1.0, text="t", decision_id="d")
+    log.append([kept])
+    log.append_decisions([decision("d")])
+    found, defaults = log.read(0, 1)[0].event, Decision(decision_id="", time_ms=0)
+    assert all(getattr(kept, f.name) not in (None, "") for f in fields(Event))
+    assert found == kept
+    assert all(getattr(decision("d"), f.name) != getattr(defaults, f.name) for f in fields(Decision))
+    assert log.read_decisions(0, 10)[0].decision == decision("d")
+
+
+def test_same_event_is_kept_once_for_ever(store: Store) -> None:
+    log = store.open()
+    assert log.append([event("e1")]) == [A]
+    later = event("e1", received=NOW + 99, timestamp=NOW + 1, sent_timestamp=NOW)  # mended otherwise
+    assert log.append([later]) == [R]
+    assert store.open().append([event("e1"), event("e2")]) == [R, A]
+    assert ids(log) == ["e1", "e2"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"item_id": "b"},
+        {"kind": "view"},
+        {"value": 0.0},
+        {"text": ""},
+        {"user_id": "u2"},
+        {"decision_id": "d"},
+        {"timestamp": NOW - 1},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_id_with_other_content_is_refused_and_the_first_stays(
+    store: Store, change: dict[str, object]
+) -> None:
+    log = store.open()
+    log.append([event("e1")])
+    assert log.append([event("e1", **change)]) == [U]
+    assert log.read(0, 10)[0].event == event("e1")
+
+
+def test_same_id_within_one_batch(store: Store) -> None:
+    batch = [event("e1"), event("e1"), event("e1", item_id="z"), event("e2")]
+    log = store.open()
+    assert log.append(batch) == [A, R, U, A]
+    assert log.append(batch) == [R, R, U, R]
+    assert ids(log) == ["e1", "e2"]
+
+
+def test_read_gives_what_comes_after_in_order(store: Store) -> None:
+    log = store.open()
+    assert log.last_sequence() == 0
+    log.append([event(f"e{i}", timestamp=NOW - i) for i in range(5)])  # a clock that runs back
+    log.append([event("e2"), event("e5", timestamp=NOW - 4)])  # equal times
+    sequences = [logged.sequence for logged in log.read(0, 100)]
+    assert sequences == sorted(set(sequences))
+    assert ids(log) == ["e0", "e1", "e2", "e3", "e4", "e5"]
+    assert ids(log, after=sequences[3]) == ["e4", "e5"]
+    assert [logged.event.event_id for logged in log.read(sequences[0], 2)] == ["e1", "e2"]
+    assert log.last_sequence() == sequences[-1]
+
+
+def test_profile_is_the_last_of_a_user_since_a_sequence(store: Store) -> None:
+    log = store.open()
+    log.append([event(f"e{i}", user_id=f"u{i % 2}") for i in range(10)])
+    log.append([event("nobody", user_id=None, decision_id="d")])
+    found = log.read_user("u1", 0, 3)
+    assert [logged.event.event_id for logged in found] == ["e5", "e7", "e9"]
+    assert [logged.event.event_id for logged in log.read_user("u1", found[1].sequence, 3)] == ["e9"]
+    assert log.read_user("u7", 0, 3) == []
+
+
+def test_decision_is_kept_once_and_found_by_its_id(store: Store) -> None:
+    log = store.open()
+    log.append_decisions([decision("d1"), decision("d2", user_id=None, surface=None, places=())])
+    log.append_decisions([decision("d1", release="other")])
+    log.append_decisions([])
+    assert [logged.decision.decision_id for logged in store.open().read_decisions(0, 10)] == ["d1", "d2"]
+    assert log.find_decision("d1") == decision("d1")
+    assert log.find_decision("d9") is None
+
+
+def test_days_are_counted_by_kind(store: Store) -> None:
+    log = store.open()
+    log.append([event("e1"), event("e2", timestamp=NOW - DAY), event("e3", kind="view"), event("e4")])
+    log.append_decisions([decision("d1"), decision("d2", time_ms=(NOW - DAY) * 1000)])
+    today = NOW // DAY
+    counted = [(rows.day - today, rows.kind, rows.n_rows) for rows in log.open_days()]
+    assert counted == [
+        (-1, "click", 1),
+        (-1, "decision", 1),
+        (0, "click", 2),
+        (0, "decision", 1),
+        (0, "view", 1),
+    ]
+    of_day = {(rows.day - today, rows.kind): rows for rows in log.open_days()}
+    clicks = of_day[0, "click"]
+    assert [logged.event.event_id for logged in log.read_day(clicks, 0, 10)] == ["e1", "e4"]
+    first = log.read_day(clicks, 0, 1)[0].sequence
+    assert [logged.event.event_id for logged in log.read_day(clicks, first, 10)] == ["e4"]
+    old = log.read_decisions_of_day(of_day[-1, "decision"], 0, 10)
+    assert [logged.decision.decision_id for logged in old] == ["d2"]
+
+
+def test_closed_day_leaves_the_store_and_its_sequences_stay_given(store: Store) -> None:
+    log = store.open()
+    log.append([event("e1", timestamp=NOW - DAY), event("e2"), event("e3", timestamp=NOW - DAY)])
+    log.append_decisions([decision("d1")])
+    rows = log.open_days()[0]
+    part = ClosedPart(rows.day, rows.kind, "kind=click/1.parquet", 2, rows.last_sequence)
+    with pytest.raises(EventLogError, match=r"must hold all rows of its day, got 1 of 2"):
+        log.note_closed(replace(part, n_rows=1))
+    assert ids(log) == ["e1", "e2", "e3"]
+    log.note_closed(part)
+    last = log.last_sequence()
+    assert ids(log) == ["e2"]
+    assert log.closed_parts() == [part]
+    decisions = next(rows for rows in log.open_days() if rows.kind == "decision")
+    log.note_closed(ClosedPart(decisions.day, "decision", "d.parquet", 1, decisions.last_sequence))
+    assert log.read_decisions(0, 10) == []
+    again = store.open()
+    assert again.last_sequence() == last == rows.last_sequence
+    again.append([event("e4")])
+    assert again.read(0, 10)[-1].sequence > last
+
+
+def test_only_one_closes_days_at_a_time(store: Store) -> None:
+    first, second = store.open(), store.open()
+    with first.only_closer() as is_first, second.only_closer() as is_second:
+        assert (is_first, is_second) == (True, False)
+    with second.only_closer() as is_second:
+        assert is_second
+
+
+def test_callers_of_many_threads_and_workers_lose_and_double_nothing(store: Store) -> None:
+    logs = [store.open(), store.open()]
+    with ThreadPoolExecutor(16) as pool:
+        batches = [[event(f"e{i * 3 + j}") for j in range(4)] for i in range(120)]  # neighbours share an id
+        outcomes = list(pool.map(lambda i: logs[i % 2].append(batches[i]), range(120)))
+    kept = [became for batch in outcomes for became in batch]
+    assert kept.count(A) == 361
+    assert kept.count(R) == 119
+    assert sorted(ids(logs[0])) == sorted({f"e{i}" for i in range(361)})
+
+
+def test_follower_never_passes_over_a_row_that_commits_late(store: Store) -> None:
+    logs, followed, done = [store.open(), store.open()], list[str](), threading.Event()
+
+    def follow() -> None:
+        log, after, is_last = store.open(), 0, False
+        while not is_last:
+            is_last = done.is_set()
+            found = log.read(after, 50)
+            followed.extend(logged.event.event_id for logged in found)
+            after = found[-1].sequence if found else after
+            is_last = is_last and not found
+
+    follower = threading.Thread(target=follow)
+    follower.start()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: logs[i % 2].append([event(f"e{i}-{j}") for j in range(3)]), range(150)))
+    done.set()
+    follower.join()
+    assert len(followed) == 450
+    assert followed == ids(logs[0])
+
+
+def test_nothing_is_kept_of_an_empty_batch(store: Store) -> None:
+    assert store.open().append([]) == []
