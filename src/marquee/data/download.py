@@ -25,7 +25,8 @@ from marquee.data.download_config import (
     DownloadedFileConfig,
     is_inside,
 )
-from marquee.data.reading.sources import FAULT, ROW, collect, open_sources
+from marquee.data.reading.columns import FAULT, ROW
+from marquee.data.reading.sources import collect, open_sources
 from marquee.errors import DataError, DownloadError
 
 Progress = Callable[[int, int | None], None]

@@ -71,8 +71,10 @@ class TableConfig:
         format: How the file is written.
         separator: Between the columns of a CSV; may be several characters (`::`), and then nothing is quoted.
         quote: What surrounds a CSV value that holds the separator; empty if nothing is ever quoted.
-        header: Whether the first line of a CSV names the columns.
-        names: Column names of a CSV without header.
+        header: Whether the first line of a CSV, or row of a sheet, names the columns.
+        names: Column names of a CSV or sheet without header.
+        skip_rows: Lines, or rows of a sheet, to leave out before the header: a title, a date of export.
+        sheet: Of a workbook; empty for the first tab that Excel shows.
         encoding: Of a text file, for example `latin-1`. Any but `utf8` is read whole into memory.
         columns: Canonical column or attribute → SQL expression over source columns, at its simplest the
             name of one. Expressions are those of Polars SQL; a name with blanks stands in double quotes, a
@@ -99,6 +101,8 @@ class TableConfig:
     quote: str = '"'
     header: bool = True
     names: list[str] = field(default_factory=list)
+    skip_rows: int = 0
+    sheet: str = ""
     encoding: str = "utf8"
     columns: dict[str, str] = field(default_factory=dict)
     keep_rest: bool = True
@@ -148,6 +152,8 @@ class TableConfig:
 
     def _validate_text(self) -> None:
         """Raises ConfigError unless the description of a text file is consistent."""
+        if self.skip_rows < 0:
+            raise ConfigError(f"skip_rows must be 0 or more, got {self.skip_rows} (config skip_rows)")
         if not self.separator:
             raise ConfigError(
                 f"separator must not be empty, got {self.separator!r} (config data.events.separator)"

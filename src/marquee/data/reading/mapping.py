@@ -6,13 +6,14 @@ frame, collected once by `tables`.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 
 import polars as pl
 
 from marquee.core.reasons import Reason
 from marquee.core.schema import EVENTS, Column, ColumnType, TableSchema, TimeMeaning
-from marquee.data.reading.sources import FAULT, ROW, Source, reading
+from marquee.data.reading.columns import FAULT, ROW
+from marquee.data.reading.expressions import header_hint, parse, require
+from marquee.data.reading.sources import Source, reading
 from marquee.data.reading.validation import Limits, Rule, row_rules
 from marquee.data.reading.values import as_source_type, attribute, canonical, present
 from marquee.data.table_config import BLANK_ROW, TableConfig
@@ -60,6 +61,7 @@ class TableMapping:
         time: What timestamps say.
         limits: What rules need to know.
         kept: Columns to keep under their own names if the file has them, beside those that are mapped.
+        name: Of this declaration among several of one table; empty for the first.
     """
 
     schema: TableSchema
@@ -67,6 +69,7 @@ class TableMapping:
     time: TimeMeaning = TimeMeaning.absolute
     limits: Limits = field(default_factory=Limits)
     kept: tuple[str, ...] = ()
+    name: str = ""
 
     def apply(self, source: Source) -> MappedSource:
         """Returns a file as a canonical table.
@@ -98,7 +101,7 @@ class TableMapping:
             *[Rule(rule.reason, rule.column, pl.col(f"{_BROKEN}{i}")) for i, rule in enumerate(type_rules)],
             *own_rules,
         ]
-        columns = [self._column(name, dtypes[_MAPPED + name]).alias(name) for name in expressions]
+        columns = [self._column(name, dtypes[_MAPPED + name], source).alias(name) for name in expressions]
         frame = mapped.with_columns(columns).select(
             ROW,
             EXCLUDED,
@@ -116,13 +119,13 @@ class TableMapping:
     def _read_types(self, source: Source) -> tuple[pl.LazyFrame, list[Rule]]:
         """Returns the file with the declared types, and the rules that tell which values have another."""
         types = {**source.types, **self.config.types}
-        self._require(types, source, "types")
+        require(types, source, f"{self._key}.types")
         rules = [
             Rule(Reason.wrong_type, name, present(_RAW + name, source.columns[name]) & pl.col(name).is_null())
             for name in types
         ]
         for name, flags in self.config.flags.items():
-            self._require(flags, source, f"flags.{name}")
+            require(flags, source, f"{self._key}.flags.{name}")
             rules += [
                 Rule(Reason.wrong_type, flag, pl.col(flag).is_not_null() & _flag(flag).is_null())
                 for flag in flags
@@ -146,7 +149,7 @@ class TableMapping:
             )[reason]
             if dtype != pl.Boolean:
                 raise ConfigError(
-                    f"data.{self.schema.name}.exclude.{reason} must be true or false, got {text!r}, which is "
+                    f"{self._key}.exclude.{reason} must be true or false, got {text!r}, which is "
                     f"{dtype}; write a comparison"
                 )
             conditions[reason] = condition
@@ -173,8 +176,7 @@ class TableMapping:
         for name in self.config.lists:
             if name not in expressions:
                 raise MissingColumnError(
-                    f"data.{self.schema.name}.lists names {name!r}, the table has {list(expressions)}; "
-                    "correct it"
+                    f"{self._key}.lists names {name!r}, the table has {list(expressions)}; correct it"
                 )
         return expressions
 
@@ -196,29 +198,30 @@ class TableMapping:
         if column.default is not None:
             return pl.lit(column.default)
         if column.required:
-            hints = [f"say which it is in data.{self.schema.name}.columns.{column.name}"]
+            hints = [f"say which it is in {self._key}.columns.{column.name}"]
             if source.is_text:
                 hints.append("set header=false and names if its first line names no columns")
+                hints.append("set skip_rows if lines stand before the header")
             if column.type is ColumnType.timestamp:
                 hints.append("set data.time=none if there is no time")
             raise MissingColumnError(
                 f"{self.schema.name}: {source.path} has no column {column.name!r}, it has "
-                f"{list(source.columns)}; {', or '.join(hints)}"
+                f"{list(source.columns)}; {', or '.join(hints)}{header_hint(source)}"
             )
         return pl.lit(None, column.type.dtype) if column.always else None
 
-    def _column(self, name: str, dtype: pl.DataType) -> pl.Expr:
+    def _column(self, name: str, dtype: pl.DataType, source: Source) -> pl.Expr:
         """Returns a column of the table, made of its mapped value of type `dtype`."""
         column = self.schema.by_name.get(name)
         if column is not None:
             value = canonical(_MAPPED + name, dtype, column.type, self.config)
+            value = _without_marks(value, _MAPPED + name, dtype, source)
             return value.fill_null(column.default) if column.fills_null else value
         if name not in self.config.lists:
-            return attribute(_MAPPED + name, dtype)
+            return _without_marks(attribute(_MAPPED + name, dtype), _MAPPED + name, dtype, source)
         if dtype != pl.String:
             raise ConfigError(
-                f"data.{self.schema.name}.lists.{name} must be a text to be cut, got {dtype}; remove it from "
-                "lists"
+                f"{self._key}.lists.{name} must be a text to be cut, got {dtype}; remove it from lists"
             )
         parts = pl.col(_MAPPED + name).str.split(self.config.lists[name])
         return parts.list.eval(pl.element().filter(pl.element() != ""))
@@ -236,35 +239,26 @@ class TableMapping:
         ]
 
     def _parse(self, text: str, source: Source, key: str) -> pl.Expr:
-        """Returns the expression that a text means: a column of the file, or else SQL over its columns."""
-        if text in source.columns:
-            return pl.col(text)
-        try:
-            expression = pl.sql_expr(text)
-        except pl.exceptions.PolarsError as error:
-            raise ConfigError(
-                f"data.{self.schema.name}.{key} is neither a column of {source.path} nor SQL, got {text!r}: "
-                f"{str(error).splitlines()[0]}. The file has {list(source.columns)}; a name with blanks "
-                "stands in double quotes, a text in single ones"
-            ) from error
-        self._require(_roots(expression), source, key)
-        return expression
+        """Returns the expression that the text at a key means."""
+        return parse(text, source, f"{self._key}.{key}")
 
-    def _require(self, names: Iterable[str], source: Source, key: str) -> None:
-        """Raises MissingColumnError unless the file has all the columns."""
-        for name in names:
-            if name not in source.columns:
-                near = get_close_matches(name, source.columns, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise MissingColumnError(
-                    f"{self.schema.name}: {source.path} has no column {name!r}, it has "
-                    f"{list(source.columns)}; correct data.{self.schema.name}.{key}{hint}"
-                )
+    @property
+    def _key(self) -> str:
+        """Where the table stands in the config."""
+        return f"data.{self.schema.name}" if not self.name else f"data.more_events.{self.name}"
+
+
+def _without_marks(value: pl.Expr, mapped: str, dtype: pl.DataType, source: Source) -> pl.Expr:
+    """Returns a value, null where a text stands that the file has in place of a value."""
+    if not source.marks or dtype != pl.String:
+        return value
+    return pl.when(~pl.col(mapped).is_in(source.marks).fill_null(False)).then(value)
 
 
 def _flag(name: str) -> pl.Expr:
     """Returns a flag as 0 or 1; anything else is null."""
-    value = pl.col(name).cast(pl.Int64, strict=False)
+    text = pl.col(name).cast(pl.String, strict=False).str.to_lowercase()
+    value = text.replace({"true": "1", "false": "0"}).cast(pl.Int64, strict=False)
     return pl.when(value.is_in([0, 1])).then(value)
 
 

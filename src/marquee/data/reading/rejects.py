@@ -6,9 +6,10 @@ from pathlib import Path
 
 import polars as pl
 
+from marquee.data.reading.columns import FAULT, ROW
 from marquee.data.reading.mapping import REJECTED, MappedSource
 from marquee.data.reading.quality import RejectCount, TableQuality
-from marquee.data.reading.sources import FAULT, ROW, Source, collect
+from marquee.data.reading.sources import Source, collect
 from marquee.data.reading.validation import Rule
 from marquee.errors import RejectedRowsError
 

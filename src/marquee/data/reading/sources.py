@@ -4,25 +4,27 @@ Text files are read as texts, so that a wrong value spoils one row and not the f
 decided in `mapping`, what a row may not hold in `validation`.
 """
 
-import gzip
-import io
-import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from glob import glob
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import TypeVar
 
 import polars as pl
 
-from marquee.data.reading.spreadsheets import read_spreadsheet
+from marquee.data.reading.columns import FAULT, ROW
+from marquee.data.reading.csv_files import (
+    has_stray_quotes,
+    repair_quotes,
+    scan_adjacency,
+    scan_csv,
+    scan_separated_lines,
+)
+from marquee.data.reading.json_files import scan_json
+from marquee.data.reading.locating import File, locate
+from marquee.data.reading.workbooks import ERROR_WORDS, SURPLUS, read_workbook
 from marquee.data.table_config import SourceType, TableConfig, TableFormat
 from marquee.errors import ConfigError, DataError
 
-ROW = "__row"
-FAULT = "__fault"
-
-ScanSource = Path | bytes
 Collected = TypeVar("Collected")
 
 _FORMATS = {
@@ -30,14 +32,12 @@ _FORMATS = {
     ".pq": TableFormat.parquet,
     ".csv": TableFormat.csv,
     ".tsv": TableFormat.csv,
+    ".json": TableFormat.jsonl,
     ".jsonl": TableFormat.jsonl,
     ".ndjson": TableFormat.jsonl,
     ".xlsx": TableFormat.xlsx,
+    ".xlsm": TableFormat.xlsx,
 }
-_SURPLUS = "__surplus"
-_LINE = "__line"
-_UNREADABLE = "__unreadable"
-_GLOB_CHARACTERS = frozenset("*?[")
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,9 @@ class Source:
         columns: Type of each source column.
         types: Types that the file itself makes plain, as `TableConfig.types`.
         is_text: Whether rows are lines, so that an empty one is no row.
+        marks: Texts that stand for a value which the file could not hold: errors in the cells of a workbook.
+        is_quoted: Whether the file may be refused for a quote that is only a character.
+        partition: Columns whose value the folders above the file say.
     """
 
     path: Path
@@ -63,6 +66,9 @@ class Source:
     columns: dict[str, pl.DataType]
     types: dict[str, SourceType]
     is_text: bool
+    marks: tuple[str, ...] = ()
+    is_quoted: bool = False
+    partition: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def open_sources(config: TableConfig, root: Path, table: str) -> list[Source]:
@@ -72,11 +78,27 @@ def open_sources(config: TableConfig, root: Path, table: str) -> list[Source]:
         DataError: If a file is missing, empty or not of its format.
         ConfigError: If the format cannot be told from the name, or the declaration does not fit it.
     """
-    files = list(_locate(config, root, table))
+    files = list(locate(config, root, table))
     return [
-        _open(path, part, "" if len(files) == 1 else f"{part or number}-", config, table)
-        for number, (part, path) in enumerate(files, start=1)
+        _open(file, "" if len(files) == 1 else f"{file.part or number}-", config, table)
+        for number, file in enumerate(files, start=1)
     ]
+
+
+def with_repaired_quotes(source: Source, config: TableConfig, table: str) -> Source:
+    """Returns a CSV with its stray quotes read as characters; see `csv_files.repair_quotes`."""
+    n_columns = len(source.columns) - len(source.partition)
+    frame = reading(
+        lambda: scan_csv(source.path, config, repair_quotes(source.path, config, n_columns)),
+        source.path,
+        table,
+    )
+    return replace(source, frame=_with_partition(frame, source.partition), is_quoted=False)
+
+
+def _with_partition(frame: pl.LazyFrame, partition: Mapping[str, str | None]) -> pl.LazyFrame:
+    """Returns the rows with the columns that folders say."""
+    return frame.with_columns(pl.lit(value, pl.String).alias(name) for name, value in partition.items())
 
 
 def collect(frame: pl.LazyFrame, path: Path, table: str) -> pl.DataFrame:
@@ -101,51 +123,82 @@ def reading(read: Callable[[], Collected], path: Path, table: str) -> Collected:
         ) from error
 
 
-def _locate(config: TableConfig, root: Path, table: str) -> Iterator[tuple[str, Path]]:
-    """Yields part and path of each file, in order."""
-    declared = config.paths or {"": config.path}
-    for part, name in declared.items():
-        path = root / name
-        if _GLOB_CHARACTERS & set(name):
-            found = [Path(match) for match in sorted(glob(str(path)))]
-        else:
-            found = [path] if path.exists() else []
-        if not found and part not in config.optional_paths:
-            raise DataError(
-                f"{table}: there is no file {path}; set data.root or data.{table}.path, or fetch the set "
-                "with python -m training.download data=…"
-            )
-        yield from ((part, match) for match in found)
-
-
-def _open(path: Path, part: str, prefix: str, config: TableConfig, table: str) -> Source:
+def _open(file: File, prefix: str, config: TableConfig, table: str) -> Source:
     """Returns one file as a source."""
+    path = file.path
     written = _format_of(path, config, table)
-    types: dict[str, SourceType] = {}
-    if written is TableFormat.parquet:
-        frame = pl.scan_parquet(path, row_index_name=ROW, row_index_offset=1)
-        frame = frame.with_columns(pl.lit(None, pl.String).alias(FAULT))
-    elif written is TableFormat.jsonl:
-        frame, types = reading(lambda: _scan_json_lines(path, config), path, table)
-    elif written is TableFormat.adjacency:
-        frame = _scan_adjacency(_text(path, config))
-    elif written is TableFormat.xlsx:
-        sheet = reading(lambda: read_spreadsheet(path), path, table)
-        frame = sheet.lazy().with_row_index(ROW, 1).with_columns(pl.lit(None, pl.String).alias(FAULT))
-    elif len(config.separator) > 1:
-        frame = reading(lambda: _scan_separated_lines(path, config), path, table)
-    else:
-        frame = reading(lambda: _scan_csv(path, config), path, table)
-    schema = reading(frame.collect_schema, path, table)
+    frame, types = reading(lambda: _scan(path, written, config), path, table)
+    own = reading(frame.collect_schema, path, table)
+    said = {name: value for name, value in file.partition.items() if name not in own}
+    frame = _with_partition(frame, said)
+    schema = own | dict.fromkeys(said, pl.String())
     columns = {name: dtype for name, dtype in schema.items() if name not in (ROW, FAULT)}
-    return Source(path, part, prefix, frame, columns, types, is_text=written is not TableFormat.parquet)
+    if pl.Binary() in columns.values():
+        frame = reading(lambda: _with_texts(frame, columns), path, table)
+        columns = {name: pl.String() if dtype == pl.Binary else dtype for name, dtype in columns.items()}
+    source = Source(
+        path=path,
+        part=file.part,
+        prefix=prefix,
+        frame=frame,
+        columns=columns,
+        types=types,
+        is_text=written is not TableFormat.parquet,
+        marks=ERROR_WORDS if written is TableFormat.xlsx else (),
+        is_quoted=written is TableFormat.csv and len(config.separator) == 1 and bool(config.quote),
+        partition=said,
+    )
+    if source.is_quoted and reading(lambda: has_stray_quotes(path, config, len(own) - 2), path, table):
+        return with_repaired_quotes(source, config, table)
+    return source
+
+
+def _scan(
+    path: Path, written: TableFormat, config: TableConfig
+) -> tuple[pl.LazyFrame, dict[str, SourceType]]:
+    """Returns the rows of a file, and the types that it makes plain."""
+    match written:
+        case TableFormat.parquet:
+            frame = pl.scan_parquet(
+                path, row_index_name=ROW, row_index_offset=1, hive_partitioning=False, glob=False
+            )
+            return frame.with_columns(pl.lit(None, pl.String).alias(FAULT)), {}
+        case TableFormat.jsonl:
+            return scan_json(path, config)
+        case TableFormat.adjacency:
+            return scan_adjacency(path, config), {}
+        case TableFormat.xlsx:
+            sheet = read_workbook(path, config)
+            n_columns = sheet.width - 1
+            fault = pl.when(pl.col(SURPLUS).is_not_null()).then(pl.lit(f"more than {n_columns} values"))
+            numbered = sheet.lazy().with_row_index(ROW, 1).with_columns(fault.alias(FAULT))
+            return numbered.drop(SURPLUS), {}
+        case _ if len(config.separator) > 1:
+            return scan_separated_lines(path, config), {}
+    return scan_csv(path, config), {}
+
+
+def _with_texts(frame: pl.LazyFrame, columns: dict[str, pl.DataType]) -> pl.LazyFrame:
+    """Returns binary columns as texts: in UTF-8 if all their values are, else in hexadecimal digits.
+
+    Older writers of Parquet do not say that their bytes are text; others keep ids such as UUIDs as bytes.
+    """
+    binary = [name for name, dtype in columns.items() if dtype == pl.Binary]
+    texts = []
+    for name in binary:
+        try:
+            frame.select(pl.col(name).cast(pl.String).str.len_bytes().max()).collect(engine="streaming")
+            texts.append(pl.col(name).cast(pl.String))
+        except pl.exceptions.ComputeError:
+            texts.append(pl.col(name).bin.encode("hex"))
+    return frame.with_columns(texts)
 
 
 def _format_of(path: Path, config: TableConfig, table: str) -> TableFormat:
     """Returns the declared format, or the one that the end of the name tells."""
     if config.format is not TableFormat.auto:
         return config.format
-    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+    suffix = Path(path.stem).suffix if path.suffix.lower() == ".gz" else path.suffix
     found = _FORMATS.get(suffix.lower())
     if found is None:
         raise ConfigError(
@@ -154,142 +207,3 @@ def _format_of(path: Path, config: TableConfig, table: str) -> TableFormat:
             f"{[str(written) for written in TableFormat]}"
         )
     return found
-
-
-def _text(path: Path, config: TableConfig) -> ScanSource:
-    """Returns what Polars scans: the file itself, or its bytes as UTF-8 if it is written otherwise."""
-    if config.encoding.lower().replace("-", "") == "utf8":
-        return path
-    with _open_binary(path) as file:
-        return file.read().decode(config.encoding).encode()
-
-
-def _open_binary(path: Path) -> IO[bytes]:
-    """Returns the opened file, decompressed if its name ends in .gz."""
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]  # GzipFile reads as IO
-
-
-def _scan_csv(path: Path, config: TableConfig) -> pl.LazyFrame:
-    """Returns a CSV as texts; a row with more values than columns has a fault.
-
-    The surplus column is named but not in the file: Polars puts there what a row holds beyond its columns.
-    """
-    source = _text(path, config)
-    separator = (
-        "\t"
-        if path.name.removesuffix(".gz").endswith(".tsv") and config.separator == ","
-        else config.separator
-    )
-    quote = config.quote or None
-    head = pl.scan_csv(
-        source,
-        separator=separator,
-        quote_char=quote,
-        has_header=config.header,
-        infer_schema=False,
-        truncate_ragged_lines=True,
-    )
-    names = head.collect_schema().names()
-    if config.names:
-        _validate_width(path, config.names, len(names))
-        names = list(config.names)
-    frame = pl.scan_csv(
-        source,
-        separator=separator,
-        quote_char=quote,
-        has_header=config.header,
-        schema=dict.fromkeys([*names, _SURPLUS], pl.String()),
-        truncate_ragged_lines=True,
-        missing_columns="insert",
-        row_index_name=ROW,
-        row_index_offset=1,
-    )
-    fault = pl.when(pl.col(_SURPLUS).is_not_null()).then(pl.lit(f"more than {len(names)} values"))
-    return frame.with_columns(fault.alias(FAULT)).drop(_SURPLUS)
-
-
-def _scan_separated_lines(path: Path, config: TableConfig) -> pl.LazyFrame:
-    """Returns lines cut at a separator of several characters; a line with too few or many has a fault."""
-    source = _text(path, config)
-    lines = pl.scan_lines(source, name=_LINE)
-    first = lines.head(1).collect()
-    if first.is_empty():
-        raise pl.exceptions.NoDataError("the file is empty")
-    values = str(first.item()).split(config.separator)
-    names = values if config.header else [f"column_{i + 1}" for i in range(len(values))]
-    if config.names:
-        _validate_width(path, config.names, len(values))
-        names = list(config.names)
-    if config.header:
-        lines = lines.slice(1)
-    # An empty line has neither values nor a fault.
-    cut = lines.with_row_index(ROW, 1).with_columns(
-        pl.col(_LINE).replace("", None).str.split(config.separator).alias(_LINE)
-    )
-    n_values = pl.col(_LINE).list.len()
-    fault = pl.when(n_values != len(names)).then(
-        pl.format("{} values where {} were expected", n_values, pl.lit(len(names)))
-    )
-    columns = [
-        pl.col(_LINE).list.get(i, null_on_oob=True).replace("", None).alias(name)
-        for i, name in enumerate(names)
-    ]
-    return cut.select(ROW, fault.alias(FAULT), *columns)
-
-
-def _validate_width(path: Path, names: list[str], width: int) -> None:
-    """Raises ConfigError unless there is a name for each column."""
-    if len(names) != width:
-        raise ConfigError(
-            f"names must name every column of {path}, got {len(names)} names and {width} columns in its "
-            "first line; see whether the separator is right"
-        )
-
-
-def _scan_adjacency(source: ScanSource) -> pl.LazyFrame:
-    """Returns `user item item …` lines as one row per pair, with columns user_id and item_id."""
-    ids = pl.col(_LINE).str.extract_all(r"\S+")
-    return (
-        pl.scan_lines(source, name=_LINE)
-        .select(ids)
-        .select(pl.col(_LINE).list.first().alias("user_id"), pl.col(_LINE).list.slice(1).alias("item_id"))
-        .filter(pl.col("item_id").list.len() > 0)
-        .explode("item_id", empty_as_null=False)
-        .with_row_index(ROW, 1)
-        .with_columns(pl.lit(None, pl.String).alias(FAULT))
-    )
-
-
-def _scan_json_lines(path: Path, config: TableConfig) -> tuple[pl.LazyFrame, dict[str, SourceType]]:
-    """Returns JSON lines as texts, and the columns that hold lists; a line that is no object has a fault."""
-    source = _text(path, config)
-    try:
-        found = pl.scan_ndjson(source, infer_schema_length=None).collect_schema()
-    except pl.exceptions.ComputeError:
-        source = _mark_broken_lines(source)
-        found = pl.scan_ndjson(source, infer_schema_length=None).collect_schema()
-    types: dict[str, SourceType] = {}
-    for name, dtype in found.items():
-        if isinstance(dtype, pl.List):
-            types[name] = SourceType.vector if dtype.inner.is_numeric() else SourceType.list
-    schema = dict.fromkeys([*found, _UNREADABLE], pl.String())
-    frame = pl.scan_ndjson(source, schema=schema, row_index_name=ROW, row_index_offset=1)
-    fault = pl.when(pl.col(_UNREADABLE).is_not_null()).then(pl.format("no JSON object: {}", _UNREADABLE))
-    return frame.with_columns(fault.alias(FAULT)).drop(_UNREADABLE), types
-
-
-def _mark_broken_lines(source: ScanSource) -> bytes:
-    """Returns the file with each line that is no JSON object put into one, so that it stays one row."""
-    with _open_binary(source) if isinstance(source, Path) else io.BytesIO(source) as file:
-        return b"\n".join(_marked(file))
-
-
-def _marked(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Yields each line that is a JSON object, and an object that quotes it in place of any other."""
-    for line in lines:
-        try:
-            whole = not line.strip() or isinstance(json.loads(line), dict)
-        except ValueError:
-            whole = False
-        text = line.decode(errors="replace").strip()
-        yield line.strip() if whole else json.dumps({_UNREADABLE: text}).encode()

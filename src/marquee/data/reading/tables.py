@@ -1,11 +1,10 @@
 """Reads a data set as the user declares it into validated tables. From here on the tables are trusted.
 
-Files are opened by `sources`, mapped by `mapping`, judged by the rules of `validation`; what is wrong is
-written by `rejects` and counted in `quality`.
+Files are opened by `sources`, mapped by `mapping`, judged by the rules of `validation`; `table_reader` does
+so for one table. What is wrong is written by `rejects` and counted in `quality`.
 """
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,19 +12,15 @@ import polars as pl
 
 from marquee.core.schema import EVENTS, ITEMS, USERS, TableSchema, TimeMeaning
 from marquee.data.config import DataConfig, UnknownItems
-from marquee.data.reading.mapping import EXCLUDED, REJECTED, MappedSource, TableMapping
-from marquee.data.reading.quality import QualityReport, TableQuality, measure_columns, measure_events
-from marquee.data.reading.rejects import SOURCE, Rejects, require_few
-from marquee.data.reading.sources import ROW, collect, open_sources
-from marquee.data.reading.validation import Limits, Rule, duplicate_rule, unknown_item_rule
-from marquee.data.splits import PART
-from marquee.data.table_config import DUPLICATE_ROW, REPEATED_ID, TableConfig
-from marquee.errors import DataError, MissingColumnError
+from marquee.data.reading.mapping import TableMapping
+from marquee.data.reading.quality import QualityReport, TableQuality, measure_events
+from marquee.data.reading.table_reader import TableReader
+from marquee.data.reading.validation import Limits, duplicate_rule, unknown_item_rule
+from marquee.data.table_config import TableConfig
+from marquee.errors import MissingColumnError
 from marquee.features import FeatureConfig
 
 __all__ = ["DataConfig", "TableConfig", "Tables", "TimeMeaning", "UnknownItems", "read_tables"]
-
-_SAME_EVENT = ("user_id", "item_id", "timestamp", "kind")
 
 
 @dataclass(frozen=True)
@@ -79,7 +74,7 @@ def read_tables(config: DataConfig, rejects_folder: Path | None = None) -> Table
             limits=Limits(config.timestamp_min, config.timestamp_max),
             kept=tuple(feature.column or name for name, feature in features.items()),
         )
-        reader = _TableReader(mapping, rules, config.max_rejected_fraction)
+        reader = TableReader([mapping], rules, config.max_rejected_fraction)
         frames[schema.name], qualities[schema.name] = reader.read(Path(config.root), rejects_folder)
         _require_features(features, frames[schema.name], schema)
     events = frames[EVENTS.name]
@@ -91,97 +86,6 @@ def read_tables(config: DataConfig, rejects_folder: Path | None = None) -> Table
         users=frames.get(USERS.name),
         quality=measure_events(config.name, config.time, qualities, frames),
     )
-
-
-@dataclass(frozen=True)
-class _TableReader:
-    """Reads one table.
-
-    Attributes:
-        mapping: How its files are mapped.
-        rules: Rules between rows, in order.
-        max_rejected_fraction: Of the rows that are not excluded.
-    """
-
-    mapping: TableMapping
-    rules: Sequence[Rule]
-    max_rejected_fraction: float
-
-    def read(self, root: Path, rejects_folder: Path | None) -> tuple[pl.DataFrame, TableQuality]:
-        """Returns the rows that are kept, and what became of the others."""
-        schema, config = self.mapping.schema, self.mapping.config
-        sources = open_sources(config, root, schema.name)
-        mapped = [self.mapping.apply(source) for source in sources]
-        rejects = Rejects.none(schema.name, sources)
-        excluded: Counter[str] = Counter()
-        parts: list[pl.DataFrame] = []
-        rows_in = 0
-        for position, file in enumerate(mapped):
-            rows = collect(file.frame, file.source.path, schema.name)
-            rows_in += rows.height
-            meant = rows[EXCLUDED].is_null()
-            for reason, count in rows.filter(~meant)[EXCLUDED].value_counts(sort=True).iter_rows():
-                excluded[file.exclusions[reason]] += count
-            good = meant & rows[REJECTED].is_null()
-            rejects = rejects.add_broken(rows.filter(meant & ~good).select(ROW, REJECTED), position, file)
-            parts.append(_kept(rows, good, position, file))
-            del rows
-        kept = parts[0] if len(parts) == 1 else pl.concat(parts, how="diagonal_relaxed")
-        for rule in self.rules:
-            if not any(file.file_columns[rule.column] for file in mapped):
-                continue  # the column is made here, of row numbers
-            broken = kept.select(rule.condition).to_series()
-            if broken.any():
-                rejects = rejects.add_by_rule(kept.filter(broken), rule, mapped)
-                kept = kept.filter(~broken)
-        kept, repeated = self._without_repeated(kept)
-        excluded.update(repeated)
-        kept = kept.drop(SOURCE, ROW)
-        n_out = rejects.rows.height + excluded.total()
-        assert rows_in == kept.height + n_out, (
-            f"{schema.name}: {rows_in} rows in, {kept.height} kept, {n_out} not"
-        )
-        rejects_file = None
-        if rejects_folder is not None and not rejects.rows.is_empty():
-            rejects_file = rejects_folder / f"{schema.name}.csv"
-        quality = TableQuality(
-            name=schema.name,
-            files=tuple(str(source.path) for source in sources),
-            rows_in=rows_in,
-            kept=kept.height,
-            excluded=dict(excluded),
-            rejects=rejects.report(rejects_file),
-            columns=measure_columns(kept, schema.key),
-            rejects_file=None if rejects_file is None else str(rejects_file),
-        )
-        require_few(quality, self.max_rejected_fraction)
-        if kept.is_empty():
-            raise DataError(
-                f"{schema.name}: none of the {rows_in:,} rows of {', '.join(quality.files)} is left, "
-                f"{quality.n_rejected:,} were rejected and {dict(excluded)} excluded; correct "
-                f"data.{schema.name}"
-            )
-        return kept, quality
-
-    def _without_repeated(self, kept: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
-        """Returns the rows without those that an option counts as repetitions, and how many these are."""
-        schema, config = self.mapping.schema, self.mapping.config
-        if config.deduplicate:
-            same, reason = list(_SAME_EVENT), DUPLICATE_ROW
-        elif config.unique:
-            same, reason = [schema.key], REPEATED_ID
-        else:
-            return kept, {}
-        distinct = kept.unique(same, keep="first", maintain_order=True)
-        n_repeated = kept.height - distinct.height
-        return distinct, {reason: n_repeated} if n_repeated else {}
-
-
-def _kept(rows: pl.DataFrame, good: pl.Series, position: int, file: MappedSource) -> pl.DataFrame:
-    """Returns the good rows of one file, with where each came from."""
-    kept = (rows if good.all() else rows.filter(good)).drop(EXCLUDED, REJECTED)
-    kept = kept.with_columns(pl.lit(position, pl.UInt32).alias(SOURCE))
-    return kept.with_columns(pl.lit(file.source.part).alias(PART)) if file.source.part else kept
 
 
 def _require_features(features: Mapping[str, FeatureConfig], rows: pl.DataFrame, schema: TableSchema) -> None:

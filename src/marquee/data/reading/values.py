@@ -49,6 +49,8 @@ def as_id(column: str, source: pl.DataType) -> pl.Expr:
         return pl.when(whole == known).then(whole.cast(pl.String)).otherwise(known.cast(pl.String))
     if source.is_integer() or isinstance(source, (pl.Boolean, pl.Categorical, pl.Enum, pl.Null)):
         return value.cast(pl.String)
+    if isinstance(source, pl.Decimal):
+        return value.cast(pl.String).str.replace(r"\.0+$", "")
     return pl.lit(None, pl.String)
 
 
@@ -191,4 +193,9 @@ def attribute(column: str, source: pl.DataType) -> pl.Expr:
         return value.cast(pl.Float64)
     if isinstance(source, (pl.Categorical, pl.Enum, pl.Null)):
         return value.cast(pl.String)
+    # No feature or filter reads into an object: it stands as the text of its JSON.
+    if isinstance(source, pl.Struct):
+        return value.struct.json_encode()
+    if isinstance(source, pl.List) and isinstance(source.inner, pl.Struct):
+        return value.list.eval(pl.element().struct.json_encode())
     return value

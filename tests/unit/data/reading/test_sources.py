@@ -1,13 +1,14 @@
 import gzip
-import zipfile
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from marquee.data.reading.sources import FAULT, ROW, Source, open_sources
+from marquee.data.reading.columns import FAULT, ROW
+from marquee.data.reading.sources import Source, open_sources
 from marquee.data.table_config import SourceType, TableConfig, TableFormat
 from marquee.errors import ConfigError, DataError
+from tests.support.workbooks import row, write_workbook
 
 CSV = "user,item\nu1,i1\nu2,i2\n"
 ROWS = [("u1", "i1"), ("u2", "i2")]
@@ -173,11 +174,8 @@ def test_names_must_fit_the_width(tmp_path: Path, separator: str) -> None:
         open_one(tmp_path, "e.csv", CSV.replace(",", separator), config)
 
 
-def test_spreadsheet_is_read_as_texts(tmp_path: Path) -> None:
-    cells = "".join(f'<c t="str"><v>{text}</v></c>' for text in ("u1", "i1"))
-    header = "".join(f'<c t="str"><v>{text}</v></c>' for text in ("user", "item"))
-    with zipfile.ZipFile(tmp_path / "e.xlsx", "w") as book:
-        book.writestr("xl/worksheets/sheet1.xml", f"<sheet><row>{header}</row><row>{cells}</row></sheet>")
+def test_workbook_is_read_as_texts(tmp_path: Path) -> None:
+    write_workbook(tmp_path / "e.xlsx", {"S": row(1, ["user", "item"]) + row(2, ["u1", "i1"])})
     (source,) = open_sources(TableConfig(path="e.xlsx"), tmp_path, "events")
     assert rows_of(source) == ROWS[:1]
     assert source.frame.collect().select(ROW, FAULT).rows() == [(1, None)]

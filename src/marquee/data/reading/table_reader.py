@@ -1,0 +1,181 @@
+"""Reads the files of one table into its validated rows, and says what became of the others."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from marquee.core.schema import TableSchema
+from marquee.data.reading.columns import ROW
+from marquee.data.reading.mapping import EXCLUDED, REJECTED, MappedSource, TableMapping
+from marquee.data.reading.quality import TableQuality, measure_columns
+from marquee.data.reading.rejects import SOURCE, Rejects, require_few
+from marquee.data.reading.sources import Source, collect, open_sources, with_repaired_quotes
+from marquee.data.reading.validation import Rule
+from marquee.data.splits import PART
+from marquee.data.table_config import DUPLICATE_ROW, REPEATED_ID, TableConfig
+from marquee.errors import DataError
+
+SAME_EVENT = ("user_id", "item_id", "timestamp", "kind")
+
+
+@dataclass(frozen=True)
+class _Collected:
+    """The rows of all files of a table.
+
+    Attributes:
+        rows_in: How many there were.
+        kept: Those that are meant and right by themselves, with file and number.
+        excluded: Those that are not meant, by reason.
+        rejects: Those that are wrong.
+        files: The files, as they were mapped in the end.
+    """
+
+    rows_in: int
+    kept: pl.DataFrame
+    excluded: Counter[str]
+    rejects: Rejects
+    files: list[MappedSource]
+
+
+@dataclass(frozen=True)
+class TableReader:
+    """Reads one table.
+
+    Attributes:
+        mappings: How its files are mapped: one for each declaration of a part of the table.
+        rules: Rules between rows, in order.
+        max_rejected_fraction: Of the rows that are not excluded.
+    """
+
+    mappings: Sequence[TableMapping]
+    rules: Sequence[Rule]
+    max_rejected_fraction: float
+
+    @property
+    def schema(self) -> TableSchema:
+        """The canonical table."""
+        return self.mappings[0].schema
+
+    def read(self, root: Path, rejects_folder: Path | None) -> tuple[pl.DataFrame, TableQuality]:
+        """Returns the rows that are kept, and what became of the others.
+
+        Args:
+            root: Where paths start.
+            rejects_folder: Where the rejected rows are written; None for nowhere.
+        """
+        rows = self._collect(root)
+        kept, rejects = self._apply_rules(rows)
+        kept, repeated = _without_repeated(kept, self.schema, self.mappings[0].config)
+        rows.excluded.update(repeated)
+        kept = kept.drop(SOURCE, ROW)
+        quality = self._quality(rows, kept, rejects, rejects_folder)
+        require_few(quality, self.max_rejected_fraction)
+        if kept.is_empty():
+            raise DataError(
+                f"{self.schema.name}: none of the {rows.rows_in:,} rows of {', '.join(quality.files)} is "
+                f"left, {quality.n_rejected:,} were rejected and {dict(rows.excluded)} excluded; correct "
+                f"data.{self.schema.name}"
+            )
+        return kept, quality
+
+    def _collect(self, root: Path) -> _Collected:
+        """Returns the rows of all files, each judged by itself."""
+        name = self.schema.name
+        opened = [
+            (mapping, source)
+            for mapping in self.mappings
+            for source in open_sources(mapping.config, root, name)
+        ]
+        excluded: Counter[str] = Counter()
+        parts: list[pl.DataFrame] = []
+        files: list[MappedSource] = []
+        broken: list[pl.DataFrame] = []
+        rows_in = 0
+        for position, (mapping, source) in enumerate(opened):
+            file, rows = _rows_of(mapping, source)
+            files.append(file)
+            rows_in += rows.height
+            meant = rows[EXCLUDED].is_null()
+            for reason, count in rows.filter(~meant)[EXCLUDED].value_counts(sort=True).iter_rows():
+                excluded[file.exclusions[reason]] += count
+            good = meant & rows[REJECTED].is_null()
+            broken.append(rows.filter(meant & ~good).select(ROW, REJECTED))
+            parts.append(_kept(rows, good, position, file))
+            del rows  # the largest table of all, and the next file's is about to be read
+        rejects = Rejects.none(name, [file.source for file in files])
+        for position, (file, wrong) in enumerate(zip(files, broken, strict=True)):
+            rejects = rejects.add_broken(wrong, position, file)
+        kept = parts[0] if len(parts) == 1 else pl.concat(parts, how="diagonal_relaxed")
+        return _Collected(rows_in, kept, excluded, rejects, files)
+
+    def _apply_rules(self, rows: _Collected) -> tuple[pl.DataFrame, Rejects]:
+        """Returns the rows that break no rule between rows, and all rejected rows."""
+        kept, rejects = rows.kept, rows.rejects
+        for rule in self.rules:
+            if not any(file.file_columns[rule.column] for file in rows.files):
+                continue  # the column is made here, of row numbers
+            broken = kept.select(rule.condition).to_series()
+            if broken.any():
+                rejects = rejects.add_by_rule(kept.filter(broken), rule, rows.files)
+                kept = kept.filter(~broken)
+        return kept, rejects
+
+    def _quality(
+        self, rows: _Collected, kept: pl.DataFrame, rejects: Rejects, rejects_folder: Path | None
+    ) -> TableQuality:
+        """Returns what became of every row, after writing the rejected ones."""
+        name = self.schema.name
+        n_out = rejects.rows.height + rows.excluded.total()
+        assert rows.rows_in == kept.height + n_out, (
+            f"{name}: {rows.rows_in} rows in, {kept.height} kept, {n_out} not"
+        )
+        rejects_file = None
+        if rejects_folder is not None and not rejects.rows.is_empty():
+            rejects_file = rejects_folder / f"{name}.csv"
+        return TableQuality(
+            name=name,
+            files=tuple(str(file.source.path) for file in rows.files),
+            rows_in=rows.rows_in,
+            kept=kept.height,
+            excluded=dict(rows.excluded),
+            rejects=rejects.report(rejects_file),
+            columns=measure_columns(kept, self.schema.key),
+            rejects_file=None if rejects_file is None else str(rejects_file),
+        )
+
+
+def _rows_of(mapping: TableMapping, source: Source) -> tuple[MappedSource, pl.DataFrame]:
+    """Returns a file as it is mapped, with its rows; stray quotes are repaired if they stop the reading."""
+    file = mapping.apply(source)
+    try:
+        return file, collect(file.frame, source.path, mapping.schema.name)
+    except DataError:
+        if not source.is_quoted:
+            raise
+    file = mapping.apply(with_repaired_quotes(source, mapping.config, mapping.schema.name))
+    return file, collect(file.frame, source.path, mapping.schema.name)
+
+
+def _kept(rows: pl.DataFrame, good: pl.Series, position: int, file: MappedSource) -> pl.DataFrame:
+    """Returns the good rows of one file, with where each came from."""
+    kept = (rows if good.all() else rows.filter(good)).drop(EXCLUDED, REJECTED)
+    kept = kept.with_columns(pl.lit(position, pl.UInt32).alias(SOURCE))
+    return kept.with_columns(pl.lit(file.source.part).alias(PART)) if file.source.part else kept
+
+
+def _without_repeated(
+    kept: pl.DataFrame, schema: TableSchema, config: TableConfig
+) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Returns the rows without those that an option counts as repetitions, and how many these are."""
+    if config.deduplicate:
+        same, reason = list(SAME_EVENT), DUPLICATE_ROW
+    elif config.unique:
+        same, reason = [schema.key], REPEATED_ID
+    else:
+        return kept, {}
+    distinct = kept.unique(same, keep="first", maintain_order=True)
+    n_repeated = kept.height - distinct.height
+    return distinct, {reason: n_repeated} if n_repeated else {}
