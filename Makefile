@@ -86,11 +86,13 @@ bench: $(STAMP) ## measure every claim beside its reference; BENCHMARKS="reports
 	done; \
 	[ -z "$$failed" ] || { echo "outside tolerance:$$failed" >&2; exit 1; }
 
-lock: $(STAMP) ## write the versions now in .venv to constraints.txt
+lock: $(STAMP) ## write what follows from other files: constraints.txt, deploy/requirements.txt, the client's messages
 	@{ sed -n '/^#/p' constraints.txt; \
 	   $(BIN)/python -m pip freeze --all --exclude-editable --exclude pip | sed 's/+cpu$$//' | sort -f; } > constraints.new
 	@mv constraints.new constraints.txt
 	@$(BIN)/python -m tests.architecture.requirements > deploy/requirements.txt
+	@$(BIN)/python -m serving.api.client_messages > messages.new
+	@mv messages.new src/marquee/client/messages.py
 	@touch $(STAMP)
 
 clean: ## remove caches; .venv, data, runs and bundles stay

@@ -47,8 +47,6 @@ class ItemState(StrEnum):
 class PlacedItem(msgspec.Struct, frozen=True, omit_defaults=True):
     """What became of an item, and which of its attributes the release ignores or cannot read.
 
-    Told to callers as it is.
-
     Attributes:
         item_id: The item.
         state: `live`: it is searched. `in_release`: the release's own copy answers. `withdrawn`.

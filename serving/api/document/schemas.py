@@ -74,7 +74,7 @@ def _drop_defaults(schema: Json) -> None:
     if schema.get("additionalProperties") is False:
         for name, one in schema["properties"].items():
             default = one.pop("default", None)
-            if default not in (None, {}, []):
+            if default not in (None, {}, [], ()):
                 one["description"] = f"{one.get('description', name)} {_default_in_words(default)}"
 
 

@@ -66,7 +66,7 @@ class BundleAnswer(msgspec.Struct, kw_only=True, frozen=True):
     index_recall: Annotated[float, Meta(description="Share of the truly best items that the search finds.")]
     filters: Annotated[
         dict[str, AttributeType], Meta(description="Attributes that filters may name, and what each holds.")
-    ]
+    ] = {}  # has a default, for it is younger than its message: a client then reads older services as well
     metrics: Annotated[dict[str, float], Meta(description="What the model reached when it was judged.")]
 
     @classmethod

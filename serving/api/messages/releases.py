@@ -13,17 +13,20 @@ class ReleaseAnswer(msgspec.Struct, kw_only=True, frozen=True):
     """One release in a folder that the service answers from."""
 
     version: Annotated[str, Meta(description="Its name.")]
-    surfaces: Annotated[tuple[str, ...], Meta(description="Whom the releases of this folder answer for.")]
+    # A default where a field is younger than its message: a client then reads older services as well.
+    surfaces: Annotated[
+        tuple[str, ...], Meta(description="Whom the releases of this folder answer for.")
+    ] = ()
     created: Annotated[int | None, Meta(description="Seconds since 1970 UTC; null if it cannot be read.")]
     is_current: Annotated[bool, Meta(description="Whether every worker is to answer from it.")]
     is_answering: Annotated[bool, Meta(description="Whether the worker that says this answers from it.")]
     canary_share: Annotated[
         float,
         Meta(description="Share of the users whom it answers in that worker, in place of the current one."),
-    ]
+    ] = 0.0
     shadow_share: Annotated[
         float, Meta(description="Share of the requests that it is asked in that worker, for comparison only.")
-    ]
+    ] = 0.0
     metrics: Annotated[dict[str, float], Meta(description="What the model reached when it was judged.")]
 
     @classmethod

@@ -17,6 +17,7 @@ from marquee.client.errors import (
     seconds_of_retry_after,
 )
 from marquee.client.messages import (
+    BatchRequest,
     BundleAnswer,
     ErrorAnswer,
     ItemsAnswer,
@@ -97,7 +98,7 @@ def recommend(request: RecommendRequest) -> Call[RecommendAnswer]:
 
 def recommend_batch(requests: Sequence[RecommendRequest]) -> Call[list[RecommendAnswer | RefusedError]]:
     """Returns the call that asks for several at once."""
-    content = msgspec.json.encode({"requests": requests})
+    content = msgspec.json.encode(BatchRequest(requests=requests))
     return Call("POST", "/v1/recommend/batch", content, _read_batch)
 
 
@@ -162,7 +163,7 @@ def _read_batch(body: bytes) -> list[RecommendAnswer | RefusedError]:
                 RefusedError(
                     error.message,
                     error.request_id,
-                    status=_STATUS_OF_CODE.get(error.code, 500),
+                    status=STATUS_OF_CODE.get(error.code, 500),
                     code=error.code,
                     field=error.field,
                     retry_after_s=0.0,
@@ -171,7 +172,7 @@ def _read_batch(body: bytes) -> list[RecommendAnswer | RefusedError]:
     return parts
 
 
-_STATUS_OF_CODE: Mapping[str, int] = {
+STATUS_OF_CODE: Mapping[str, int] = {
     "malformed_request": 400,
     "not_found": 404,
     "invalid_request": 422,

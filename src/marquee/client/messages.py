@@ -1,4 +1,4 @@
-"""What is asked of the service and what it answers, as typed messages.
+"""What is asked of the service and what it answers, as typed messages; written by `make lock`.
 
 A field of a request that is left out is not sent: then the service's own default counts, which may differ
 from surface to surface. Fields of an answer that this client does not know are passed over, so that a
@@ -18,23 +18,24 @@ class HistoryEntry(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True
 
     Attributes:
         item_id: The item.
-        kind: What it was, such as `click`; None for the kind that the bundle names first.
+        kind: What it was; null for the kind that the bundle names first. One of `click`, `conversion`,
+            `exposure`, `feedback`, `rating`, `view`.
         value: Its value, such as a rating.
     """
 
     item_id: str
     kind: str | None = None
-    value: float | None = None
+    value: int | float | None = None
 
 
 class Filter(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
-    """What one attribute of the items must be; everything given must hold.
+    """What one attribute of the items must be; everything given must hold, null means not asked.
 
     Attributes:
         any_of: The item has at least one of these values.
         all_of: The item has each of these values.
         none_of: The item has none of these values; one without a value passes.
-        min: The item's number is this or more; a date or time as text means its seconds since 1970.
+        min: The item's number is this or more; a date or time means its seconds since 1970.
         max: The item's number is this or less; a date means the whole day.
     """
 
@@ -46,17 +47,18 @@ class Filter(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
 
 
 class RerankingRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
-    """How the best items become the answer; what is left out is off.
+    """How the best items become the answer; what is left out is off. Scores stay what they are.
 
     Attributes:
-        n_candidates: How many of the best items are considered.
-        diversity: `mmr` or `dpp`; None for none.
-        diversity_weight: What variety counts beside relevance, from 0 to 1.
-        caps: By attribute, most items with the same value.
-        spacing: By attribute, of so many places in a row no two hold the same value.
-        freshness_weight: What a brand-new item gains; relevance runs from 0 to 1.
-        freshness_half_life_days: After so many days it gains half of that.
-        freshness_attribute: Where the birth of an item stands.
+        n_candidates: How many of the best items are considered; at least k are. Left out: 200.
+        diversity: How variety is measured: by the most alike item above, or by all of them. One of `dpp`,
+            `mmr`.
+        diversity_weight: What variety counts beside relevance. Left out: 0.3.
+        caps: By attribute: most items with the same value; `kind` is one too.
+        spacing: By attribute: of so many places in a row no two hold the same value.
+        freshness_weight: What a brand-new item gains; relevance is 0 to 1. Left out: 0.0.
+        freshness_half_life_days: After so many days it gains half of that. Left out: 7.0.
+        freshness_attribute: Where the birth of an item stands. Left out: "available_from".
     """
 
     n_candidates: int | None = None
@@ -70,21 +72,22 @@ class RerankingRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=
 
 
 class RecommendRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
-    """Who asks and for what; every field may be left out.
+    """Who asks and for what. Every field may be left out: what is not known is not used.
 
     Attributes:
         user_id: An unknown user is served by whatever else is given.
-        history: What the user did, oldest first, newer than what the bundle knows; ids or entries.
+        history: What the user did, oldest first, newer than what the bundle knows of the user.
         features: Attributes of the user, by name.
         context: Attributes of the moment, by name.
         surface: Where the answer is shown: it decides the bundle, defaults and limits.
-        k: How many items are wanted.
-        kind: `content` or `ad`; None for both.
-        filters: By attribute, which items may come back; `bundle()` names the attributes.
-        reranking: How the best items become the answer; None for as the surface has it.
+        k: How many items are wanted; fewer rather than any forbidden. Left out: what the surface says, 10
+            where it says nothing. A surface may allow fewer.
+        kind: Only items of this kind; null for both. One of `ad`, `content`.
+        filters: By attribute: which items may come back. /v1/bundle names the attributes.
+        reranking: How the best items become the answer; null for as the surface has it.
         exclude: Items that must not come back.
-        exclude_seen: Whether to leave out what the user's history holds.
-        timings: Whether the answer tells how long each stage took.
+        exclude_seen: Leave out what the user's history holds, stored or given.
+        timings: Whether the answer tells how long each stage took. Left out: false.
     """
 
     user_id: str | None = None
@@ -98,29 +101,7 @@ class RecommendRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=
     reranking: RerankingRequest | None = None
     exclude: Sequence[str] = ()
     exclude_seen: bool | None = None
-    timings: bool = False
-
-
-class SimilarRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
-    """Which item, and how many that resemble it.
-
-    Attributes:
-        item_id: An item of the catalog; any other is refused with 404.
-        surface: As in `RecommendRequest`.
-        k: How many are wanted.
-        kind: `content` or `ad`; None for both.
-        filters: By attribute, which items may come back; `bundle()` names the attributes.
-        exclude: Items that must not come back.
-        timings: Whether the answer tells how long each stage took.
-    """
-
-    item_id: str
-    surface: str | None = None
-    k: int | None = None
-    kind: str | None = None
-    filters: Mapping[str, Filter] = {}
-    exclude: Sequence[str] = ()
-    timings: bool = False
+    timings: bool | None = None
 
 
 class Recommendation(msgspec.Struct, kw_only=True, frozen=True):
@@ -128,8 +109,10 @@ class Recommendation(msgspec.Struct, kw_only=True, frozen=True):
 
     Attributes:
         item_id: The item.
-        score: What the ranking is sorted by, higher is better.
-        kind: `content` or `ad`.
+        score: What the answer is sorted by, higher is better: the inner product of query and item, for
+            `Source.popular` the item's share of all interactions, or of those in the context that
+            `popular_in` names, for `Source.similar` a cosine.
+        kind: Content or ad. One of `ad`, `content`.
     """
 
     item_id: str
@@ -141,28 +124,28 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True):
     """The items, best first, and what they rest on.
 
     Attributes:
-        request_id: The id under which the service's log speaks of the request.
-        version: The release that answered.
-        source: `personal`, `history`, `features`, `popular` or `similar`.
-        items: Best first.
-        requested: How many were wanted.
-        returned: How many came.
-        reranked: What re-ranking took into account, such as `mmr` or `caps`.
-        short_reason: Why fewer came than were wanted.
-        popular_in: The context in which a popular answer is popular; None for everywhere.
-        fallback_reason: Why the answer is popular although more was given to go by.
-        unknown_history: Entries of the given history whose item the release does not know.
-        ignored_features: Names in features and context that the release has no feature for.
-        unknown_filter_values: Values in filters that no item has, as `attribute=value`.
-        took_ms: Milliseconds by stage and in `total`, where the request wanted timings.
+        items: Best first, equal scores in the order of the catalog; or in the order of the re-ranking.
+        source: What the answer was made from. One of `features`, `history`, `personal`, `popular`, `similar`.
+        version: The bundle that made it.
+        requested: How many items were asked for.
+        reranked: What re-ranking took into account, such as "mmr" or "caps"; empty if there was none.
+        short_reason: Why there are fewer than requested; None if there are not.
+        popular_in: The context in which the items of `Source.popular` are popular, such as "surface=home";
+            None for everywhere.
+        fallback_reason: Why the answer is popular although the request had more to go by; else None.
+        unknown_history: Events of the given history whose item the bundle does not know.
+        ignored_features: Names in `features` and `context` that the bundle has no feature for, sorted.
+        unknown_filter_values: Values named in `filters` that no item has, as `attribute=value`.
+        request_id: The id under which the log speaks of the request.
+        returned: How many items came.
+        took_ms: Milliseconds by stage, and in total, where the request wanted timings. The requests of a
+            batch in the model end each stage together.
     """
 
-    request_id: str
-    version: str
-    source: str
     items: tuple[Recommendation, ...]
+    source: str
+    version: str
     requested: int
-    returned: int
     reranked: tuple[str, ...] = ()
     short_reason: str | None = None
     popular_in: str | None = None
@@ -170,15 +153,50 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True):
     unknown_history: int = 0
     ignored_features: tuple[str, ...] = ()
     unknown_filter_values: tuple[str, ...] = ()
+    request_id: str
+    returned: int
     took_ms: dict[str, float] | None = None
+
+
+class BatchRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """Several requests in one call. Each is read by itself, so that a wrong one fails alone.
+
+    Attributes:
+        requests: One that is no such request gets an error in its place in the answers.
+    """
+
+    requests: Sequence[RecommendRequest]
+
+
+class SimilarRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """Which item, and how many that resemble it.
+
+    Attributes:
+        item_id: An item of the catalog; any other is answered with 404.
+        surface: Where the answer is shown: it decides the bundle, defaults and limits.
+        k: How many items are wanted; fewer rather than any forbidden. Left out: what the surface says, 10
+            where it says nothing. A surface may allow fewer.
+        kind: Only items of this kind; null for both. One of `ad`, `content`.
+        filters: By attribute: which items may come back. /v1/bundle names the attributes.
+        exclude: Items that must not come back.
+        timings: Whether the answer tells how long each stage took. Left out: false.
+    """
+
+    item_id: str
+    surface: str | None = None
+    k: int | None = None
+    kind: str | None = None
+    filters: Mapping[str, Filter] = {}
+    exclude: Sequence[str] = ()
+    timings: bool | None = None
 
 
 class BundleAnswer(msgspec.Struct, kw_only=True, frozen=True):
     """Which bundle answers, how large it is and how well it did when it was judged.
 
     Attributes:
-        name: Its name.
-        version: The release.
+        name: Name of the bundle.
+        version: The release that answers.
         created: Seconds since 1970 UTC.
         n_items: Items of the catalog.
         n_users: Users that it knows.
@@ -187,7 +205,8 @@ class BundleAnswer(msgspec.Struct, kw_only=True, frozen=True):
         kinds: Event kinds that a history is read by.
         index: How items are searched.
         index_recall: Share of the truly best items that the search finds.
-        filters: Attributes that filters may name, and what each holds.
+        filters: Attributes that filters may name, and what each holds. One of `flag`, `number`, `numbers`,
+            `text`, `texts`.
         metrics: What the model reached when it was judged.
     """
 
@@ -201,74 +220,23 @@ class BundleAnswer(msgspec.Struct, kw_only=True, frozen=True):
     kinds: tuple[str, ...]
     index: str
     index_recall: float
-    filters: Mapping[str, str] = {}
+    filters: dict[str, str] = {}
     metrics: dict[str, float]
-
-
-class ReleaseAnswer(msgspec.Struct, kw_only=True, frozen=True):
-    """One release in a folder that the service answers from.
-
-    Attributes:
-        version: Its name.
-        surfaces: Whom the releases of this folder answer for.
-        created: Seconds since 1970 UTC; None if it cannot be read.
-        is_current: Whether every worker is to answer from it.
-        is_answering: Whether the worker that says this answers from it.
-        canary_share: Share of the users whom it answers in that worker, in place of the current one.
-        shadow_share: Share of the requests that it is asked in that worker, for comparison only.
-        metrics: What the model reached when it was judged.
-    """
-
-    version: str
-    surfaces: tuple[str, ...] = ()
-    created: int | None
-    is_current: bool
-    is_answering: bool
-    canary_share: float = 0.0
-    shadow_share: float = 0.0
-    metrics: dict[str, float]
-
-
-class ReleasesAnswer(msgspec.Struct, kw_only=True, frozen=True):
-    """The releases that there are, newest first."""
-
-    releases: tuple[ReleaseAnswer, ...]
-
-
-class TrialAnswer(msgspec.Struct, kw_only=True, frozen=True):
-    """A candidate and its share."""
-
-    version: str
-    share: float
-
-
-class RolloutAnswer(msgspec.Struct, kw_only=True, frozen=True):
-    """What answers from now on.
-
-    Attributes:
-        version: The current release.
-        canary: Answers a share of the users in its place.
-        shadow: Is only compared with it.
-    """
-
-    version: str
-    canary: TrialAnswer | None = None
-    shadow: TrialAnswer | None = None
 
 
 class ItemMessage(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """An item as it is from now on: what is left out it does not have.
 
     Attributes:
-        item_id: Its name.
-        kind: `content` or `ad`.
-        available_from: First second in which it may be shown, since 1970 UTC; None for always.
-        available_until: First second in which it may no longer be shown; None for never.
+        item_id: The item.
+        kind: Content or ad. Left out: "content". One of `ad`, `content`.
+        available_from: First second in which it may be shown, since 1970 UTC; null for always.
+        available_until: First second in which it may no longer be shown; null for never.
         attributes: As in the items table, by column.
     """
 
     item_id: str
-    kind: str = "content"
+    kind: str | None = None
     available_from: int | None = None
     available_until: int | None = None
     attributes: Mapping[str, FeatureValue] = {}
@@ -287,13 +255,14 @@ class ItemsRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True
 
 
 class PlacedItem(msgspec.Struct, kw_only=True, frozen=True):
-    """What became of one item.
+    """What became of an item, and which of its attributes the release ignores or cannot read.
 
     Attributes:
-        item_id: Its name.
-        state: `live`, `in_release` or `withdrawn`.
+        item_id: The item.
+        state: `live`: it is searched. `in_release`: the release's own copy answers. `withdrawn`. One of
+            `in_release`, `live`, `withdrawn`.
         unknown_attributes: Attributes that the catalog does not have; they say nothing.
-        unread_attributes: Attributes whose value is of another type; they say nothing.
+        unread_attributes: Attributes whose value is of another type; they count as not given.
     """
 
     item_id: str
@@ -320,8 +289,95 @@ class ItemsAnswer(msgspec.Struct, kw_only=True, frozen=True):
     max_kept: int
 
 
+class ReleaseAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """One release in a folder that the service answers from.
+
+    Attributes:
+        version: Its name.
+        surfaces: Whom the releases of this folder answer for.
+        created: Seconds since 1970 UTC; null if it cannot be read.
+        is_current: Whether every worker is to answer from it.
+        is_answering: Whether the worker that says this answers from it.
+        canary_share: Share of the users whom it answers in that worker, in place of the current one.
+        shadow_share: Share of the requests that it is asked in that worker, for comparison only.
+        metrics: What the model reached when it was judged.
+    """
+
+    version: str
+    surfaces: tuple[str, ...] = ()
+    created: int | None = None
+    is_current: bool
+    is_answering: bool
+    canary_share: float = 0.0
+    shadow_share: float = 0.0
+    metrics: dict[str, float]
+
+
+class ReleasesAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """The releases that there are, newest first.
+
+    Attributes:
+        releases: Newest first.
+    """
+
+    releases: tuple[ReleaseAnswer, ...]
+
+
+class TrialAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """A candidate and its share.
+
+    Attributes:
+        version: The release.
+        share: Of the users (canary) or of the requests (shadow).
+    """
+
+    version: str
+    share: float
+
+
+class RolloutAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """What answers from now on.
+
+    Attributes:
+        version: The current release.
+        canary: Answers a share of the users in its place.
+        shadow: Is only compared with it.
+    """
+
+    version: str
+    canary: TrialAnswer | None = None
+    shadow: TrialAnswer | None = None
+
+
+class ShareRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """How much of the traffic a candidate is to see.
+
+    Attributes:
+        share: Of the users (canary) or of the requests (shadow).
+    """
+
+    share: float
+
+
+class HealthAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """Whether the service lives, or takes requests.
+
+    Attributes:
+        status: `alive` or `ready`.
+    """
+
+    status: str
+
+
 class ErrorBody(msgspec.Struct, kw_only=True, frozen=True):
-    """Why a request was refused, as `RefusedError` tells it."""
+    """Why a request was refused.
+
+    Attributes:
+        code: A word for programs.
+        message: What came, what was expected, what to do.
+        request_id: The id under which the service's log speaks of this request.
+        field: The field of the request that is at fault, where it is one.
+    """
 
     code: str
     message: str
@@ -330,6 +386,10 @@ class ErrorBody(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class ErrorAnswer(msgspec.Struct, kw_only=True, frozen=True):
-    """The one shape in which the service refuses."""
+    """The only shape in which the service refuses.
+
+    Attributes:
+        error: Why.
+    """
 
     error: ErrorBody
