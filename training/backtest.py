@@ -149,8 +149,9 @@ def main(config: BacktestConfig) -> None:
     show_series(series, RunFolder.find(config.run).path, console)
     spread = series.spread(series.model)
     console.print(
-        f"over {len(series.retrainings)} windows: mean {spread.mean:.4f}, deviation {spread.deviation:.4f}, "
-        f"{spread.low:.4f} to {spread.high:.4f}",
+        f"over {len(series.retrainings)} windows: mean {spread.mean:.4f}, "
+        + ("" if spread.deviation is None else f"deviation {spread.deviation:.4f}, ")
+        + f"{spread.low:.4f} to {spread.high:.4f}",
         highlight=False,
     )
 

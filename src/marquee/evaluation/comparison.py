@@ -36,13 +36,14 @@ class PairedTest:
         difference: Mean of first minus second.
         p_value: How often a difference at least as large comes about if it does not matter which of the
             two a user's values come from; after `holm`, corrected for the number of comparisons.
-        detectable: Size of a true difference that such a test finds in 80 % of the cases.
+        detectable: Size of a true difference that such a test finds in 80 % of the cases; None where all
+            users differ alike, which says nothing of how far other users would.
         n_users: Users that both have a value for.
     """
 
     difference: float
     p_value: float
-    detectable: float
+    detectable: float | None
     n_users: int
 
 
@@ -93,11 +94,11 @@ def paired_test(
         )
         sums = 2.0 * (bits[:, : len(moved)].astype(np.float64) @ moved) - moved.sum()  # 1 is plus, 0 minus
         n_as_large += int(np.count_nonzero(np.abs(sums) >= observed - tolerance))
-    standard_error = float(present.std(ddof=1)) / n_users**0.5
+    standard_error = float(present.std(ddof=1)) / n_users**0.5 if np.ptp(present) > 0 else None
     return PairedTest(
         difference=float(present.mean()),
         p_value=(n_as_large + 1) / (n_flips + 1),
-        detectable=_factor(n_comparisons) * standard_error,
+        detectable=None if standard_error is None else _factor(n_comparisons) * standard_error,
         n_users=n_users,
     )
 

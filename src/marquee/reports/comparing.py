@@ -8,7 +8,6 @@ import numpy as np
 from marquee.core.arrays import IndexArray
 from marquee.errors import DataError
 from marquee.evaluation.comparison import (
-    POWER,
     SIGNIFICANCE,
     JudgedUsers,
     PairedTest,
@@ -19,7 +18,7 @@ from marquee.evaluation.comparison import (
 from marquee.evaluation.intervals import Estimate, estimate_means
 from marquee.evaluation.metrics import METRICS
 from marquee.reports.rendering import render
-from marquee.reports.verdict import SIGNS_SEED, Finding, finding_of, p_in_words, signed
+from marquee.reports.verdict import SIGNS_SEED, Finding, detectable_in_words, finding_of, p_in_words, signed
 
 COMPARISON_FORMAT = 1
 MANY_LEFT_OUT = 0.01
@@ -237,9 +236,10 @@ def _sentence(contrast: Contrast, base: str) -> str:
         f"{p_in_words(test.p_value)}, {test.n_users:,} users"
     )
     if contrast.finding is Finding.undecided:
+        found = detectable_in_words(test.detectable, "comparisons")
         return (
-            f"{contrast.run} cannot be told from {base} on {contrast.metric}: {means} ({certainty}). A true "
-            f"difference of {test.detectable:.4f} would have been found in {POWER:.0%} of such comparisons."
+            f"{contrast.run} cannot be told from {base} on {contrast.metric}: {means} ({certainty}). "
+            f"{found[0].upper()}{found[1:]}."
         )
     return (
         f"{contrast.run} is {contrast.finding} than {base} on {contrast.metric}: {means}, "

@@ -36,7 +36,7 @@ class Comparison:
         reference_mean: The reference's metric.
         difference: First minus second, with the interval of the paired difference.
         p_value: Of the paired test, corrected for the number of references.
-        detectable: Size of a true difference that the test would have found in 80 % of the cases.
+        detectable: See `PairedTest`.
     """
 
     reference: str
@@ -45,7 +45,7 @@ class Comparison:
     reference_mean: float
     difference: Estimate
     p_value: float
-    detectable: float
+    detectable: float | None
 
 
 @dataclass(frozen=True)
@@ -171,9 +171,25 @@ def _clause(comparison: Comparison) -> str:
         )
     return (
         f"cannot be told from {reference}: the difference is {signed(mean)} ({relative}95\u00a0% interval "
-        f"{signed(low)} to {signed(high)}, {p_in_words(comparison.p_value)}; a true difference of "
-        f"{comparison.detectable:.4f} would have been found in {POWER:.0%} of such evaluations)"
+        f"{signed(low)} to {signed(high)}, {p_in_words(comparison.p_value)}; "
+        f"{detectable_in_words(comparison.detectable, 'evaluations')})"
     )
+
+
+def detectable_in_words(detectable: float | None, tests: str) -> str:
+    """Says how large a true difference had to be in order to be found.
+
+    Args:
+        detectable: See `PairedTest`.
+        tests: Plural of the tests, e.g. `evaluations`.
+
+    Example:
+        >>> detectable_in_words(0.0125, "evaluations")
+        'a true difference of 0.0125 would have been found in 80% of such evaluations'
+    """
+    if detectable is None:
+        return "the difference is the same for all users, so no size of a true difference can be stated"
+    return f"a true difference of {detectable:.4f} would have been found in {POWER:.0%} of such {tests}"
 
 
 def p_in_words(p_value: float) -> str:

@@ -56,13 +56,13 @@ class Spread:
 
     Attributes:
         mean: Of the retrainings.
-        deviation: Standard deviation between retrainings; 0 for one retraining.
+        deviation: Standard deviation between retrainings; None for one alone.
         low: The worst retraining.
         high: The best retraining.
     """
 
     mean: float
-    deviation: float
+    deviation: float | None
     low: float
     high: float
 
@@ -99,7 +99,7 @@ class RetrainingSeries:
     def spread(self, name: str) -> Spread:
         """Returns the metric of one model over the retrainings."""
         means = np.array([retraining.estimates[name].mean for retraining in self.retrainings])
-        deviation = float(means.std(ddof=1)) if len(means) > 1 else 0.0
+        deviation = float(means.std(ddof=1)) if len(means) > 1 else None
         return Spread(float(means.mean()), deviation, float(means.min()), float(means.max()))
 
     def n_better(self, name: str) -> int:

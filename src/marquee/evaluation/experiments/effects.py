@@ -31,7 +31,8 @@ class Effect:
         always_low: Lower end of the confidence sequence: holds at all looks together.
         always_high: Upper end of it.
         p_value: Of the fixed test; after `corrected`, over all metrics and arms.
-        detectable: Size of a true difference that this test finds in 80 % of the cases.
+        detectable: Size of a true difference that this test finds in 80 % of the cases; None where neither
+            arm varies.
         relative: Difference over the control; NaN where the control is 0.
         relative_low: Lower end of its fixed interval.
         relative_high: Upper end of it.
@@ -47,7 +48,7 @@ class Effect:
     always_low: float
     always_high: float
     p_value: float
-    detectable: float
+    detectable: float | None
     relative: float
     relative_low: float
     relative_high: float
@@ -132,7 +133,7 @@ def _effect(
         always_low=difference - always,
         always_high=difference + always,
         p_value=p_value,
-        detectable=(_QUANTILE + _NORMAL.inv_cdf(POWER)) * error,
+        detectable=(_QUANTILE + _NORMAL.inv_cdf(POWER)) * error if error else None,
         relative=relative,
         relative_low=relative - relative_half,
         relative_high=relative + relative_half,
