@@ -1,0 +1,69 @@
+"""Re-ranks the candidates of a request, with more of them where its rules leave the answer short.
+
+Decides how far to look. Leaves to others how candidates are ordered (see `arranging`) and where they come
+from (see `retrieval`).
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from marquee.decision.arranging import CandidateTable, codes_of, rerank
+from marquee.decision.constraints import Candidates, Constraints
+from marquee.decision.item_pool import ItemPool
+from marquee.decision.reranking import MAX_CANDIDATES, Reranking
+
+_WIDENING_FACTOR = 5
+
+
+def rerank_candidates(
+    found: Candidates,
+    constraints: Constraints,
+    item_pool: ItemPool,
+    look_further: Callable[[Constraints], Candidates],
+) -> Candidates:
+    """Returns the candidates that become the answer, in its order; `found` itself without re-ranking.
+
+    Args:
+        found: Best first.
+        constraints: Of the request.
+        item_pool: Holds the vectors and attributes of the candidates.
+        look_further: Returns more candidates for constraints that consider more.
+
+    Raises:
+        DataError: If re-ranking names an attribute that the catalog does not have.
+    """
+    config = constraints.reranking
+    if config is None:
+        return found
+    timestamp = constraints.request.timestamp if constraints.request else 0
+    while True:
+        chosen = rerank(config, candidate_table(config, found, item_pool), constraints.k, timestamp)
+        is_all = len(found.items) < constraints.n_candidates or constraints.n_candidates >= MAX_CANDIDATES
+        if len(chosen) >= constraints.k or is_all:
+            return replace(
+                found,
+                items=found.items[chosen],
+                scores=found.scores[chosen],
+                reranked=config.steps,
+                n_considered=len(found.items),
+            )
+        # Caps and spacing left places empty: candidates further down may fill them.
+        n_widened = min(constraints.n_candidates * _WIDENING_FACTOR, MAX_CANDIDATES)
+        constraints = replace(constraints, n_widened=n_widened)
+        found = look_further(constraints)
+
+
+def candidate_table(config: Reranking, found: Candidates, item_pool: ItemPool) -> CandidateTable:
+    """Returns the candidates with the columns that re-ranking reads.
+
+    Raises:
+        DataError: If re-ranking names an attribute that the catalog does not have.
+    """
+    items = found.items
+    births = item_pool.moments(config.freshness_attribute, items) if config.freshness_weight else None
+    return CandidateTable(
+        scores=found.scores,
+        vectors=item_pool.directions(items) if config.diversity else None,
+        codes={name: codes_of(item_pool.values(name, items)) for name in config.rule_attributes},
+        births=births,
+    )

@@ -1,0 +1,99 @@
+"""Retrieves candidates: by the index for a query, by popularity without one, by likeness to an item.
+
+Decides which requests share a search and in which order equal candidates stand. Leaves to others what is
+allowed (see `constraints`) and which candidates become the answer (see `reranker`).
+"""
+
+from collections.abc import Sequence
+from copy import copy
+
+import numpy as np
+
+from marquee.bundle.bundle import Bundle
+from marquee.bundle.popularity import PopularItems
+from marquee.core.arrays import FloatArray
+from marquee.decision.constraints import Candidates, Constraints
+from marquee.decision.item_pool import Allowed, ItemPool
+from marquee.decision.requests import Source
+
+
+class Retriever:
+    """Finds candidates among the items of a pool. Several threads may ask at a time.
+
+    Args:
+        bundle: Knows which items are popular.
+        item_pool: The items of the bundle, and the live ones.
+    """
+
+    def __init__(self, bundle: Bundle, item_pool: ItemPool) -> None:
+        self._item_pool = item_pool
+        self._popular_items = PopularItems(bundle.popularity)
+        self._context_popularity = bundle.context_popularity
+
+    def over(self, item_pool: ItemPool) -> "Retriever":
+        """Returns the same retriever for the same bundle with other live items."""
+        other = copy(self)
+        other._item_pool = item_pool
+        return other
+
+    def search(
+        self, embeddings: FloatArray, sources: Sequence[Source], constraints: Sequence[Constraints]
+    ) -> dict[int, Candidates]:
+        """Returns row → candidates, at most `n_candidates` each; rows without any are absent.
+
+        Args:
+            embeddings: Of the queries, (batch, dim) float32.
+            sources: What each embedding was made from; one from nothing (`popular`) is not searched with.
+            constraints: One per row.
+        """
+        found: dict[int, Candidates] = {}
+        for rows in _group_by_mask(sources, constraints):
+            allowed = constraints[rows[0]].allowed
+            result = self._item_pool.search(
+                embeddings[rows],
+                min(max(constraints[row].n_candidates for row in rows), allowed.n_allowed),
+                allowed,
+                [constraints[row].exclusions for row in rows],
+            )
+            for position, row in enumerate(rows):
+                items = result.items[position, : constraints[row].n_candidates]
+                n_found = int(np.count_nonzero(items))
+                if n_found:
+                    found[row] = Candidates(items[:n_found], result.scores[position, :n_found])
+        return found
+
+    def popular(self, constraints: Constraints) -> Candidates:
+        """Returns the allowed items with the largest share of the interactions in the request's context."""
+        context, request = None, constraints.request
+        if request is not None:
+            context = self._context_popularity.find(request.stated, request.timestamp)
+        items, shares = self._popular_items.rank(constraints.flags(), constraints.n_candidates, context)
+        return Candidates(items, shares, popular_in=context.name if context else None)
+
+    def similar(self, item: int, constraints: Constraints) -> Candidates | None:
+        """Returns the allowed items with the highest cosine with one; equal ones by ascending item_index.
+
+        None if the item has no embedding.
+        """
+        cosines = self._item_pool.cosines(item)
+        if cosines is None:
+            return None
+        items, k = np.flatnonzero(constraints.flags()), constraints.k
+        cosines = cosines[items]
+        if len(cosines) > k:
+            # All that tie with the k-th best are kept: the sort below has the rule for ties.
+            is_kept = cosines >= np.partition(cosines, -k)[-k]
+            items, cosines = items[is_kept], cosines[is_kept]
+        order = np.lexsort((items, -cosines))[:k]
+        # A cosine is at most 1, its rounding may be more.
+        return Candidates(items[order], np.clip(cosines[order], -1.0, 1.0))
+
+
+def _group_by_mask(sources: Sequence[Source], constraints: Sequence[Constraints]) -> list[list[int]]:
+    """Returns the rows that have something to search with and in, those with the same mask together."""
+    groups: dict[Allowed, list[int]] = {}
+    for row, source in enumerate(sources):
+        allowed = constraints[row].allowed
+        if source is not Source.popular and allowed.n_allowed:
+            groups.setdefault(allowed, []).append(row)
+    return list(groups.values())
