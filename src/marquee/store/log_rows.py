@@ -118,3 +118,34 @@ def outcomes_of(events: Sequence[Event], kept: dict[str, bytes], before: dict[st
         else:
             outcomes.append(Kept.event_id_reused)
     return outcomes
+
+
+def event_columns(logged: Sequence[LoggedEvent]) -> dict[str, list[object]]:
+    """Returns events as columns, by the names that files of closed days have."""
+    names = (
+        "event_id",
+        "kind",
+        "item_id",
+        "timestamp",
+        "received",
+        "user_id",
+        "decision_id",
+        "value",
+        "text",
+    )
+    columns: dict[str, list[object]] = {"sequence": [row.sequence for row in logged]}
+    return columns | {name: [getattr(row.event, name) for row in logged] for name in names}
+
+
+def decision_columns(logged: Sequence[LoggedDecision]) -> dict[str, list[object]]:
+    """Returns decisions as columns, by the names that files of closed days have."""
+    decisions = [row.decision for row in logged]
+    plain = ("decision_id", "time_ms", "user_id", "request_id", "surface", "release", "source", "policy")
+    columns: dict[str, list[object]] = {"sequence": [row.sequence for row in logged]}
+    columns |= {name: [getattr(decision, name) for decision in decisions] for name in plain}
+    columns["parameters"] = [msgspec.json.encode(decision.parameters).decode() for decision in decisions]
+    columns["items"] = [[place.item_id for place in decision.places] for decision in decisions]
+    columns["scores"] = [[place.score for place in decision.places] for decision in decisions]
+    columns["propensities"] = [[place.propensity for place in decision.places] for decision in decisions]
+    columns["history"] = [list(decision.history) for decision in decisions]
+    return columns

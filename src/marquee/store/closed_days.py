@@ -1,0 +1,182 @@
+"""Days that are over leave the store for Parquet files, by kind and day.
+
+```
+<folder>/kind=click/day=2026-11-30.<last sequence>.parquet     ordered by time, then sequence
+```
+
+A day is over when no event of it can be accepted any more, and stays in the store until the release that
+answers knows all of it. Each kind of a day is written aside, forced to disk, renamed, and only then noted and
+deleted from the store, in one transaction of the store. Killed before that, the file is not noted: nobody
+reads it, and the next try replaces it with the same rows. Nothing is ever in both places, or in neither.
+"""
+
+import io
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+
+from marquee.store.event_log import ClosedPart, DayRows, EventLog
+from marquee.store.event_rows import MAX_CLOCK_ERROR, EventLimits
+from marquee.store.files import announce_step, sync_folder, write_file
+from marquee.store.log_rows import DECISION, SECONDS_PER_DAY, decision_columns, event_columns
+
+ROWS_PER_GROUP = 100_000
+PAGE_ROWS = 20_000
+
+EVENT_SCHEMA = pl.Schema(
+    {
+        "sequence": pl.Int64(),
+        "event_id": pl.String(),
+        "kind": pl.String(),
+        "item_id": pl.String(),
+        "timestamp": pl.Int64(),
+        "received": pl.Int64(),
+        "user_id": pl.String(),
+        "decision_id": pl.String(),
+        "value": pl.Float64(),
+        "text": pl.String(),
+    }
+)
+_TEXTS: pl.DataType = pl.List(pl.String)
+_NUMBERS: pl.DataType = pl.List(pl.Float64)
+DECISION_SCHEMA = pl.Schema(
+    {
+        "sequence": pl.Int64(),
+        "decision_id": pl.String(),
+        "time_ms": pl.Int64(),
+        "user_id": pl.String(),
+        "request_id": pl.String(),
+        "surface": pl.String(),
+        "release": pl.String(),
+        "source": pl.String(),
+        "policy": pl.String(),
+        "parameters": pl.String(),
+        "items": _TEXTS,
+        "scores": _NUMBERS,
+        "propensities": _NUMBERS,
+        "history": _TEXTS,
+    }
+)
+
+
+def close_days(
+    log: EventLog, folder: Path, now: int, known_sequence: int, limits: EventLimits
+) -> list[ClosedPart]:
+    """Moves the days that are over into files and returns what has moved.
+
+    Args:
+        log: Where the rows are.
+        folder: Of the files; made if it is not there.
+        now: Seconds since 1970 UTC.
+        known_sequence: The last event that the release in use knows; later ones stay, and so do their days.
+        limits: Until when an event of a day may come.
+
+    Raises:
+        EventLogError: If the store refuses.
+        OSError: If the disk does.
+    """
+    moved: list[ClosedPart] = []
+    with log.only_closer() as is_alone:
+        if not is_alone:
+            return moved
+        for rows in log.open_days():
+            # Decisions are numbered apart from events; a release knows them through these.
+            is_known = rows.kind == DECISION or rows.last_sequence <= known_sequence
+            if is_known and is_over(rows.day, now, limits):
+                moved.append(_close(log, folder, rows))
+    return moved
+
+
+def is_over(day: int, now: int, limits: EventLimits) -> bool:
+    """Returns whether no event of a day can be accepted any more, nor one that was accepted come again.
+
+    Args:
+        day: Days since 1970 UTC.
+        now: Seconds since 1970 UTC.
+        limits: Until when an event of a day may come.
+    """
+    return now > (day + 1) * SECONDS_PER_DAY + limits.horizon + 2 * MAX_CLOCK_ERROR
+
+
+def read_rows(log: EventLog, folder: Path, day: int, kinds: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """Yields the rows of a day and some kinds, wherever they are, a frame per file or kind.
+
+    `DECISION` gives frames of `DECISION_SCHEMA`, kinds of events those of `EVENT_SCHEMA`, each ordered by
+    time, then sequence. A day that is being closed meanwhile is given once.
+    """
+    for kind in kinds:
+        yield from _read_kind(log, folder, day, kind)
+
+
+def days_of(log: EventLog) -> dict[int, set[str]]:
+    """Returns the kinds of each day that store and files hold, by day ascending."""
+    found: dict[int, set[str]] = {}
+    held: list[ClosedPart | DayRows] = [*log.closed_parts(), *log.open_days()]
+    for rows in sorted(held, key=lambda rows: rows.day):
+        found.setdefault(rows.day, set()).add(rows.kind)
+    return found
+
+
+def _read_kind(log: EventLog, folder: Path, day: int, kind: str) -> list[pl.DataFrame]:
+    """Returns the rows of one kind and day."""
+    while True:
+        parts = _parts_of(log, day, kind)
+        frames = [pl.read_parquet(folder / part.file) for part in parts]
+        frames += [_frame(log, rows) for rows in log.open_days() if (rows.day, rows.kind) == (day, kind)]
+        # Rows that were closed between the two looks were seen in neither place.
+        if _parts_of(log, day, kind) == parts:
+            return frames
+
+
+def _parts_of(log: EventLog, day: int, kind: str) -> list[ClosedPart]:
+    """Returns the files of one kind and day."""
+    return [part for part in log.closed_parts() if (part.day, part.kind) == (day, kind)]
+
+
+def _close(log: EventLog, folder: Path, rows: DayRows) -> ClosedPart:
+    """Moves one kind of a day into a file."""
+    name = f"day={datetime.fromtimestamp(rows.day * SECONDS_PER_DAY, UTC):%Y-%m-%d}.{rows.last_sequence}"
+    path = folder / f"kind={rows.kind}" / f"{name}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sync_folder(folder)
+    frame = _frame(log, rows)
+    aside = path.with_name(f".{path.name}.new")
+    content = _parquet(frame)
+    write_file(aside, lambda file: file.write(content))
+    announce_step(f"rename {path.name}")
+    aside.rename(path)
+    sync_folder(path.parent)
+    part = ClosedPart(rows.day, rows.kind, str(path.relative_to(folder)), len(frame), rows.last_sequence)
+    announce_step(f"note {path.name}")
+    log.note_closed(part)
+    announce_step(f"noted {path.name}")
+    return part
+
+
+def _parquet(frame: pl.DataFrame) -> bytes:
+    """Returns a frame as a Parquet file."""
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd", row_group_size=ROWS_PER_GROUP)
+    return buffer.getvalue()
+
+
+def _frame(log: EventLog, rows: DayRows) -> pl.DataFrame:
+    """Returns rows of the store as a frame, page by page: Python objects take ten times its room."""
+    is_decisions = rows.kind == DECISION
+    schema = DECISION_SCHEMA if is_decisions else EVENT_SCHEMA
+    pages, after = [pl.DataFrame(schema=schema)], 0
+    while True:
+        if is_decisions:
+            decisions = log.read_decisions_of_day(rows, after, PAGE_ROWS)
+            columns, n_rows = decision_columns(decisions), len(decisions)
+        else:
+            events = log.read_day(rows, after, PAGE_ROWS)
+            columns, n_rows = event_columns(events), len(events)
+        if n_rows:
+            pages.append(pl.DataFrame(columns, schema=schema))
+            after = int(pages[-1]["sequence"][-1])
+        if n_rows < PAGE_ROWS:
+            break
+    return pl.concat(pages).sort("time_ms" if is_decisions else "timestamp", "sequence")

@@ -1,0 +1,110 @@
+"""Writes decisions in groups, in a thread of its own: no answer ever waits for a disk.
+
+```
+record    puts a decision into a queue, in microseconds; False if it will not be kept
+thread    waits GROUP_S for more, then writes all of them in one transaction
+```
+
+While the store refuses, the thread tries again what it has already taken, because their answers said that
+they are on record; new decisions are refused at once, so that their answers can say that they are not.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from threading import Condition, Thread
+
+from marquee.errors import EventLogError
+from marquee.store.event_log import Decision
+
+GROUP_S = 0.05
+RETRY_S = 0.25
+MAX_QUEUED = 10_000
+
+
+class DecisionWriter:
+    """The thread, and the queue before it. `record` may be called from any thread.
+
+    Args:
+        append: Keeps decisions; raises EventLogError if the store refuses. Sending some twice is harmless.
+        max_queued: Most decisions that wait; further ones are refused.
+    """
+
+    def __init__(self, append: Callable[[Sequence[Decision]], object], max_queued: int = MAX_QUEUED) -> None:
+        self._append = append
+        self._max_queued = max_queued
+        self._queue: deque[Decision] = deque()
+        self._changed = Condition()
+        self._is_refused = False
+        self._is_closing = False
+        self._n_unrecorded = 0
+        self._n_recorded = 0
+        self._thread = Thread(target=self._run, name="decisions", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether a decision that is made now would be kept; nobody should explore where it is not."""
+        return not (self._is_refused or self._is_closing or len(self._queue) >= self._max_queued)
+
+    @property
+    def n_recorded(self) -> int:
+        """How many decisions were kept."""
+        return self._n_recorded
+
+    @property
+    def n_unrecorded(self) -> int:
+        """How many decisions were refused or lost."""
+        return self._n_unrecorded
+
+    def record(self, decision: Decision) -> bool:
+        """Queues a decision and returns whether it will be kept."""
+        with self._changed:
+            if not self.is_recording:
+                self._n_unrecorded += 1
+                return False
+            self._queue.append(decision)
+            if len(self._queue) == 1:  # the thread sleeps only while there is none
+                self._changed.notify_all()
+            return True
+
+    def close(self, timeout_s: float) -> int:
+        """Writes what is queued, ends the thread and returns how many decisions are lost.
+
+        Args:
+            timeout_s: How long the store may take, seconds.
+        """
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
+        self._thread.join(timeout_s)
+        with self._changed:
+            n_lost = len(self._queue)
+            self._n_unrecorded += n_lost
+            self._queue.clear()
+        return n_lost
+
+    def _run(self) -> None:
+        """Writes group after group until the queue is empty and nothing more comes."""
+        while self._await_group():
+            group = list(self._queue)  # rows leave the queue when they are kept
+            try:
+                self._append(group)
+            except EventLogError:
+                with self._changed:
+                    self._is_refused = True
+                    if self._changed.wait_for(lambda: self._is_closing, RETRY_S):
+                        return  # the store has had its chance; `close` counts what is left
+                continue
+            with self._changed:
+                self._is_refused = False
+                self._n_recorded += len(group)
+                for _ in range(min(len(group), len(self._queue))):  # `close` may have given up on them
+                    self._queue.popleft()
+
+    def _await_group(self) -> bool:
+        """Waits until there is a group to be written; returns False when nothing more comes."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._is_closing)
+            if not self._is_closing:
+                self._changed.wait_for(lambda: self._is_closing, GROUP_S)
+            return bool(self._queue)

@@ -1,0 +1,183 @@
+"""Closed days: every row is in the store or in a noted file, whatever kills the process that moves it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from marquee.store.closed_days import close_days, days_of, is_over, read_rows
+from marquee.store.event_log import EventLog
+from marquee.store.event_rows import MAX_CLOCK_ERROR, EventLimits
+from marquee.store.files import watching_steps
+from marquee.store.log_rows import DECISION
+from tests.support.event_stores import DAY, NOW, Store, decision, event
+from tests.support.paths import ROOT
+
+LIMITS = EventLimits()
+EVERYTHING = 10**9
+LATER = NOW + 30 * DAY
+TODAY = NOW // DAY
+KINDS = ("click", "view", DECISION)
+
+
+class KilledError(Exception):
+    """Stands for the end of the process."""
+
+
+def fill(log: EventLog) -> None:
+    """Two kinds over two days, out of order, and a decision on each day."""
+    log.append(
+        [
+            event(f"e{i}", timestamp=NOW - (i % 2) * DAY - i * 7 % 5, kind=("click", "view")[i // 3 % 2])
+            for i in range(12)
+        ]
+    )
+    log.append_decisions([decision("d1"), decision("d2", time_ms=(NOW - DAY) * 1000)])
+
+
+def found(log: EventLog, folder: Path) -> dict[int, list[str]]:
+    """Returns the ids of all rows by day, in the order in which they are read."""
+    return {
+        day: [
+            row_id
+            for frame in read_rows(log, folder, day, KINDS)
+            for row_id in frame["decision_id" if "items" in frame.columns else "event_id"]
+        ]
+        for day in days_of(log)
+    }
+
+
+def test_rows_read_the_same_before_and_after_they_have_moved(store: Store, tmp_path: Path) -> None:
+    log = store.open()
+    fill(log)
+    before, frames = found(log, tmp_path), [*read_rows(log, tmp_path, TODAY, KINDS)]
+    parts = close_days(log, tmp_path, LATER, EVERYTHING, LIMITS)
+    assert [(part.day - TODAY, part.kind, part.n_rows) for part in parts] == [
+        *((-1, kind, n) for kind, n in (("click", 2), ("decision", 1), ("view", 4))),
+        *((0, kind, n) for kind, n in (("click", 4), ("decision", 1), ("view", 2))),
+    ]
+    assert log.open_days() == []
+    assert log.read(0, 100) == []
+    assert found(log, tmp_path) == before
+    for moved, still in zip(read_rows(log, tmp_path, TODAY, KINDS), frames, strict=True):
+        assert moved.equals(still)
+    assert sum(map(len, before.values())) == 14
+    times = pl.concat(read_rows(log, tmp_path, TODAY, ["click"]))["timestamp"].to_list()
+    assert times == sorted(times)
+
+
+def test_day_stays_until_no_event_of_it_can_come(store: Store, tmp_path: Path) -> None:
+    log = store.open()
+    log.append([event("e")])
+    end = (TODAY + 1) * DAY + LIMITS.horizon + 2 * MAX_CLOCK_ERROR
+    assert close_days(log, tmp_path, end, EVERYTHING, LIMITS) == []
+    assert len(close_days(log, tmp_path, end + 1, EVERYTHING, LIMITS)) == 1
+    assert not is_over(TODAY, end, LIMITS)
+
+
+def test_day_that_the_release_does_not_know_whole_stays(store: Store, tmp_path: Path) -> None:
+    log = store.open()
+    log.append([event("e1"), event("e2"), event("e3", timestamp=NOW - DAY)])
+    last_of_today = log.read(0, 3)[1].sequence
+    assert close_days(log, tmp_path, LATER, last_of_today - 1, LIMITS) == []
+    assert [part.day for part in close_days(log, tmp_path, LATER, last_of_today, LIMITS)] == [TODAY]
+    assert [logged.event.event_id for logged in log.read(0, 9)] == ["e3"]
+
+
+def test_second_part_of_a_day_stands_beside_the_first(store: Store, tmp_path: Path) -> None:
+    log = store.open()
+    log.append([event("e1")])
+    close_days(log, tmp_path, LATER, EVERYTHING, LIMITS)
+    log.append([event("e2")])
+    close_days(log, tmp_path, LATER, EVERYTHING, LIMITS)
+    assert found(log, tmp_path) == {TODAY: ["e1", "e2"]}
+    assert len(log.closed_parts()) == 2
+
+
+def test_nobody_closes_days_twice_at_once(store: Store, tmp_path: Path) -> None:
+    log, other = store.open(), store.open()
+    fill(log)
+    with other.only_closer():
+        assert close_days(log, tmp_path, LATER, EVERYTHING, LIMITS) == []
+
+
+def killed_at(log: EventLog, folder: Path, n: int) -> bool:
+    """Closes days and ends at the n-th step; returns whether there was one."""
+    n_steps = 0
+
+    def watch(_step: str) -> None:
+        nonlocal n_steps
+        n_steps += 1
+        if n_steps == n:
+            raise KilledError
+
+    try:
+        with watching_steps(watch):
+            close_days(log, folder, LATER, EVERYTHING, LIMITS)
+    except KilledError:
+        return True
+    return False
+
+
+def test_closing_that_ends_at_any_step_loses_and_doubles_nothing(store: Store, tmp_path: Path) -> None:
+    n, was_killed = 0, True
+    while was_killed:
+        n += 1
+        log = store.open()
+        log.append([event(f"{n}-{i}", timestamp=NOW - i) for i in range(3)])
+        log.append_decisions([decision(f"{n}-d")])
+        expected = sorted(found(log, tmp_path)[TODAY])
+        was_killed = killed_at(log, tmp_path, n)
+        assert sorted(found(store.open(), tmp_path)[TODAY]) == expected
+        close_days(store.open(), tmp_path, LATER, EVERYTHING, LIMITS)
+        assert sorted(found(store.open(), tmp_path)[TODAY]) == expected
+        assert store.open().open_days() == []
+        store.close()
+    assert n > 14
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from marquee.store.closed_days import close_days
+from marquee.store.event_rows import EventLimits
+from marquee.store.files import watching_steps
+from marquee.store.sqlite import SqliteEventLog
+
+def watch(step):
+    if step.startswith(sys.argv[2]):
+        os.kill(os.getpid(), 9)
+
+with watching_steps(watch):
+    log, folder = SqliteEventLog(Path(sys.argv[1])), Path(sys.argv[1]) / "closed"
+    close_days(log, folder, int(sys.argv[3]), 10**9, EventLimits())
+"""
+
+
+@pytest.mark.parametrize("step", ["rename", "noted"])
+def test_killed_process_gives_its_locks_back(tmp_path: Path, step: str) -> None:
+    store = Store(str(tmp_path))
+    log = store.open()
+    fill(log)
+    before = found(log, tmp_path / "closed")
+    arguments = [sys.executable, "-c", KILLED, str(tmp_path), step, str(LATER)]
+    assert subprocess.run(arguments, cwd=ROOT, timeout=60, check=False).returncode == -9
+    assert found(store.open(), tmp_path / "closed") == before
+    assert close_days(store.open(), tmp_path / "closed", LATER, EVERYTHING, LIMITS)
+    assert found(log, tmp_path / "closed") == before
+    store.close()
+
+
+def test_file_of_decisions_holds_all_of_them_and_nothing_is_left_aside(store: Store, tmp_path: Path) -> None:
+    log = store.open()
+    fill(log)
+    part = next(
+        part for part in close_days(log, tmp_path, LATER, EVERYTHING, LIMITS) if part.kind == DECISION
+    )
+    frame = pl.read_parquet(tmp_path / part.file)
+    assert part.file.startswith("kind=decision/day=")
+    assert frame["propensities"].to_list() == [[0.25, 1.0]]
+    assert frame["history"].to_list() == [["x", "y"]]
+    assert not list(tmp_path.rglob(".*.new"))

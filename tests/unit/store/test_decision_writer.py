@@ -1,0 +1,114 @@
+"""Decisions are written in groups, and what is not written is said and counted."""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from marquee.errors import EventLogFullError, EventLogGoneError
+from marquee.store.decision_writer import DecisionWriter
+from marquee.store.event_log import Decision
+from marquee.store.sqlite import SqliteEventLog
+from tests.support.event_stores import decision
+
+WAIT_S = 20.0
+
+
+class Log:
+    """Keeps groups; refuses while it is told to, and can be made to wait."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[str]] = []
+        self.refuses = False
+        self.was_asked = threading.Event()
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
+
+    def append(self, decisions: Sequence[Decision]) -> None:
+        self.was_asked.set()
+        assert self.may_go_on.wait(WAIT_S)
+        if self.refuses:
+            raise EventLogGoneError(f"gone with {len(decisions)}")
+        self.groups.append([one.decision_id for one in decisions])
+
+
+def test_decisions_of_a_moment_share_a_transaction() -> None:
+    log = Log()
+    writer = DecisionWriter(log.append)
+    assert all([writer.record(decision(f"d{i}")) for i in range(100)])
+    assert writer.close(WAIT_S) == 0
+    assert [decision_id for group in log.groups for decision_id in group] == [f"d{i}" for i in range(100)]
+    assert len(log.groups) <= 3
+    assert (writer.n_recorded, writer.n_unrecorded) == (100, 0)
+
+
+def test_decision_is_on_disk_without_closing(tmp_path: Path) -> None:
+    log = SqliteEventLog(tmp_path)
+    seen = threading.Event()
+
+    def append(decisions: Sequence[Decision]) -> None:
+        log.append_decisions(decisions)
+        seen.set()
+
+    writer = DecisionWriter(append)
+    writer.record(decision("d1"))
+    assert seen.wait(WAIT_S)
+    assert log.find_decision("d1") == decision("d1")
+    writer.close(WAIT_S)
+    log.close()
+
+
+def test_decisions_that_come_while_others_are_written_follow() -> None:
+    log = Log()
+    log.may_go_on.clear()
+    writer = DecisionWriter(log.append)
+    writer.record(decision("d1"))
+    assert log.was_asked.wait(WAIT_S)
+    writer.record(decision("d2"))
+    log.may_go_on.set()
+    writer.close(WAIT_S)
+    assert log.groups == [["d1"], ["d2"]]
+
+
+def test_full_queue_refuses_and_counts() -> None:
+    log = Log()
+    log.may_go_on.clear()
+    writer = DecisionWriter(log.append, max_queued=3)
+    assert [writer.record(decision(f"d{i}")) for i in range(5)] == [True] * 3 + [False] * 2
+    assert not writer.is_recording
+    log.may_go_on.set()
+    assert writer.close(WAIT_S) == 0
+    assert (writer.n_recorded, writer.n_unrecorded) == (3, 2)
+
+
+def test_store_that_refuses_is_said_and_gets_what_was_promised_when_it_is_back() -> None:
+    log = Log()
+    log.refuses = True
+    writer = DecisionWriter(log.append)
+    assert writer.record(decision("promised"))
+    assert log.was_asked.wait(WAIT_S)
+    deadline = threading.Event()
+    while writer.is_recording:  # until the refusal has arrived
+        assert not deadline.wait(0.01)
+    assert not writer.record(decision("refused"))
+    log.refuses = False
+    while not writer.is_recording:
+        deadline.wait(0.01)
+    assert writer.record(decision("after"))
+    writer.close(WAIT_S)
+    assert log.groups == [["promised"], ["after"]]
+    assert (writer.n_recorded, writer.n_unrecorded) == (2, 1)
+
+
+@pytest.mark.parametrize("error", [EventLogFullError, EventLogGoneError])
+def test_closing_gives_up_on_a_store_that_refuses_and_counts_what_is_lost(error: type[Exception]) -> None:
+    def append(decisions: Sequence[Decision]) -> None:
+        raise error(f"refused {len(decisions)}")
+
+    writer = DecisionWriter(append)
+    writer.record(decision("d1"))
+    writer.record(decision("d2"))
+    assert writer.close(WAIT_S) == 2
+    assert writer.n_unrecorded == 2
+    assert not writer.record(decision("late"))
