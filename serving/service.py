@@ -5,7 +5,9 @@ request is ours, because BentoML's own costs several times what the model does. 
 reads the settings and nothing else, for BentoML also imports it in the process that watches the workers.
 """
 
+import logging
 import os
+import threading
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -24,15 +26,19 @@ from serving.config import Settings
 from serving.http.connections import limit_connections
 from serving.http.exchange import AsgiApp
 from serving.http.guard import Guard
+from serving.http.heartbeat import Heartbeat
 from serving.http.limits import Limits
-from serving.http.listening import Share, share_connections
+from serving.http.listening import share_connections
 from serving.http.metrics import TrafficMetrics
 from serving.http.shared_memory import reserve
-from serving.releases.live_items import LiveItems
+from serving.http.workers import WorkerTable
+from serving.releases.live_items import LiveItems, validate_folder
 from serving.releases.surfaces import SurfaceFile, Surfaces
 from serving.telemetry import logs
 from serving.telemetry.metrics import FOLDER_VARIABLE, Metrics, forget_dead_workers, shared_folder
 from serving.telemetry.tracer import Tracer
+
+logger = logging.getLogger(__name__)
 
 _ONE_THREAD_EACH = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
 """Workers scale by processes; a second thread inside one turns 0.1 ms into tens of ms on a busy host."""
@@ -60,7 +66,7 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
     def __call__(self) -> "MarqueeService":
         """Returns the instance that BentoML serves."""
         instance: MarqueeService = super().__call__()
-        instance.surfaces, instance.items = self.surfaces, self.items
+        instance.surfaces, instance.items, instance.workers = self.surfaces, self.items, self.workers
         return instance
 
     @cached_property
@@ -81,11 +87,16 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
         folder = Path(SETTINGS.items) if SETTINGS.items else None
         return LiveItems(self.surfaces.channels, folder, SETTINGS.max_live_items, self.metrics)
 
+    @cached_property
+    def workers(self) -> WorkerTable:
+        """What this process and the other workers tell each other."""
+        return WorkerTable(SETTINGS.workers, bentoml.server_context.worker_index or 0, shared_folder())
+
     def to_asgi(self, is_main: bool = True) -> AsgiApp:
         """Returns BentoML's application inside ours, before uvicorn is told how to serve it."""
-        share = Share(SETTINGS.workers, bentoml.server_context.worker_index or 0, shared_folder())
-        share_connections(share)
-        limit_connections(Limits.of(SETTINGS), self.metrics.family(TrafficMetrics).count_end, share)
+        share_connections(self.workers, Heartbeat.of_worker(self.workers))
+        limit_connections(Limits.of(SETTINGS), self.metrics.family(TrafficMetrics).count_end, self.workers)
+        self.surfaces.hold()
         endpoints = Endpoints(SETTINGS, self.surfaces, metrics=self.metrics)
         return RecommendationApp(
             super().to_asgi(is_main),
@@ -122,14 +133,25 @@ class MarqueeService:
 
     surfaces: Surfaces
     items: LiveItems
+    workers: WorkerTable
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]  # as above
     @staticmethod
     def verify_bundle() -> None:
-        """Raises before any worker starts if what is served cannot be used; runs in the watching process."""
+        """Raises before any worker starts if what is served cannot be used; runs in the watching process.
+
+        Whatever a worker refuses to start with belongs here as well: a worker can tell nobody, ends, and
+        is started again.
+        """
         try:
             Guard.read(SETTINGS.keys)
             SurfaceFile.read(SETTINGS).validate_bundles(read_trusted_keys())
+            if SETTINGS.items:
+                validate_folder(Path(SETTINGS.items))
+            if SETTINGS.traces:
+                from serving.telemetry.traces import validate_traces
+
+                validate_traces(SETTINGS)
         except MarqueeError as error:
             raise BentoMLConfigException(str(error)) from error
 
@@ -137,9 +159,9 @@ class MarqueeService:
     @staticmethod
     def supervise_workers() -> None:
         """Has the workers watched by ours; runs in the watching process, before it makes its arbiter."""
-        from serving.http.supervisor import supervise  # circus, which no worker needs
+        from serving.http.supervisor import Watch, supervise  # circus, which no worker needs
 
-        supervise()
+        supervise(Watch(SETTINGS.workers, SETTINGS.hang_timeout_ms / 1000, FOLDER_VARIABLE))
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]  # as above
     @staticmethod
@@ -153,11 +175,25 @@ class MarqueeService:
         os.environ.pop("BENTOML_CONTAINERIZED", None)
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]  # as above
-    def load_release(self) -> None:
-        """Loads the current release and begins to watch for the next one."""
+    def begin_to_load(self) -> None:
+        """Has the release loaded in a thread: /livez and /readyz answer meanwhile."""
         logs.configure()
         forget_dead_workers()
+        threading.Thread(target=self._load_or_end, name="loading", daemon=True).start()
+
+    def load_release(self) -> None:
+        """Loads the current release and begins to watch for the next one."""
         self.surfaces.load()
         self.items.open()
         self.surfaces.watch(SETTINGS.release_poll_ms / 1000)
         self.items.watch(SETTINGS.items_poll_ms / 1000)
+        self.surfaces.admit()  # not before the live items: a withdrawn one would be shown
+        self.workers.tell_ready()
+
+    def _load_or_end(self) -> None:
+        """Loads the release; a worker that cannot is of no use and ends, to be started again."""
+        try:
+            self.load_release()
+        except Exception as error:  # whatever it is: the log says so, and the watching process sees the end
+            logger.critical("this worker cannot load its release and ends: %s", error, exc_info=error)
+            os._exit(1)

@@ -26,7 +26,7 @@ from serving.http.errors import Problem, Refusal, unavailable
 from serving.http.exchange import JSON, Reply
 from serving.http.framing import PatientFlow, head_without_upgrade, new_parser
 from serving.http.limits import MAX_HEADERS, MAX_PIPELINED, Limits
-from serving.http.listening import Share
+from serving.http.workers import WorkerTable
 
 LOOK_S = 0.25
 """How often the connections are looked at, and so by how much a limit of time may be exceeded."""
@@ -41,7 +41,7 @@ OnEnd = Callable[[str, int], None]
 """Told why a connection was ended, one of a few words, and with which status, 0 for none."""
 
 
-def limit_connections(limits: Limits, on_end: OnEnd, share: Share) -> None:
+def limit_connections(limits: Limits, on_end: OnEnd, workers: WorkerTable) -> None:
     """Lets every uvicorn server that this process configures from now on keep the limits.
 
     BentoML passes uvicorn no protocol, so uvicorn looks up its default one: that entry is replaced.
@@ -52,16 +52,16 @@ def limit_connections(limits: Limits, on_end: OnEnd, share: Share) -> None:
         with suppress(ValueError, OSError):  # fewer files then: the kernel refuses what is beyond them
             resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard) if hard >= 0 else wanted, hard))
     protocols: dict[str, Any] = uvicorn.config.HTTP_PROTOCOLS  # uvicorn's type asks for a name
-    protocols["auto"] = partial(LimitedProtocol, table=ConnectionTable(limits, on_end, share))
+    protocols["auto"] = partial(LimitedProtocol, table=ConnectionTable(limits, on_end, workers))
 
 
 class ConnectionTable:
     """All connections of one worker, and the timer that looks at them."""
 
-    def __init__(self, limits: Limits, on_end: OnEnd, share: Share) -> None:
+    def __init__(self, limits: Limits, on_end: OnEnd, workers: WorkerTable) -> None:
         self.limits = limits
         self.on_end = on_end
-        self.share = share
+        self.workers = workers
         self.open: set[LimitedProtocol] = set()
         self._is_looking = False
 
@@ -130,7 +130,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forgets the connection."""
         self._table.open.discard(self)
-        self._table.share.add(-1)
+        self._table.workers.add(-1)
         if self._running is not None:
             self._running.disconnected = True  # uvicorn tells only the latest of pipelined requests
         super().connection_lost(exc)
@@ -220,6 +220,8 @@ class LimitedProtocol(HttpToolsProtocol):
             raise _RefusedError
         super().on_headers_complete()
         self._reading = self.cycle
+        if not self._table.workers.is_ready:
+            self.cycle.keep_alive = False  # the next request may find a worker that can answer
 
     def _validate_head(self) -> None:
         """Refuses a head that is too large."""

@@ -56,3 +56,12 @@ class HttpSettings(RoomSettings):
         int,
         Meta(ge=0, le=MAX_DRAIN_MS, description="how long a worker goes on, not ready, after SIGTERM"),
     ] = 0
+    hang_timeout_ms: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description=(
+                "a worker whose event loop has not run for so long is killed and replaced; 0: none is"
+            ),
+        ),
+    ] = 30_000

@@ -11,6 +11,7 @@ answers is replaced.
 
 import errno
 import logging
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,7 +25,7 @@ from marquee.bundle.bundle import Bundle
 from marquee.core.ids import PADDING_INDEX
 from marquee.decision.new_items import takes_new_items, unused
 from marquee.decision.recommender import Recommender
-from marquee.errors import ItemsFullError, UnknownIdError
+from marquee.errors import ConfigError, ItemsFullError, UnknownIdError
 from marquee.store.live_items import ItemLog, LiveItem
 from serving.http.errors import Problem, Refusal, unavailable
 from serving.releases.channel import Channel
@@ -222,6 +223,19 @@ class LiveItems:
         """Follows until `close` is called."""
         while not self._closing.wait(interval_s):
             self.refresh()
+
+
+def validate_folder(folder: Path) -> None:
+    """Raises ConfigError unless files can be written in a folder, which is made if it is not there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"MARQUEE_ITEMS must name a folder that can be written, got {folder}: {error}; make it writable "
+            "or name another"
+        ) from error
 
 
 def _current(channel: Channel) -> Recommender:

@@ -150,6 +150,7 @@ class Surfaces:
     def __init__(self, surfaces: Iterable[Surface], default: str, channels: Mapping[str, Channel]) -> None:
         self._surfaces = {surface.name: surface for surface in surfaces}
         self._default = default
+        self._is_held = False
         self._channels = channels
 
     @property
@@ -189,7 +190,7 @@ class Surfaces:
     def answering(self, surface: Surface) -> Answering:
         """Returns what answers for a surface; raises Refusal before it is loaded."""
         answering = self._channels[surface.name].answering
-        if answering is None:
+        if answering is None or self._is_held:
             raise unavailable("the bundle is being loaded; retry after a moment")
         return answering
 
@@ -197,6 +198,14 @@ class Surfaces:
         """Raises Refusal unless every surface has somebody who answers."""
         for surface in self._surfaces.values():
             self.answering(surface)
+
+    def hold(self) -> None:
+        """Answers nothing until `admit` is called, however much is loaded."""
+        self._is_held = True
+
+    def admit(self) -> None:
+        """Answers from now on."""
+        self._is_held = False
 
     def load(self) -> None:
         """Loads the current release of every bundle; raises as `Channel.load` does."""

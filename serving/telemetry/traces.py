@@ -17,8 +17,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from marquee.errors import ConfigError
-from serving.config import Settings
 from serving.http.exchange import Call
+from serving.telemetry.settings import TelemetrySettings
 
 _NANOSECONDS = 1_000_000_000
 _OTLP_HINT = (
@@ -72,13 +72,18 @@ class OpenTelemetryTracer:
         self._provider.shutdown()
 
 
-def read_tracer(settings: Settings, version: str) -> OpenTelemetryTracer:
+def read_tracer(settings: TelemetrySettings, version: str) -> OpenTelemetryTracer:
     """Returns the tracer that the operator asked for.
 
     Raises:
         ConfigError: If `settings.traces` names no exporter, or one that is not installed.
     """
     return OpenTelemetryTracer(_exporter(settings.traces), settings.trace_percent / 100, version)
+
+
+def validate_traces(settings: TelemetrySettings) -> None:
+    """Raises ConfigError if no worker could record traces where the operator asked for them."""
+    _exporter(settings.traces).shutdown()
 
 
 def _exporter(traces: str) -> SpanExporter:

@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from demo.processes import free_port
 from tests.support.paths import ROOT
@@ -89,7 +90,8 @@ def wait_until_ready(client: httpx.Client, process: subprocess.Popen[bytes], log
             if client.get("/readyz").status_code == 200:
                 return
         except httpx.TransportError:
-            time.sleep(0.1)
+            pass
+        time.sleep(0.1)
     raise AssertionError(f"the service was not ready within {START_S} s:\n{log.read_text()}")
 
 
@@ -103,6 +105,16 @@ def stop(process: subprocess.Popen[bytes]) -> None:
             process.kill()
             process.wait()
             raise
+
+
+def workers_of(running: RunningService) -> list[psutil.Process]:
+    """Returns the processes that answer."""
+    workers = []
+    for child in psutil.Process(running.process.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # a zombie is no worker either
+            if "_bentoml_impl.worker" in str(child.cmdline()):
+                workers.append(child)
+    return workers
 
 
 def raw_exchange(url: str, data: bytes, timeout_s: float = 10) -> tuple[int, Mapping[str, Any]]:

@@ -1,4 +1,4 @@
-"""A worker takes no more than its share of the connections, and every one that nobody else takes."""
+"""A worker takes no more than its table of the connections, and every one that nobody else takes."""
 
 import asyncio
 import errno
@@ -13,14 +13,15 @@ from typing import cast
 
 import pytest
 
-from serving.http.listening import CONNECTIONS_FILE, Listener, Share, SharingLoop
+from serving.http.listening import Listener, SharingLoop
+from serving.http.workers import WORKERS_FILE, WorkerTable
 
 
 class Echo(asyncio.Protocol):
-    """Sends back what comes, and tells the share when it ends."""
+    """Sends back what comes, and tells the table when it ends."""
 
-    def __init__(self, share: Share) -> None:
-        self._share = share
+    def __init__(self, table: WorkerTable) -> None:
+        self._table = table
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's own, which is no subclass
@@ -29,7 +30,7 @@ class Echo(asyncio.Protocol):
         self._transport.write(data)
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        self._share.add(-1)
+        self._table.add(-1)
 
 
 @contextmanager
@@ -54,10 +55,10 @@ async def close(*streams: Stream) -> None:
         await writer.wait_closed()
 
 
-async def until(n: int, share: Share) -> None:
+async def until(n: int, table: WorkerTable) -> None:
     """Returns once a worker holds n connections."""
     async with asyncio.timeout(10):
-        while share.n != n:
+        while table.n_held != n:
             await asyncio.sleep(0.001)
 
 
@@ -67,59 +68,59 @@ def dead_pid() -> int:
     return process.pid
 
 
-def shares(folder: Path, n: int = 2) -> list[Share]:
-    return [Share(n, number, folder) for number in range(1, n + 1)]
+def tables(folder: Path, n: int = 2) -> list[WorkerTable]:
+    return [WorkerTable(n, number, folder) for number in range(1, n + 1)]
 
 
 def test_worker_that_holds_many_more_than_another_leaves_connections_to_it(tmp_path: Path) -> None:
-    first, second = shares(tmp_path)
+    first, second = tables(tmp_path)
     ample = []
     for _ in range(4):
-        ample.append(first.is_ample())
+        ample.append(first.has_enough())
         first.add(1)
     assert ample == [False, False, True, True]  # of few, one more is not yet many
-    assert not second.is_ample()
+    assert not second.has_enough()
     second.add(100)
     first.add(96)
-    assert not second.is_ample()
+    assert not second.has_enough()
     second.add(20)
-    assert second.is_ample()
+    assert second.has_enough()
     second.add(-20)
-    assert not second.is_ample()
+    assert not second.has_enough()
 
 
 def test_busiest_of_several_waits_for_the_idlest(tmp_path: Path) -> None:
-    first, second, third = shares(tmp_path, 3)
+    first, second, third = tables(tmp_path, 3)
     first.add(10)
     second.add(10)
-    assert first.is_ample()
-    assert second.is_ample()
-    assert not third.is_ample()
+    assert first.has_enough()
+    assert second.has_enough()
+    assert not third.has_enough()
     third.add(9)
-    assert not first.is_ample()
+    assert not first.has_enough()
 
 
 def test_worker_that_has_died_is_not_waited_for(tmp_path: Path) -> None:
-    first, second = shares(tmp_path)
+    first, second = tables(tmp_path)
     first.add(10)
-    assert first.is_ample()
+    assert first.has_enough()
     second._pids[second._own] = dead_pid()
-    assert not first.is_ample()
+    assert not first.has_enough()
 
 
 def test_worker_in_the_place_of_a_dead_one_begins_with_no_connection(tmp_path: Path) -> None:
-    first, second = shares(tmp_path)
+    first, second = tables(tmp_path)
     second.add(7)
-    assert Share(2, 2, tmp_path).n == 0
+    assert WorkerTable(2, 2, tmp_path).n_held == 0
     first.add(5)
-    assert first.is_ample()
+    assert first.has_enough()
 
 
 @pytest.mark.parametrize("n_workers", [1, 2])
 def test_worker_that_tells_nobody_takes_everything(n_workers: int) -> None:
-    share = Share(n_workers)
-    share.add(1000)
-    assert (share.n, share.is_ample()) == (1000, False)
+    table = WorkerTable(n_workers)
+    table.add(1000)
+    assert (table.n_held, table.has_enough()) == (1000, False)
 
 
 def test_full_disk_leaves_each_worker_on_its_own(
@@ -129,20 +130,20 @@ def test_full_disk_leaves_each_worker_on_its_own(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    first, _ = shares(tmp_path)
+    first, _ = tables(tmp_path)
     first.add(10)
-    assert not first.is_ample()
+    assert not first.has_enough()
     assert "each worker takes the connections that it comes by" in caplog.text
 
 
 def test_workers_of_one_service_share_one_small_file(tmp_path: Path) -> None:
-    shares(tmp_path, 4)
-    assert [file.name for file in tmp_path.iterdir()] == [CONNECTIONS_FILE]
-    assert (tmp_path / CONNECTIONS_FILE).stat().st_size == 2 * 2 * 4 * 8
+    tables(tmp_path, 4)
+    assert [file.name for file in tmp_path.iterdir()] == [WORKERS_FILE]
+    assert (tmp_path / WORKERS_FILE).stat().st_size == 4 * 2 * 4 * 8
 
 
-async def served(share: Share, sock: socket.socket, loop: SharingLoop) -> Listener:
-    return await loop.create_server(lambda: Echo(share), sock=sock)
+async def served(table: WorkerTable, sock: socket.socket, loop: SharingLoop) -> Listener:
+    return await loop.create_server(lambda: Echo(table), sock=sock)
 
 
 def run_in(loop: SharingLoop, main: Coroutine[None, None, None]) -> None:
@@ -153,40 +154,40 @@ def run_in(loop: SharingLoop, main: Coroutine[None, None, None]) -> None:
 
 
 def test_connections_are_answered_and_counted_until_they_end() -> None:
-    share = Share()
-    loop = SharingLoop(share)
+    table = WorkerTable()
+    loop = SharingLoop(table)
 
     async def main(sock: socket.socket) -> None:
-        listener = await served(share, sock, loop)
+        listener = await served(table, sock, loop)
         address = sock.getsockname()
         streams = [await asyncio.open_connection(*address) for _ in range(5)]
         for stream in streams:
             assert await echoed(stream) == b"hello"
-        assert share.n == 5
+        assert table.n_held == 5
         await close(*streams[:3])
-        await until(2, share)
+        await until(2, table)
         listener.close()
         listener.close()  # twice does no harm
         await listener.wait_closed()
         assert await echoed(streams[4]) == b"hello"
         await close(*streams[3:])
-        await until(0, share)
+        await until(0, table)
 
     with listening_socket() as sock:
         run_in(loop, main(sock))
 
 
 def test_connection_that_no_idler_worker_takes_is_taken_all_the_same(tmp_path: Path) -> None:
-    share, _ = shares(tmp_path)
-    loop = SharingLoop(share)
-    share.add(50)
+    table, _ = tables(tmp_path)
+    loop = SharingLoop(table)
+    table.add(50)
 
     async def main(sock: socket.socket) -> None:
-        await served(share, sock, loop)
-        assert share.is_ample()
+        await served(table, sock, loop)
+        assert table.has_enough()
         stream = await asyncio.open_connection(*sock.getsockname())
         assert await echoed(stream) == b"hello"
-        assert share.n == 51
+        assert table.n_held == 51
         await close(stream)
 
     with listening_socket() as sock:
@@ -194,7 +195,7 @@ def test_connection_that_no_idler_worker_takes_is_taken_all_the_same(tmp_path: P
 
 
 def test_two_listeners_at_one_socket_share_what_comes_at_once(tmp_path: Path) -> None:
-    first, second = shares(tmp_path)
+    first, second = tables(tmp_path)
     loop = SharingLoop(first)
 
     async def main(sock: socket.socket) -> None:
@@ -203,9 +204,9 @@ def test_two_listeners_at_one_socket_share_what_comes_at_once(tmp_path: Path) ->
         other = Listener(loop, lambda: Echo(second), twin, None, second)
         streams = await asyncio.gather(*(asyncio.open_connection(*sock.getsockname()) for _ in range(40)))
         async with asyncio.timeout(10):
-            while first.n + second.n < 40:
+            while first.n_held + second.n_held < 40:
                 await asyncio.sleep(0.001)
-        assert abs(first.n - second.n) <= 6
+        assert abs(first.n_held - second.n_held) <= 6
         await close(*streams)
         await until(0, first)
         await until(0, second)
@@ -219,8 +220,8 @@ def test_two_listeners_at_one_socket_share_what_comes_at_once(tmp_path: Path) ->
 def test_want_of_files_loses_no_connection(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    share = Share()
-    loop = SharingLoop(share)
+    table = WorkerTable()
+    loop = SharingLoop(table)
     errors = [OSError(errno.EMFILE, "Too many open files")] * 2
     accept = socket.socket.accept
 
@@ -230,7 +231,7 @@ def test_want_of_files_loses_no_connection(
         return accept(sock)
 
     async def main(sock: socket.socket) -> None:
-        await served(share, sock, loop)
+        await served(table, sock, loop)
         stream = await asyncio.open_connection(*sock.getsockname())
         assert await echoed(stream) == b"hello"
         await close(stream)
@@ -244,8 +245,8 @@ def test_want_of_files_loses_no_connection(
 
 
 def test_connection_that_does_not_come_about_is_closed_and_not_counted() -> None:
-    share = Share()
-    loop = SharingLoop(share)
+    table = WorkerTable()
+    loop = SharingLoop(table)
 
     def broken() -> asyncio.Protocol:
         raise ValueError("no protocol for you")
@@ -254,7 +255,7 @@ def test_connection_that_does_not_come_about_is_closed_and_not_counted() -> None
         listener = await loop.create_server(broken, sock=sock)
         reader, writer = await asyncio.open_connection(*sock.getsockname())
         assert await asyncio.wait_for(reader.read(), 10) == b""
-        await until(0, share)
+        await until(0, table)
         await close((reader, writer))
         listener.close()
 
