@@ -6,14 +6,13 @@ from fixed sets that no caller can multiply: routes are named by their pattern, 
 
 import os
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar, cast
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, generate_latest, multiprocess
 from prometheus_client.registry import Collector
 
-from serving.http.shared_memory import is_alive
+from serving.telemetry.counter_files import merge_dead_workers, reading
 
 MAX_RELEASES = 8
 """Releases whose answers are told apart, the latest; those that are ready to answer now are all shown."""
@@ -25,7 +24,6 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST.encode()
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """BentoML gives every worker of a service the same folder under this name, empty when the service starts."""
 
-_GAUGE_FILES = "gauge_live*_*.db"
 _READY_S = 120.0  # a release that was seen so shortly before the one seen last is ready to answer
 
 Family = TypeVar("Family")
@@ -54,13 +52,20 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """Returns the counters of all workers in Prometheus's text format, of the latest releases only."""
-        everybody = self._registry
-        if shared_folder() is not None:
-            everybody = CollectorRegistry()
-            multiprocess.MultiProcessCollector(everybody)  # type: ignore[no-untyped-call]  # its own annotations
-        shown = CollectorRegistry()
-        shown.register(_Shown(everybody))
-        return generate_latest(shown)
+        folder = shared_folder()
+        if folder is None:
+            return _exposition(self._registry)
+        everybody = CollectorRegistry()
+        multiprocess.MultiProcessCollector(everybody)  # type: ignore[no-untyped-call]  # its own annotations
+        with reading(folder):
+            return _exposition(everybody)
+
+
+def _exposition(registry: CollectorRegistry) -> bytes:
+    """Returns a registry in Prometheus's text format, without releases that are long gone."""
+    shown = CollectorRegistry()
+    shown.register(_Shown(registry))
+    return generate_latest(shown)
 
 
 class _Shown(Collector):
@@ -108,10 +113,6 @@ def shared_folder() -> Path | None:
 
 
 def forget_dead_workers() -> None:
-    """Removes the gauges of workers that have died; their counters stay."""
-    folder = shared_folder()
-    for file in folder.glob(_GAUGE_FILES) if folder else ():
-        pid = int(file.stem.rpartition("_")[2])
-        if not is_alive(pid):
-            with suppress(OSError):
-                multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]  # as above
+    """Removes the gauges of workers that have died, and adds up what they have counted."""
+    if (folder := shared_folder()) is not None:
+        merge_dead_workers(folder)

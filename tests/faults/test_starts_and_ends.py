@@ -174,6 +174,9 @@ def test_hangup_replaces_all_workers_and_fails_no_request(watched: RunningServic
         assert time.monotonic() < deadline
         codes.add(httpx.post(f"{watched.url}/v1/recommend", json={}, trust_env=False).status_code)
     assert codes == {200}
+    shared = watched.log.parent / "bentoml" / "prometheus_multiproc_dir"
+    counters = list(shared.glob("counter_*.db"))
+    assert len(counters) <= 4, "two live, one has just ended, and all that ended before share a file"
 
 
 def test_workers_end_when_nobody_watches_them(watched: RunningService) -> None:
