@@ -20,10 +20,11 @@ import torch
 from torch.optim import Optimizer
 
 from marquee.features import FeatureArrays, FeatureConfig, FeatureEncoder
+from marquee.nn.architectures import TwoTowerConfig
 from marquee.nn.averages import WeightAverages
 from marquee.nn.batches import QueryBatch, TrainingBatch
 from marquee.nn.losses import SampledSoftmaxConfig
-from marquee.nn.models import ModelInputs, TwoTower, TwoTowerConfig
+from marquee.nn.models import ModelInputs, TwoTower
 from marquee.nn.negatives import MixedNegativesConfig, NegativeSampler
 from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagradConfig
 from training.judging.writing import peak_memory_mb

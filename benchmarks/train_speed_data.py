@@ -14,7 +14,8 @@ from marquee.core.event_kinds import EventKinds, KindConfig
 from marquee.core.histories import Interactions
 from marquee.core.ids import IdMap
 from marquee.core.schema import TimeMeaning
-from marquee.data.dataset import Dataset, QueryFeatures
+from marquee.data.dataset import Dataset
+from marquee.data.query_features import QueryFeatures
 from marquee.features import FeatureArrays, FeatureEncoder
 
 N_ACTIVE = 2_000  # items that interactions are drawn from, at most

@@ -2,6 +2,7 @@
 
 from hydra.core.config_store import ConfigStore
 
+from marquee.nn.architectures import ELSAConfig, MatrixFactorizationConfig, SASRecConfig, TwoTowerConfig
 from marquee.nn.initialisation.tables import InitialisationConfig, SpectralInitialisationConfig
 from marquee.nn.losses import (
     BilateralSoftmaxConfig,
@@ -12,7 +13,6 @@ from marquee.nn.losses import (
     SampledSoftmaxConfig,
     TopKSoftmaxConfig,
 )
-from marquee.nn.models import ELSAConfig, MatrixFactorizationConfig, SASRecConfig, TwoTowerConfig
 from marquee.nn.negatives import (
     CatalogNegativesConfig,
     HardNegativesConfig,

@@ -19,13 +19,13 @@ from marquee.data.split_config import SplitMethod
 from marquee.errors import ConfigError
 from marquee.evaluation.baselines import BaselinesConfig
 from marquee.evaluation.evaluation import EvaluationTask
+from marquee.nn.architectures import ModelConfig
 from marquee.nn.history_pooling import HistoryPooling
 from marquee.nn.initialisation.tables import InitialisationConfig
 from marquee.nn.losses import (
     BPRConfig,
     LossConfig,
 )
-from marquee.nn.models import ModelConfig
 from marquee.nn.negatives import (
     CatalogNegativesConfig,
     NegativesConfig,

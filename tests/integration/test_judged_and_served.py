@@ -28,8 +28,8 @@ from marquee.evaluation.analyses.served_surfaces import SurfaceRules
 from marquee.evaluation.baselines import BaselinesConfig
 from marquee.index.faiss_index import AnnIndex, IndexConfig, IndexKind
 from marquee.index.index import Index
+from marquee.nn.architectures import TwoTowerConfig
 from marquee.nn.losses import SampledSoftmaxConfig
-from marquee.nn.models import TwoTowerConfig
 from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
 from marquee.store.files import FileFacts

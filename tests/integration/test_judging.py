@@ -16,9 +16,10 @@ from marquee.core.ids import PADDING_INDEX
 from marquee.data.config import DataConfig
 from marquee.data.exposures import read_exposures, request_queries
 from marquee.evaluation.probabilities.metrics import auc, log_loss
+from marquee.nn.architectures import TwoTowerConfig
 from marquee.nn.embed import embed_catalog, embed_queries
 from marquee.nn.losses import BPRConfig, SampledSoftmaxConfig
-from marquee.nn.models import TwoTower, TwoTowerConfig
+from marquee.nn.models import TwoTower
 from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
 from marquee.world import World, WorldConfig, simulate

@@ -12,18 +12,18 @@ from marquee.data.config import DataConfig
 from marquee.data.reading.tables import TableConfig
 from marquee.data.splits import SplitConfig, SplitMethod
 from marquee.index.ranking import rank
-from marquee.nn.embed import score_queries
-from marquee.nn.history_pooling import HistoryPooling
-from marquee.nn.initialisation.tables import SpectralInitialisationConfig
-from marquee.nn.losses import BPRConfig, LossConfig, SampledSoftmaxConfig
-from marquee.nn.models import (
+from marquee.nn.architectures import (
     ELSAConfig,
     MatrixFactorizationConfig,
     ModelConfig,
     SASRecConfig,
-    TwoTower,
     TwoTowerConfig,
 )
+from marquee.nn.embed import score_queries
+from marquee.nn.history_pooling import HistoryPooling
+from marquee.nn.initialisation.tables import SpectralInitialisationConfig
+from marquee.nn.losses import BPRConfig, LossConfig, SampledSoftmaxConfig
+from marquee.nn.models import TwoTower
 from marquee.nn.negatives import (
     CatalogNegativesConfig,
     CatalogSampler,

@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from marquee.features import FeatureEncoder
+from marquee.nn.architectures import MatrixFactorizationConfig
 from marquee.nn.batches import QueryBatch, TrainingBatch
 from marquee.nn.losses import SampledSoftmaxConfig, sampled_softmax_loss
-from marquee.nn.models import MatrixFactorizationConfig, ModelInputs, TwoTower
+from marquee.nn.models import ModelInputs, TwoTower
 from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
 from tests.support.small_models import embed, no_features

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from marquee.errors import ConfigError
+from marquee.nn.architectures import TwoTowerConfig
 from marquee.nn.export import export_towers
 from marquee.nn.losses import Loss, SampledSoftmaxConfig
-from marquee.nn.models import TwoTowerConfig
 from marquee.nn.negatives import CatalogNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
 from marquee.world import World

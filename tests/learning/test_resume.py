@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from marquee.data.dataset import JudgedPart
+from marquee.nn.architectures import TwoTowerConfig
 from marquee.nn.batches import TrainingBatch
 from marquee.nn.initialisation.tables import SpectralInitialisationConfig
 from marquee.nn.losses import SampledSoftmaxConfig
-from marquee.nn.models import TwoTower, TwoTowerConfig
+from marquee.nn.models import TwoTower
 from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagradConfig
 from marquee.world import World

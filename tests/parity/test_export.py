@@ -13,10 +13,11 @@ from marquee.bundle.graphs import ITEM_INPUTS, QUERY_INPUTS, Graph
 from marquee.data.dataset import QueryArrays
 from marquee.errors import ParityError
 from marquee.nn import export
+from marquee.nn.architectures import ELSAConfig, MatrixFactorizationConfig, ModelConfig, TwoTowerConfig
 from marquee.nn.embed import embed_catalog, embed_queries
 from marquee.nn.export import TowerGraphs, export_towers, query_inputs
 from marquee.nn.history_pooling import HistoryPooling
-from marquee.nn.models import ELSAConfig, MatrixFactorizationConfig, ModelConfig, TwoTower, TwoTowerConfig
+from marquee.nn.models import TwoTower
 from tests.support.small_models import LENGTH, N_ITEMS, N_USERS, small_model, small_queries
 
 MODELS: dict[str, ModelConfig] = {

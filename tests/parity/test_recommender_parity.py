@@ -15,10 +15,11 @@ from marquee.data.dataset import KnownUsers, QueryArrays
 from marquee.decision.new_items import embed_items
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Answer, HistoryEvent, Request, Source
+from marquee.nn.architectures import TwoTowerConfig
 from marquee.nn.embed import embed_catalog, embed_queries
 from marquee.nn.history_pooling import HistoryPooling
 from marquee.nn.losses import SampledSoftmaxConfig
-from marquee.nn.models import TwoTower, TwoTowerConfig
+from marquee.nn.models import TwoTower
 from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
 from marquee.store.live_items import LiveItem

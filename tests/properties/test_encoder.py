@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from marquee.nn.architectures import TwoTowerConfig
 from marquee.nn.batches import QueryBatch
 from marquee.nn.history_pooling import HistoryPooling
-from marquee.nn.models import TwoTower, TwoTowerConfig
+from marquee.nn.models import TwoTower
 from tests.support.small_models import LENGTH, N_ITEMS, embed, small_model, small_queries
 
 for_every_pooling = pytest.mark.parametrize("pooling", list(HistoryPooling))

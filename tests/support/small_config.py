@@ -2,8 +2,8 @@
 
 from marquee.data.config import DataConfig
 from marquee.evaluation.baselines import BaselinesConfig
+from marquee.nn.architectures import TwoTowerConfig
 from marquee.nn.losses import SampledSoftmaxConfig
-from marquee.nn.models import TwoTowerConfig
 from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
 from training.config import EvaluationConfig, ExamplesConfig, TrainConfig, TrainerConfig

@@ -6,8 +6,9 @@ from torch import Tensor, nn
 
 from marquee.core.cooccurrence import ItemNeighbours
 from marquee.features import FeatureArrays, FeatureConfig, FeatureEncoder, FeatureType
+from marquee.nn.architectures import ModelConfig
 from marquee.nn.batches import QueryBatch, TrainingBatch
-from marquee.nn.models import ModelConfig, ModelInputs, TwoTower
+from marquee.nn.models import ModelInputs, TwoTower
 from marquee.nn.negatives import Negatives
 
 N_USERS, N_TRAINED_ITEMS, N_ITEMS, N_KINDS, LENGTH = 4, 6, 8, 2, 5

@@ -21,7 +21,8 @@ from torch.utils.data import Dataset as TorchDataset
 
 from marquee.core.arrays import BoolArray, FloatArray, IndexArray
 from marquee.core.histories import gather, window_positions
-from marquee.data.dataset import Dataset, QueryArrays, with_context
+from marquee.data.dataset import Dataset, QueryArrays
+from marquee.data.query_features import with_context
 from marquee.nn.batches import HistoryViews, TrainingBatch
 from marquee.nn.embed import to_batch
 from training.config import ExamplesConfig, ExampleUnit

@@ -4,7 +4,6 @@ Everything learned here (ids, vocabularies, statistics) is learned from the trai
 the catalog that training never saw stand behind the others and have features only.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,12 +18,17 @@ from marquee.core.ids import PADDING_INDEX, IdMap
 from marquee.core.item_lists import ItemLists
 from marquee.core.schema import TimeMeaning
 from marquee.data.config import DataConfig
+from marquee.data.query_features import (
+    QueryFeatures,
+    columns_of,
+    fit_encoder,
+    fit_query_features,
+    with_context,
+)
 from marquee.data.reading.tables import Tables
 from marquee.data.splits import Split
 from marquee.errors import DataError
-from marquee.features import FeatureArrays, FeatureConfig, FeatureEncoder
-
-Columns = Mapping[str, Sequence[object]]
+from marquee.features import FeatureArrays, FeatureEncoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,51 +61,6 @@ class QueryArrays:
 
     def __len__(self) -> int:
         return len(self.user_index)
-
-
-@dataclass(frozen=True)
-class QueryFeatures:
-    """User features by user, context features by event, and how they make a query's row.
-
-    Attributes:
-        encoder: Fitted on user features, then context features: those are the last columns.
-        n_context: Context columns among tokens and among numbers.
-        users: The users table, also of users that training never saw; None where there is none.
-        of_users: Rows of the users of training, (n_users + 1) rows; row 0 is the unknown user.
-    """
-
-    encoder: FeatureEncoder
-    n_context: tuple[int, int]
-    users: pl.DataFrame | None
-    of_users: FeatureArrays
-
-    def encode_users(self, user_ids: Sequence[str]) -> FeatureArrays:
-        """Returns the features of users by id, also of users without a row; context columns say nothing."""
-        frame = pl.DataFrame({"user_id": user_ids}, schema={"user_id": pl.String})
-        if self.users is not None:
-            frame = frame.join(self.users, on="user_id", how="left", maintain_order="left")
-        return self.encoder.encode(columns_of(frame, self.encoder), len(frame))
-
-    def encode_context(self, events: pl.DataFrame) -> FeatureArrays | None:
-        """Returns the context columns of events, one row each; None where no context is declared."""
-        n_tokens, n_numeric = self.n_context
-        if not n_tokens and not n_numeric:
-            return None
-        encoded = self.encoder.encode(columns_of(events, self.encoder), len(events))
-        return FeatureArrays(
-            encoded.tokens[:, encoded.tokens.shape[1] - n_tokens :],
-            encoded.numeric[:, encoded.numeric.shape[1] - n_numeric :],
-        )
-
-
-def with_context(of_users: FeatureArrays, context: FeatureArrays | None) -> FeatureArrays:
-    """Returns query rows: those of users with the last columns replaced by `context`, row by row."""
-    if context is None:
-        return of_users
-    tokens, numeric = of_users.tokens.copy(), of_users.numeric.copy()
-    tokens[:, tokens.shape[1] - context.tokens.shape[1] :] = context.tokens
-    numeric[:, numeric.shape[1] - context.numeric.shape[1] :] = context.numeric
-    return FeatureArrays(tokens, numeric)
 
 
 @dataclass(frozen=True)
@@ -217,9 +176,9 @@ class Dataset:
         trained = IdMap.fit(train["item_id"])
         item_ids = trained if tables.items is None else trained.extend(tables.items["item_id"])
         items = _catalog_frame(tables.items, item_ids)
-        item_encoder = _fit_encoder(config.features.item, items.head(len(trained)))
+        item_encoder = fit_encoder(config.features.item, items.head(len(trained)))
         interactions, order = _group(train, user_ids, item_ids, kinds)
-        query_features = _fit_query_features(config, tables.users, user_ids, train)
+        query_features = fit_query_features(config, tables.users, user_ids, train)
         context = query_features.encode_context(train)
         return cls(
             user_ids=user_ids,
@@ -342,18 +301,6 @@ class Dataset:
         return items.astype(np.int64), kinds.astype(np.int64)
 
 
-def columns_of(frame: pl.DataFrame, encoder: FeatureEncoder) -> Columns:
-    """Returns the columns that an encoder reads, as Python lists; those that the frame lacks are left out."""
-    names = {feature.column for feature in encoder.features} & set(frame.columns)
-    return {name: frame[name].to_list() for name in sorted(names)}
-
-
-def _fit_encoder(configs: Mapping[str, FeatureConfig], frame: pl.DataFrame) -> FeatureEncoder:
-    """Returns the encoder of `configs` fitted on every row of `frame`."""
-    columns = {config.column or name for name, config in configs.items()} & set(frame.columns)
-    return FeatureEncoder.fit(configs, {name: frame[name].to_list() for name in sorted(columns)})
-
-
 def _catalog_frame(items: pl.DataFrame | None, item_ids: IdMap) -> pl.DataFrame:
     """Returns one row per item in the order of its index; an item without a row of its own is content."""
     frame = pl.DataFrame({"item_id": item_ids.ids})
@@ -403,20 +350,3 @@ def _outside_catalog(
         is_outside & ~pairs.select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy(),
         is_outside & is_had.fill_null(False).to_numpy(),
     )
-
-
-def _fit_query_features(
-    config: DataConfig, users: pl.DataFrame | None, user_ids: IdMap, train: pl.DataFrame
-) -> QueryFeatures:
-    """Returns user features fitted on training users, and context features fitted on training events."""
-    frame = pl.DataFrame({"user_id": user_ids.ids})
-    if users is not None:
-        frame = frame.join(users, on="user_id", how="left", maintain_order="left")
-    of_user = _fit_encoder(config.features.user, frame)
-    of_context = _fit_encoder(config.features.context, train)
-    encoder = FeatureEncoder(of_user.features + of_context.features)
-    known, unknown = encoder.encode(columns_of(frame, of_user), len(frame)), encoder.encode({}, 1)
-    of_users = FeatureArrays(
-        np.concatenate([unknown.tokens, known.tokens]), np.concatenate([unknown.numeric, known.numeric])
-    )
-    return QueryFeatures(encoder, (of_context.n_token_columns, of_context.n_numeric), users, of_users)

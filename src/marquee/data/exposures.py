@@ -11,7 +11,8 @@ import polars as pl
 from marquee.core.arrays import BoolArray, IndexArray
 from marquee.core.event_kinds import EventKind
 from marquee.core.ids import PADDING_INDEX, IdMap
-from marquee.data.dataset import Dataset, QueryArrays, with_context
+from marquee.data.dataset import Dataset, QueryArrays
+from marquee.data.query_features import with_context
 from marquee.features import FeatureArrays
 
 PAIR = ["request_id", "item_id"]

@@ -195,16 +195,8 @@ def evaluate(
         )
     models = {}
     for name, score_block in scorers.items():
-        lists = rank(
-            score_block,
-            len(targets),
-            task.n_items,
-            task.ks[-1],
-            task.excluded,
-            available=task.available,
-            memory_mb=memory_mb,
-            progress=None if progress is None else _progress_of(name, progress),
-        )
+        told = None if progress is None else _progress_of(name, progress)
+        lists = _ranked(score_block, task, memory_mb, told)
         models[name] = (lists, _values(lists, targets, queries, task))
     estimates, differences = _estimates(
         {name: values for name, (_, values) in models.items()}, generator, n_resamples
@@ -221,23 +213,49 @@ def evaluate(
             for name, (lists, values) in models.items()
         },
         differences=differences,
-        counts=Counts(
-            n_items=task.n_items,
-            n_queries=len(queries),
-            n_queries_without_targets=len(targets) - len(queries),
-            n_targets=len(targets.item_index),
-            n_targets_outside_catalog=int(np.count_nonzero(targets.item_index == PADDING_INDEX)),
-            n_targets_excluded=n_excluded + task.n_excluded_outside,
-            n_targets_unavailable=n_unavailable,
-            mean_items_unavailable=0.0
-            if task.available is None
-            else float(task.available.n_unavailable[queries].mean()),
-        ),
+        counts=_counts(task, targets, queries, n_excluded, n_unavailable),
         ks=task.ks,
         query_index=queries,
         targets=targets,
         groups=tuple(task.item_groups or ()),
         n_resamples=n_resamples,
+    )
+
+
+def _ranked(
+    score_block: ScoreBlock, task: EvaluationTask, memory_mb: int, told: Callable[[int, int], None] | None
+) -> RankedLists:
+    """Ranks the full catalog for every query of the task, up to the longest cutoff."""
+    return rank(
+        score_block,
+        len(task.targets),
+        task.n_items,
+        task.ks[-1],
+        task.excluded,
+        available=task.available,
+        memory_mb=memory_mb,
+        progress=told,
+    )
+
+
+def _counts(
+    task: EvaluationTask,
+    targets: ItemLists,
+    queries: npt.NDArray[np.int64],
+    n_excluded: int,
+    n_unavailable: int,
+) -> Counts:
+    """Counts what was evaluated, and what was left out by reason."""
+    of_queries = None if task.available is None else task.available.n_unavailable[queries]
+    return Counts(
+        n_items=task.n_items,
+        n_queries=len(queries),
+        n_queries_without_targets=len(targets) - len(queries),
+        n_targets=len(targets.item_index),
+        n_targets_outside_catalog=int(np.count_nonzero(targets.item_index == PADDING_INDEX)),
+        n_targets_excluded=n_excluded + task.n_excluded_outside,
+        n_targets_unavailable=n_unavailable,
+        mean_items_unavailable=0.0 if of_queries is None else float(of_queries.mean()),
     )
 
 

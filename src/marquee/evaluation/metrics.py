@@ -1,9 +1,21 @@
 """How good a ranked list is: functions of ranked relevance and nothing else, one value per user.
 
-`relevance[i, r]` says whether the item at rank r + 1 of user i's list is one of the user's targets; the
-cutoff k is the number of columns. `n_targets[i]` counts all targets of the user, listed or not. A user
-without targets has no metric: leave such users out before (`evaluation` does, and counts them).
-All values are in [0, 1], higher is better. Where the literature disagrees, the docstring says what is meant.
+Every metric of `METRICS` has one signature, stated here once:
+
+Args:
+    relevance: (n_users, k) bool, best rank first: whether the item at each rank is one of the user's targets.
+        The cutoff k is the number of columns.
+    n_targets: (n_users,) int64, 1 or more: all targets of each user, listed or not. A user without targets
+        has no metric: leave such users out before (`evaluation` does, and counts them).
+
+Returns:
+    One value per user, (n_users,) float64 in [0, 1], higher is better.
+
+Raises:
+    ShapeError: If the rows differ in number.
+    DataError: If a user has no target, or fewer targets than hits.
+
+Where the literature disagrees, the docstring says which definition is meant.
 """
 
 from collections.abc import Callable
@@ -15,20 +27,13 @@ from marquee.core.ids import PADDING_INDEX
 from marquee.errors import DataError, ShapeError
 
 Metric = Callable[[BoolArray, IndexArray], Float64Array]
+"""See the module for arguments, values and errors."""
 
 
 def recall(relevance: BoolArray, n_targets: IndexArray) -> Float64Array:
     """Returns the share of each user's targets that the list holds, (n_users,).
 
     recall@k = hits among the first k / number of targets. With more targets than k it cannot reach 1.
-
-    Args:
-        relevance: (n_users, k) bool, best rank first.
-        n_targets: (n_users,) int64, 1 or more.
-
-    Raises:
-        ShapeError: If the rows differ in number.
-        DataError: If a user has no target, or fewer targets than hits.
 
     Source:
         As in He et al. 2020, SIGIR, "LightGCN", published code. Differs from Liang et al. 2018, WWW, who
@@ -46,14 +51,6 @@ def precision(relevance: BoolArray, n_targets: IndexArray) -> Float64Array:
 
     precision@k = hits among the first k / k; a list shorter than k is not forgiven.
 
-    Args:
-        relevance: (n_users, k) bool, best rank first.
-        n_targets: (n_users,) int64, 1 or more.
-
-    Raises:
-        ShapeError: If the rows differ in number.
-        DataError: If a user has no target, or fewer targets than hits.
-
     Source:
         Manning, Raghavan and Schütze 2008, "Introduction to Information Retrieval", section 8.4.
 
@@ -67,14 +64,6 @@ def precision(relevance: BoolArray, n_targets: IndexArray) -> Float64Array:
 def hit_rate(relevance: BoolArray, n_targets: IndexArray) -> Float64Array:
     """Returns 1 for each user whose list holds at least one target and 0 for the others, (n_users,).
 
-    Args:
-        relevance: (n_users, k) bool, best rank first.
-        n_targets: (n_users,) int64, 1 or more.
-
-    Raises:
-        ShapeError: If the rows differ in number.
-        DataError: If a user has no target, or fewer targets than hits.
-
     Source:
         Deshpande and Karypis 2004, ACM TOIS 22(1), section 5.1.2.
 
@@ -87,14 +76,6 @@ def hit_rate(relevance: BoolArray, n_targets: IndexArray) -> Float64Array:
 
 def mrr(relevance: BoolArray, n_targets: IndexArray) -> Float64Array:
     """Returns 1 / rank of the first target in each list, 0 where there is none, (n_users,).
-
-    Args:
-        relevance: (n_users, k) bool, best rank first.
-        n_targets: (n_users,) int64, 1 or more.
-
-    Raises:
-        ShapeError: If the rows differ in number.
-        DataError: If a user has no target, or fewer targets than hits.
 
     Source:
         Voorhees 1999, TREC-8 question answering track report. Differs from it: cut off at k.
@@ -112,14 +93,6 @@ def map_(relevance: BoolArray, n_targets: IndexArray) -> Float64Array:
 
     map@k = sum over ranks r ≤ k that hold a target of precision@r, divided by min(k, number of targets),
     so that a perfect list has 1.
-
-    Args:
-        relevance: (n_users, k) bool, best rank first.
-        n_targets: (n_users,) int64, 1 or more.
-
-    Raises:
-        ShapeError: If the rows differ in number.
-        DataError: If a user has no target, or fewer targets than hits.
 
     Source:
         Manning, Raghavan and Schütze 2008, section 8.4. Differs from it: cut off at k, and therefore
@@ -140,14 +113,6 @@ def ndcg(relevance: BoolArray, n_targets: IndexArray) -> Float64Array:
 
     ndcg@k = DCG / IDCG with DCG = sum over ranks r ≤ k that hold a target of 1 / log2(r + 1), and IDCG
     the same sum over the ranks 1 … min(k, number of targets). Relevance is binary.
-
-    Args:
-        relevance: (n_users, k) bool, best rank first.
-        n_targets: (n_users,) int64, 1 or more.
-
-    Raises:
-        ShapeError: If the rows differ in number.
-        DataError: If a user has no target, or fewer targets than hits.
 
     Source:
         Järvelin and Kekäläinen 2002, ACM TOIS 20(4). Differs from it: the discount starts at rank 2, as

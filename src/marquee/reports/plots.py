@@ -1,44 +1,22 @@
-"""Draws the figures as SVG that lives inside the page: its text is text, its colours are the page's.
+"""Draws the figures of a report, one function per kind; each returns an `<svg>` element.
 
-matplotlib knows no CSS, so figures are drawn in stand-in colours that are then replaced by CSS variables:
-the same figure is right on a light and on a dark page. Equal input gives equal bytes.
-Each figure is one small panel, wide enough for a phone; the page lays several out beside each other.
+Each figure is one small panel, wide enough for a phone; the page lays several out beside each other. What
+all panels share stands in `panels`.
 """
 
-import re
 from collections.abc import Mapping, Sequence
-from io import BytesIO
-from typing import TYPE_CHECKING
 
-from marquee.errors import ConfigError
 from marquee.evaluation.intervals import Estimate
 from marquee.evaluation.probabilities.intervals import ReliabilityBin
 from marquee.index.sweep import IndexSweep
 from marquee.reports.content import Curve
+from marquee.reports.panels import ACCENT, BAR, GRID, INK, MUTED, as_svg, few_ticks, open_panel, spread_labels
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-INSTALL = "pip install 'marquee[reports]'"
-
-# Stand-ins, replaced after drawing; distinct from each other and from every colour matplotlib uses itself.
-INK, MUTED, ACCENT, GRID, BAR = "#010101", "#020202", "#030303", "#040404", "#050505"
-CSS_OF = {
-    INK: "currentColor",
-    MUTED: "var(--muted)",
-    ACCENT: "var(--accent)",
-    GRID: "var(--line)",
-    BAR: "var(--bar)",
-}
-
-WIDTH_INCHES = 4.2
 BAR_INCHES = 0.34
 CURVE_INCHES = 2.2
 LINES_INCHES = 2.9
 SCATTER_GAP = 0.14  # of the spread of the points
 LABEL_GAP = 0.075  # of the height of the panel
-MOST_TICKS = 6
 LONGEST_LABEL = 22
 LONGEST_TITLE = 38
 WIDE_SPAN = 30.0
@@ -55,7 +33,7 @@ def bar_figure(title: str, estimates: Mapping[str, Estimate], highlighted: str) 
     names = list(estimates)
     means = [estimates[name].mean for name in names]
     ends = [(max(e.mean - e.low, 0.0), max(e.high - e.mean, 0.0)) for e in estimates.values()]
-    figure, axes = _panel(0.75 + BAR_INCHES * len(names))
+    figure, axes = open_panel(0.75 + BAR_INCHES * len(names))
     colours = [ACCENT if name == highlighted else BAR for name in names]
     rows = range(len(names))
     axes.barh(rows, means, height=0.62, color=colours)
@@ -89,7 +67,7 @@ def bar_figure(title: str, estimates: Mapping[str, Estimate], highlighted: str) 
     axes.tick_params(left=False)
     axes.set_title(title, loc="left", color=INK, fontsize=12, weight="bold")
     summary = ", ".join(f"{name} {mean:.4f}" for name, mean in zip(names, means, strict=True))
-    return _as_svg(figure, f"{title}: {summary}")
+    return as_svg(figure, f"{title}: {summary}")
 
 
 def slice_figure(title: str, estimates: Mapping[str, Estimate], usual: float) -> str:
@@ -101,7 +79,7 @@ def slice_figure(title: str, estimates: Mapping[str, Estimate], usual: float) ->
         usual: Marked by a dashed line.
     """
     names, values = list(estimates), list(estimates.values())
-    figure, axes = _panel(0.95 + BAR_INCHES * len(names))
+    figure, axes = open_panel(0.95 + BAR_INCHES * len(names))
     rows = range(len(names))
     axes.hlines(rows, [e.low for e in values], [e.high for e in values], color=ACCENT, linewidth=2)
     axes.plot([e.mean for e in values], rows, "o", color=ACCENT, markersize=6)
@@ -115,7 +93,7 @@ def slice_figure(title: str, estimates: Mapping[str, Estimate], usual: float) ->
     # Above the labels as well as the axes: names of columns may be long.
     figure.suptitle(title[:LONGEST_TITLE], x=0.02, ha="left", color=INK, fontsize=12, weight="bold")
     summary = ", ".join(f"{name} {e.mean:.4f}" for name, e in estimates.items())
-    return _as_svg(figure, f"{title}, usual {usual:.4f}: {summary}")
+    return as_svg(figure, f"{title}, usual {usual:.4f}: {summary}")
 
 
 def curve_figure(curve: Curve, best_step: float | None) -> str:
@@ -125,7 +103,7 @@ def curve_figure(curve: Curve, best_step: float | None) -> str:
         curve: What to draw.
         best_step: Step of the checkpoint that was kept, marked by a line; None for no mark.
     """
-    figure, axes = _panel(CURVE_INCHES)
+    figure, axes = open_panel(CURVE_INCHES)
     marker = "o" if len(curve.steps) <= 40 else ""
     axes.plot(curve.steps, curve.values, color=ACCENT, linewidth=1.6, marker=marker, markersize=3)
     is_marked = best_step is not None and curve.steps[0] <= best_step <= curve.steps[-1]
@@ -137,7 +115,7 @@ def curve_figure(curve: Curve, best_step: float | None) -> str:
     axes.set_title(curve.name.replace("_", " "), loc="left", color=INK, fontsize=12, weight="bold")
     axes.set_xlabel("step (dashed: the one kept)" if is_marked else "step", color=MUTED)
     summary = f"{len(curve.steps)} points, from {curve.values[0]:.4g} to {curve.values[-1]:.4g}"
-    return _as_svg(figure, f"{curve.name} by step: {summary}")
+    return as_svg(figure, f"{curve.name} by step: {summary}")
 
 
 def scatter_figure(across: str, up: str, points: Mapping[str, tuple[float, float]], highlighted: str) -> str:
@@ -149,14 +127,14 @@ def scatter_figure(across: str, up: str, points: Mapping[str, tuple[float, float
         points: Model → both.
         highlighted: The model that the report is about.
     """
-    figure, axes = _panel(CURVE_INCHES + 0.4)
+    figure, axes = open_panel(CURVE_INCHES + 0.4)
     axes.spines[["left"]].set_visible(True)
     axes.spines[["left"]].set_color(GRID)
     middle = sum(x for x, _ in points.values()) / len(points)
     heights = [y for _, y in points.values()]
     gap = (max(heights) - min(heights)) * SCATTER_GAP
     at = {
-        side: _apart({name: y for name, (x, y) in points.items() if (x <= middle) is side}, gap)
+        side: spread_labels({name: y for name, (x, y) in points.items() if (x <= middle) is side}, gap)
         for side in (True, False)
     }
     for name, (x, y) in points.items():
@@ -178,12 +156,12 @@ def scatter_figure(across: str, up: str, points: Mapping[str, tuple[float, float
     axes.set_ylabel(up, color=MUTED)
     axes.set_title(across.replace("_", " "), loc="left", color=INK, fontsize=12, weight="bold")
     summary = ", ".join(f"{name} {x:.4g} and {y:.4f}" for name, (x, y) in points.items())
-    return _as_svg(figure, f"{across} and {up}: {summary}")
+    return as_svg(figure, f"{across} and {up}: {summary}")
 
 
 def sweep_figure(sweep: IndexSweep) -> str:
     """Returns recall against latency of an index, a point per effort, the chosen one marked, as `<svg>`."""
-    figure, axes = _panel(CURVE_INCHES + 0.4)
+    figure, axes = open_panel(CURVE_INCHES + 0.4)
     axes.spines[["left"]].set_visible(True)
     axes.spines[["left"]].set_color(GRID)
     points = sweep.points
@@ -215,7 +193,7 @@ def sweep_figure(sweep: IndexSweep) -> str:
     title = f"{sweep.kind}: {sweep.parameter}"
     axes.set_title(title, loc="left", color=INK, fontsize=11, weight="bold")
     summary = ", ".join(f"{p.effort} {p.recall:.4f} in {p.median_ms:.3f} ms" for p in points)
-    return _as_svg(figure, f"{title}, recall by latency, chosen {sweep.chosen}: {summary}")
+    return as_svg(figure, f"{title}, recall by latency, chosen {sweep.chosen}: {summary}")
 
 
 def reliability_figure(title: str, curve: Sequence[ReliabilityBin], *, is_own: bool) -> str:
@@ -228,7 +206,7 @@ def reliability_figure(title: str, curve: Sequence[ReliabilityBin], *, is_own: b
         curve: Lowest probability first.
         is_own: Whether the report is about this source.
     """
-    figure, axes = _panel(LINES_INCHES)
+    figure, axes = open_panel(LINES_INCHES)
     axes.spines[["left"]].set_visible(True)
     axes.spines[["left"]].set_color(GRID)
     said, came = [point.probability for point in curve], [point.rate.mean for point in curve]
@@ -256,7 +234,7 @@ def reliability_figure(title: str, curve: Sequence[ReliabilityBin], *, is_own: b
     axes.set_ylabel("came", color=MUTED)
     axes.set_title(title, loc="left", color=INK, fontsize=11, weight="bold")
     summary = ", ".join(f"{x:.4g} and {y:.4g}" for x, y in zip(said, came, strict=True))
-    return _as_svg(figure, f"{title}, said and came: {summary}")
+    return as_svg(figure, f"{title}, said and came: {summary}")
 
 
 def lines_figure(
@@ -278,7 +256,7 @@ def lines_figure(
         highlighted: The model that the report is about.
         is_logarithmic: Whether equal distances are equal ratios.
     """
-    figure, axes = _panel(LINES_INCHES)
+    figure, axes = open_panel(LINES_INCHES)
     positions = list(ticks)
     for name, values in estimates.items():
         is_own = name == highlighted
@@ -292,12 +270,12 @@ def lines_figure(
     if is_logarithmic:
         axes.set_xscale("log")
         axes.minorticks_off()
-    shown = _few(positions)
+    shown = few_ticks(positions)
     axes.set_xticks(shown, [ticks[position] for position in shown])
     axes.set_ylim(bottom=0)
     top = axes.get_ylim()[1]
     last = {name: values[-1].mean for name, values in estimates.items()}
-    for name, height in _apart(last, top * LABEL_GAP).items():
+    for name, height in spread_labels(last, top * LABEL_GAP).items():
         axes.annotate(
             name[:LONGEST_LABEL],
             (positions[-1], height),
@@ -317,7 +295,7 @@ def lines_figure(
     ends = ", ".join(
         f"{name} {values[0].mean:.4f} to {values[-1].mean:.4f}" for name, values in estimates.items()
     )
-    return _as_svg(figure, f"{title} by {across}, {len(positions)} points, first to last: {ends}")
+    return as_svg(figure, f"{title} by {across}, {len(positions)} points, first to last: {ends}")
 
 
 def spots_figure(
@@ -337,7 +315,7 @@ def spots_figure(
         marked: The point to mark, one of them; None for none.
         is_logarithmic: Whether equal distances are equal ratios.
     """
-    figure, axes = _panel(CURVE_INCHES + 0.2)
+    figure, axes = open_panel(CURVE_INCHES + 0.2)
     axes.spines[["left"]].set_visible(True)
     axes.spines[["left"]].set_color(GRID)
     is_numeric = all(isinstance(x, float | int) and not isinstance(x, bool) for x, _ in spots)
@@ -361,65 +339,4 @@ def spots_figure(
     axes.set_ylabel(up, color=MUTED)
     axes.set_title(across, loc="left", color=INK, fontsize=12, weight="bold")
     best = "" if marked is None else f", best {marked[1]:.4f} at {marked[0]}"
-    return _as_svg(figure, f"{up} by {across}: {len(spots)} points{best}")
-
-
-def _few(positions: list[float]) -> list[float]:
-    """Returns positions few enough to be labelled, the last among them."""
-    step = -(-len(positions) // MOST_TICKS)
-    return positions[::-1][::step][::-1]
-
-
-def _apart(heights: Mapping[str, float], gap: float) -> dict[str, float]:
-    """Returns heights of labels that do not cover each other, near the heights that they belong to.
-
-    Example:
-        >>> _apart({"a": 1.0, "b": 1.1, "c": 5.0}, gap=1.0)
-        {'a': 1.0, 'b': 2.0, 'c': 5.0}
-    """
-    placed: dict[str, float] = {}
-    for name in sorted(heights, key=lambda name: heights[name]):
-        placed[name] = max(heights[name], max(placed.values(), default=float("-inf")) + gap)
-    return placed
-
-
-def _panel(height_inches: float) -> "tuple[Figure, Axes]":
-    """Returns an empty panel in the page's look.
-
-    Raises:
-        ConfigError: If matplotlib is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError(f"figures need the package matplotlib, got {error}; run: {INSTALL}") from error
-    figure = Figure(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines[["bottom"]].set_color(GRID)
-    axes.tick_params(colors=MUTED, labelcolor=INK, length=0)
-    return figure, axes
-
-
-def _as_svg(figure: "Figure", label: str) -> str:
-    """Returns the figure as an `<svg>` element; `label` is for readers who cannot see it."""
-    from matplotlib import rc_context
-
-    written = BytesIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": label, "font.size": 11}):
-        figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    svg = written.getvalue().decode("utf-8")
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<style[^>]*>.*?</style>\s*", "", svg, flags=re.DOTALL)  # it would style the whole page
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # the same in every figure of the page
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)  # the page decides
-    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    for stand_in, css in CSS_OF.items():
-        svg = svg.replace(stand_in, css)
-    return svg.replace("<svg", f'<svg role="img" aria-label="{_attribute(label)}"', 1).strip()
-
-
-def _attribute(text: str) -> str:
-    """Returns text that can stand between double quotes in markup."""
-    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    return as_svg(figure, f"{up} by {across}: {len(spots)} points{best}")

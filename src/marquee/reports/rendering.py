@@ -5,7 +5,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from marquee.errors import ConfigError
-from marquee.reports.plots import INSTALL
+from marquee.reports.panels import INSTALL
 from marquee.reports.verdict import p_in_words, signed
 
 if TYPE_CHECKING:

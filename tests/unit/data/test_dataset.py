@@ -10,7 +10,8 @@ import pytest
 from marquee.core.event_kinds import KindConfig
 from marquee.core.schema import TimeMeaning
 from marquee.data.config import DataConfig
-from marquee.data.dataset import Dataset, JudgedPart, with_context
+from marquee.data.dataset import Dataset, JudgedPart
+from marquee.data.query_features import with_context
 from marquee.errors import DataError
 from marquee.features import FeatureArrays, FeaturesConfig
 from marquee.world import World

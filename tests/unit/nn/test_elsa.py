@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from marquee.errors import ConfigError
+from marquee.nn.architectures import ELSAConfig
 from marquee.nn.batches import TrainingBatch
 from marquee.nn.losses import NormalisedSquaredErrorConfig
-from marquee.nn.models import ELSAConfig, TwoTower
+from marquee.nn.models import TwoTower
 from marquee.nn.negatives import CatalogSampler, MixedSampler
 from tests.support.small_models import N_ITEMS, N_TRAINED_ITEMS, embed, small_model, small_queries
 

@@ -6,9 +6,10 @@ import torch
 
 from marquee.data.dataset import QueryArrays
 from marquee.nn import embed
+from marquee.nn.architectures import TwoTowerConfig
 from marquee.nn.batches import QueryBatch
 from marquee.nn.embed import embed_catalog, embed_queries, evaluation_mode, to_batch
-from marquee.nn.models import TwoTower, TwoTowerConfig
+from marquee.nn.models import TwoTower
 from tests.support.small_models import N_ITEMS, small_model, small_queries
 
 

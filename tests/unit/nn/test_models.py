@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from marquee.errors import ConfigError
 from marquee.features import FeatureEncoder
+from marquee.nn.architectures import MatrixFactorizationConfig, ModelConfig, SASRecConfig, TwoTowerConfig
 from marquee.nn.batches import QueryBatch, TrainingBatch
 from marquee.nn.history_pooling import HistoryPooling
 from marquee.nn.losses import SampledSoftmaxConfig
-from marquee.nn.models import MatrixFactorizationConfig, ModelConfig, SASRecConfig, TwoTower, TwoTowerConfig
+from marquee.nn.models import TwoTower
 from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagradConfig
 from marquee.nn.towers import TowersConfig
 from marquee.nn.transformer import CausalTransformer

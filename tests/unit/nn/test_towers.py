@@ -10,8 +10,8 @@ from torch import Tensor
 
 from marquee.errors import ConfigError
 from marquee.features import FeatureConfig, FeatureEncoder
+from marquee.nn.architectures import TwoTowerConfig
 from marquee.nn.history_pooling import HistoryEncoder, HistoryPooling
-from marquee.nn.models import TwoTowerConfig
 from marquee.nn.towers import (
     SHORTEST,
     TokenBag,

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from marquee.errors import ConfigError
 from marquee.nn import transformer as module
+from marquee.nn.architectures import TwoTowerConfig
 from marquee.nn.batches import HistoryViews
 from marquee.nn.history_pooling import HistoryPooling
-from marquee.nn.models import TwoTowerConfig
 from marquee.nn.towers import TowersConfig
 from marquee.nn.transformer import Block, CausalTransformer
 from tests.support.small_models import LENGTH, N_ITEMS, N_KINDS, embed, small_model, small_queries

@@ -10,9 +10,10 @@ from torch import Tensor
 from marquee.core.cooccurrence import ItemNeighbours
 from marquee.data.dataset import Dataset
 from marquee.errors import ConfigError
+from marquee.nn.architectures import MatrixFactorizationConfig, ModelConfig, TwoTowerConfig
 from marquee.nn.initialisation.tables import InitialisationConfig, SpectralInitialisationConfig, place_items
 from marquee.nn.losses import SampledSoftmaxConfig
-from marquee.nn.models import MatrixFactorizationConfig, ModelConfig, TwoTower, TwoTowerConfig
+from marquee.nn.models import TwoTower
 from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
 from marquee.world import World

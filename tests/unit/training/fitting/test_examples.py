@@ -13,10 +13,10 @@ from marquee.data.dataset import Dataset
 from marquee.data.splits import SplitConfig, SplitMethod
 from marquee.errors import ConfigError
 from marquee.features import FeatureArrays, FeatureEncoder
+from marquee.nn.architectures import MatrixFactorizationConfig, ModelConfig, SASRecConfig, TwoTowerConfig
 from marquee.nn.batches import TrainingBatch
 from marquee.nn.history_pooling import HistoryPooling
 from marquee.nn.losses import SampledSoftmaxConfig
-from marquee.nn.models import MatrixFactorizationConfig, ModelConfig, SASRecConfig, TwoTowerConfig
 from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
 from tests.support.small_data import Prepared, write_shop

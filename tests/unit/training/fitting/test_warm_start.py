@@ -10,9 +10,10 @@ import torch
 from marquee.data.dataset import Dataset
 from marquee.errors import ConfigError
 from marquee.features import FeatureConfig, FeatureEncoder, FeatureType
+from marquee.nn.architectures import MatrixFactorizationConfig, ModelConfig, TwoTowerConfig
 from marquee.nn.embed import embed_catalog
 from marquee.nn.losses import SampledSoftmaxConfig
-from marquee.nn.models import MatrixFactorizationConfig, ModelConfig, TwoTower, TwoTowerConfig
+from marquee.nn.models import TwoTower
 from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
 from marquee.world import World

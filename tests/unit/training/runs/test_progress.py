@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
+from marquee.nn.architectures import TwoTowerConfig
 from marquee.nn.losses import SampledSoftmaxConfig
-from marquee.nn.models import TwoTowerConfig
 from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
 from tests.support.small_data import write_shop
