@@ -5,17 +5,16 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from msgspec import UNSET
 
 from marquee.bundle.releases import Role
 from marquee.decision.recommender import Recommender
-from marquee.decision.requests import Answer, Request, Stage
-from marquee.errors import DataError, MarqueeError
+from marquee.decision.requests import Answer, Request
+from marquee.errors import DataError, FilterError, MarqueeError, UnknownIdError
 from serving.api.batching import Batcher
 from serving.api.messages.answers import BatchAnswer, BundleAnswer, RecommendAnswer
-from serving.api.messages.limits import SimilarJob, to_request, to_similar_job, validate_batch_size
+from serving.api.messages.limits import to_request, to_similar_request, validate_batch_size
 from serving.api.messages.reading import reader
 from serving.api.messages.requests import BatchRequest, RecommendRequest, SimilarRequest
 from serving.api.metrics import ANSWERED, AnswerMetrics
@@ -30,8 +29,6 @@ from serving.telemetry.metrics import Metrics
 from serving.telemetry.timings import QUEUE, READ, Stopwatch
 
 logger = logging.getLogger(__name__)
-
-AnyJob = TypeVar("AnyJob", Request, SimilarJob)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +45,7 @@ class Job:
         since: When the job was made, seconds of `time.perf_counter`.
     """
 
-    asked: Request | SimilarJob
+    asked: Request
     surface: Surface
     recommender: Recommender
     answering: Answering
@@ -112,7 +109,7 @@ class Endpoints:
     async def similar(self, call: Call, message: SimilarRequest) -> RecommendAnswer:
         """Returns the items that resemble one."""
         surface = self.surfaces.named(message.surface)
-        asked = to_similar_job(message, surface, self._now())
+        asked = to_similar_request(message, surface, self._now())
         job = self._job(asked, surface, call.request_id, call.request_id, timings=message.timings)
         return await self._answer(job, call)
 
@@ -193,16 +190,13 @@ class Endpoints:
         caller = request.user_id or request_id
         return self._job(request, surface, caller, request_id, timings=message.timings)
 
-    def _job(self, asked: AnyJob, surface: Surface, caller: str, request_id: str, *, timings: bool) -> Job:
+    def _job(self, asked: Request, surface: Surface, caller: str, request_id: str, *, timings: bool) -> Job:
         """Returns a job with who answers it; raises FilterError before it could spoil a batch."""
         answering = self.surfaces.answering(surface)
         recommender = answering.choose(caller)
-        if surface.context and isinstance(asked, Request):
+        if surface.context:
             asked = surface.with_context(asked, recommender.bundle.columns)
-        if asked.filters:
-            recommender.bundle.catalog.validate_filters(asked.filters)
-        if isinstance(asked, Request) and asked.reranks:
-            _validate_reranking(recommender, asked)
+        _validate(recommender, asked)
         return Job(asked, surface, recommender, answering, request_id, timings, time.perf_counter())
 
     def _run_batch(self, jobs: Sequence[Job]) -> list[Answered]:
@@ -234,27 +228,14 @@ class Endpoints:
         for job, answer in zip(jobs, answers, strict=True):
             shadow = job.answering.candidates.get(Role.shadow)
             is_current = job.recommender is job.answering.current
-            if (
-                shadow
-                and is_current
-                and isinstance(job.asked, Request)
-                and shadow.candidate.includes(job.request_id)
-            ):
+            if shadow and is_current and shadow.candidate.includes(job.request_id):
                 self._shadow.offer(shadow.recommender, job.asked, answer.answer)
         return answers
 
     def _answers(self, jobs: Sequence[Job]) -> list[Answered]:
         """Returns the answers of jobs that one release answers, and counts them."""
         watch = Stopwatch()
-        recommender = jobs[0].recommender
-        requests = [job.asked for job in jobs if isinstance(job.asked, Request)]
-        recommended = iter(recommender.recommend(requests, watch) if requests else [])
-        answers = [
-            next(recommended) if isinstance(job.asked, Request) else _similar(recommender, job.asked)
-            for job in jobs
-        ]
-        if len(requests) < len(jobs):
-            watch(Stage.retrieve)
+        answers = jobs[0].recommender.recommend([job.asked for job in jobs], watch)
         self._answer_metrics.count_batch(len(jobs), watch.total_s, watch.seconds)
         for job, answer in zip(jobs, answers, strict=True):
             self._count_answer(job, answer)
@@ -265,10 +246,8 @@ class Endpoints:
 
     def _count_answer(self, job: Job, answer: Answer) -> None:
         """Tells the counters of one answer."""
-        asked, n_history, gave_something = job.asked, 0, True
-        if isinstance(asked, Request):
-            n_history = len(asked.history)
-            gave_something = bool(n_history or asked.user_id or asked.features)
+        asked, n_history = job.asked, len(job.asked.history)
+        gave_something = bool(n_history or asked.user_id or asked.features or asked.like_item)
         self._answer_metrics.count_answer(
             answer, n_history, gave_something=gave_something, surface=job.surface.name
         )
@@ -278,24 +257,22 @@ class Endpoints:
         return int(self._clock())
 
 
-def _validate_reranking(recommender: Recommender, request: Request) -> None:
-    """Raises Refusal if re-ranking asks for an attribute that the catalog does not have."""
+def _validate(recommender: Recommender, request: Request) -> None:
+    """Raises what says that a release cannot answer a request, before it could spoil a batch.
+
+    Raises:
+        FilterError: If the catalog cannot apply the filters.
+        UnknownIdError: If there is no item that others are to be like.
+        Refusal: If re-ranking asks for an attribute that the catalog does not have.
+    """
+    if not (request.filters or request.reranks or request.like_item):
+        return
     try:
         recommender.validate(request)
+    except (FilterError, UnknownIdError):
+        raise
     except DataError as error:
         raise Refusal(Problem.invalid_request, str(error), field="reranking") from None
-
-
-def _similar(recommender: Recommender, job: SimilarJob) -> Answer:
-    """Returns the items that resemble one."""
-    return recommender.similar(
-        job.item_id,
-        k=job.k,
-        kind=job.kind,
-        filters=job.filters,
-        exclude=job.exclude,
-        timestamp=job.timestamp,
-    )
 
 
 def _took_ms(call: Call) -> dict[str, float]:

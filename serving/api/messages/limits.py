@@ -1,7 +1,6 @@
 """How a message becomes a request of the library, within the limits of operator and surface."""
 
 from collections.abc import Sized
-from dataclasses import dataclass
 from typing import cast
 
 from msgspec import UNSET, UnsetType
@@ -16,18 +15,6 @@ from serving.api.messages.reranking import reranking_within
 from serving.config import Settings
 from serving.http.errors import Problem, Refusal
 from serving.releases.surfaces import DEFAULT, Surface
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SimilarJob:
-    """A `SimilarRequest` that is within the limits, at its time."""
-
-    item_id: str
-    k: int
-    kind: ItemKind | None
-    filters: Filters
-    exclude: tuple[str, ...]
-    timestamp: int
 
 
 def to_request(message: RecommendRequest, surface: Surface, timestamp: int) -> Request:
@@ -56,15 +43,16 @@ def to_request(message: RecommendRequest, surface: Surface, timestamp: int) -> R
     )
 
 
-def to_similar_job(message: SimilarRequest, surface: Surface, timestamp: int) -> SimilarJob:
-    """Returns the job that `message` makes; arguments and errors are those of `to_request`."""
-    return SimilarJob(
-        item_id=message.item_id,
+def to_similar_request(message: SimilarRequest, surface: Surface, timestamp: int) -> Request:
+    """Returns the request that `message` makes; arguments and errors are those of `to_request`."""
+    return Request(
+        timestamp=timestamp,
+        like_item=message.item_id,
         k=_k_within(message.k, surface),
+        surface=None if surface.name == DEFAULT else surface.name,
         kind=_kind_within(message.kind, surface),
         filters=_filters_within(message.filters, surface),
         exclude=_exclude_within(message.exclude, surface.settings),
-        timestamp=timestamp,
     )
 
 

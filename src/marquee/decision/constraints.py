@@ -25,7 +25,7 @@ class Constraints:
         n_available: Number of available items of that kind.
         allowed: Those of them that pass the filters.
         exclusions: Items that must not be returned all the same, any order, 0 and repetition possible.
-        request: The request of a user, None for similar items.
+        request: The request.
         n_widened: Number of candidates to consider where the usual number was too few.
     """
 
@@ -34,13 +34,14 @@ class Constraints:
     n_available: int
     allowed: Allowed
     exclusions: IndexArray
-    request: Request | None = None
+    request: Request
     n_widened: int = 0
 
     @classmethod
     def of(cls, request: Request, seen: IndexArray, item_pool: ItemPool) -> "Constraints":
         """Returns the constraints of a request whose user has seen some items, (n_seen,) int64."""
-        exclusions = seen if request.exclude_seen else seen[:0]
+        # The item that others are to be like is no answer, whether it was seen or not.
+        exclusions = seen if request.exclude_seen or request.like_item is not None else seen[:0]
         if request.exclude:
             exclusions = np.concatenate((exclusions, item_pool.encode(request.exclude)))
         available = item_pool.allowed(request.kind, request.timestamp)
@@ -52,7 +53,7 @@ class Constraints:
     @property
     def reranking(self) -> Reranking | None:
         """How the candidates become the answer, None if they are it."""
-        return self.request.reranking if self.request and self.request.reranks else None
+        return self.request.reranking if self.request.reranks else None
 
     @property
     def n_candidates(self) -> int:

@@ -26,7 +26,7 @@ from marquee.decision.query_encoder import Queries, QueryEncoder
 from marquee.decision.requests import Answer, OnStage, Recommendation, Request, Source, Stage
 from marquee.decision.reranker import candidate_table, rerank_candidates
 from marquee.decision.retrieval import Retriever
-from marquee.errors import DataError, UnknownIdError
+from marquee.errors import UnknownIdError
 from marquee.store.live_items import LiveItem
 from marquee.store.signing import TrustedKeys
 
@@ -70,7 +70,10 @@ class Recommender:
         Raises:
             FilterError: If the catalog cannot apply the filters.
             DataError: If re-ranking names an attribute that the catalog does not have.
+            UnknownIdError: If the item of `like_item` is none.
         """
+        if request.like_item is not None:
+            self._index_of(request.like_item)
         if request.filters:
             self.bundle.catalog.validate_filters(request.filters)
         if request.reranks:
@@ -90,7 +93,21 @@ class Recommender:
         Raises:
             FilterError: If the catalog cannot apply a request's filters.
             DataError: If re-ranking names an attribute that the catalog does not have (see `validate`).
+            UnknownIdError: If the item of a request's `like_item` is none.
         """
+        for_users = [request for request in requests if request.like_item is None]
+        if len(for_users) == len(requests):
+            return self._recommend(requests, on_stage)
+        recommended = iter(self._recommend(for_users, on_stage))
+        answers = [
+            next(recommended) if request.like_item is None else self._similar(request, request.like_item)
+            for request in requests
+        ]
+        on_stage(Stage.retrieve)
+        return answers
+
+    def _recommend(self, requests: Sequence[Request], on_stage: OnStage) -> list[Answer]:
+        """Returns the answers to requests of users, through the tower and the index together."""
         if not requests:
             return []
         queries = self.queries.encode(requests)
@@ -144,26 +161,30 @@ class Recommender:
             FilterError: If the catalog cannot apply the filters.
             DataError: If k is below 1.
         """
+        request = Request(
+            timestamp=timestamp, k=k, like_item=item_id, kind=kind, filters=filters, exclude=exclude
+        )
+        return self._similar(request, item_id)
+
+    def _similar(self, request: Request, item_id: str) -> Answer:
+        """Returns the items most like an item, by the cosine of their embeddings."""
+        item = self._index_of(item_id)
+        constraints = Constraints.of(request, np.array([item]), self.item_pool)
+        found, source, reason = self._retriever.similar(item, constraints), Source.similar, None
+        if found is None:
+            found, source = self._retriever.popular(constraints), Source.popular
+            reason = f"{item_id!r} has no embedding"
+        return self._answer(found, constraints, source, fallback_reason=reason)
+
+    def _index_of(self, item_id: str) -> int:
+        """Returns the item_index of an item of the bundle or a live one; raises UnknownIdError for others."""
         item = self.item_pool.index(item_id)
         if item == PADDING_INDEX:
             raise UnknownIdError(
                 f"item_id must be one of the {self.bundle.catalog.n_items} items of bundle {self.version}, "
                 f"got {item_id!r}; ask for an item of the catalog"
             )
-        if k < 1:
-            raise DataError(f"k must be 1 or more, got {k}; ask for at least one item")
-        constraints = Constraints(
-            k=k,
-            kind=kind,
-            n_available=self.item_pool.allowed(kind, timestamp).n_allowed,
-            allowed=self.item_pool.allowed(kind, timestamp, filters),
-            exclusions=np.append(self.item_pool.encode(exclude), item),
-        )
-        found, source, reason = self._retriever.similar(item, constraints), Source.similar, None
-        if found is None:
-            found, source = self._retriever.popular(constraints), Source.popular
-            reason = f"{item_id!r} has no embedding"
-        return self._answer(found, constraints, source, fallback_reason=reason)
+        return item
 
     def _choose(
         self, queries: Queries, row: int, constraints: Constraints, found: Candidates | None

@@ -65,13 +65,15 @@ class HistoryEvent(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A question: the best k items for this user, now.
+    """A question: the best k items for this user, or like this item, now.
 
     Attributes:
         timestamp: The time of the request, seconds since 1970 UTC: decides what is available and feeds
             the timestamp features.
         k: How many items are wanted.
         user_id: None for an anonymous user.
+        like_item: Asks for the items most like this one, by the cosine of their embeddings, in place of the
+            best for a user: no user, history, features or re-ranking may stand beside it.
         history: What the user did, oldest first, newer than what the bundle knows of the user: events, or
             item ids alone where no more than the item is known.
         features: Attributes of the user by source column, in place of those the bundle knows.
@@ -84,13 +86,14 @@ class Request:
         exclude_seen: Also exclude every item of the stored and of the given history.
 
     Raises:
-        DataError: If k is below 1, an id is empty, an event's kind or value is none, or a history holds
-            both events and ids.
+        DataError: If k is below 1, an id is empty, a user is told beside `like_item`, an event's kind or
+            value is none, or a history holds both events and ids.
     """
 
     timestamp: int
     k: int = 10
     user_id: str | None = None
+    like_item: str | None = None
     history: tuple[HistoryEvent | str, ...] = ()
     features: Mapping[str, object] = field(default_factory=dict)
     context: Mapping[str, object] = field(default_factory=dict)
@@ -117,6 +120,11 @@ class Request:
             raise DataError(f"k must be 1 or more, got {self.k}; ask for at least one item")
         if self.user_id == "":
             raise DataError("user_id must not be empty, got ''; leave it out for an anonymous user")
+        if self.like_item is not None and (self.user_id or self.history or self.features or self.reranks):
+            raise DataError(
+                "like_item must stand without user, history, features and re-ranking, got "
+                f"{self.like_item!r} beside one of them; ask for each alone"
+            )
         if self.history:
             types = set(map(type, self.history))
             if types == {str}:

@@ -35,7 +35,7 @@ def rerank_candidates(
     config = constraints.reranking
     if config is None:
         return found
-    timestamp = constraints.request.timestamp if constraints.request else 0
+    timestamp = constraints.request.timestamp
     while True:
         chosen = rerank(config, candidate_table(config, found, item_pool), constraints.k, timestamp)
         is_all = len(found.items) < constraints.n_candidates or constraints.n_candidates >= MAX_CANDIDATES

@@ -64,9 +64,8 @@ class Retriever:
 
     def popular(self, constraints: Constraints) -> Candidates:
         """Returns the allowed items with the largest share of the interactions in the request's context."""
-        context, request = None, constraints.request
-        if request is not None:
-            context = self._context_popularity.find(request.stated, request.timestamp)
+        request = constraints.request
+        context = self._context_popularity.find(request.stated, request.timestamp)
         items, shares = self._popular_items.rank(constraints.flags(), constraints.n_candidates, context)
         return Candidates(items, shares, popular_in=context.name if context else None)
 

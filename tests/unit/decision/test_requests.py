@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from marquee.decision.requests import HistoryEvent, Request
+from marquee.decision.reranking import Reranking
 from marquee.errors import DataError
 
 
@@ -14,6 +15,10 @@ from marquee.errors import DataError
     [
         ({"k": 0}, "k must be 1 or more, got 0"),
         ({"user_id": ""}, "user_id must not be empty"),
+        ({"like_item": "a", "user_id": "u"}, "like_item must stand without user, .* got 'a' beside one of"),
+        ({"like_item": "a", "history": ("b",)}, "like_item must stand without user, history"),
+        ({"like_item": "a", "features": {"age": 3}}, "like_item must stand without user, history"),
+        ({"like_item": "a", "reranking": Reranking(caps={"genre": 1})}, "like_item must stand without"),
         (
             {"history": (HistoryEvent("a"), HistoryEvent("b", "clicked"))},
             r"history\[1\].kind must be one of \['exposure', .*\], got 'clicked'",

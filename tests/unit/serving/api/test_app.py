@@ -4,14 +4,13 @@ import asyncio
 import gzip
 import json
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from marquee.core.catalog import ItemKind
-from marquee.core.filters import Filters
 from marquee.decision.requests import Answer, OnStage, Recommendation, Request, Source, Stage
 from marquee.errors import UnknownIdError
 from serving.api.app import RecommendationApp
@@ -44,22 +43,19 @@ class Echo:
         if any(request.user_id == "poison" for request in requests):
             raise ZeroDivisionError("a secret of ours")
         on_stage(Stage.retrieve)
-        return [answer(request.user_id or "anonymous", request.k) for request in requests]
+        return [answer(told(request), request.k) for request in requests]
 
-    def similar(
-        self,
-        item_id: str,
-        *,
-        k: int,
-        kind: ItemKind | None,
-        filters: Filters,
-        exclude: Collection[str],
-        timestamp: int,
-    ) -> Answer:
-        assert not filters, f"no catalog is at hand to apply {filters}"
-        if item_id == "unknown":
-            raise UnknownIdError(f"item_id {item_id!r} is unknown; ask for one of the catalog")
-        return answer(f"{item_id}, {kind}, {list(exclude)}, {timestamp}", k)
+    def validate(self, request: Request) -> None:
+        assert not request.filters, f"no catalog is at hand to apply {request.filters}"
+        if request.like_item == "unknown":
+            raise UnknownIdError(f"item_id {request.like_item!r} is unknown; ask for one of the catalog")
+
+
+def told(request: Request) -> str:
+    """Returns what an answer says of the request that it answers."""
+    if request.like_item is None:
+        return request.user_id or "anonymous"
+    return f"{request.like_item}, {request.kind}, {list(request.exclude)}, {request.timestamp}"
 
 
 def answer(item_id: str, k: int) -> Answer:

@@ -79,8 +79,9 @@ def test_similar_request_arrives() -> None:
         b' "filters": {"brand": {"none_of": ["Acme"]}}}'
     )
     message = read_similar(body)
-    assert limits.to_similar_job(message, SURFACE, 5) == limits.SimilarJob(
-        item_id="a",
+    assert limits.to_similar_request(message, SURFACE, 5) == Request(
+        like_item="a",
+        surface="home",
         k=3,
         kind=ItemKind.content,
         filters=Filters((Clause(attribute="brand", none_of=("Acme",)),)),
