@@ -117,7 +117,7 @@ class Line:
         return self.is_clear or (self.reference == RECENT and self.difference.high >= 0)
 
     def text(self) -> str:
-        """Returns what is printed of it."""
+        """Returns the line to print."""
         gap = self.difference
         verdict = "" if self.is_clear else "cannot tell" if self.is_good_enough else "NOT GOOD ENOUGH"
         return (

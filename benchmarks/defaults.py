@@ -108,7 +108,7 @@ class Beside:
         return self.ratio >= MARGIN and self.difference.low > 0
 
     def line(self) -> str:
-        """Returns what is printed of it."""
+        """Returns the line to print."""
         ours, theirs, gap = self.ours.mean, self.theirs.mean, self.difference
         verdict = "" if self.is_reached else "MISSED"
         return (

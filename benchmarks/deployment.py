@@ -236,7 +236,7 @@ def _wait(condition: Callable[[], bool], process: psutil.Popen, log: Path, secon
 
 
 def observe_image(layer: Layer, stage: Stage, folder: Path) -> Seen:
-    """Returns what was seen of the image, started as its CMD says."""
+    """Observes the image, started as its CMD says."""
     _make_read_only(layer)
     return observe(
         layer.command(stage.last("CMD").arguments()),
@@ -247,7 +247,7 @@ def observe_image(layer: Layer, stage: Stage, folder: Path) -> Seen:
 
 
 def observe_bento(installed: Layer, home: Path, image: Layer, folder: Path) -> Seen:
-    """Returns what was seen of the bento, in a container as BentoML makes them."""
+    """Observes the bento, in a container as BentoML makes them."""
     environment = {**image.environment, "BENTOML_CONTAINERIZED": "true", "MARQUEE_BUNDLE": "/bundles"}
     layer = Layer(folder / "bento", installed.root, environment)
     layer.mount()
@@ -292,7 +292,7 @@ def enter_own_network() -> None:
 
 
 def _run(*command: str, environment: Mapping[str, str] | None = None) -> str:
-    """Returns what a command prints; raises RuntimeError with it if the command fails."""
+    """Returns the output of a command; raises RuntimeError with it if the command fails."""
     run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if run.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} ended with {run.returncode}:\n{run.stdout}{run.stderr}")

@@ -77,7 +77,7 @@ def list_experiments() -> list[str]:
 
 
 def read_notes(name: str, folder: Path = EXPERIMENTS) -> Notes:
-    """Returns what the head of an experiment says.
+    """Reads the head of an experiment.
 
     Raises:
         ConfigError: If there is no such experiment, or its head lacks a key or holds what cannot be read.

@@ -105,7 +105,7 @@ class Server:
         return [self.process, *self.process.children(recursive=True), *self.helpers]
 
     def measure(self, script: Path, connections: int, seconds: int) -> Load:
-        """Returns what wrk sees over so many connections."""
+        """Runs wrk over so many connections."""
         before = _cpu_seconds(self.family())
         command = ["wrk", f"-c{connections}", "-t1", f"-d{seconds}s", "--timeout", "10s", "-s", str(script)]
         run = subprocess.run(

@@ -25,7 +25,7 @@ ON_VALIDATION = ("data.split.fit_on_validation=false", "evaluation.test=false")
 
 
 def measure(notes: Notes, n_seeds: int, overrides: Sequence[str] = ()) -> list[Result]:
-    """Returns what one experiment finds, one result per seed, each printed as soon as it is there."""
+    """Runs one experiment, one result per seed, each printed as soon as it is there."""
     results = []
     for seed in range(1, n_seeds + 1):
         results.append(run_experiment(notes.name, [*overrides, f"seed={seed}"]))

@@ -191,7 +191,7 @@ def http_request(body: Mapping[str, object]) -> bytes:
 async def change_under_load(
     port: int, bodies: Sequence[bytes], expected: Expected, operator: Operator, n: int
 ) -> Seen:
-    """Returns what the callers saw while the operator was at work."""
+    """Loads the service while the operator is at work, and returns the callers' answers."""
     seen = Seen()
     callers = [asyncio.ensure_future(call(port, bodies, expected, seen, n)) for _ in range(N_CONNECTIONS)]
     await operator.run(lambda: seen.n >= n or all(caller.done() for caller in callers))

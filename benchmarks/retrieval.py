@@ -81,7 +81,7 @@ def open_index(folder: Path, vectors: FloatArray, config: IndexConfig) -> tuple[
 
 
 def kinds_of(n_items: int) -> Sequence[IndexConfig]:
-    """Returns what is measured for a catalog of a size; learning many lists of a large one takes too long."""
+    """Returns the index kinds measured at a size; learning many lists of a large catalog takes too long."""
     kinds = [IndexKind.flat, IndexKind.sq8, IndexKind.hnsw_sq8]
     if n_items <= SIZES[0]:
         kinds = [IndexKind.flat, IndexKind.sq8, IndexKind.pq, IndexKind.hnsw_sq8, IndexKind.hnsw]

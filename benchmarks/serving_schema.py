@@ -63,7 +63,7 @@ class Run:
 
 
 def run_schemathesis(url: str, folder: Path, max_examples: int, timeout_s: int = TIMEOUT_S) -> Run:
-    """Returns what schemathesis finds about the service at `url`, the same cases each time.
+    """Runs schemathesis on the service at `url`, with the same cases each time.
 
     Args:
         url: Of the service, on this machine.

@@ -69,7 +69,7 @@ def _wait(device: torch.device) -> None:
 
 
 def measure(n_interactions: int, n_items: int, overrides: Sequence[str], device: torch.device) -> Throughput:
-    """Returns what training does per second of wall time in the last of its epochs."""
+    """Returns the rates of training per second of wall time in the last of its epochs."""
 
     def clock() -> float:
         _wait(device)

@@ -118,7 +118,7 @@ class TimedFit:
 def fit_synthetic(
     n_interactions: int, n_items: int, overrides: Sequence[str], clock: Callable[[], float]
 ) -> TimedFit:
-    """Returns what a fit of a few epochs took, by a clock in seconds."""
+    """Times a fit of a few epochs, by a clock in seconds."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     config = compose_config([*overrides, f"trainer.epochs={EPOCHS}"])
     dataset = synthesize(n_interactions, n_items, history_length=config.data.history_length)
@@ -130,14 +130,14 @@ def fit_synthetic(
 
 
 def measure_here(n_interactions: int, n_items: int, overrides: Sequence[str]) -> Size:
-    """Returns what one size costs in this process, in processor time."""
+    """Measures one size in this process, in processor time."""
     timed = fit_synthetic(n_interactions, n_items, overrides, time.process_time)
     n_events = len(timed.dataset.train)
     return Size(n_events, n_items, timed.n_steps, timed.setup_seconds, timed.epoch_seconds, peak_mib())
 
 
 def measure(n_interactions: int, n_items: int, overrides: Sequence[str]) -> Size:
-    """Returns what one size costs in a process of its own."""
+    """Measures one size in a process of its own."""
     asked = json.dumps([n_interactions, n_items, list(overrides)])
     command = [sys.executable, "-m", "benchmarks.train_speed", "--one-size", asked]
     process = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)

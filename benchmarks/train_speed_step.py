@@ -62,7 +62,7 @@ class BareStep:
 
     @classmethod
     def of(cls, batch: TrainingBatch, module: RetrievalModule) -> "BareStep":
-        """Returns what a batch needs of a model's tables."""
+        """Returns the rows of a model's tables that a batch needs."""
         model = module.model
         candidates = module.sampler.sample(batch.target_item, torch.Generator().manual_seed(0)).items
         past = batch.query.history_items if model.config.history else batch.query.history_items[:, :0]

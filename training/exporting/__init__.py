@@ -1,1 +1,1 @@
-"""What a bundle is made of."""
+"""Collects the contents of a bundle."""

@@ -1,4 +1,4 @@
-"""What a bundle is made of: the towers, the index, what is known of users, and golden requests."""
+"""Collects the contents of a bundle: towers, index, known users, and golden requests."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""What is popular in each context of a run's events: which columns count, and how users' columns come in."""
+"""Counts popularity by context: which columns of a run's events count, and how users' columns come in."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What happens around the steps: ranking validation users after each epoch, and showing progress."""
+"""Callbacks around the steps: they rank validation users after each epoch, and show progress."""
 
 import csv
 import time
@@ -310,7 +310,7 @@ class ShowProgress(Callback):
             self.bar.update(self.task, advance=advance, shown=self._shown(trainer, loss="loss_step"))
 
     def _shown(self, trainer: L.Trainer, loss: str) -> "Shown":
-        """Returns what stands beside the bar."""
+        """Returns the numbers beside the progress bar."""
         metrics = trainer.callback_metrics
         rate = self.n_examples / max(time.perf_counter() - self.started, 1e-9)
         return Shown(

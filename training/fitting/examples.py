@@ -116,7 +116,7 @@ def _by_place(offsets: IndexArray, decay: float) -> FloatArray:
 
 
 def _by_age(timestamp: IndexArray, half_life_days: float) -> FloatArray:
-    """Returns what each event counts by the time from it to the last of all events, (n_events,) float32.
+    """Returns the weight of each event by the time from it to the last of all events, (n_events,) float32.
 
     Example:
         >>> _by_age(np.array([0, 86_400, 172_800]), 1.0).tolist()

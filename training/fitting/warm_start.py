@@ -28,7 +28,7 @@ NAMES_FILE = "names.json"
 
 @dataclass(frozen=True)
 class Names:
-    """What the rows of a run's tables stand for.
+    """Names of the rows of a run's tables.
 
     Attributes:
         users: Of the user table, from row 1 on.

@@ -1,4 +1,4 @@
-"""What the numbers of a run do not show: how its split treats time, and how often its test part was read."""
+"""Cautions beside the numbers of a run: how its split treats time, how often its test part was read."""
 
 import json
 from datetime import UTC, datetime
@@ -25,7 +25,7 @@ def count_reading(folder: Path, part_name: str) -> int:
 
 
 def reading_cautions(part_name: str, n_readings: int) -> tuple[str, ...]:
-    """Returns what to say of a test part that was read more than once."""
+    """Warns of a test part that was read more than once."""
     if part_name != "test" or n_readings < 2:
         return ()
     return (
@@ -36,7 +36,7 @@ def reading_cautions(part_name: str, n_readings: int) -> tuple[str, ...]:
 
 
 def data_cautions(folder: Path, fingerprint: str, split: str) -> tuple[str, ...]:
-    """Returns what to say of data that are not those of the run's first report, which training wrote.
+    """Warns of data that are not those of the run's first report, which training wrote.
 
     Args:
         folder: Of the run; what was judged first is noted there.
@@ -58,7 +58,7 @@ def data_cautions(folder: Path, fingerprint: str, split: str) -> tuple[str, ...]
 
 
 def availability_cautions(dataset: Dataset) -> tuple[str, ...]:
-    """Returns what to say of items with windows of availability beside timestamps that are no moments."""
+    """Warns of items with windows of availability beside timestamps that are no moments."""
     if not dataset.catalog.has_windows or dataset.time is TimeMeaning.absolute:
         return ()
     return (
@@ -69,7 +69,7 @@ def availability_cautions(dataset: Dataset) -> tuple[str, ...]:
 
 
 def split_cautions(split: Split, time: TimeMeaning, part_name: str) -> tuple[str, ...]:
-    """Returns what to say of a split whose training part knows what was still to come.
+    """Warns of a split whose training part knows later events than some judged user.
 
     Args:
         split: The parts.
@@ -103,7 +103,7 @@ def split_cautions(split: Split, time: TimeMeaning, part_name: str) -> tuple[str
 
 
 def leakage_checks(split: Split, config: SplitConfig) -> tuple[str, ...]:
-    """Returns what was verified of the split just now, with the result, one sentence each.
+    """Verifies the split and states each result in one sentence.
 
     Args:
         split: The parts.

@@ -1,4 +1,4 @@
-"""What the report says of lists and slices, for the columns that a config declares as features."""
+"""Describes lists and slices for the report, by the columns that a config declares as features."""
 
 from collections.abc import Sequence
 
@@ -104,7 +104,7 @@ def attribute_members(dataset: Dataset, config: TrainConfig) -> dict[str, dict[s
 
 
 def item_labels(dataset: Dataset) -> list[str]:
-    """Returns what a person calls each item: its title or the like, or else its id; entry 0 is padding."""
+    """Returns a name for each item: its title or the like, or else its id; entry 0 is padding."""
     ids = dataset.item_ids.ids
     column = next((name for name in NAMING_COLUMNS if name in dataset.items.columns), None)
     if column is None:

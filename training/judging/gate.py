@@ -45,7 +45,7 @@ class GuardrailConfig:
 
 @dataclass(kw_only=True)
 class GateConfig:
-    """What must hold.
+    """Conditions that a model must keep in order to be exported.
 
     Attributes:
         bundle: Served bundle, or the folder of its versions: what `against: bundle` means.
@@ -172,5 +172,5 @@ def _differences(rail: GuardrailConfig, judgement: Judgement) -> Mapping[str, Es
 
 
 def _served_metrics(bundle: str) -> Mapping[str, float]:
-    """Returns what the manifest of the served bundle says of it."""
+    """Reads the metrics in the manifest of the served bundle."""
     return Manifest.from_json((resolve(Path(bundle)) / MANIFEST).read_bytes()).metrics

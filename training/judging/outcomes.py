@@ -41,7 +41,7 @@ def judge_outcomes(
     item_vectors: FloatArray,
     config: TrainConfig,
 ) -> tuple[tuple[JudgedOutcome, ...], tuple[str, ...]]:
-    """Returns what could be judged, and why other probabilities were not, one sentence each.
+    """Judges each kind of outcome, or says in a sentence why it could not.
 
     Args:
         prepared: The data.

@@ -101,7 +101,7 @@ def _amend(name: str, series: RetrainingSeries, run: Path) -> None:
 
 
 def _retraining(plan: Plan, folder: Path, console: Console) -> Retraining:
-    """Returns what came out of a plan, from its folder if it is done."""
+    """Trains and judges by a plan, or reads the result from its folder if that was done before."""
     n_events = plan.tables.events.height
     wanted = {"label": plan.label, "events": n_events, **json.loads(json.dumps(as_plain(plan.config)))}
     begun = folder / CONFIG_FILE
@@ -142,7 +142,7 @@ def _prepared(plan: Plan, console: Console) -> Prepared:
 
 
 def _result(plan: Plan, split: Split, judgement: Judgement, seconds: float) -> Retraining:
-    """Returns what is kept of a judgement."""
+    """Returns the part of a judgement that a series keeps."""
     evaluation, metric = judgement.evaluation, f"ndcg@{plan.config.evaluation.headline_k}"
     return Retraining(
         label=plan.label,

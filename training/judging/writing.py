@@ -101,7 +101,7 @@ def report(prepared: Prepared, judgement: Judgement, config: TrainConfig, folder
 
 
 def _judged_users(prepared: Prepared, judgement: Judgement, content: ReportContent) -> JudgedUsers:
-    """Returns what each user got, for comparisons with other runs."""
+    """Returns the metrics of each user, for comparisons with other runs."""
     evaluation, part = judgement.evaluation, judgement.part
     values = evaluation.models[evaluation.model].values
     return JudgedUsers(

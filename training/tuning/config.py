@@ -1,4 +1,4 @@
-"""What a search for settings may vary, and how long it goes on."""
+"""Config of a search: the settings it may vary, and how long it goes on."""
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path

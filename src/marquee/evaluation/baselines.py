@@ -28,7 +28,7 @@ IMPLICIT_INSTALL = "pip install 'marquee[als]'"
 
 
 class Baseline(Protocol):
-    """What is fitted on interactions and scores queries."""
+    """A baseline: fitted on interactions, it scores queries."""
 
     def scores(self, history_index: IndexArray) -> FloatArray:
         """Returns the score of every item for the queries in some rows of the histories.

@@ -125,7 +125,7 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class JudgedUsers:
-    """What each user got from one model of one run: enough to set runs beside each other.
+    """Metrics of each user by one model of one run: enough to compare runs later.
 
     Attributes:
         model: Name of the model.
@@ -174,7 +174,7 @@ class JudgedUsers:
 
     @classmethod
     def read(cls, path: Path) -> "JudgedUsers":
-        """Returns what `write` wrote.
+        """Reads the file that `write` wrote.
 
         Raises:
             DataError: If the file is missing or no such file.

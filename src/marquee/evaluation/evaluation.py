@@ -27,7 +27,7 @@ EvaluationProgress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class EvaluationTask:
-    """What is asked of every model.
+    """One ranking question, the same for every model.
 
     Attributes:
         targets: What each query should bring up; 0 for an item outside the catalog. An item counts once.

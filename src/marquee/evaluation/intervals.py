@@ -198,7 +198,7 @@ def _studentised(
 def _bounds(
     filled: Float64Array, is_there: BoolArray, n_present: npt.NDArray[np.int64], is_difference: BoolArray
 ) -> tuple[Float64Array, Float64Array]:
-    """Returns what the shares of users above 0, below 0 and below 1 allow, (n_columns,) each."""
+    """Returns the bounds that the shares of users above 0, below 0 and below 1 allow, (n_columns,) each."""
     n = n_present.astype(np.float64)
     above = wilson((filled > 0).sum(axis=0).astype(np.float64), n)[1]
     below = wilson((filled < 0).sum(axis=0).astype(np.float64), n)[1]

@@ -1,4 +1,4 @@
-"""What torch hands to both ways of a function with a gradient of its own, as far as ours use it."""
+"""Type of the context that torch hands to `forward` and `backward` of a custom autograd function."""
 
 from typing import Protocol
 
@@ -10,7 +10,7 @@ class Context(Protocol):
 
     @property
     def saved_tensors(self) -> tuple[Tensor, ...]:
-        """What was saved."""
+        """Tensors that `forward` saved."""
         ...
 
     def save_for_backward(self, *tensors: Tensor) -> None:

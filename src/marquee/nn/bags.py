@@ -71,7 +71,7 @@ def distinct_rows(index: Tensor, n_rows: int) -> tuple[Tensor, Tensor]:
 
 
 class _BagContext(Context, Protocol):
-    """What `_SumRows` keeps beside tensors."""
+    """Facts that `_SumRows` keeps beside tensors."""
 
     is_sparse: bool
 

@@ -1,4 +1,4 @@
-"""What a model and a training step receive: tensors with names, never a dict.
+"""Inputs of a model and of a training step: tensors with names, never a dict.
 
 One training batch holds queries and, for each query, one or more targets. An example per event has one
 target per query; an example per user has all of the user's targets behind one query, so that one row of

@@ -176,7 +176,7 @@ def _item_parity(model: TwoTower, graph: bytes, item_vectors: FloatArray) -> flo
 
 
 def _item_inputs(model: TwoTower, item_index: Tensor) -> ArrayInputs:
-    """Returns what the exported item tower is fed for some items."""
+    """Returns the inputs of the exported item tower for some items."""
     with evaluation_mode(model):
         return {
             "id_vector": model.id_vectors(item_index).numpy(),
@@ -203,7 +203,7 @@ def _query_parity(
 
 
 def query_inputs(model: TwoTower, item_vectors: FloatArray, queries: QueryArrays) -> ArrayInputs:
-    """Returns what the exported query tower is fed for some queries."""
+    """Returns the inputs of the exported query tower for some queries."""
     user_index = queries.user_index if model.config.user_id else np.zeros_like(queries.user_index)
     return {
         "user_vector": model.user_table.weight.detach().cpu().numpy()[user_index],

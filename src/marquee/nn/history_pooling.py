@@ -75,7 +75,7 @@ class HistoryEncoder(nn.Module):
         return projected
 
     def pool(self, table: Tensor, place: Tensor, kinds: Tensor) -> Tensor:
-        """Returns what `forward` returns for `table[place]`, without ever making that array.
+        """Pools as `forward` does on `table[place]`, without ever making that array.
 
         Args:
             table: Embeddings of the distinct items of a batch, without bias, (n_distinct, dim) float32.
@@ -122,7 +122,7 @@ class HistorySum(nn.Module):
         return total
 
     def pool(self, table: Tensor, place: Tensor, kinds: Tensor) -> Tensor:
-        """Returns what `forward` returns for `table[place]`; arguments as of `HistoryEncoder.pool`."""
+        """Pools as `forward` does on `table[place]`; arguments as of `HistoryEncoder.pool`."""
         mask = kinds > 0
         index = place[mask]
         return sum_rows(table, index, table.new_ones(len(index)), mask.sum(dim=1))

@@ -1,4 +1,4 @@
-"""What a model hands to a loss: numbers per target and per candidate, not where they came from."""
+"""Logits as a loss sees them: numbers per target and per candidate, not where they came from."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Logits:
-    """What a loss sees.
+    """Logits of targets and candidates, with the corrections that a loss may need.
 
     Attributes:
         positive: Logit of each target, (n_targets,) float32.

@@ -138,7 +138,7 @@ class TwoTower(nn.Module):
         of_items.sub_(common)
 
     def id_vectors(self, item_index: Tensor) -> Tensor:
-        """Returns what is learned of each item by its id, (n, id_dim) float32; zeros without a row."""
+        """Returns the learned vector of each item's id, (n, id_dim) float32; zeros without a row."""
         known = torch.where(item_index <= self.n_trained_items, item_index, 0)
         if self.training and self.drops_item_ids:
             known = known * _keep(known, self.config.item_id_dropout)

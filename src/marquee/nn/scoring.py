@@ -99,7 +99,7 @@ BatchLoss = Callable[[Logits, Tensor], Tensor]
 def loss_in_blocks(
     embedded: EmbeddedBatch, weight: Tensor, loss: BatchLoss, block_logits: int | None = None
 ) -> Tensor:
-    """Returns what `loss` of all logits at once would be, with the same gradient.
+    """Computes `loss` block by block; value and gradient are those of all logits at once.
 
     Args:
         embedded: The batch.

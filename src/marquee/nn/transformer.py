@@ -159,7 +159,7 @@ class CausalTransformer(nn.Module):
         return pooled
 
     def pool(self, table: Tensor, place: Tensor, kinds: Tensor) -> Tensor:
-        """Returns what `forward` returns for `table[place]`, without ever making that array.
+        """Pools as `forward` does on `table[place]`, without ever making that array.
 
         Args:
             table: Embeddings of the distinct items of a batch, without bias, (n_distinct, dim) float32.
@@ -223,14 +223,14 @@ class CausalTransformer(nn.Module):
         return (known - 1 - beyond).clamp_min(0)
 
     def _inputs(self, vectors: Tensor, kinds: Tensor, places: Tensor) -> Tensor:
-        """Returns what the first block reads, (..., dim), from what the events are, (..., dim) and (...)."""
+        """Returns the inputs of the first block, (..., dim), for item vectors, (..., dim), and kinds."""
         inputs: Tensor = self.dropout(
             vectors * self.scale + self.kind(kinds) + F.embedding(places, self.place)
         )
         return inputs
 
     def _attend_padded(self, projected: Tensor, sees: Tensor) -> Tensor:
-        """Returns what the latest queries find, (batch, n_queries, dim).
+        """Attends from the latest queries to their histories, (batch, n_queries, dim).
 
         Args:
             projected: Queries, keys and values, (batch, length, 3 · dim) float32.
@@ -244,7 +244,7 @@ class CausalTransformer(nn.Module):
         return found.transpose(1, 2).reshape(batch, n_queries, -1)
 
     def _attend_packed(self, projected: Tensor, groups: Sequence[_Group]) -> Tensor:
-        """Returns what each event finds in its history up to itself, (all events, dim).
+        """Attends from each event to its history up to itself, (all events, dim).
 
         Args:
             projected: Queries, keys and values of all events, history by history, (all events, 3 · dim).
@@ -255,7 +255,7 @@ class CausalTransformer(nn.Module):
         return torch.cat(found)
 
     def _attend_rows(self, projected: Tensor, group: _Group) -> Tensor:
-        """Returns what the events of a few histories find, (their events, dim).
+        """Attends from the events of a few histories to what came before each, (their events, dim).
 
         Each history begins in the first column of its row: no event looks ahead, and so none sees padding.
         """

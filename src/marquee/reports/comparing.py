@@ -203,7 +203,7 @@ def _shared_rows(run: ComparedRun, base: ComparedRun) -> tuple[IndexArray, Index
 
 
 def _warnings(base: ComparedRun, others: Sequence[ComparedRun]) -> list[str]:
-    """Returns what makes runs less comparable than they look, one sentence each."""
+    """Names differences that make runs less comparable than they look, one sentence each."""
     found = []
     for other in others:
         for name in ("fingerprint", "split", "part", "n_items"):

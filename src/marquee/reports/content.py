@@ -1,4 +1,4 @@
-"""What a report says, before it takes any form: HTML, Markdown and JSON are all made from `ReportContent`.
+"""Content of a report before it takes any form: HTML, Markdown and JSON are all made from `ReportContent`.
 
 Times, versions and memory are given by the caller, who may read clocks; nothing here does.
 """
@@ -109,7 +109,7 @@ class ListedItem:
 
 @dataclass(frozen=True)
 class Sample:
-    """What one user had done, what each model would have shown, and what the user did.
+    """One user: history, each model's list, and the targets.
 
     Attributes:
         user: The user's id.
@@ -206,7 +206,7 @@ class ReportContent:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a reader must be wary of."""
+        """Warnings to the reader, one sentence each."""
         served = () if self.served is None or self.served.is_within_tolerance else (self.served.sentence,)
         return (*served, *self.cautions, *protocol_warnings(self.evaluation))
 

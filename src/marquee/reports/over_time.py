@@ -1,4 +1,4 @@
-"""What the sections over time show: the age of a model, its back-test and its learning curve."""
+"""Views and figures of the sections over time: ageing, back-test and learning curve."""
 
 from marquee.evaluation.analyses.ageing import Ageing
 from marquee.evaluation.analyses.retraining import RetrainingSeries

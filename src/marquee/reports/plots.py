@@ -197,7 +197,7 @@ def sweep_figure(sweep: IndexSweep) -> str:
 
 
 def reliability_figure(title: str, curve: Sequence[ReliabilityBin], *, is_own: bool) -> str:
-    """Returns what came beside what was said, a point with its interval per bin, as an `<svg>` element.
+    """Draws observed rate over mean probability, a point with its interval per bin, as an `<svg>` element.
 
     Both axes are logarithmic where the probabilities span more than `WIDE_SPAN` and no bin came to nothing.
 

@@ -1,4 +1,4 @@
-"""What the section on probabilities shows: each outcome's sources in numbers, its curve, and its slices."""
+"""Views and figures of the section on probabilities: sources in numbers, reliability curve, slices."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -104,7 +104,7 @@ def _row(judged: JudgedProbabilities) -> Row:
 
 
 def _left_out(column: SlicedProbabilities) -> str:
-    """Returns what a column does not show, in words."""
+    """Says which slices of a column are not shown, and why."""
     said = ""
     if column.n_suppressed:
         said += (

@@ -28,7 +28,7 @@ def render(template: str, **content: object) -> str:
 
 @cache
 def _environment() -> "Environment":
-    """Returns what compiles the templates, each once."""
+    """Returns the environment that compiles the templates, each once."""
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
     environment = Environment(

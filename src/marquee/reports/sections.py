@@ -92,7 +92,7 @@ def rendered_sections(content: ReportContent, form: str) -> tuple[RenderedSectio
 
 
 def common_views(content: ReportContent) -> dict[str, object]:
-    """Returns what every template sees."""
+    """Returns the views that every template sees."""
     evaluation = content.evaluation
     return {
         "content": content,
@@ -103,7 +103,7 @@ def common_views(content: ReportContent) -> dict[str, object]:
 
 
 def _protocol(content: ReportContent) -> dict[str, object]:
-    """Returns what is said of availability and of intervals."""
+    """Returns the sentences on availability and on intervals."""
     method = (
         f"studentised bootstrap over users, {content.evaluation.n_resamples:,} resamples, and Wilson's "
         "interval for shares; differences are paired"

@@ -91,7 +91,7 @@ def group_tables(content: ReportContent) -> tuple[Table, ...]:
 
 
 def beyond_table(content: ReportContent) -> Table:
-    """Returns what every model's lists are like besides accurate; no rows if that was not measured."""
+    """Returns the beyond-accuracy measures of every model; no rows if they were not measured."""
     rows = [Row(name, tuple(numbers.values())) for name, numbers in beyond_numbers(content).items()]
     return Table(f"at {content.headline_k}", tuple(BEYOND_MEANINGS), tuple(rows))
 
@@ -131,7 +131,7 @@ def sweep_table(content: ReportContent) -> Table | None:
 
 
 def surface_table(content: ReportContent) -> Table | None:
-    """Returns what the surfaces' filters and re-ranking cost, None where none was asked."""
+    """Returns the cost of the surfaces' filters and re-ranking; None where no surface was asked."""
     if content.served is None or not content.served.surfaces:
         return None
     rows = [Row(surface.name, (surface.served, surface.cost)) for surface in content.served.surfaces]
@@ -140,7 +140,7 @@ def surface_table(content: ReportContent) -> Table | None:
 
 
 def availability_in_words(counts: Counts) -> str:
-    """Returns what was done about items that could not be shown when a user was asked."""
+    """Says how items were treated that could not be shown when a user was asked."""
     if not counts.mean_items_unavailable:
         return "every item could be shown to everybody"
     return (
@@ -150,7 +150,7 @@ def availability_in_words(counts: Counts) -> str:
 
 
 def _suppressed(column: SlicedColumn) -> str:
-    """Returns what a sliced column does not show, in words."""
+    """Says which slices of a column are not shown, and why."""
     said = ""
     if column.n_suppressed:
         said += f"; {column.n_suppressed} with fewer than {MIN_USERS} users suppressed"

@@ -18,7 +18,7 @@ MANY_UNREACHABLE = 0.05
 
 
 class Finding(StrEnum):
-    """What a paired test says, corrected for the number of comparisons."""
+    """Conclusion of a paired test, corrected for the number of comparisons."""
 
     better = "better"
     worse = "worse"
@@ -132,7 +132,7 @@ def protocol_warnings(evaluation: Evaluation) -> Iterator[str]:
 
 
 def finding_of(test: PairedTest) -> Finding:
-    """Returns what a test says whose p-value is corrected."""
+    """Concludes from a test whose p-value is corrected."""
     if test.p_value >= SIGNIFICANCE:
         return Finding.undecided
     return Finding.better if test.difference > 0 else Finding.worse

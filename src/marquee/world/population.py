@@ -63,7 +63,7 @@ class Population:
 
 @dataclass(frozen=True)
 class _Users:
-    """What is drawn of users; see Population and Truth."""
+    """Users as drawn; see Population and Truth."""
 
     table: pl.DataFrame
     vectors: RealArray
@@ -76,7 +76,7 @@ class _Users:
 
 @dataclass(frozen=True)
 class _Items:
-    """What is drawn of items; see Population and Truth."""
+    """Items as drawn; see Population and Truth."""
 
     table: pl.DataFrame
     vectors: RealArray

@@ -49,7 +49,7 @@ class Requests:
 
 @dataclass(frozen=True)
 class Shown:
-    """What the policy showed, (n_exposures,) each, in the order of requests and positions.
+    """Exposures, (n_exposures,) each, in the order of requests and positions.
 
     Attributes:
         request: Row of the request.
@@ -151,7 +151,7 @@ def _show(
     has_clicked: BoolArray,
     rng: np.random.Generator,
 ) -> Shown:
-    """Returns what the policy shows: content and ads drawn apart, each for its own positions.
+    """Draws what the policy shows: content and ads apart, each for its own positions.
 
     What is not available at that second is no candidate, nor what the user has clicked before today.
     """
@@ -200,7 +200,7 @@ def _respond(
     first_request: int,
     rng: np.random.Generator,
 ) -> Traffic:
-    """Returns what users do with what they are shown: look, click what they look at, convert."""
+    """Draws the users' reactions to exposures: they look, click what they look at, convert."""
     truth, n = population.truth, len(shown.item)
     user, device = requests.user[shown.request], requests.device[shown.request]
     timestamp, surface = requests.timestamp[shown.request], requests.surface[shown.request]

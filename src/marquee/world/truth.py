@@ -1,4 +1,4 @@
-"""What is true in the simulated market and nobody in it can see: tastes, appeal, chances.
+"""Hidden truth of the simulated market, which nobody in it can see: tastes, appeal, probabilities.
 
 A user looks at a position with a chance that only the position decides, and clicks what they look at with
 a chance that only taste, appeal and context decide. So position bias is known exactly, and a ranking by
@@ -72,7 +72,7 @@ class Truth:
         return FAIR_CLICK_LOGIT + match + self.item_appeal[item_rows]
 
     def context_logits(self, item_rows: IndexArray, hour: IndexArray, device: IndexArray) -> RealArray:
-        """Returns what hour and device add to the logit of a click, element by element."""
+        """Returns the terms that hour and device add to the logit of a click, element by element."""
         category = self.item_category[item_rows]
         daypart = hour * DAYPARTS // 24
         return self.daypart_effects[daypart, category] + self.device_effects[device, category]

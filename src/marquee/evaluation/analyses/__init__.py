@@ -1,1 +1,1 @@
-"""What looks behind a mean: one module per section of the report that does."""
+"""Analyses behind a mean: one module per section of the report."""

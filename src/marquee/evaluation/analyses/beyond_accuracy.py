@@ -1,4 +1,4 @@
-"""What a set of recommendation lists is like besides accurate: spread, surprise, variety, fairness to taste.
+"""Qualities of recommendation lists beside accuracy: spread, novelty, diversity, calibration to taste.
 
 Every function takes the lists of all users, (n_users, k) int64 with 0 for an empty place, and returns one
 number. None of them knows what the users did next but `serendipity`. None says by itself that a model is
@@ -52,7 +52,7 @@ class BeyondAccuracy:
 
 @dataclass(frozen=True)
 class CatalogFacts:
-    """What is known of the items, from training alone.
+    """Facts of the items, from training alone.
 
     Attributes:
         counts: Training events of each item, (n_items + 1,) int64; entry 0 is 0.

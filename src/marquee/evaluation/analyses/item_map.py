@@ -111,7 +111,7 @@ class ModelInspection:
 
 @dataclass(frozen=True)
 class CatalogView:
-    """What is known of the items, row 0 for padding.
+    """Items as an inspection sees them, row 0 for padding.
 
     Attributes:
         labels: Title or id, n_items + 1.

@@ -1,4 +1,4 @@
-"""What a judged model gets wrong most: targets far down, items shown in vain, items missed.
+"""Counts the errors of a judged model: targets ranked low, items shown in vain, items missed.
 
 Looks at the lists and targets of one evaluation, and at exact ranks beyond the lists for some of its users.
 """
@@ -73,7 +73,7 @@ class ItemErrors:
 
 @dataclass(frozen=True)
 class Mistakes:
-    """What the model gets wrong most.
+    """Errors of one model, by group of items, by target and by item.
 
     Attributes:
         k: Length of the lists that are counted.

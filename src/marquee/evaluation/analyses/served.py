@@ -1,4 +1,4 @@
-"""What users would really have got: the judged users asked through a published bundle, beside the ranking.
+"""Asks the judged users through a published bundle, and compares the answers with the judged ranking.
 
 The offline numbers come from the trained model and an exact ranking. What is served goes through the
 exported tower, the index with its settings, availability and exclusions. Here the same users are asked both
@@ -88,7 +88,7 @@ class ServedComparison:
 
     @property
     def deviations(self) -> tuple[str, ...]:
-        """What of the answers is beyond tolerance, in words; empty if they are what was judged."""
+        """Deviations of the answers beyond tolerance, in words; empty if they equal the judged ranking."""
         found = []
         if not abs(self.difference.mean) <= self.tolerance:
             found.append(f"the means differ by more than {self.tolerance}")
@@ -195,7 +195,7 @@ def serve_lists(bundle: Bundle, requests: Sequence[Request], item_ids: IdMap) ->
 
 
 def index_questions(bundle: Bundle, requests: Sequence[Request]) -> Questions | None:
-    """Returns what some of the requests ask of the index, as served: masks and exclusions of each.
+    """Returns the searches that some of the requests cause, as served: masks and exclusions of each.
 
     Args:
         bundle: As rewound.

@@ -1,4 +1,4 @@
-"""What the judged users would have got on a surface, by its filters and re-ranking.
+"""Compares the answers of a surface, by its filters and re-ranking, with the plain ranking.
 
 A surface's rules move its answers away from the best by score, on purpose; what that costs is measured here.
 What must not differ is the search beneath: the same rules over an exact search give the reference.
@@ -24,7 +24,7 @@ MIN_OVERLAP = 0.9
 
 @dataclass(frozen=True, kw_only=True)
 class SurfaceRules:
-    """What makes an answer of a surface another one.
+    """Filters and re-ranking by which a surface changes an answer.
 
     Attributes:
         name: Of the surface.

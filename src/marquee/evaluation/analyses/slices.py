@@ -107,7 +107,7 @@ class SlicedMetric:
         return tuple(found)
 
     def usual(self, column: "SlicedColumn") -> float:
-        """Returns what the slices of a column are held against."""
+        """Returns the estimate that the slices of a column are compared with."""
         if column.name.startswith("user"):
             return self.overall.mean
         means = [part.estimates[self.model].mean for part in column.slices]

@@ -18,7 +18,7 @@ MAX_PLACES = 50  # a column of more values says no place: each would be known fr
 
 @dataclass(frozen=True)
 class ScoredExposures:
-    """What heads are fitted on, or asked about.
+    """Exposures with a model's score and their outcome, to fit heads on or to judge them by.
 
     Attributes:
         score: Of the model, (n,).

@@ -21,7 +21,7 @@ SMALLEST_PROBABILITY = float(np.finfo(np.float64).eps)
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityCurve:
-    """What was said beside what came, in bins of about equal weight, lowest probability first.
+    """Mean probability and observed rate, in bins of about equal weight, lowest probability first.
 
     Attributes:
         probability: Mean of each bin, (n_bins,).
@@ -167,7 +167,7 @@ def equal_bins(
 def reliability_curve(
     probability: Float64Array, outcome: BoolArray, weight: Float64Array | None = None, n_bins: int = N_BINS
 ) -> ReliabilityCurve:
-    """Returns what was said beside what came, in `equal_bins`.
+    """Returns mean probability and observed rate in `equal_bins`.
 
     Raises:
         ShapeError: If lengths differ.
@@ -219,7 +219,7 @@ def calibration_error(
 def calibration_error_by_chance(
     probability: Float64Array, weight: Float64Array | None = None, n_bins: int = N_BINS
 ) -> float:
-    """Returns what `calibration_error` would be on average if every probability were true.
+    """Returns the mean of `calibration_error` if every probability were true.
 
     The outcomes of a bin scatter around what was said by their binomial standard deviation, of which the
     mean absolute value is the √(2/π)-fold: taken for normal and independent.

@@ -1,4 +1,4 @@
-"""What a model's tables hold before the first step: something better than random numbers.
+"""Initialises a model's tables before the first step, by something better than random numbers.
 
 A start says where items should lie; this module turns that into the rows of the tables, so that the item
 tower's output is what was asked for, whichever parts the towers have. What a start does not know of keeps

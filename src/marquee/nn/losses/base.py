@@ -1,4 +1,4 @@
-"""What all losses share: one signature, one base for their configs, two sums that stay finite.
+"""Shared by all losses: one signature, one base for their configs, two sums that stay finite.
 
 A knob is declared once, as a field of the config beside the loss. The loss takes that config as `knobs`, and
 `LossConfig.build` binds the two.
