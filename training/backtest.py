@@ -8,11 +8,11 @@ Source: Tashman 2000, International Journal of Forecasting 16(4), "rolling origi
 
 import logging
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 import polars as pl
 from rich.console import Console
 
+from marquee.core.moments import day_text
 from marquee.core.schema import TimeMeaning
 from marquee.data.reading.tables import Tables
 from marquee.data.split_config import SplitConfig, SplitMethod
@@ -123,7 +123,7 @@ def _plan(
         fit_on_validation=config.data.split.fit_on_validation,
     )
     return Plan(
-        label=f"{_day(start)} to {_day(start + window_s)}",
+        label=f"{day_text(start)} to {day_text(start + window_s)}",
         position=float(number),
         folder=f"{start}-{start + window_s}",
         tables=replace(tables, events=tables.events.filter(pl.col("timestamp") < start + window_s)),
@@ -133,11 +133,6 @@ def _plan(
             evaluation=replace(config.evaluation, test=True),
         ),
     )
-
-
-def _day(timestamp: int) -> str:
-    """Returns the day of a moment."""
-    return datetime.fromtimestamp(timestamp, tz=UTC).strftime("%Y-%m-%d")
 
 
 @command("backtest", BacktestConfig)

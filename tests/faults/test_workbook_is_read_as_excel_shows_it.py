@@ -76,3 +76,24 @@ def test_a_long_number_keeps_its_digits(tmp_path: Path) -> None:
         2, ["u", "i", 1740787200, "<c><v>0.33333333333333331</v></c>"]
     )
     assert read(tmp_path, {"S": rows}).events["value"].to_list() == [1 / 3]
+
+
+def test_an_error_in_an_attribute_is_missing_and_noted(tmp_path: Path) -> None:
+    write_workbook(
+        tmp_path / "i.xlsx",
+        {"S": row(1, ["item_id", "colour"]) + row(2, ["i2", '<c t="e"><v>#REF!</v></c>'])},
+    )
+    write_workbook(tmp_path / "e.xlsx", {"S": events()})
+    config = DataConfig(
+        name="book",
+        root=str(tmp_path),
+        events=TableConfig(path="e.xlsx"),
+        items=TableConfig(path="i.xlsx"),
+        max_rejected_fraction=1,
+    )
+    tables = read_tables(config)
+    assert tables.items is not None
+    assert tables.items["colour"].to_list() == [None]
+    (note,) = [note for note in tables.quality.notes if "colour" in note]
+    assert "1 cell" in note
+    assert "#REF!" in note

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
+from marquee.core.moments import moment_text
 from marquee.core.schema import TimeMeaning
 from marquee.data.dataset import Dataset
 from marquee.data.splits import Split, SplitConfig, SplitMethod, validate_no_leakage
@@ -118,6 +119,8 @@ def leakage_checks(split: Split, config: SplitConfig) -> tuple[str, ...]:
     found = [f"No event stands in two parts, among {sizes[0]}, {sizes[1]} and {sizes[2]} events: 0 found."]
     if config.method is SplitMethod.given:
         found.append("No event has its like (user, item, time, kind) in another part: 0 found.")
+    elif config.method is SplitMethod.random:
+        found.append("Events are drawn at random: their order in time proves nothing.")
     elif split.cutoffs is None:
         found.append(
             "No user has an event in an earlier part that is later than one in a later part: 0 found."
@@ -135,4 +138,4 @@ def leakage_checks(split: Split, config: SplitConfig) -> tuple[str, ...]:
 def _moment(events: pl.DataFrame, end: str) -> str:
     """Returns the first or the last moment of events, as people write it."""
     moment = getattr(events["timestamp"], end)()
-    return datetime.fromtimestamp(moment, tz=UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return moment_text(int(moment))

@@ -45,6 +45,8 @@ class DataConfig:
         unknown_items: What becomes of events whose item is not in the items table.
         max_rejected_fraction: More rejected rows than this, among those of one table that are not
             excluded, stop the run.
+        max_unreadable_fraction: More values of one feature than this, among those that are there, that cannot
+            be read as its type stop the run; fewer count as missing and are shown.
         history_length: Longest history that a model sees.
         download: Where the publisher keeps the files.
         world: The market to simulate into `root` where the files are not there.
@@ -63,6 +65,7 @@ class DataConfig:
     timestamp_max: int | None = None
     unknown_items: UnknownItems = UnknownItems.reject
     max_rejected_fraction: float = 0.01
+    max_unreadable_fraction: float = 0.05
     history_length: int = 50
     download: DownloadConfig | None = None
     world: WorldConfig | None = None
@@ -78,6 +81,10 @@ class DataConfig:
         if not 0 <= self.max_rejected_fraction <= 1:
             raise ConfigError(
                 f"data.max_rejected_fraction must be between 0 and 1, got {self.max_rejected_fraction}"
+            )
+        if not 0 <= self.max_unreadable_fraction <= 1:
+            raise ConfigError(
+                f"data.max_unreadable_fraction must be between 0 and 1, got {self.max_unreadable_fraction}"
             )
         if self.history_length < 1:
             raise ConfigError(f"data.history_length must be 1 or more, got {self.history_length}")
@@ -117,8 +124,8 @@ class DataConfig:
         """Raises ConfigError unless the split and the range fit what timestamps say."""
         if self.time is not TimeMeaning.absolute and self.split.method is SplitMethod.time:
             raise ConfigError(
-                f"data.split.method=time needs data.time=absolute, got time={self.time}; use leave_last or "
-                "last_fraction"
+                f"data.split.method=time needs data.time=absolute, got time={self.time}; use leave_last, "
+                "last_fraction or random"
             )
         bounds = (self.timestamp_min, self.timestamp_max)
         if self.time is not TimeMeaning.absolute and bounds != (None, None):

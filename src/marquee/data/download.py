@@ -25,7 +25,7 @@ from marquee.data.download_config import (
     DownloadedFileConfig,
     is_inside,
 )
-from marquee.data.reading.columns import FAULT, ROW
+from marquee.data.reading.files.columns import FAULT, ROW
 from marquee.data.reading.sources import collect, open_sources
 from marquee.errors import DataError, DownloadError
 

@@ -13,12 +13,14 @@ class SplitMethod(StrEnum):
     """How events are parted.
 
     `time`: at two moments, the same for everybody. `leave_last`: the last n events of each user.
-    `last_fraction`: the last share of each user's events. `given`: as the files say.
+    `last_fraction`: the last share of each user's events. `random`: a share of each user's events, drawn at
+    random. `given`: as the files say.
     """
 
     time = "time"
     leave_last = "leave_last"
     last_fraction = "last_fraction"
+    random = "random"
     given = "given"
 
 
@@ -28,14 +30,16 @@ class SplitConfig:
 
     Attributes:
         method: See `SplitMethod`.
-        validation_fraction: `time`: share of all events, just before the test. `last_fraction`: share of each
-            user's. `given` without validation file: share of each user's training events.
-        test_fraction: The same of the latest events; nothing for `given`.
+        validation_fraction: `time`: share of all events, just before the test. `last_fraction` and
+            `random`: share of each user's. `given` without validation file: share of each user's training
+            events.
+        test_fraction: The same of the latest events, or of those drawn; nothing for `given`.
         validation_from: `time`: the moment from which events are validation, as seconds or ISO 8601, in
             place of the fraction; empty for the fraction.
         test_from: `time`: the same for test.
         n: `leave_last`: events of each part per user.
-        seed: `given` without validation file, where there is no time: which training events validate.
+        seed: `random`: which events are drawn. `given` without validation file, where there is no time: which
+            training events validate.
         validate_end: `given`, where there is no time: the last training events of each user, as they stand in
             the file, validate, in place of random ones; a validation file then trains. For published splits
             whose test part is not a random draw but what came last.
@@ -81,6 +85,13 @@ class SplitConfig:
                 _seconds_of(moment, f"data.split.{key}")
         if all(moments.values()) and self.validation_cutoff() > self.test_cutoff():
             raise ConfigError(f"data.split.validation_from must not be after test_from, got {moments}")
+
+    @property
+    def needs_order(self) -> bool:
+        """Whether it matters which of a user's events are the latest."""
+        return self.method is not SplitMethod.random and (
+            self.method is not SplitMethod.given or self.validate_end
+        )
 
     def validation_cutoff(self) -> int:
         """Returns `validation_from` in seconds."""

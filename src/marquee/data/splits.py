@@ -6,11 +6,11 @@ evaluation to decide.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
 
+from marquee.core.moments import moment_text
 from marquee.core.schema import TimeMeaning
 from marquee.data.leakage import require_once, require_period, require_user_order
 from marquee.data.split_config import PARTS, SplitConfig, SplitMethod
@@ -90,12 +90,14 @@ def split_events(
     """
     if config.method is SplitMethod.time and time is not TimeMeaning.absolute:
         raise ConfigError(
-            f"data.split.method=time needs data.time=absolute, got {time}; use leave_last or last_fraction"
+            f"data.split.method=time needs data.time=absolute, got {time}; use leave_last, last_fraction "
+            "or random"
         )
     parters: dict[SplitMethod, Callable[[pl.DataFrame, SplitConfig, TimeMeaning], _Parting]] = {
         SplitMethod.time: _part_by_time,
         SplitMethod.leave_last: _part_last,
         SplitMethod.last_fraction: _part_fraction,
+        SplitMethod.random: _part_random,
         SplitMethod.given: _part_given,
     }
     parting = parters[config.method](events, config, time)
@@ -148,7 +150,9 @@ def _part_by_time(events: pl.DataFrame, config: SplitConfig, time: TimeMeaning) 
         .otherwise(pl.lit(_TRAIN, _PART))
     ).to_series()
     return _Parting(
-        part, f"validation from {_moment(validation)}, test from {_moment(test)}", Cutoffs(validation, test)
+        part,
+        f"validation from {moment_text(validation)}, test from {moment_text(test)}",
+        Cutoffs(validation, test),
     )
 
 
@@ -180,6 +184,22 @@ def _part_fraction(events: pl.DataFrame, config: SplitConfig, time: TimeMeaning)
         part,
         f"each user's last {config.test_fraction:.0%} by {_by(time)} test, the "
         f"{config.validation_fraction:.0%} before validation",
+    )
+
+
+def _part_random(events: pl.DataFrame, config: SplitConfig, time: TimeMeaning) -> _Parting:  # noqa: ARG001
+    """Returns the parts with a share of each user's events drawn into test, and another into validation."""
+    keys = np.random.default_rng(config.seed).permutation(events.height)
+    n = pl.len().over("user_id")
+    part = _part_from_the_end(
+        events.with_columns(timestamp=pl.Series(keys)),
+        _shares(config.test_fraction, n),
+        _shares(config.validation_fraction, n),
+    )
+    return _Parting(
+        part,
+        f"{config.test_fraction:.0%} of each user's events test and {config.validation_fraction:.0%} "
+        f"validation, drawn at random with seed {config.seed}",
     )
 
 
@@ -266,20 +286,13 @@ def _by(time: TimeMeaning) -> str:
     return "the order of the file" if time is TimeMeaning.none else "time"
 
 
-def _moment(timestamp: int) -> str:
-    """Returns a moment as people write it, or its seconds if no calendar reaches it."""
-    try:
-        return datetime.fromtimestamp(timestamp, tz=UTC).strftime("%Y-%m-%d %H:%M:%S")
-    except (OverflowError, OSError, ValueError):
-        return str(timestamp)
-
-
 def validate_no_leakage(split: Split, config: SplitConfig) -> None:
     """Raises LeakageError, with an example, if an event crosses the split.
 
     On every split no event stands in two parts. By time, each part keeps to its side of the cutoffs. By
     user, no event is later than one of a later part. Given, no event has its like (user, item, time, kind)
-    in another part: such files may well be drawn at random, so their times prove nothing.
+    in another part: such files may well be drawn at random, so their times prove nothing. At random, the
+    first holds alone.
     """
     parts = dict(zip(PARTS, (split.train, split.validation, split.test), strict=True))
     require_once(parts, ["event_id"])
@@ -290,5 +303,5 @@ def validate_no_leakage(split: Split, config: SplitConfig) -> None:
         require_period(parts, "train", None, train_end)
         require_period(parts, "validation", split.cutoffs.validation, split.cutoffs.test)
         require_period(parts, "test", split.cutoffs.test, None)
-    else:
+    elif config.method is not SplitMethod.random:
         require_user_order(parts)

@@ -27,11 +27,12 @@ class TimestampUnit(StrEnum):
     s = "s"
     ms = "ms"
     us = "us"
+    ns = "ns"
 
     @property
     def per_second(self) -> int:
         """How many of this unit make a second."""
-        return {"s": 1, "ms": 1_000, "us": 1_000_000}[self]
+        return {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}[self]
 
 
 class SourceType(StrEnum):

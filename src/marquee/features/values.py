@@ -12,6 +12,8 @@ from decimal import Decimal
 
 import numpy as np
 
+from marquee.core.moments import read_moment
+
 LARGEST_NUMBER = 1e30
 _EXACT_INTEGERS = 2.0**53
 _LONGEST_INTEGER_BITS = 64
@@ -78,11 +80,11 @@ def read_vector(value: object, dim: int) -> list[float] | None:
 
 
 def read_time(value: object) -> datetime | None:
-    """Returns a moment in UTC; numbers are seconds since 1970, a moment without a zone counts as UTC.
+    """Returns a moment in UTC; numbers are seconds since 1970, other texts ISO 8601, without a zone in UTC.
 
     Example:
-        >>> read_time(1_700_000_000).isoformat()
-        '2023-11-14T22:13:20+00:00'
+        >>> [read_time(value).isoformat() for value in (1_700_000_000, "2023-11-14T22:13:20")]
+        ['2023-11-14T22:13:20+00:00', '2023-11-14T22:13:20+00:00']
     """
     if isinstance(value, np.datetime64):
         value = value.item()
@@ -92,6 +94,8 @@ def read_time(value: object) -> datetime | None:
         if isinstance(value, date):
             return datetime(value.year, value.month, value.day, tzinfo=UTC)
         seconds = read_number(value)
-        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+        if seconds is None:
+            return read_moment(value) if isinstance(value, str) else None
+        return datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError):
         return None

@@ -11,7 +11,7 @@ from functools import cache
 
 import polars as pl
 
-from marquee.data.reading.columns import FAULT, ROW
+from marquee.data.reading.files.columns import FAULT, ROW
 from marquee.data.reading.sources import Source
 from marquee.errors import ConfigError, MissingColumnError
 

@@ -11,8 +11,8 @@ import polars as pl
 
 from marquee.core.reasons import Reason
 from marquee.core.schema import EVENTS, Column, ColumnType, TableSchema, TimeMeaning
-from marquee.data.reading.columns import FAULT, ROW
 from marquee.data.reading.expressions import header_hint, parse, require
+from marquee.data.reading.files.columns import FAULT, ROW
 from marquee.data.reading.sources import Source, reading
 from marquee.data.reading.validation import Limits, Rule, row_rules
 from marquee.data.reading.values import as_source_type, attribute, canonical, present
@@ -41,6 +41,7 @@ class MappedSource:
         rules: Rules, in the order in which they are looked at.
         rule_columns: The columns of the file that each rule looks at.
         file_columns: The columns of the file that each column of the table is made of.
+        mapped: The values of the table's columns before they are given its types, under names of their own.
     """
 
     source: Source
@@ -49,6 +50,11 @@ class MappedSource:
     rules: tuple[Rule, ...]
     rule_columns: tuple[tuple[str, ...], ...]
     file_columns: dict[str, tuple[str, ...]]
+    mapped: pl.LazyFrame
+
+    def raw(self, name: str) -> pl.LazyFrame:
+        """Returns a column of the table as its expression gives it."""
+        return self.mapped.select(pl.col(_MAPPED + name).alias(name))
 
 
 @dataclass(frozen=True)
@@ -114,18 +120,18 @@ class TableMapping:
             *[(rule.column,) for rule in type_rules],
             *[roots[rule.column] for rule in own_rules],
         ]
-        return MappedSource(source, frame, tuple(exclusions), tuple(rules), tuple(looked_at), roots)
+        return MappedSource(source, frame, tuple(exclusions), tuple(rules), tuple(looked_at), roots, mapped)
 
     def _read_types(self, source: Source) -> tuple[pl.LazyFrame, list[Rule]]:
         """Returns the file with the declared types, and the rules that tell which values have another."""
         types = {**source.types, **self.config.types}
-        require(types, source, f"{self._key}.types")
+        require(types, source, f"{self.key}.types")
         rules = [
             Rule(Reason.wrong_type, name, present(_RAW + name, source.columns[name]) & pl.col(name).is_null())
             for name in types
         ]
         for name, flags in self.config.flags.items():
-            require(flags, source, f"{self._key}.flags.{name}")
+            require(flags, source, f"{self.key}.flags.{name}")
             rules += [
                 Rule(Reason.wrong_type, flag, pl.col(flag).is_not_null() & _flag(flag).is_null())
                 for flag in flags
@@ -149,7 +155,7 @@ class TableMapping:
             )[reason]
             if dtype != pl.Boolean:
                 raise ConfigError(
-                    f"{self._key}.exclude.{reason} must be true or false, got {text!r}, which is "
+                    f"{self.key}.exclude.{reason} must be true or false, got {text!r}, which is "
                     f"{dtype}; write a comparison"
                 )
             conditions[reason] = condition
@@ -176,7 +182,7 @@ class TableMapping:
         for name in self.config.lists:
             if name not in expressions:
                 raise MissingColumnError(
-                    f"{self._key}.lists names {name!r}, the table has {list(expressions)}; correct it"
+                    f"{self.key}.lists names {name!r}, the table has {list(expressions)}; correct it"
                 )
         return expressions
 
@@ -198,7 +204,7 @@ class TableMapping:
         if column.default is not None:
             return pl.lit(column.default)
         if column.required:
-            hints = [f"say which it is in {self._key}.columns.{column.name}"]
+            hints = [f"say which it is in {self.key}.columns.{column.name}"]
             if source.is_text:
                 hints.append("set header=false and names if its first line names no columns")
                 hints.append("set skip_rows if lines stand before the header")
@@ -221,7 +227,7 @@ class TableMapping:
             return _without_marks(attribute(_MAPPED + name, dtype), _MAPPED + name, dtype, source)
         if dtype != pl.String:
             raise ConfigError(
-                f"{self._key}.lists.{name} must be a text to be cut, got {dtype}; remove it from lists"
+                f"{self.key}.lists.{name} must be a text to be cut, got {dtype}; remove it from lists"
             )
         parts = pl.col(_MAPPED + name).str.split(self.config.lists[name])
         return parts.list.eval(pl.element().filter(pl.element() != ""))
@@ -240,10 +246,15 @@ class TableMapping:
 
     def _parse(self, text: str, source: Source, key: str) -> pl.Expr:
         """Returns the expression that the text at a key means."""
-        return parse(text, source, f"{self._key}.{key}")
+        return parse(text, source, f"{self.key}.{key}")
 
     @property
-    def _key(self) -> str:
+    def orders_only(self) -> bool:
+        """Whether the times of the events are no moments."""
+        return self.schema is EVENTS and self.time is not TimeMeaning.absolute
+
+    @property
+    def key(self) -> str:
         """Where the table stands in the config."""
         return f"data.{self.schema.name}" if not self.name else f"data.more_events.{self.name}"
 

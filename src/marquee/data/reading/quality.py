@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from itertools import chain
 
 import polars as pl
 
+from marquee.core.moments import day_text
 from marquee.core.schema import EVENTS, TimeMeaning
-
-_LAST_PLAUSIBLE_YEAR = 2200
+from marquee.data.reading.feature_values import FeatureQuality
+from marquee.data.reading.notes import event_notes
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class TableQuality:
         rejects: Rows that are wrong, by reason and column, in the order in which rules are looked at.
         columns: The kept columns.
         rejects_file: Where every rejected row stands; None if there is none, or no folder was given.
+        features: The values of the features that are read from it.
+        notes: What looks odd in its files.
     """
 
     name: str
@@ -70,6 +73,8 @@ class TableQuality:
     rejects: tuple[RejectCount, ...]
     columns: tuple[ColumnQuality, ...]
     rejects_file: str | None
+    features: tuple[FeatureQuality, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def n_rejected(self) -> int:
@@ -106,6 +111,9 @@ class TableQuality:
                 continue
             distinct = "" if column.distinct is None else f", {column.distinct:,} distinct"
             yield f"  {column.name}: {column.type}, {column.nulls:,} null{distinct}"
+        for feature in self.features:
+            if feature.n_unreadable:
+                yield f"  {feature}"
 
 
 @dataclass(frozen=True)
@@ -179,7 +187,7 @@ class QualityReport:
         """Returns the time range in words, empty where timestamps are no moments."""
         if self.time is not TimeMeaning.absolute:
             return f", time is {self.time.value}"
-        return f", {_day(self.first_timestamp)} to {_day(self.last_timestamp)}"
+        return f", {day_text(self.first_timestamp)} to {day_text(self.last_timestamp)}"
 
 
 def measure_columns(rows: pl.DataFrame, key: str) -> tuple[ColumnQuality, ...]:
@@ -233,7 +241,7 @@ def measure_events(
         users_without_row=None if users is None else _n_outside(events["user_id"], users["user_id"]),
         items_without_row=None if items is None else _n_outside(events["item_id"], items["item_id"]),
         items_without_event=None if items is None else _n_outside(items["item_id"], events["item_id"]),
-        notes=tuple(_notes(time, first, last)),
+        notes=(*chain.from_iterable(table.notes for table in qualities.values()), *event_notes(events, time)),
     )
 
 
@@ -241,24 +249,3 @@ def _n_outside(ids: pl.Series, table: pl.Series) -> int:
     """Returns how many distinct ids are not in another column."""
     distinct = ids.unique().to_frame("id")
     return distinct.join(table.to_frame("id"), on="id", how="anti").height
-
-
-def _notes(time: TimeMeaning, first: int, last: int) -> Iterator[str]:
-    """Yields what looks odd about the time range."""
-    if time is not TimeMeaning.absolute:
-        return
-    if last >= datetime(_LAST_PLAUSIBLE_YEAR, 1, 1, tzinfo=UTC).timestamp():
-        yield (
-            f"the latest timestamp is {last}, after the year {_LAST_PLAUSIBLE_YEAR}: are these milliseconds "
-            "or microseconds? Set timestamp_unit"
-        )
-    if first == last:
-        yield f"all timestamps are {first}: if they say nothing, set data.time=none"
-
-
-def _day(timestamp: int) -> str:
-    """Returns the day of a timestamp, or the number itself if no calendar reaches it."""
-    try:
-        return datetime.fromtimestamp(timestamp, tz=UTC).date().isoformat()
-    except (OverflowError, OSError, ValueError):
-        return str(timestamp)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from marquee.data.reading.columns import FAULT, ROW
+from marquee.data.reading.files.columns import FAULT, ROW
 from marquee.data.reading.mapping import REJECTED, MappedSource
 from marquee.data.reading.quality import RejectCount, TableQuality
 from marquee.data.reading.sources import Source, collect

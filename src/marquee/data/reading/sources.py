@@ -11,17 +11,17 @@ from typing import TypeVar
 
 import polars as pl
 
-from marquee.data.reading.columns import FAULT, ROW
-from marquee.data.reading.csv_files import (
+from marquee.data.reading.files.columns import FAULT, ROW
+from marquee.data.reading.files.csv_files import (
     has_stray_quotes,
     repair_quotes,
     scan_adjacency,
     scan_csv,
     scan_separated_lines,
 )
-from marquee.data.reading.json_files import scan_json
-from marquee.data.reading.locating import File, locate
-from marquee.data.reading.workbooks import ERROR_WORDS, SURPLUS, read_workbook
+from marquee.data.reading.files.json_files import scan_json
+from marquee.data.reading.files.locating import File, locate
+from marquee.data.reading.files.workbooks import ERROR_WORDS, SURPLUS, read_workbook
 from marquee.data.table_config import SourceType, TableConfig, TableFormat
 from marquee.errors import ConfigError, DataError
 

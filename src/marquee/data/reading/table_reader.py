@@ -1,24 +1,25 @@
 """Reads the files of one table into its validated rows, and says what became of the others."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from marquee.core.schema import TableSchema
-from marquee.data.reading.columns import ROW
+from marquee.data.reading.files.columns import ROW
 from marquee.data.reading.mapping import EXCLUDED, REJECTED, MappedSource, TableMapping
+from marquee.data.reading.notes import SAME_EVENT, order_notes
 from marquee.data.reading.quality import TableQuality, measure_columns
 from marquee.data.reading.rejects import SOURCE, Rejects, require_few
+from marquee.data.reading.row_order import sorted_columns
 from marquee.data.reading.sources import Source, collect, open_sources, with_repaired_quotes
+from marquee.data.reading.times import validate_times
 from marquee.data.reading.validation import Rule
 from marquee.data.splits import PART
 from marquee.data.table_config import DUPLICATE_ROW, REPEATED_ID, TableConfig
 from marquee.errors import DataError
-
-SAME_EVENT = ("user_id", "item_id", "timestamp", "kind")
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class _Collected:
         excluded: Those that are not meant, by reason.
         rejects: Those that are wrong.
         files: The files, as they were mapped in the end.
+        notes: What looks odd in them.
     """
 
     rows_in: int
@@ -38,6 +40,7 @@ class _Collected:
     excluded: Counter[str]
     rejects: Rejects
     files: list[MappedSource]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,13 @@ class TableReader:
         mappings: How its files are mapped: one for each declaration of a part of the table.
         rules: Rules between rows, in order.
         max_rejected_fraction: Of the rows that are not excluded.
+        order_is_time: Whether the order of the rows says which of a user's events are the latest.
     """
 
     mappings: Sequence[TableMapping]
     rules: Sequence[Rule]
     max_rejected_fraction: float
+    order_is_time: bool = False
 
     @property
     def schema(self) -> TableSchema:
@@ -96,6 +101,7 @@ class TableReader:
         rows_in = 0
         for position, (mapping, source) in enumerate(opened):
             file, rows = _rows_of(mapping, source)
+            validate_times(rows, file, mapping)
             files.append(file)
             rows_in += rows.height
             meant = rows[EXCLUDED].is_null()
@@ -109,7 +115,15 @@ class TableReader:
         for position, (file, wrong) in enumerate(zip(files, broken, strict=True)):
             rejects = rejects.add_broken(wrong, position, file)
         kept = parts[0] if len(parts) == 1 else pl.concat(parts, how="diagonal_relaxed")
-        return _Collected(rows_in, kept, excluded, rejects, files)
+        return _Collected(rows_in, kept, excluded, rejects, files, tuple(self._notes(files)))
+
+    def _notes(self, files: Sequence[MappedSource]) -> Iterator[str]:
+        """Yields what looks odd in the files."""
+        for file in files:
+            yield from _mark_notes(file, self.schema.name)
+        if self.order_is_time:
+            found = [words for file in files for words in sorted_columns(file, self.schema.name)]
+            yield from order_notes(found)
 
     def _apply_rules(self, rows: _Collected) -> tuple[pl.DataFrame, Rejects]:
         """Returns the rows that break no rule between rows, and all rejected rows."""
@@ -144,6 +158,7 @@ class TableReader:
             rejects=rejects.report(rejects_file),
             columns=measure_columns(kept, self.schema.key),
             rejects_file=None if rejects_file is None else str(rejects_file),
+            notes=rows.notes,
         )
 
 
@@ -157,6 +172,23 @@ def _rows_of(mapping: TableMapping, source: Source) -> tuple[MappedSource, pl.Da
             raise
     file = mapping.apply(with_repaired_quotes(source, mapping.config, mapping.schema.name))
     return file, collect(file.frame, source.path, mapping.schema.name)
+
+
+def _mark_notes(file: MappedSource, table: str) -> Iterator[str]:
+    """Yields how many cells of each column hold an error in place of a value."""
+    source = file.source
+    if not source.marks:
+        return
+    texts = [name for name, dtype in source.columns.items() if dtype == pl.String]
+    cells = collect(source.frame.select(texts), source.path, table)
+    for column in cells:
+        found = column.filter(column.is_in(source.marks))
+        if len(found):
+            many = "cell" if len(found) == 1 else "cells"
+            yield (
+                f"{table}: {len(found):,} {many} of {column.name} in {source.path.name} hold an error "
+                f"({found[0]}), which counts as a missing value"
+            )
 
 
 def _kept(rows: pl.DataFrame, good: pl.Series, position: int, file: MappedSource) -> pl.DataFrame:

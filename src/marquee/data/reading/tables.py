@@ -5,13 +5,14 @@ so for one table. What is wrong is written by `rejects` and counted in `quality`
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 
 from marquee.core.schema import EVENTS, ITEMS, USERS, TableSchema, TimeMeaning
 from marquee.data.config import DataConfig, UnknownItems
+from marquee.data.reading.feature_values import measure_features, require_readable, validate_feature_times
 from marquee.data.reading.mapping import TableMapping
 from marquee.data.reading.quality import QualityReport, TableQuality, measure_events
 from marquee.data.reading.table_reader import TableReader
@@ -74,9 +75,18 @@ def read_tables(config: DataConfig, rejects_folder: Path | None = None) -> Table
             limits=Limits(config.timestamp_min, config.timestamp_max),
             kept=tuple(feature.column or name for name, feature in features.items()),
         )
-        reader = TableReader([mapping], rules, config.max_rejected_fraction)
+        reader = TableReader(
+            [mapping],
+            rules,
+            config.max_rejected_fraction,
+            order_is_time=schema is EVENTS and config.time is TimeMeaning.none and config.split.needs_order,
+        )
         frames[schema.name], qualities[schema.name] = reader.read(Path(config.root), rejects_folder)
         _require_features(features, frames[schema.name], schema)
+        validate_feature_times(schema.name, features, frames[schema.name])
+        found = measure_features(features, frames[schema.name])
+        require_readable(schema.name, found, features, config.max_unreadable_fraction)
+        qualities[schema.name] = replace(qualities[schema.name], features=found)
     events = frames[EVENTS.name]
     if config.time is not TimeMeaning.none and not events["timestamp"].is_sorted():
         events = events.sort("timestamp", maintain_order=True)

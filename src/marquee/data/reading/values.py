@@ -4,10 +4,12 @@ Does not judge values: a null that was a value before is found by `validation`, 
 """
 
 import json
+import math
 from collections.abc import Iterator
 
 import polars as pl
 
+from marquee.core.moments import read_moment
 from marquee.core.schema import ColumnType
 from marquee.data.table_config import SourceType, TableConfig
 
@@ -78,6 +80,9 @@ def as_timestamp(column: str, source: pl.DataType, config: TableConfig) -> pl.Ex
     A text is read by `timestamp_format`, or else as a number or as ISO 8601. A time without offset is UTC.
     """
     value = pl.col(column)
+    if config.timestamp_format and source.is_integer():
+        # A date such as 20250301 is a number to Parquet, and its format speaks of the digits.
+        value, source = value.cast(pl.String), pl.String()
     if source == pl.String:
         if config.timestamp_format:
             return _seconds(
@@ -117,12 +122,27 @@ def _read_timestamps(texts: pl.Series, per_second: int) -> pl.Series:
     seconds = texts.cast(pl.Int64, strict=False) // per_second
     column = pl.col(texts.name)
     number = (column.cast(pl.Float64, strict=False) / per_second).floor().cast(pl.Int64, strict=False)
-    for read in (number, *_iso_formats(column)):
+    for read in (number, *_iso_formats(column), _any_iso(column)):
         unread = (seconds.is_null() & texts.is_not_null()).arg_true()
         if unread.is_empty():
             break
         seconds = seconds.scatter(unread, texts.gather(unread).to_frame().select(read).to_series())
     return seconds
+
+
+def _any_iso(text: pl.Expr) -> pl.Expr:
+    """Returns the way to read the rest of ISO 8601 and what PostgreSQL writes, text by text."""
+    return text.map_batches(_read_each, return_dtype=pl.Int64(), is_elementwise=True)
+
+
+def _read_each(texts: pl.Series) -> pl.Series:
+    """Returns texts as seconds, each distinct one read once."""
+    distinct = texts.unique().drop_nulls()
+    moments = [read_moment(text) for text in distinct.to_list()]
+    seconds = [None if moment is None else math.floor(moment.timestamp()) for moment in moments]
+    return texts.replace_strict(
+        distinct, pl.Series(seconds, dtype=pl.Int64), default=None, return_dtype=pl.Int64
+    )
 
 
 def _iso_formats(text: pl.Expr) -> Iterator[pl.Expr]:

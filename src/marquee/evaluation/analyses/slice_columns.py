@@ -5,13 +5,14 @@ Texts, vectors and columns of very many values give no slices: the caller is tol
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 import numpy as np
 
 from marquee.core.arrays import BoolArray
 from marquee.evaluation.analyses.slices import members_of
 from marquee.features import FeatureConfig, FeatureType, TimestampPart
+from marquee.features.values import read_time
 
 MAX_VALUES = 200
 HOURS_TOGETHER = 6
@@ -72,14 +73,14 @@ def by_moment(values: Sequence[object], part: TimestampPart) -> dict[str, BoolAr
         >>> list(by_moment([0, 13 * 3600, None], TimestampPart.hour))
         ['0 to 6 h', '12 to 18 h']
     """
-    names = [None if np.isnan(_number(value)) else _part_name(int(_number(value)), part) for value in values]
+    moments = [read_time(value) for value in values]
+    names = [None if moment is None else _part_name(moment, part) for moment in moments]
     order = sorted({name for name in names if name is not None})
     return {text: np.array([name == (rank, text) for name in names]) for rank, text in order}
 
 
-def _part_name(timestamp: int, part: TimestampPart) -> tuple[int, str]:
-    """Returns the sort key and the name of a calendar part of a timestamp."""
-    moment = datetime.fromtimestamp(timestamp, tz=UTC)
+def _part_name(moment: datetime, part: TimestampPart) -> tuple[int, str]:
+    """Returns the sort key and the name of a calendar part of a moment."""
     if part is TimestampPart.hour:
         start = moment.hour - moment.hour % HOURS_TOGETHER
         return start, f"{start} to {start + HOURS_TOGETHER} h"

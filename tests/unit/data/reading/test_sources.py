@@ -4,7 +4,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from marquee.data.reading.columns import FAULT, ROW
+from marquee.data.reading.files.columns import FAULT, ROW
 from marquee.data.reading.sources import Source, open_sources
 from marquee.data.table_config import SourceType, TableConfig, TableFormat
 from marquee.errors import ConfigError, DataError

@@ -110,7 +110,7 @@ def test_number_with_a_fraction_is_read_in_its_unit() -> None:
 @pytest.mark.parametrize("unit", list(TimestampUnit))
 @pytest.mark.parametrize("dtype", [pl.Int64(), pl.Float64(), pl.String()], ids=str)
 def test_number_is_read_in_its_unit(unit: TimestampUnit, dtype: pl.DataType) -> None:
-    per_second = {"s": 1, "ms": 1_000, "us": 1_000_000}[unit]
+    per_second = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}[unit]
     number = 1_700_000_000 * per_second + per_second // 2
     value = {"Int64": number, "Float64": float(number), "String": str(number)}[str(dtype)]
     assert read_time(value, dtype, TableConfig(path="e", timestamp_unit=unit)) == 1_700_000_000

@@ -3,7 +3,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from marquee.data.reading.workbooks import SURPLUS, read_workbook
+from marquee.data.reading.files.workbooks import SURPLUS, read_workbook
 from marquee.data.table_config import TableConfig
 from marquee.errors import DataError
 from tests.support.workbooks import row, write_workbook

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import polars as pl
 
-from marquee.data.reading.columns import FAULT, ROW
-from marquee.data.reading.text_files import ScanSource, open_binary, read_text
+from marquee.data.reading.files.columns import FAULT, ROW
+from marquee.data.reading.files.text_files import ScanSource, open_binary, read_text
 from marquee.data.table_config import TableConfig
 from marquee.errors import ConfigError
 

@@ -1,0 +1,80 @@
+"""Recognises numbers that make sense as times only in another unit, and dates that are written as numbers.
+
+A wrong unit spoils no row, so no row rule can see it: it moves all of them to a year that nobody means.
+"""
+
+from datetime import UTC, datetime
+
+import polars as pl
+
+from marquee.data.table_config import TimestampUnit
+
+FIRST_PLAUSIBLE = int(datetime(1990, 1, 1, tzinfo=UTC).timestamp())
+LAST_PLAUSIBLE = int(datetime(2200, 1, 1, tzinfo=UTC).timestamp())
+_LAST_LIKELY = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp())
+_HOURS = (1990_01_01_00, 2099_12_31_23)
+_NEARLY_ALL = 0.99
+_WORDS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+# Digits of the number → the format of its text, and what must be appended to have one that can be read.
+_DATES = {
+    8: ("%Y%m%d", ""),
+    10: ("%Y%m%d%H%M", "00"),
+    12: ("%Y%m%d%H%M", ""),
+    14: ("%Y%m%d%H%M%S", ""),
+    17: ("%Y%m%d%H%M%S%3f", ""),
+}
+
+
+def middle(numbers: pl.Series) -> int:
+    """Returns the number that half of the others do not exceed."""
+    found = numbers.quantile(0.5, "lower")
+    assert found is not None, f"numbers that are not null have a middle, got {len(numbers)}"
+    return int(found)
+
+
+def are_odd(seconds: pl.Series) -> bool:
+    """Returns whether times lie where few data sets have any, or look like dates down to the hour."""
+    half = middle(seconds)
+    return not FIRST_PLAUSIBLE <= half < LAST_PLAUSIBLE or _HOURS[0] <= half <= _HOURS[1]
+
+
+def wrong_times(numbers: pl.Series, unit: TimestampUnit) -> str | None:
+    """Returns what is odd about numbers taken for times and what to do, None if no other reading is better.
+
+    Args:
+        numbers: Whole numbers without null, as the file has them.
+        unit: The unit that they are taken for.
+    """
+    if not are_odd(numbers // unit.per_second):
+        return None
+    as_date = _date_format(numbers)
+    if as_date is not None:
+        return f"which are dates and no {_WORDS[unit]} since 1970; {as_date}"
+    half = middle(numbers)
+    better = (other for other in TimestampUnit if FIRST_PLAUSIBLE <= half / other.per_second < _LAST_LIKELY)
+    found = next(better, unit)
+    if found is unit:
+        return None
+    year = 1970 + half // unit.per_second // 31_556_952
+    return (
+        f"which are {_WORDS[found]} and not {_WORDS[unit]} since 1970, which would be the year {year}; "
+        f"set timestamp_unit={found}"
+    )
+
+
+def _date_format(numbers: pl.Series) -> str | None:
+    """Returns what to do about numbers that are dates, None if they are not."""
+    texts = numbers.cast(pl.String)
+    n_digits = len(str(middle(numbers)))
+    if n_digits not in _DATES:
+        return None
+    written, appended = _DATES[n_digits]
+    years = (texts + appended).str.strptime(pl.Datetime("us"), written, strict=False).dt.year()
+    if years.is_between(1900, 2100).fill_null(False).sum() < _NEARLY_ALL * len(numbers):
+        return None
+    if appended:
+        return (
+            f"append minutes in the expression, as CONCAT(at, '{appended}') does, and set "
+            f"timestamp_format={written}"
+        )
+    return f"set timestamp_format={written}"
