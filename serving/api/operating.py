@@ -37,7 +37,7 @@ class Operating:
         reason = self._draining.reason()
         if reason:
             raise unavailable(f"the service is being drained: {reason}; ask another")
-        return HealthAnswer(status="ready")
+        return HealthAnswer(status="ready", behind=self._surfaces.behind)
 
     async def metrics(self, _call: Call) -> Reply:
         """Returns the counters."""

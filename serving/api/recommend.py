@@ -21,8 +21,8 @@ from serving.api.metrics import ANSWERED, AnswerMetrics
 from serving.config import Settings
 from serving.http.errors import ErrorAnswer, Problem, Refusal, refusal_of
 from serving.http.exchange import Call
-from serving.releases.channel import Answering
-from serving.releases.metrics import CandidateMetrics
+from serving.releases.answering import Answering
+from serving.releases.metrics import CandidateMetrics, ThreadMetrics
 from serving.releases.shadow import Shadow
 from serving.releases.surfaces import Surface, Surfaces
 from serving.telemetry.metrics import Metrics
@@ -92,7 +92,7 @@ class Endpoints:
         self.metrics = metrics or Metrics()
         self._answer_metrics = self.metrics.family(AnswerMetrics)
         self._candidate_metrics = self.metrics.family(CandidateMetrics)
-        self._shadow = Shadow(self._candidate_metrics)
+        self._shadow = Shadow(self._candidate_metrics, self.metrics.family(ThreadMetrics))
         self._batcher: Batcher[Job, Answered] = Batcher(
             self._run_batch,
             micro_batch=settings.micro_batch,

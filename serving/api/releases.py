@@ -9,7 +9,7 @@ from typing import TypeVar
 from msgspec import UNSET
 
 from marquee.bundle.releases import Role
-from marquee.errors import BundleError
+from marquee.errors import BundleBusyError, BundleError
 from serving.api.messages.releases import ReleaseAnswer, ReleasesAnswer, RolloutAnswer, ShareRequest
 from serving.http.errors import Problem, Refusal
 from serving.http.exchange import Call
@@ -34,12 +34,16 @@ class ReleaseRoutes:
         self._executor = ThreadPoolExecutor(
             max_workers=1, thread_name_prefix="release-routes", initializer=be_nice
         )
+        # A list must not wait for a release that is being loaded: an operator wants it just then.
+        self._lister = ThreadPoolExecutor(
+            max_workers=1, thread_name_prefix="release-list", initializer=be_nice
+        )
 
     async def listed(self, _call: Call) -> ReleasesAnswer:
         """Returns the releases of every bundle, newest first."""
         answers = []
         for channel, names in self._surfaces.channels.items():
-            releases = await self._in_thread(channel.listed)
+            releases = await self._in_thread(channel.listed, self._lister)
             answers += [ReleaseAnswer.of(release, names) for release in releases]
         return ReleasesAnswer(releases=answers)
 
@@ -66,7 +70,8 @@ class ReleaseRoutes:
     def close(self) -> None:
         """Ends the thread and the looking."""
         self._surfaces.close()
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        for executor in (self._executor, self._lister):
+            executor.shutdown(wait=False, cancel_futures=True)
 
     async def _try(self, call: Call, role: Role, share: float) -> RolloutAnswer:
         """Gives a release a role beside the current one."""
@@ -102,14 +107,22 @@ class ReleaseRoutes:
         try:
             await self._in_thread(lambda: work(channel, version))
         except (BundleError, OSError) as error:
-            raise Refusal(
-                Problem.release_refused,
-                f"{action} of release {version!r} was refused ({type(error).__name__}) and the old one goes "
-                "on answering; the service's log says why",
-            ) from error
+            logger.warning("%s was refused: %s", action, error, extra={"facts": facts})
+            raise _refusal(action, version, channel, error) from error
         assert channel.answering is not None, "a change was made to what answers"
         return RolloutAnswer.of(channel.answering)
 
-    async def _in_thread(self, work: Callable[[], Result]) -> Result:
+    async def _in_thread(
+        self, work: Callable[[], Result], executor: ThreadPoolExecutor | None = None
+    ) -> Result:
         """Returns what `work` returns, which runs beside the requests."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        return await asyncio.get_running_loop().run_in_executor(executor or self._executor, work)
+
+
+def _refusal(action: str, version: str, channel: Channel, error: BundleError | OSError) -> Refusal:
+    """Returns the refusal of a change; its caller has the right `admin` and may read every reason."""
+    reason = str(error).replace(str(channel.home), channel.name)  # where it lies is nobody's business
+    message = f"{action} of release {version!r} was refused, the old one goes on answering: {reason}"
+    if isinstance(error, BundleBusyError):
+        return Refusal(Problem.release_busy, message, headers=((b"retry-after", b"1"),))
+    return Refusal(Problem.release_refused, message)

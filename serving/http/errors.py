@@ -10,6 +10,7 @@ from enum import Enum
 import msgspec
 
 from marquee.errors import (
+    BundleBusyError,
     BundleError,
     BundleNotFoundError,
     BundleVersionError,
@@ -48,6 +49,7 @@ class Problem(Enum):
     not_found = (404, "there is no such path, or, for similar items, no such item")
     method_not_allowed = (405, "the path takes another method")
     request_too_slow = (408, "headers or body did not arrive in time")
+    release_busy = (409, "another change of releases is at work; nothing was changed; send it again")
     release_refused = (409, "the release cannot be used; the old one goes on answering")
     body_too_large = (413, "the body is larger than allowed")
     unsupported_media_type = (415, "the body is not sent as plain `application/json`")
@@ -79,6 +81,7 @@ PROBLEM_OF_ERROR: Mapping[type[MarqueeError], Problem] = {
     ConfigError: Problem.internal_error,
     BundleError: Problem.unavailable,
     BundleNotFoundError: Problem.unavailable,
+    BundleBusyError: Problem.unavailable,
     BundleVersionError: Problem.unavailable,
     ChecksumError: Problem.unavailable,
     SignatureError: Problem.unavailable,

@@ -36,6 +36,12 @@ class ReleaseSettings(RoomSettings):
     release_poll_ms: Annotated[
         int, Meta(ge=1, description="how often a worker looks whether other releases are to answer")
     ] = 1000
+    release_load_ms: Annotated[
+        int, Meta(ge=1, description="time within which the files of a release must be read and verified")
+    ] = 600_000
+    release_rehearsal_ms: Annotated[
+        int, Meta(ge=1, description="time within which a release must answer its golden requests")
+    ] = 30_000
     items: Annotated[
         str,
         Meta(
@@ -49,3 +55,9 @@ class ReleaseSettings(RoomSettings):
         int,
         Meta(ge=1, description="most items kept there for one channel, withdrawn ones included"),
     ] = 10_000
+    max_live_item_bytes: Annotated[
+        int, Meta(ge=256, description="largest item kept there, in bytes of JSON")
+    ] = 32_768
+    max_live_items_bytes: Annotated[
+        int, Meta(ge=256, description="most bytes of all items kept there for one channel")
+    ] = 67_108_864

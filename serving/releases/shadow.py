@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from marquee.decision.golden_requests import overlap_at_k
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Answer, Request
-from serving.releases.metrics import CandidateMetrics
+from serving.releases.metrics import CandidateMetrics, ThreadMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +24,7 @@ BUSY_FRACTION = 0.1
 """Most of a processor that the thread of a worker uses."""
 
 REPORT_EVERY_S = 10.0
+_THREAD = "shadow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class Shadow:
 
     Args:
         metrics: Counts what is compared, dropped and failed.
+        threads: Shows that the thread lives.
         sleep: Waits for so many seconds, or until `close` is called.
         clock: Returns seconds.
     """
@@ -59,10 +61,12 @@ class Shadow:
     def __init__(
         self,
         metrics: CandidateMetrics,
+        threads: ThreadMetrics,
         sleep: Callable[[float], object] | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._metrics = metrics
+        self._threads = threads
         self._closing = threading.Event()
         self._sleep = sleep or self._closing.wait
         self._clock = clock
@@ -74,7 +78,7 @@ class Shadow:
     def offer(self, candidate: Recommender, request: Request, answer: Answer) -> None:
         """Leaves a request for comparison; never waits. Called from one thread."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._compare_all, name="shadow", daemon=True)
+            self._thread = threading.Thread(target=self._compare_all, name=_THREAD, daemon=True)
             self._thread.start()
         try:
             self._questions.put_nowait(_Question(candidate, request, answer))
@@ -91,6 +95,7 @@ class Shadow:
     def _compare_all(self) -> None:
         """Compares until `close` is called."""
         while not self._closing.is_set():
+            self._threads.show_heartbeat(_THREAD, time.time())
             try:
                 question = self._questions.get(timeout=0.5)
             except queue.Empty:
@@ -107,16 +112,16 @@ class Shadow:
             self._report()
             self._tally.version = question.candidate.version
         tally = self._tally
+        expected = [item.item_id for item in question.answer.items]
         try:
             (answer,) = question.candidate.recommend([question.request])
+            actual = [item.item_id for item in answer.items]
         except Exception as error:  # whatever a candidate does, nobody waits for its answer
             if not tally.n_failed:
                 logger.warning("the shadow %s failed: %r", tally.version, error, exc_info=error)
             tally.n_failed += 1
             self._metrics.count_shadow("failed")
             return
-        expected = [item.item_id for item in question.answer.items]
-        actual = [item.item_id for item in answer.items]
         overlap = overlap_at_k(expected, actual)
         tally.n_compared += 1
         tally.n_same += expected == actual

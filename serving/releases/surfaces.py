@@ -11,7 +11,6 @@ surfaces:
 ```
 """
 
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -31,8 +30,10 @@ from marquee.errors import BundleError, ConfigError, DataError, MarqueeError
 from marquee.store.signing import TrustedKeys
 from serving.config import Settings
 from serving.http.errors import Problem, Refusal, unavailable
-from serving.releases.channel import Answering, Channel, OnChange
-from serving.releases.metrics import ItemMetrics, ReleaseMetrics
+from serving.releases.answering import Answering
+from serving.releases.channel import Channel
+from serving.releases.following import first_usable
+from serving.releases.loading import Loader, LoadLimits
 from serving.telemetry.metrics import Metrics
 
 DEFAULT = "default"
@@ -207,6 +208,11 @@ class Surfaces:
         """Answers from now on."""
         self._is_held = False
 
+    @property
+    def behind(self) -> tuple[str, ...]:
+        """Names of the channels that answer from another release than their `CURRENT` names."""
+        return tuple([channel.name for channel in self.channels if channel.is_behind])
+
     def load(self) -> None:
         """Loads the current release of every bundle; raises as `Channel.load` does."""
         for channel in self.channels:
@@ -273,12 +279,12 @@ class SurfaceFile:
         )
 
     def validate_bundles(self, trusted: TrustedKeys | None) -> None:
-        """Raises BundleError if a current release is not what it was when it was published.
+        """Raises BundleError if neither a current release nor one before it is what its publisher wrote.
 
         Whether it fits its surfaces every worker finds when it loads it.
         """
         for bundle in dict.fromkeys(surface.bundle for surface in self.surfaces):
-            Bundle.load(bundle, trusted)
+            first_usable(Path(bundle), lambda folder: Bundle.load(folder, trusted))
 
     def open(self, metrics: Metrics, trusted: TrustedKeys | None) -> Surfaces:
         """Returns the surfaces with the releases of their bundles, none of which is loaded yet."""
@@ -287,23 +293,15 @@ class SurfaceFile:
             home = Path(surface.bundle).resolve()
             if home not in channels:
                 sharing = [one for one in self.surfaces if Path(one.bundle).resolve() == home]
-                channels[home] = Channel(surface.bundle, _counting(metrics), trusted, _validator(sharing))
+                loader = Loader(trusted, _validator(sharing), _load_limits(surface.settings))
+                channels[home] = Channel(surface.bundle, metrics, loader)
         by_name = {surface.name: channels[Path(surface.bundle).resolve()] for surface in self.surfaces}
         return Surfaces(self.surfaces, self.default, by_name)
 
 
-def _counting(metrics: Metrics) -> OnChange:
-    """Returns what counts a release that is taken, or one that is refused (None)."""
-    releases, items = metrics.family(ReleaseMetrics), metrics.family(ItemMetrics)
-
-    def count(recommender: Recommender | None) -> None:
-        if recommender is None:
-            releases.count_refused(is_final=True)
-        else:
-            releases.count_taken(recommender.bundle.manifest, time.time())
-            items.show_index_change(recommender.bundle.manifest.created)
-
-    return count
+def _load_limits(settings: Settings) -> LoadLimits:
+    """Returns how long a release may take."""
+    return LoadLimits(settings.release_load_ms / 1000, settings.release_rehearsal_ms / 1000)
 
 
 def _default_k(settings: Settings) -> int:

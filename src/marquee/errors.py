@@ -12,6 +12,7 @@ MarqueeError
 ├── ConfigError(ValueError)       the caller's config is wrong: refuse to start
 ├── BundleError                   the artifact is wrong: refuse to load it
 │   ├── BundleNotFoundError
+│   ├── BundleBusyError           not now: another publisher, a slow disk, a process that ends
 │   ├── BundleVersionError        written in a format this release does not read
 │   ├── ChecksumError             a file differs from its manifest
 │   └── SignatureError            nobody who is trusted has signed the manifest
@@ -78,6 +79,10 @@ class BundleError(MarqueeError):
 
 class BundleNotFoundError(BundleError):
     """There is no bundle at the path given."""
+
+
+class BundleBusyError(BundleError):
+    """The bundle cannot be used for now; the same call may succeed later."""
 
 
 class BundleVersionError(BundleError):

@@ -89,7 +89,11 @@ class BundleAnswer(msgspec.Struct, kw_only=True, frozen=True):
         )
 
 
-class HealthAnswer(msgspec.Struct, kw_only=True, frozen=True):
+class HealthAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """Whether the service lives, or takes requests."""
 
     status: Annotated[str, Meta(description="`alive` or `ready`.")]
+    behind: Annotated[
+        tuple[str, ...],
+        Meta(description="Bundles of which another release answers than `CURRENT` names."),
+    ] = ()

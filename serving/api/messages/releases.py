@@ -6,7 +6,8 @@ import msgspec
 from msgspec import Meta
 
 from marquee.bundle.releases import Role
-from serving.releases.channel import Answering, Loaded, Release
+from serving.releases.answering import Answering, Loaded
+from serving.releases.listing import Release
 
 
 class ReleaseAnswer(msgspec.Struct, kw_only=True, frozen=True):

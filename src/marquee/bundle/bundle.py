@@ -139,6 +139,11 @@ class Bundle:
         features = [feature.column for feature in self.query_features.features]
         return frozenset((*features, *self.context_popularity.columns))
 
+    def stop(self) -> None:
+        """Ends what its towers are computing, for good: for a release that must not answer."""
+        self.query_tower.stop()
+        self.item_tower.stop()
+
     @property
     def version(self) -> str:
         """Version of the bundle."""

@@ -39,6 +39,9 @@ from marquee.store.signing import SIGNATURE, SigningKey
 _UNFINISHED = ".publishing"
 _CHECKSUM_DIGITS = 8
 
+READ_ONLY = 0o444
+"""Mode of every file of a published version, the manifest included."""
+
 
 def publish(
     contents: BundleContents,
@@ -208,6 +211,9 @@ class _Publication:
             write_file(unfinished / SIGNATURE, lambda file: file.write(signature))
         # The manifest comes last: a folder that has one is whole.
         write_file(unfinished / MANIFEST, lambda file: file.write(release.manifest))
+        for file in unfinished.iterdir():
+            # Servers map these files into memory: who writes into one, or cuts it off, ends their processes.
+            file.chmod(READ_ONLY)
         sync_folder(unfinished)
         announce_step(f"rename the folder to {release.version}")
         unfinished.rename(target)

@@ -162,6 +162,23 @@ def previous(home: Path) -> Path:
     return version_folder(home, earlier[0], f"{home / ACTIVATED} names version")
 
 
+def way_back(home: Path) -> list[str]:
+    """Returns the versions that were current before the one that CURRENT names, newest first.
+
+    These are all that were ever current if CURRENT names none of them: whoever wrote it by hand did not leave
+    the others. Versions that were left by going back are not among them.
+    """
+    try:
+        names = read_regular_file(home / ACTIVATED).decode("ascii", "replace").split()
+    except (BundleError, OSError):
+        return []
+    current = ""
+    with suppress(BundleError, OSError):
+        current = read_regular_file(home / CURRENT).decode("ascii", "replace").strip()
+    after = names[names.index(current) + 1 :] if current in names else names
+    return [name for name in dict.fromkeys(after) if _is_name(name)]
+
+
 def set_current(bundle: Path) -> None:
     """Points CURRENT at a bundle, at once for every reader; its caller is the only publisher."""
     home = bundle.parent
@@ -257,6 +274,15 @@ def _write_rollout(home: Path, rollout: Rollout) -> None:
         if role in rollout
     }
     replace_file(home / ROLLOUT, f"{json.dumps(body)}\n".encode())
+
+
+def _is_name(version: str) -> bool:
+    """Tells whether a version can be the name of a folder."""
+    try:
+        validate_name(version, "a version")
+    except ConfigError:
+        return False
+    return True
 
 
 def _activated_from(home: Path, version: str) -> list[str]:

@@ -364,9 +364,11 @@ class HealthAnswer(msgspec.Struct, kw_only=True, frozen=True):
 
     Attributes:
         status: `alive` or `ready`.
+        behind: Bundles of which another release answers than `CURRENT` names.
     """
 
     status: str
+    behind: tuple[str, ...] = ()
 
 
 class ErrorBody(msgspec.Struct, kw_only=True, frozen=True):

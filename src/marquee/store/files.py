@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from marquee.errors import BundleError
+from marquee.errors import BundleBusyError, BundleError
 
 # Trap: hashlib lets other threads run between calls, not within one: chunks, not whole files.
 CHUNK_BYTES = 8 * 2**20
@@ -61,13 +61,15 @@ def only_publisher(home: Path) -> Iterator[None]:
     """Holds the lock of a channel; the system gives it back when its holder dies.
 
     Raises:
-        BundleError: If another process holds it.
+        BundleBusyError: If another process holds it.
     """
     with (home / _LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise BundleError(f"another process is publishing to {home}; wait for it or end it") from error
+            raise BundleBusyError(
+                f"another process is publishing to {home}; wait for it or end it"
+            ) from error
         yield
 
 

@@ -23,9 +23,12 @@ from marquee.decision.requests import Answer, Request
 from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, ConfigError, SignatureError
 from marquee.store.signing import SigningKey, TrustedKeys, write_key_pair
 from serving.releases.channel import Channel
-from serving.releases.metrics import CandidateMetrics
+from serving.releases.loading import Loader
+from serving.releases.metrics import CandidateMetrics, ThreadMetrics
 from serving.releases.shadow import CAPACITY, Shadow
+from serving.telemetry.metrics import Metrics
 from tests.support.bundles import NOW, publish_tiny
+from tests.support.counters import changes
 
 
 @pytest.fixture(autouse=True)
@@ -42,8 +45,8 @@ def versions(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def loaded(home: Path, seen: list[Recommender | None] | None = None) -> Channel:
-    releases = Channel(home, (seen if seen is not None else []).append)
+def loaded(home: Path, metrics: Metrics | None = None) -> Channel:
+    releases = Channel(home, metrics)
     releases.load()
     return releases
 
@@ -164,13 +167,13 @@ def test_going_back_to_a_damaged_release_is_refused(versions: list[Path]) -> Non
 
 
 def test_bad_candidate_is_refused_before_it_is_named(versions: list[Path]) -> None:
-    seen: list[Recommender | None] = []
-    releases = loaded(versions[0].parent, seen)
+    metrics = Metrics()
+    releases = loaded(versions[0].parent, metrics)
     flip_a_byte(versions[1] / "item_vectors.npy")
     with pytest.raises(ChecksumError):
         releases.name_candidate(versions[1].name, Role.canary, 0.5)
     assert read_rollout(versions[0].parent) == {}
-    assert seen[1:] == [None]
+    assert changes(metrics)["refused"] == 1
 
 
 def test_current_release_is_no_candidate(versions: list[Path]) -> None:
@@ -193,14 +196,15 @@ BAD_ROLLOUTS = {
 def test_bad_rollout_changes_nothing_for_users(
     versions: list[Path], how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    seen: list[Recommender | None] = []
-    releases = loaded(versions[0].parent, seen)
+    metrics = Metrics()
+    releases = loaded(versions[0].parent, metrics)
     (versions[0].parent / ROLLOUT).write_text(BAD_ROLLOUTS[how])
     with caplog.at_level(logging.ERROR):
         assert [releases.refresh() for _ in range(3)] == [False] * 3
     assert roles(releases) == {"current": versions[0].name, "canary": None, "shadow": None}
-    assert seen[1:] == [None]
-    assert "a release was refused" in caplog.text
+    outcome = "postponed" if how == "candidate that is not there" else "refused"  # it may come
+    assert changes(metrics)[outcome] == 1
+    assert f"a release was {outcome}" in caplog.text
     assert loaded(versions[0].parent).recommender is not None
 
 
@@ -228,7 +232,7 @@ def test_release_under_another_name_is_refused(versions: list[Path]) -> None:
 def test_only_releases_of_trusted_keys_are_taken(tmp_path: Path) -> None:
     ours, theirs = (write_key_pair(tmp_path / name)[0] for name in ("ours", "theirs"))
     first = publish_tiny(tmp_path, signing_key=SigningKey.read(ours))
-    releases = Channel(first.parent, trusted=TrustedKeys.read(f"{ours}.pub"))
+    releases = Channel(first.parent, loader=Loader(TrustedKeys.read(f"{ours}.pub")))
     releases.load()
     for signing_key in (None, SigningKey.read(theirs)):
         wrong = publish_tiny(tmp_path, seed=1 + bool(signing_key), signing_key=signing_key)
@@ -252,6 +256,7 @@ class Counted(CandidateMetrics):
 
     def __init__(self) -> None:
         super().__init__(CollectorRegistry())
+        self.threads = ThreadMetrics(CollectorRegistry())
         self.seen: list[tuple[str, float | None]] = []
         self.changed = threading.Condition()
 
@@ -269,7 +274,7 @@ class Counted(CandidateMetrics):
 
 def test_shadow_is_compared_item_by_item(versions: list[Path]) -> None:
     metrics = Counted()
-    shadow = Shadow(metrics, sleep=lambda _seconds: None)
+    shadow = Shadow(metrics, metrics.threads, sleep=lambda _seconds: None)
     same, request, answer = shadowed(versions, 0)
     other, _, _ = shadowed(versions, 1)
     (others_answer,) = other.recommend([request])
@@ -285,7 +290,7 @@ def test_shadow_that_fails_is_counted_and_logged_once(
     versions: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     metrics = Counted()
-    shadow = Shadow(metrics, sleep=lambda _seconds: None)
+    shadow = Shadow(metrics, metrics.threads, sleep=lambda _seconds: None)
     _, request, answer = shadowed(versions, 0)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
@@ -305,7 +310,7 @@ class Broken(Recommender):
 def test_shadow_that_is_too_slow_drops_and_never_makes_the_live_path_wait(versions: list[Path]) -> None:
     metrics = Counted()
     gate = threading.Event()
-    shadow = Shadow(metrics, sleep=lambda _seconds: gate.wait(10))
+    shadow = Shadow(metrics, metrics.threads, sleep=lambda _seconds: gate.wait(10))
     candidate, request, answer = shadowed(versions, 1)
     shadow.offer(candidate, request, answer)
     metrics.wait_for(1)  # now the thread rests
@@ -335,7 +340,7 @@ def test_shadow_rests_nine_times_as_long_as_it_works(versions: list[Path]) -> No
     rests: list[float] = []
     candidate, request, answer = shadowed(versions, 1)
     slow = Slow(candidate, seconds=2.0)
-    shadow = Shadow(metrics, sleep=rests.append, clock=lambda: slow.now)
+    shadow = Shadow(metrics, metrics.threads, sleep=rests.append, clock=lambda: slow.now)
     for _ in range(3):
         shadow.offer(slow, request, answer)
     metrics.wait_for(3)
@@ -349,7 +354,7 @@ def test_shadow_s_summary_is_one_line_every_ten_seconds(
     metrics = Counted()
     candidate, request, answer = shadowed(versions, 0)
     slow = Slow(candidate, seconds=4.0)
-    shadow = Shadow(metrics, sleep=lambda _seconds: None, clock=lambda: slow.now)
+    shadow = Shadow(metrics, metrics.threads, sleep=lambda _seconds: None, clock=lambda: slow.now)
     with caplog.at_level(logging.INFO):
         for _ in range(5):
             shadow.offer(slow, request, answer)

@@ -18,7 +18,9 @@ from marquee.decision.requests import Answer, Request
 from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, UnknownIdError
 from serving.releases.channel import Channel
 from serving.releases.loading import warm_up
+from serving.telemetry.metrics import Metrics
 from tests.support.bundles import NOW, publish_tiny
+from tests.support.counters import changes
 
 
 @pytest.fixture(autouse=True)
@@ -32,8 +34,8 @@ def first(tmp_path: Path) -> Path:
     return publish_tiny(tmp_path)
 
 
-def loaded(home: Path, seen: list[Recommender | None] | None = None) -> Channel:
-    releases = Channel(home, (seen if seen is not None else []).append)
+def loaded(home: Path, metrics: Metrics | None = None) -> Channel:
+    releases = Channel(home, metrics)
     releases.load()
     return releases
 
@@ -92,6 +94,9 @@ DAMAGES = [
     "other format",
 ]
 
+# What may be there a moment later is tried again, after a pause.
+PASSING = {"missing manifest", "missing file", "pointer to nothing", "no pointer"}
+
 
 def damage(release: Path, how: str) -> None:
     """Makes a published release one that must not answer, in one of many ways."""
@@ -127,8 +132,8 @@ def damage(release: Path, how: str) -> None:
 def test_bad_release_is_refused_and_the_old_one_stays(
     first: Path, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    seen: list[Recommender | None] = []
-    releases = loaded(first.parent, seen)
+    metrics = Metrics()
+    releases = loaded(first.parent, metrics)
     if how == "not numbers":
         users = np.full((7, 4), np.nan, dtype=np.float32)
         publish_tiny(first.parents[1], seed=1, user_vectors=users)
@@ -141,8 +146,14 @@ def test_bad_release_is_refused_and_the_old_one_stays(
     with caplog.at_level(logging.ERROR):
         assert [releases.refresh() for _ in range(3)] == [False] * 3
     assert version(releases) == first.name
-    assert seen[1:] == [None]  # refused once, not with every look
-    assert f"a release was refused, {first.name} goes on answering" in caplog.text
+    outcome = "postponed" if how in PASSING else "refused"
+    assert changes(metrics) == {
+        "taken": 1,
+        "refused": 0,
+        "postponed": 0,
+        outcome: 1,
+    }  # once, not with every look
+    assert f"a release was {outcome}, {first.name} goes on answering" in caplog.text
 
 
 def test_release_is_tried_again_when_the_pointer_is_written_again(first: Path) -> None:
@@ -166,15 +177,15 @@ def test_release_is_activated_and_back(first: Path) -> None:
 
 
 def test_bad_release_is_not_activated(first: Path) -> None:
-    seen: list[Recommender | None] = []
+    metrics = Metrics()
     second = publish_tiny(first.parents[1], seed=1)
     activate(first)
-    releases = loaded(first.parent, seen)
+    releases = loaded(first.parent, metrics)
     flip_a_byte(second / "item_vectors.npy")
     with pytest.raises(ChecksumError, match="item_vectors"):
         releases.activate(second.name)
     assert (first.parent / CURRENT).read_text() == f"{first.name}\n"
-    assert (version(releases), seen[1:]) == (first.name, [None])
+    assert (version(releases), changes(metrics)["refused"]) == (first.name, 1)
 
 
 @pytest.mark.parametrize("name", ["gone", "..", ".publishing", "a/b", "é", "x" * 200, ""])
@@ -216,9 +227,11 @@ def test_watching_thread_takes_a_release_and_ends(first: Path) -> None:
         time.sleep(0.02)
     assert version(releases) == second.name
     releases.close()
-    while time.monotonic() < deadline and any(thread.name == "releases" for thread in threading.enumerate()):
+    while time.monotonic() < deadline and any(
+        thread.name == f"releases of {releases.name}" for thread in threading.enumerate()
+    ):
         time.sleep(0.02)
-    assert not any(thread.name == "releases" for thread in threading.enumerate())
+    assert not any(thread.name == f"releases of {releases.name}" for thread in threading.enumerate())
 
 
 def test_warm_up_uses_batches_of_every_declared_size(first: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ from serving.config import Settings
 from serving.http.errors import Refusal
 from serving.http.exchange import Call, Scope
 from serving.http.guard import Guard, Key, Right
-from serving.releases.channel import Loaded
+from serving.releases.answering import Loaded
 from serving.releases.surfaces import SurfaceFile, Surfaces
 from serving.telemetry.metrics import Metrics
 from tests.support.asgi import JSON_HEADERS, Response, request
@@ -343,7 +343,7 @@ def test_current_release_answers_for_a_canary_that_fails(served: Served) -> None
     answering = served.surfaces.answering(surface)
     failing = Failing(answering.current.bundle)
     canary = Loaded(Candidate(Role.canary, "v2", 1.0), failing)
-    channel.answering = answering.with_candidate(Role.canary, canary)
+    channel.state.answering = answering.with_candidate(Role.canary, canary)
     assert served.answer(user_id="u1")["version"] == served.content.name
     assert "marquee_canary_failures_total 1.0" in served.send("GET", "/metrics").body.decode()
 
@@ -420,7 +420,7 @@ def test_bundle_of_a_surface_is_told(served: Served) -> None:
 def test_nobody_is_ready_before_every_surface_is(tmp_path: Path) -> None:
     made = Served(tmp_path)
     assert made.send("GET", "/readyz").status == 200
-    made.surfaces.channel(made.surfaces.named("sponsored")).answering = None
+    made.surfaces.channel(made.surfaces.named("sponsored")).state.answering = None
     assert made.send("GET", "/readyz").status == 503
     made.close()
 

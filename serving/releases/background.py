@@ -1,0 +1,70 @@
+"""Work that a thread repeats in the background, whatever it meets."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from serving.releases.metrics import ThreadMetrics
+
+logger = logging.getLogger(__name__)
+
+
+class Background:
+    """Repeats a piece of work until it is closed.
+
+    An exception ends one turn, never the thread: a dead thread looks like one that has nothing to do. Each
+    turn without a fault shows a heartbeat, so that an alarm sees a thread that hangs or fails for long.
+
+    Args:
+        name: Of the thread, for the log and the heartbeat; one of a fixed set.
+        work: One turn.
+        interval_s: Seconds between two turns.
+        metrics: Shows the heartbeat.
+        clock: Returns the time, seconds since 1970 UTC.
+        prepare: Called once in the thread before its first turn.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[], object],
+        interval_s: float,
+        metrics: ThreadMetrics,
+        clock: Callable[[], float] = time.time,
+        prepare: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._name = name
+        self._work = work
+        self._interval_s = interval_s
+        self._metrics = metrics
+        self._clock = clock
+        self._prepare = prepare
+        self._closing = threading.Event()
+
+    def start(self) -> None:
+        """Starts the thread."""
+        # From the start on: a thread that hangs in its very first turn must be seen as well.
+        self._metrics.show_heartbeat(self._name, self._clock())
+        threading.Thread(target=self._run, name=self._name, daemon=True).start()
+
+    def close(self) -> None:
+        """Ends the thread after its turn; does not wait for it."""
+        self._closing.set()
+
+    def turn(self) -> bool:
+        """Takes one turn; returns whether it met no fault."""
+        try:
+            self._work()
+        except Exception as error:  # whatever it is, the next turn may do better
+            self._metrics.count_failure(self._name)
+            logger.error("the thread %r met a fault and goes on: %r", self._name, error, exc_info=error)
+            return False
+        self._metrics.show_heartbeat(self._name, self._clock())
+        return True
+
+    def _run(self) -> None:
+        """Takes turns until `close` is called."""
+        self._prepare()
+        while not self._closing.wait(self._interval_s):
+            self.turn()

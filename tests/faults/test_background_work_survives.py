@@ -1,0 +1,163 @@
+"""Work in the background survives whatever it meets, ends in bounded time, and shows that it lives."""
+
+import errno
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from marquee.bundle.releases import activate
+from marquee.decision.recommender import Recommender
+from marquee.decision.requests import Answer, Request
+from marquee.errors import BundleBusyError, BundleError
+from serving.releases import following
+from serving.releases.background import Background
+from serving.releases.channel import Channel
+from serving.releases.loading import Loader, LoadLimits
+from serving.releases.metrics import CandidateMetrics, ThreadMetrics
+from serving.releases.shadow import Shadow
+from serving.telemetry.metrics import Metrics
+from tests.support.bundles import DIM, NOW, publish_tiny
+from tests.support.counters import samples
+
+WAIT_S = 20.0
+
+
+def eventually(is_so: Callable[[], bool]) -> bool:
+    """Waits until something is so; False if it does not come to be."""
+    deadline = time.monotonic() + WAIT_S
+    while not is_so() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return is_so()
+
+
+def test_turn_that_fails_ends_no_thread_and_shows_no_heartbeat() -> None:
+    metrics, times = Metrics(), iter(range(100, 200))
+    outcomes = iter([PermissionError("refused"), RuntimeError("unforeseen"), None])
+
+    def work() -> None:
+        error = next(outcomes, None)
+        if error is not None:
+            raise error
+
+    background = Background("look", work, 0.0, metrics.family(ThreadMetrics), clock=lambda: next(times))
+    assert [background.turn() for _ in range(3)] == [False, False, True]
+    assert samples(metrics)["marquee_heartbeat_seconds", "look"] == 100
+    assert samples(metrics)["marquee_thread_failures_total", "look"] == 2
+
+
+def test_release_is_followed_after_its_folder_could_not_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, metrics = publish_tiny(tmp_path), Metrics()
+    channel = Channel(first.parent, metrics)
+    channel.load()
+    with monkeypatch.context() as patched:
+
+        def refused(_path: Path) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        patched.setattr(following, "_stamp", refused)
+        channel.watch(0.01)
+        failures = ("marquee_thread_failures_total", "releases of tiny")
+        assert eventually(lambda: samples(metrics).get(failures, 0) >= 2)
+    second = publish_tiny(tmp_path, seed=1)
+    assert eventually(lambda: channel.recommender is not None and channel.recommender.version == second.name)
+    channel.close()
+
+
+def endless_tower() -> bytes:
+    """Returns a query tower that adds 0 to the user's vector, 2 ** 62 times."""
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["goes"]), helper.make_node("Identity", ["x"], ["y"])],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("goes", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("y", TensorProto.FLOAT, None),
+        ],
+    )
+    graph = helper.make_graph(
+        [helper.make_node("Loop", ["n", "true", "user_vector"], ["query_embedding"], body=body)],
+        "endless",
+        [helper.make_tensor_value_info("user_vector", TensorProto.FLOAT, ["batch", DIM])],
+        [helper.make_tensor_value_info("query_embedding", TensorProto.FLOAT, ["batch", DIM])],
+        [numpy_helper.from_array(np.array(2**62), "n"), numpy_helper.from_array(np.array(True), "true")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+@pytest.fixture
+def endless(tmp_path: Path) -> tuple[Path, Path]:
+    """A release that answers, and one beside it whose model never comes to an end."""
+    first = publish_tiny(tmp_path)
+    second = publish_tiny(tmp_path, seed=1, query_tower=endless_tower())
+    activate(first)
+    return first, second
+
+
+def test_release_that_never_answers_is_refused_in_time(endless: tuple[Path, Path]) -> None:
+    first, second = endless
+    channel = Channel(first.parent, loader=Loader(limits=LoadLimits(rehearsal_s=0.3)))
+    channel.load()
+    with pytest.raises(BundleError, match=r"did not answer its golden requests within 0\.3 s"):
+        channel.activate(second.name)
+    assert channel.recommender is not None
+    assert channel.recommender.version == first.name
+    is_ended = [thread for thread in threading.enumerate() if thread.name == "loading"]
+    assert eventually(lambda: not any(thread.is_alive() for thread in is_ended)), "nothing computes on"
+
+
+def test_list_and_end_wait_for_no_release_that_is_being_loaded(endless: tuple[Path, Path]) -> None:
+    first, second = endless
+    channel = Channel(first.parent, loader=Loader(limits=LoadLimits(rehearsal_s=600)))
+    channel.load()
+    errors: list[Exception] = []
+
+    def activate_it() -> None:
+        try:
+            channel.activate(second.name)
+        except BundleBusyError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=activate_it)
+    thread.start()
+    assert eventually(lambda: any(one.name == "loading" for one in threading.enumerate()))
+    assert {one.version for one in channel.listed()} == {first.name, second.name}
+    channel.close()
+    thread.join(WAIT_S)
+    assert not thread.is_alive()
+    assert "the service is ending" in str(errors[0])
+
+
+class Odd(Recommender):
+    """Answers with something that is no answer."""
+
+    def recommend(self, *_: object) -> list[Answer]:
+        return [None]  # type: ignore[list-item]  # on purpose
+
+
+def test_shadow_survives_what_no_candidate_should_do(tmp_path: Path) -> None:
+    metrics = Metrics()
+    shadow = Shadow(metrics.family(CandidateMetrics), metrics.family(ThreadMetrics), sleep=lambda _: None)
+    bundle = Recommender.load(publish_tiny(tmp_path)).bundle
+    good, odd, request = Recommender(bundle), Odd(bundle), Request(timestamp=NOW, user_id="u1", k=3)
+    (answer,) = good.recommend([request])
+    shadow.offer(odd, request, answer)
+    shadow.offer(good, request, answer)
+    compared = ("marquee_shadow_requests_total", "compared")
+    assert eventually(lambda: samples(metrics)[compared] == 1)
+    assert samples(metrics)["marquee_shadow_requests_total", "failed"] == 1
+    assert samples(metrics)["marquee_heartbeat_seconds", "shadow"] > 0
+    shadow.close()
