@@ -206,7 +206,10 @@ class Channel:
 def _held(changing: threading.Lock) -> Iterator[None]:
     """Holds the lock of changes; raises BundleBusyError if another change holds it for long."""
     if not changing.acquire(timeout=_PATIENCE_S):
-        raise BundleBusyError("this worker loads another release; nothing was changed, send it again later")
+        raise BundleBusyError(
+            f"another release has been loading here for {_PATIENCE_S:g} s and longer; nothing was changed, "
+            "send it again later"
+        )
     try:
         yield
     finally:
