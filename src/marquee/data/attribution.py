@@ -1,0 +1,169 @@
+"""The attribution rule: which events came of which exposures, and which came of none.
+
+```
+exposure       an item of an answer, at the time of the answer
+confirmation   an `exposure` event that names the answer and the item: it was on screen
+click          the first one that names both, at most `click_window` after the exposure
+conversion     the first one that names both, at most `conversion_window` after the exposure
+```
+
+An event that names no answer, or one whose exposure is not in the log (an orphan), stands for itself. So
+does one that comes after its window (late). Further ones of a kind inside the window are repeated: they
+stay attributed, but the exposure counts once. A window that ends after the cutoff is open: what has not
+come of the exposure may still come, so it is neither clicked nor not.
+
+A pure function of frames. Days, files and counts are the business of `loop_table`.
+"""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from marquee.core.event_kinds import EventKind
+from marquee.errors import ConfigError
+
+SECONDS_PER_HOUR, SECONDS_PER_DAY = 3600, 86_400
+_KEYS = ("decision_id", "item_id")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttributionConfig:
+    """How long after an exposure an event counts as having come of it.
+
+    Attributes:
+        click_window_hours: For clicks.
+        conversion_window_days: For conversions.
+        clock_tolerance_seconds: An event may lie so far before its exposure: devices' clocks differ.
+
+    Raises:
+        ConfigError: If a number is out of range.
+    """
+
+    click_window_hours: float = 1.0
+    conversion_window_days: float = 7.0
+    clock_tolerance_seconds: int = 300
+
+    def __post_init__(self) -> None:
+        self.validate()
+
+    def validate(self) -> None:
+        """Raises ConfigError that names the key whose value is impossible."""
+        ranges = {
+            "click_window_hours": (1 / 60, 24 * 90.0),
+            "conversion_window_days": (1 / 1440, 90.0),
+            "clock_tolerance_seconds": (0, SECONDS_PER_DAY),
+        }
+        for key, (lowest, highest) in ranges.items():
+            if not lowest <= getattr(self, key) <= highest:
+                raise ConfigError(
+                    f"{key} must be between {lowest} and {highest}, got {getattr(self, key)} "
+                    f"(attribution.{key})"
+                )
+
+    @property
+    def click_window(self) -> int:
+        """Seconds after an exposure in which a click counts."""
+        return int(self.click_window_hours * SECONDS_PER_HOUR)
+
+    @property
+    def conversion_window(self) -> int:
+        """Seconds after an exposure in which a conversion counts."""
+        return int(self.conversion_window_days * SECONDS_PER_DAY)
+
+    @property
+    def n_days_after(self) -> int:
+        """On how many days after that of an exposure an event of it may still lie."""
+        longest = max(self.click_window, self.conversion_window)
+        return -(-longest // SECONDS_PER_DAY)
+
+
+def exposures_of(decisions: pl.DataFrame) -> pl.DataFrame:
+    """Returns one row per place of some decisions, in their order; an item that stands twice counts once.
+
+    Returns:
+        Columns decision_id, item_id, timestamp (seconds), user_id, surface, policy, position (from 0) and
+        propensity.
+    """
+    n_places = pl.col("items").list.len()
+    exploded = decisions.filter(n_places > 0).select(
+        "decision_id",
+        pl.col("items").alias("item_id"),
+        (pl.col("time_ms") // 1000).alias("timestamp"),
+        "user_id",
+        "surface",
+        "policy",
+        pl.int_ranges(0, n_places.cast(pl.Int64)).alias("position"),
+        pl.col("propensities").alias("propensity"),
+    )
+    return exploded.explode("item_id", "position", "propensity").unique(
+        _KEYS, keep="first", maintain_order=True
+    )
+
+
+def attribute(exposures: pl.DataFrame, events: pl.DataFrame, config: AttributionConfig) -> pl.DataFrame:
+    """Returns the events that name one of the exposures, and whether each came of it.
+
+    Args:
+        exposures: As `exposures_of` gives them.
+        events: With sequence, kind, decision_id, item_id, timestamp and value.
+        config: The windows.
+
+    Returns:
+        Columns sequence, kind, decision_id, item_id, event_time, value, user_id (of the exposure),
+        `is_inside` (its window), and `is_first` of its kind there; ordered by time, then sequence.
+    """
+    shown = exposures.select(*_KEYS, "user_id", pl.col("timestamp").alias("shown_at"))
+    named = events.select("sequence", "kind", *_KEYS, pl.col("timestamp").alias("event_time"), "value")
+    matched = named.join(shown, on=_KEYS, how="inner").sort("event_time", "sequence")
+    window = (
+        pl.when(pl.col("kind") == EventKind.conversion)
+        .then(config.conversion_window)
+        .otherwise(config.click_window)
+    )
+    after = pl.col("event_time") - pl.col("shown_at")
+    matched = matched.with_columns(is_inside=after.is_between(-config.clock_tolerance_seconds, window))
+    # Of equal times the lower sequence is the first: frames are sorted by both.
+    is_first = pl.col("is_inside") & (pl.col("is_inside").cast(pl.Int64).cum_sum().over(*_KEYS, "kind") == 1)
+    return matched.with_columns(is_first=is_first).drop("shown_at")
+
+
+def with_outcomes(
+    exposures: pl.DataFrame, attributed: pl.DataFrame, cutoff: int, config: AttributionConfig
+) -> pl.DataFrame:
+    """Returns the exposures with what came of them.
+
+    Args:
+        exposures: As `exposures_of` gives them.
+        attributed: As `attribute` gives them.
+        cutoff: First second that is not known, since 1970 UTC.
+        config: The windows.
+
+    Returns:
+        Further columns is_confirmed, clicked_at, converted_at, conversion_value, click_is_open and
+        conversion_is_open; times are null where nothing came.
+    """
+    first = attributed.filter("is_first")
+    clicks, conversions = (
+        first.filter(pl.col("kind") == kind) for kind in (EventKind.click, EventKind.conversion)
+    )
+    confirmed = attributed.filter(pl.col("kind") == EventKind.exposure).select(*_KEYS).unique()
+    joined = exposures.join(
+        confirmed.with_columns(is_confirmed=pl.lit(True)), on=_KEYS, how="left", maintain_order="left"
+    )
+    joined = joined.join(
+        clicks.select(*_KEYS, clicked_at="event_time"), on=_KEYS, how="left", maintain_order="left"
+    ).join(
+        conversions.select(*_KEYS, converted_at="event_time", conversion_value="value"),
+        on=_KEYS,
+        how="left",
+        maintain_order="left",
+    )
+    # A time equal to the cutoff is not known any more.
+    open_since = {
+        "click_is_open": cutoff - config.click_window,
+        "conversion_is_open": cutoff - config.conversion_window,
+    }
+    return joined.with_columns(
+        pl.col("is_confirmed").fill_null(False),
+        *(((pl.col("timestamp") >= since).alias(name)) for name, since in open_since.items()),
+    )

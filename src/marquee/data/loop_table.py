@@ -1,0 +1,325 @@
+"""The training table of the event log: exposures with what came of them, and events on their own.
+
+```
+<to>/events/day=2026-11-30.parquet          events, in columns of `EVENTS`, decision_id as request_id
+<to>/events/day=2026-11-30.shown.parquet    exposures, in the same columns and what came of them
+<to>/open/day=2026-12-01.parquet            exposures whose click window is open: no negatives
+<to>/dataset.json                           cutoff, windows and counts
+```
+
+Made day by day, so that memory follows the longest window and not the log. Only rows that were received
+before the cutoff are read: the same log and cutoff give the same bytes, also when the log has grown since.
+Written aside and renamed as a whole.
+"""
+
+import io
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import polars as pl
+
+from marquee.core.event_kinds import EventKind
+from marquee.data.attribution import (
+    SECONDS_PER_DAY,
+    AttributionConfig,
+    attribute,
+    exposures_of,
+    with_outcomes,
+)
+from marquee.errors import DataError
+from marquee.store.closed_days import EVENT_SCHEMA, days_of, read_rows
+from marquee.store.event_log import EventLog
+from marquee.store.files import announce_step, sync_folder, write_file
+from marquee.store.log_rows import DECISION
+
+ROWS_PER_GROUP = 100_000
+_NAMING = ("sequence", "kind", "decision_id", "item_id", "timestamp", "value")
+_COLUMNS: Mapping[str, pl.DataType] = {
+    "event_id": pl.String(),
+    "user_id": pl.String(),
+    "item_id": pl.String(),
+    "timestamp": pl.Int64(),
+    "kind": pl.String(),
+    "value": pl.Float64(),
+    "request_id": pl.String(),
+    "surface": pl.String(),
+    "position": pl.Int64(),
+    "policy": pl.String(),
+    "propensity": pl.Float64(),
+    "is_confirmed": pl.Boolean(),
+    "clicked_at": pl.Int64(),
+    "converted_at": pl.Int64(),
+    "conversion_value": pl.Float64(),
+    "conversion_is_open": pl.Boolean(),
+}
+
+
+class DaySource(Protocol):
+    """Rows by day, in the columns of closed days."""
+
+    def days(self) -> Sequence[int]:
+        """Returns the days that have rows, ascending, days since 1970 UTC."""
+
+    def decisions(self, day: int) -> Iterator[pl.DataFrame]:
+        """Yields the decisions of a day, each frame ordered by time, then sequence."""
+
+    def events(self, day: int) -> Iterator[pl.DataFrame]:
+        """Yields the events of a day, each frame ordered by time, then sequence."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogSource:
+    """The days of an event log, in the store and in files.
+
+    Attributes:
+        log: The store.
+        folder: Of the closed days.
+    """
+
+    log: EventLog
+    folder: Path
+
+    def days(self) -> Sequence[int]:
+        """Returns the days that have rows; see `DaySource`."""
+        return list(days_of(self.log))
+
+    def decisions(self, day: int) -> Iterator[pl.DataFrame]:
+        """Yields the decisions of a day; see `DaySource`."""
+        return read_rows(self.log, self.folder, day, [DECISION])
+
+    def events(self, day: int) -> Iterator[pl.DataFrame]:
+        """Yields the events of a day; see `DaySource`."""
+        return read_rows(self.log, self.folder, day, [kind.value for kind in EventKind])
+
+
+@dataclass(slots=True)
+class TableCounts:
+    """What became of the rows of the log; every event is one of those on their own.
+
+    Attributes:
+        exposures: Places of answers before the cutoff whose windows are closed, for somebody known by name.
+        confirmed: Of these, those that were reported to be on screen.
+        clicked: Of these, those that were clicked.
+        converted: Of these, those that led to a conversion.
+        open: Exposures whose click window is open at the cutoff.
+        without_user: Exposures and events of nobody known; they are in no file.
+        events: Events on their own, confirmations left out.
+        attributed: Events inside the window of an exposure, confirmations included.
+        repeated: Of these, those after the first of their kind.
+        late: Events that name an exposure but come after its window, or too far before it.
+        orphans: Events that name an answer, or an item of it, that the log does not hold.
+    """
+
+    exposures: int = 0
+    confirmed: int = 0
+    clicked: int = 0
+    converted: int = 0
+    open: int = 0
+    without_user: int = 0
+    events: int = 0
+    attributed: int = 0
+    repeated: int = 0
+    late: int = 0
+    orphans: int = 0
+
+
+def write_loop_table(source: DaySource, cutoff: int, to: Path, config: AttributionConfig) -> TableCounts:
+    """Writes the training table and returns its counts.
+
+    Args:
+        source: The log by day.
+        cutoff: First second that is not read, since 1970 UTC, neither by time nor by receipt.
+        to: Folder of the table; it must not be there yet.
+        config: The attribution windows.
+
+    Raises:
+        DataError: If the folder is there, or nothing happened before the cutoff.
+    """
+    if to.exists():
+        raise DataError(f"the training table must get a new folder, got {to}, which is there; name another")
+    aside = to.with_name(f".{to.name}.new")
+    shutil.rmtree(aside, ignore_errors=True)
+    for part in ("events", "open"):
+        (aside / part).mkdir(parents=True)
+    table = _Table(source, cutoff, aside, config)
+    counts = table.write()
+    if not counts.exposures + counts.open + counts.events + counts.without_user:
+        raise DataError(
+            f"the log must hold rows before the cutoff, got none before {cutoff}; name a later one"
+        )
+    said = {"cutoff": cutoff, "attribution": asdict(config), "counts": asdict(counts)}
+    content = msgspec.json.format(msgspec.json.encode(said), indent=2)
+    write_file(aside / "dataset.json", lambda file: file.write(content))
+    for folder in (aside / "events", aside / "open", aside):
+        sync_folder(folder)
+    announce_step(f"rename {to.name}")
+    aside.rename(to)
+    sync_folder(to.parent)
+    return counts
+
+
+@dataclass
+class _Table:
+    """A table that is being written.
+
+    `naming` holds the events that name an answer, by day, as long as a later day's exposures may need them;
+    `matched` those that were found to belong to an exposure, until their own day is written.
+    """
+
+    source: DaySource
+    cutoff: int
+    folder: Path
+    config: AttributionConfig
+    counts: TableCounts = field(default_factory=TableCounts)
+    naming: dict[int, pl.DataFrame] = field(default_factory=dict)
+    matched: dict[int, list[pl.DataFrame]] = field(default_factory=dict)
+
+    def write(self) -> TableCounts:
+        """Writes every day."""
+        days = [day for day in self.source.days() if day * SECONDS_PER_DAY < self.cutoff]
+        known = set(days)
+        written: set[int] = set()
+        for day in days:
+            exposures = self._attribute_day(day, known)
+            # An event may lie on the day before its exposure, by the tolerance of clocks: it is written last.
+            self._write_events_before(day, days, written)
+            self._write_exposures(day, exposures)
+        self._write_events_before(None, days, written)
+        return self.counts
+
+    def _attribute_day(self, day: int, known: set[int]) -> pl.DataFrame:
+        """Returns the exposures of a day with outcomes, and keeps what their events belong to."""
+        frames = [
+            exposures_of(frame.filter(pl.col("time_ms") < self.cutoff * 1000))
+            for frame in self.source.decisions(day)
+        ]
+        near = [other for other in range(day - 1, day + self.config.n_days_after + 2) if other in known]
+        self.naming = {other: self._naming_of(other) for other in near}
+        if not frames:
+            return pl.DataFrame()
+        exposures = pl.concat(frames)
+        events = pl.concat(self.naming.values())
+        attributed = attribute(exposures, events, self.config)
+        for (event_day,), rows in (
+            attributed.with_columns(day=pl.col("event_time") // SECONDS_PER_DAY)
+            .partition_by("day", as_dict=True, maintain_order=True)
+            .items()
+        ):
+            self.matched.setdefault(int(event_day), []).append(rows)
+        return with_outcomes(exposures, attributed, self.cutoff, self.config)
+
+    def _naming_of(self, day: int) -> pl.DataFrame:
+        """Returns the events of a day that name an answer."""
+        if day not in self.naming:
+            rows = [
+                frame.filter(pl.col("decision_id").is_not_null()).select(_NAMING)
+                for frame in self._events(day)
+            ]
+            empty = pl.DataFrame(schema={name: EVENT_SCHEMA[name] for name in _NAMING})
+            self.naming[day] = pl.concat([empty, *rows])
+        return self.naming[day]
+
+    def _events(self, day: int) -> Iterator[pl.DataFrame]:
+        """Yields the events of a day that are known at the cutoff."""
+        is_known = (pl.col("timestamp") < self.cutoff) & (pl.col("received") < self.cutoff)
+        for frame in self.source.events(day):
+            yield frame.filter(is_known)
+
+    def _write_exposures(self, day: int, exposures: pl.DataFrame) -> None:
+        """Adds the exposures of a day to its files."""
+        if exposures.is_empty():
+            return
+        named = exposures.filter(pl.col("user_id").is_not_null())
+        self.counts.without_user += len(exposures) - len(named)
+        is_open = named["click_is_open"]
+        closed, still_open = named.filter(~is_open), named.filter(is_open)
+        self.counts.exposures += len(closed)
+        self.counts.open += len(still_open)
+        self.counts.confirmed += int(closed["is_confirmed"].sum())
+        self.counts.clicked += closed["clicked_at"].count()
+        self.counts.converted += closed["converted_at"].count()
+        self._write("events", day, ".shown", _exposure_rows(closed))
+        self._write("open", day, "", _exposure_rows(still_open))
+
+    def _write_events_before(self, day: int | None, days: Sequence[int], written: set[int]) -> None:
+        """Writes the events of all days before one whose exposures are attributed; of all if None."""
+        for other in days:
+            if other not in written and (day is None or other < day):
+                written.add(other)
+                self._write_events(other)
+
+    def _write_events(self, day: int) -> None:
+        """Adds the events of a day to its files and counts them."""
+        events = pl.concat([pl.DataFrame(schema=EVENT_SCHEMA), *self._events(day)])
+        matched = self.matched.pop(day, [])
+        joined = _with_matches(events, matched)
+        is_matched = joined["is_inside"].is_not_null()
+        is_inside = joined["is_inside"].fill_null(False)
+        names_answer = joined["decision_id"].is_not_null()
+        self.counts.attributed += int(is_inside.sum())
+        is_repeated = is_inside & ~joined["is_first"].fill_null(False)
+        self.counts.repeated += int(is_repeated.sum())
+        is_too_old = joined.select(_made_on("decision_id") < day - self.config.n_days_after).to_series()
+        is_late = is_matched & ~is_inside | ~is_matched & is_too_old.fill_null(False)
+        self.counts.late += int(is_late.sum())
+        self.counts.orphans += int((names_answer & ~is_matched & ~is_late).sum())
+        own = joined.filter(pl.col("kind") != EventKind.exposure)
+        named = own.filter(pl.col("user_id").is_not_null())
+        self.counts.without_user += len(own) - len(named)
+        self.counts.events += len(named)
+        self._write("events", day, "", _event_rows(named))
+
+    def _write(self, part: str, day: int, suffix: str, rows: pl.DataFrame) -> None:
+        """Writes rows to the file of a day, if there are any."""
+        if rows.is_empty():
+            return
+        name = f"day={datetime.fromtimestamp(day * SECONDS_PER_DAY, UTC):%Y-%m-%d}{suffix}.parquet"
+        buffer = io.BytesIO()
+        rows.write_parquet(buffer, compression="zstd", row_group_size=ROWS_PER_GROUP)
+        write_file(self.folder / part / name, lambda file: file.write(buffer.getvalue()))
+
+
+def _made_on(name: str) -> pl.Expr:
+    """Returns on which day an id was made, days since 1970 UTC, null if it is no UUID of version 7."""
+    digits = pl.col(name).str.replace_all("-", "", literal=True)
+    made_ms = digits.str.slice(0, 12).str.to_integer(base=16, strict=False)
+    return pl.when(digits.str.slice(12, 1) == "7").then(made_ms // (SECONDS_PER_DAY * 1000))
+
+
+def _with_matches(events: pl.DataFrame, matched: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Returns events with their user, and `is_inside` and `is_first`, null where they match no exposure."""
+    if not matched:
+        return events.with_columns(pl.lit(None, pl.Boolean).alias(name) for name in ("is_inside", "is_first"))
+    found = pl.concat(matched).select("sequence", "is_inside", "is_first", shown_to="user_id")
+    joined = events.join(found, on="sequence", how="left", maintain_order="left")
+    return joined.with_columns(pl.coalesce("user_id", "shown_to").alias("user_id"))
+
+
+def _exposure_rows(exposures: pl.DataFrame) -> pl.DataFrame:
+    """Returns exposures in the columns of the table."""
+    return exposures.select(
+        pl.format("{}:{}", "decision_id", "position").alias("event_id"),
+        "user_id",
+        "item_id",
+        "timestamp",
+        pl.lit(EventKind.exposure.value).alias("kind"),
+        pl.lit(None, pl.Float64).alias("value"),
+        pl.col("decision_id").alias("request_id"),
+        *list(_COLUMNS)[7:],
+    )
+
+
+def _event_rows(events: pl.DataFrame) -> pl.DataFrame:
+    """Returns events in the columns of the table; only what came of an exposure names its answer."""
+    own = events.select(
+        *list(_COLUMNS)[:6],
+        pl.when(pl.col("is_inside")).then("decision_id").alias("request_id"),
+    )
+    return own.with_columns(
+        [pl.lit(None, dtype).alias(name) for name, dtype in _COLUMNS.items() if name not in own.columns]
+    )
