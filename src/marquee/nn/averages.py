@@ -43,6 +43,7 @@ class WeightAverages:
         for name, p in self.parameters.items():
             if p.grad is not None:
                 self._follow(name, p.grad._indices()[0] if p.grad.is_sparse else None)
+        # Counted only now: rows were followed up to the step before.
         self.n_steps += 1
 
     @torch.no_grad()
@@ -75,6 +76,7 @@ class WeightAverages:
         average, seen = self.averages[name], self.seen[name]
         if rows is not None:
             weight, average, seen = weight[rows], average[rows], seen[rows]
+        # of the average, over the steps since the row last moved
         kept = torch.pow(self.decay, (self.n_steps - seen).to(weight.dtype))
         moved = torch.lerp(weight, average, kept.view((*kept.shape, *[1] * (weight.dim() - 1))))
         if rows is None:
@@ -87,4 +89,5 @@ class WeightAverages:
     def _swap(self) -> None:
         """Exchanges weights and averages, without moving a number."""
         for name, p in self.parameters.items():
+            # Through `data`: autograd and the optimizer must not see the exchange.
             p.data, self.averages[name] = self.averages[name], p.data

@@ -109,7 +109,8 @@ class _SumRows(torch.autograd.Function):
             # 32 bits are sorted in half the time of 64.
             order = place.int().argsort(stable=True)
             n_rows = len(table) if rows is None else len(rows)
-            of_row = torch.bincount(place, minlength=n_rows)
+            of_row = torch.bincount(place, minlength=n_rows)  # (n_rows,): entries of each row
+            # A row's gradient is the bag of the gradients of all bags that hold it.
             of_table = _sum(gradient, bag[order], weight[order], of_row)
             if rows is not None:
                 of_table = _as_rows(of_table, rows, table)
@@ -120,12 +121,13 @@ class _SumRows(torch.autograd.Function):
 
 def _sum(table: Tensor, index: Tensor, weight: Tensor, sizes: Tensor) -> Tensor:
     """Returns the weighted sum of each bag, without a gradient."""
-    offsets = sizes.cumsum(0) - sizes
+    offsets = sizes.cumsum(0) - sizes  # (n_bags,): where each bag begins
     return F.embedding_bag(index, table, offsets, mode="sum", per_sample_weights=weight)
 
 
 def _as_rows(values: Tensor, rows: Tensor, table: Tensor) -> Tensor:
     """Returns a sparse gradient of `table` out of ascending `rows`, without row 0."""
     if len(rows) and rows[0] == 0:
+        # Padding gets no gradient; ascending rows can hold it in front alone.
         rows, values = rows[1:], values[1:]
     return torch.sparse_coo_tensor(rows[None], values, table.shape, is_coalesced=True, check_invariants=False)

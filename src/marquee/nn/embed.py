@@ -61,6 +61,7 @@ def embed_queries(model: TwoTower, item_vectors: FloatArray, queries: QueryArray
     """
     device = model.item_tokens.device
     blocks: list[npt.NDArray[np.float32]] = [np.empty((0, model.out_dim), dtype=np.float32)]
+    # Histories are the larger part: a block is bounded by its events as well.
     n_rows = max(1, min(BLOCK_ROWS, BLOCK_EVENTS // max(queries.history_items.shape[1], 1)))
     with evaluation_mode(model):
         for start in range(0, len(queries), n_rows):

@@ -193,6 +193,7 @@ def _query_parity(
     for optimise in (True, False):
         tower = Graph("query_tower.onnx", graph, QUERY_INPUTS, optimise=optimise)
         for batch in (*PARITY_BATCHES, 64):
+            # as many as the batch, also of fewer queries
             some = queries.rows(np.arange(batch) % len(queries))
             for cut in (0, 1, length):
                 part = _cut_history(some, cut)

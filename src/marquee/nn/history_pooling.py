@@ -43,6 +43,7 @@ class HistoryEncoder(nn.Module):
         self.length = history_length
         self.kind_weight = nn.Parameter(torch.zeros(n_kinds + 1))
         self.kind_shift = nn.Embedding(n_kinds + 1, dim, padding_idx=0)
+        # Zeros here and below, and a projection that is the identity: training starts from a plain mean.
         nn.init.zeros_(self.kind_shift.weight)
         by_place = pooling is not HistoryPooling.mean
         self.place_weight = nn.Parameter(torch.zeros(history_length)) if by_place else None
@@ -68,9 +69,9 @@ class HistoryEncoder(nn.Module):
         kinds = F.pad(kinds, (1, 0))  # (batch, 1 + length)
         vectors = F.pad(vectors, (0, 0, 1, 0))  # (batch, 1 + length, dim)
         content = None if self.content is None else self.content(vectors)[:, :, 0]
-        weights = self.weights(kinds, content)
+        weights = self.weights(kinds, content)  # (batch, 1 + length)
         pooled = (weights[:, None, :] @ vectors)[:, 0]  # (batch, dim)
-        shift = (weights[:, :, None] * self.kind_shift(kinds)).sum(dim=1)
+        shift = (weights[:, :, None] * self.kind_shift(kinds)).sum(dim=1)  # (batch, dim)
         projected: Tensor = self.project(pooled + shift)
         return projected
 
@@ -85,9 +86,10 @@ class HistoryEncoder(nn.Module):
         content = None if self.content is None else _entries(self.content(table)[:, 0], place)
         weights = self.weights(kinds, content)
         mask = kinds > 0
-        event = mask.reshape(-1).nonzero()[:, 0]
+        event = mask.reshape(-1).nonzero()[:, 0]  # (n_events,): padding costs nothing from here on
         place, weight = (values.reshape(-1).index_select(0, event) for values in (place, weights))
-        pooled = sum_rows(table, place, weight, mask.sum(dim=1))
+        pooled = sum_rows(table, place, weight, mask.sum(dim=1))  # (batch, dim)
+        # A kind shifts all of its events alike: their weights are summed first, to (batch, n_kinds + 1).
         of_kind = weights.new_zeros(len(kinds), len(self.kind_weight)).scatter_add(1, kinds, weights)
         shift = of_kind @ self.kind_shift.weight
         projected: Tensor = self.project(pooled + shift)
@@ -102,8 +104,10 @@ class HistoryEncoder(nn.Module):
             log_weight = log_weight + self.place_weight[age.clamp_max(self.length - 1)]
         if content is not None:
             log_weight = log_weight + content
-        peak = log_weight.masked_fill(mask == 0, -torch.inf).amax(dim=1, keepdim=True)
+        peak = log_weight.masked_fill(mask == 0, -torch.inf).amax(dim=1, keepdim=True)  # (batch, 1)
+        # Padding alone has no peak. The peak cancels out of the quotient below and needs no gradient.
         peak = torch.where(torch.isfinite(peak), peak, torch.zeros_like(peak)).detach()
+        # Padding may lie above the peak, and would overflow before the mask makes it 0.
         weight = torch.exp((log_weight - peak).clamp_max(0.0)) * mask
         return weight / weight.sum(dim=1, keepdim=True).clamp_min(torch.finfo(weight.dtype).tiny)
 
@@ -118,7 +122,7 @@ class HistorySum(nn.Module):
     def forward(self, vectors: Tensor, kinds: Tensor) -> Tensor:
         """Returns the sum, (batch, dim) float32; arguments as of `HistoryEncoder.forward`."""
         mask = (kinds > 0).to(vectors.dtype)
-        total: Tensor = (vectors * mask[:, :, None]).sum(dim=1)
+        total: Tensor = (vectors * mask[:, :, None]).sum(dim=1)  # (batch, dim)
         return total
 
     def pool(self, table: Tensor, place: Tensor, kinds: Tensor) -> Tensor:

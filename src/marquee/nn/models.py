@@ -139,6 +139,7 @@ class TwoTower(nn.Module):
 
     def id_vectors(self, item_index: Tensor) -> Tensor:
         """Returns the learned vector of each item's id, (n, id_dim) float32; zeros without a row."""
+        # Items behind the trained ones have no row: they share the zeros of row 0.
         known = torch.where(item_index <= self.n_trained_items, item_index, 0)
         if self.training and self.drops_item_ids:
             known = known * _keep(known, self.config.item_id_dropout)
@@ -152,7 +153,7 @@ class TwoTower(nn.Module):
         """Returns the rows of the item table joined by those of their neighbours, (n, dim) float32."""
         company, weights = self.neighbour_items[item_index], self.neighbour_weights[item_index]
         index = torch.cat([item_index[:, None], company], dim=1)  # (n, 1 + n_neighbours)
-        weight = F.pad(weights, (1, 0), value=1.0)
+        weight = F.pad(weights, (1, 0), value=1.0)  # (n, 1 + n_neighbours); the item's own row counts in full
         sizes = torch.full_like(item_index, index.shape[1])
         return sum_rows(self.item_table.weight, index.view(-1), weight.view(-1), sizes, is_sparse=True)
 
@@ -161,6 +162,7 @@ class TwoTower(nn.Module):
         vectors: Tensor = self.item_tower(
             self.id_vectors(item_index), self.item_tokens[item_index].long(), self.item_numeric[item_index]
         )
+        # Features, layers and bias would give padding a vector.
         return vectors * (item_index > 0)[:, None]
 
     def embed_queries(self, query: QueryBatch, history_vectors: Tensor) -> Tensor:
@@ -197,8 +199,10 @@ class TwoTower(nn.Module):
         """
         user_index, kinds, pooled = query.user_index, query.history_kinds, None
         if self.config.user_id_dropout:
+            # Index 0 is the unknown user.
             user_index = user_index * _keep(user_index, self.config.user_id_dropout)
         if self.query_tower.history is not None:
+            # Kind 0 is padding: a dropped event is as if it had not been.
             kinds = kinds * _keep(kinds, self.config.history_dropout)
             pooled = self._pooled(table[:, : self.config.dim], place, kinds, query.views)
         return self.query_tower.combine(self._user_vectors(user_index), query.tokens, query.numeric, pooled)
@@ -229,7 +233,9 @@ class TwoTower(nn.Module):
         parts = (batch.target_item, negatives.items, past[is_event], padding)
         distinct, place = distinct_rows(torch.cat(parts), self.n_items + 1)
         vectors = self.embed_items(distinct)  # (n_distinct, out_dim)
+        # (n_targets,), (n_candidates,), (n_events,)
         target, candidate, of_event, _ = torch.split(place, [len(part) for part in parts])
+        # (batch, length); padding keeps place 0
         past_place = torch.zeros_like(past).masked_scatter(is_event, of_event)
         return EmbeddedBatch(
             queries=self._training_queries(batch.query, vectors, past_place),

@@ -129,6 +129,7 @@ class MixedSampler:
     def _cumulative(self) -> Tensor:
         """Running sum of the probabilities, (n_items + 1,) float64, ending in 1."""
         running = self._popularity.double().cumsum(0)
+        # Rounding may leave the last sum below 1, and a draw above it would find no item.
         return running / running[-1]
 
     def _log_q(self, items: Tensor, n_targets: int) -> Tensor:
@@ -258,11 +259,14 @@ class HardSampler:
             Sampling"; resampling a pool by weights is Rubin 1988, "Using the SIR Algorithm to Simulate
             Posterior Distributions". Differs from the former: drawn softly, so that log_q is known.
         """
+        # Detached: which candidates are kept is a draw, not a thing to learn.
         scores = logits.negatives.detach() / self.temperature
+        # A softmax of nothing is NaN, and multinomial refuses it.
         is_empty = scores.amax(dim=1, keepdim=True) == -torch.inf
         log_probability = torch.log_softmax(scores.masked_fill(is_empty, 0.0), dim=1)
         drawn = torch.multinomial(log_probability.exp(), self.n_kept, replacement=True, generator=generator)
         wide = logits.negatives.shape
+        # (batch, n_candidates)
         log_q = logits.log_q_negatives.expand(wide) + log_probability + math.log(self.n_kept)
         return replace(
             logits,

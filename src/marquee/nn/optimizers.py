@@ -59,6 +59,7 @@ class LazyAdam(Optimizer):
                     continue
                 state = self.state[p]
                 if not state:
+                    # One count for all rows: they share the correction of the moments' start.
                     state["step"] = 0
                     state["exp_avg"] = torch.zeros_like(p)
                     state["exp_avg_sq"] = torch.zeros_like(p)
@@ -67,6 +68,7 @@ class LazyAdam(Optimizer):
                 tables = (p, state["exp_avg"], state["exp_avg_sq"])
                 if rows is None:
                     whole.append((tables, gradient, state["step"]))
+                # Picking rows costs more than a pass over a table most of which is touched.
                 elif 2 * len(rows) > len(p):
                     _adam_on_most_rows(tables, rows, gradient, state["step"], group)
                 else:
@@ -174,7 +176,7 @@ class RowwiseAdagrad(Optimizer):
                     state["sum"] = torch.zeros(p.shape[:1], dtype=p.dtype, device=p.device)
                 rows, gradient = _touched(p.grad)
                 by_row = gradient.reshape(gradient.shape[0], math.prod(gradient.shape[1:]))  # maybe no row
-                mean_square = by_row.square().mean(dim=1)
+                mean_square = by_row.square().mean(dim=1)  # (n_rows,)
                 accumulator = (state["sum"] if rows is None else state["sum"][rows]) + mean_square
                 if rows is None:
                     state["sum"].copy_(accumulator)

@@ -63,11 +63,11 @@ class EmbeddedBatch:
 
         Found by search among the sorted candidates: a table of all pairs would be as large as the logits.
         """
-        ordered, column = self.negatives.items.sort()
+        ordered, column = self.negatives.items.sort()  # (n_candidates,) each
         first = torch.searchsorted(ordered, self.target_item)
         n_hits = torch.searchsorted(ordered, self.target_item, right=True) - first
         start, total = n_hits.cumsum(0) - n_hits, int(n_hits.sum())
-        hit = torch.arange(total, device=ordered.device)
+        hit = torch.arange(total, device=ordered.device)  # (n_hits,)
         row, offset = (
             torch.repeat_interleave(values, n_hits, output_size=total)
             for values in (self.target_row, first - start)
@@ -138,8 +138,10 @@ class _SumOverBlocks(torch.autograd.Function):
         """Returns the loss, scalar, and keeps its gradient."""
         by_query = torch.zeros_like(queries)
         by_target, by_candidate = torch.zeros_like(targets), torch.zeros_like(candidates)
+        # of each target in the mean over the batch
         share = weight / weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
         total = share.new_zeros(())
+        # Targets of one block must stand together, whatever their order in the batch.
         order = torch.argsort(embedded.target_row, stable=True)
         starts = range(0, len(queries), n_rows)
         ends = torch.searchsorted(
@@ -149,6 +151,7 @@ class _SumOverBlocks(torch.autograd.Function):
         for start, first, last in zip(starts, [0, *ends], ends, strict=False):
             rows = order[first:last]
             part = embedded.block(start, start + n_rows, rows)
+            # Cut off from the towers: each block's graph is freed before the next one begins.
             inputs = [tensor.detach().requires_grad_() for tensor in (part.queries, part.targets, candidates)]
             part = replace(part, queries=inputs[0], targets=inputs[1], candidates=inputs[2])
             with torch.enable_grad():

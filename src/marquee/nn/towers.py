@@ -52,6 +52,7 @@ class TokenBag(nn.Module):
         """
         total = torch.zeros(tokens.shape[0], self.table.embedding_dim, device=tokens.device)
         for block in self.blocks:
+            # (batch, n_columns)
             columns = tokens[:, block.first_column : block.first_column + block.n_columns]
             total = total + self._mean(columns)
         if self.numeric is not None:
@@ -74,6 +75,7 @@ class TokenBag(nn.Module):
 def residual_mlp(dim: int, hidden: int, dropout: float) -> nn.Module:
     """Returns a two-layer map (batch, dim) → (batch, dim) that starts at zero, to be added to its input."""
     last = nn.Linear(hidden, dim)
+    # The map begins as nothing, so that its input passes unchanged.
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
     return nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, hidden), nn.GELU(), nn.Dropout(dropout), last)
@@ -98,7 +100,7 @@ class _Direction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Context, vector: Tensor) -> Tensor:
         """Returns the directions, (batch, dim) float32."""
-        length = torch.linalg.vector_norm(vector, dim=1, keepdim=True).clamp_min_(SHORTEST)
+        length = torch.linalg.vector_norm(vector, dim=1, keepdim=True).clamp_min_(SHORTEST)  # (batch, 1)
         direction: Tensor = vector / length
         ctx.save_for_backward(direction, length)
         return direction
@@ -108,6 +110,7 @@ class _Direction(torch.autograd.Function):
     def backward(ctx: Context, gradient: Tensor) -> Tensor:
         """Returns the gradient across each direction; all of it where the length is the floor."""
         direction, length = ctx.saved_tensors
+        # A direction moves only across itself; below the floor the map is a plain division.
         along = (gradient * direction).sum(dim=1, keepdim=True) * (length > SHORTEST)
         across: Tensor = torch.addcmul(gradient, direction, along, value=-1).div_(length)
         return across
@@ -152,6 +155,7 @@ class ItemTower(nn.Module):
             return vector
         bias = id_vector[:, -1:] + self.base_bias  # (batch, 1)
         if not self.training:
+            # In training the loss must see the bias whole; see `TowersConfig.bias_scale`.
             bias = bias * self.bias_scale
         return torch.cat([vector, bias], dim=1)  # (batch, dim + 1)
 
@@ -204,6 +208,7 @@ class QueryTower(nn.Module):
         """
         pooled = None
         if self.history is not None:
+            # Item vectors come with their bias, which is no part of a direction.
             pooled = self.history(history_vectors[:, :, : len(self.common)], history_kinds)
         return self.combine(user_vector, tokens, numeric, pooled)
 

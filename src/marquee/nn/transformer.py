@@ -146,7 +146,7 @@ class CausalTransformer(nn.Module):
         kinds = F.pad(kinds, (1, 0))  # (batch, 1 + length)
         vectors = F.pad(vectors, (0, 0, 1, 0))  # (batch, 1 + length, dim)
         mask = kinds > 0
-        states = self._inputs(vectors, kinds, self._places(mask))
+        states = self._inputs(vectors, kinds, self._places(mask))  # (batch, 1 + length, dim)
         age = torch.arange(kinds.shape[1], device=kinds.device)
         is_self = age[:, None] == age[None, :]
         is_before = age[:, None] >= age[None, :]
@@ -154,6 +154,7 @@ class CausalTransformer(nn.Module):
         sees = is_before & (mask[:, None, :] | is_self)  # (batch, 1 + length, 1 + length)
         for block in list(self.blocks)[:-1]:
             states = block(states, partial(self._attend_padded, sees=sees))
+        # Of the last block only the latest state is read: the others need not be computed.
         latest = self.blocks[-1](states, partial(self._attend_padded, sees=sees[:, -1:]), last=1)
         pooled: Tensor = self.norm(latest[:, -1]) * mask[:, -1:]
         return pooled
@@ -188,7 +189,7 @@ class CausalTransformer(nn.Module):
         known = F.pad(mask.cumsum(dim=1), (1, 0))  # (n_histories, 1 + length): events before each column
         n_events = known[:, -1]
         first = n_events.cumsum(0) - n_events  # of each history, among all events
-        seen = known[row, end]
+        seen = known[row, end]  # (batch,): events that each query sees
         states = self._states(table, place, kinds, mask)
         # Behind nothing there is a state of zeros.
         states = torch.cat([states.new_zeros(1, states.shape[1]), states])
@@ -203,7 +204,7 @@ class CausalTransformer(nn.Module):
             kinds: As of `pool_views`, in the same order.
             mask: Where there is an event, (n_histories, length) bool.
         """
-        event = mask.view(-1).nonzero()[:, 0]
+        event = mask.view(-1).nonzero()[:, 0]  # (n_events,)
         if not len(event):
             return table.new_zeros(0, table.shape[1])
         place, kinds, places = (
@@ -213,7 +214,7 @@ class CausalTransformer(nn.Module):
         attend = partial(self._attend_packed, groups=_groups(mask.sum(dim=1)))
         for block in self.blocks:
             states = block(states, attend)
-        normed: Tensor = self.norm(states)
+        normed: Tensor = self.norm(states)  # (n_events, dim)
         return normed
 
     def _places(self, mask: Tensor) -> Tensor:
@@ -239,7 +240,7 @@ class CausalTransformer(nn.Module):
         batch, length, _ = projected.shape
         n_queries = sees.shape[1]
         query, key, value = self._heads(projected)
-        query = query[:, :, length - n_queries :]
+        query = query[:, :, length - n_queries :]  # (batch, n_heads, n_queries, head_dim)
         found = F.scaled_dot_product_attention(query, key, value, attn_mask=sees[:, None])
         return found.transpose(1, 2).reshape(batch, n_queries, -1)
 
@@ -259,6 +260,7 @@ class CausalTransformer(nn.Module):
 
         Each history begins in the first column of its row: no event looks ahead, and so none sees padding.
         """
+        # Attention wants one rectangle per group; everything else works on packed events.
         rows = projected.new_zeros(group.n_rows * group.width, projected.shape[1])
         rows = rows.index_copy(0, group.slot, projected).view(group.n_rows, group.width, -1)
         if projected.device.type == "cpu":
@@ -273,8 +275,9 @@ class CausalTransformer(nn.Module):
     def _heads(self, projected: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Returns queries, keys and values, (batch, n_heads, length, head_dim) each."""
         batch, length, width = projected.shape
+        # (batch, length, 3, n_heads, head_dim)
         parts = projected.view(batch, length, 3, self.n_heads, width // (3 * self.n_heads))
-        query, key, value = parts.permute(2, 0, 3, 1, 4)
+        query, key, value = parts.permute(2, 0, 3, 1, 4)  # (batch, n_heads, length, head_dim) each
         return query, key, value
 
 
@@ -285,6 +288,7 @@ def _groups(n_events: Tensor) -> list[_Group]:
         >>> [(group.n_rows, group.width, group.slot.tolist()) for group in _groups(torch.tensor([0, 1, 3]))]
         [(2, 3, [0, 3, 4, 5])]
     """
+    # One copy to the host: shapes of the groups must be known there.
     sizes = [size for size in n_events.tolist() if size]
     device = n_events.device
     at_once = ROWS_TOGETHER if device.type == "cpu" else DEVICE_ROWS_TOGETHER

@@ -75,9 +75,11 @@ class SpectralItems:
             few columns of many rows and exact enough where singular values fall slowly.
         """
         matrix, n_users = _weighed(train, n_items, user_exponent, item_exponent)
+        # Stored by row as well: products by column are slower.
         transposed = matrix.T.tocsr()
         basis: FloatArray = generator.standard_normal((n_items + 1, dim + N_EXTRA), dtype=np.float32)
         for _ in range(n_passes):
+            # Made orthogonal in every pass: else all columns would turn to the strongest direction.
             basis = _orthogonal(transposed @ (matrix @ basis))
         squares, turns = _axes(matrix @ basis)
         vectors = basis @ (turns[:, :dim] * (squares[:dim] > 0)).astype(np.float32)
@@ -111,5 +113,5 @@ def _axes(columns: FloatArray) -> tuple[DoubleArray, DoubleArray]:
     """
     exact = columns.astype(np.float64)
     squares, axes = np.linalg.eigh(exact.T @ exact)
-    squares, axes = squares[::-1], axes[:, ::-1]
+    squares, axes = squares[::-1], axes[:, ::-1]  # eigh gives the smallest first
     return np.where(squares > SMALLEST_SHARE * squares[0], squares, 0.0), axes

@@ -132,12 +132,13 @@ def place_items(model: TwoTower, vectors: FloatArray, bias: FloatArray) -> None:
         bias: (n_items + 1,) float32; not used by a model without biases.
     """
     device = model.item_table.weight.device
-    trained = torch.arange(model.n_trained_items + 1, device=device)
+    trained = torch.arange(model.n_trained_items + 1, device=device)  # row 0 is padding
     wanted = torch.from_numpy(vectors[: len(trained)]).to(device)  # (n_trained_items + 1, dim)
     is_placed = wanted.any(dim=1)
     if model.item_tower.features is not None:
         tokens, numeric = model.item_tokens[trained].long(), model.item_numeric[trained]
         _place_tokens(model.item_tower.features, tokens[is_placed], wanted[is_placed])
+        # The id row carries what the features leave: their sum is the tower's input.
         wanted = wanted - model.item_tower.features(tokens, numeric)
     if model.config.item_id:
         if model.config.item_neighbours:

@@ -50,11 +50,13 @@ def normalised_squared_error_loss(
     n_rows, row = len(logits.negatives), logits.target_row
     is_target = (weight > 0).to(weight.dtype)
     positive = (logits.positive - knobs.self_score) * is_target
-    others = logits.negatives.masked_fill(logits.negatives == -torch.inf, 0.0)
+    others = logits.negatives.masked_fill(logits.negatives == -torch.inf, 0.0)  # (batch, n_candidates)
     sums = torch.stack([positive, positive.square(), is_target, weight], dim=1)
     total, square, n_targets, weight_of_row = sums.new_zeros(n_rows, 4).index_add(0, row, sums).unbind(dim=1)
+    # Each candidate stands for 1 / expected draws items.
     square = square + (others.square() * torch.exp(-logits.log_q_negatives)).sum(dim=1)
     is_zero = square <= _TINY
+    # The root has an infinite gradient at 0.
     length = torch.sqrt(square.masked_fill(is_zero, 1.0) * n_targets.clamp_min(1.0))
     distance = (2 - 2 * total / length).clamp_min(0.0)
     return weighted_mean(torch.where(is_zero, 1.0, distance), weight_of_row)

@@ -29,8 +29,9 @@ def bpr_loss(logits: Logits, weight: Tensor, knobs: "BPRConfig") -> Tensor:
     """
     negatives = logits.negatives[logits.target_row]  # (n_targets, n_candidates)
     mask = torch.isfinite(negatives)
+    # Masked after as well as before: an infinite gap has no gradient but NaN.
     gap = logits.positive[:, None] - negatives.masked_fill(~mask, 0.0)
-    pairs = F.softplus(-gap / knobs.temperature).masked_fill(~mask, 0.0)
+    pairs = F.softplus(-gap / knobs.temperature).masked_fill(~mask, 0.0)  # (n_targets, n_candidates)
     return weighted_mean(pairs.sum(dim=1) / mask.sum(dim=1).clamp_min(1), weight)
 
 

@@ -32,7 +32,7 @@ def cosine_contrastive_loss(logits: Logits, weight: Tensor, knobs: "CosineContra
     mask = torch.isfinite(logits.negatives)
     above = (logits.negatives.masked_fill(~mask, knobs.margin) - knobs.margin).clamp_min(0.0)
     pushed = above.sum(dim=1) / mask.sum(dim=1).clamp_min(1)  # (batch,)
-    drawn = (1.0 - logits.positive).clamp_min(0.0)
+    drawn = (1.0 - logits.positive).clamp_min(0.0)  # (n_targets,)
     return weighted_mean(drawn + knobs.negative_weight * pushed[logits.target_row], weight)
 
 
@@ -76,7 +76,7 @@ def degree_weighted_loss(logits: Logits, weight: Tensor, knobs: "DegreeWeightedC
         Recommendation", eq. 9 to 12. Differs from the paper: without the item-item part, and the
         candidates are averaged per target.
     """
-    degree = weight.new_zeros(len(logits.negatives)).index_add(0, logits.target_row, weight)
+    degree = weight.new_zeros(len(logits.negatives)).index_add(0, logits.target_row, weight)  # (batch,)
     of_query = torch.where(degree > 0, (degree + 1).sqrt() / degree.masked_fill(degree <= 0, 1.0), 0.0)
     of_target = of_query[logits.target_row] * (logits.count_positive + 1).rsqrt()
     drawn = (1 + knobs.degree_weight * of_target) * F.softplus(-logits.positive / knobs.temperature)

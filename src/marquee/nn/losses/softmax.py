@@ -118,12 +118,12 @@ def bilateral_softmax_loss(logits: Logits, weight: Tensor, knobs: "BilateralSoft
     positive = logits.positive / knobs.positive_temperature
     if knobs.log_q_correction:
         positive = positive - logits.log_q_positive
-    counts = positive.masked_fill(weight == 0, -torch.inf)
+    counts = positive.masked_fill(weight == 0, -torch.inf)  # (n_targets,): a target of weight 0 is none
     n_rows, row = len(logits.negatives), logits.target_row
-    weight_of_row = weight.new_zeros(n_rows).index_add(0, row, weight)
+    weight_of_row = weight.new_zeros(n_rows).index_add(0, row, weight)  # (batch,)
     peak = counts.detach().new_full((n_rows,), -torch.inf).scatter_reduce(0, row, counts.detach(), "amax")
     peak = peak.masked_fill(peak == -torch.inf, 0.0)  # of a query whose targets all weigh nothing
-    total = weight.new_zeros(n_rows).index_add(0, row, torch.exp(counts - peak[row]) * weight)
+    total = weight.new_zeros(n_rows).index_add(0, row, torch.exp(counts - peak[row]) * weight)  # (batch,)
     mean = torch.where(weight_of_row > 0, total / weight_of_row.clamp_min(_TINY), 1.0)
     mean_positive = mean.log() + peak
     of_row = log_sum_exp(_scaled(logits, knobs))  # (batch,)
@@ -183,17 +183,19 @@ def _score_at_rank(logits: Logits, weight: Tensor, k: int) -> Tensor:
     order = torch.argsort(row, stable=True)
     n_targets = torch.bincount(row, minlength=len(logits.negatives))
     first = torch.cumsum(n_targets, 0) - n_targets
+    # of each target among those of its query
     place = torch.arange(len(row), device=row.device) - first[row[order]]
     width = int(n_targets.max()) if len(row) else 0
-    targets = positive.new_full((len(logits.negatives), width), -torch.inf)
+    targets = positive.new_full((len(logits.negatives), width), -torch.inf)  # (batch, width)
     targets[row[order], place] = positive[order]
     weights = torch.zeros_like(targets)
     weights[row[order], place] = weight[order]
     stands_for = torch.exp(-logits.log_q_negatives).expand(logits.negatives.shape)
-    scores = torch.cat([targets, logits.negatives], dim=1)
+    scores = torch.cat([targets, logits.negatives], dim=1)  # (batch, width + n_candidates)
     counts = torch.cat([weights, stands_for], dim=1)
     scores, by_score = scores.sort(dim=1, descending=True)
     is_reached = counts.gather(1, by_score).masked_fill(scores == -torch.inf, 0.0).cumsum(dim=1) >= k
+    # argmax takes no bool on every device; of equal values it gives the first.
     first_reached = is_reached.to(torch.uint8).argmax(dim=1, keepdim=True)
     threshold = scores.gather(1, first_reached)[:, 0]
     return threshold.masked_fill(~is_reached.any(dim=1), -torch.inf)
