@@ -24,12 +24,14 @@ from serving.api.recommend import Endpoints
 from serving.api.releases import ReleaseRoutes
 from serving.config import Settings
 from serving.http.connections import limit_connections
+from serving.http.cors import CrossOrigin, read_origins
 from serving.http.exchange import AsgiApp
 from serving.http.guard import Guard
 from serving.http.heartbeat import Heartbeat
 from serving.http.limits import Limits
 from serving.http.listening import share_connections
 from serving.http.metrics import TrafficMetrics
+from serving.http.options import validate_options
 from serving.http.shared_memory import reserve
 from serving.http.workers import WorkerTable
 from serving.releases.live_items import LiveItems, validate_folder
@@ -94,18 +96,21 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
 
     def to_asgi(self, is_main: bool = True) -> AsgiApp:
         """Returns BentoML's application inside ours, before uvicorn is told how to serve it."""
-        share_connections(self.workers, Heartbeat.of_worker(self.workers))
+        guard = Guard.read(SETTINGS.keys, shared_folder())
+        share_connections(self.workers, Heartbeat.of_worker(self.workers, [guard.refresh]))
         limit_connections(Limits.of(SETTINGS), self.metrics.family(TrafficMetrics).count_end, self.workers)
         self.surfaces.hold()
         endpoints = Endpoints(SETTINGS, self.surfaces, metrics=self.metrics)
-        return RecommendationApp(
+        app = RecommendationApp(
             super().to_asgi(is_main),
             endpoints,
             SETTINGS,
-            Guard.read(SETTINGS.keys, shared_folder()),
+            guard,
             (ReleaseRoutes(self.surfaces), ItemRoutes(self.surfaces, self.items, SETTINGS)),
             tracer=_tracer(),
         )
+        origins = read_origins(SETTINGS.cors_origins)
+        return CrossOrigin(app, origins) if origins else app
 
 
 def _tracer() -> Tracer | None:
@@ -144,6 +149,8 @@ class MarqueeService:
         is started again.
         """
         try:
+            validate_options()
+            read_origins(SETTINGS.cors_origins)
             Guard.read(SETTINGS.keys)
             SurfaceFile.read(SETTINGS).validate_bundles(read_trusted_keys())
             if SETTINGS.items:

@@ -98,6 +98,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.access_log = (
             False  # `app` writes a line of each request; uvicorn's would be made and thrown away
         )
+        self.timeout_keep_alive = table.limits.keep_alive_s  # type: ignore[assignment]  # uvicorn asks for whole seconds
         self._table = table
         self._since: float | None = self.loop.time()  # when what is now waited for began; None: nothing is
         self._is_surplus = False

@@ -5,8 +5,10 @@ Keys are kept as hashes, each with scopes and a rate of its own. `python -m serv
 
 import hashlib
 import hmac
+import logging
 import math
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -19,7 +21,9 @@ from marquee.errors import ConfigError
 from serving.http.errors import Problem, Refusal
 from serving.http.shared_memory import shared_numbers
 
-LIMITS_FILE = "marquee-limits.bin"
+LIMITS_FILE = "marquee-limits-{names:08x}.bin"
+
+logger = logging.getLogger(__name__)
 
 
 class Right(StrEnum):
@@ -82,13 +86,22 @@ class Guard:
         clock: Callable[[], float] = time.monotonic,
         folder: Path | None = None,
     ) -> None:
+        self._clock = clock
+        self._folder = folder
+        self._path: Path | None = None
+        self._seen: tuple[int, ...] | None = None  # of the file, when it was last looked at
+        self._use(keys)
+
+    def _use(self, keys: Sequence[Key]) -> None:
+        """Lets requests in by these keys from now on."""
         self._keys = tuple(keys)
         self._number_of = {key.name: number for number, key in enumerate(self._keys)}
         self._digests = tuple(bytes.fromhex(key.sha256) for key in keys)
-        self._clock = clock
+        # A place in the file is a key's number: other keys, another file.
+        names = zlib.crc32(msgspec.json.encode([key.name for key in keys]))
         self._full_at = shared_numbers(
             len(keys),
-            folder and folder / LIMITS_FILE,
+            self._folder and self._folder / LIMITS_FILE.format(names=names),
             "the rates of keys hold for each worker alone, not for all together",
         )
 
@@ -99,18 +112,27 @@ class Guard:
         Raises:
             ConfigError: If the file cannot be read, is no such file, or repeats a name.
         """
-        if not path:
-            return cls((), folder=folder)
+        guard = cls((), folder=folder)
+        if path:
+            guard._path = Path(path)
+            guard._seen = _facts(guard._path)
+            guard._use(_read_keys(guard._path))
+        return guard
+
+    def refresh(self) -> None:
+        """Takes the keys of the file anew if it has changed; keeps those that it has if it cannot be used.
+
+        To be called in the thread that admits.
+        """
+        if self._path is None or (facts := _facts(self._path)) == self._seen:
+            return
+        self._seen = facts
         try:
-            keys = msgspec.json.decode(Path(path).read_bytes(), type=_KeyFile).keys
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise ConfigError(f"MARQUEE_KEYS must name a file of keys, got {path!r}: {error}") from error
-        names = [key.name for key in keys]
-        if not keys or len(set(names)) != len(names):
-            raise ConfigError(
-                f"the keys in {path} must be one or more, each of its own name, got {names}; correct the file"
-            )
-        return cls(keys, folder=folder)
+            self._use(_read_keys(self._path))
+        except ConfigError as error:
+            logger.error("the keys stay as they were: %s", error)
+        else:
+            logger.warning("%s keys are good from now on, read from %s", len(self._keys), self._path)
 
     def admit(self, authorization: str, right: Right) -> str:
         """Returns the name of the key that lets a request in, '' if none is needed.
@@ -142,7 +164,7 @@ class Guard:
         Raises:
             Refusal: 429 if the key is used too often, 422 if it may never be used for so many at once.
         """
-        if not (name and n):
+        if not (name and n) or name not in self._number_of:  # a revoked key has let this call in before
             return
         number = self._number_of[name]
         most = self._most_at_once(number)
@@ -199,3 +221,26 @@ class Guard:
 def _key_needed(message: str) -> Refusal:
     """Returns the refusal of a request without a good key."""
     return Refusal(Problem.key_needed, message, headers=((b"www-authenticate", b"Bearer"),))
+
+
+def _read_keys(path: Path) -> list[Key]:
+    """Returns the keys in a file; raises ConfigError if it is no such file or repeats a name."""
+    try:
+        keys = msgspec.json.decode(path.read_bytes(), type=_KeyFile).keys
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ConfigError(f"MARQUEE_KEYS must name a file of keys, got {str(path)!r}: {error}") from error
+    names = [key.name for key in keys]
+    if not keys or len(set(names)) != len(names):
+        raise ConfigError(
+            f"the keys in {path} must be one or more, each of its own name, got {names}; correct the file"
+        )
+    return keys
+
+
+def _facts(path: Path) -> tuple[int, ...] | None:
+    """Returns what changes when a file is written or replaced, None while there is none."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_mtime_ns, facts.st_ino, facts.st_size

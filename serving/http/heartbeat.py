@@ -42,12 +42,12 @@ class Heartbeat:
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """Beats now and then once a second."""
         self._table.beat()
-        for other in self._others:
-            other()
         if self._parent is not None and os.getppid() != self._parent:
             self._end(loop)
-        else:
-            loop.call_later(BEAT_S, self.begin, loop)
+            return
+        loop.call_later(BEAT_S, self.begin, loop)  # before the others: one that fails stops no beat
+        for other in self._others:
+            other()
 
     def _end(self, loop: asyncio.AbstractEventLoop) -> None:
         """Ends this worker as SIGTERM does: unwatched, it would hold the port against the next service."""

@@ -22,6 +22,7 @@ class Limits:
             the headers.
         body_timeout_s: From there to the end of a body that was answered before it was complete.
         write_timeout_s: From the end of a reply until the caller has read it.
+        keep_alive_s: From the end of a reply to the next request.
     """
 
     max_connections: int
@@ -29,6 +30,7 @@ class Limits:
     header_timeout_s: float
     body_timeout_s: float
     write_timeout_s: float
+    keep_alive_s: float
 
     @classmethod
     def of(cls, settings: HttpSettings) -> "Limits":
@@ -39,4 +41,5 @@ class Limits:
             header_timeout_s=settings.header_timeout_ms / 1000,
             body_timeout_s=settings.body_timeout_ms / 1000,
             write_timeout_s=settings.write_timeout_ms / 1000,
+            keep_alive_s=settings.keep_alive_ms / 1000,
         )

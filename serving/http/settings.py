@@ -42,13 +42,34 @@ class HttpSettings(RoomSettings):
     write_timeout_ms: Annotated[
         int, Meta(ge=1, description="time within which a caller must have read its reply")
     ] = 10_000
+    keep_alive_ms: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description=(
+                "how long a connection without a request is kept; longer than [a proxy](proxies.md) keeps it"
+            ),
+        ),
+    ] = 5000
+    cors_origins: Annotated[
+        str,
+        Meta(
+            description=(
+                "origins whose pages may [ask from a browser](proxies.md#browsers), with commas between "
+                "them; empty: none"
+            )
+        ),
+    ] = ""
     deadline_ms: Annotated[
         int, Meta(ge=1, description="time within which a request is answered, or refused with 503")
     ] = 1000
     keys: Annotated[
         str,
         Meta(
-            description=("file of [API keys](protection.md#keys); empty: open to whoever reaches the service")
+            description=(
+                "file of [API keys](protection.md#keys), followed while the service runs; empty: open to "
+                "whoever reaches the service"
+            )
         ),
     ] = ""
     drain_file: Annotated[str, Meta(description="while this file exists, `/readyz` says 503")] = ""

@@ -8,10 +8,8 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,51 +17,19 @@ import httpx
 import psutil
 import pytest
 
-from demo.processes import free_port
 from serving.config import Settings
-from tests.support.paths import ROOT
 from tests.support.quiet_bentoml import bentoml, service
 from tests.support.service_process import (
     RunningService,
-    command,
-    environment,
+    eventually,
     running_service,
-    stop,
+    starting,
     workers_of,
 )
 
 pytestmark = pytest.mark.server
 
 PATIENCE_S = 60.0
-
-
-def eventually(holds: Callable[[], bool]) -> bool:
-    """Returns whether a condition comes to hold in time."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True
-
-
-@contextmanager
-def starting(bundle: Path, folder: Path, **settings: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    """Starts a service without waiting for it; gives its port and the watching process."""
-    port = free_port()
-    with (folder / "service.log").open("wb") as output:
-        process = subprocess.Popen(
-            command(port),
-            cwd=ROOT,
-            env=environment(bundle, folder / "bentoml", **settings),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        yield port, process
-    finally:
-        stop(process)
 
 
 def test_setting_that_no_worker_could_use_stops_the_start(bundle: Path, tmp_path: Path) -> None:

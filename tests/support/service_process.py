@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +105,35 @@ def stop(process: subprocess.Popen[bytes]) -> None:
             process.kill()
             process.wait()
             raise
+
+
+def eventually(holds: Callable[[], bool]) -> bool:
+    """Returns whether a condition comes to hold in time."""
+    deadline = time.monotonic() + START_S
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+@contextmanager
+def starting(bundle: Path, folder: Path, **settings: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """Starts a service without waiting for it; gives its port and the watching process."""
+    port = free_port()
+    with (folder / "service.log").open("wb") as output:
+        process = subprocess.Popen(
+            command(port),
+            cwd=ROOT,
+            env=environment(bundle, folder / "bentoml", **settings),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield port, process
+    finally:
+        stop(process)
 
 
 def workers_of(running: RunningService) -> list[psutil.Process]:

@@ -208,3 +208,28 @@ def test_wall_clock_that_jumps_changes_no_rate(monkeypatch: pytest.MonkeyPatch) 
         guard.admit("Bearer shop-secret", Right.recommend)
     monkeypatch.setattr("time.time", lambda: 8e9)
     assert refusal(guard, "Bearer shop-secret").status == 429
+
+
+def as_entry(one: Key) -> object:
+    """Returns how a key stands in the file."""
+    return json.loads(msgspec.json.encode(one))
+
+
+def test_keys_are_followed_while_the_service_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "keys.json"
+    write(path, as_entry(key("a")), as_entry(key("b", requests_per_s=1)))
+    guard = Guard.read(str(path), tmp_path)
+    assert guard.admit("Bearer a-secret", Right.recommend) == "a"
+    write(path, as_entry(key("b")), as_entry(key("c")))
+    guard.refresh()
+    assert refusal(guard, "Bearer a-secret").status == 401
+    assert guard.admit("Bearer c-secret", Right.recommend) == "c"
+    guard.charge("a", 3)  # its call was let in before
+    path.write_text("no keys")
+    guard.refresh()
+    guard.refresh()
+    assert guard.admit("Bearer b-secret", Right.recommend) == "b"
+    assert caplog.text.count("the keys stay as they were") == 1
+    path.unlink()
+    guard.refresh()
+    assert guard.admit("Bearer b-secret", Right.recommend) == "b"

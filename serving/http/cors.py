@@ -1,0 +1,75 @@
+"""Answers to browsers: which pages of other origins may read what the service says (CORS).
+
+Without an allow-list nothing is said, and browsers keep every page of another origin out.
+"""
+
+import re
+from collections.abc import Collection
+
+from marquee.errors import ConfigError
+from serving.http.exchange import AsgiApp, Event, Pairs, Receive, Scope, Send
+
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?")
+_ALLOWED: Pairs = (
+    (b"access-control-allow-methods", b"GET, POST, PATCH, DELETE"),
+    (b"access-control-allow-headers", b"authorization, content-type, x-deadline-ms, x-request-id"),
+    (b"access-control-max-age", b"600"),
+)
+_READABLE: Pairs = ((b"access-control-expose-headers", b"x-request-id, retry-after"),)
+_VARY: Pairs = ((b"vary", b"origin"),)
+
+
+def read_origins(text: str) -> frozenset[bytes]:
+    """Returns the origins of a list with commas between them.
+
+    Raises:
+        ConfigError: If one is no origin; `*` is none, for a list that names nobody keeps nobody out.
+    """
+    origins = [origin.strip() for origin in text.split(",") if origin.strip()]
+    for origin in origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise ConfigError(
+                f"MARQUEE_CORS_ORIGINS must list origins such as https://shop.example, got {origin!r}; name "
+                "scheme and host, and the port if it is not the scheme's own"
+            )
+    return frozenset(origin.lower().encode() for origin in origins)
+
+
+class CrossOrigin:
+    """An application that tells browsers which origins may read its replies.
+
+    Args:
+        app: What answers.
+        origins: Those that may.
+    """
+
+    def __init__(self, app: AsgiApp, origins: Collection[bytes]) -> None:
+        self._app = app
+        self._origins = frozenset(origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a browser's question whether it may ask, or adds to the reply who may read it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        origin = headers.get(b"origin", b"")
+        allowed: Pairs = ()
+        if origin.lower() in self._origins:
+            allowed = ((b"access-control-allow-origin", origin), *_READABLE)
+        if scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
+            await _answer_preflight(send, (*allowed, *_ALLOWED) if allowed else ())
+            return
+
+        async def send_allowed(event: Event) -> None:
+            if event["type"] == "http.response.start":
+                event["headers"] = (*event["headers"], *allowed, *_VARY)
+            await send(event)
+
+        await self._app(scope, receive, send_allowed)
+
+
+async def _answer_preflight(send: Send, allowed: Pairs) -> None:
+    """Tells a browser what it may ask; nothing where its page is of another origin than those allowed."""
+    await send({"type": "http.response.start", "status": 204, "headers": (*allowed, *_VARY)})
+    await send({"type": "http.response.body", "body": b""})
