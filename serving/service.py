@@ -27,18 +27,18 @@ from serving.http.connections import limit_connections
 from serving.http.cors import CrossOrigin, read_origins
 from serving.http.exchange import AsgiApp
 from serving.http.guard import Guard
-from serving.http.heartbeat import Heartbeat
 from serving.http.limits import Limits
-from serving.http.listening import share_connections
 from serving.http.metrics import TrafficMetrics
 from serving.http.options import validate_options
-from serving.http.shared_memory import reserve
-from serving.http.workers import WorkerTable
 from serving.releases.live_items import LiveItems, validate_folder
 from serving.releases.surfaces import SurfaceFile, Surfaces
 from serving.telemetry import logs
 from serving.telemetry.metrics import FOLDER_VARIABLE, Metrics, forget_dead_workers, shared_folder
 from serving.telemetry.tracer import Tracer
+from serving.workers.heartbeat import Heartbeat
+from serving.workers.listening import share_connections
+from serving.workers.shared_memory import reserve
+from serving.workers.table import WorkerTable
 
 logger = logging.getLogger(__name__)
 
@@ -166,7 +166,7 @@ class MarqueeService:
     @staticmethod
     def supervise_workers() -> None:
         """Has the workers watched by ours; runs in the watching process, before it makes its arbiter."""
-        from serving.http.supervisor import Watch, supervise  # circus, which no worker needs
+        from serving.workers.supervisor import Watch, supervise  # circus, which no worker needs
 
         supervise(Watch(SETTINGS.workers, SETTINGS.hang_timeout_ms / 1000, FOLDER_VARIABLE))
 

@@ -1,1 +1,1 @@
-"""Bytes, connections, keys, limits, and what workers share in memory; knows no recommender."""
+"""Bytes, connections, keys and limits; knows no recommender."""

@@ -26,7 +26,7 @@ from serving.http.errors import Problem, Refusal, unavailable
 from serving.http.exchange import JSON, Reply
 from serving.http.framing import PatientFlow, head_without_upgrade, new_parser
 from serving.http.limits import MAX_HEADERS, MAX_PIPELINED, Limits
-from serving.http.workers import WorkerTable
+from serving.workers.table import WorkerTable
 
 LOOK_S = 0.25
 """How often the connections are looked at, and so by how much a limit of time may be exceeded."""

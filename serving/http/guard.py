@@ -19,7 +19,7 @@ from msgspec import Meta
 
 from marquee.errors import ConfigError
 from serving.http.errors import Problem, Refusal
-from serving.http.shared_memory import shared_numbers
+from serving.workers.shared_memory import shared_numbers
 
 LIMITS_FILE = "marquee-limits-{names:08x}.bin"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from prometheus_client.mmap_dict import MmapedDict
 
-from serving.http.shared_memory import FILE_BYTES, allocate, is_alive
+from serving.workers.shared_memory import FILE_BYTES, allocate, is_alive
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from urllib.parse import urlparse
 import psutil
 import pytest
 
-from serving.http import supervisor
+from serving.workers import supervisor
 from tests.support.service_process import RunningService
 
 pytestmark = pytest.mark.server

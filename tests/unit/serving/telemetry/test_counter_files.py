@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from serving.http.shared_memory import FILE_BYTES
 from serving.telemetry.counter_files import merge_dead_workers, reading
+from serving.workers.shared_memory import FILE_BYTES
 
 COUNTING = """
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram

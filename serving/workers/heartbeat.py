@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 
-from serving.http.workers import WorkerTable
+from serving.workers.table import WorkerTable
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.http.shared_memory import is_alive, shared_numbers
+from serving.workers.shared_memory import is_alive, shared_numbers
 
 WORKERS_FILE = "marquee-workers.bin"
 

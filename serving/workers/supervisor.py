@@ -25,8 +25,8 @@ from circus.util import tornado_sleep
 from circus.watcher import Watcher
 from tornado import gen
 
-from serving.http.heartbeat import PARENT_VARIABLE
-from serving.http.workers import WorkerState, read_workers
+from serving.workers.heartbeat import PARENT_VARIABLE
+from serving.workers.table import WorkerState, read_workers
 
 logger = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from serving.http.heartbeat import PARENT_VARIABLE, Heartbeat
-from serving.http.supervisor import HangWatch, StartWatch
-from serving.http.workers import WorkerState, WorkerTable, read_workers
+from serving.workers.heartbeat import PARENT_VARIABLE, Heartbeat
+from serving.workers.supervisor import HangWatch, StartWatch
+from serving.workers.table import WorkerState, WorkerTable, read_workers
 
 
 def state(pid: int, *, is_ready: bool = True, silent_s: float = 0.0) -> WorkerState:

@@ -19,8 +19,8 @@ from typing import Any
 import uvicorn.config
 import uvloop
 
-from serving.http.heartbeat import Heartbeat
-from serving.http.workers import WorkerTable
+from serving.workers.heartbeat import Heartbeat
+from serving.workers.table import WorkerTable
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.http import shared_memory as counter_files
-from serving.http.shared_memory import FILE_BYTES, allocate, reserve
+from serving.workers import shared_memory as counter_files
+from serving.workers.shared_memory import FILE_BYTES, allocate, reserve
 from tests.architecture.sources import read_text, tracked_files
 
 VARIABLE = "COUNTERS_OF_A_TEST"

@@ -13,8 +13,8 @@ from typing import cast
 
 import pytest
 
-from serving.http.listening import Listener, SharingLoop
-from serving.http.workers import WORKERS_FILE, WorkerTable
+from serving.workers.listening import Listener, SharingLoop
+from serving.workers.table import WORKERS_FILE, WorkerTable
 
 
 class Echo(asyncio.Protocol):
@@ -236,7 +236,7 @@ def test_want_of_files_loses_no_connection(
         assert await echoed(stream) == b"hello"
         await close(stream)
 
-    monkeypatch.setattr("serving.http.listening._OUT_OF_FILES_S", 0.01)
+    monkeypatch.setattr("serving.workers.listening._OUT_OF_FILES_S", 0.01)
     monkeypatch.setattr(socket.socket, "accept", accept_later)
     with listening_socket() as sock:
         run_in(loop, main(sock))
