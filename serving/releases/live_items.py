@@ -259,7 +259,7 @@ def _validate_embeddings(recommender: Recommender, items: Sequence[LiveItem]) ->
         )
     item_pool = recommender.item_pool.with_live_items(new)
     for item_id in new:
-        if item_pool.index(item_id) == PADDING_INDEX:
+        if item_pool.table.index(item_id) == PADDING_INDEX:
             raise Refusal(
                 Problem.invalid_request,
                 f"item {item_id!r} has no finite embedding in release {recommender.version}; correct its "

@@ -37,9 +37,9 @@ FACES = {
 CLOSURES = {
     "marquee.evaluation.metrics": 5,
     "marquee.nn.losses.softmax": 10,
-    "marquee.core.catalog": 5,
-    "marquee.index.index": 11,
-    "marquee.decision.requests": 9,
+    "marquee.core.catalog": 6,
+    "marquee.index.index": 12,
+    "marquee.decision.requests": 10,
 }
 
 

@@ -8,10 +8,9 @@ import polars as pl
 from marquee.bundle.popularity import HOUR, ContextPopularity, PopularityConfig, measure_gain
 from marquee.core.arrays import FloatArray
 from marquee.core.ids import IdMap
-from marquee.core.schema import TimeMeaning
+from marquee.core.schema import SURFACE, TimeMeaning
 from marquee.data.config import DataConfig
 from marquee.data.dataset import Dataset
-from marquee.decision.requests import SURFACE_COLUMN
 from marquee.features import FeatureConfig, FeatureType
 
 _STANDARD_ERRORS = 2.0
@@ -62,7 +61,7 @@ def _telling(
 
 def _declared(data: DataConfig, events: pl.DataFrame) -> list[str]:
     """Returns the surface, the categories that are declared of the moment and of the user, and the hour."""
-    columns = [SURFACE_COLUMN] if SURFACE_COLUMN in events.columns else []
+    columns = [SURFACE] if SURFACE in events.columns else []
     for features in (data.features.context, data.features.user):
         columns += [_column(name, feature) for name, feature in features.items() if _is_category(feature)]
     if data.time is TimeMeaning.absolute:

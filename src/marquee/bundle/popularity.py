@@ -20,6 +20,7 @@ import polars as pl
 
 from marquee.core.arrays import BoolArray, FloatArray, IndexArray
 from marquee.core.ids import PADDING_INDEX, IdMap
+from marquee.core.schema import ITEM_ID, TIMESTAMP
 from marquee.errors import ConfigError, DataError
 from marquee.features.values import read_category
 
@@ -136,7 +137,7 @@ class ContextPopularity:
         Raises:
             ConfigError: If a column is not there, or holds lists.
         """
-        item_index = pl.Series("item", item_ids.encode(events["item_id"]), dtype=pl.Int32)
+        item_index = pl.Series("item", item_ids.encode(events[ITEM_ID]), dtype=pl.Int32)
         tables: list[tuple[tuple[str, str], float, pl.DataFrame]] = []
         for column in config.by if config.max_values else ():
             frame = pl.DataFrame({"item": item_index, "value": _names(events, column)})
@@ -231,7 +232,7 @@ def measure_gain(
     Raises:
         ConfigError: As in `ContextPopularity.fit`.
     """
-    item_index = pl.Series("item", item_ids.encode(events["item_id"]), dtype=pl.Int32)
+    item_index = pl.Series("item", item_ids.encode(events[ITEM_ID]), dtype=pl.Int32)
     frame = pl.DataFrame({"item": item_index, "value": _names(events, column)})
     latest = frame.tail(len(frame) // _HELD_OUT)
     known = frame.head(len(frame) - len(latest)).filter(pl.col("item") != PADDING_INDEX)
@@ -307,8 +308,8 @@ class PopularItems:
 
 def _names(events: pl.DataFrame, column: str) -> pl.Series:
     """Returns the values of a column as a request's values are read; null where there is none."""
-    if column == HOUR and column not in events.columns and "timestamp" in events.columns:
-        return (events["timestamp"] // _SECONDS_PER_HOUR % 24).cast(pl.String).alias("value")
+    if column == HOUR and column not in events.columns and TIMESTAMP in events.columns:
+        return (events[TIMESTAMP] // _SECONDS_PER_HOUR % 24).cast(pl.String).alias("value")
     if column not in events.columns:
         raise ConfigError(
             f"popularity.by must name columns of events or users, or {HOUR}, got {column!r}; name some "

@@ -21,6 +21,7 @@ import polars as pl
 from marquee.core.arrays import BoolArray, IndexArray
 from marquee.core.filters import NO_FILTERS, AttributeColumns, AttributeType, Filters
 from marquee.core.ids import PADDING_INDEX, IdMap
+from marquee.core.schema import AVAILABLE_FROM, AVAILABLE_UNTIL, ITEM_ID, KIND
 from marquee.errors import DataError, MissingColumnError, ShapeError
 
 ALWAYS_FROM = int(np.iinfo(np.int64).min)
@@ -33,9 +34,9 @@ _MIN_MASKS = 8
 _MAX_MASKS = 1024
 
 _OWN_TYPES: dict[str, type[pl.DataType]] = {
-    "kind": pl.String,
-    "available_from": pl.Int64,
-    "available_until": pl.Int64,
+    KIND: pl.String,
+    AVAILABLE_FROM: pl.Int64,
+    AVAILABLE_UNTIL: pl.Int64,
 }
 
 
@@ -135,8 +136,8 @@ class Catalog:
         n_rows = len(self.item_ids) + 1
         shapes = {
             "is_ad": self.is_ad,
-            "available_from": self.available_from,
-            "available_until": self.available_until,
+            AVAILABLE_FROM: self.available_from,
+            AVAILABLE_UNTIL: self.available_until,
         }
         for name, array in shapes.items():
             if array.shape != (n_rows,):
@@ -158,26 +159,26 @@ class Catalog:
             DataError: If an item occurs twice or is not in `item_ids`, a kind is neither content nor
                 ad, or an item's availability ends before it begins.
         """
-        order = pl.DataFrame({"item_id": list(item_ids.ids)}, schema={"item_id": pl.String})
+        order = pl.DataFrame({ITEM_ID: list(item_ids.ids)}, schema={ITEM_ID: pl.String})
         if items is None:
             items = order.clear()
-        if "item_id" not in items.columns:
+        if ITEM_ID not in items.columns:
             raise MissingColumnError(f"the items table has no column item_id, got {items.columns}; map it")
         _validate_rows(items, order)
         absent = {name: dtype for name, dtype in _OWN_TYPES.items() if name not in items.columns}
         items = items.with_columns(pl.lit(None, dtype=dtype).alias(name) for name, dtype in absent.items())
-        rows = order.join(items, on="item_id", how="left", maintain_order="left")
+        rows = order.join(items, on=ITEM_ID, how="left", maintain_order="left")
         own = rows.select(
-            pl.col("kind").fill_null(ItemKind.content.value) == ItemKind.ad.value,
-            pl.col("available_from").cast(pl.Int64).fill_null(ALWAYS_FROM),
-            pl.col("available_until").cast(pl.Int64).fill_null(ALWAYS_UNTIL),
+            pl.col(KIND).fill_null(ItemKind.content.value) == ItemKind.ad.value,
+            pl.col(AVAILABLE_FROM).cast(pl.Int64).fill_null(ALWAYS_FROM),
+            pl.col(AVAILABLE_UNTIL).cast(pl.Int64).fill_null(ALWAYS_UNTIL),
         )
         return cls(
             item_ids=item_ids,
-            is_ad=np.append(False, own["kind"].to_numpy()),
-            available_from=np.append(ALWAYS_FROM, own["available_from"].to_numpy()),
-            available_until=np.append(ALWAYS_UNTIL, own["available_until"].to_numpy()),
-            attributes=rows.drop("item_id", *_OWN_TYPES),
+            is_ad=np.append(False, own[KIND].to_numpy()),
+            available_from=np.append(ALWAYS_FROM, own[AVAILABLE_FROM].to_numpy()),
+            available_until=np.append(ALWAYS_UNTIL, own[AVAILABLE_UNTIL].to_numpy()),
+            attributes=rows.drop(ITEM_ID, *_OWN_TYPES),
         )
 
     @property
@@ -220,12 +221,12 @@ class Catalog:
         """Writes ids, kinds, availability and attributes, one row per item in index order."""
         own = pl.DataFrame(
             {
-                "item_id": list(self.item_ids.ids),
-                "kind": np.where(self.is_ad[1:], ItemKind.ad.value, ItemKind.content.value),
-                "available_from": self.available_from[1:],
-                "available_until": self.available_until[1:],
+                ITEM_ID: list(self.item_ids.ids),
+                KIND: np.where(self.is_ad[1:], ItemKind.ad.value, ItemKind.content.value),
+                AVAILABLE_FROM: self.available_from[1:],
+                AVAILABLE_UNTIL: self.available_until[1:],
             },
-            schema_overrides={"item_id": pl.String},
+            schema_overrides={ITEM_ID: pl.String},
         )
         own.hstack(self.attributes).write_parquet(target)
 
@@ -233,10 +234,10 @@ class Catalog:
     def read_parquet(cls, source: Path | IO[bytes]) -> "Catalog":
         """Returns the catalog that `write_parquet` wrote; raises DataError if it is not one."""
         rows = pl.read_parquet(source)
-        missing = [name for name in ("item_id", *_OWN_TYPES) if name not in rows.columns]
+        missing = [name for name in (ITEM_ID, *_OWN_TYPES) if name not in rows.columns]
         if missing:
             raise MissingColumnError(f"the catalog lacks {missing}, got {rows.columns}; write it again")
-        return cls.build(rows, IdMap(tuple(rows["item_id"].to_list())))
+        return cls.build(rows, IdMap(tuple(rows[ITEM_ID].to_list())))
 
     @cached_property
     def _changes(self) -> IndexArray:
@@ -265,26 +266,26 @@ class Catalog:
 
 def _validate_rows(items: pl.DataFrame, order: pl.DataFrame) -> None:
     """Raises DataError unless each row is one known item with a known kind and a possible availability."""
-    double = items.filter(pl.col("item_id").is_duplicated())
+    double = items.filter(pl.col(ITEM_ID).is_duplicated())
     if len(double):
         raise DataError(
             f"item_id must be unique, got {double['item_id'][0]!r} twice; remove the duplicate row"
         )
-    unknown = items.join(order, on="item_id", how="anti")
+    unknown = items.join(order, on=ITEM_ID, how="anti")
     if len(unknown):
         raise DataError(
             f"the items table holds {unknown['item_id'][0]!r}, which item_ids does not; extend item_ids by it"
         )
-    if "kind" in items.columns:
+    if KIND in items.columns:
         other = [
-            kind for kind in items["kind"].unique() if kind is not None and kind not in ItemKind.__members__
+            kind for kind in items[KIND].unique() if kind is not None and kind not in ItemKind.__members__
         ]
         if other:
             raise DataError(f"kind must be one of {list(ItemKind.__members__)}, got {other[0]!r}; map it")
-    if {"available_from", "available_until"} <= set(items.columns):
-        never = items.filter(pl.col("available_from") > pl.col("available_until"))
+    if {AVAILABLE_FROM, AVAILABLE_UNTIL} <= set(items.columns):
+        never = items.filter(pl.col(AVAILABLE_FROM) > pl.col(AVAILABLE_UNTIL))
         if len(never):
-            item_id, start, end = never.select("item_id", "available_from", "available_until").row(0)
+            item_id, start, end = never.select(ITEM_ID, AVAILABLE_FROM, AVAILABLE_UNTIL).row(0)
             raise DataError(
                 f"item {item_id!r} is available from {start} until {end}; swap or correct the two"
             )

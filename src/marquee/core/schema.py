@@ -8,7 +8,16 @@ from enum import StrEnum
 
 import polars as pl
 
-from marquee.core.catalog import ItemKind
+# Columns that code names; one that a user declares has no name here.
+USER_ID = "user_id"
+ITEM_ID = "item_id"
+TIMESTAMP = "timestamp"
+KIND = "kind"
+VALUE = "value"
+SURFACE = "surface"
+POSITION = "position"
+AVAILABLE_FROM = "available_from"
+AVAILABLE_UNTIL = "available_until"
 
 
 class TimeMeaning(StrEnum):
@@ -91,14 +100,14 @@ EVENTS = TableSchema(
     "event_id",
     (
         Column("event_id", always=True),
-        Column("user_id", required=True, always=True),
-        Column("item_id", required=True, always=True),
-        Column("timestamp", ColumnType.timestamp, required=True, always=True),
-        Column("kind", default="view", always=True),
-        Column("value", ColumnType.number, always=True),
+        Column(USER_ID, required=True, always=True),
+        Column(ITEM_ID, required=True, always=True),
+        Column(TIMESTAMP, ColumnType.timestamp, required=True, always=True),
+        Column(KIND, default="view", always=True),
+        Column(VALUE, ColumnType.number, always=True),
         Column("request_id"),
-        Column("surface"),
-        Column("position", ColumnType.integer),
+        Column(SURFACE),
+        Column(POSITION, ColumnType.integer),
         Column("policy"),
         Column("propensity", ColumnType.number),
         Column("campaign_id"),
@@ -107,16 +116,16 @@ EVENTS = TableSchema(
 
 ITEMS = TableSchema(
     "items",
-    "item_id",
+    ITEM_ID,
     (
-        Column("item_id", required=True, always=True),
-        Column("kind", default=ItemKind.content.value, fills_null=True, always=True),
-        Column("available_from", ColumnType.timestamp, always=True),
-        Column("available_until", ColumnType.timestamp, always=True),
+        Column(ITEM_ID, required=True, always=True),
+        Column(KIND, default="content", fills_null=True, always=True),
+        Column(AVAILABLE_FROM, ColumnType.timestamp, always=True),
+        Column(AVAILABLE_UNTIL, ColumnType.timestamp, always=True),
         Column("campaign_id", always=True),
         Column("advertiser_id", always=True),
         Column("bid", ColumnType.number, always=True),
     ),
 )
 
-USERS = TableSchema("users", "user_id", (Column("user_id", required=True, always=True),))
+USERS = TableSchema("users", USER_ID, (Column(USER_ID, required=True, always=True),))

@@ -43,7 +43,7 @@ class Constraints:
         # The item that others are to be like is no answer, whether it was seen or not.
         exclusions = seen if request.exclude_seen or request.like_item is not None else seen[:0]
         if request.exclude:
-            exclusions = np.concatenate((exclusions, item_pool.encode(request.exclude)))
+            exclusions = np.concatenate((exclusions, item_pool.table.encode(request.exclude)))
         available = item_pool.allowed(request.kind, request.timestamp)
         allowed = available
         if request.filters:

@@ -15,6 +15,7 @@ from marquee.bundle.bundle import Bundle
 from marquee.core.arrays import FloatArray
 from marquee.core.catalog import ALWAYS_FROM, ALWAYS_UNTIL, Catalog, ItemKind
 from marquee.core.ids import IdMap
+from marquee.core.schema import AVAILABLE_FROM, AVAILABLE_UNTIL, ITEM_ID, KIND
 from marquee.features.values import read_category, read_list, read_number
 from marquee.store.live_items import LiveItem
 
@@ -126,10 +127,10 @@ def _row(bundle: Bundle, item: LiveItem) -> Mapping[str, object]:
     }
     return {
         **read,
-        "item_id": item.item_id,
-        "kind": item.kind.value,
-        "available_from": item.available_from,
-        "available_until": item.available_until,
+        ITEM_ID: item.item_id,
+        KIND: item.kind.value,
+        AVAILABLE_FROM: item.available_from,
+        AVAILABLE_UNTIL: item.available_until,
     }
 
 

@@ -17,12 +17,10 @@ import numpy.typing as npt
 from marquee.core.arrays import FloatArray, IndexArray
 from marquee.core.histories import gather, window_positions
 from marquee.core.ids import PADDING_INDEX
+from marquee.core.schema import SURFACE, TIMESTAMP
 from marquee.decision.item_pool import ItemPool
-from marquee.decision.requests import SURFACE_COLUMN, HistoryEvent, Request, Source
+from marquee.decision.requests import HistoryEvent, Request, Source
 from marquee.features import FeatureArrays, FeatureEncoder
-
-TIMESTAMP_COLUMN = "timestamp"
-"""Column that the request's time is encoded as, the one that events call by this name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +156,7 @@ class QueryEncoder:
         if not history:
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
         if type(history[0]) is str:  # then all are ids, of the first kind: a request holds no mixture
-            items = self._item_pool.encode(cast("tuple[str, ...]", history))
+            items = self._item_pool.table.encode(cast("tuple[str, ...]", history))
             return items, np.full(len(items), self._row_of_first_kind)
         item_ids, names, values = zip(*cast("tuple[HistoryEvent, ...]", history), strict=True)
         if self._parted_kinds.isdisjoint(names):
@@ -166,13 +164,13 @@ class QueryEncoder:
             kinds = np.fromiter(rows, dtype=np.int64, count=len(names))
         else:
             kinds = self._bundle.manifest.kinds.encode([name or self._first_kind for name in names], values)
-        return self._item_pool.encode(item_ids), kinds
+        return self._item_pool.table.encode(item_ids), kinds
 
     def _history_arrays(self, histories: Sequence["_History"]) -> dict[str, npt.NDArray[np.generic]]:
         """Returns the history inputs of the tower, as long as the longest history."""
         if len(histories) == 1:  # needs no padding
             alone = histories[0]
-            vectors = self._item_pool.vectors(alone.items[None])
+            vectors = self._item_pool.table.vectors(alone.items[None])
             return {"history_vectors": vectors, "history_kinds": alone.kinds[None]}
         sizes = np.array([len(history.items) for history in histories], dtype=np.int64)
         ends = np.cumsum(sizes)
@@ -180,7 +178,7 @@ class QueryEncoder:
         items = gather(np.concatenate([history.items for history in histories]), positions)
         kinds = gather(np.concatenate([history.kinds for history in histories]), positions)
         return {
-            "history_vectors": self._item_pool.vectors(items.astype(np.int64, copy=False)),
+            "history_vectors": self._item_pool.table.vectors(items.astype(np.int64, copy=False)),
             "history_kinds": kinds,
         }
 
@@ -236,14 +234,14 @@ class _QueryFeatures:
 
     def __init__(self, encoder: FeatureEncoder, stored: FeatureArrays, columns: frozenset[str]) -> None:
         self._encoder = encoder
-        self._columns = columns | {TIMESTAMP_COLUMN}
+        self._columns = columns | {TIMESTAMP}
         self._stored = stored
         self._nothing = encoder.encode_one({})
         self._nothing_given = _FeatureRow(self._nothing, says_something=False, ignored=())
         self._places = _places(encoder)
-        self._reads_time = TIMESTAMP_COLUMN in self._places
-        self._reads_surface = SURFACE_COLUMN in self._places
-        telling = [place for column, place in self._places.items() if column != TIMESTAMP_COLUMN]
+        self._reads_time = TIMESTAMP in self._places
+        self._reads_surface = SURFACE in self._places
+        telling = [place for column, place in self._places.items() if column != TIMESTAMP]
         self._telling = _Place(
             tokens=[index for place in telling for index in place.tokens],
             numeric=[index for place in telling for index in place.numeric],
@@ -256,12 +254,12 @@ class _QueryFeatures:
         if user == PADDING_INDEX and not (says_something or self._reads_time):
             return self._nothing_given
         values: dict[str, object] = {
-            TIMESTAMP_COLUMN: request.timestamp,
+            TIMESTAMP: request.timestamp,
             **request.features,
             **request.context,
         }
         if surface is not None:
-            values.setdefault(SURFACE_COLUMN, surface)
+            values.setdefault(SURFACE, surface)
         given = values.keys() & self._places.keys()
         row = self._stored_row(user)
         if given:

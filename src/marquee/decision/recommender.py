@@ -178,7 +178,7 @@ class Recommender:
 
     def _index_of(self, item_id: str) -> int:
         """Returns the item_index of an item of the bundle or a live one; raises UnknownIdError for others."""
-        item = self.item_pool.index(item_id)
+        item = self.item_pool.table.index(item_id)
         if item == PADDING_INDEX:
             raise UnknownIdError(
                 f"item_id must be one of the {self.bundle.catalog.n_items} items of bundle {self.version}, "
@@ -225,9 +225,9 @@ class Recommender:
             [
                 Recommendation(item_id, score, ItemKind.ad if is_ad else ItemKind.content)
                 for item_id, score, is_ad in zip(
-                    self.item_pool.decode(found.items),
+                    self.item_pool.table.decode(found.items),
                     found.scores.tolist(),
-                    self.item_pool.is_ad(found.items).tolist(),
+                    self.item_pool.table.is_ad(found.items).tolist(),
                     strict=True,
                 )
             ]

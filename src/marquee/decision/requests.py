@@ -13,11 +13,9 @@ from typing import NamedTuple
 from marquee.core.catalog import ItemKind
 from marquee.core.event_kinds import EventKind
 from marquee.core.filters import NO_FILTERS, Filters
+from marquee.core.schema import SURFACE
 from marquee.decision.reranking import NO_RERANKING, Reranking
 from marquee.errors import DataError
-
-SURFACE_COLUMN = "surface"
-"""Column that a request's surface is read as, the one that events call by this name."""
 
 _EVENT_KINDS = frozenset(EventKind.__members__) | {""}
 
@@ -108,7 +106,7 @@ class Request:
     def stated(self) -> Mapping[str, object]:
         """All that is said of user and moment, by source column; the time excepted."""
         said = {**self.features, **self.context}
-        return said if self.surface is None else {SURFACE_COLUMN: self.surface, **said}
+        return said if self.surface is None else {SURFACE: self.surface, **said}
 
     @property
     def reranks(self) -> bool:

@@ -60,10 +60,10 @@ def candidate_table(config: Reranking, found: Candidates, item_pool: ItemPool) -
         DataError: If re-ranking names an attribute that the catalog does not have.
     """
     items = found.items
-    births = item_pool.moments(config.freshness_attribute, items) if config.freshness_weight else None
+    births = item_pool.table.moments(config.freshness_attribute, items) if config.freshness_weight else None
     return CandidateTable(
         scores=found.scores,
-        vectors=item_pool.directions(items) if config.diversity else None,
-        codes={name: codes_of(item_pool.values(name, items)) for name in config.rule_attributes},
+        vectors=item_pool.table.directions(items) if config.diversity else None,
+        codes={name: codes_of(item_pool.table.values(name, items)) for name in config.rule_attributes},
         births=births,
     )

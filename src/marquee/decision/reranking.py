@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
+from marquee.core.schema import AVAILABLE_FROM
 from marquee.errors import ConfigError
 
 MAX_CANDIDATES = 1000
@@ -44,7 +45,7 @@ class Reranking:
     spacing: Mapping[str, int] = field(default_factory=dict)
     freshness_weight: float = 0.0
     freshness_half_life_days: float = 7.0
-    freshness_attribute: str = "available_from"
+    freshness_attribute: str = AVAILABLE_FROM
 
     def __post_init__(self) -> None:
         self.validate()

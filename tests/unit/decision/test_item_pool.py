@@ -207,7 +207,7 @@ def test_what_is_embedded_is_not_embedded_again(plain: Recommender, monkeypatch:
     changed = LiveItem(item_id="b", attributes={"genre": "comedy"})
     second = first.with_live_items(live(drama("a"), changed, drama("c")))
     assert embedded == [["a", "b"], ["b", "c"]]
-    assert second.vectors(second.encode(["b"])).tolist() == [tower_of("comedy").tolist()]
+    assert second.table.vectors(second.table.encode(["b"])).tolist() == [tower_of("comedy").tolist()]
 
 
 def test_item_without_a_finite_embedding_stands_nowhere(
@@ -216,23 +216,23 @@ def test_item_without_a_finite_embedding_stands_nowhere(
     table = np.array([[1, 2, 3, 4], [np.nan, 0, 0, 0]], dtype=np.float32)
     monkeypatch.setattr("marquee.decision.item_pool.embed_items", lambda _bundle, _items: table)
     item_pool = ItemPool(plain.bundle).with_live_items(live(drama("a"), drama("b")))
-    assert (item_pool.n_added, item_pool.index("a"), item_pool.index("b")) == (1, N_ITEMS + 1, 0)
+    assert (item_pool.n_added, item_pool.table.index("a"), item_pool.table.index("b")) == (1, N_ITEMS + 1, 0)
 
 
 def test_values_and_moments_come_from_the_right_segment(plain: Recommender) -> None:
     item = LiveItem(item_id="new", kind=ItemKind.ad, available_from=7, attributes={"year": 1999})
     item_pool = plain.with_live_items(live(item)).item_pool
-    items = item_pool.encode(["new", "i001", "i005", "i004"])
-    assert item_pool.values("genre", items) == [None, "drama", "drama", "comedy"]
-    assert item_pool.values("kind", items) == [True, False, False, True]
-    assert item_pool.moments("available_from", items)[[0, 2]].tolist() == [7.0, NOW - 10]
-    assert np.isnan(item_pool.moments("available_from", items)[[1, 3]]).all()
-    assert item_pool.moments("year", items)[0] == 1999.0
-    assert item_pool.decode(items) == ["new", "i001", "i005", "i004"]
+    items = item_pool.table.encode(["new", "i001", "i005", "i004"])
+    assert item_pool.table.values("genre", items) == [None, "drama", "drama", "comedy"]
+    assert item_pool.table.values("kind", items) == [True, False, False, True]
+    assert item_pool.table.moments("available_from", items)[[0, 2]].tolist() == [7.0, NOW - 10]
+    assert np.isnan(item_pool.table.moments("available_from", items)[[1, 3]]).all()
+    assert item_pool.table.moments("year", items)[0] == 1999.0
+    assert item_pool.table.decode(items) == ["new", "i001", "i005", "i004"]
     with pytest.raises(DataError, match=r"no attribute 'colour' .* name kind or one of \['genre'"):
-        item_pool.values("colour", items)
+        item_pool.table.values("colour", items)
     with pytest.raises(DataError, match=r"attribute of moments.*got 'genre' of String"):
-        item_pool.moments("genre", items)
+        item_pool.table.moments("genre", items)
 
 
 def test_what_a_bundle_makes_nothing_of_is_named(plain: Recommender) -> None:
@@ -242,7 +242,7 @@ def test_what_a_bundle_makes_nothing_of_is_named(plain: Recommender) -> None:
     vast = LiveItem(item_id="vast", attributes={"year": "1e30", "tags": [], "genre": 2.5})
     assert unused(plain.bundle, vast).unread == ("tags", "year")
     item_pool = plain.with_live_items(live(vast)).item_pool
-    assert item_pool.values("year", item_pool.encode(["vast"])) == [None]
+    assert item_pool.table.values("year", item_pool.table.encode(["vast"])) == [None]
 
 
 @pytest.mark.parametrize(

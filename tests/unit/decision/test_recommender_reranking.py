@@ -122,8 +122,8 @@ def test_fresh_items_rise(recommender: Recommender) -> None:
 
 def test_bias_has_no_say_in_diversity(tmp_path: Path) -> None:
     recommender = Recommender.load(publish_tiny(tmp_path, has_item_bias=True))
-    items = recommender.item_pool.encode(["i001", "i002"])
-    assert recommender.item_pool.directions(items).shape == (2, 3)
+    items = recommender.item_pool.table.encode(["i001", "i002"])
+    assert recommender.item_pool.table.directions(items).shape == (2, 3)
     assert len(ask(recommender, Reranking(diversity=Diversity.dpp), k=5).items) == 5
 
 

@@ -133,8 +133,8 @@ def test_update_changes_what_an_item_is(start: Start) -> None:
     worker.items.put(worker.channel, [DRAMA])
     comedy = LiveItem(item_id="new", attributes={"genre": "comedy"})
     worker.items.put(worker.channel, [comedy])
-    items = worker.current.item_pool.encode(["new"])
-    assert worker.current.item_pool.values("genre", items) == ["comedy"]
+    items = worker.current.item_pool.table.encode(["new"])
+    assert worker.current.item_pool.table.values("genre", items) == ["comedy"]
     assert worker.items.put(worker.channel, [comedy]).n_kept == 1
 
 
@@ -150,12 +150,12 @@ def test_item_yields_to_the_release_that_holds_it(start: Start, tmp_path: Path) 
     first = worker.current.bundle.path
     worker.items.put(worker.channel, [LiveItem(item_id="i025", attributes={"genre": "drama"})])
     worker.items.withdraw(worker.channel, "i007")
-    assert worker.current.item_pool.index("i025") == N_ITEMS + 1
+    assert worker.current.item_pool.table.index("i025") == N_ITEMS + 1
     second = publish_larger(tmp_path)
     assert worker.channel.refresh()
     assert worker.current.bundle.path == second
     assert worker.current.item_pool.n_added == 0
-    assert worker.current.item_pool.index("i025") == N_ITEMS + 1, "now it is one of the bundle's own"
+    assert worker.current.item_pool.table.index("i025") == N_ITEMS + 1, "now it is one of the bundle's own"
     assert "i007" not in worker.ids(), "what was withdrawn stays so"
     activate(first)
     assert worker.channel.refresh()
@@ -180,7 +180,7 @@ def test_candidates_answer_with_live_items_too(start: Start, tmp_path: Path) -> 
     answering = worker.channel.answering
     assert answering is not None
     assert answering.choose("anybody") is answering.candidates[Role.canary].recommender
-    assert answering.candidates[Role.canary].recommender.item_pool.index("new") == N_ITEMS + 1
+    assert answering.candidates[Role.canary].recommender.item_pool.table.index("new") == N_ITEMS + 1
     assert answering.candidates[Role.canary].recommender.item_pool.n_withdrawn == 1
     assert not worker.channel.refresh(), "a change of items is no change of releases"
 
