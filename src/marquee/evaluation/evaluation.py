@@ -17,7 +17,7 @@ from marquee.core.availability import Availability
 from marquee.core.ids import PADDING_INDEX
 from marquee.core.item_lists import ItemLists
 from marquee.errors import DataError, ShapeError
-from marquee.evaluation.intervals import CONFIDENCE, N_RESAMPLES, Estimate, estimate_means
+from marquee.evaluation.intervals import CONFIDENCE, N_RESAMPLES, Estimate, estimate_means, json_fields
 from marquee.evaluation.metrics import METRICS, coverage
 from marquee.index.ranking import RankedLists, ScoreBlock, rank
 
@@ -152,13 +152,13 @@ class Evaluation:
             "n_resamples": self.n_resamples,
             "models": {
                 name: {
-                    "metrics": _estimates_to_json(model.estimates),
+                    "metrics": json_fields(model.estimates),
                     "coverage": model.coverage,
                     "tied_fraction": model.tied_fraction,
                 }
                 for name, model in self.models.items()
             },
-            "differences": {name: _estimates_to_json(values) for name, values in self.differences.items()},
+            "differences": {name: json_fields(values) for name, values in self.differences.items()},
         }
 
 
@@ -327,14 +327,6 @@ def _estimates(
     estimates = {model: {name: next(found) for name in names} for model in values}
     references = [*values][1:]
     return estimates, {model: {name: next(found) for name in names} for model in references}
-
-
-def _estimates_to_json(estimates: dict[str, Estimate]) -> dict[str, dict[str, float | None]]:
-    """Returns metric → mean, low, high; None in place of NaN, which JSON does not know."""
-    return {
-        name: {key: None if np.isnan(value) else value for key, value in asdict(estimate).items()}
-        for name, estimate in estimates.items()
-    }
 
 
 def _progress_of(name: str, progress: EvaluationProgress) -> Callable[[int, int], None]:

@@ -9,7 +9,9 @@ Does not test anything (see `comparison`).
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any  # of JSON
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -37,6 +39,17 @@ class Estimate:
     mean: float
     low: float
     high: float
+
+
+def json_fields(value: object) -> dict[str, Any]:
+    """Returns a dataclass or mapping as JSON would read it: lists for tuples, None for NaN and infinity.
+
+    Example:
+        >>> json_fields(Estimate(0.5, float("nan"), 1.0))
+        {'mean': 0.5, 'low': None, 'high': 1.0}
+    """
+    fields: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(value))
+    return fields
 
 
 def estimate_means(

@@ -6,14 +6,17 @@ series of retrainings that the report draws and a file can hold.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TypeVar
 
+import msgspec
 import numpy as np
 
 from marquee.errors import DataError
 from marquee.evaluation.intervals import Estimate
 
 RETRAININGS_FORMAT = 1
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +44,13 @@ class Retraining:
     differences: Mapping[str, Estimate]
 
     @classmethod
-    def from_json_dict(cls, fields: Mapping[str, Any]) -> "Retraining":  # Any: what JSON holds
-        """Returns the retraining that `asdict` wrote."""
-        named = {
-            key: {name: Estimate(**estimate) for name, estimate in fields[key].items()}
-            for key in ("estimates", "differences")
-        }
-        return cls(**{**fields, **named})
+    def from_json_dict(cls, fields: object) -> "Retraining":
+        """Returns the retraining that `asdict` wrote.
+
+        Raises:
+            DataError: If a field is missing or of another type.
+        """
+        return _converted(fields, cls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,16 +123,29 @@ class RetrainingSeries:
         }
 
     @classmethod
-    def from_json_dict(cls, fields: Mapping[str, Any]) -> "RetrainingSeries":  # Any: what JSON holds
+    def from_json_dict(cls, fields: Mapping[str, object]) -> "RetrainingSeries":
         """Returns the series that `to_json_dict` wrote.
 
         Raises:
-            DataError: If it has another format.
+            DataError: If it has another format, or a field is missing or of another type.
         """
         if fields.get("trials_format") != RETRAININGS_FORMAT:
             raise DataError(
                 f"trials must have format {RETRAININGS_FORMAT}, got {fields.get('trials_format')!r}; "
                 "run them again"
             )
-        retrainings = tuple(Retraining.from_json_dict(retraining) for retraining in fields["trials"])
-        return cls(fields["metric"], fields["model"], fields["design"], retrainings)
+        return _converted({**fields, "retrainings": fields.get("trials")}, cls)
+
+
+def _converted(fields: object, kind: type[T]) -> T:
+    """Returns plain JSON as one of the classes above.
+
+    Raises:
+        DataError: If a field is missing or of another type.
+    """
+    try:
+        return msgspec.convert(fields, kind)
+    except msgspec.ValidationError as error:
+        raise DataError(
+            f"a file of retrainings must hold {kind.__name__}, got: {error}; run them again"
+        ) from error

@@ -4,13 +4,13 @@ What one user does is not independent of what else that user does; an interval t
 be too short. So clusters are drawn, and an event without one is its own.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from marquee.core.arrays import BoolArray, Float64Array, IndexArray
-from marquee.evaluation.intervals import CONFIDENCE, N_RESAMPLES, Estimate, resample_counts
+from marquee.evaluation.intervals import CONFIDENCE, N_RESAMPLES, Estimate, json_fields, resample_counts
 from marquee.evaluation.probabilities.metrics import (
     N_BINS,
     auc,
@@ -78,7 +78,7 @@ class JudgedProbabilities:
 
     def to_json_dict(self) -> dict[str, object]:
         """Returns everything, ready for `json.dumps`; None in place of NaN."""
-        return without_nan(asdict(self))
+        return json_fields(self)
 
 
 def judge_probabilities(
@@ -218,17 +218,3 @@ def _percentiles(value: float, resampled: Float64Array | None) -> Estimate:
         return Estimate(value, float("nan"), float("nan"))
     low, high = np.nanquantile(resampled, [0.025, 0.975])
     return Estimate(value, float(low), float(high))
-
-
-def without_nan(value: Mapping[str, object]) -> dict[str, object]:
-    """Returns a nested document with None in place of NaN, which JSON does not know."""
-    return {key: _known(one) for key, one in value.items()}
-
-
-def _known(value: object) -> object:
-    """Returns a value of a JSON document with None in place of NaN."""
-    if isinstance(value, Mapping):
-        return without_nan(value)
-    if isinstance(value, list | tuple):
-        return [_known(one) for one in value]
-    return None if isinstance(value, float) and np.isnan(value) else value

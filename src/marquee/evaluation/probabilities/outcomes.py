@@ -5,19 +5,18 @@ judged alike, so a head for ads stands in the same tables as the softmax of a re
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
 from marquee.core.arrays import BoolArray, Float64Array, IndexArray
 from marquee.errors import DataError
 from marquee.evaluation.analyses.slices import MAX_SLICES, MIN_USERS, Members
-from marquee.evaluation.intervals import Estimate, widening
+from marquee.evaluation.intervals import Estimate, json_fields, widening
 from marquee.evaluation.probabilities.intervals import (
     MIN_OUTCOMES,
     JudgedProbabilities,
     judge_probabilities,
-    without_nan,
 )
 
 LOWER_IS_BETTER = ("log_loss", "normalised_entropy", "calibration_error")
@@ -103,7 +102,7 @@ class JudgedOutcome:
 
     def to_json_dict(self) -> dict[str, object]:
         """Returns everything, ready for `json.dumps`."""
-        return without_nan({**asdict(self), "sentence": self.sentence, "worst": list(self.worst)})
+        return {**json_fields(self), "sentence": self.sentence, "worst": list(self.worst)}
 
 
 def judge_outcome(

@@ -41,3 +41,10 @@ def test_another_format_is_refused() -> None:
 def test_a_series_without_trials_is_refused() -> None:
     with pytest.raises(DataError, match="must hold one or more, got none for 'ndcg@10'"):
         RetrainingSeries("ndcg@10", "two_tower", "", ())
+
+
+def test_a_misspelt_field_of_a_file_is_named() -> None:
+    written = json.loads(json.dumps(SERIES.to_json_dict()))
+    written["trials"][1]["n_user"] = written["trials"][1].pop("n_users")
+    with pytest.raises(DataError, match=r"missing required field `n_users`.*\[1\]"):
+        RetrainingSeries.from_json_dict(written)
