@@ -131,7 +131,7 @@ ROUTES: tuple[Route, ...] = (
         handler=ReleaseRoutes.back,
         answer_example=examples.ROLLOUT_ANSWER,
         query=_SURFACE,
-        problems=(Problem.release_refused,),
+        problems=(Problem.release_busy, Problem.release_refused),
     ),
     Route(
         method="POST",
@@ -145,7 +145,7 @@ ROUTES: tuple[Route, ...] = (
         handler=ReleaseRoutes.activate,
         answer_example=examples.ROLLOUT_ANSWER,
         query=_SURFACE,
-        problems=(Problem.not_found, Problem.release_refused),
+        problems=(Problem.not_found, Problem.release_busy, Problem.release_refused),
     ),
     Route(
         method="POST",
@@ -161,7 +161,7 @@ ROUTES: tuple[Route, ...] = (
         examples=examples.SHARE,
         answer_example=examples.ROLLOUT_ANSWER,
         query=_SURFACE,
-        problems=(Problem.not_found, Problem.release_refused),
+        problems=(Problem.not_found, Problem.release_busy, Problem.release_refused),
     ),
     Route(
         method="POST",
@@ -177,7 +177,7 @@ ROUTES: tuple[Route, ...] = (
         examples=examples.SHARE,
         answer_example=examples.ROLLOUT_ANSWER,
         query=_SURFACE,
-        problems=(Problem.not_found, Problem.release_refused),
+        problems=(Problem.not_found, Problem.release_busy, Problem.release_refused),
     ),
     Route(
         method="POST",
@@ -191,7 +191,7 @@ ROUTES: tuple[Route, ...] = (
         handler=ReleaseRoutes.abort,
         answer_example=examples.ROLLOUT_ANSWER,
         query=_SURFACE,
-        problems=(Problem.not_found, Problem.release_refused),
+        problems=(Problem.not_found, Problem.release_busy, Problem.release_refused),
     ),
     Route(
         method="GET",
