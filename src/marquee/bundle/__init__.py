@@ -1,4 +1,4 @@
-"""What training hands to serving: written whole, verified byte by byte, signed, and pointed at."""
+"""The bundle, handed from training to serving: written whole, verified byte by byte, signed, pointed at."""
 
 from typing import TYPE_CHECKING
 

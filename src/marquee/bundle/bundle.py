@@ -226,7 +226,7 @@ class _Reader:
             return FeatureEncoder.from_json(self._text(name))
 
     def _context_popularity(self) -> ContextPopularity:
-        """Returns what is popular by context; raises BundleError unless all of it is in the catalog."""
+        """Returns the popularity by context; raises BundleError unless all of it is in the catalog."""
         offsets = self._array("context_offsets.npy", np.int64, (None,))
         items = self._array("context_items.npy", np.int32, (None,))
         shares = self._array("context_shares.npy", np.float32, items.shape)

@@ -105,7 +105,7 @@ class BundleContents:
 
 
 def known_interactions(contents: BundleContents) -> Interactions:
-    """Returns what the known users did."""
+    """Returns the interactions of the known users."""
     return contents.interactions.take(contents.interactions.user_index != PADDING_INDEX)
 
 

@@ -1,4 +1,4 @@
-"""What a bundle says of itself, and how it is told that not one byte of it has changed.
+"""The manifest: the facts of a bundle, with checksums that prove every byte of it unchanged.
 
 The manifest names every file with its size and SHA-256, and carries the SHA-256 of itself. Decides which
 files a bundle has. Leaves to others what is in them (see `bundle`) and how they come to disk (see

@@ -1,4 +1,4 @@
-"""What is popular in a context: on a surface, on a device, at an hour, in a segment, as training counted it.
+"""Popularity by context, as training counted it: on a surface, on a device, at an hour, in a segment.
 
 For requests that say nothing of a user. Decides which contexts have a table and how a small one leans on the
 whole; leaves to `recommender` which of the items are allowed. Counts are kept of those items only that were
@@ -71,7 +71,7 @@ class PopularityConfig:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What is popular in one context.
+    """The popular items of one context.
 
     Attributes:
         name: Column and value, as an answer states it.

@@ -1,4 +1,4 @@
-"""Names for the types of arrays; what an array holds, and in which unit, says whoever takes or returns it."""
+"""Names for the types of arrays; its user says what an array holds, and in which unit."""
 
 import numpy as np
 import numpy.typing as npt

@@ -1,4 +1,4 @@
-"""What may be shown: content and ads alike, when each is available, and what is known of each.
+"""The catalog: content and ads alike, when each is available, and the attributes of each.
 
 Decides which items are allowed for a kind at a time. Leaves to others: what a filter means (see `filters`),
 who has seen what (see `recommender`), how a mask enters the search (see `index`), what an attribute means
@@ -41,7 +41,7 @@ _OWN_TYPES: dict[str, type[pl.DataType]] = {
 
 
 class ItemKind(StrEnum):
-    """What an item is; both are ranked by one model."""
+    """Content or ad; both are ranked by one model."""
 
     content = "content"
     ad = "ad"
@@ -102,7 +102,7 @@ class _MaskCache:
         return len(self._masks)
 
     def keep(self, key: _MaskKey, mask: ItemMask) -> None:
-        """Keeps a mask, at the cost of those that nobody has asked for in the longest time."""
+        """Keeps a mask, and drops the least recently used beyond the limit."""
         n_kept = _MASK_BYTES // (_MASK_BYTES_PER_ITEM * len(mask.flags))
         with self._lock:
             self._masks[key] = mask

@@ -34,7 +34,7 @@ _NUMBERS_END = 2**63
 
 
 class AttributeType(StrEnum):
-    """What an attribute holds, of those that can be filtered by."""
+    """Type of an attribute that can be filtered by."""
 
     text = "text"
     texts = "texts"
@@ -45,7 +45,7 @@ class AttributeType(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clause:
-    """What is asked of one attribute; everything given must hold, and if nothing is given every item passes.
+    """Conditions on one attribute: all that are given must hold; without any, every item passes.
 
     Attributes:
         attribute: Its name in the catalog.
@@ -338,7 +338,7 @@ class _PostingColumn:
 
 
 def _type_of(dtype: pl.DataType) -> AttributeType | None:
-    """Returns what an attribute holds; None if it cannot be filtered by."""
+    """Returns the type of an attribute; None if it cannot be filtered by."""
     if dtype == pl.String:
         return AttributeType.text
     if dtype == pl.Boolean:

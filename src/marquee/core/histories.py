@@ -1,4 +1,4 @@
-"""What a user did, oldest first, and the one function that cuts it to a fixed length.
+"""Histories: the events of a user, oldest first, and the one function that cuts them to a fixed length.
 
 `Interactions` holds all events grouped by user; a history is a window of it. Training cuts a window
 before each target, serving cuts one before now: both through `window_positions`.

@@ -21,7 +21,7 @@ AVAILABLE_UNTIL = "available_until"
 
 
 class TimeMeaning(StrEnum):
-    """What the timestamps of a set say.
+    """Meaning of the timestamps of a data set.
 
     `absolute`: seconds since 1970, UTC, comparable between users. `order`: only the order within one user.
     `none`: there is no time; the order of the file stands in for it.
@@ -33,7 +33,7 @@ class TimeMeaning(StrEnum):
 
 
 class ColumnType(StrEnum):
-    """What a canonical column holds."""
+    """Type of a canonical column."""
 
     id = "id"
     timestamp = "timestamp"

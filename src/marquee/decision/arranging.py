@@ -36,7 +36,7 @@ _LEAST_NEWNESS = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class CandidateTable:
-    """What may come into an answer, best first.
+    """The candidates of an answer, best first, with the columns that re-ranking reads.
 
     Attributes:
         scores: (n_candidates,) float32, finite, descending.
@@ -122,7 +122,7 @@ def propensities_of(
 
 
 def _begin(config: Reranking, candidates: CandidateTable, timestamp: int) -> tuple[PlaceRules, "_Objective"]:
-    """Returns what is permitted and what is maximised while nothing is chosen."""
+    """Returns the rules and the objective of an empty list."""
     relevance = relevance_of(config, candidates, timestamp)
     objective = _build_objective(config, relevance, candidates)
     return PlaceRules(config.caps, config.spacing, candidates.codes, len(relevance)), objective
@@ -162,7 +162,7 @@ def codes_of(values: Sequence[object]) -> IndexArray:
 
 
 class _Objective(Protocol):
-    """What a candidate would add to the list as it stands."""
+    """The gain of each candidate, given the list so far."""
 
     gains: Float64Array
     """(n_candidates,), finite."""
@@ -238,7 +238,7 @@ class _DeterminantalPointProcess:
 
 
 def _build_objective(config: Reranking, relevance: Float64Array, candidates: CandidateTable) -> _Objective:
-    """Returns what is maximised."""
+    """Returns the objective that the config names."""
     if config.diversity is None or config.diversity_weight == 0.0:
         return _Relevance(relevance)
     assert candidates.vectors is not None, f"{config.diversity} needs the vectors of the candidates"

@@ -51,7 +51,7 @@ class GoldenRequest:
 
     @classmethod
     def of(cls, request: Request, answer: Answer) -> "GoldenRequest":
-        """Returns what is kept of a request and its answer."""
+        """Returns the golden request of a request and its answer."""
         return cls(
             request=request,
             source=answer.source,
@@ -106,7 +106,7 @@ def sample_requests(bundle: Bundle, timestamp: int, rng: np.random.Generator) ->
     """Returns requests of every kind that a service meets, about known users of the bundle.
 
     A quarter each: known users, the histories of such users without their names, the same for one kind
-    of item only, and nobody with nothing.
+    of item only, and requests without user or history.
 
     Args:
         bundle: Whose users and items are asked about.

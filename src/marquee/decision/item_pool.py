@@ -49,7 +49,7 @@ class Allowed:
 
     @property
     def unknown_values(self) -> tuple[str, ...]:
-        """What the filters name and no item has, as `attribute=value`."""
+        """Values that the filters name and no item has, as `attribute=value`."""
         if self.added is None:
             return self.own.unknown_values
         return tuple([value for value in self.own.unknown_values if value in self.added.unknown_values])

@@ -115,7 +115,7 @@ class ItemTable:
         return vectors[:, :-1] if self.own.has_item_bias else vectors
 
     def values(self, attribute: str, items: IndexArray) -> list[object]:
-        """Returns what some items hold of an attribute, None for nothing; `kind` is an attribute too.
+        """Returns the values of an attribute for some items, None for missing; `kind` is an attribute too.
 
         Raises:
             DataError: If the catalog has no such attribute.
@@ -137,7 +137,7 @@ class ItemTable:
         return [next(below if flag else above) for flag in is_own.tolist()]
 
     def moments(self, attribute: str, items: IndexArray) -> npt.NDArray[np.float64]:
-        """Returns what some items hold of an attribute of time, (n,) float64, NaN for nothing.
+        """Returns the moments in an attribute for some items, (n,) float64, NaN for missing.
 
         Raises:
             DataError: If the catalog has no such attribute, or it holds no numbers.

@@ -73,7 +73,7 @@ def build_catalog(bundle: Bundle, items: Sequence[LiveItem]) -> Catalog:
 
 
 def embed_items(bundle: Bundle, items: Sequence[LiveItem]) -> FloatArray:
-    """Returns what the item tower makes of items without a learned vector, (n, dim) float32."""
+    """Returns the embeddings of items without a learned vector, (n, dim) float32."""
     blocks = [np.empty((0, bundle.manifest.dim), dtype=np.float32)]
     for first in range(0, len(items), _BLOCK_ROWS):
         block = items[first : first + _BLOCK_ROWS]

@@ -25,7 +25,7 @@ from marquee.features import FeatureArrays, FeatureEncoder
 
 @dataclass(frozen=True, slots=True)
 class Queries:
-    """What a batch of requests comes down to.
+    """Query embeddings of a batch, with what each was made from.
 
     Attributes:
         embeddings: (batch, dim) float32; not to be used where the source is `popular`.
@@ -115,7 +115,7 @@ class QueryEncoder:
         return bundle.query_tower.run(arrays)
 
     def _source(self, user: int, history: "_History", features: "_FeatureRow") -> Source:
-        """Returns what a query has to go by."""
+        """Returns the strongest signal that the query tower can use of a request."""
         has_history = self._takes_history and len(history.items) > 0
         has_features = self._takes_features and features.says_something
         if user != PADDING_INDEX and (has_history or has_features or self._has_vector(user)):
@@ -276,7 +276,7 @@ class _QueryFeatures:
         )
 
     def _stored_row(self, user: int) -> FeatureArrays:
-        """Returns what the bundle knows of a user: of the unknown one, nothing."""
+        """Returns the stored features of a user; the empty row for the unknown one."""
         if user == PADDING_INDEX:
             return self._nothing
         return FeatureArrays(

@@ -1,4 +1,4 @@
-"""What is asked of a bundle and what it answers: the words shared by library, service and tests.
+"""Requests to a bundle and its answers: the words shared by library, service and tests.
 
 A `Request` validates itself when it is made, so that one bad request never reaches a batch of good
 ones. Nothing here reads the clock: the caller says what time it is.
@@ -21,7 +21,7 @@ _EVENT_KINDS = frozenset(EventKind.__members__) | {""}
 
 
 class Source(StrEnum):
-    """What an answer was made from, the most telling first."""
+    """The signal that an answer was made from, the strongest first."""
 
     personal = "personal"
     history = "history"
@@ -31,7 +31,7 @@ class Source(StrEnum):
 
 
 class Stage(Enum):
-    """What is done to a batch of requests, in this order."""
+    """A step from a batch of requests to its answers, in this order."""
 
     encode = "encode"  # requests into query embeddings
     retrieve = "retrieve"  # candidates from the index
@@ -40,7 +40,7 @@ class Stage(Enum):
 
 
 OnStage = Callable[[Stage], None]
-"""Told of each stage when it has ended: whoever has a clock can tell how long it took."""
+"""Called with each stage when it has ended, so that a caller with a clock can time it."""
 
 
 class HistoryEvent(NamedTuple):

@@ -78,7 +78,7 @@ class Reranking:
 
     @cached_property
     def steps(self) -> tuple[str, ...]:
-        """What this does to an answer, one word each; empty if it leaves every order as it is."""
+        """The steps that are on, one word each; empty if every order stays as it is."""
         is_on = {
             "freshness": self.freshness_weight > 0.0,
             str(self.diversity): self.diversity is not None and self.diversity_weight > 0.0,

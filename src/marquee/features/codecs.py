@@ -1,4 +1,4 @@
-"""What one fitted feature does with one value: tokens of the shared table, or numbers.
+"""Codecs: one fitted feature turns one value into tokens of the shared table, or into numbers.
 
 A token codec gives exactly `n_columns` table rows per value, 0 for padding; a number codec exactly
 `n_numeric` finite numbers. A token codec owns the table rows from `first_row` on, and under
@@ -28,7 +28,7 @@ _PART_SIZES = {TimestampPart.hour: 24, TimestampPart.weekday: 7, TimestampPart.m
 
 @dataclass(frozen=True)
 class FeatureState:
-    """What training taught about one feature; only the fields of its type are used.
+    """The fitted state of one feature; only the fields of its type are used.
 
     Attributes:
         values: Known categories, sorted.

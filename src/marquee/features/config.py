@@ -23,7 +23,7 @@ class FeatureType(StrEnum):
 
 
 class UnknownPolicy(StrEnum):
-    """What a value that says nothing becomes: missing, of the wrong type, or never seen in training."""
+    """How an unusable value is encoded: missing, of the wrong type, or never seen in training."""
 
     own_row = "own_row"
     ignore = "ignore"

@@ -1,4 +1,4 @@
-"""What training rows teach about one feature: its values, its scale, its range."""
+"""Fits one feature to training rows: its values, its scale, its range."""
 
 import math
 from collections import Counter
@@ -16,7 +16,7 @@ _SMALLEST_STD = 1e-12
 
 
 def fit_state(name: str, config: FeatureConfig, column: Sequence[object]) -> FeatureState:
-    """Returns what a column of training values teaches about a feature.
+    """Returns the state of a feature, fitted to a column of training values.
 
     Args:
         name: Of the feature, for messages.

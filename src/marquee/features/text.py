@@ -18,7 +18,7 @@ _ASCII_WORD = re.compile(r"[a-z0-9]+")
 
 
 class _Separators(dict[int, str | int | None]):
-    """What each character becomes before a text is cut at spaces; filled as characters turn up.
+    """Replacement of each character before a text is cut at spaces; filled as characters turn up.
 
     Letters, marks and numbers stay (marks: without them the scripts of India fall into pieces),
     invisible format characters vanish, all others part words. `str.isalnum` would lose the marks.

@@ -175,7 +175,7 @@ class AnnIndex:
 
         Trap: what FAISS finds under a selector looks complete and may be wrong: a graph whose nearest items
         are all hidden never comes to those that are not (`test_filter_that_hides_the_neighbourhood` guards
-        this). So it is never given one: whoever asks drops what is not allowed, and sees how much is left.
+        this). So it is never given one: its caller drops the items that are not allowed.
 
         Args:
             queries: (batch, dim) float32, finite.

@@ -135,7 +135,7 @@ class Index:
         allowed: ItemMask | None,
         exclusions: Sequence[IndexArray] | None,
     ) -> SearchResult:
-        """Returns what `search` finds for many queries, in memory that does not grow with their number."""
+        """Searches many queries block by block, in memory that does not grow with their number."""
         parts = []
         for first in range(0, len(queries), _QUERIES_AT_ONCE):
             block = slice(first, first + _QUERIES_AT_ONCE)

@@ -8,20 +8,20 @@ visits few rows, but in no order. The ratios below carry from machine to machine
 from marquee.index.faiss_index import BLAS_BATCH, GRAPH_KINDS, LOSSY_KINDS, IndexConfig, IndexKind
 
 GATHERED_ROW_COST = 5.0
-"""What copying out one row costs beside scanning it."""
+"""Cost of copying out one row, beside scanning it."""
 GRAPH_STEP_COST = 240.0
-"""What one unit of `ef_search` costs in a graph of `GRAPH_STEP_LINKS` links per item."""
+"""Cost of one unit of `ef_search` in a graph of `GRAPH_STEP_LINKS` links per item."""
 GRAPH_STEP_LINKS = 32
 CODE_COST = 0.8
-"""What scanning the code of one row costs."""
+"""Cost of scanning the code of one row."""
 SCORED_ROW_COST = 10.0
-"""What scoring one candidate exactly costs."""
+"""Cost of scoring one candidate exactly."""
 BATCH_COST = 0.6
-"""What scanning one row for each query of a batch costs, from `BLAS_BATCH` queries on."""
+"""Cost of scanning one row for each query of a batch, from `BLAS_BATCH` queries on."""
 
 
 def exact_cost(n_items: int, n_allowed: int, batch: int) -> float:
-    """Returns what the cheaper exact search costs per query."""
+    """Returns the cost per query of the cheaper exact search."""
     return min(_gather_cost(n_allowed, batch), _scan_cost(n_items, batch))
 
 
@@ -31,7 +31,7 @@ def is_gathering_cheaper(n_items: int, n_allowed: int, batch: int) -> bool:
 
 
 def ann_cost(config: IndexConfig, n_items: int, n_lists: int, n_candidates: int, effort: float) -> float:
-    """Returns what a search of the ANN index costs per query.
+    """Returns the cost per query of a search of the ANN index.
 
     Args:
         config: How it is searched.
@@ -51,10 +51,10 @@ def ann_cost(config: IndexConfig, n_items: int, n_lists: int, n_candidates: int,
 
 
 def _scan_cost(n_items: int, batch: int) -> float:
-    """Returns what scanning all rows costs per query."""
+    """Returns the cost per query of scanning all rows."""
     return n_items * (BATCH_COST if batch >= BLAS_BATCH else 1.0)
 
 
 def _gather_cost(n_allowed: int, batch: int) -> float:
-    """Returns what copying the allowed rows out, once for a batch, and scanning them costs per query."""
+    """Returns the cost per query of copying the allowed rows out, once for a batch, and scanning them."""
     return n_allowed * GATHERED_ROW_COST / batch + _scan_cost(n_allowed, batch)

@@ -42,7 +42,7 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, eq=False)
 class Questions:
-    """What an index is asked.
+    """Queries for measuring an index, each with its mask and exclusions.
 
     Attributes:
         queries: (n_queries, dim) float32, best those of real users: recall depends on them.
@@ -77,7 +77,7 @@ class Questions:
         return cls(queries, k, [None] * len(queries), [nothing] * len(queries))
 
     def ask(self, index: Index, row: int) -> SearchResult:
-        """Returns what an index answers to one query, alone: one row."""
+        """Returns the answer of an index to one query, alone: one row."""
         return index.search(self.queries[row : row + 1], self.k, self.allowed[row], [self.exclusions[row]])
 
 

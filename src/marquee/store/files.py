@@ -27,7 +27,7 @@ FileWriter = Callable[[IO[bytes]], object]
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What a file must be."""
+    """Size and checksum of a file."""
 
     sha256: str
     bytes: int
@@ -90,12 +90,12 @@ class _CountedFile:
         return self._file.write(content)
 
     def facts(self) -> FileFacts:
-        """Returns what the file now is."""
+        """Returns size and checksum of what was written so far."""
         return FileFacts(sha256=self._sha256.hexdigest(), bytes=self._n_bytes)
 
 
 def write_file(path: Path, write: FileWriter) -> FileFacts:
-    """Writes a file, forces it to disk and returns what it is."""
+    """Writes a file, forces it to disk and returns its size and checksum."""
     announce_step(f"create {path.name}")
     with path.open("wb") as file:
         counted = _CountedFile(file, path.name)
