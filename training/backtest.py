@@ -24,7 +24,7 @@ from training.cli.console import open_console
 from training.config import TrainConfig
 from training.judging.retraining import Plan, run_retrainings, show_series
 from training.runs.folders import BACKTEST, RunFolder
-from training.runs.prepare import read
+from training.runs.prepare import read, require_trained_data
 
 DAY_S = 24 * 60 * 60
 
@@ -71,6 +71,7 @@ def backtest(config: BacktestConfig, console: Console) -> RetrainingSeries:
             "the data have times"
         )
     tables = read(run_config, folder.path, console)
+    require_trained_data(tables, run_config, folder.path, "a back-test")
     cutoffs = split_events(tables.events, data.split, data.time).cutoffs
     assert cutoffs is not None, "expected the cutoffs of a split by time, got none"
     starts, window_s = window_starts(tables.events, cutoffs, config)

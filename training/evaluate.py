@@ -17,7 +17,7 @@ from training.judging.judge import judge, show_judgement, with_served
 from training.judging.surfaces import read_surfaces
 from training.judging.writing import peak_memory_mb, report
 from training.runs.folders import RunFolder
-from training.runs.prepare import prepare
+from training.runs.prepare import prepare_trained
 
 EXIT_NOT_PASSED = 1
 
@@ -59,7 +59,7 @@ def evaluate_run(config: EvaluateConfig, overrides: list[str], console: Console)
     surfaces = read_surfaces(config.surfaces, config.bundle) if config.surfaces else ()
     folder = RunFolder.find(config.run)
     run_config = folder.read_config(overrides)
-    prepared = prepare(run_config, folder.path, console)
+    prepared = prepare_trained(run_config, folder.path, console)
     model = load_model(prepared.dataset, run_config, folder.checkpoint)
     judgement = judge(prepared, model, run_config, console)
     if config.bundle:

@@ -14,7 +14,7 @@ from training.cli.command import command
 from training.cli.console import open_console
 from training.exporting.contents import bundle_contents
 from training.runs.folders import RunFolder
-from training.runs.prepare import prepare
+from training.runs.prepare import prepare_trained
 
 
 @dataclass(kw_only=True)
@@ -48,7 +48,7 @@ def export(config: ExportConfig, console: Console) -> Path:
     run_config = folder.read_config()
     created = int(time.time())
     signing_key = SigningKey.read(config.signing_key) if config.signing_key else None
-    prepared = prepare(run_config, folder.path, console)
+    prepared = prepare_trained(run_config, folder.path, console)
     with console.status("exporting and proving parity"):
         contents = bundle_contents(prepared, run_config, folder, created, config.index, config.popularity)
     path = publish(

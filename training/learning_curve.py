@@ -25,7 +25,7 @@ from training.cli.console import open_console
 from training.config import TrainConfig
 from training.judging.retraining import Plan, run_retrainings, show_series
 from training.runs.folders import LEARNING_CURVE, RunFolder
-from training.runs.prepare import read
+from training.runs.prepare import read, require_trained_data
 
 
 class Thinning(StrEnum):
@@ -85,6 +85,7 @@ def learning_curve(config: LearningCurveConfig, console: Console) -> RetrainingS
             f"{run_config.data.time}; choose by=users"
         )
     tables = read(run_config, folder.path, console)
+    require_trained_data(tables, run_config, folder.path, "a learning curve")
     earlier, split = before_the_test_part(tables, run_config)
     plans = [
         Plan(

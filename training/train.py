@@ -2,9 +2,12 @@
 
 import logging
 import sys
+from collections.abc import Sequence
 
+from hydra.core.hydra_config import HydraConfig
 from rich.console import Console
 
+from marquee.errors import ConfigError
 from training.choices import register_schemas
 from training.cli.command import EXIT_INTERRUPTED, command
 from training.cli.console import open_console
@@ -13,24 +16,47 @@ from training.runs.folders import RunFolder
 
 register_schemas()
 
+MAY_STAND_BESIDE_RESUME = (
+    "trainer.epochs",
+    "trainer.steps",
+    "trainer.accelerator",
+    "trainer.threads",
+    "data.root",
+)
 
-def train(config: TrainConfig, console: Console) -> RunFolder:
-    """Runs a config and returns the folder with all that came out; exits if a person interrupted it."""
+
+def train(config: TrainConfig, console: Console, longer: Sequence[str] = ()) -> RunFolder:
+    """Runs a config and returns the folder with all that came out; exits if a person interrupted it.
+
+    Args:
+        config: Of the run; of a resumed one only `resume` is read.
+        console: Shows where everything lies, and the table.
+        longer: `key=value` on top of the config of a resumed run: those of `MAY_STAND_BESIDE_RESUME`.
+    """
     # Not at the top: completion on TAB composes configs, and need not wait for Lightning and the report.
-    from training.fitting.fit import fit, validate_hardware
+    from training.fitting.callbacks import read_epochs
+    from training.fitting.fit import EPOCHS_FILE, fit, validate_hardware
     from training.judging.judge import judge, show_judgement
     from training.judging.writing import peak_memory_mb, report
     from training.runs.prepare import prepare
 
     if config.resume:
         folder = RunFolder.find(config.resume)
-        config = folder.read_config()
-    validate_hardware(config.trainer)
-    if not config.resume:
+        config = folder.read_config(longer)
+        validate_hardware(config.trainer)
+        folder.write_config(config)
+    else:
+        validate_hardware(config.trainer)
         folder = RunFolder.open(config)
+    n_before = len(read_epochs(folder.path / EPOCHS_FILE))
     console.print(f"run {folder.path}", highlight=False)
     prepared = prepare(config, folder.path, console)
     fitted = fit(prepared.dataset, prepared.validation, config, folder.path)
+    if n_before and fitted.epochs <= n_before and not fitted.interrupted:
+        console.print(
+            f"nothing was left to train: the run had its {n_before} epochs, or stopped early; "
+            "trainer.epochs=… beside resume trains longer"
+        )
     if fitted.interrupted:
         console.print(
             f"interrupted after {fitted.epochs} epochs; continue with "
@@ -59,7 +85,20 @@ def train(config: TrainConfig, console: Console) -> RunFolder:
 def main(config: TrainConfig) -> None:
     """Trains the composed config."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    train(config, open_console())
+    given = HydraConfig.get().overrides.task
+    train(config, open_console(), beside_resume(given) if config.resume else ())
+
+
+def beside_resume(given: Sequence[str]) -> list[str]:
+    """Returns the settings that a resumed run takes; raises ConfigError if others are given."""
+    keys = [(override.partition("=")[0].lstrip("+~"), override) for override in given]
+    others = [key for key, _ in keys if key not in ("resume", *MAY_STAND_BESIDE_RESUME)]
+    if others:
+        raise ConfigError(
+            f"resume goes on with the run's own config, got {', '.join(others)} beside it; leave these out "
+            f"({', '.join(MAY_STAND_BESIDE_RESUME)} may be given), or start a new run with start=earlier_run"
+        )
+    return [override for key, override in keys if key != "resume"]
 
 
 if __name__ == "__main__":

@@ -1,11 +1,16 @@
 """Where a run keeps its checkpoints, and the weights in one."""
 
+import os
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
 
 import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from marquee.errors import ConfigError
+from marquee.store.files import sync_folder
 
 CONFIG_FILE = "config.yaml"
 CHECKPOINTS = "checkpoints"
@@ -49,9 +54,51 @@ def best_checkpoint(run: Path) -> Path:
     )
 
 
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside the one before and renames it: at every moment one of them is whole.
+
+    Lightning writes into the system's folder of temporary files; where that is another file system, it copies
+    over the earlier checkpoint, and a full disk leaves neither.
+    """
+
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],  # Any: whatever Lightning and torch keep
+        path: str | Path,
+        storage_options: object | None = None,  # noqa: ARG002 - Lightning's signature
+    ) -> None:
+        """See `TorchCheckpointIO`."""
+        folder = Path(path).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        beside = Path(path).with_suffix(".writing")
+        try:
+            with beside.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+        beside.replace(path)
+        sync_folder(folder)
+
+
 def read_state(checkpoint: Path) -> dict[str, Tensor]:
-    """Returns the module's weights in a checkpoint: the averages, where there are any."""
-    found = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    """Returns the module's weights in a checkpoint: the averages, where there are any.
+
+    Raises:
+        ConfigError: If the file is damaged.
+    """
+    try:
+        found = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, UnpicklingError, ValueError) as error:
+        best = checkpoint.with_name(f"{BEST}.ckpt")
+        instead = f"copy {best} over it to go on from the best epoch, or " if best.is_file() else ""
+        raise ConfigError(
+            f"checkpoint {checkpoint} is damaged, got {checkpoint.stat().st_size:,} bytes that torch cannot "
+            f"read ({str(error).splitlines()[0] if str(error) else type(error).__name__}); "
+            f"{instead if checkpoint != best else ''}train again"
+        ) from error
     state: dict[str, Tensor] = {**found["state_dict"], **found.get(AVERAGED, {})}
     return state
 

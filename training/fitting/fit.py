@@ -33,10 +33,10 @@ from training.fitting.callbacks import (
     WriteEpochs,
     keep_last,
 )
-from training.fitting.checkpoints import BEST, CHECKPOINTS, LAST, read_state
+from training.fitting.checkpoints import BEST, CHECKPOINTS, LAST, WholeCheckpoints, read_state
 from training.fitting.examples import TrainingBatches
 from training.fitting.module import RetrievalModule
-from training.fitting.warm_start import Names
+from training.fitting.names import Names
 
 COMPILERS = ("g++", "clang++", "c++")
 EPOCHS_FILE = "logs/epochs.csv"
@@ -152,6 +152,7 @@ def fit(
         devices=config.trainer.devices,
         precision=config.trainer.precision,  # type: ignore[arg-type] # Lightning lists the words, the config holds one
         logger=TensorBoardLogger(folder, name="logs", version="tensorboard"),
+        plugins=[WholeCheckpoints()],
         callbacks=_callbacks(dataset, validation, config, folder, extra),
         reload_dataloaders_every_n_epochs=1,
         enable_progress_bar=False,
@@ -162,7 +163,10 @@ def fit(
         num_sanity_val_steps=0,
     )
     started = time.perf_counter()
-    if not last.exists():
+    if last.exists():
+        read_state(last)  # a damaged one is named here; Lightning would show its insides
+        Names.read(folder).require_same(Names.of(dataset), f"resuming {folder}")
+    else:
         Names.of(dataset).write(folder)
         _start(module.model, dataset, validation, config)
     _run_trainer(trainer, module, last)
@@ -233,8 +237,18 @@ def load_model(dataset: Dataset, config: TrainConfig, checkpoint: Path) -> TwoTo
     """Returns the model of a checkpoint, on the CPU, in evaluation mode.
 
     Raises:
-        DataError: If the data are not those that it was trained on.
+        ConfigError: If its run does not say what its rows stand for.
+        DataError: If the data set has other rows than those that it was trained on.
     """
+    trained, now = Names.read(checkpoint.parents[1]), Names.of(dataset)
+    if config.model.towers().item_neighbours:
+        # The graph of items is no part of the checkpoint: other events would make it another one.
+        trained.require_same(now, f"the model of {checkpoint}")
+    elif differences := trained.differences(now):
+        raise DataError(
+            f"{checkpoint} does not fit the data: {'; '.join(differences)}; put back the data that it was "
+            "trained on, or train again"
+        )
     module = build_module(dataset, config)
     state = read_state(checkpoint)
     found = {name: tuple(weights.shape) for name, weights in state.items()}

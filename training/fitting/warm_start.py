@@ -4,10 +4,8 @@ Users, items, kinds of events and values of features are known by what the outsi
 means another thing in every data set. Everything else must have the shape that it had.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,72 +20,7 @@ from marquee.nn.embed import embed_catalog
 from marquee.nn.initialisation.tables import InitialisationConfig
 from marquee.nn.models import TwoTower
 from training.fitting.checkpoints import best_checkpoint, find_run, read_weights
-
-NAMES_FILE = "names.json"
-
-
-@dataclass(frozen=True)
-class Names:
-    """Names of the rows of a run's tables.
-
-    Attributes:
-        users: Of the user table, from row 1 on.
-        items: Of the item table, from row 1 on.
-        kinds: Of the kind tables, from row 1 on.
-        query_features: Of the query tower's token table and numbers.
-        item_features: Of the item tower's.
-    """
-
-    users: Sequence[str]
-    items: Sequence[str]
-    kinds: Sequence[str]
-    query_features: FeatureEncoder
-    item_features: FeatureEncoder
-
-    @classmethod
-    def of(cls, dataset: Dataset) -> "Names":
-        """Returns the names of a model's rows that is trained on a data set."""
-        return cls(
-            dataset.user_ids.ids,
-            dataset.item_ids.ids[: dataset.n_trained_items],
-            dataset.kinds.names,
-            dataset.query_features.encoder,
-            dataset.item_encoder,
-        )
-
-    def write(self, folder: Path) -> None:
-        """Writes the names into a run folder."""
-        names = {
-            "users": list(self.users),
-            "items": list(self.items),
-            "kinds": list(self.kinds),
-            "query_features": self.query_features.to_json(),
-            "item_features": self.item_features.to_json(),
-        }
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / NAMES_FILE).write_text(json.dumps(names), encoding="utf-8")
-
-    @classmethod
-    def read(cls, folder: Path) -> "Names":
-        """Returns the names that a run wrote.
-
-        Raises:
-            ConfigError: If it wrote none.
-        """
-        path = folder / NAMES_FILE
-        if not path.is_file():
-            raise ConfigError(
-                f"start.run {str(folder)!r} holds no {NAMES_FILE}, expected a run that says what its rows "
-                "stand for; train it again with `python -m training.train`"
-            )
-        names = json.loads(path.read_text(encoding="utf-8"))
-        return cls(
-            names["users"],
-            names["items"],
-            names["kinds"],
-            FeatureEncoder.from_json(names["query_features"]),
-            FeatureEncoder.from_json(names["item_features"]),
-        )
+from training.fitting.names import Names
 
 
 @dataclass(frozen=True)

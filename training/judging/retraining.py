@@ -1,5 +1,6 @@
 """Trains and judges the model of a run on other data than its own, each time in a folder to resume from."""
 
+import hashlib
 import json
 import shutil
 import sys
@@ -102,8 +103,11 @@ def _amend(name: str, series: RetrainingSeries, run: Path) -> None:
 
 def _retraining(plan: Plan, folder: Path, console: Console) -> Retraining:
     """Trains and judges by a plan, or reads the result from its folder if that was done before."""
-    n_events = plan.tables.events.height
-    wanted = {"label": plan.label, "events": n_events, **json.loads(json.dumps(as_plain(plan.config)))}
+    wanted = {
+        "label": plan.label,
+        "data": _data_checksum(plan.tables),
+        **json.loads(json.dumps(as_plain(plan.config))),
+    }
     begun = folder / CONFIG_FILE
     if begun.is_file() and json.loads(begun.read_text(encoding="utf-8")) != wanted:
         shutil.rmtree(folder)  # of other settings or data: neither to be trusted nor to be resumed
@@ -123,6 +127,12 @@ def _retraining(plan: Plan, folder: Path, console: Console) -> Retraining:
     done.write_text(json.dumps(asdict(retraining)), encoding="utf-8")
     shutil.rmtree(folder / CHECKPOINTS)
     return retraining
+
+
+def _data_checksum(tables: Tables) -> str:
+    """Returns a checksum of the events, whatever their number."""
+    rows = tables.events.select("user_id", "item_id", "timestamp", "kind", "value").hash_rows(seed=0)
+    return f"{tables.events.height}-{hashlib.sha256(rows.to_numpy().tobytes()).hexdigest()}"
 
 
 def _prepared(plan: Plan, console: Console) -> Prepared:

@@ -1,6 +1,7 @@
 """Run folders: where a run writes, and how a later command finds what it wrote."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,8 +10,10 @@ from omegaconf import DictConfig, OmegaConf
 from training.choices import SCHEMAS
 from training.config import TrainConfig, as_plain, resolve
 from training.fitting.checkpoints import CONFIG_FILE, best_checkpoint, find_run
+from training.fitting.warm_start import WarmStartConfig
 
 LATEST_FILE = "latest"
+STARTED_IN = "started_in"
 BACKTEST = "backtest"
 LEARNING_CURVE = "learning_curve"
 
@@ -27,9 +30,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, config: TrainConfig) -> "RunFolder":
-        """Returns a new folder that holds the config, or the folder that `config.resume` names."""
-        if config.resume:
-            return cls.find(config.resume)
+        """Returns a new folder that holds the config."""
         started = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")[:-3]
         folder = cls(Path(config.runs) / config.data.name / started)
         folder.path.mkdir(parents=True)
@@ -64,10 +65,12 @@ class RunFolder:
             for name, schema in schemas.items()
             if type(getattr(config, group)) is schema
         }
-        text = OmegaConf.to_yaml(OmegaConf.create({"choices": choices, **as_plain(config)}))
+        text = OmegaConf.to_yaml(
+            OmegaConf.create({"choices": choices, STARTED_IN: str(Path.cwd()), **as_plain(config)})
+        )
         (self.path / CONFIG_FILE).write_text(text, encoding="utf-8")
 
-    def read_config(self, overrides: list[str] | None = None) -> TrainConfig:
+    def read_config(self, overrides: Sequence[str] = ()) -> TrainConfig:
         """Returns the run's config, with `key=value` overrides on top.
 
         Raises:
@@ -75,13 +78,13 @@ class RunFolder:
         """
         raw = OmegaConf.load(self.path / CONFIG_FILE)
         assert isinstance(raw, DictConfig), f"expected a mapping in {CONFIG_FILE}, got {type(raw)}"
-        choices = raw.pop("choices")
+        choices, started_in = raw.pop("choices"), raw.pop(STARTED_IN, None)
         schema = OmegaConf.structured(TrainConfig)
         for group, name in choices.items():
             schema[group] = OmegaConf.structured(SCHEMAS[str(group)][name])
-        merged = OmegaConf.merge(schema, raw, OmegaConf.from_dotlist(overrides or []))
+        merged = OmegaConf.merge(schema, raw, OmegaConf.from_dotlist(list(overrides)))
         assert isinstance(merged, DictConfig), f"expected a mapping, got {type(merged)}"
-        return resolve(merged)
+        return _anchored(resolve(merged), started_in)
 
     def trials_file(self, name: str) -> Path:
         """Returns where the trials of a section lie, `BACKTEST` or `LEARNING_CURVE`, if they were made."""
@@ -95,3 +98,21 @@ class RunFolder:
             ConfigError: If training has not kept one.
         """
         return best_checkpoint(self.path)
+
+
+def _anchored(config: TrainConfig, started_in: str | None) -> TrainConfig:
+    """Returns the config with relative paths as they were meant: seen from where the run was started.
+
+    Args:
+        config: Of a run.
+        started_in: Absolute path of that folder; None in runs of earlier versions.
+    """
+    if started_in is None or Path.cwd() == Path(started_in):
+        return config
+    root = Path(started_in) / config.data.root
+    # Run and data may have moved together: then the folder of the start says nothing.
+    data = replace(config.data, root=str(root)) if root.exists() else config.data
+    start = config.start
+    if isinstance(start, WarmStartConfig) and (earlier := Path(started_in) / start.run).exists():
+        start = replace(start, run=str(earlier))
+    return replace(config, data=data, start=start)

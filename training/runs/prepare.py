@@ -9,12 +9,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from marquee.data.config import DataConfig
-from marquee.data.dataset import Dataset, JudgedPart
+from marquee.data.dataset import Dataset, Fitted, JudgedPart
 from marquee.data.reading.quality import QualityReport
 from marquee.data.reading.tables import Tables, read_tables
 from marquee.data.splits import Split, split_events
 from marquee.world import simulate, write_world
 from training.config import TrainConfig
+from training.fitting.names import Names, compare_names
 
 QUALITY_FILE = "quality.json"
 
@@ -48,6 +49,46 @@ def prepare(config: TrainConfig, folder: Path, console: Console) -> Prepared:
     return part(read(config, folder, console), config, console)
 
 
+def prepare_trained(config: TrainConfig, folder: Path, console: Console) -> Prepared:
+    """Returns the data of a run as its model knows them: with the ids and features of its training.
+
+    What today's tables have beside these is named. New items of the items table have features only, as in
+    training; items and users that are gone keep their rows.
+
+    Raises:
+        ConfigError: If the run does not say what its rows stand for.
+        DataError: If the tables lack a column that the model reads.
+    """
+    names = Names.read(folder)
+    tables = read(config, folder, console)
+    prepared = part(tables, config, console, names.fitted)
+    counted = pl.col("kind").is_in(list(config.data.kinds))
+    train = prepared.split.train.filter(counted)
+    for what, trained in (("user", names.users), ("item", names.items)):
+        now = set(train[f"{what}_id"])
+        if words := compare_names(trained, sorted(now)):
+            console.print(
+                f"the training part has other {what}s than the model was trained on: {words}; rows are "
+                "those of the training",
+                highlight=False,
+                soft_wrap=True,
+            )
+    return prepared
+
+
+def require_trained_data(tables: Tables, config: TrainConfig, folder: Path, what: str) -> None:
+    """Raises DataError unless the tables are those that a run was trained on.
+
+    Args:
+        tables: As they are now.
+        config: Of the run.
+        folder: Of the run.
+        what: What would compare the run with a model of other data.
+    """
+    split = split_events(tables.events, config.data.split, config.data.time)
+    Names.read(folder).require_same(Names.of(Dataset.prepare(tables, split, config.data)), what)
+
+
 def read(config: TrainConfig, folder: Path, console: Console) -> Tables:
     """Returns the tables of a run; writes the quality report and the rejected rows into `folder`.
 
@@ -60,16 +101,16 @@ def read(config: TrainConfig, folder: Path, console: Console) -> Tables:
     found = json.dumps(tables.quality.to_json_dict(), indent=1)
     is_known = path.is_file() and path.read_text(encoding="utf-8") == found
     path.write_text(found, encoding="utf-8")
-    for line in [f"data as before, see {path}"] if is_known else tables.quality.summary_lines():
+    for line in [f"the same counts as before, see {path}"] if is_known else tables.quality.summary_lines():
         console.print(line, highlight=False, soft_wrap=True)
     return tables
 
 
-def part(tables: Tables, config: TrainConfig, console: Console) -> Prepared:
-    """Returns tables, split and encoded as a config says."""
+def part(tables: Tables, config: TrainConfig, console: Console, fitted: Fitted | None = None) -> Prepared:
+    """Returns tables, split and encoded as a config says, or as a trained model needs them."""
     with console.status("splitting and encoding"):
         split = split_events(tables.events, config.data.split, config.data.time)
-        dataset = Dataset.prepare(tables, split, config.data)
+        dataset = Dataset.prepare(tables, split, config.data, fitted)
         before_test = pl.concat([split.train, split.validation])
         validation, test = (
             None if judged.is_empty() else dataset.judged_part(before, judged)

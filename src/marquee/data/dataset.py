@@ -23,6 +23,7 @@ from marquee.data.query_features import (
     columns_of,
     fit_encoder,
     fit_query_features,
+    found_again,
     with_context,
 )
 from marquee.data.reading.tables import Tables
@@ -125,6 +126,23 @@ class KnownUsers:
 
 
 @dataclass(frozen=True)
+class Fitted:
+    """What a model was trained with: which rows its tables have, and how attributes become features.
+
+    Attributes:
+        user_ids: Users of the training part.
+        item_ids: Items of the training part.
+        query_encoder: Of user features, then context features.
+        item_encoder: Of item features.
+    """
+
+    user_ids: IdMap
+    item_ids: IdMap
+    query_encoder: FeatureEncoder
+    item_encoder: FeatureEncoder
+
+
+@dataclass(frozen=True)
 class Dataset:
     """All that training, judging and export need of the data.
 
@@ -159,11 +177,21 @@ class Dataset:
     history_length: int
 
     @classmethod
-    def prepare(cls, tables: Tables, split: Split, config: DataConfig) -> "Dataset":
+    def prepare(
+        cls, tables: Tables, split: Split, config: DataConfig, fitted: Fitted | None = None
+    ) -> "Dataset":
         """Returns the data set of `split.train` and the catalog of `tables`.
+
+        Args:
+            tables: As they are now.
+            split: Their events in parts.
+            config: How they are declared.
+            fitted: Of a model that is trained already, whose rows must be found again; None to learn ids,
+                vocabularies and statistics from the training part.
 
         Raises:
             DataError: If no training event counts as an interaction.
+            MissingColumnError: If a feature is declared, or was trained on, whose column is not there.
         """
         kinds = EventKinds(config.kinds)
         train = split.train.filter(pl.col("kind").is_in(list(config.kinds)))
@@ -172,13 +200,21 @@ class Dataset:
                 f"no training event counts: got kinds {sorted(split.train['kind'].unique())}, "
                 f"expected some of {list(config.kinds)}; add the kind under data.kinds"
             )
-        user_ids = IdMap.fit(train["user_id"])
-        trained = IdMap.fit(train["item_id"])
+        user_ids = IdMap.fit(train["user_id"]) if fitted is None else fitted.user_ids
+        trained = IdMap.fit(train["item_id"]) if fitted is None else fitted.item_ids
         item_ids = trained if tables.items is None else trained.extend(tables.items["item_id"])
         items = _catalog_frame(tables.items, item_ids)
-        item_encoder = fit_encoder(config.features.item, items.head(len(trained)))
+        if fitted is None:
+            item_encoder = fit_encoder(config.features.item, items.head(len(trained)))
+        else:
+            item_encoder = found_again(fitted.item_encoder, items)
+            train = train.filter(
+                pl.col("user_id").is_in(list(user_ids.ids)), pl.col("item_id").is_in(list(item_ids.ids))
+            )
         interactions, order = _group(train, user_ids, item_ids, kinds)
-        query_features = fit_query_features(config, tables.users, user_ids, train)
+        query_features = fit_query_features(
+            config, tables.users, user_ids, train, None if fitted is None else fitted.query_encoder
+        )
         context = query_features.encode_context(train)
         return cls(
             user_ids=user_ids,

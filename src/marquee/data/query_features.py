@@ -73,15 +73,46 @@ def fit_encoder(configs: Mapping[str, FeatureConfig], frame: pl.DataFrame) -> Fe
     return FeatureEncoder.fit(configs, {name: frame[name].to_list() for name in sorted(columns)})
 
 
+def found_again(encoder: FeatureEncoder, frame: pl.DataFrame) -> FeatureEncoder:
+    """Returns a trained model's encoder; raises MissingColumnError if the frame lacks one of its columns.
+
+    Without the column every row would say nothing of it, and nobody would be told.
+    """
+    missing = sorted({feature.column for feature in encoder.features} - set(frame.columns))
+    if missing:
+        raise MissingColumnError(
+            f"the model was trained with a feature of column {missing[0]!r}, which is not among "
+            f"{sorted(frame.columns)}; put the column back, or train again"
+        )
+    return encoder
+
+
 def fit_query_features(
-    config: DataConfig, users: pl.DataFrame | None, user_ids: IdMap, train: pl.DataFrame
+    config: DataConfig,
+    users: pl.DataFrame | None,
+    user_ids: IdMap,
+    train: pl.DataFrame,
+    trained: FeatureEncoder | None = None,
 ) -> QueryFeatures:
-    """Returns user features fitted on training users, and context features fitted on training events."""
+    """Returns user features fitted on training users, and context features fitted on training events.
+
+    Args:
+        config: Declares both.
+        users: The users table; None where there is none.
+        user_ids: Users of the training part.
+        train: Events of the training part.
+        trained: Encoder of a model that is trained already, in place of fitting one.
+    """
     frame = pl.DataFrame({"user_id": user_ids.ids})
     if users is not None:
         frame = frame.join(users, on="user_id", how="left", maintain_order="left")
-    of_user = fit_encoder(config.features.user, frame)
-    of_context = fit_encoder(config.features.context, train)
+    if trained is None:
+        of_user = fit_encoder(config.features.user, frame)
+        of_context = fit_encoder(config.features.context, train)
+    else:
+        n_of_user = len(config.features.user)
+        of_user = found_again(FeatureEncoder(trained.features[:n_of_user]), frame)
+        of_context = found_again(FeatureEncoder(trained.features[n_of_user:]), train)
     encoder = FeatureEncoder(of_user.features + of_context.features)
     known, unknown = encoder.encode(columns_of(frame, of_user), len(frame)), encoder.encode({}, 1)
     of_users = FeatureArrays(

@@ -21,7 +21,8 @@ from tests.support.small_data import Prepared, write_tiny_world
 from training.config import TrainConfig, TrainerConfig
 from training.fitting.checkpoints import CONFIG_FILE
 from training.fitting.fit import build_module, fit
-from training.fitting.warm_start import NAMES_FILE, Pairs, WarmStartConfig, token_pairs
+from training.fitting.names import NAMES_FILE
+from training.fitting.warm_start import Pairs, WarmStartConfig, token_pairs
 
 TOWERS = TwoTowerConfig(dim=6, hidden=4)
 

@@ -35,7 +35,7 @@ def test_data_quality_is_told_once_and_again_when_the_data_have_changed(tmp_path
     first, again = (_printed(config, run) for _ in range(2))
     assert "events: 13 rows in" in first
     assert "events: 13 rows in" not in again
-    assert f"data as before, see {run / 'quality.json'}" in again
+    assert f"the same counts as before, see {run / 'quality.json'}" in again
     assert again.endswith(first[first.index("split:") :])
     events = pl.read_parquet(tmp_path / "events.parquet")
     events.head(12).write_parquet(tmp_path / "events.parquet")
