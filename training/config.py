@@ -33,7 +33,6 @@ from marquee.nn.negatives import (
 from marquee.nn.optimizers import OptimizerConfig
 from training.cli.command import as_object
 
-HALF_LIFE_DAYS = 15.0
 HIDDEN_FRACTION = 0.5
 
 
@@ -66,8 +65,9 @@ class ExamplesConfig:
         equal_queries: Whether the weights of a query's targets are made to sum to 1, so that each query
             counts alike, however many targets it has.
         half_life_days: How fast events age as targets: one that lies this long before the last event of
-            training counts half; 0 for never. None for `HALF_LIFE_DAYS` where the split is by time, for there
-            everybody is asked after that event, and what is popular follows the season; else 0.
+            training counts half; 0 for never. None where the split is by time follows the data, see
+            `training.fitting.ageing.half_life_days`: there everybody is asked after that event, and what is
+            popular follows the season. Where it is not, None is 0.
     """
 
     unit: ExampleUnit | None = None
@@ -264,9 +264,8 @@ class TrainConfig:
             reads_order = self.data.time is not TimeMeaning.none
             next_unit = ExampleUnit.sequence if self._reads_sequences else ExampleUnit.next
             self.examples.unit = next_unit if reads_order else ExampleUnit.whole
-        if self.examples.half_life_days is None:
-            by_time = self.data.split.method is SplitMethod.time
-            self.examples.half_life_days = HALF_LIFE_DAYS if by_time else 0.0
+        if self.examples.half_life_days is None and self.data.split.method is not SplitMethod.time:
+            self.examples.half_life_days = 0.0
 
     def validate(self) -> None:
         """Raises ConfigError if parts do not fit together."""

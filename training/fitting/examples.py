@@ -26,8 +26,7 @@ from marquee.data.query_features import with_context
 from marquee.nn.batches import HistoryViews, TrainingBatch
 from marquee.nn.embed import to_batch
 from training.config import ExamplesConfig, ExampleUnit
-
-SECONDS_PER_DAY = 86_400
+from training.fitting.ageing import target_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,26 +105,6 @@ def _draw_sequences(
     return parts.rows(parts.target_end > parts.target_start)
 
 
-def _by_place(offsets: IndexArray, decay: float) -> FloatArray:
-    """Returns e^(-decay · s) of each event, (n,) float32; s is the share of its user's events after it."""
-    sizes = np.diff(offsets)
-    last = np.repeat(offsets[1:] - 1, sizes)
-    age = (last - np.arange(offsets[-1])) / np.repeat(np.maximum(sizes, 1), sizes)
-    weight: FloatArray = np.exp(-decay * age).astype(np.float32)
-    return weight
-
-
-def _by_age(timestamp: IndexArray, half_life_days: float) -> FloatArray:
-    """Returns the weight of each event by the time from it to the last of all events, (n_events,) float32.
-
-    Example:
-        >>> _by_age(np.array([0, 86_400, 172_800]), 1.0).tolist()
-        [0.25, 0.5, 1.0]
-    """
-    age_days = (timestamp.max() - timestamp) / SECONDS_PER_DAY
-    return np.asarray(np.exp2(-age_days / half_life_days), dtype=np.float32)
-
-
 class TrainingBatches(TorchDataset[TrainingBatch]):
     """The batches of one epoch, by number; the same seed and epoch give the same batches.
 
@@ -144,9 +123,7 @@ class TrainingBatches(TorchDataset[TrainingBatch]):
         self.ranges = ranges.rows(generator.permutation(len(ranges)))
         self.bounds = self._cut(config.batch_size)
         self.items, self.kinds = dataset.train.item_index, dataset.train.kind_index
-        self.weight = dataset.train.weight * _by_place(dataset.train.offsets, config.target_decay)
-        if config.half_life_days:
-            self.weight = self.weight * _by_age(dataset.train.timestamp, config.half_life_days)
+        self.weight = target_weights(dataset.train, config)
         if config.unit is ExampleUnit.whole:
             # Without time a long history is cut to a random part of it, another one in each epoch.
             shuffled = np.argsort(dataset.train.user_index + generator.random(len(self.items)))

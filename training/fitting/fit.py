@@ -5,7 +5,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import lightning as L
@@ -23,6 +23,7 @@ from marquee.nn.models import ModelInputs, TwoTower
 from marquee.nn.towers import TowersConfig
 from training.cli.console import open_console
 from training.config import TrainConfig, TrainerConfig
+from training.fitting.ageing import account_for_targets, half_life_days
 from training.fitting.callbacks import (
     AverageWeights,
     CentreBiases,
@@ -141,6 +142,10 @@ def fit(
     """
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
+    days = half_life_days(dataset.train.timestamp, config.examples)
+    config = replace(config, examples=replace(config.examples, half_life_days=days))
+    account = account_for_targets(dataset.train, config.examples)
+    open_console(stderr=True).print(account.line)
     module = build_module(dataset, config)
     if config.trainer.compile:
         module.loss = compiled(module.loss)

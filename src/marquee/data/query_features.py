@@ -11,6 +11,7 @@ import polars as pl
 
 from marquee.core.ids import IdMap
 from marquee.data.config import DataConfig
+from marquee.errors import MissingColumnError
 from marquee.features import FeatureArrays, FeatureConfig, FeatureEncoder
 
 Columns = Mapping[str, Sequence[object]]

@@ -414,14 +414,14 @@ def test_a_target_counts_half_once_it_is_a_half_life_old(dataset: Dataset, unit:
 @pytest.mark.parametrize(
     ("method", "given", "half_life"),
     [
-        (SplitMethod.time, None, 15.0),
+        (SplitMethod.time, None, None),
         (SplitMethod.time, 0.0, 0.0),
         (SplitMethod.leave_last, None, 0.0),
         (SplitMethod.leave_last, 7.0, 7.0),
     ],
 )
 def test_targets_age_where_everybody_is_asked_afterwards(
-    shop: Prepared, method: SplitMethod, given: float | None, half_life: float
+    shop: Prepared, method: SplitMethod, given: float | None, half_life: float | None
 ) -> None:
     config = TrainConfig(
         data=replace(shop.config, split=SplitConfig(method=method)),
