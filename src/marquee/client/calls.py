@@ -1,5 +1,6 @@
 """Each call to the service as a value: what is sent, and how the reply is read. Sends nothing itself."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -98,7 +99,7 @@ def recommend(request: RecommendRequest) -> Call[RecommendAnswer]:
 
 def recommend_batch(requests: Sequence[RecommendRequest]) -> Call[list[RecommendAnswer | RefusedError]]:
     """Returns the call that asks for several at once."""
-    content = msgspec.json.encode(BatchRequest(requests=requests))
+    content = _encoded(BatchRequest(requests=requests))
     return Call("POST", "/v1/recommend/batch", content, _read_batch)
 
 
@@ -119,7 +120,7 @@ def releases() -> Call[ReleasesAnswer]:
 
 def activate(version: str) -> Call[RolloutAnswer]:
     """Returns the call that lets a release answer."""
-    path = f"/v1/releases/{quote(version, safe='')}/activate"
+    path = f"/v1/releases/{_segment('version', version)}/activate"
     return Call("POST", path, None, msgspec.json.Decoder(RolloutAnswer).decode)
 
 
@@ -131,7 +132,7 @@ def put_items(request: ItemsRequest) -> Call[ItemsAnswer]:
 def withdraw_item(item_id: str, surface: str | None) -> Call[ItemsAnswer]:
     """Returns the call that withdraws an item."""
     query = f"?surface={quote(surface, safe='')}" if surface else ""
-    path = f"/v1/items/{quote(item_id, safe='')}{query}"
+    path = f"/v1/items/{_segment('item_id', item_id)}{query}"
     return Call("DELETE", path, None, msgspec.json.Decoder(ItemsAnswer).decode)
 
 
@@ -184,7 +185,39 @@ STATUS_OF_CODE: Mapping[str, int] = {
 
 def _post(path: str, request: msgspec.Struct, answer: type[Answer]) -> Call[Answer]:
     """Returns a call that sends a message."""
-    return Call("POST", path, msgspec.json.encode(request), msgspec.json.Decoder(answer).decode)
+    return Call("POST", path, _encoded(request), msgspec.json.Decoder(answer).decode)
+
+
+def _encoded(message: msgspec.Struct) -> bytes:
+    """Returns a message as JSON; raises ValueError for a number that JSON cannot hold."""
+    content = msgspec.json.encode(message)
+    # What is not finite is written as null, which means "not asked". Few messages hold another null.
+    if b"null" in content:
+        _validate_finite(message, type(message).__name__)
+    return content
+
+
+def _validate_finite(value: object, place: str) -> None:
+    """Raises ValueError that names the place of a number that is not finite."""
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{place} must be a finite number, got {value}; leave it out if it is unknown")
+    elif isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            _validate_finite(getattr(value, name), f"{place}.{name}")
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            _validate_finite(inner, f"{place}[{key!r}]")
+    elif isinstance(value, list | tuple):
+        for position, inner in enumerate(value):
+            _validate_finite(inner, f"{place}[{position}]")
+
+
+def _segment(name: str, value: str) -> str:
+    """Returns a value as one segment of a path; raises ValueError for one that would lead elsewhere."""
+    if value in {"", ".", ".."}:
+        raise ValueError(f"{name} must name one, got {value!r}; a path cannot hold it")
+    return quote(value, safe="")
 
 
 def _get(path: str, answer: type[Answer]) -> Call[Answer]:

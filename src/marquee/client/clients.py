@@ -5,6 +5,7 @@ Everything that decides lies in `calls` and `retries`; here is only what sends, 
 
 import asyncio
 import random
+import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -34,6 +35,18 @@ MAX_CONNECTIONS = 100
 _KEEPALIVE_S = 4.0  # the service closes a connection that is idle for 5 s; whoever closes first loses nothing
 
 
+MAX_DEADLINE_S = 86_400.0
+_KEY = re.compile(r"[\x21-\x7e]*")
+
+
+def _validate_seconds(name: str, seconds: float | None) -> None:
+    """Raises ValueError unless a time is one that a call may take; None is none."""
+    if seconds is not None and not 0 < seconds <= MAX_DEADLINE_S:
+        raise ValueError(
+            f"{name} must be more than 0 and at most {MAX_DEADLINE_S:.0f}, got {seconds}; 2 is usual"
+        )
+
+
 class _Settings:
     """What both clients hold beside their connections."""
 
@@ -42,9 +55,10 @@ class _Settings:
     ) -> None:
         if not url.startswith(("http://", "https://")):
             raise ValueError(f"url must begin with http:// or https://, got {url!r}; add it")
+        if not _KEY.fullmatch(key):
+            raise ValueError(f"key must be printable ASCII without spaces, got {len(key)} others; strip it")
         for name, seconds in (("deadline_s", deadline_s), ("attempt_s", attempt_s)):
-            if seconds is not None and not seconds > 0:
-                raise ValueError(f"{name} must be more than 0, got {seconds}; 2 is usual")
+            _validate_seconds(name, seconds)
         self.policy = retries or RetryPolicy()
         self.budget = RetryBudget(self.policy)
         self.deadline_s = deadline_s
@@ -58,7 +72,10 @@ class _Settings:
         )
 
     def course(self, deadline_s: float | None, clock: Callable[[], float], rng: random.Random) -> Course:
-        """Returns the attempts of a call that begins now."""
+        """Returns the attempts of a call that begins now; raises ValueError for an impossible deadline."""
+        # None left is no mistake: a caller passes on what remains of its own time, and nothing is sent.
+        if deadline_s is not None and not deadline_s <= 0:
+            _validate_seconds("deadline_s", deadline_s)
         return Course(
             self.policy, self.budget, self.deadline_s if deadline_s is None else deadline_s, clock, rng
         )
