@@ -11,7 +11,7 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -218,12 +218,10 @@ def query_inputs(model: TwoTower, item_vectors: FloatArray, queries: QueryArrays
 def _cut_history(queries: QueryArrays, length: int) -> QueryArrays:
     """Returns the same queries with only the latest `length` events of each history."""
     start = queries.history_items.shape[1] - length
-    return QueryArrays(
-        queries.user_index,
-        queries.tokens,
-        queries.numeric,
-        queries.history_items[:, start:],
-        queries.history_kinds[:, start:],
+    return replace(
+        queries,
+        history_items=queries.history_items[:, start:],
+        history_kinds=queries.history_kinds[:, start:],
     )
 
 
