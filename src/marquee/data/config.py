@@ -33,6 +33,8 @@ class DataConfig:
         name: Names its runs and bundles.
         root: Folder that paths start from.
         events: The table of events.
+        more_events: Further files of events, each with columns of its own, by any name: orders beside views.
+            They are read as one table with `events`.
         items: The table of items, if there is one.
         users: The table of users, if there is one.
         time: What timestamps say.
@@ -55,6 +57,7 @@ class DataConfig:
     name: str
     root: str = "."
     events: TableConfig
+    more_events: dict[str, TableConfig] = field(default_factory=dict)
     items: TableConfig | None = None
     users: TableConfig | None = None
     time: TimeMeaning = TimeMeaning.absolute
@@ -92,8 +95,19 @@ class DataConfig:
         self._validate_tables()
         self._validate_time()
 
+    def _validate_more_events(self) -> None:
+        """Raises ConfigError if further events declare what only all events together can have."""
+        for name, table in self.more_events.items():
+            if table.paths or table.deduplicate or table.unique or self.events.paths:
+                raise ConfigError(
+                    f"data.more_events.{name} must have a path, and no paths, deduplicate or unique: these "
+                    f"belong to data.events, which holds for all; got path={table.path!r} and "
+                    f"events.paths={dict(self.events.paths)}"
+                )
+
     def _validate_tables(self) -> None:
         """Raises ConfigError if an option is not for its table, or features have no table."""
+        self._validate_more_events()
         given = self.split.method is SplitMethod.given
         if given != bool(self.events.paths):
             raise ConfigError(

@@ -84,7 +84,9 @@ class TableConfig:
         keep_rest: Items and users: source columns that are not mapped are attributes under their own name.
         types: Source column → what it is read as. CSV columns are texts otherwise, so arithmetic needs this.
         flags: Attribute → source columns that hold 0 or 1; the attribute lists the names of those with 1.
-        lists: Attribute → separator that its text is cut at, into a list.
+        lists: Items and users: attribute → separator that its text is cut at, into a list. Events: a column
+            that holds lists, such as a basket → separator of its texts, empty where it holds lists: each
+            entry is an event, and `list_position` is its place, from 0.
         exclude: Reason → SQL condition over source columns: such rows are not meant to be rows of this
             table; they are counted by reason and are no rejects. The first reason that holds is counted.
         timestamp_format: `strftime` format of timestamps; empty: a number, or ISO 8601 (UTC if no offset).
@@ -178,13 +180,14 @@ class TableConfig:
 
 
 BLANK_ROW = "blank_row"
+EMPTY_LIST = "empty_list"
 DUPLICATE_ROW = "duplicate_row"
 REPEATED_ID = "repeated_id"
 
 
 def _validate_names(exclude: dict[str, str]) -> None:
     """Raises ConfigError if a reason is one that is counted anyway, or has no condition."""
-    reserved = [reason for reason in exclude if reason in (BLANK_ROW, DUPLICATE_ROW, REPEATED_ID)]
+    reserved = [reason for reason in exclude if reason in (BLANK_ROW, EMPTY_LIST, DUPLICATE_ROW, REPEATED_ID)]
     if reserved:
         raise ConfigError(
             f"exclude cannot use the name {reserved[0]!r}, it is counted anyway; choose another"

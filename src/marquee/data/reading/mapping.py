@@ -11,12 +11,13 @@ import polars as pl
 
 from marquee.core.reasons import Reason
 from marquee.core.schema import EVENTS, Column, ColumnType, TableSchema, TimeMeaning
+from marquee.data.reading.exploding import EMPTY, explode
 from marquee.data.reading.expressions import header_hint, parse, require
 from marquee.data.reading.files.columns import FAULT, ROW
 from marquee.data.reading.sources import Source, reading
 from marquee.data.reading.validation import Limits, Rule, row_rules
 from marquee.data.reading.values import as_source_type, attribute, canonical, present
-from marquee.data.table_config import BLANK_ROW, TableConfig
+from marquee.data.table_config import BLANK_ROW, EMPTY_LIST, SourceType, TableConfig
 from marquee.errors import ConfigError, MissingColumnError
 
 EXCLUDED = "__excluded"
@@ -85,6 +86,8 @@ class TableMapping:
             ConfigError: If an expression is no SQL, or a condition is neither true nor false.
             DataError: If an expression does not fit the types of the file.
         """
+        if self.schema is EVENTS and self.config.lists:
+            source = explode(source, self.config, self.key)
         typed, type_rules = self._read_types(source)
         exclusions = self._exclusions(source, typed)
         expressions = self._expressions(source)
@@ -124,7 +127,12 @@ class TableMapping:
 
     def _read_types(self, source: Source) -> tuple[pl.LazyFrame, list[Rule]]:
         """Returns the file with the declared types, and the rules that tell which values have another."""
-        types = {**source.types, **self.config.types}
+        apart = self._taken_apart(source)
+        types = {
+            name: target
+            for name, target in {**source.types, **self.config.types}.items()
+            if name not in apart or target not in (SourceType.list, SourceType.vector)
+        }
         require(types, source, f"{self.key}.types")
         rules = [
             Rule(Reason.wrong_type, name, present(_RAW + name, source.columns[name]) & pl.col(name).is_null())
@@ -142,12 +150,22 @@ class TableMapping:
         )
         return typed, rules
 
+    def _taken_apart(self, source: Source) -> set[str]:
+        """Returns the columns of the file of whose lists each entry has become a row."""
+        if self.schema is not EVENTS:
+            return set()
+        names = {self.config.columns.get(name, name).partition(".")[0] for name in self.config.lists}
+        return names | (set(self.config.lists) & source.columns.keys())
+
     def _exclusions(self, source: Source, typed: pl.LazyFrame) -> dict[str, pl.Expr]:
         """Returns the condition of each reason for which a row is not meant to be one."""
         conditions: dict[str, pl.Expr] = {}
         if source.is_text:
-            empty = [pl.col(name).is_null() for name in [FAULT, *source.columns]]
+            read = [name for name in source.columns if name not in source.partition]
+            empty = [pl.col(name).is_null() for name in [FAULT, *read]]
             conditions[BLANK_ROW] = pl.all_horizontal(empty)
+        if self._taken_apart(source):
+            conditions[EMPTY_LIST] = pl.col(EMPTY)
         for reason, text in self.config.exclude.items():
             condition = self._parse(text, source, f"exclude.{reason}")
             dtype = reading(
@@ -179,7 +197,7 @@ class TableMapping:
         for name, flags in self.config.flags.items():
             named = [pl.when(_flag(flag) == 1).then(pl.lit(flag)) for flag in flags]
             expressions[name] = pl.concat_list(named).list.drop_nulls()
-        for name in self.config.lists:
+        for name in () if self.schema is EVENTS else self.config.lists:
             if name not in expressions:
                 raise MissingColumnError(
                     f"{self.key}.lists names {name!r}, the table has {list(expressions)}; correct it"
@@ -223,7 +241,7 @@ class TableMapping:
             value = canonical(_MAPPED + name, dtype, column.type, self.config)
             value = _without_marks(value, _MAPPED + name, dtype, source)
             return value.fill_null(column.default) if column.fills_null else value
-        if name not in self.config.lists:
+        if name not in self.config.lists or self.schema is EVENTS:
             return _without_marks(attribute(_MAPPED + name, dtype), _MAPPED + name, dtype, source)
         if dtype != pl.String:
             raise ConfigError(

@@ -147,7 +147,8 @@ class Rejects:
             assert isinstance(position, int), f"a file has a position, got {position!r}"
             source = self.sources[position]
             nested = [name for name, dtype in source.columns.items() if dtype.is_nested()]
-            rows = source.frame.filter(pl.col(ROW).is_in(group[ROW].implode())).with_columns(
+            as_written = source.frame.select(ROW, FAULT, *source.columns)
+            rows = as_written.filter(pl.col(ROW).is_in(group[ROW].implode())).with_columns(
                 pl.struct(name).struct.json_encode().alias(name) for name in nested
             )
             found[position] = collect(rows, source.path, self.table).sort(ROW)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -92,7 +92,7 @@ class TableReader:
         opened = [
             (mapping, source)
             for mapping in self.mappings
-            for source in open_sources(mapping.config, root, name)
+            for source in _named_apart(open_sources(mapping.config, root, name), mapping.name)
         ]
         excluded: Counter[str] = Counter()
         parts: list[pl.DataFrame] = []
@@ -160,6 +160,11 @@ class TableReader:
             rejects_file=None if rejects_file is None else str(rejects_file),
             notes=rows.notes,
         )
+
+
+def _named_apart(sources: list[Source], name: str) -> list[Source]:
+    """Returns the files of one declaration with what sets their rows apart from those of another."""
+    return [replace(source, prefix=f"{name}-{source.prefix}") if name else source for source in sources]
 
 
 def _rows_of(mapping: TableMapping, source: Source) -> tuple[MappedSource, pl.DataFrame]:

@@ -68,15 +68,20 @@ def read_tables(config: DataConfig, rejects_folder: Path | None = None) -> Table
         rules = [] if table.unique else [duplicate_rule(schema)]
         if schema is EVENTS and ITEMS.name in frames and config.unknown_items is UnknownItems.reject:
             rules.insert(0, unknown_item_rule(frames[ITEMS.name]["item_id"]))
-        mapping = TableMapping(
-            schema=schema,
-            config=table,
-            time=config.time,
-            limits=Limits(config.timestamp_min, config.timestamp_max),
-            kept=tuple(feature.column or name for name, feature in features.items()),
-        )
+        declared = {"": table, **(config.more_events if schema is EVENTS else {})}
+        mappings = [
+            TableMapping(
+                schema=schema,
+                config=declaration,
+                time=config.time,
+                limits=Limits(config.timestamp_min, config.timestamp_max),
+                kept=tuple(feature.column or name for name, feature in features.items()),
+                name=name_of_declaration,
+            )
+            for name_of_declaration, declaration in declared.items()
+        ]
         reader = TableReader(
-            [mapping],
+            mappings,
             rules,
             config.max_rejected_fraction,
             order_is_time=schema is EVENTS and config.time is TimeMeaning.none and config.split.needs_order,
