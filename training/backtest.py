@@ -122,6 +122,7 @@ def _plan(
         validation_from=str(start - (cutoffs.test - cutoffs.validation)),
         test_from=str(start),
         fit_on_validation=config.data.split.fit_on_validation,
+        ask_after=config.data.split.ask_after,
     )
     return Plan(
         label=f"{day_text(start)} to {day_text(start + window_s)}",

@@ -125,21 +125,24 @@ def before_the_test_part(tables: Tables, config: TrainConfig) -> tuple[Tables, S
             "train with data.split.validation_fraction above 0"
         )
     earlier = replace(tables, events=_relabelled(tables.events, split, given))
-    if given.method is SplitMethod.last_fraction:
+    if given.method in (SplitMethod.last_fraction, SplitMethod.random):
         share = given.validation_fraction / (1 - given.test_fraction)
         return earlier, replace(given, test_fraction=share, validation_fraction=min(share, 1 - 2 * share))
     if split.cutoffs is None:
         return earlier, given
     length = split.cutoffs.test - split.cutoffs.validation
     moments = SplitConfig(
-        validation_from=str(split.cutoffs.validation - length), test_from=str(split.cutoffs.validation)
+        validation_from=str(split.cutoffs.validation - length),
+        test_from=str(split.cutoffs.validation),
+        ask_after=given.ask_after,
     )
     return earlier, moments
 
 
 def _relabelled(events: pl.DataFrame, split: Split, config: SplitConfig) -> pl.DataFrame:
     """Returns the events before the test part; where files say the split, validation becomes test."""
-    kept = events.join(split.test.select("event_id"), on="event_id", how="anti", maintain_order="left")
+    later = split.test if split.asked_test is None else pl.concat([split.test, split.asked_test])
+    kept = events.join(later.select("event_id"), on="event_id", how="anti", maintain_order="left")
     if config.method is not SplitMethod.given:
         return kept
     is_judged = pl.col("event_id").is_in(split.validation["event_id"].implode())

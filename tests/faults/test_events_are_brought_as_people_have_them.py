@@ -15,9 +15,11 @@ from marquee.errors import ConfigError, MissingColumnError
 AT = 1740787200
 
 
-def read(folder: Path, table: TableConfig, limit: float = 0.01, **more: TableConfig) -> Tables:
+def read(
+    folder: Path, table: TableConfig, more: dict[str, TableConfig] | None = None, limit: float = 0.01
+) -> Tables:
     config = DataConfig(
-        name="t", root=str(folder), events=table, more_events=more, max_rejected_fraction=limit
+        name="t", root=str(folder), events=table, more_events=more or {}, max_rejected_fraction=limit
     )
     return read_tables(config, folder / "rejects")
 
@@ -136,7 +138,7 @@ VIEWS = {"user_id": "who", "item_id": "what", "timestamp": "at", "kind": "'view'
 
 def test_files_with_columns_of_their_own_are_one_table(tmp_path: Path) -> None:
     more = write_two(tmp_path)
-    tables = read(tmp_path, TableConfig(path="views.csv", columns=VIEWS), **more)
+    tables = read(tmp_path, TableConfig(path="views.csv", columns=VIEWS), more)
     assert tables.events.select("user_id", "item_id", "kind").rows() == [
         ("u1", "a", "view"),
         ("u1", "a", "conversion"),
@@ -154,19 +156,18 @@ def test_a_fault_in_a_further_file_names_its_key(tmp_path: Path) -> None:
     more = write_two(tmp_path)
     more["orders"].columns["user_id"] = "customer"
     with pytest.raises(MissingColumnError, match=r"data\.more_events\.orders\.columns\.user_id"):
-        read(tmp_path, TableConfig(path="views.csv", columns=VIEWS), **more)
+        read(tmp_path, TableConfig(path="views.csv", columns=VIEWS), more)
 
 
 def test_options_of_all_events_stand_in_events(tmp_path: Path) -> None:
     more = write_two(tmp_path)
     views = TableConfig(path="views.csv", columns=VIEWS, deduplicate=True)
-    assert read(
-        tmp_path, views, again=TableConfig(path="views.csv", columns=VIEWS), **more
-    ).quality.events.excluded == {"duplicate_row": 2}
+    copies = more | {"again": TableConfig(path="views.csv", columns=VIEWS)}
+    assert read(tmp_path, views, copies).quality.events.excluded == {"duplicate_row": 2}
     with pytest.raises(
         ConfigError, match=r"data\.more_events\.b must have a path, and no paths, deduplicate"
     ):
-        read(tmp_path, views, b=TableConfig(path="views.csv", columns=VIEWS, deduplicate=True))
+        read(tmp_path, views, {"b": views})
     given = TableConfig(paths={"train": "views.csv"}, columns=VIEWS)
     with pytest.raises(ConfigError, match=r"events\.paths=\{'train': 'views\.csv'\}"):
         DataConfig(name="t", events=given, more_events=more, split=SplitConfig(method=SplitMethod.given))

@@ -101,9 +101,9 @@ def _clicks(
 ) -> JudgedOutcome | str:
     """Judges heads for clicks on the exposures of a part; or says why there is nothing to judge."""
     dataset, split = prepared.dataset, prepared.split
-    name, frame, known = "validation", split.validation, split.train
+    name, frame, known = "validation", split.validation, split.before_validation
     if config.evaluation.test:
-        name, frame, known = "test", split.test, pl.concat([split.train, split.validation])
+        name, frame, known = "test", split.test, split.before_test
     missing = missing_for_clicks(frame)
     if missing:
         return f"There are no probabilities of a click: {missing}."
@@ -113,7 +113,7 @@ def _clicks(
     fitted, taught_by = None, ""
     if config.evaluation.test and not missing_for_clicks(split.validation):
         earlier = read_exposures(split.validation, dataset.item_ids)
-        fitted = _scored(dataset, earlier, split.train, model, item_vectors)
+        fitted = _scored(dataset, earlier, split.before_validation, model, item_vectors)
         taught_by = "the validation part"
     if fitted is None or not fitted.can_teach:
         half = len(judged) // 2

@@ -143,10 +143,12 @@ def _prepared(plan: Plan, console: Console) -> Prepared:
     split = prepared.split
     thinned = replace(split, train=plan.choose(split.train))
     dataset = Dataset.prepare(plan.tables, thinned, plan.config.data)
-    before_test = pl.concat([split.train, split.validation])
     validation, test = (
         None if judged.is_empty() else dataset.judged_part(before, judged)
-        for before, judged in ((split.train, split.validation), (before_test, split.test))
+        for before, judged in (
+            (split.before_validation, split.validation),
+            (split.before_test, split.test),
+        )
     )
     return Prepared(dataset, thinned, validation, test, prepared.quality)
 

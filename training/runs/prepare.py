@@ -41,7 +41,7 @@ class Prepared:
     @property
     def events(self) -> pl.DataFrame:
         """All valid events, of all parts."""
-        return pl.concat([self.split.train, self.split.validation, self.split.test])
+        return self.split.events
 
 
 def prepare(config: TrainConfig, folder: Path, console: Console) -> Prepared:
@@ -111,10 +111,12 @@ def part(tables: Tables, config: TrainConfig, console: Console, fitted: Fitted |
     with console.status("splitting and encoding"):
         split = split_events(tables.events, config.data.split, config.data.time)
         dataset = Dataset.prepare(tables, split, config.data, fitted)
-        before_test = pl.concat([split.train, split.validation])
         validation, test = (
             None if judged.is_empty() else dataset.judged_part(before, judged)
-            for before, judged in ((split.train, split.validation), (before_test, split.test))
+            for before, judged in (
+                (split.before_validation, split.validation),
+                (split.before_test, split.test),
+            )
         )
     console.print(
         f"split: {split.description}\n  train {len(split.train):,} events, {dataset.n_users:,} users, "

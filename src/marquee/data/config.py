@@ -49,6 +49,8 @@ class DataConfig:
             excluded, stop the run.
         max_unreadable_fraction: More values of one feature than this, among those that are there, that cannot
             be read as its type stop the run; fewer count as missing and are shown.
+        session_gap_minutes: Every session of a user is a user of its own, parted where the user pauses for
+            longer; 0 to leave users as they are.
         history_length: Longest history that a model sees.
         download: Where the publisher keeps the files.
         world: The market to simulate into `root` where the files are not there.
@@ -69,6 +71,7 @@ class DataConfig:
     unknown_items: UnknownItems = UnknownItems.reject
     max_rejected_fraction: float = 0.01
     max_unreadable_fraction: float = 0.05
+    session_gap_minutes: float = 0
     history_length: int = 50
     download: DownloadConfig | None = None
     world: WorldConfig | None = None
@@ -140,6 +143,13 @@ class DataConfig:
             raise ConfigError(
                 f"data.split.method=time needs data.time=absolute, got time={self.time}; use leave_last, "
                 "last_fraction or random"
+            )
+        if self.session_gap_minutes < 0 or (
+            self.session_gap_minutes and self.time is not TimeMeaning.absolute
+        ):
+            raise ConfigError(
+                "data.session_gap_minutes must be 0 or more and needs data.time=absolute, got "
+                f"{self.session_gap_minutes} with {self.time}"
             )
         bounds = (self.timestamp_min, self.timestamp_max)
         if self.time is not TimeMeaning.absolute and bounds != (None, None):

@@ -13,15 +13,15 @@ from marquee.errors import LeakageError
 Parts = Mapping[str, pl.DataFrame]
 
 
-def require_once(parts: Parts, columns: list[str]) -> None:
-    """Raises LeakageError if two parts hold rows that are equal in `columns`."""
+def require_once(parts: Parts, columns: list[str], advice: str = "") -> None:
+    """Raises LeakageError, with advice, if two parts hold rows that are equal in `columns`."""
     for earlier, later in combinations(parts, 2):
         # The second frame is the one that is hashed, so the smaller part stands there.
         double = parts[earlier].join(parts[later], on=columns, how="semi", nulls_equal=True)
         if not double.is_empty():
             raise LeakageError(
                 f"{double.height} events of {earlier} stand in {later} as well, for example "
-                f"{double.select(columns).row(0, named=True)}; every event belongs to one part"
+                f"{double.select(columns).row(0, named=True)}; every event belongs to one part{advice}"
             )
 
 

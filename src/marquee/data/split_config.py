@@ -43,6 +43,8 @@ class SplitConfig:
         validate_end: `given`, where there is no time: the last training events of each user, as they stand in
             the file, validate, in place of random ones; a validation file then trains. For published splits
             whose test part is not a random draw but what came last.
+        ask_after: `time`: a user is asked after this many events of the part, which are known then, in place
+            of at its first event; a user's last event is never known. For sessions, which have no history.
         fit_on_validation: Add validation to train, for a last fit with settings that are already chosen.
     """
 
@@ -54,6 +56,7 @@ class SplitConfig:
     n: int = 1
     seed: int = 0
     validate_end: bool = False
+    ask_after: int = 0
     fit_on_validation: bool = False
 
     def __post_init__(self) -> None:
@@ -70,6 +73,7 @@ class SplitConfig:
                 f"validation_fraction={self.validation_fraction} and test_fraction={self.test_fraction}; "
                 "their sum must be below 1"
             )
+        self._validate_asking()
         if self.n < 1:
             raise ConfigError(f"data.split.n must be 1 or more, got {self.n}")
         if self.validate_end and not (self.method is SplitMethod.given and self.validation_fraction):
@@ -85,6 +89,14 @@ class SplitConfig:
                 _seconds_of(moment, f"data.split.{key}")
         if all(moments.values()) and self.validation_cutoff() > self.test_cutoff():
             raise ConfigError(f"data.split.validation_from must not be after test_from, got {moments}")
+
+    def _validate_asking(self) -> None:
+        """Raises ConfigError unless `ask_after` is possible and belongs to the method."""
+        if self.ask_after < 0 or (self.ask_after and self.method is not SplitMethod.time):
+            raise ConfigError(
+                f"data.split.ask_after must be 0 or more and needs method=time, got {self.ask_after} with "
+                f"{self.method}"
+            )
 
     @property
     def needs_order(self) -> bool:

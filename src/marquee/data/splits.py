@@ -5,7 +5,7 @@ evaluation to decide.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -13,6 +13,7 @@ import polars as pl
 from marquee.core.moments import moment_text
 from marquee.core.schema import TimeMeaning
 from marquee.data.leakage import require_once, require_period, require_user_order
+from marquee.data.sessions import first_of_each_user
 from marquee.data.split_config import PARTS, SplitConfig, SplitMethod
 from marquee.errors import ConfigError, DataError, MissingColumnError
 
@@ -22,6 +23,10 @@ PART = "split"
 _TRAIN, _VALIDATION, _TEST = 0, 1, 2
 _PART = pl.UInt8()
 _SAME_EVENT = ("user_id", "item_id", "timestamp", "kind")
+_REPEATED = (
+    ". Where a file repeats its rows, one of them may have been drawn into validation: "
+    "data.events.deduplicate=true keeps the first of them"
+)
 _ROUNDING = (
     1e-9  # 0.1 × 30 is 3.0000000000000004 and 0.29 × 100 is 28.999999999999996; both mean the whole number
 )
@@ -45,6 +50,8 @@ class Split:
         test: What is read once.
         description: How they were parted, in words.
         cutoffs: The moments of a split by time, None for the others.
+        asked_validation: Events of the validation period that are known when its users are asked, if any.
+        asked_test: The same of the test period.
     """
 
     train: pl.DataFrame
@@ -52,6 +59,28 @@ class Split:
     test: pl.DataFrame
     description: str
     cutoffs: Cutoffs | None = None
+    asked_validation: pl.DataFrame | None = None
+    asked_test: pl.DataFrame | None = None
+
+    @property
+    def before_validation(self) -> pl.DataFrame:
+        """What may be known when users are asked for validation."""
+        return _joined(self.train, self.asked_validation)
+
+    @property
+    def before_test(self) -> pl.DataFrame:
+        """What may be known when users are asked for test."""
+        return _joined(self.train, self.asked_validation, self.validation, self.asked_test)
+
+    @property
+    def events(self) -> pl.DataFrame:
+        """All events, of all parts."""
+        return _joined(self.before_test, self.test)
+
+
+def _joined(*parts: pl.DataFrame | None) -> pl.DataFrame:
+    """Returns the events of the parts that there are."""
+    return pl.concat([part for part in parts if part is not None])
 
 
 def split_events(
@@ -116,7 +145,20 @@ def split_events(
         train = _spread(train)
     split = Split(train, validation, test, parting.description + merged, parting.cutoffs)
     validate_no_leakage(split, config)
-    return split
+    return _asked_later(split, config.ask_after) if config.ask_after else split
+
+
+def _asked_later(split: Split, n: int) -> Split:
+    """Returns a split whose users are asked after their first n events of a part."""
+    validation, test = (first_of_each_user(part, n) for part in (split.validation, split.test))
+    return replace(
+        split,
+        validation=split.validation.filter(~validation),
+        test=split.test.filter(~test),
+        description=f"{split.description}, each user asked after {n} events of the part",
+        asked_validation=split.validation.filter(validation),
+        asked_test=split.test.filter(test),
+    )
 
 
 @dataclass(frozen=True)
@@ -297,7 +339,7 @@ def validate_no_leakage(split: Split, config: SplitConfig) -> None:
     parts = dict(zip(PARTS, (split.train, split.validation, split.test), strict=True))
     require_once(parts, ["event_id"])
     if config.method is SplitMethod.given:
-        require_once(parts, list(_SAME_EVENT))
+        require_once(parts, list(_SAME_EVENT), _REPEATED)
     elif split.cutoffs is not None:
         train_end = split.cutoffs.test if config.fit_on_validation else split.cutoffs.validation
         require_period(parts, "train", None, train_end)

@@ -17,6 +17,7 @@ from marquee.data.reading.mapping import TableMapping
 from marquee.data.reading.quality import QualityReport, TableQuality, measure_events
 from marquee.data.reading.table_reader import TableReader
 from marquee.data.reading.validation import Limits, duplicate_rule, unknown_item_rule
+from marquee.data.sessions import rows_of_sessions, users_of_sessions
 from marquee.data.table_config import TableConfig
 from marquee.errors import MissingColumnError
 from marquee.features import FeatureConfig
@@ -95,11 +96,20 @@ def read_tables(config: DataConfig, rejects_folder: Path | None = None) -> Table
     events = frames[EVENTS.name]
     if config.time is not TimeMeaning.none and not events["timestamp"].is_sorted():
         events = events.sort("timestamp", maintain_order=True)
-    return Tables(
-        events=events,
-        items=frames.get(ITEMS.name),
-        users=frames.get(USERS.name),
-        quality=measure_events(config.name, config.time, qualities, frames),
+    users = frames.get(USERS.name)
+    quality = measure_events(config.name, config.time, qualities, frames)
+    if config.session_gap_minutes:
+        events = users_of_sessions(events, config.session_gap_minutes)
+        users = None if users is None else rows_of_sessions(users, events["user_id"])
+        quality = replace(quality, notes=(*quality.notes, _session_note(events, quality.n_users, config)))
+    return Tables(events=events, items=frames.get(ITEMS.name), users=users, quality=quality)
+
+
+def _session_note(events: pl.DataFrame, n_users: int, config: DataConfig) -> str:
+    """Returns what the users of the events are, where they are sessions."""
+    return (
+        f"{events['user_id'].n_unique():,} sessions of {n_users:,} users, parted by pauses of more than "
+        f"{config.session_gap_minutes:g} minutes, are users of their own"
     )
 
 
