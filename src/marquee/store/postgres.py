@@ -6,10 +6,10 @@ It also makes creating the tables safe: `CREATE … IF NOT EXISTS` fails where t
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock
-from typing import Any, LiteralString, TypeVar
+from typing import Any, LiteralString
 
 from marquee.errors import ConfigError, EventLogError, EventLogFullError, EventLogGoneError
 from marquee.store.event_log import (
@@ -68,18 +68,22 @@ CREATE TABLE IF NOT EXISTS marquee.closed_parts(
 _EVENT_COLUMNS: LiteralString = (
     "event_id, kind, item_id, timestamp, sent_timestamp, received, user_id, decision_id, value, text"
 )
+# One statement is one round trip and one transaction. Rows are numbered as they leave the sort, and so after
+# the lock is held; a row that was committed while this one waited for it is met by ON CONFLICT all the same.
 _INSERT_EVENTS: LiteralString = f"""
+WITH turn AS MATERIALIZED (SELECT pg_advisory_xact_lock(%s))
 INSERT INTO marquee.events({_EVENT_COLUMNS}, digest)
 SELECT {_EVENT_COLUMNS}, digest
-FROM unnest(%s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[],
+FROM turn, unnest(%s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[],
     %s::text[], %s::float8[], %s::text[], %s::bytea[]) WITH ORDINALITY
     AS row({_EVENT_COLUMNS}, digest, number)
 ORDER BY number ON CONFLICT (event_id) DO NOTHING RETURNING event_id, digest
 """
 _INSERT_DECISIONS: LiteralString = """
+WITH turn AS MATERIALIZED (SELECT pg_advisory_xact_lock(%s))
 INSERT INTO marquee.decisions(decision_id, time_ms, user_id, body)
 SELECT decision_id, time_ms, user_id, body
-FROM unnest(%s::text[], %s::bigint[], %s::text[], %s::text[]) WITH ORDINALITY
+FROM turn, unnest(%s::text[], %s::bigint[], %s::text[], %s::text[]) WITH ORDINALITY
     AS row(decision_id, time_ms, user_id, body, number)
 ORDER BY number ON CONFLICT (decision_id) DO NOTHING
 """
@@ -90,7 +94,6 @@ _LAST: LiteralString = f"""SELECT greatest(
     (SELECT max(sequence) FROM marquee.events),
     (SELECT max(last_sequence) FROM marquee.closed_parts WHERE kind <> '{DECISION}'), 0)"""
 
-Result = TypeVar("Result")
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
@@ -120,7 +123,8 @@ class PostgresEventLog:
 
     def _write_events(self, events: Sequence[Event]) -> list[Kept]:
         """Keeps events in one transaction."""
-        return self._write(_EVENTS_LOCK, lambda connection: _insert(connection, events))
+        with self._writer(_EVENTS_LOCK) as connection:
+            return _insert(connection, events)
 
     def read(self, after: int, limit: int) -> list[LoggedEvent]:
         """Returns the first events after a sequence; see `EventLog`."""
@@ -142,7 +146,8 @@ class PostgresEventLog:
         """Keeps decisions; see `EventLog`."""
         columns = _columns([decision_row(decision) for decision in decisions])
         if columns:
-            self._write(_DECISIONS_LOCK, lambda connection: connection.execute(_INSERT_DECISIONS, columns))
+            with self._writer(_DECISIONS_LOCK) as connection:
+                connection.execute(_INSERT_DECISIONS, [_DECISIONS_LOCK, *columns])
 
     def read_decisions(self, after: int, limit: int) -> list[LoggedDecision]:
         """Returns the first decisions after a sequence; see `EventLog`."""
@@ -190,7 +195,9 @@ class PostgresEventLog:
     def note_closed(self, part: ClosedPart) -> None:
         """Notes a file and deletes its rows; see `EventLog`."""
         lock = _DECISIONS_LOCK if part.kind == DECISION else _EVENTS_LOCK
-        self._write(lock, lambda connection: _close_part(connection, part))
+        with self._writer(lock) as connection, connection.transaction():
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (lock,))
+            _close_part(connection, part)
 
     @contextmanager
     def only_closer(self) -> Iterator[bool]:
@@ -225,8 +232,9 @@ class PostgresEventLog:
         for writing in self._writing.values():
             writing.release()
 
-    def _write(self, lock: int, work: Callable[[Connection], Result]) -> Result:
-        """Returns what `work` returns, in a transaction of its own, while no other process writes."""
+    @contextmanager
+    def _writer(self, lock: int) -> Iterator[Connection]:
+        """Gives the connection that writes rows of one kind, to one thread at a time."""
         with self._writing[lock], self._translated():
             connection = self._writers.get(lock)
             try:
@@ -234,9 +242,7 @@ class PostgresEventLog:
                     connection = self._writers[lock] = self._connect()
                     if lock == _DECISIONS_LOCK:  # as with SQLite: answers never wait for a flush
                         connection.execute("SET synchronous_commit = off")
-                with connection.transaction():
-                    connection.execute("SELECT pg_advisory_xact_lock(%s)", (lock,))
-                    return work(connection)
+                yield connection
             except BaseException:
                 if connection is not None:
                     connection.close()
@@ -309,7 +315,7 @@ class PostgresEventLog:
 def _insert(connection: Connection, events: Sequence[Event]) -> list[Kept]:
     """Inserts what is new and returns what became of each event."""
     columns = _columns([row_of(event) for event in events])
-    inserted: dict[str, bytes] = dict(connection.execute(_INSERT_EVENTS, columns).fetchall())
+    inserted: dict[str, bytes] = dict(connection.execute(_INSERT_EVENTS, [_EVENTS_LOCK, *columns]).fetchall())
     if len(inserted) == len(events):
         return [Kept.accepted] * len(events)
     others = list({event.event_id for event in events} - inserted.keys())
