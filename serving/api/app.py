@@ -157,12 +157,14 @@ class RecommendationApp:
         if route.right is not None:
             call.key = self._guard.admit(headers.authorization, route.right)
             call.charge = partial(self._guard.charge, call.key)
+            call.charge_work = partial(self._guard.charge_work, call.key)
         call.parameters = found.parameters
         call.query = read_query(scope["query_string"], route.query)
         if route.sheds_load:
             call.deadline_s = deadline_within(headers, self._settings)
             # Before the body is read: what is refused under load must cost little.
-            self._endpoints.refuse_if_full(call.deadline_s)
+            call.caller = call.key or _address(scope)
+            self._endpoints.refuse_if_full(call.deadline_s, call.caller)
         if served.read is None:
             answer = await served.handler(call)
         else:
@@ -216,6 +218,12 @@ async def _not_configured(route: Route, *_given: object) -> msgspec.Struct:
         Problem.not_configured,
         f"{route.method} {route.path} is not set up in this service; see docs/operating/running.md",
     )
+
+
+def _address(scope: Scope) -> str:
+    """Returns where a request comes from: without keys each connection counts as a caller of its own."""
+    client = scope.get("client")
+    return f"{client[0]}:{client[1]}" if client else ""
 
 
 def _methods(method: str) -> tuple[str, ...]:

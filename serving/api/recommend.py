@@ -13,6 +13,7 @@ from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Answer, Request
 from marquee.errors import DataError, FilterError, MarqueeError, UnknownIdError
 from serving.api.batching import Batcher
+from serving.api.cost import cost_of
 from serving.api.messages.answers import BatchAnswer, BundleAnswer, RecommendAnswer
 from serving.api.messages.limits import to_request, to_similar_request, validate_batch_size
 from serving.api.messages.reading import reader
@@ -118,7 +119,7 @@ class Endpoints:
         validate_batch_size(message, self._settings)
         call.charge(len(message.requests) - 1)
         parts = self._read_parts(message, self._now(), call.request_id)
-        futures = self._batcher.enqueue([part for part in parts if isinstance(part, Job)], call.deadline_s)
+        futures = self._enqueue([part for part in parts if isinstance(part, Job)], call)
         answered = iter(await asyncio.gather(*futures, return_exceptions=True))
         answers: list[RecommendAnswer | ErrorAnswer] = []
         n_refused = 0  # the status of the whole call is 200: the log must tell of its parts
@@ -140,7 +141,7 @@ class Endpoints:
 
     async def _answer(self, job: Job, call: Call) -> RecommendAnswer:
         """Returns the answer to the one job of a call."""
-        (future,) = self._batcher.enqueue([job], call.deadline_s)
+        (future,) = self._enqueue([job], call)
         answered = await future
         call.facts = {
             "release": answered.answer.version,
@@ -158,9 +159,16 @@ class Endpoints:
         took_ms = _took_ms(call) if job.timings else None
         return RecommendAnswer.of(answered.answer, job.request_id, took_ms)
 
-    def refuse_if_full(self, deadline_s: float) -> None:
-        """Raises Refusal if a request that came now would be answered too late."""
-        self._batcher.refuse_if_full(deadline_s)
+    def _enqueue(self, jobs: Sequence[Job], call: Call) -> "list[asyncio.Future[Answered]]":
+        """Returns a future per job; charges the key for what the jobs cost beyond plain ones."""
+        costs = [cost_of(job.asked) for job in jobs]
+        futures = self._batcher.enqueue(jobs, call.deadline_s, call.caller, costs)
+        call.charge_work(sum(costs) - len(costs))
+        return futures
+
+    def refuse_if_full(self, deadline_s: float, caller: str) -> None:
+        """Raises Refusal if a request that `caller` sent now would be answered too late."""
+        self._batcher.refuse_if_full(deadline_s, caller)
 
     async def bundle(self, call: Call) -> BundleAnswer:
         """Returns which bundle answers for the surface that the query names."""

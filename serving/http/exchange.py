@@ -111,7 +111,9 @@ class Call:
         parameters: Values of the parameters in its path.
         query: Values of the parameters in its query.
         key: Name of the key that let it in, '' if none was needed.
+        caller: Whose turn it takes where requests wait: the key's, or its connection's.
         charge: Counts so many more requests to that key.
+        charge_work: Counts work beyond that of plain requests to that key, in plain requests.
         facts: What the log says of it beside its route and status.
         stages: Seconds by stage, for a request that went through the model.
     """
@@ -122,7 +124,9 @@ class Call:
     parameters: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
     key: str = ""
+    caller: str = ""
     charge: Callable[[int], None] = lambda _n: None
+    charge_work: Callable[[float], None] = lambda _cost: None
     facts: dict[str, str | int] = field(default_factory=dict)
     stages: dict[str, float] = field(default_factory=dict)
 

@@ -23,6 +23,9 @@ from serving.workers.shared_memory import shared_numbers
 
 LIMITS_FILE = "marquee-limits-{names:08x}.bin"
 
+MAX_DEBT_S = 60.0
+"""How long, at most, work that was more than its key's rate allows keeps the key out."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -176,6 +179,20 @@ class Guard:
             )
         self._count(number, n)
 
+    def charge_work(self, name: str, cost: float) -> None:
+        """Counts work of a call that is let in already: it may leave a debt, which delays the next calls.
+
+        Args:
+            name: Of the key.
+            cost: In plain requests, beyond those that `admit` and `charge` have counted.
+        """
+        number = self._number_of.get(name)
+        if number is None or cost <= 0 or not self._keys[number].requests_per_s:
+            return
+        interval = 1.0 / self._keys[number].requests_per_s
+        most = self._clock() + self._most_at_once(number) * interval + MAX_DEBT_S
+        self._full_at[number] = min(max(self._full_at[number], self._clock()) + cost * interval, most)
+
     def _most_at_once(self, number: int) -> float:
         """Returns how many tokens the bucket of a key holds."""
         key = self._keys[number]
@@ -205,8 +222,10 @@ class Guard:
             return
         now, interval = self._clock(), 1.0 / key.requests_per_s
         size = self._most_at_once(number) * interval
-        # What lies beyond a full bucket's time is of before a reboot, when the clock began anew.
-        full_at = min(max(self._full_at[number], now), now + size) + n * interval
+        full_at = max(self._full_at[number], now)
+        if full_at > now + size + MAX_DEBT_S:  # of before a reboot, when the clock began anew
+            full_at = now + size
+        full_at += n * interval
         wait = full_at - now - size
         if wait > interval * 1e-6:
             raise Refusal(

@@ -10,7 +10,7 @@ import pytest
 from marquee.errors import ConfigError
 from serving import keys
 from serving.http.errors import Refusal
-from serving.http.guard import Guard, Key, Right
+from serving.http.guard import MAX_DEBT_S, Guard, Key, Right
 
 
 def key(name: str = "shop", scopes: str = "recommend", **limits: float) -> Key:
@@ -233,3 +233,30 @@ def test_keys_are_followed_while_the_service_runs(tmp_path: Path, caplog: pytest
     path.unlink()
     guard.refresh()
     assert guard.admit("Bearer b-secret", Right.recommend) == "b"
+
+
+def test_work_leaves_a_debt_that_delays_the_next_calls_and_ends() -> None:
+    clock = Clock()
+    guard = Guard([key(requests_per_s=10, burst=5)], clock)
+    guard.admit("Bearer shop-secret", Right.recommend)
+    guard.charge_work("shop", 34.0)  # 35 in all: 5 of the bucket and 3 s of debt
+    assert refusal(guard, "Bearer shop-secret").status == 429
+    clock.now += 2.9
+    assert refusal(guard, "Bearer shop-secret").status == 429
+    clock.now += 0.3
+    assert guard.admit("Bearer shop-secret", Right.recommend) == "shop"
+
+
+def test_debt_has_a_limit() -> None:
+    clock = Clock()
+    guard = Guard([key(requests_per_s=1)], clock)
+    guard.charge_work("shop", 1e9)
+    clock.now += MAX_DEBT_S + 1.1
+    assert guard.admit("Bearer shop-secret", Right.recommend) == "shop"
+
+
+def test_work_of_keys_without_a_rate_is_free() -> None:
+    guard = Guard([key()], Clock())
+    guard.charge_work("shop", 1e9)
+    guard.charge_work("revoked", 1e9)
+    assert guard.admit("Bearer shop-secret", Right.recommend) == "shop"

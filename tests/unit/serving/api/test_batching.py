@@ -233,3 +233,70 @@ def test_wall_clock_that_jumps_moves_no_deadline(monkeypatch: pytest.MonkeyPatch
         made.close()
 
     asyncio.run(ask())
+
+
+def test_queue_of_one_caller_makes_no_other_wait() -> None:
+    run = Doubler()
+    run.gate.clear()
+    made = batcher(run)
+
+    async def steps() -> None:
+        much = made.enqueue(list(range(40)), caller="much")
+        while not run.batches:
+            await asyncio.sleep(0.001)
+        little = made.enqueue([100], caller="little")
+        run.gate.set()
+        await asyncio.gather(*much, *little)
+
+    run_to_the_end(made, steps)
+    assert run.batches[0] == [0, 1, 2, 3]
+    assert 100 in run.batches[1]
+
+
+def test_batch_holds_no_more_than_its_cost_unless_it_is_one_job() -> None:
+    run = Doubler()
+    made = batcher(run)
+
+    async def steps() -> None:
+        await asyncio.gather(*made.enqueue([1, 2, 3, 4], costs=[9.0, 2.0, 2.0, 1.0]))
+
+    run_to_the_end(made, steps)
+    assert run.batches == [[1], [2, 3], [4]]
+
+
+def test_one_caller_leaves_room_for_others() -> None:
+    run = Doubler()
+    run.gate.clear()
+    made = batcher(run, max_pending=10)
+
+    async def steps() -> None:
+        taken = made.enqueue([1, 2, 3, 4, 5, 6], caller="much")
+        with pytest.raises(Refusal, match="6 requests are waiting and 10 may"):
+            made.enqueue([7], caller="much")
+        taken += made.enqueue([8, 9], caller="little")
+        run.gate.set()
+        await asyncio.gather(*taken)
+
+    run_to_the_end(made, steps)
+
+
+def test_caller_with_much_waiting_is_refused_where_another_is_taken() -> None:
+    now = 0.0
+
+    def run(jobs: Sequence[int]) -> list[int]:
+        nonlocal now
+        now += 0.1  # a batch of up to four, or as much cost
+        return list(jobs)
+
+    made = Batcher(run, micro_batch=4, max_pending=1000, deadline_s=1.0, clock=lambda: now)
+
+    async def steps() -> None:
+        for _ in range(50):
+            await asyncio.gather(*made.enqueue([1], caller="warm"))
+        taken = made.enqueue([1] * 40, caller="much")
+        with pytest.raises(Refusal, match="40 requests are waiting, which takes about"):
+            made.refuse_if_full(1.0, "much")
+        made.refuse_if_full(1.0, "little")
+        await asyncio.gather(*taken)
+
+    run_to_the_end(made, steps)
