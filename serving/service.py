@@ -30,7 +30,7 @@ from serving.http.guard import Guard
 from serving.http.limits import Limits
 from serving.http.metrics import TrafficMetrics
 from serving.http.options import validate_options
-from serving.releases.live_items import LiveItems, validate_folder
+from serving.releases.live_items import LiveItemLimits, LiveItems, validate_folder
 from serving.releases.surfaces import SurfaceFile, Surfaces
 from serving.telemetry import logs
 from serving.telemetry.metrics import FOLDER_VARIABLE, Metrics, forget_dead_workers, shared_folder
@@ -87,7 +87,7 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
     def items(self) -> LiveItems:
         """The live items of this process."""
         folder = Path(SETTINGS.items) if SETTINGS.items else None
-        return LiveItems(self.surfaces.channels, folder, SETTINGS.max_live_items, self.metrics)
+        return LiveItems(self.surfaces.channels, folder, LiveItemLimits.of(SETTINGS), self.metrics)
 
     @cached_property
     def workers(self) -> WorkerTable:

@@ -92,7 +92,7 @@ class ItemRoutes:
             version=change.version,
             items=change.items,
             n_kept=change.n_kept,
-            max_kept=self._items.max_items,
+            max_kept=self._items.limits.of_file.max_items,
         )
 
 

@@ -9,6 +9,8 @@ from serving.releases.metrics import ThreadMetrics
 
 logger = logging.getLogger(__name__)
 
+_REPEAT_LOG_S = 60.0
+
 
 class Background:
     """Repeats a piece of work until it is closed.
@@ -41,6 +43,7 @@ class Background:
         self._clock = clock
         self._prepare = prepare
         self._closing = threading.Event()
+        self._logged, self._logged_at = "", 0.0
 
     def start(self) -> None:
         """Starts the thread."""
@@ -58,10 +61,17 @@ class Background:
             self._work()
         except Exception as error:  # whatever it is, the next turn may do better
             self._metrics.count_failure(self._name)
-            logger.error("the thread %r met a fault and goes on: %r", self._name, error, exc_info=error)
+            self._log(error)
             return False
         self._metrics.show_heartbeat(self._name, self._clock())
         return True
+
+    def _log(self, error: Exception) -> None:
+        """Logs a fault, the same one once a minute: a turn may come several times a second."""
+        now = self._clock()
+        if repr(error) != self._logged or now >= self._logged_at + _REPEAT_LOG_S:
+            self._logged, self._logged_at = repr(error), now
+            logger.error("the thread %r met a fault and goes on: %r", self._name, error, exc_info=error)
 
     def _run(self) -> None:
         """Takes turns until `close` is called."""

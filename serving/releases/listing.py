@@ -1,8 +1,12 @@
 """The releases that lie in the folder of a channel."""
 
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import polars as pl
+from polars.exceptions import PolarsError
 
 from marquee.bundle.manifest import MANIFEST, Manifest
 from marquee.bundle.releases import Role, resolve
@@ -48,6 +52,28 @@ def list_releases(home: Path, answering: Answering | None) -> list[Release]:
     releases = [_described(one, current, answering) for one in folders if _may_be_release(one)]
     releases.sort(key=lambda release: (_created(release), release.version), reverse=True)
     return releases[:MAX_LISTED]
+
+
+def names_of_releases(home: Path) -> Iterator[str]:
+    """Yields the name of a channel that each manifest in its folder carries, as far as they can be read."""
+    for release in list_releases(home, None):
+        if release.manifest is not None:
+            yield release.manifest.name
+
+
+def held_items(home: Path, item_ids: Collection[str]) -> set[str]:
+    """Returns those of some items that a release in the folder of a channel holds.
+
+    All of them, where a catalog cannot be read: it may hold any.
+    """
+    held: set[str] = set()
+    for catalog in home.glob("*/catalog.parquet"):
+        try:
+            rows = pl.read_parquet(catalog, columns=["item_id"])
+        except (OSError, PolarsError):
+            return set(item_ids)
+        held.update(rows.filter(pl.col("item_id").is_in(list(item_ids)))["item_id"].to_list())
+    return held
 
 
 def _described(folder: Path, current: str | None, answering: Answering | None) -> Release:

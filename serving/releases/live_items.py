@@ -14,22 +14,25 @@ import logging
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
-from marquee.bundle.bundle import Bundle
 from marquee.core.ids import PADDING_INDEX
 from marquee.decision.new_items import takes_new_items, unused
 from marquee.decision.recommender import Recommender
 from marquee.errors import ConfigError, ItemsFullError, UnknownIdError
-from marquee.store.live_items import ItemLog, LiveItem
+from marquee.store.live_items import ItemLimits, ItemLog, LiveItem
 from serving.http.errors import Problem, Refusal, unavailable
+from serving.releases.background import Background
 from serving.releases.channel import Channel
-from serving.releases.metrics import ItemMetrics
+from serving.releases.listing import held_items, names_of_releases
+from serving.releases.metrics import ItemMetrics, ThreadMetrics
+from serving.releases.settings import ReleaseSettings
 from serving.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -76,13 +79,32 @@ class Change:
     n_kept: int
 
 
+@dataclass(frozen=True, slots=True)
+class LiveItemLimits:
+    """How much a service keeps.
+
+    Attributes:
+        max_item_bytes: Largest item, in bytes of JSON.
+        of_file: Of all items of a channel together.
+    """
+
+    max_item_bytes: int = 32_768
+    of_file: ItemLimits = field(default_factory=ItemLimits)
+
+    @classmethod
+    def of(cls, settings: ReleaseSettings) -> "LiveItemLimits":
+        """Returns the operator's limits."""
+        of_file = ItemLimits(settings.max_live_items, settings.max_live_items_bytes)
+        return cls(settings.max_live_item_bytes, of_file)
+
+
 class LiveItems:
     """The live items of one process. Several threads may change and follow them.
 
     Args:
         channels: The releases that answer, once each.
         folder: Where the files are; None for a service that keeps no live items.
-        max_items: Most items that one file may speak of.
+        limits: How much is kept.
         metrics: What counts.
         clock: Returns the time, seconds since 1970 UTC; for the counters.
     """
@@ -91,18 +113,19 @@ class LiveItems:
         self,
         channels: Iterable[Channel],
         folder: Path | None,
-        max_items: int,
+        limits: LiveItemLimits,
         metrics: Metrics,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.max_items = max_items
+        self.limits = limits
         self._channels = tuple(channels)
         self._folder = folder
         self._metrics = metrics.family(ItemMetrics)
+        self._threads = metrics.family(ThreadMetrics)
         self._clock = clock
-        self._logs: Mapping[str, ItemLog] = {}
+        self._logs: Mapping[Channel, ItemLog] = {}
         self._spreading = threading.Lock()
-        self._closing = threading.Event()
+        self._thread: Background | None = None
 
     def open(self) -> None:
         """Reads the files and puts their items on what answers; the releases must be loaded.
@@ -112,45 +135,59 @@ class LiveItems:
         """
         if self._folder is None:
             return
-        names = dict.fromkeys(_current(channel).bundle.manifest.name for channel in self._channels)
-        self._logs = {name: ItemLog(self._folder, name, self.max_items) for name in names}
-        for name in names:
-            self._spread(name)
+        names = {channel: _file_name(self._folder, channel) for channel in self._channels}
+        logs = {name: ItemLog(self._folder, name, self.limits.of_file) for name in set(names.values())}
+        self._logs = {channel: logs[name] for channel, name in names.items()}
+        for channel in self._channels:
+            self._spread(channel)
 
     def watch(self, interval_s: float) -> None:
         """Begins to follow the files in a thread of its own, every `interval_s` seconds."""
         if self._logs:
-            threading.Thread(target=self._watch, args=(interval_s,), name="items", daemon=True).start()
+            self._thread = Background("items", self.refresh, interval_s, self._threads, self._clock)
+            self._thread.start()
 
     def close(self) -> None:
         """Stops following."""
-        self._closing.set()
+        if self._thread is not None:
+            self._thread.close()
 
     def refresh(self) -> None:
-        """Puts on what answers what others have written."""
-        for name, log in self._logs.items():
+        """Puts on what answers what others have written.
+
+        Raises:
+            OSError: If a file cannot be read; the others have been followed all the same.
+        """
+        failed: OSError | None = None
+        for log in dict.fromkeys(self._logs.values()):
             n_damaged = log.n_unreadable
             try:
                 has_changed = log.refresh()
             except OSError as error:  # what is known goes on; the next look may do better
-                logger.error("live items of %s cannot be read: %s", name, error)
+                failed = error
                 continue
+            names = ", ".join(channel.name for channel in self._sharing(log))
             if log.n_unreadable > n_damaged:
-                logger.error("%s damaged lines among the live items of %s", log.n_unreadable, name)
+                logger.error("%s damaged lines among the live items of %s", log.n_unreadable, names)
             if has_changed:
                 self._metrics.show_index_change(self._clock())
-                self._spread(name)
+                for channel in self._sharing(log):
+                    self._spread(channel)
+        if failed is not None:
+            raise failed
 
     def put(self, channel: Channel, items: Sequence[LiveItem]) -> Change:
         """Adds items, or says anew what they are; returns once this worker answers with them.
 
         Raises:
-            Refusal: If the service keeps none, the release cannot embed one, or the disk refuses.
+            Refusal: If the service keeps none, the release cannot embed one, one is too large, or the disk
+                refuses.
             ItemsFullError: If there is no room.
         """
         log, current = self._log(channel), _current(channel)
+        _validate_sizes(items, self.limits.max_item_bytes)
         _validate_embeddings(current, items)
-        self._write(log, current.bundle, items)
+        self._write(log, items)
         placed = []
         for item in items:
             is_own = item.item_id in current.bundle.catalog.item_ids
@@ -160,28 +197,26 @@ class LiveItems:
         return Change(current.version, tuple(placed), len(log.items))
 
     def withdraw(self, channel: Channel, item_id: str) -> Change:
-        """Withdraws an item, of the release or live; returns once no answer of this worker holds it.
+        """Withdraws an item, of a release or live; returns once no answer of this worker holds it.
 
         Raises:
             UnknownIdError: If there is no such item.
             Refusal: If the service keeps no live items, or the disk refuses.
-            ItemsFullError: If there is no room.
         """
         log, current = self._log(channel), _current(channel)
         log.refresh()
-        if item_id not in log.items and item_id not in current.bundle.catalog.item_ids:
+        if item_id not in log.items and not _is_in_release(channel, item_id):
             raise UnknownIdError(
                 f"there is no item {item_id[:128]!r}, neither in release {current.version} nor live; "
                 "correct the id"
             )
-        self._write(log, current.bundle, [LiveItem(item_id=item_id, is_withdrawn=True)])
+        self._write(log, [LiveItem(item_id=item_id, is_withdrawn=True)])
         return Change(current.version, (PlacedItem(item_id, ItemState.withdrawn),), len(log.items))
 
-    def _write(self, log: ItemLog, bundle: Bundle, changes: Sequence[LiveItem]) -> None:
+    def _write(self, log: ItemLog, changes: Sequence[LiveItem]) -> None:
         """Writes changes to the file and puts them on what answers."""
-        held = [id_ for id_, item in log.items.items() if not item.is_withdrawn]
         try:
-            log.append(changes, [id_ for id_ in held if id_ in bundle.catalog.item_ids])
+            log.append(changes, partial(self._expendable, log))
         except ItemsFullError:
             self._metrics.count_changes("refused", len(changes))
             raise
@@ -197,32 +232,50 @@ class LiveItems:
             raise unavailable("the items could not be written, the service's log says why") from error
         self._metrics.count_changes("taken", len(changes))
         self._metrics.show_index_change(self._clock())
-        self._spread(bundle.manifest.name)
+        for sharing in self._sharing(log):
+            self._spread(sharing)
 
-    def _spread(self, name: str) -> None:
-        """Puts the items of a file on all that answers from bundles of its name."""
-        log = self._logs[name]
+    def _spread(self, channel: Channel) -> None:
+        """Puts the items of a channel's file on all of its releases that answer."""
         with self._spreading:  # or else an older reading could come last
-            for channel in self._channels:
-                if _current(channel).bundle.manifest.name == name:
-                    channel.take_live_items(log.items)
-                    item_pool = _current(channel).item_pool
-                    self._metrics.show_items(name, item_pool.n_added, item_pool.n_withdrawn)
+            log = self._logs[channel]
+            channel.take_live_items(log.items)
+            item_pool = _current(channel).item_pool
+            self._metrics.show_items(channel.name, item_pool.n_added, item_pool.n_withdrawn)
+            self._metrics.show_fill(channel.name, log.fill)
+
+    def _expendable(self, log: ItemLog, items: Mapping[str, LiveItem]) -> Iterator[str]:
+        """Names the items that may be forgotten, the most expendable first.
+
+        Those whose time is over come first, then those that the current releases hold. A withdrawal may be
+        forgotten only if no release on disk holds the item: else going back would show it again.
+        """
+        now = self._clock()
+        channels = self._sharing(log)
+        live = [item for item in items.values() if not item.is_withdrawn]
+        yield from (
+            one.item_id for one in live if one.available_until is not None and one.available_until <= now
+        )
+        catalogs = [_current(channel).bundle.catalog.item_ids for channel in channels]
+        yield from (one.item_id for one in live if all(one.item_id in ids for ids in catalogs))
+        withdrawn = {item_id for item_id, item in items.items() if item.is_withdrawn}
+        for channel in channels:
+            withdrawn -= held_items(channel.home, withdrawn)
+        yield from (item_id for item_id in items if item_id in withdrawn)
+
+    def _sharing(self, log: ItemLog) -> list[Channel]:
+        """Returns the channels whose items lie in a file."""
+        return [channel for channel in self._channels if self._logs[channel] is log]
 
     def _log(self, channel: Channel) -> ItemLog:
         """Returns the file of a channel; raises Refusal if there is none."""
-        log = self._logs.get(_current(channel).bundle.manifest.name)
+        log = self._logs.get(channel)
         if log is None:
             raise Refusal(
                 Problem.not_configured,
                 "this service keeps no live items; start it with MARQUEE_ITEMS, the folder to keep them in",
             )
         return log
-
-    def _watch(self, interval_s: float) -> None:
-        """Follows until `close` is called."""
-        while not self._closing.wait(interval_s):
-            self.refresh()
 
 
 def validate_folder(folder: Path) -> None:
@@ -243,6 +296,39 @@ def _current(channel: Channel) -> Recommender:
     if channel.recommender is None:
         raise unavailable("the bundle is being loaded; retry after a moment")
     return channel.recommender
+
+
+def _file_name(folder: Path, channel: Channel) -> str:
+    """Returns the name of a channel's file: that of its folder.
+
+    A manifest may carry any name, and items that followed it would vanish with a release of another name.
+    Files of earlier versions of this service, which did follow it, are found and kept.
+    """
+    if not (folder / f"{channel.name}.items").exists():
+        for name in dict.fromkeys(names_of_releases(channel.home)):
+            if (folder / f"{name}.items").exists():
+                return name
+    return channel.name
+
+
+def _is_in_release(channel: Channel, item_id: str) -> bool:
+    """Tells whether a release that answers, a candidate included, holds an item."""
+    answering = channel.answering
+    recommenders = answering.recommenders if answering else ()
+    return any(item_id in one.bundle.catalog.item_ids for one in recommenders)
+
+
+def _validate_sizes(items: Sequence[LiveItem], max_bytes: int) -> None:
+    """Raises Refusal if an item is larger than allowed."""
+    for place, item in enumerate(items):
+        n_bytes = len(item.to_line())
+        if n_bytes > max_bytes:
+            raise Refusal(
+                Problem.invalid_request,
+                f"an item may have {max_bytes} bytes of JSON, got {n_bytes} for {item.item_id[:128]!r}; "
+                "shorten its attributes, or raise MARQUEE_MAX_LIVE_ITEM_BYTES",
+                field=f"items[{place}]",
+            )
 
 
 def _validate_embeddings(recommender: Recommender, items: Sequence[LiveItem]) -> None:

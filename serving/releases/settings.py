@@ -53,7 +53,7 @@ class ReleaseSettings(RoomSettings):
     ] = 250
     max_live_items: Annotated[
         int,
-        Meta(ge=1, description="most items kept there for one channel, withdrawn ones included"),
+        Meta(ge=1, description="most items kept there for one channel; withdrawn ones count apart"),
     ] = 10_000
     max_live_item_bytes: Annotated[
         int, Meta(ge=256, description="largest item kept there, in bytes of JSON")

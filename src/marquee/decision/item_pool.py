@@ -23,11 +23,14 @@ from marquee.core.catalog import ItemKind, ItemMask
 from marquee.core.filters import NO_FILTERS, Filters
 from marquee.core.ids import PADDING_INDEX
 from marquee.decision.item_table import ItemTable, Segment
-from marquee.decision.new_items import build_catalog, embed_items, takes_new_items
+from marquee.decision.new_items import embed_items, extend_catalog, takes_new_items
 from marquee.index.faiss_index import IndexConfig
 from marquee.index.index import Index
 from marquee.index.query_batch import SearchResult
 from marquee.store.live_items import LiveItem
+
+Embedded = tuple[LiveItem, FloatArray | None]
+"""A live item with its embedding, None if that is not finite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ class ItemPool:
         self.bundle = bundle
         own = Segment(bundle.catalog, bundle.index, bundle.manifest.has_item_bias)
         self.table = ItemTable(own, None, bundle.version)
-        self._vectors: Mapping[str, tuple[LiveItem, FloatArray]] = {}
+        self._vectors: Mapping[str, Embedded] = {}
         self._withdrawn: IndexArray = np.zeros(0, dtype=np.int64)
         self._masks: WeakKeyDictionary[ItemMask, ItemMask] = WeakKeyDictionary()
 
@@ -91,7 +94,7 @@ class ItemPool:
         other._masks = WeakKeyDictionary()
         added = [item for id_, item in items.items() if not item.is_withdrawn and id_ not in ids]
         other._vectors = self._embed(added if takes_new_items(self.bundle) else [])
-        other.table = replace(self.table, added=other._build_segment())
+        other.table = replace(self.table, added=other._build_segment(self._vectors))
         return other
 
     @property
@@ -147,28 +150,36 @@ class ItemPool:
         cosines = own.cosines(query)
         return cosines if added is None else np.append(cosines, added.cosines(query)[1:])
 
-    def _embed(self, items: Sequence[LiveItem]) -> Mapping[str, tuple[LiveItem, FloatArray]]:
+    def _embed(self, items: Sequence[LiveItem]) -> Mapping[str, Embedded]:
         """Returns each live item with its embedding, by id; embeds only new and changed ones."""
         known = self._vectors
-        new = [item for item in items if item.item_id not in known or known[item.item_id][0] != item]
-        fresh = dict(zip([item.item_id for item in new], embed_items(self.bundle, new), strict=True))
-        return {
-            item.item_id: (item, fresh[item.item_id] if item.item_id in fresh else known[item.item_id][1])
-            for item in items
+        new = [one for one in items if one.item_id not in known or _differ(known[one.item_id][0], one)]
+        fresh: dict[str, Embedded] = {
+            item.item_id: (item, vector if np.isfinite(vector).all() else None)
+            for item, vector in zip(new, embed_items(self.bundle, new), strict=True)
         }
+        return {item.item_id: fresh.get(item.item_id) or known[item.item_id] for item in items}
 
-    def _build_segment(self) -> Segment | None:
-        """Returns the live items whose embedding is finite as a segment, None if there are none."""
-        usable = [(item, vector) for item, vector in self._vectors.values() if np.isfinite(vector).all()]
+    def _build_segment(self, before: Mapping[str, Embedded]) -> Segment | None:
+        """Returns the live items whose embedding is finite as a segment, None if there are none.
+
+        Args:
+            before: The live items of the segment that there is: their rows are copied, because reading the
+                attributes of every item anew would make each change slower than the one before.
+        """
+        usable = [(item, vector) for item, vector in self._vectors.values() if vector is not None]
         if not usable:
             return None
         vectors = np.zeros((len(usable) + 1, self.bundle.index.dim), dtype=np.float32)
         vectors[1:] = [vector for _, vector in usable]
-        return Segment(
-            build_catalog(self.bundle, [item for item, _ in usable]),
-            Index(vectors, IndexConfig(), None),
-            self.table.own.has_item_bias,
+        changed = {item_id for item_id, one in self._vectors.items() if one is not before.get(item_id)}
+        catalog = extend_catalog(
+            self.bundle,
+            self.table.added.catalog if self.table.added else None,
+            [item for item, _ in usable],
+            changed,
         )
+        return Segment(catalog, Index(vectors, IndexConfig(), None), self.table.own.has_item_bias)
 
     def _without_withdrawn(self, mask: ItemMask) -> ItemMask:
         """Returns a mask of the bundle's items without those withdrawn: equal masks give one object."""
@@ -178,3 +189,8 @@ class ItemPool:
             flags[self._withdrawn] = False
             masked = self._masks[mask] = ItemMask(flags, mask.unknown_values)
         return masked
+
+
+def _differ(before: LiveItem, item: LiveItem) -> bool:
+    """Tells whether two sayings of an item differ; most are the same object."""
+    return before is not item and before != item

@@ -4,7 +4,7 @@ Decides what of a live item a bundle can use and says what it cannot. Leaves to 
 item_index the item gets.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ import polars as pl
 from marquee.bundle.bundle import Bundle
 from marquee.core.arrays import FloatArray
 from marquee.core.catalog import ALWAYS_FROM, ALWAYS_UNTIL, Catalog, ItemKind
-from marquee.core.ids import IdMap
+from marquee.core.ids import PADDING_INDEX, IdMap
 from marquee.core.schema import AVAILABLE_FROM, AVAILABLE_UNTIL, ITEM_ID, KIND
 from marquee.features.values import read_category, read_list, read_number
 from marquee.store.live_items import LiveItem
@@ -69,6 +69,34 @@ def build_catalog(bundle: Bundle, items: Sequence[LiveItem]) -> Catalog:
         available_from=_moments(ALWAYS_FROM, [item.available_from for item in items]),
         available_until=_moments(ALWAYS_UNTIL, [item.available_until for item in items]),
         attributes=pl.DataFrame(columns) if columns else pl.DataFrame(height=len(items)),
+    )
+
+
+def extend_catalog(
+    bundle: Bundle, before: Catalog | None, items: Sequence[LiveItem], changed: Collection[str]
+) -> Catalog:
+    """Returns the catalog of live items, of which most stand in another one already.
+
+    Args:
+        bundle: As in `build_catalog`.
+        before: Has a row for every item that is not in `changed`; None for none.
+        items: In the order of the new catalog.
+        changed: Names of those whose rows are built anew.
+    """
+    fresh = build_catalog(bundle, [item for item in items if item.item_id in changed])
+    if before is None or len(fresh.item_ids) == len(items):
+        return fresh
+    new = iter(range(before.n_items + 1, before.n_items + 1 + fresh.n_items))
+    rows = np.array(
+        [next(new) if one.item_id in changed else before.item_ids.index(one.item_id) for one in items]
+    )
+    taken = np.concatenate(([PADDING_INDEX], rows))
+    return Catalog(
+        item_ids=IdMap(tuple(item.item_id for item in items)),
+        is_ad=np.concatenate((before.is_ad, fresh.is_ad[1:]))[taken],
+        available_from=np.concatenate((before.available_from, fresh.available_from[1:]))[taken],
+        available_until=np.concatenate((before.available_until, fresh.available_until[1:]))[taken],
+        attributes=pl.concat([before.attributes, fresh.attributes])[rows - 1],
     )
 
 

@@ -10,11 +10,12 @@ end, which nobody reads and the next writer cuts off. When most lines are outdat
 and renamed. Decides what is kept; leaves to `item_pool` what becomes of an item in an answer.
 """
 
+import errno
 import fcntl
 import json
 import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,8 @@ from marquee.errors import ConfigError, ItemsFullError
 from marquee.store.files import replace_file, sync_folder
 
 _SPARE_LINES = 1000
+_SPARE_BYTES = 16_384
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _CHECKSUM_DIGITS = 8
 
 
@@ -74,13 +77,35 @@ class LiveItem:
             return None
 
 
+Expendable = Callable[[Mapping[str, LiveItem]], Iterable[str]]
+"""Names the items that may be forgotten, of all that there are."""
+
+
+def _none(_items: Mapping[str, LiveItem]) -> Iterable[str]:
+    """Names no item."""
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class ItemLimits:
+    """How much a file of live items may hold. Withdrawn items count apart: see `ItemLog.append`.
+
+    Attributes:
+        max_items: Most items that are not withdrawn.
+        max_bytes: Most bytes of their lines together.
+    """
+
+    max_items: int = 10_000
+    max_bytes: int = 64 * 2**20
+
+
 class ItemLog:
     """The file of one channel, as one process sees it. Several threads may read `items`.
 
     Args:
         folder: Where the files of all channels are; made if it is not there.
         name: Of the channel.
-        max_items: Most items that the file speaks of, withdrawn ones included.
+        limits: How much it may hold.
 
     Attributes:
         items: What was last said of each item, in the order in which they first came; replaced, never
@@ -92,21 +117,24 @@ class ItemLog:
         ConfigError: If the folder or the file cannot be written.
     """
 
-    def __init__(self, folder: Path, name: str, max_items: int) -> None:
+    def __init__(self, folder: Path, name: str, limits: ItemLimits) -> None:
         self.items: Mapping[str, LiveItem] = {}
         self.n_torn = 0
         self.n_unreadable = 0
         self._path = folder / f"{name}.items"
         self._lock_path = folder / f".{name}.lock"
-        self._max_items = max_items
+        self._spare_path = folder / f".{name}.spare"
+        self._limits = limits
         self._inode = -1
         self._offset = 0
         self._n_lines = 0
+        self._sizes: dict[str, int] = {}
         self._reading = RLock()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with self._only_writer() as descriptor:
                 self._cut_torn_line(descriptor)
+                self._keep_spare()
             sync_folder(folder)
             self.refresh()
         except OSError as error:
@@ -114,6 +142,12 @@ class ItemLog:
                 f"live items must be kept in a folder that can be written, got {folder}: {error}; "
                 "make it writable or name another"
             ) from error
+
+    @property
+    def fill(self) -> float:
+        """Share of the room that is taken, by number or by bytes, whichever is more."""
+        used = _Used.by(self.items, self._sizes)
+        return max(used.n_live / self._limits.max_items, used.n_bytes / self._limits.max_bytes)
 
     def refresh(self) -> bool:
         """Reads what is new in the file; returns whether `items` has changed.
@@ -131,30 +165,43 @@ class ItemLog:
             return False
         with self._path.open("rb") as file:
             facts = os.fstat(file.fileno())
-            items = dict(self.items)
+            items, is_anew = dict(self.items), False
             if facts.st_ino != self._inode or facts.st_size < self._offset:  # written anew, or cut
-                items, self._inode, self._offset, self._n_lines = {}, facts.st_ino, 0, 0
+                items, is_anew, self._sizes = {}, True, {}
+                self._inode, self._offset, self._n_lines = facts.st_ino, 0, 0
             file.seek(self._offset)
             complete, end, _ = file.read().rpartition(b"\n")
         self._offset += len(complete) + len(end)
+        has_changed = False
         for line in complete.split(b"\n") if end else ():
             self._n_lines += 1
             item = LiveItem.from_line(line)
             if item is None:
                 self.n_unreadable += 1
-            else:
-                items[item.item_id] = item
-        has_changed = items != self.items
+                continue
+            has_changed |= items.get(item.item_id) != item
+            items[item.item_id] = item
+            self._sizes[item.item_id] = len(line) + 1
+        if is_anew:
+            has_changed = items != self.items
         if has_changed:
             self.items = items
         return has_changed
 
-    def append(self, changes: Sequence[LiveItem], droppable: Sequence[str] = ()) -> bool:
+    def append(
+        self,
+        changes: Sequence[LiveItem],
+        expendable: Callable[[Mapping[str, LiveItem]], Iterable[str]] = _none,
+    ) -> bool:
         """Writes what is now said of some items, all or nothing, and forces it to disk.
+
+        Withdrawals are never refused for want of room: they count apart, and some bytes of the disk are kept
+        for them. What is expendable makes room first.
 
         Args:
             changes: What is said; what was said already in the same words is not written again.
-            droppable: Items that may be forgotten, from the first on, if there is no room otherwise.
+            expendable: Called where room is short, with all items: names those that may be forgotten, the
+                most expendable first.
 
         Returns:
             Whether anything was new.
@@ -166,31 +213,76 @@ class ItemLog:
         with self._only_writer() as descriptor:
             self._cut_torn_line(descriptor)
             self.refresh()
-            news = [change for change in changes if self.items.get(change.item_id) != change]
+            news = {change.item_id: change for change in changes}
+            news = {id_: change for id_, change in news.items() if self.items.get(id_) != change}
             if not news:
                 return False
-            items = {**self.items, **{change.item_id: change for change in news}}
-            n_surplus = len(items) - self._max_items
-            if n_surplus > 0:
-                self._drop(items, n_surplus, set(droppable) - {change.item_id for change in news})
-            if n_surplus > 0 or self._n_lines + len(news) > 2 * len(items) + _SPARE_LINES:
-                lines = b"".join(item.to_line() for item in items.values())
-                replace_file(self._path, lines)
+            lines = {item_id: change.to_line() for item_id, change in news.items()}
+            items = {**self.items, **news}
+            sizes = {**self._sizes, **{item_id: len(line) for item_id, line in lines.items()}}
+            n_before = len(items)
+            self._make_room(items, sizes, frozenset(news), expendable)
+            is_outdated = self._n_lines + len(news) > 2 * len(items) + _SPARE_LINES
+            if len(items) < n_before or is_outdated:
+                replace_file(self._path, b"".join(item.to_line() for item in items.values()))
+            elif all(change.is_withdrawn for change in news.values()):
+                self._append_whatever(descriptor, b"".join(lines.values()))
             else:
-                _append(descriptor, b"".join(change.to_line() for change in news))
+                _append(descriptor, b"".join(lines.values()))
+            self._keep_spare()
             self.refresh()
         return True
 
-    def _drop(self, items: dict[str, LiveItem], n: int, droppable: set[str]) -> None:
-        """Removes the first n of the droppable items; raises ItemsFullError if there are fewer."""
-        dropped = [item_id for item_id in items if item_id in droppable][:n]
-        if len(dropped) < n:
+    def _make_room(
+        self,
+        items: dict[str, LiveItem],
+        sizes: Mapping[str, int],
+        news: frozenset[str],
+        expendable: Expendable,
+    ) -> None:
+        """Removes what is expendable as far as room is short; raises ItemsFullError if that is not enough."""
+        limits, used = self._limits, _Used.by(items, sizes)
+        if not used.is_over(limits) and used.n_withdrawn <= limits.max_items:
+            return
+        # More than is needed at once: else every change of a full file would write all of it anew.
+        goal = ItemLimits(_less(limits.max_items), _less(limits.max_bytes))
+        for item_id in expendable(dict(items)):  # a copy: what it names is removed meanwhile
+            item = items.get(item_id)
+            if item is None or item_id in news:
+                continue
+            is_of_use = used.n_withdrawn > goal.max_items if item.is_withdrawn else used.is_over(goal)
+            if is_of_use:
+                used.forget(item, sizes[item_id])
+                del items[item_id]
+        if used.is_over(limits) and not all(items[item_id].is_withdrawn for item_id in news):
             raise ItemsFullError(
-                f"there is room for {self._max_items} live items, withdrawn ones included, got "
-                f"{len(items)}; publish a release that holds them, or raise MARQUEE_MAX_LIVE_ITEMS"
+                f"there is room for {limits.max_items} live items of {limits.max_bytes} bytes together, got "
+                f"{used.n_live} of {used.n_bytes}; publish a release that holds them, or raise "
+                "MARQUEE_MAX_LIVE_ITEMS or MARQUEE_MAX_LIVE_ITEMS_BYTES"
             )
-        for item_id in dropped:
-            del items[item_id]
+
+    def _append_whatever(self, descriptor: int, lines: bytes) -> None:
+        """Appends withdrawals; where the disk is full they get the room that was kept for them."""
+        try:
+            _append(descriptor, lines)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            self._spare_path.unlink(missing_ok=True)
+            _append(descriptor, lines)
+
+    def _keep_spare(self) -> None:
+        """Takes some bytes of the disk for withdrawals to come, if it has them."""
+        if self._spare_path.exists():
+            return
+        with suppress(OSError):
+            descriptor = os.open(self._spare_path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+            try:
+                os.posix_fallocate(descriptor, 0, _SPARE_BYTES)
+            except OSError:  # the disk is full now: the next change tries again
+                self._spare_path.unlink(missing_ok=True)
+            finally:
+                os.close(descriptor)
 
     def _cut_torn_line(self, descriptor: int) -> None:
         """Cuts off what a writer that died has left behind the last complete line."""
@@ -219,6 +311,38 @@ class ItemLog:
                 yield descriptor
             finally:
                 os.close(descriptor)
+
+
+@dataclass(slots=True)
+class _Used:
+    """The room that some items take."""
+
+    n_live: int = 0
+    n_bytes: int = 0
+    n_withdrawn: int = 0
+
+    @classmethod
+    def by(cls, items: Mapping[str, LiveItem], sizes: Mapping[str, int]) -> "_Used":
+        """Returns the room that items take whose lines have these sizes."""
+        live = [item_id for item_id, item in items.items() if not item.is_withdrawn]
+        return cls(len(live), sum(map(sizes.__getitem__, live)), len(items) - len(live))
+
+    def is_over(self, limits: ItemLimits) -> bool:
+        """Tells whether the live items exceed a limit."""
+        return self.n_live > limits.max_items or self.n_bytes > limits.max_bytes
+
+    def forget(self, item: LiveItem, size: int) -> None:
+        """Takes an item off."""
+        if item.is_withdrawn:
+            self.n_withdrawn -= 1
+        else:
+            self.n_live -= 1
+            self.n_bytes -= size
+
+
+def _less(limit: int) -> int:
+    """Returns nine tenths of a limit, rounded up."""
+    return limit - limit // 10
 
 
 def _append(descriptor: int, lines: bytes) -> None:

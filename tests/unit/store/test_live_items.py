@@ -10,14 +10,14 @@ import pytest
 
 from marquee.core.catalog import ItemKind
 from marquee.errors import ConfigError, ItemsFullError
-from marquee.store.live_items import ItemLog, LiveItem
+from marquee.store.live_items import ItemLimits, ItemLog, LiveItem
 
 A = LiveItem(item_id="a", attributes={"genre": "drama", "tags": ["x", "ü"], "price": 2.5})
 B = LiveItem(item_id="b", kind=ItemKind.ad, available_from=5, available_until=9)
 
 
 def opened(folder: Path, max_items: int = 100) -> ItemLog:
-    return ItemLog(folder, "shop", max_items)
+    return ItemLog(folder, "shop", ItemLimits(max_items))
 
 
 def test_changes_survive_another_process(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_file_is_written_anew_when_most_of_it_is_outdated(tmp_path: Path) -> Non
 def test_no_room_is_said_and_nothing_is_written(tmp_path: Path) -> None:
     log = opened(tmp_path, max_items=1)
     log.append([A])
-    with pytest.raises(ItemsFullError, match=r"room for 1 live items, .*, got 2; publish a release"):
+    with pytest.raises(ItemsFullError, match=r"room for 1 live items of .* got 2 of .*; publish a release"):
         log.append([B])
     assert opened(tmp_path).items == {"a": A}
     assert log.append([LiveItem(item_id="a", is_withdrawn=True)]), "what is there may still change"
@@ -128,11 +128,11 @@ def test_items_that_a_release_holds_make_room(tmp_path: Path) -> None:
     log, follower = opened(tmp_path, max_items=2), opened(tmp_path, max_items=2)
     log.append([A, B])
     c = LiveItem(item_id="c")
-    log.append([c], droppable=["b", "never heard of"])
+    log.append([c], lambda _: ["b", "never heard of"])
     follower.refresh()
     assert list(follower.items.values()) == [A, c]
     with pytest.raises(ItemsFullError):
-        log.append([B], droppable=["b"])
+        log.append([B], lambda _: ["b"])
 
 
 def test_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +159,7 @@ def test_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest
 def test_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"must be kept in a folder that can be written, got .*file"):
-        ItemLog(tmp_path / "file", "shop", 1)
+        ItemLog(tmp_path / "file", "shop", ItemLimits(1))
 
 
 def write_many(folder: Path, writer: int) -> None:
