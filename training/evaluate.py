@@ -65,8 +65,8 @@ def evaluate_run(config: EvaluateConfig, overrides: list[str], console: Console)
     if config.bundle:
         with console.status(escape(f"asking {config.bundle}")):
             judgement = with_served(judgement, config.bundle, prepared, run_config, surfaces)
-    show_judgement(judgement, run_config, console)
     page = report(prepared, judgement, run_config, folder)
+    show_judgement(judgement, run_config, console)
     console.print(f"peak memory {peak_memory_mb():,.0f} MiB\nreport {page}", highlight=False, soft_wrap=True)
     reasons = list(failures(config.gate, judgement))
     if judgement.served is not None and not judgement.served.is_within_tolerance:

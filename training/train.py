@@ -1,6 +1,7 @@
 """`python -m training.train data=… key=value …`: from a table of events to a checkpoint and a report."""
 
 import logging
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -36,7 +37,7 @@ def train(config: TrainConfig, console: Console, longer: Sequence[str] = ()) -> 
     # Not at the top: completion on TAB composes configs, and need not wait for Lightning and the report.
     from training.fitting.callbacks import read_epochs
     from training.fitting.fit import EPOCHS_FILE, fit, validate_hardware
-    from training.judging.judge import judge, show_judgement
+    from training.judging.judge import judge, part_to_judge, show_judgement
     from training.judging.writing import peak_memory_mb, report
     from training.runs.prepare import prepare
 
@@ -51,6 +52,7 @@ def train(config: TrainConfig, console: Console, longer: Sequence[str] = ()) -> 
     n_before = len(read_epochs(folder.path / EPOCHS_FILE))
     console.print(f"run {folder.path}", highlight=False)
     prepared = prepare(config, folder.path, console)
+    part_to_judge(prepared, config)  # what cannot be judged is told before it is trained
     fitted = fit(prepared.dataset, prepared.validation, config, folder.path)
     if n_before and fitted.epochs <= n_before and not fitted.interrupted:
         console.print(
@@ -60,7 +62,7 @@ def train(config: TrainConfig, console: Console, longer: Sequence[str] = ()) -> 
     if fitted.interrupted:
         console.print(
             f"interrupted after {fitted.epochs} epochs; continue with "
-            f"`python -m training.train resume={folder.path}`",
+            f"`python -m training.train {shlex.quote(f'resume={folder.path}')}`",
             highlight=False,
             soft_wrap=True,
         )
@@ -70,7 +72,7 @@ def train(config: TrainConfig, console: Console, longer: Sequence[str] = ()) -> 
     except KeyboardInterrupt:
         console.print(
             f"interrupted while judging; the model is kept, judge it with "
-            f"`python -m training.evaluate run={folder.path}`",
+            f"`python -m training.evaluate {shlex.quote(f'run={folder.path}')}`",
             highlight=False,
             soft_wrap=True,
         )

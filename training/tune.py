@@ -10,10 +10,11 @@ import json
 import logging
 import multiprocessing
 import platform
+import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ import lightning as L
 import numpy as np
 import optuna
 import psutil
+from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
@@ -318,11 +320,27 @@ def _importance(study: optuna.Study) -> dict[str, float]:
 
 
 def _command(config: TuneConfig) -> str:
-    """Returns how to train with the best settings."""
-    return (
-        f"python -m training.train --config-dir {config.folder} data={config.data.name} "
-        f"experiment={config.search.name}"
-    )
+    """Returns how to train with the best settings, as a person can paste it into a shell."""
+    words = ["python", "-m", "training.train"]
+    given: list[str] = []
+    data, own = config.data.name, None
+    if HydraConfig.initialized():
+        hydra = HydraConfig.get()
+        data = hydra.runtime.choices["data"]
+        own = next((s.path for s in hydra.runtime.config_sources if s.provider == "command-line"), None)
+        given = [one for one in hydra.overrides.task if not _is_of_search(one, config.search.space)]
+    if own is None:
+        words += ["--config-dir", str(config.folder)]
+    else:
+        # Hydra takes one --config-dir, and the data are declared in the user's.
+        words += ["--config-dir", own, f"hydra.searchpath=[file://{config.folder.absolute()}]"]
+    return shlex.join([*words, f"data={data}", *given, f"experiment={config.search.name}"])
+
+
+def _is_of_search(override: str, space: Mapping[str, object]) -> bool:
+    """Returns whether an override is the search's own, or of a knob whose best value was found."""
+    key = override.partition("=")[0].lstrip("+~")
+    return key in ("data", "search", "experiment", *space) or key.startswith(("search.", "hydra."))
 
 
 def _write(content: StudyContent, config: TuneConfig) -> None:

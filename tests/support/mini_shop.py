@@ -1,6 +1,7 @@
 """A table of 600 events that trains in a second, and commands run on it in this process."""
 
 import datetime as dt
+import json
 import random
 import sys
 from collections.abc import Callable
@@ -44,11 +45,12 @@ class MiniShop:
             lines: Further keys of the YAML and their values.
         """
         shop = cls(path)
+        path.mkdir(parents=True, exist_ok=True)
         shop.write_events(mini_events())
         (path / "configs" / "data").mkdir(parents=True, exist_ok=True)
         text = [
             "name: mini",
-            f"root: {path}",
+            f"root: {json.dumps(str(path))}",
             "events: {path: e.csv, columns: {user_id: user, item_id: item, timestamp: at}}",
             *(f"{key}: {value}" for key, value in lines.items()),
         ]
@@ -73,7 +75,7 @@ class MiniShop:
             "data=mini",
             "trainer.epochs=1",
             "evaluation.baselines.als=false",
-            f"runs={self.path / 'runs'}",
+            f"runs='{self.path / 'runs'}'",  # quoted: a path may hold what Hydra's grammar reads
             *further,
         ]
 

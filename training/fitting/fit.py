@@ -74,7 +74,7 @@ def validate_hardware(config: TrainerConfig) -> None:
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-    except (MisconfigurationException, ValueError, RuntimeError) as error:
+    except (MisconfigurationException, ImportError, ValueError, RuntimeError) as error:
         raise ConfigError(
             f"this machine cannot train with trainer.accelerator={config.accelerator} "
             f"trainer.precision={config.precision}: {error}; trainer.accelerator=auto takes what there is"

@@ -106,7 +106,10 @@ def attribute_members(dataset: Dataset, config: TrainConfig) -> dict[str, dict[s
 def item_labels(dataset: Dataset) -> list[str]:
     """Returns a name for each item: its title or the like, or else its id; entry 0 is padding."""
     ids = dataset.item_ids.ids
-    column = next((name for name in NAMING_COLUMNS if name in dataset.items.columns), None)
+    # A column of that name may hold anything: a list of texts names nothing.
+    column = next(
+        (name for name in NAMING_COLUMNS if not dataset.items.schema.get(name, pl.List).is_nested()), None
+    )
     if column is None:
         return ["", *ids]
     titles = dataset.items[column].cast(pl.String).to_list()

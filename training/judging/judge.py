@@ -91,11 +91,11 @@ class Judgement:
         return {metric: value for metric, value in found.items() if np.isfinite(value)}
 
 
-def judge(prepared: Prepared, model: TwoTower, config: TrainConfig, console: Console) -> Judgement:
-    """Ranks the full catalog for every user of the judged part, with the model and with the baselines.
+def part_to_judge(prepared: Prepared, config: TrainConfig) -> tuple[str, JudgedPart]:
+    """Returns the part that a config has judged, and its name.
 
     Raises:
-        DataError: If the part that is to be read is empty.
+        DataError: If it is empty.
     """
     part_name = "test" if config.evaluation.test else "validation"
     part = prepared.test if config.evaluation.test else prepared.validation
@@ -104,6 +104,16 @@ def judge(prepared: Prepared, model: TwoTower, config: TrainConfig, console: Con
             f"the {part_name} part has 0 events, expected some to judge the model on; change data.split, or "
             f"evaluation.test={str(not config.evaluation.test).lower()} to read the other part"
         )
+    return part_name, part
+
+
+def judge(prepared: Prepared, model: TwoTower, config: TrainConfig, console: Console) -> Judgement:
+    """Ranks the full catalog for every user of the judged part, with the model and with the baselines.
+
+    Raises:
+        DataError: If the part that is to be read is empty.
+    """
+    part_name, part = part_to_judge(prepared, config)
     started = time.perf_counter()
     with console.status("fitting the baselines"):
         baselines = _fit_baselines(prepared, part, config)
