@@ -16,7 +16,7 @@ from marquee.data.loop_table import write_loop_table
 from marquee.store.closed_days import DECISION_SCHEMA, EVENT_SCHEMA
 from marquee.store.log_rows import DECISION
 
-N_DAYS = 30
+EXPOSURES_PER_DAY = 333_000
 N_PLACES = 10
 CLICK_FRACTION = 0.05
 FIRST_DAY = 19_700
@@ -42,7 +42,7 @@ class FileSource:
 
     def days(self) -> Sequence[int]:
         """Returns the days."""
-        return range(FIRST_DAY, FIRST_DAY + N_DAYS)
+        return sorted(int(path.stem.partition("-")[2]) for path in self.folder.glob("events-*.parquet"))
 
     def decisions(self, day: int) -> Iterator[pl.DataFrame]:
         """Yields the decisions of a day."""
@@ -57,8 +57,8 @@ def write_days(folder: Path, n_exposures: int) -> None:
     """Writes the files of a log: decisions of ten places, and clicks on one exposure in twenty."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
-    n = n_exposures // N_PLACES // N_DAYS
-    for day in FileSource(folder).days():
+    n = EXPOSURES_PER_DAY // N_PLACES
+    for day in range(FIRST_DAY, FIRST_DAY + round(n_exposures / EXPOSURES_PER_DAY)):
         start_ms = day * SECONDS_PER_DAY * 1000
         times = np.sort(rng.integers(start_ms, start_ms + SECONDS_PER_DAY * 1000, n))
         ids = pl.Series([f"{time_ms:012x}-7000-8000-{number:012x}" for number, time_ms in enumerate(times)])
@@ -134,8 +134,9 @@ def measure_table(folder: Path, n_exposures: int) -> Cost:
 def main() -> None:
     """Makes the table and prints the peak of memory in MiB and the seconds."""
     started = time.perf_counter()
-    cutoff = (FIRST_DAY + N_DAYS) * SECONDS_PER_DAY
-    write_loop_table(FileSource(Path(sys.argv[1])), cutoff, Path(sys.argv[2]), AttributionConfig())
+    source = FileSource(Path(sys.argv[1]))
+    cutoff = (source.days()[-1] + 1) * SECONDS_PER_DAY
+    write_loop_table(source, cutoff, Path(sys.argv[2]), AttributionConfig())
     seconds = time.perf_counter() - started
     # VmHWM is of this program alone; getrusage inherits the peak of whoever started it.
     status = Path("/proc/self/status").read_text()

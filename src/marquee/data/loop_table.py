@@ -1,10 +1,10 @@
 """The training table of the event log: exposures with what came of them, and events on their own.
 
 ```
-<to>/events/day=2026-11-30.parquet          events, in columns of `EVENTS`, decision_id as request_id
-<to>/events/day=2026-11-30.shown.parquet    exposures, in the same columns and what came of them
-<to>/open/day=2026-12-01.parquet            exposures whose click window is open: no negatives
-<to>/dataset.json                           cutoff, windows and counts
+<to>/events/day=2026-11-30.parquet                events: columns of `EVENTS`, decision_id as request_id
+<to>/events/day=2026-11-30.shown-00001.parquet    exposures, in the same columns and what came of them
+<to>/open/day=2026-12-01.shown-00001.parquet      exposures whose click window is open: no negatives
+<to>/dataset.json                                 cutoff, windows and counts
 ```
 
 Made day by day, so that memory follows the longest window and not the log. Only rows that were received
@@ -38,6 +38,9 @@ from marquee.store.files import announce_step, sync_folder, write_file
 from marquee.store.log_rows import DECISION
 
 ROWS_PER_GROUP = 100_000
+CHUNK_DECISIONS = 5_000
+"""Exposures are attributed and written so many answers at a time: a busy day takes no more memory."""
+
 _NAMING = ("sequence", "kind", "decision_id", "item_id", "timestamp", "value")
 _COLUMNS: Mapping[str, pl.DataType] = {
     "event_id": pl.String(),
@@ -185,33 +188,27 @@ class _Table:
         known = set(days)
         written: set[int] = set()
         for day in days:
-            exposures = self._attribute_day(day, known)
+            near = range(day - 1, day + self.config.n_days_after + 2)
+            self.naming = {other: self._naming_of(other) for other in near if other in known}
+            self._write_exposures(day, pl.concat(self.naming.values()))
             # An event may lie on the day before its exposure, by the tolerance of clocks: it is written last.
             self._write_events_before(day, days, written)
-            self._write_exposures(day, exposures)
         self._write_events_before(None, days, written)
         return self.counts
 
-    def _attribute_day(self, day: int, known: set[int]) -> pl.DataFrame:
-        """Returns the exposures of a day with outcomes, and keeps what their events belong to."""
-        frames = [
-            exposures_of(frame.filter(pl.col("time_ms") < self.cutoff * 1000))
-            for frame in self.source.decisions(day)
-        ]
-        near = [other for other in range(day - 1, day + self.config.n_days_after + 2) if other in known]
-        self.naming = {other: self._naming_of(other) for other in near}
-        if not frames:
-            return pl.DataFrame()
-        exposures = pl.concat(frames)
-        events = pl.concat(self.naming.values())
-        attributed = attribute(exposures, events, self.config)
-        for (event_day,), rows in (
-            attributed.with_columns(day=pl.col("event_time") // SECONDS_PER_DAY)
-            .partition_by("day", as_dict=True, maintain_order=True)
-            .items()
-        ):
-            self.matched.setdefault(int(event_day), []).append(rows)
-        return with_outcomes(exposures, attributed, self.cutoff, self.config)
+    def _write_exposures(self, day: int, events: pl.DataFrame) -> None:
+        """Writes the exposures of a day with outcomes, and keeps which of the events belong to them."""
+        chunks = (
+            chunk for frame in self.source.decisions(day) for chunk in frame.iter_slices(CHUNK_DECISIONS)
+        )
+        for number, decisions in enumerate(chunks, start=1):
+            exposures = exposures_of(decisions.filter(pl.col("time_ms") < self.cutoff * 1000))
+            attributed = attribute(exposures, events, self.config)
+            by_day = attributed.with_columns(day=pl.col("event_time") // SECONDS_PER_DAY)
+            for (event_day,), rows in by_day.partition_by("day", as_dict=True).items():
+                self.matched.setdefault(int(event_day), []).append(rows)
+            outcomes = with_outcomes(exposures, attributed, self.cutoff, self.config)
+            self._write_chunk(day, f"shown-{number:05d}", outcomes)
 
     def _naming_of(self, day: int) -> pl.DataFrame:
         """Returns the events of a day that name an answer."""
@@ -230,10 +227,8 @@ class _Table:
         for frame in self.source.events(day):
             yield frame.filter(is_known)
 
-    def _write_exposures(self, day: int, exposures: pl.DataFrame) -> None:
-        """Adds the exposures of a day to its files."""
-        if exposures.is_empty():
-            return
+    def _write_chunk(self, day: int, name: str, exposures: pl.DataFrame) -> None:
+        """Counts exposures and writes them to files of a day."""
         named = exposures.filter(pl.col("user_id").is_not_null())
         self.counts.without_user += len(exposures) - len(named)
         is_open = named["click_is_open"]
@@ -243,8 +238,8 @@ class _Table:
         self.counts.confirmed += int(closed["is_confirmed"].sum())
         self.counts.clicked += closed["clicked_at"].count()
         self.counts.converted += closed["converted_at"].count()
-        self._write("events", day, ".shown", _exposure_rows(closed))
-        self._write("open", day, "", _exposure_rows(still_open))
+        self._write("events", day, f".{name}", _exposure_rows(closed))
+        self._write("open", day, f".{name}", _exposure_rows(still_open))
 
     def _write_events_before(self, day: int | None, days: Sequence[int], written: set[int]) -> None:
         """Writes the events of all days before one whose exposures are attributed; of all if None."""
