@@ -37,6 +37,9 @@ ROLL_LOOK_S = 0.1
 ROLL_PATIENCE_S = 300.0
 """How long a new worker may take until it can answer, when workers are replaced one by one."""
 
+END_S = 30.0
+"""How long a worker may take to end before it is killed; BentoML's own limit is a day."""
+
 STARTS_PER_WORKER = 2
 """So many starts of each worker may fail before the first succeeds; then the service ends."""
 
@@ -122,8 +125,8 @@ class Supervisor(bentoml_circus.Arbiter):
         self._starts = StartWatch(STARTS_PER_WORKER * watch.n_workers)
         self._hangs = HangWatch(watch.hang_s, LOOK_S)
         self._is_rolling = False
-        os.environ[PARENT_VARIABLE] = str(os.getpid())
         for watcher in self.watchers:
+            watcher.graceful_timeout = END_S
             watcher.env = {**(watcher.env or {}), PARENT_VARIABLE: str(os.getpid())}
 
     @gen.coroutine

@@ -6,9 +6,11 @@ import signal
 from pathlib import Path
 
 import pytest
+from circus.watcher import Watcher
 
+from serving.http.settings import MAX_DRAIN_MS
 from serving.workers.heartbeat import PARENT_VARIABLE, Heartbeat
-from serving.workers.supervisor import HangWatch, StartWatch
+from serving.workers.supervisor import HangWatch, StartWatch, Supervisor, Watch
 from serving.workers.table import WorkerState, WorkerTable, read_workers
 
 
@@ -90,3 +92,13 @@ def test_process_that_nobody_watches_does_not_look_for_its_parent(monkeypatch: p
     Heartbeat.of_worker(WorkerTable(), [lambda: beats.append("beat")]).begin(loop)
     loop.close()
     assert beats == ["beat"]
+
+
+def test_worker_that_does_not_end_is_killed_before_its_operator_loses_patience() -> None:
+    watcher = Watcher("service", "true", graceful_timeout=86_400)  # as BentoML makes it
+    supervisor = Supervisor([watcher], watch=Watch(1, 30, "FOLDER"), endpoint="tcp://127.0.0.1:1")
+    supervisor.ctrl.sys_hdl.stop()  # or else its signals would be this process's
+    assert watcher.graceful_timeout * 1000 > MAX_DRAIN_MS
+    assert watcher.graceful_timeout <= 45  # TimeoutStopSec of deploy/marquee.service
+    assert supervisor.endpoint.startswith("inproc://")
+    assert watcher.env[PARENT_VARIABLE] == str(os.getpid())
