@@ -91,8 +91,7 @@ lock: $(STAMP) ## write what follows from other files: constraints.txt, deploy/r
 	   $(BIN)/python -m pip freeze --all --exclude-editable --exclude pip | sed 's/+cpu$$//' | sort -f; } > constraints.new
 	@mv constraints.new constraints.txt
 	@$(BIN)/python -m tests.architecture.requirements > deploy/requirements.txt
-	@$(BIN)/python -m serving.api.client_messages > messages.new
-	@mv messages.new src/marquee/client/messages.py
+	@$(BIN)/python -m serving.api.client_messages src/marquee/client/messages
 	@touch $(STAMP)
 
 clean: ## remove caches; .venv, data, runs and bundles stay

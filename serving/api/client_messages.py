@@ -1,46 +1,130 @@
-"""The client's messages, written from the OpenAPI document: `python -m serving.api.client_messages`.
+"""The client's messages, from the OpenAPI document: `python -m serving.api.client_messages <folder>`.
 
 The client imports nothing of the service, so its messages are a copy; `make lock` writes it anew, and a test
-compares the bytes. They are wider than the service's: words are plain text, so that a service may be newer.
+compares the bytes. A module holds the messages of one group of routes, `shared` those of several groups. They
+are wider than the service's: words are plain text, so that a service may be newer.
 """
 
+import re
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 from serving.api.document.openapi import document
 from serving.api.examples import Json
 from serving.api.routes import ROUTES
 from serving.config import Settings
+from serving.http.errors import ErrorAnswer
 
 WIDTH = 110
 
-HEADER = '''"""What is asked of the service and what it answers, as typed messages; written by `make lock`.
+SHARED = "shared"
+FEATURE_VALUE = "FeatureValue"
+
+PACKAGE_HEADER = '''\
+"""What is asked of the service and what it answers, as typed messages; written by `make lock`.
 
 A field of a request that is left out is not sent: then the service's own default counts, which may differ
 from surface to surface. Fields of an answer that this client does not know are passed over, so that a
 service may be newer than its clients; words such as `source` are plain text for the same reason.
 """
 
-from collections.abc import Mapping, Sequence
+'''
 
-import msgspec
-
-FeatureValue = bool | int | float | str | Sequence[bool | int | float | str | None] | None
+_FEATURE_VALUE_TYPE = "bool | int | float | str | Sequence[bool | int | float | str | None] | None"
+_FEATURE_VALUE_LINES = f'''\n{FEATURE_VALUE} = {_FEATURE_VALUE_TYPE}
 """What an attribute may be."""
 '''
-_FEATURE_VALUE = HEADER.partition("FeatureValue = ")[2].partition("\n")[0]
 
 # Read part by part, for each may be an answer or an error.
 _READ_ELSEWHERE = frozenset({"BatchAnswer"})
 _PLAIN = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None"}
 
 
-def client_messages() -> str:
-    """Returns the text of `src/marquee/client/messages.py`."""
+def client_messages() -> Mapping[str, str]:
+    """Returns the text of each module of `src/marquee/client/messages`, by its name."""
     schemas = document(Settings(), ["default"], ROUTES)["components"]["schemas"]
-    classes = [_class(name, schemas) for name in _in_order(schemas) if name not in _READ_ELSEWHERE]
-    return HEADER + "".join(classes)
+    names = [name for name in _in_order(schemas) if name not in _READ_ELSEWHERE]
+    module_of = {FEATURE_VALUE: SHARED} | {name: _module(name, schemas) for name in names}
+    modules = {
+        module: [name for name in names if module_of[name] == module] for module in _modules(module_of)
+    }
+    return {
+        "__init__": PACKAGE_HEADER + _imports_of_package(module_of),
+        **{
+            module: _text(module, [_class(name, schemas) for name in members], module_of)
+            for module, members in modules.items()
+        },
+    }
+
+
+def _modules(module_of: Mapping[str, str]) -> list[str]:
+    """Returns the names of the modules, each once."""
+    return sorted(set(module_of.values()))
+
+
+def _module(name: str, schemas: Json) -> str:
+    """Returns the module of a message: its group of routes, or `shared` if several groups hold it."""
+    groups = {
+        route.tag.title
+        for route in ROUTES
+        if route.tag is not None
+        for one in (route.message, route.answer)
+        if one is not None and name in _closure(one.__name__, schemas)
+    }
+    is_of_all = name in _closure(ErrorAnswer.__name__, schemas)
+    return groups.pop() if len(groups) == 1 and not is_of_all else SHARED
+
+
+def _closure(name: str, schemas: Json) -> set[str]:
+    """Returns a schema's name with those of all that it holds, however deep."""
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        one = waiting.pop()
+        if one not in found:
+            found.add(one)
+            waiting.extend(_references(schemas[one]))
+    return found
+
+
+def _text(module: str, classes: Iterable[str], module_of: Mapping[str, str]) -> str:
+    """Returns a module of some classes, with what they import."""
+    body = (_FEATURE_VALUE_LINES if module == SHARED else "") + "".join(classes)
+    words = set(re.findall(r"\w+", _without_docstrings(body)))
+    what = "what several groups of routes share" if module == SHARED else f"of the group `{module}`"
+    abstract = ", ".join(sorted({"Mapping", "Sequence"} & words))
+    lines = [f'"""Messages: {what}; written by `make lock`."""\n']
+    if abstract:
+        lines.append(f"from collections.abc import {abstract}\n")
+    lines.append("import msgspec")
+    others = {name for name, other in module_of.items() if other != module and name in words}
+    imports = _imports({name: module_of[name] for name in others})
+    return "\n".join(lines) + "\n" + (f"\n{imports}" if imports else "") + body
+
+
+def _without_docstrings(text: str) -> str:
+    """Returns a text without its docstrings."""
+    return re.sub(r'"""(?:.|\n)*?"""', "", text)
+
+
+def _imports_of_package(module_of: Mapping[str, str]) -> str:
+    """Returns the lines that make all messages names of the package."""
+    names = "".join(f'    "{name}",\n' for name in sorted(module_of))
+    return _imports(module_of) + f"\n__all__ = [\n{names}]\n"
+
+
+def _imports(module_of: Mapping[str, str]) -> str:
+    """Returns import lines for names by their modules, as ruff formats them."""
+    text = ""
+    for module in _modules(module_of):
+        names = sorted((name for name, other in module_of.items() if other == module), key=str.lower)
+        line = f"from marquee.client.messages.{module} import {', '.join(names)}"
+        if len(line) > WIDTH:
+            line = line.partition(" import ")[0] + " import (\n" + "".join(f"    {n},\n" for n in names) + ")"
+        text += f"{line}\n"
+    return text
 
 
 def _in_order(schemas: Json) -> list[str]:
@@ -120,7 +204,7 @@ def _type(schema: Json, schemas: Json, *, is_request: bool) -> str:
         return f"Sequence[{inner}]" if is_request else f"tuple[{inner}, ...]"
     if kind == "object":
         inner = _type(schema["additionalProperties"], schemas, is_request=is_request)
-        inner = "FeatureValue" if inner == _FEATURE_VALUE else inner
+        inner = FEATURE_VALUE if inner == _FEATURE_VALUE_TYPE else inner
         return f"Mapping[str, {inner}]" if is_request else f"dict[str, {inner}]"
     return _PLAIN[kind]
 
@@ -139,5 +223,16 @@ def _default(default: object) -> str:
     return "()" if default in ([], ()) else repr(default)
 
 
+def write(folder: Path) -> None:
+    """Writes the modules into a folder, and removes others there."""
+    folder.mkdir(exist_ok=True)
+    texts = client_messages()
+    for path in folder.glob("*.py"):
+        if path.stem not in texts:
+            path.unlink()
+    for name, text in texts.items():
+        (folder / f"{name}.py").write_text(text, encoding="utf-8")
+
+
 if __name__ == "__main__":
-    sys.stdout.write(client_messages())
+    write(Path(sys.argv[1]))

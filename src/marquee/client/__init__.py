@@ -11,10 +11,11 @@ with Client("http://127.0.0.1:3000", deadline_s=0.5) as client:
     print(answer.source, [item.item_id for item in answer.items])
 ```
 
-`AsyncClient` has the same methods, to be awaited. Both may be shared: by threads, by tasks of one loop.
+`AsyncClient` has the same methods, to be awaited. Both may be shared: by threads, by tasks of one loop,
+and by the children of `fork`, each of which has connections of its own.
 """
 
-from marquee.client.clients import AsyncClient, Client
+from marquee.client.asynchronous import AsyncClient
 from marquee.client.errors import (
     RefusedError,
     ServiceError,
@@ -40,6 +41,7 @@ from marquee.client.messages import (
     SimilarRequest,
 )
 from marquee.client.retries import RetryPolicy
+from marquee.client.threaded import Client
 
 __all__ = [
     "AsyncClient",

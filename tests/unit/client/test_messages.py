@@ -1,15 +1,16 @@
 """The client's messages are the service's, its settings are checked, and it is light."""
 
-import inspect
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from marquee.client import Client, RetryPolicy, messages
 from marquee.client.calls import STATUS_OF_CODE
 from serving.api.client_messages import client_messages
+from serving.api.route import Tag
 from serving.http.errors import Problem
 
 
@@ -32,7 +33,17 @@ def test_impossible_settings_are_refused(make: Callable[[], object], message: st
 
 def test_messages_are_those_that_the_service_s_document_makes() -> None:
     """`make lock` writes them; whoever changes a field of the service runs it."""
-    assert inspect.getsource(messages) == client_messages()
+    folder = Path(messages.__file__).parent
+    written = {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("*.py")}
+    assert written == client_messages()
+
+
+def test_message_of_one_group_stands_in_its_module() -> None:
+    modules = client_messages()
+    assert "class RecommendRequest(" in modules["asking"]
+    assert "class ReleasesAnswer(" in modules["releases"]
+    assert "class ErrorAnswer(" in modules["shared"]
+    assert set(modules) - {"__init__", "shared"} <= {tag.title for tag in Tag}
 
 
 def test_statuses_of_a_batch_s_parts_are_those_of_the_service() -> None:

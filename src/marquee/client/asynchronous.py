@@ -1,0 +1,183 @@
+"""The client for asyncio: the methods of `Client`, to be awaited.
+
+Everything that decides lies in `calls` and `retries`; here is only what sends, reads and waits.
+"""
+
+import asyncio
+import random
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Self, TypeVar
+
+import httpx
+
+from marquee.client import calls
+from marquee.client.calls import Call
+from marquee.client.connections import DEADLINE_S, OfProcess, Settings
+from marquee.client.errors import RefusedError, ServiceError
+from marquee.client.messages import (
+    BundleAnswer,
+    ItemsAnswer,
+    ItemsRequest,
+    RecommendAnswer,
+    RecommendRequest,
+    ReleasesAnswer,
+    RolloutAnswer,
+    SimilarRequest,
+)
+from marquee.client.retries import RetryPolicy
+
+Answer = TypeVar("Answer")
+
+
+class AsyncClient:
+    """Asks the service from asyncio; may be shared by the tasks of one loop. For the rest see `Client`.
+
+    Args:
+        url: As for `Client`, like all that follow.
+        key: API key.
+        deadline_s: Seconds that a call may take.
+        attempt_s: Seconds that one attempt may take.
+        retries: How patient to be.
+        transport: What sends in place of httpx's own.
+        clock: Returns seconds that only go forward.
+        sleep: Waits so many seconds.
+        rng: Draws the pauses.
+
+    Raises:
+        ValueError: If a number is out of range or the url is none.
+    """
+
+    def __init__(  # noqa: PLR0913 - as above
+        self,
+        url: str,
+        *,
+        key: str = "",
+        deadline_s: float = DEADLINE_S,
+        attempt_s: float | None = None,
+        retries: RetryPolicy | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._settings = Settings(url, key, deadline_s, attempt_s, retries)
+        self._transport = transport
+        self._clock = clock
+        self._sleep = sleep
+        self._own = OfProcess(self._settings, self._connect, rng, is_renewable=transport is None)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._own.http.aclose()
+
+    @property
+    def url(self) -> str:
+        """Where the service answers."""
+        return self._settings.url
+
+    @property
+    def retries(self) -> Mapping[str, int]:
+        """Retries so far, by what had failed: a status, `unreachable` or `timed_out`."""
+        return self._own.budget.spent
+
+    async def recommend(
+        self, request: RecommendRequest, *, deadline_s: float | None = None
+    ) -> RecommendAnswer:
+        """Returns the best items for a user, a history, features, or whoever comes; raises ServiceError."""
+        return await self._ask(calls.recommend(request), deadline_s)
+
+    async def recommend_batch(
+        self, requests: Sequence[RecommendRequest], *, deadline_s: float | None = None
+    ) -> list[RecommendAnswer | RefusedError]:
+        """Returns an answer or an error for each request; raises ServiceError if the whole call fails."""
+        return await self._ask(calls.recommend_batch(requests), deadline_s)
+
+    async def similar(self, request: SimilarRequest, *, deadline_s: float | None = None) -> RecommendAnswer:
+        """Returns the items most like one; raises ServiceError."""
+        return await self._ask(calls.similar(request), deadline_s)
+
+    async def bundle(self, *, deadline_s: float | None = None) -> BundleAnswer:
+        """Returns which bundle answers; raises ServiceError."""
+        return await self._ask(calls.bundle(), deadline_s)
+
+    async def releases(self, *, deadline_s: float | None = None) -> ReleasesAnswer:
+        """Returns the releases that there are, newest first; raises ServiceError."""
+        return await self._ask(calls.releases(), deadline_s)
+
+    async def activate(self, version: str, *, deadline_s: float | None = None) -> RolloutAnswer:
+        """Lets a release answer, once it is loaded and warm: allow it seconds; raises ServiceError."""
+        return await self._ask(calls.activate(version), deadline_s)
+
+    async def put_items(self, request: ItemsRequest, *, deadline_s: float | None = None) -> ItemsAnswer:
+        """Adds items, or says them anew; needs a key that is good for items; raises ServiceError."""
+        return await self._ask(calls.put_items(request), deadline_s)
+
+    async def withdraw_item(
+        self, item_id: str, *, surface: str | None = None, deadline_s: float | None = None
+    ) -> ItemsAnswer:
+        """Withdraws an item from every answer; needs such a key as well; raises ServiceError."""
+        return await self._ask(calls.withdraw_item(item_id, surface), deadline_s)
+
+    async def is_alive(self) -> bool:
+        """Returns whether the service lives, asked once."""
+        return await self._is_well("/livez")
+
+    async def is_ready(self) -> bool:
+        """Returns whether the service takes requests, asked once."""
+        return await self._is_well("/readyz")
+
+    async def _is_well(self, path: str) -> bool:
+        """Returns whether a health path answers 200."""
+        try:
+            await self._attempt(calls.health(path), self._settings.deadline_s, uuid.uuid4().hex)
+        except ServiceError:
+            return False
+        return True
+
+    def _connect(self) -> httpx.AsyncClient:
+        """Returns httpx's client, without any connection yet."""
+        return httpx.AsyncClient(
+            base_url=self._settings.url,
+            headers=self._settings.headers,
+            limits=self._settings.limits,
+            transport=self._transport,
+            trust_env=False,
+        )
+
+    async def _ask(self, call: Call[Answer], deadline_s: float | None) -> Answer:
+        """Returns the answer to a call, after as many attempts as it takes and may take."""
+        course = self._own.course(deadline_s, self._clock)
+        request_id = uuid.uuid4().hex
+        while True:
+            left_s = course.begin_attempt()
+            try:
+                return await self._attempt(call, left_s, request_id)
+            except ServiceError as failure:
+                pause_s = course.pause_before_next(failure)
+            await self._sleep(pause_s)
+
+    async def _attempt(self, call: Call[Answer], left_s: float, request_id: str) -> Answer:
+        """Returns the answer to a call that is sent once."""
+        attempt_s = self._settings.attempt_within(left_s)
+        try:
+            async with asyncio.timeout(attempt_s):
+                response = await self._own.http.request(
+                    call.method,
+                    call.path,
+                    content=call.content,
+                    headers=call.headers(request_id, left_s),
+                    timeout=attempt_s,
+                )
+        except TimeoutError as error:
+            raise call.timed_out(attempt_s, request_id) from error
+        except httpx.RequestError as error:
+            raise call.failure(error, attempt_s, request_id) from error
+        return call.answer_of(response.status_code, response.headers, response.content, request_id)

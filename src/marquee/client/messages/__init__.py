@@ -1,0 +1,53 @@
+"""What is asked of the service and what it answers, as typed messages; written by `make lock`.
+
+A field of a request that is left out is not sent: then the service's own default counts, which may differ
+from surface to surface. Fields of an answer that this client does not know are passed over, so that a
+service may be newer than its clients; words such as `source` are plain text for the same reason.
+"""
+
+from marquee.client.messages.asking import (
+    BatchRequest,
+    BundleAnswer,
+    Filter,
+    HistoryEntry,
+    RecommendAnswer,
+    Recommendation,
+    RecommendRequest,
+    RerankingRequest,
+    SimilarRequest,
+)
+from marquee.client.messages.items import ItemMessage, ItemsAnswer, ItemsRequest, PlacedItem
+from marquee.client.messages.operating import HealthAnswer
+from marquee.client.messages.releases import (
+    ReleaseAnswer,
+    ReleasesAnswer,
+    RolloutAnswer,
+    ShareRequest,
+    TrialAnswer,
+)
+from marquee.client.messages.shared import ErrorAnswer, ErrorBody, FeatureValue
+
+__all__ = [
+    "BatchRequest",
+    "BundleAnswer",
+    "ErrorAnswer",
+    "ErrorBody",
+    "FeatureValue",
+    "Filter",
+    "HealthAnswer",
+    "HistoryEntry",
+    "ItemMessage",
+    "ItemsAnswer",
+    "ItemsRequest",
+    "PlacedItem",
+    "RecommendAnswer",
+    "RecommendRequest",
+    "Recommendation",
+    "ReleaseAnswer",
+    "ReleasesAnswer",
+    "RerankingRequest",
+    "RolloutAnswer",
+    "ShareRequest",
+    "SimilarRequest",
+    "TrialAnswer",
+]

@@ -1,0 +1,72 @@
+"""Messages: of the group `items`; written by `make lock`."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from marquee.client.messages.shared import FeatureValue
+
+
+class ItemMessage(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """An item as it is from now on: what is left out it does not have.
+
+    Attributes:
+        item_id: The item.
+        kind: Content or ad. Left out: "content". One of `ad`, `content`.
+        available_from: First second in which it may be shown, since 1970 UTC; null for always.
+        available_until: First second in which it may no longer be shown; null for never.
+        attributes: As in the items table, by column.
+    """
+
+    item_id: str
+    kind: str | None = None
+    available_from: int | None = None
+    available_until: int | None = None
+    attributes: Mapping[str, FeatureValue] = {}
+
+
+class ItemsRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """Items to add, or to say anew; all are taken or none.
+
+    Attributes:
+        items: Each once.
+        surface: The items of whose bundle are meant.
+    """
+
+    items: Sequence[ItemMessage]
+    surface: str | None = None
+
+
+class PlacedItem(msgspec.Struct, kw_only=True, frozen=True):
+    """What became of an item, and which of its attributes the release ignores or cannot read.
+
+    Attributes:
+        item_id: The item.
+        state: `live`: it is searched. `in_release`: the release's own copy answers. `withdrawn`. One of
+            `in_release`, `live`, `withdrawn`.
+        unknown_attributes: Attributes that the catalog does not have; they say nothing.
+        unread_attributes: Attributes whose value is of another type; they count as not given.
+    """
+
+    item_id: str
+    state: str
+    unknown_attributes: tuple[str, ...] = ()
+    unread_attributes: tuple[str, ...] = ()
+
+
+class ItemsAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """What a change of items came to; it is on disk, and other workers follow within two seconds.
+
+    Attributes:
+        request_id: The id under which the service's log speaks of the change.
+        version: The release that read the items.
+        items: What became of each.
+        n_kept: Items that the service keeps, withdrawn ones included.
+        max_kept: How many it may keep.
+    """
+
+    request_id: str
+    version: str
+    items: tuple[PlacedItem, ...]
+    n_kept: int
+    max_kept: int
