@@ -1,13 +1,13 @@
 """Lets callers that wait for the same disk share one flush.
 
-The first caller writes; those that come while it does queue up, and the next of them writes for all of these
-at once. There is no thread and no timer: a lone caller waits for nobody.
+The first caller writes; those that come while it does queue up, and then the first of them writes for all of
+these at once. There is no thread and no timer: a lone caller waits for nobody.
 """
 
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from threading import Lock
+from threading import Event, Lock
 from typing import Generic, TypeVar
 
 from marquee.errors import EventLogError
@@ -21,11 +21,12 @@ MAX_ROWS_PER_GROUP = 20_000
 
 @dataclass(slots=True)
 class _Waiting(Generic[Row, Outcome]):
-    """The rows of one caller, and what became of them."""
+    """The rows of one caller, and what became of them; `woken` says that they are written, or to be."""
 
     rows: Sequence[Row]
     outcomes: list[Outcome] | None = None
     error: BaseException | None = None
+    woken: Event = field(default_factory=Event)
 
 
 @dataclass(slots=True)
@@ -37,8 +38,9 @@ class GroupCommit(Generic[Row, Outcome]):
     """
 
     write: Callable[[Sequence[Row]], list[Outcome]]
-    _writing: Lock = field(default_factory=Lock)
+    _changing: Lock = field(default_factory=Lock)
     _queue: deque[_Waiting[Row, Outcome]] = field(default_factory=deque)
+    _is_writing: bool = False
 
     def submit(self, rows: Sequence[Row]) -> list[Outcome]:
         """Returns the outcomes of some rows once they are written.
@@ -49,11 +51,14 @@ class GroupCommit(Generic[Row, Outcome]):
         if not rows:
             return []
         mine = _Waiting[Row, Outcome](rows)
-        self._queue.append(mine)
-        with self._writing:
-            # Whoever held the lock before may have written these rows too.
-            while mine.outcomes is None and mine.error is None:
-                self._write(self._take())
+        with self._changing:
+            self._queue.append(mine)
+            is_first = not self._is_writing
+            self._is_writing = True
+        if not is_first:
+            mine.woken.wait()
+        if mine.outcomes is None and mine.error is None:  # it is this caller's turn to write
+            self._write(self._take())
         if isinstance(
             mine.error, EventLogError
         ):  # each caller raises one of its own: tracebacks are not shared
@@ -64,28 +69,37 @@ class GroupCommit(Generic[Row, Outcome]):
         return mine.outcomes
 
     def _take(self) -> list[_Waiting[Row, Outcome]]:
-        """Returns the callers of the next group, the longest waiting first."""
-        group = [self._queue.popleft()]
-        n_rows = len(group[0].rows)
-        while self._queue and n_rows < MAX_ROWS_PER_GROUP:
-            group.append(self._queue.popleft())
-            n_rows += len(group[-1].rows)
+        """Returns the callers of the next group, the longest waiting first: whose turn it is."""
+        with self._changing:
+            group = [self._queue.popleft()]
+            n_rows = len(group[0].rows)
+            while self._queue and n_rows < MAX_ROWS_PER_GROUP:
+                group.append(self._queue.popleft())
+                n_rows += len(group[-1].rows)
         return group
 
     def _write(self, group: Sequence[_Waiting[Row, Outcome]]) -> None:
-        """Writes a group and hands everybody the outcomes of theirs."""
-        rows = [row for waiting in group for row in waiting.rows]
+        """Writes a group, hands everybody the outcomes of theirs, and the turn to whoever waits longest."""
         try:
-            outcomes = self.write(rows)
+            outcomes = self.write([row for waiting in group for row in waiting.rows])
         except EventLogError as error:
             for waiting in group:
                 waiting.error = error
-            return
         except BaseException as error:
-            for waiting in group:  # nobody else may wait for what will not come
+            for waiting in group:  # nobody may wait for what will not come
                 waiting.error = error
             raise
-        start = 0
-        for waiting in group:
-            waiting.outcomes = outcomes[start : start + len(waiting.rows)]
-            start += len(waiting.rows)
+        else:
+            start = 0
+            for waiting in group:
+                waiting.outcomes = outcomes[start : start + len(waiting.rows)]
+                start += len(waiting.rows)
+        finally:
+            # Whoever is done goes first: it may be back with more before the next group is taken.
+            for waiting in group:
+                waiting.woken.set()
+            with self._changing:
+                if self._queue:
+                    self._queue[0].woken.set()
+                else:
+                    self._is_writing = False

@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,29 +66,6 @@ def test_full_disk_keeps_nothing_and_remembers_nothing(log: SqliteEventLog) -> N
         log.append(many)
     assert [logged.event.event_id for logged in log.read(0, 99)] == ["before"]
     assert log.append(many) == [Kept.accepted] * 50  # there is room again
-
-
-def test_full_disk_refuses_everybody_whose_rows_shared_the_transaction(log: SqliteEventLog) -> None:
-    assert log._events._writer is not None
-    log._events._writer.execute("PRAGMA max_page_count = 1").fetchall()
-    errors: list[Exception] = []
-
-    def send(name: str) -> None:
-        try:
-            log.append([event(name, text="x" * 9000)])
-        except EventLogFullError as error:
-            errors.append(error)
-
-    with log._group._writing:  # all of them queue up
-        threads = [threading.Thread(target=send, args=(f"e{i}",)) for i in range(8)]
-        for thread in threads:
-            thread.start()
-        while len(log._group._queue) < len(threads):
-            threading.Event().wait(0.005)
-    for thread in threads:
-        thread.join()
-    assert len(errors) == 8
-    assert log.read(0, 99) == []
 
 
 def test_vanished_folder_is_not_begun_anew(log: SqliteEventLog, tmp_path: Path) -> None:
