@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
 
@@ -171,6 +172,9 @@ def end_on_signal(number: int, frame: FrameType | None) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the demo; returns the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # titles may hold what the terminal cannot show
     console = Console()
     if {"-h", "--help"} & set(arguments):
         console.print(__doc__, markup=False, highlight=False, soft_wrap=True)

@@ -8,6 +8,7 @@ import runpy
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
+from io import TextIOWrapper
 
 from marquee_cli.commands import COMMANDS, Command
 
@@ -87,6 +88,9 @@ def complete(request: str) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without UTF-8 lacks some of our characters
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in {*_HELP, "help"}:
         print(overview())

@@ -16,7 +16,7 @@ FILE_LINES = 400
 FUNCTION_LINES = 60
 PARAMETERS = 7
 METHODS = 15
-ROOTS = ("src", "training", "serving", "demo", "benchmarks")
+ROOTS = ("src", "training", "serving", "marquee_cli", "demo", "benchmarks")
 TO_TOOLS = ("# noqa", "# type: ignore", "# pragma", "# codespell")
 LAYOUT = {
     tokenize.NEWLINE,

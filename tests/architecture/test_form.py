@@ -98,7 +98,7 @@ def test_library_never_swallows_every_exception() -> None:
     ]
 
 
-@pytest.mark.parametrize("folder", ["src", "training", "serving", "demo", "benchmarks"])
+@pytest.mark.parametrize("folder", ["src", "training", "serving", "marquee_cli", "demo", "benchmarks"])
 def test_every_public_name_has_a_docstring(folder: str) -> None:
     assert not [
         f"{source.path}:{node.lineno} {node.name}"
@@ -108,7 +108,7 @@ def test_every_public_name_has_a_docstring(folder: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("folder", ["src", "training", "serving", "demo", "benchmarks"])
+@pytest.mark.parametrize("folder", ["src", "training", "serving", "marquee_cli", "demo", "benchmarks"])
 def test_every_module_says_what_it_decides(folder: str) -> None:
     assert not [source.path for source in read_sources(folder) if not ast.get_docstring(source.tree)]
 

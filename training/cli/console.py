@@ -16,6 +16,7 @@ def open_console(*, stderr: bool = False, quiet: bool = False) -> Console:
         stderr: Whether it prints beside the results.
         quiet: Whether it prints nothing.
     """
+    replace_what_streams_cannot_show()
     # A path or a command that is broken over lines cannot be copied; tables are printed with soft_wrap=False.
     return Console(stderr=stderr, quiet=quiet, markup=False, emoji=False, highlight=False, soft_wrap=True)
 

@@ -32,6 +32,10 @@ def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
     assert re.findall(r"^  (\S+) ", said, flags=re.M) == list(COMMANDS)
 
 
+def test_overview_is_shown_by_a_terminal_without_utf8() -> None:
+    assert "learning-curve" in said_by("-m", "marquee_cli", PYTHONIOENCODING="ascii")
+
+
 def test_unknown_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["trai"]) == 2
     assert "no command 'trai'; did you mean 'train'?" in capsys.readouterr().err
