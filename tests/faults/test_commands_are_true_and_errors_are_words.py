@@ -165,3 +165,13 @@ def test_titles_that_are_lists_name_nothing(shop: MiniShop, monkeypatch: pytest.
     yaml.write_text(yaml.read_text(encoding="utf-8") + "items: {path: items.parquet}\n", encoding="utf-8")
     assert shop.train(monkeypatch) == 0
     assert (shop.latest / "report.html").is_file()
+
+
+def test_targets_that_nobody_can_reach_are_told_before_training(
+    shop: MiniShop, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    # Every user asks for one item again and again: it was seen before.
+    shop.write_events([(user, f"only-{user}", at) for user, _, at in mini_events()])
+    assert shop.train(monkeypatch) == 2
+    assert re.search(r"of [\d,]+ targets [\d,]+ were seen before", capsys.readouterr().err)
+    assert not [*shop.path.rglob("*.ckpt")]

@@ -18,7 +18,7 @@ from marquee.evaluation.analyses.served import ServedComparison
 from marquee.evaluation.analyses.served_surfaces import SurfaceRules
 from marquee.evaluation.analyses.slices import SlicedMetric
 from marquee.evaluation.baselines import Baseline, FittedBaselines, fit_baselines
-from marquee.evaluation.evaluation import Evaluation, evaluate
+from marquee.evaluation.evaluation import Evaluation, evaluate, require_targets
 from marquee.evaluation.probabilities.outcomes import JudgedOutcome
 from marquee.index.ranking import ScoreBlock, inner_product_scores
 from marquee.nn.embed import embed_catalog, embed_queries
@@ -104,6 +104,7 @@ def part_to_judge(prepared: Prepared, config: TrainConfig) -> tuple[str, JudgedP
             f"the {part_name} part has 0 events, expected some to judge the model on; change data.split, or "
             f"evaluation.test={str(not config.evaluation.test).lower()} to read the other part"
         )
+    require_targets(config.evaluation.task(part, prepared.dataset.n_items))
     return part_name, part
 
 

@@ -162,6 +162,19 @@ class Evaluation:
         }
 
 
+def require_targets(task: EvaluationTask) -> None:
+    """Raises DataError if no query has a target that can be reached, before any model is asked."""
+    targets, n_excluded, n_unavailable = _reachable_targets(task)
+    if targets.sizes.any():
+        return
+    raise DataError(
+        f"at least one of the {len(targets)} queries must have a target, got none: of "
+        f"{len(task.targets.item_index):,} targets {n_excluded:,} were seen before "
+        f"(evaluation.exclude_seen=false counts them) and {n_unavailable:,} were not available then; "
+        "change data.split, or these"
+    )
+
+
 def evaluate(
     scorers: Mapping[str, ScoreBlock],
     task: EvaluationTask,
@@ -187,12 +200,9 @@ def evaluate(
     """
     if not scorers:
         raise DataError(f"scorers must name at least one model, got {dict(scorers)}")
+    require_targets(task)
     targets, n_excluded, n_unavailable = _reachable_targets(task)
     queries = np.flatnonzero(targets.sizes)
-    if not len(queries):
-        raise DataError(
-            f"at least one of the {len(targets)} queries must have a target, got none; see the split"
-        )
     models = {}
     for name, score_block in scorers.items():
         told = None if progress is None else _progress_of(name, progress)
