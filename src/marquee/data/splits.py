@@ -27,6 +27,7 @@ _REPEATED = (
     ". Where a file repeats its rows, one of them may have been drawn into validation: "
     "data.events.deduplicate=true keeps the first of them"
 )
+_FEW_MOMENTS = 10
 _ROUNDING = (
     1e-9  # 0.1 × 30 is 3.0000000000000004 and 0.29 × 100 is 28.999999999999996; both mean the whole number
 )
@@ -137,7 +138,7 @@ def split_events(
     if parts[_TRAIN].is_empty():
         raise DataError(
             f"the split leaves no event to train on, got {events.height} events and {parting.description}; "
-            "lower the fractions or move the cutoffs (config data.split)"
+            f"{_advice(events, config)} (config data.split)"
         )
     merged = ", validation added to train" if config.fit_on_validation else ""
     train, validation, test = parts
@@ -159,6 +160,22 @@ def _asked_later(split: Split, n: int) -> Split:
         asked_validation=split.validation.filter(validation),
         asked_test=split.test.filter(test),
     )
+
+
+def _advice(events: pl.DataFrame, config: SplitConfig) -> str:
+    """Returns what to do where nothing is left to train on."""
+    if config.validation_from or config.test_from:
+        first, last = events["timestamp"].min(), events["timestamp"].max()
+        assert isinstance(first, int), f"events have a first moment, got {first!r}"
+        assert isinstance(last, int), f"events have a last moment, got {last!r}"
+        return f"move the cutoffs, for the events lie from {moment_text(first)} to {moment_text(last)}"
+    n_moments = events["timestamp"].n_unique()
+    if config.method is SplitMethod.time and n_moments <= _FEW_MOMENTS:
+        return (
+            f"all events lie at {n_moments} moments, and those of one moment stay together: use times of "
+            "more detail, or method=leave_last or random"
+        )
+    return "lower the fractions or move the cutoffs"
 
 
 @dataclass(frozen=True)

@@ -119,6 +119,8 @@ class TableConfig:
     unique: bool = False
 
     def __post_init__(self) -> None:
+        if self.separator == "\\t":
+            self.separator = "\t"  # as it stands in a YAML without quotes
         self.validate()
 
     def validate(self) -> None:

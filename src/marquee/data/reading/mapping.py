@@ -42,6 +42,7 @@ class MappedSource:
         rules: Rules, in the order in which they are looked at.
         rule_columns: The columns of the file that each rule looks at.
         file_columns: The columns of the file that each column of the table is made of.
+        keys: Key and expression of the config for each column of the table that it maps.
         mapped: The values of the table's columns before they are given its types, under names of their own.
     """
 
@@ -51,6 +52,7 @@ class MappedSource:
     rules: tuple[Rule, ...]
     rule_columns: tuple[tuple[str, ...], ...]
     file_columns: dict[str, tuple[str, ...]]
+    keys: dict[str, str]
     mapped: pl.LazyFrame
 
     def raw(self, name: str) -> pl.LazyFrame:
@@ -123,7 +125,9 @@ class TableMapping:
             *[(rule.column,) for rule in type_rules],
             *[roots[rule.column] for rule in own_rules],
         ]
-        return MappedSource(source, frame, tuple(exclusions), tuple(rules), tuple(looked_at), roots, mapped)
+        return MappedSource(
+            source, frame, tuple(exclusions), tuple(rules), tuple(looked_at), roots, self._keys(), mapped
+        )
 
     def _read_types(self, source: Source) -> tuple[pl.LazyFrame, list[Rule]]:
         """Returns the file with the declared types, and the rules that tell which values have another."""
@@ -265,6 +269,10 @@ class TableMapping:
     def _parse(self, text: str, source: Source, key: str) -> pl.Expr:
         """Returns the expression that the text at a key means."""
         return parse(text, source, f"{self.key}.{key}")
+
+    def _keys(self) -> dict[str, str]:
+        """Returns where the config says how each mapped column is read, and what it says."""
+        return {name: f"{self.key}.columns.{name}: {text}" for name, text in self.config.columns.items()}
 
     @property
     def orders_only(self) -> bool:

@@ -24,6 +24,8 @@ class RejectCount:
         example_file: File of the first such row.
         example_row: Its number, counted from 1 without the header.
         example: What the column holds there.
+        key: Key of the config that the column was read by, with its expression; empty if there is none.
+        advice: What to do about such rows.
     """
 
     reason: str
@@ -32,6 +34,8 @@ class RejectCount:
     example_file: str
     example_row: int
     example: str
+    key: str = ""
+    advice: str = ""
 
     def __str__(self) -> str:
         where = f" in {self.column}" if self.column else ""

@@ -3,9 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
+from marquee.core.reasons import Reason
+from marquee.core.schema import EVENTS, ITEMS, USERS
+from marquee.data.reading.advice import advice_for
 from marquee.data.reading.files.columns import FAULT, ROW
 from marquee.data.reading.mapping import REJECTED, MappedSource
 from marquee.data.reading.quality import RejectCount, TableQuality
@@ -20,7 +24,11 @@ _SCHEMA: dict[str, pl.DataType] = {
     "order": pl.UInt32(),
     "reason": pl.String(),
     "columns": pl.List(pl.String()),
+    "column": pl.String(),
+    "key": pl.String(),
 }
+_SCHEMAS = {schema.name: schema for schema in (EVENTS, ITEMS, USERS)}
+_WHY = ("reason", "columns", "column", "key")
 _MAX_EXAMPLE_LENGTH = 80
 
 
@@ -32,7 +40,8 @@ class Rejects:
         table: Name of the table.
         sources: Its files.
         rows: Of each row the position of its file, its number, the position of the rule that it breaks, the
-            reason, and the columns of the file that the rule looks at.
+            reason, the columns of the file that the rule looks at, the column of the table, and the key of
+            the config that it is read by.
     """
 
     table: str
@@ -57,8 +66,10 @@ class Rejects:
                 REJECTED: range(len(mapped.rules)),
                 "reason": [rule.reason.value for rule in mapped.rules],
                 "columns": [list(columns) for columns in mapped.rule_columns],
+                "column": [rule.column for rule in mapped.rules],
+                "key": [mapped.keys.get(rule.column, "") for rule in mapped.rules],
             },
-            schema={REJECTED: pl.UInt16(), "reason": pl.String(), "columns": pl.List(pl.String())},
+            schema={REJECTED: pl.UInt16(), **{name: _SCHEMA[name] for name in _WHY}},
         )
         return self._with(
             rows.join(rules, on=REJECTED, maintain_order="left").with_columns(
@@ -79,8 +90,10 @@ class Rejects:
                 SOURCE: range(len(mapped)),
                 "columns": [list(file.file_columns[rule.column]) for file in mapped],
                 "order": [len(file.rules) for file in mapped],
+                "column": [rule.column] * len(mapped),
+                "key": [file.keys.get(rule.column, "") for file in mapped],
             },
-            schema={SOURCE: pl.UInt32(), "columns": pl.List(pl.String()), "order": pl.UInt32()},
+            schema={name: _SCHEMA[name] for name in (SOURCE, "columns", "order", "column", "key")},
         )
         return self._with(
             rows.select(pl.col(SOURCE).cast(pl.UInt32), ROW)
@@ -109,35 +122,30 @@ class Rejects:
         groups = (
             self.rows.sort("order", SOURCE, ROW, maintain_order=True)
             .group_by("reason", "columns", maintain_order=True)
-            .agg(pl.len().alias("count"), pl.col(SOURCE).first(), pl.col(ROW).first())
+            .agg(pl.len().alias("count"), pl.col(SOURCE, ROW, "column", "key").first())
         )
         # Only the examples are read again if nothing is written.
         found = self._rows_as_written(groups if path is None else self.rows)
         if path is not None:
             self._write_csv(path, found)
         return tuple(
-            self._example(
-                reason,
-                columns,
-                count,
-                position,
-                found[position].row(by_predicate=pl.col(ROW) == row, named=True),
-            )
-            for reason, columns, count, position, row in groups.iter_rows()
+            self._example(group, found[group[SOURCE]].row(by_predicate=pl.col(ROW) == group[ROW], named=True))
+            for group in groups.iter_rows(named=True)
         )
 
-    def _example(
-        self, reason: str, columns: list[str], count: int, position: int, row: Mapping[str, object]
-    ) -> RejectCount:
+    def _example(self, group: Mapping[str, Any], row: Mapping[str, object]) -> RejectCount:  # Any: a row
         """Returns a count with a row as example."""
+        columns = group["columns"]
         shown = {name: row[name] for name in columns} or {"row": row[FAULT] or "as a whole"}
         return RejectCount(
-            reason=reason,
+            reason=group["reason"],
             column=", ".join(columns),
-            count=count,
-            example_file=str(self.sources[position].path),
+            count=group["count"],
+            example_file=str(self.sources[group[SOURCE]].path),
             example_row=int(str(row[ROW])),
             example=", ".join(f"{name}={value!r}" for name, value in shown.items())[:_MAX_EXAMPLE_LENGTH],
+            key=group["key"],
+            advice=advice_for(Reason(group["reason"]), group["column"], _SCHEMAS[self.table]),
         )
 
     def _rows_as_written(self, wanted: pl.DataFrame) -> dict[int, pl.DataFrame]:
@@ -183,6 +191,7 @@ def require_few(quality: TableQuality, max_fraction: float) -> None:
     by_count = sorted(quality.rejects, key=lambda reject: -reject.count)
     worst = by_count[0]
     where = f"column {worst.column!r}" if worst.column else "the row as a whole"
+    where += f" ({worst.key})" if worst.key else ""
     others = ", ".join(f"{reject.count:,} {reject.reason} in {reject.column!r}" for reject in by_count[1:])
     raise RejectedRowsError(
         f"{quality.name}: {quality.n_rejected:,} of {quality.rows_in - quality.n_excluded:,} rows of "
@@ -192,6 +201,6 @@ def require_few(quality: TableQuality, max_fraction: float) -> None:
         f"{worst.example}."
         + (f" Then {others}." if others else "")
         + (f" All of them: {quality.rejects_file}." if quality.rejects_file else "")
-        + f" Correct the file or data.{quality.name}, declare such rows under data.{quality.name}.exclude, "
-        "or raise the limit"
+        + f" Correct the file or data.{quality.name}: {worst.advice}. Rows that are right but not meant "
+        f"belong under data.{quality.name}.exclude; or raise the limit"
     )

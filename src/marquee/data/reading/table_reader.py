@@ -169,14 +169,28 @@ def _named_apart(sources: list[Source], name: str) -> list[Source]:
 
 def _rows_of(mapping: TableMapping, source: Source) -> tuple[MappedSource, pl.DataFrame]:
     """Returns a file as it is mapped, with its rows; stray quotes are repaired if they stop the reading."""
+    name = mapping.schema.name
     file = mapping.apply(source)
     try:
-        return file, collect(file.frame, source.path, mapping.schema.name)
-    except DataError:
+        return file, collect(file.frame, source.path, name)
+    except DataError as error:
         if not source.is_quoted:
-            raise
-    file = mapping.apply(with_repaired_quotes(source, mapping.config, mapping.schema.name))
-    return file, collect(file.frame, source.path, mapping.schema.name)
+            raise _naming_expression(error, file, name) from error
+    file = mapping.apply(with_repaired_quotes(source, mapping.config, name))
+    try:
+        return file, collect(file.frame, source.path, name)
+    except DataError as error:
+        raise _naming_expression(error, file, name) from error
+
+
+def _naming_expression(error: DataError, file: MappedSource, table: str) -> DataError:
+    """Returns an error that names the expression which fails by itself, or the error as it is."""
+    for name, key in file.keys.items():
+        try:
+            collect(file.raw(name), file.source.path, table)
+        except DataError as found:
+            return DataError(f"{key} fails: {found}")
+    return error
 
 
 def _mark_notes(file: MappedSource, table: str) -> Iterator[str]:
