@@ -10,10 +10,9 @@ import polars as pl
 from marquee.core.schema import TableSchema
 from marquee.data.reading.files.columns import ROW
 from marquee.data.reading.mapping import EXCLUDED, REJECTED, MappedSource, TableMapping
-from marquee.data.reading.notes import SAME_EVENT, order_notes
+from marquee.data.reading.notes import SAME_EVENT, order_notes, sorted_columns
 from marquee.data.reading.quality import TableQuality, measure_columns
 from marquee.data.reading.rejects import SOURCE, Rejects, require_few
-from marquee.data.reading.row_order import sorted_columns
 from marquee.data.reading.sources import Source, collect, open_sources, with_repaired_quotes
 from marquee.data.reading.times import validate_times
 from marquee.data.reading.validation import Rule
