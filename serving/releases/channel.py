@@ -8,7 +8,7 @@ with a new release, the old one goes on answering.
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,10 +24,9 @@ from marquee.bundle.releases import (
 )
 from marquee.decision.recommender import Recommender
 from marquee.errors import BundleBusyError, ConfigError, UnknownIdError
-from marquee.store.live_items import LiveItem
 from serving.releases.answering import Answering, AnsweringState, Loaded
 from serving.releases.background import Background
-from serving.releases.following import Follower
+from serving.releases.following import Follower, is_pinned
 from serving.releases.listing import Release, list_releases
 from serving.releases.loading import Loader, be_nice
 from serving.releases.metrics import ThreadMetrics
@@ -48,7 +47,8 @@ class Channel:
         clock: Returns seconds; for the pauses between two tries.
 
     Attributes:
-        name: Of the folder that holds the versions: the channel's identity, whatever a manifest says.
+        home: Folder that holds the versions.
+        name: Of that folder: the channel's identity, whatever a manifest says.
         state: What answers.
     """
 
@@ -62,16 +62,12 @@ class Channel:
         self._home = Path(path)
         self._metrics = metrics or Metrics()
         self._loader = loader or Loader()
-        self.name = _name_of(self._home)
+        self.home = self._home.parent if is_pinned(self._home) else self._home
+        self.name = self.home.resolve().name or "bundle"
         self.state = AnsweringState()
         self._follower = Follower(self._home, self.name, self.state, self._loader, self._metrics, clock)
         self._changing = threading.Lock()
         self._thread: Background | None = None
-
-    @property
-    def home(self) -> Path:
-        """Folder that holds the versions."""
-        return self._home.parent if self.is_pinned else self._home
 
     @property
     def answering(self) -> Answering | None:
@@ -86,7 +82,7 @@ class Channel:
     @property
     def is_pinned(self) -> bool:
         """Whether the path names one version and not a folder of them."""
-        return (self._home / MANIFEST).exists()
+        return is_pinned(self._home)
 
     @property
     def is_behind(self) -> bool:
@@ -119,7 +115,7 @@ class Channel:
             OSError: If `CURRENT` cannot be written.
         """
         with _held(self._changing):
-            return self._make_current(self._folder(version), activate)
+            return self._make_current(_folder(self._home, version), activate)
 
     def go_back(self) -> Recommender:
         """Makes the release current that was so before; raises as `activate` does."""
@@ -136,7 +132,7 @@ class Channel:
             OSError: If `ROLLOUT` cannot be written.
         """
         with _held(self._changing):
-            folder, candidate = self._folder(version), Candidate(role, version, share)
+            folder, candidate = _folder(self._home, version), Candidate(role, version, share)
             recommender = self._follower.load(folder)
             name_candidate(folder, role, share)
             self._follower.note_own_change()
@@ -155,10 +151,6 @@ class Channel:
             drop_candidate(self._home, version)
             self._follower.note_own_change()
             self._follower.follow_rollout()
-
-    def take_live_items(self, items: Mapping[str, LiveItem]) -> None:
-        """Lets every release that answers here, and those that will, answer with these live items."""
-        self.state.take_live_items(items)
 
     def listed(self) -> list[Release]:
         """Lists the releases in the folder, newest first; waits for nothing that loads."""
@@ -190,16 +182,17 @@ class Channel:
         self._follower.follow_rollout()
         return recommender
 
-    def _folder(self, version: str) -> Path:
-        """Returns the folder of a version; raises UnknownIdError if there is none."""
-        folder = self._home / version
-        try:
-            validate_name(version, "a version")
-        except ConfigError as error:
-            raise UnknownIdError(f"there is no release {version[:128]!r}: {error}") from error
-        if folder.is_symlink() or not (folder / MANIFEST).is_file():
-            raise UnknownIdError(f"there is no release {version!r}; GET /v1/releases lists those there are")
-        return folder
+
+def _folder(home: Path, version: str) -> Path:
+    """Returns the folder of a version; raises UnknownIdError if there is none."""
+    folder = home / version
+    try:
+        validate_name(version, "a version")
+    except ConfigError as error:
+        raise UnknownIdError(f"there is no release {version[:128]!r}: {error}") from error
+    if folder.is_symlink() or not (folder / MANIFEST).is_file():
+        raise UnknownIdError(f"there is no release {version!r}; GET /v1/releases lists those there are")
+    return folder
 
 
 @contextmanager
@@ -214,9 +207,3 @@ def _held(changing: threading.Lock) -> Iterator[None]:
         yield
     finally:
         changing.release()
-
-
-def _name_of(home: Path) -> str:
-    """Returns the name of a channel: that of the folder which holds its versions."""
-    folder = home.resolve()
-    return (folder.parent if (folder / MANIFEST).exists() else folder).name or "bundle"

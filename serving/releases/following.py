@@ -84,19 +84,14 @@ class Follower:
         self._pause_s = FIRST_PAUSE_S
         self.is_behind = False
 
-    @property
-    def is_pinned(self) -> bool:
-        """Whether the path names one version and not a folder of them."""
-        return (self._home / MANIFEST).exists()
-
     def load_first(self) -> None:
         """Takes the release that `CURRENT` names, or the newest before it that can be used.
 
         Raises:
             BundleError: If there is none; the error is that of the release that `CURRENT` names.
         """
-        if not self.is_pinned:
-            self._seen = self._pointers()
+        if not is_pinned(self._home):
+            self._seen = _pointers(self._home)
         recommender, error = first_usable(self._home, self._load, self.refuse)
         self.take(recommender)
         if error is not None:
@@ -106,7 +101,7 @@ class Follower:
                 self._name,
                 error,
             )
-        if not self.is_pinned:
+        if not is_pinned(self._home):
             self.follow_rollout()
         self._show()
 
@@ -116,11 +111,11 @@ class Follower:
         Raises:
             OSError: If the files cannot be looked at.
         """
-        if self._state.answering is None or self.is_pinned:
+        if self._state.answering is None or is_pinned(self._home):
             return False
-        pointers = self._pointers()
+        pointers = _pointers(self._home)
         is_due = self._retry_at is not None and self._clock() >= self._retry_at
-        was = self._current.bundle
+        was = self._answering.current.bundle
         if pointers != self._seen:
             self._seen, self._pause_s = pointers, FIRST_PAUSE_S
             self._refused.clear()
@@ -128,11 +123,11 @@ class Follower:
         elif is_due:
             self._follow()
         self._show()
-        return self._current.bundle is not was
+        return self._answering.current.bundle is not was
 
     def note_own_change(self) -> None:
         """Remembers the files as they are: this worker wrote them and answers by them already."""
-        self._seen = self._pointers()
+        self._seen = _pointers(self._home)
         self._refused.clear()
         self._retry_at, self._pause_s = None, FIRST_PAUSE_S
 
@@ -173,7 +168,7 @@ class Follower:
             rollout = read_rollout(self._home)
         except (BundleError, OSError) as error:
             self.refuse(error, self._home / ROLLOUT)
-        wanted = without(rollout, self._current.version)
+        wanted = without(rollout, self._answering.current.version)
         for role in Role:
             loaded, candidate = self._answering.candidates.get(role), wanted.get(role)
             if candidate != (loaded.candidate if loaded else None):
@@ -201,7 +196,7 @@ class Follower:
         known = self._state.answering.loaded(folder) if self._state.answering else None
         if known is not None:
             return known
-        recommender = self._loader.load(folder, is_pinned=self.is_pinned)
+        recommender = self._loader.load(folder, is_pinned=is_pinned(self._home))
         return recommender.with_live_items(self._state.items)  # embedded here, where no request waits for it
 
     def _follow(self) -> None:
@@ -220,7 +215,7 @@ class Follower:
         except Exception as error:  # whatever is wrong with the file, what answers goes on
             self.refuse(error, pointer)
             return
-        if folder == self._current.bundle.path or folder in self._refused:
+        if folder == self._answering.current.bundle.path or folder in self._refused:
             return
         try:
             recommender = self.load(folder)
@@ -241,21 +236,14 @@ class Follower:
             recommender = self.load(folder)
         except Exception:  # counted and logged by `load`
             return None
-        is_current = recommender.bundle is self._current.bundle
+        is_current = recommender.bundle is self._answering.current.bundle
         return None if is_current else Loaded(candidate, recommender)
 
     def _show(self) -> None:
         """Shows which releases are ready, and whether the current one is that of `CURRENT`."""
-        self.is_behind = not self.is_pinned and self._named() != self._current.version
+        self.is_behind = not is_pinned(self._home) and _named(self._home) != self._answering.current.version
         self._metrics.show_behind(self._name, is_behind=self.is_behind)
         self._metrics.show_ready([one.version for one in self._answering.recommenders], self._now())
-
-    def _named(self) -> str | None:
-        """Returns the version that `CURRENT` names, None if it names none."""
-        try:
-            return resolve(self._home).name
-        except (MarqueeError, OSError):
-            return None
 
     @property
     def _answering(self) -> Answering:
@@ -264,14 +252,10 @@ class Follower:
         assert answering is not None, "what is followed comes after the first release"
         return answering
 
-    @property
-    def _current(self) -> Recommender:
-        """The current release."""
-        return self._answering.current
 
-    def _pointers(self) -> Pointers:
-        """Returns what tells one writing of each file from the next, None for one that is not there."""
-        return _stamp(self._home / CURRENT), _stamp(self._home / ROLLOUT)
+def is_pinned(home: Path) -> bool:
+    """Tells whether a path names one version and not a folder of them."""
+    return (home / MANIFEST).exists()
 
 
 def first_usable(
@@ -291,7 +275,7 @@ def first_usable(
         BundleError: If none can be used; the error is that of the release that CURRENT names.
     """
     ways: list[tuple[Path, Callable[[], Path]]] = [(home / CURRENT, partial(resolve, home))]
-    if not (home / MANIFEST).exists():
+    if not is_pinned(home):
         who = f"{home / ACTIVATED} names version"
         ways += [(home / name, partial(version_folder, home, name, who)) for name in way_back(home)]
     first_error: Exception | None = None
@@ -309,6 +293,19 @@ def first_usable(
             first_error = first_error or error
     assert first_error is not None, "there is one way at least"
     raise first_error
+
+
+def _named(home: Path) -> str | None:
+    """Returns the version that `CURRENT` names, None if it names none."""
+    try:
+        return resolve(home).name
+    except (MarqueeError, OSError):
+        return None
+
+
+def _pointers(home: Path) -> Pointers:
+    """Returns what tells one writing of each file from the next, None for one that is not there."""
+    return _stamp(home / CURRENT), _stamp(home / ROLLOUT)
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

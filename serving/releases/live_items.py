@@ -239,7 +239,7 @@ class LiveItems:
         """Puts the items of a channel's file on all of its releases that answer."""
         with self._spreading:  # or else an older reading could come last
             log = self._logs[channel]
-            channel.take_live_items(log.items)
+            channel.state.take_live_items(log.items)
             item_pool = _current(channel).item_pool
             self._metrics.show_items(channel.name, item_pool.n_added, item_pool.n_withdrawn)
             self._metrics.show_fill(channel.name, log.fill)
