@@ -166,6 +166,22 @@ def write_loop_table(source: DaySource, cutoff: int, to: Path, config: Attributi
     return counts
 
 
+def count_clicks(table: Path) -> pl.DataFrame:
+    """Returns how often each item was shown on each surface and then clicked, for Thompson sampling.
+
+    Args:
+        table: Folder of a training table.
+
+    Returns:
+        Columns surface, item_id, shown and clicked, ordered by surface, then item, without open exposures.
+    """
+    exposures = pl.scan_parquet(table / "events" / "*.shown-*.parquet", glob=True)
+    counted = exposures.group_by("surface", "item_id").agg(
+        pl.len().cast(pl.Int64).alias("shown"), pl.col("clicked_at").count().cast(pl.Int64).alias("clicked")
+    )
+    return counted.sort("surface", "item_id").collect(engine="streaming")
+
+
 @dataclass
 class _Table:
     """A table that is being written.

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from marquee.core.event_kinds import EventKind
 from marquee.core.reasons import Reason
 from marquee.store.event_log import Event, EventLog, Kept
+from marquee.store.log_rows import SECONDS_PER_DAY
 
-SECONDS_PER_DAY = 86_400
 MAX_CLOCK_ERROR = SECONDS_PER_DAY
 MAX_ID_LENGTH = 256
 MAX_TEXT_LENGTH = 10_000

@@ -13,7 +13,7 @@ import pytest
 from marquee.core.schema import EVENTS
 from marquee.core.uuids import time_ms_of, uuid7
 from marquee.data.attribution import AttributionConfig
-from marquee.data.loop_table import LogSource, TableCounts, write_loop_table
+from marquee.data.loop_table import LogSource, TableCounts, count_clicks, write_loop_table
 from marquee.errors import ConfigError, DataError
 from marquee.store.closed_days import close_days
 from marquee.store.event_log import Decision, Event, Place
@@ -230,6 +230,16 @@ def test_event_of_an_answer_before_all_windows_is_late_and_no_orphan(tmp_path: P
     counts = write_loop_table(made.source, CUTOFF, tmp_path / "table", CONFIG)
     assert (counts.late, counts.orphans) == (1, 1)
     made.log.close()
+
+
+def test_clicks_are_counted_by_surface_and_item(random_log: Recorded, tmp_path: Path) -> None:
+    counts = write_loop_table(random_log.source, CUTOFF, tmp_path / "table", CONFIG)
+    rows, _ = expected_table(random_log)
+    found = count_clicks(tmp_path / "table")
+    n = Counter("abc"[int(row_id[-1])] for row_id in rows)
+    clicked = Counter("abc"[int(row_id[-1])] for row_id, row in rows.items() if row[0] is not None)
+    assert list(found.iter_rows()) == [("home", item, n[item], clicked[item]) for item in "abc"]
+    assert (found["shown"].sum(), found["clicked"].sum()) == (counts.exposures, counts.clicked)
 
 
 def test_counts_and_windows_stand_beside_the_table(random_log: Recorded, tmp_path: Path) -> None:
