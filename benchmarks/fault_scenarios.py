@@ -281,10 +281,12 @@ def fill_disk(bundle: Path, folder: Path, n_calls: int) -> list[Outcome]:
             again = Callers(url, key=KEY, limit=n_calls // 2)
             again.start()
             again.join()
+            fill(disk / "more")  # the new worker has removed the files of the dead one
             with Client(url, key=KEY, deadline_s=20) as operator:
                 refused = refusal_of(lambda: operator.activate(other))
                 not_kept = refusal_of(lambda: operator.withdraw_item(WITHDRAWN))
-                (disk / "ballast").unlink()
+                for ballast in ("ballast", "more"):
+                    (disk / ballast).unlink()
                 taken = operator.activate(other).version
                 kept = operator.withdraw_item(WITHDRAWN).items[0].state
     failed = callers.failures + again.failures

@@ -69,7 +69,7 @@ class Declaration:
             ) from None
 
     def read(self, text: str) -> str | int | bool:
-        """Returns what the environment's `text` stands for; bounds are left to `validate`.
+        """Returns the value of an environment variable's text; `validate` checks the bounds.
 
         Raises:
             ConfigError: If it stands for no value of the type.
@@ -107,6 +107,6 @@ def _description(settings: type[RoomSettings], name: str, hint: object) -> str:
 
 
 def _plain(hint: object) -> inspect.Type:
-    """Returns msgspec's description of a type, without what is said about it."""
+    """Returns msgspec's description of a type, without bounds and descriptions."""
     declared = inspect.type_info(hint)
     return declared.type if isinstance(declared, inspect.Metadata) else declared

@@ -1,7 +1,7 @@
 """The connections of one worker: how many, how large and how slow a head may be, how slow a reader.
 
-uvicorn, which BentoML serves with, waits for ever for the rest of a head, for the rest of a body that nobody
-reads, and for a caller to read its reply. Here every wait ends. What a body may be is decided in `exchange`.
+uvicorn, which BentoML serves with, waits for ever for the rest of a head, for the rest of an unread body, and
+for a caller to read its reply. Here every wait has a limit. `exchange` decides what a body may be.
 
 One timer looks at all connections, so that a request costs no timer of its own.
 """
@@ -73,7 +73,7 @@ class ConnectionTable:
             connection.loop.call_later(LOOK_S, self._look, connection.loop)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Ends what has waited too long; looks again while there is a connection."""
+        """Ends connections whose wait is over; looks again while there are connections."""
         now = loop.time()
         for connection in list(self.open):
             connection.end_if_late(now)
@@ -100,7 +100,7 @@ class LimitedProtocol(HttpToolsProtocol):
         )
         self.timeout_keep_alive = table.limits.keep_alive_s  # type: ignore[assignment]  # uvicorn asks for whole seconds
         self._table = table
-        self._since: float | None = self.loop.time()  # when what is now waited for began; None: nothing is
+        self._since: float | None = self.loop.time()  # start of the present wait; None: no wait
         self._is_surplus = False
         self._is_silent = True
         self._running: RequestResponseCycle | None = None
@@ -154,7 +154,8 @@ class LimitedProtocol(HttpToolsProtocol):
             if not self._is_deaf:
                 self._refuse(
                     Refusal(
-                        Problem.malformed_request, f"the request must be HTTP/1.1, got what is none: {error}"
+                        Problem.malformed_request,
+                        f"the request must be HTTP/1.1, got something else: {error}",
                     ),
                     "malformed",
                 )
@@ -164,7 +165,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._validate_size()
 
     def _feed(self, data: bytes) -> None:
-        """Parses what came; raises HttpParserError if it is no request."""
+        """Parses bytes; raises HttpParserError if they are no request."""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
@@ -286,7 +287,7 @@ class LimitedProtocol(HttpToolsProtocol):
         return False
 
     def end_if_late(self, now: float) -> None:
-        """Ends the connection if what is waited for has not come in time."""
+        """Ends the connection if its present wait has exceeded its limit."""
         limits = self._table.limits
         if self._refused_at is not None:
             if now - self._refused_at > LINGER_S:
@@ -311,7 +312,7 @@ class LimitedProtocol(HttpToolsProtocol):
         return now - self._unread_since > self._table.limits.write_timeout_s
 
     def _end_head(self) -> None:
-        """Refuses a head that does not come to its end; of whom nothing came at all nothing is told."""
+        """Ends a request whose headers never completed: with 408 if a byte had come, silently if none had."""
         if self._is_silent:
             self._end("idle")
             return
@@ -342,7 +343,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.transport.abort()
 
     def _refuse(self, refusal: Refusal, why: str) -> None:
-        """Gives up what is being read, and refuses it after the replies to all requests before it."""
+        """Gives up the request being read; sends its refusal after the replies to all requests before it."""
         self._is_deaf = True
         self._refusal = refusal
         if self._reading is not None:
@@ -351,7 +352,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._tell_refusal()
 
     def _give_up(self, cycle: RequestResponseCycle) -> None:
-        """Ends the answer to a request whose body is broken; needs no refusal if it is answered already."""
+        """Ends the request whose body is broken; a request that has its reply already gets no refusal."""
         waiting = [each for each in self.pipeline if each[0] is not cycle]
         if len(waiting) < len(self.pipeline):
             self.pipeline.clear()  # in place: `flow` looks at it

@@ -1,6 +1,6 @@
-"""Answers to browsers: which pages of other origins may read what the service says (CORS).
+"""Cross-origin requests of browsers (CORS): pages of which other origins may read replies.
 
-Without an allow-list nothing is said, and browsers keep every page of another origin out.
+Without an allow-list no header is sent, and browsers keep every page of another origin out.
 """
 
 import re
@@ -70,6 +70,6 @@ class CrossOrigin:
 
 
 async def _answer_preflight(send: Send, allowed: Pairs) -> None:
-    """Tells a browser what it may ask; nothing where its page is of another origin than those allowed."""
+    """Answers a preflight request; without headers where the origin is not allowed."""
     await send({"type": "http.response.start", "status": 204, "headers": (*allowed, *_VARY)})
     await send({"type": "http.response.body", "body": b""})

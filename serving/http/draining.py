@@ -28,7 +28,7 @@ class Draining:
 
     @classmethod
     def by(cls, settings: HttpSettings) -> "Draining":
-        """Returns what the operator set."""
+        """Returns the draining that the operator set."""
         return cls(Path(settings.drain_file) if settings.drain_file else None, settings.drain_ms / 1000)
 
     def reason(self) -> str:
@@ -40,7 +40,7 @@ class Draining:
         return ""
 
     def listen(self) -> None:
-        """Takes SIGTERM from whoever has it now, to hand it on once the grace is over.
+        """Takes SIGTERM over from the server's handler, and calls that handler once the grace is over.
 
         To be called in the event loop, when the server has set its own. A second signal ends at once.
         """

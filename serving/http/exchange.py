@@ -1,4 +1,4 @@
-"""One HTTP exchange over ASGI: what is read of a request, within its limits, and how a reply is sent."""
+"""One HTTP exchange over ASGI: reads a request within its limits and sends its reply."""
 
 import asyncio
 import re
@@ -102,7 +102,7 @@ class Reply:
 
 @dataclass(slots=True)
 class Call:
-    """One request on its way through the service, and what becomes known of it.
+    """One request on its way through the service, with the facts that its handling adds.
 
     Attributes:
         request_id: Its name.
@@ -163,7 +163,7 @@ def read_query(query_string: bytes, names: Collection[str]) -> dict[str, str]:
 
 
 def _listed(names: Collection[str]) -> str:
-    """Returns what a query may hold, in words."""
+    """Returns the parameters that a query may hold, in words."""
     return " and ".join(sorted(names)) if names else "nothing"
 
 

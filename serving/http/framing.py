@@ -1,4 +1,4 @@
-"""What uvicorn's parser leaves open: offers of another protocol, trailers, requests sent ahead.
+"""Parts of HTTP that uvicorn's parser leaves open: offers of another protocol, pipelined requests.
 
 `connections` decides which limits hold; here are the parts that need to know the parser or the transport.
 """
@@ -14,7 +14,7 @@ _HOP_HEADERS = frozenset({b"connection", b"upgrade", b"http2-settings"})
 
 
 def new_parser(protocol: object) -> httptools.HttpRequestParser:
-    """Returns a parser that tells `protocol` what it reads, set up as uvicorn's own."""
+    """Returns a parser that calls the methods of `protocol`, set up as uvicorn's own."""
     parser = httptools.HttpRequestParser(protocol)
     parser.set_dangerous_leniencies(lenient_data_after_close=True)
     return parser

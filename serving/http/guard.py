@@ -257,7 +257,7 @@ def _read_keys(path: Path) -> list[Key]:
 
 
 def _facts(path: Path) -> tuple[int, ...] | None:
-    """Returns what changes when a file is written or replaced, None while there is none."""
+    """Returns modification time, inode and size of a file, None while there is no file."""
     try:
         facts = path.stat()
     except OSError:

@@ -34,7 +34,7 @@ class Limits:
 
     @classmethod
     def of(cls, settings: HttpSettings) -> "Limits":
-        """Returns what the operator set."""
+        """Returns the limits that the operator set."""
         return cls(
             max_connections=settings.max_connections,
             max_header_bytes=settings.max_header_bytes,

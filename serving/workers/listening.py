@@ -140,12 +140,12 @@ class Listener:
                 connection.close()
 
     def _pause(self, seconds: float) -> None:
-        """Looks away from the socket for a moment; then takes what still waits there."""
+        """Stops accepting for a moment; then takes a connection that still waits."""
         self._loop.remove_reader(self._socket)
         self._waiting = self._loop.call_later(seconds, self._resume)
 
     def _resume(self) -> None:
-        """Takes what nobody else has taken, and looks at the socket again."""
+        """Takes the connection that no other worker has taken, and accepts again."""
         self._waiting = None
         self._loop.add_reader(self._socket, self._take_unless_left)
         if not self._table.leaves_all():

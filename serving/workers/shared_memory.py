@@ -1,4 +1,4 @@
-"""Room for what workers count together, taken before it is needed.
+"""Memory that workers share for counters and limits, reserved on disk before it is written.
 
 Trap: the files are mapped into memory, and a page that the disk has no room for when it is first written
 ends the process (SIGBUS): with a full disk the next request would kill the worker that counts it

@@ -63,7 +63,7 @@ class Watch:
 
 
 class StartWatch:
-    """Decides when a service none of whose workers can start is given up.
+    """Decides when a service is given up because all starts of its workers fail.
 
     Args:
         max_failed: Most workers that may end before one could answer.
@@ -79,11 +79,13 @@ class StartWatch:
 
         Args:
             pids: Of the workers that run.
-            states: What the workers have told.
+            states: What the workers have told, those that have ended included. Without any, as on a full
+                disk, nothing is known and the service goes on.
         """
         self._has_started = self._has_started or any(state.is_ready for state in states)
         self._seen |= set(pids)
-        return not self._has_started and len(self._seen - set(pids)) >= self._max_failed
+        has_failed = len(self._seen - set(pids)) >= self._max_failed
+        return has_failed and bool(states) and not self._has_started
 
 
 class HangWatch:
@@ -131,7 +133,7 @@ class Supervisor(bentoml_circus.Arbiter):
 
     @gen.coroutine
     def manage_watchers(self) -> Steps:
-        """Replaces what has ended or hangs; ends the service if no worker can start."""
+        """Replaces workers that have ended or hang; ends the service if none can start."""
         if self._is_rolling or self._exclusive_running_command is not None:  # circus is starting some
             return
         processes = [process for watcher in self.watchers for process in watcher.processes.values()]
@@ -188,7 +190,7 @@ class Supervisor(bentoml_circus.Arbiter):
         return True
 
     def _states(self) -> list[WorkerState]:
-        """Returns what the workers have told."""
+        """Returns the states of the workers, from their shared table."""
         folder = (self.watchers[-1].env or {}).get(self._watch.folder_variable)
         return read_workers(self._watch.n_workers, Path(folder), time.monotonic()) if folder else []
 

@@ -112,6 +112,8 @@ def read_workers(n_workers: int, folder: Path, now: float) -> list[WorkerState]:
         folder: Where they tell each other.
         now: Seconds of `time.monotonic`.
     """
+    if not (folder / WORKERS_FILE).exists():  # no worker has come so far, or the disk had no room for it
+        return []
     pids, _, ready, beats = _columns(n_workers, folder)
     return [
         WorkerState(int(pid), bool(is_ready), now - beat)

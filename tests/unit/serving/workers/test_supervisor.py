@@ -41,7 +41,8 @@ def test_service_is_given_up_when_all_starts_fail() -> None:
     watch = StartWatch(max_failed=2)
     assert not watch.is_hopeless({1, 2}, [])
     assert not watch.is_hopeless({2, 3}, [state(2, is_ready=False)])
-    assert watch.is_hopeless({4}, [])
+    assert not watch.is_hopeless({4}, [])  # without a word of any worker nothing is known
+    assert watch.is_hopeless({4}, [state(2, is_ready=False)])
 
 
 def test_service_that_has_answered_is_never_given_up() -> None:
