@@ -15,6 +15,7 @@ from marquee.core.ids import IdMap
 from marquee.data.dataset import Dataset, Fitted
 from marquee.errors import ConfigError, DataError
 from marquee.features import FeatureEncoder
+from marquee.store.files import replace_file
 
 NAMES_FILE = "names.json"
 _SHOWN = 5
@@ -63,7 +64,7 @@ class Names:
             "train": self.train,
         }
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / NAMES_FILE).write_text(json.dumps(names), encoding="utf-8")
+        replace_file(folder / NAMES_FILE, json.dumps(names).encode())
 
     @classmethod
     def read(cls, folder: Path) -> "Names":

@@ -42,13 +42,13 @@ def compare(runs: Sequence[str], metric: str, folder: Path | None, console: Cons
         ],
         metric,
     )
-    for line in (*comparison.sentences, *(f"warning: {warning}" for warning in comparison.warnings)):
-        console.print(line, highlight=False, soft_wrap=True)
     folder = folder or found[-1].path
     folder.mkdir(parents=True, exist_ok=True)
     (folder / NUMBERS_FILE).write_text(json.dumps(comparison.to_json_dict(), indent=1), encoding="utf-8")
     page = folder / PAGE_FILE
     page.write_text(render_comparison(comparison), encoding="utf-8")
+    for line in (*comparison.sentences, *(f"warning: {warning}" for warning in comparison.warnings)):
+        console.print(line, highlight=False, soft_wrap=True)
     console.print(f"comparison {page}", highlight=False, soft_wrap=True)
     return page
 

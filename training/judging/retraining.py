@@ -16,6 +16,7 @@ from marquee.data.reading.tables import Tables
 from marquee.data.splits import Split
 from marquee.evaluation.analyses.retraining import Retraining, RetrainingSeries
 from marquee.reports import amend_report
+from marquee.store.files import replace_file
 from training.cli.command import EXIT_INTERRUPTED
 from training.config import TrainConfig, as_plain
 from training.fitting.checkpoints import CHECKPOINTS
@@ -70,7 +71,7 @@ def run_retrainings(
         console.print(f"training {number} of {len(plans)}: {plan.label}", highlight=False)
         retrainings.append(_retraining(plan, folder.path / name / plan.folder, console))
     series = RetrainingSeries(f"ndcg@{config.evaluation.headline_k}", "model", design, tuple(retrainings))
-    folder.trials_file(name).write_text(json.dumps(series.to_json_dict(), indent=1), encoding="utf-8")
+    replace_file(folder.trials_file(name), json.dumps(series.to_json_dict(), indent=1).encode())
     if (folder.path / EVALUATION_FILE).is_file():
         _amend(name, series, folder.path)
     return series
@@ -98,7 +99,7 @@ def _amend(name: str, series: RetrainingSeries, run: Path) -> None:
     numbers = json.loads(path.read_text(encoding="utf-8"))
     numbers[name] = series.to_json_dict()
     numbers["absent"].pop(name, None)
-    path.write_text(json.dumps(numbers, indent=1), encoding="utf-8")
+    replace_file(path, json.dumps(numbers, indent=1).encode())
 
 
 def _retraining(plan: Plan, folder: Path, console: Console) -> Retraining:
@@ -116,7 +117,7 @@ def _retraining(plan: Plan, folder: Path, console: Console) -> Retraining:
         console.print("done before", highlight=False)
         return Retraining.from_json_dict(json.loads(done.read_text(encoding="utf-8")))
     folder.mkdir(parents=True, exist_ok=True)
-    begun.write_text(json.dumps(wanted), encoding="utf-8")
+    replace_file(begun, json.dumps(wanted).encode())
     prepared = _prepared(plan, console)
     fitted = fit(prepared.dataset, prepared.validation, plan.config, folder)
     if fitted.interrupted:
@@ -124,7 +125,7 @@ def _retraining(plan: Plan, folder: Path, console: Console) -> Retraining:
         sys.exit(EXIT_INTERRUPTED)
     judgement = judge(prepared, fitted.model, plan.config, console)
     retraining = _result(plan, prepared.split, judgement, fitted.seconds)
-    done.write_text(json.dumps(asdict(retraining)), encoding="utf-8")
+    replace_file(done, json.dumps(asdict(retraining)).encode())
     shutil.rmtree(folder / CHECKPOINTS)
     return retraining
 

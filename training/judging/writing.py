@@ -23,6 +23,7 @@ from marquee.reports import (
     pick_samples,
     write_report,
 )
+from marquee.store.files import replace_file
 from training.config import TrainConfig, as_plain
 from training.fitting.callbacks import MONITOR, read_epochs
 from training.fitting.fit import EPOCHS_FILE
@@ -96,7 +97,7 @@ def report(prepared: Prepared, judgement: Judgement, config: TrainConfig, folder
         "headline_metrics": judgement.headline(config.evaluation.headline_k),
         **content.to_json_dict(),
     }
-    (folder.path / EVALUATION_FILE).write_text(json.dumps(numbers, indent=1), encoding="utf-8")
+    replace_file(folder.path / EVALUATION_FILE, json.dumps(numbers, indent=1).encode())
     return write_report(content, folder.path)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from marquee.store.files import replace_file
 from training.choices import SCHEMAS
 from training.config import TrainConfig, as_plain, resolve
 from training.fitting.checkpoints import CONFIG_FILE, best_checkpoint, find_run
@@ -68,7 +69,7 @@ class RunFolder:
         text = OmegaConf.to_yaml(
             OmegaConf.create({"choices": choices, STARTED_IN: str(Path.cwd()), **as_plain(config)})
         )
-        (self.path / CONFIG_FILE).write_text(text, encoding="utf-8")
+        replace_file(self.path / CONFIG_FILE, text.encode())
 
     def read_config(self, overrides: Sequence[str] = ()) -> TrainConfig:
         """Returns the run's config, with `key=value` overrides on top.
