@@ -11,6 +11,7 @@ from marquee.data.reading.tables import Tables, read_tables
 from marquee.data.split_config import SplitConfig, SplitMethod
 from marquee.data.table_config import SourceType, TableConfig
 from marquee.errors import ConfigError, MissingColumnError
+from marquee.features import FeatureConfig, FeaturesConfig, FeatureType
 
 AT = 1740787200
 
@@ -171,3 +172,17 @@ def test_options_of_all_events_stand_in_events(tmp_path: Path) -> None:
     given = TableConfig(paths={"train": "views.csv"}, columns=VIEWS)
     with pytest.raises(ConfigError, match=r"events\.paths=\{'train': 'views\.csv'\}"):
         DataConfig(name="t", events=given, more_events=more, split=SplitConfig(method=SplitMethod.given))
+
+
+def test_a_list_that_a_feature_reads_stays_one(tmp_path: Path) -> None:
+    text = f"user_id,item_id,timestamp,tags\nu1,a|b,{AT},x|y\n"
+    (tmp_path / "e.csv").write_text(text, encoding="utf8")
+    config = DataConfig(
+        name="t",
+        root=str(tmp_path),
+        events=TableConfig(path="e.csv", lists={"item_id": "|", "tags": "|"}),
+        features=FeaturesConfig(context={"tags": FeatureConfig(type=FeatureType.multi)}),
+    )
+    tables = read_tables(config)
+    assert tables.events["tags"].to_list() == [["x", "y"], ["x", "y"]]
+    assert items_of(tables) == [("u1", "a"), ("u1", "b")]

@@ -86,7 +86,8 @@ class TableConfig:
         flags: Attribute → source columns that hold 0 or 1; the attribute lists the names of those with 1.
         lists: Items and users: attribute → separator that its text is cut at, into a list. Events: a column
             that holds lists, such as a basket → separator of its texts, empty where it holds lists: each
-            entry is an event, and `list_position` is its place, from 0.
+            entry is an event, and `list_position` is its place, from 0. One that a context feature reads
+            stays a list.
         exclude: Reason → SQL condition over source columns: such rows are not meant to be rows of this
             table; they are counted by reason and are no rejects. The first reason that holds is counted.
         timestamp_format: `strftime` format of timestamps; empty: a number, or ISO 8601 (UTC if no offset).

@@ -1,5 +1,6 @@
 """Makes one row of each entry of a list: of what was shown together, of what lay in one basket."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import polars as pl
@@ -14,7 +15,7 @@ EMPTY = "__empty_list"
 LIST_POSITION = "list_position"
 
 
-def explode(source: Source, config: TableConfig, key: str) -> Source:
+def explode(source: Source, apart: Mapping[str, str], config: TableConfig, key: str) -> Source:
     """Returns a file with a row for each entry of its lists, numbered anew; its other columns are repeated.
 
     Lists of one row are taken apart side by side, and a row whose lists differ in length has a fault. The
@@ -23,14 +24,15 @@ def explode(source: Source, config: TableConfig, key: str) -> Source:
 
     Args:
         source: The file.
-        config: `lists` names columns of the table or of the file.
+        apart: Columns of the table or of the file that hold lists, with the separators of their texts.
+        config: Of the table.
         key: Of the table in the config, for messages.
 
     Raises:
         MissingColumnError: If the file has no such column.
         ConfigError: If a column holds neither lists nor texts to be cut.
     """
-    columns = {_column(name, source, config, key): separator for name, separator in config.lists.items()}
+    columns = {_column(name, source, config, key): separator for name, separator in apart.items()}
     lists = {name: _as_list(name, separator, source, config, key) for name, separator in columns.items()}
     frame = source.frame.with_columns(values.alias(name) for name, values in lists.items())
     lengths = [pl.col(name).list.len().fill_null(0) for name in lists]

@@ -88,8 +88,8 @@ class TableMapping:
             ConfigError: If an expression is no SQL, or a condition is neither true nor false.
             DataError: If an expression does not fit the types of the file.
         """
-        if self.schema is EVENTS and self.config.lists:
-            source = explode(source, self.config, self.key)
+        if self.apart:
+            source = explode(source, self.apart, self.config, self.key)
         typed, type_rules = self._read_types(source)
         exclusions = self._exclusions(source, typed)
         expressions = self._expressions(source)
@@ -156,10 +156,8 @@ class TableMapping:
 
     def _taken_apart(self, source: Source) -> set[str]:
         """Returns the columns of the file of whose lists each entry has become a row."""
-        if self.schema is not EVENTS:
-            return set()
-        names = {self.config.columns.get(name, name).partition(".")[0] for name in self.config.lists}
-        return names | (set(self.config.lists) & source.columns.keys())
+        names = {self.config.columns.get(name, name).partition(".")[0] for name in self.apart}
+        return names | (self.apart.keys() & source.columns.keys())
 
     def _exclusions(self, source: Source, typed: pl.LazyFrame) -> dict[str, pl.Expr]:
         """Returns the condition of each reason for which a row is not meant to be one."""
@@ -201,7 +199,7 @@ class TableMapping:
         for name, flags in self.config.flags.items():
             named = [pl.when(_flag(flag) == 1).then(pl.lit(flag)) for flag in flags]
             expressions[name] = pl.concat_list(named).list.drop_nulls()
-        for name in () if self.schema is EVENTS else self.config.lists:
+        for name in self.config.lists.keys() - self.apart.keys():
             if name not in expressions:
                 raise MissingColumnError(
                     f"{self.key}.lists names {name!r}, the table has {list(expressions)}; correct it"
@@ -245,7 +243,7 @@ class TableMapping:
             value = canonical(_MAPPED + name, dtype, column.type, self.config)
             value = _without_marks(value, _MAPPED + name, dtype, source)
             return value.fill_null(column.default) if column.fills_null else value
-        if name not in self.config.lists or self.schema is EVENTS:
+        if name not in self.config.lists or name in self.apart:
             return _without_marks(attribute(_MAPPED + name, dtype), _MAPPED + name, dtype, source)
         if dtype != pl.String:
             raise ConfigError(
@@ -269,6 +267,14 @@ class TableMapping:
     def _parse(self, text: str, source: Source, key: str) -> pl.Expr:
         """Returns the expression that the text at a key means."""
         return parse(text, source, f"{self.key}.{key}")
+
+    @property
+    def apart(self) -> dict[str, str]:
+        """The lists of events of which each entry is an event; one that a feature reads stays a list."""
+        if self.schema is not EVENTS:
+            return {}
+        read = set(self.kept) - self.schema.by_name.keys()
+        return {name: separator for name, separator in self.config.lists.items() if name not in read}
 
     def _keys(self) -> dict[str, str]:
         """Returns where the config says how each mapped column is read, and what it says."""
