@@ -279,7 +279,7 @@ class Dataset:
         )
 
     def _availability(self, moments: pl.Series) -> Availability | None:
-        """Returns which items could be shown at each moment; None where there is nothing to tell apart."""
+        """Returns the items that could be shown at each moment; None where all always could."""
         if not self.catalog.has_windows or self.time is not TimeMeaning.absolute:
             return None
         windows = self.catalog.available_from, self.catalog.available_until

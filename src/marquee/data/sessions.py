@@ -42,7 +42,7 @@ def rows_of_sessions(users: pl.DataFrame, sessions: pl.Series) -> pl.DataFrame:
 
 
 def first_of_each_user(part: pl.DataFrame, n: int) -> pl.Series:
-    """Returns which events of a part are known when its user is asked: the first n, but never the last.
+    """Returns a mask of the events that are known when their user is asked: the first n, never the last.
 
     Exposures are not counted and not known: they are what was shown, and stay to be judged.
     """

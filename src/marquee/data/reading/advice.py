@@ -1,4 +1,4 @@
-"""What to do about rejected rows: one sentence for each reason, and for the type of the column."""
+"""Advice for rejected rows: one sentence for each reason, and for the type of the column."""
 
 from marquee.core.catalog import ItemKind
 from marquee.core.event_kinds import EventKind
@@ -35,7 +35,7 @@ _OF_REASON = {
 
 
 def advice_for(reason: Reason, column: str, schema: TableSchema) -> str:
-    """Returns what to do about rows rejected for a reason in a column of the table, or of the file."""
+    """Returns advice for rows rejected for a reason in a column of the table, or of the file."""
     if reason is Reason.unknown_kind:
         kinds = list(EventKind) if column == "kind" and schema.name == "events" else list(ItemKind)
         first = kinds[0].value if schema.name != "events" else EventKind.view.value

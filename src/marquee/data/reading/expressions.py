@@ -66,7 +66,7 @@ def require(names: Iterable[str], source: Source, key: str) -> None:
 
 
 def header_hint(source: Source) -> str:
-    """Returns what a header that is one long name suggests, empty if it is not."""
+    """Returns a hint on the separator where the header is one long name; else an empty text."""
     (only, *others) = source.columns or [""]
     found = [mark for mark in _SEPARATORS if mark in only]
     if others or not source.is_text or not found:
@@ -128,7 +128,7 @@ def _refuse_aggregates(text: str, source: Source, key: str) -> None:
     words = [token["word"].lower() for token in _TOKEN.finditer(text) if token["word"]]
     called = [token["word"] for token in _TOKEN.finditer(text) if token["call"]]
     found = [word for word in called if word.lower() in _AGGREGATES]
-    # A window says over which rows it counts: whoever writes one means it.
+    # A window says over which rows it counts: its author means it.
     if found and "over" not in words:
         raise ConfigError(
             f"{key} must say something of its own row, got {text!r}: {found[0]} sums up all rows of "

@@ -1,6 +1,6 @@
 """Recognises numbers that make sense as times only in another unit, and dates that are written as numbers.
 
-A wrong unit spoils no row, so no row rule can see it: it moves all of them to a year that nobody means.
+A wrong unit spoils no row, so no row rule can see it: it moves all of them to another year.
 """
 
 from datetime import UTC, datetime
@@ -39,7 +39,7 @@ def are_odd(seconds: pl.Series) -> bool:
 
 
 def wrong_times(numbers: pl.Series, unit: TimestampUnit) -> str | None:
-    """Returns what is odd about numbers taken for times and what to do, None if no other reading is better.
+    """Returns the better reading of numbers taken for times, in words; None if there is no better one.
 
     Args:
         numbers: Whole numbers without null, as the file has them.
@@ -63,7 +63,7 @@ def wrong_times(numbers: pl.Series, unit: TimestampUnit) -> str | None:
 
 
 def _date_format(numbers: pl.Series) -> str | None:
-    """Returns what to do about numbers that are dates, None if they are not."""
+    """Returns advice for dates that are written as numbers, None for other numbers."""
     texts = numbers.cast(pl.String)
     n_digits = len(str(middle(numbers)))
     if n_digits not in _DATES:

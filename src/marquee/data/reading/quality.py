@@ -1,4 +1,4 @@
-"""What was read, kept, excluded and rejected, and what the kept tables look like: numbers, JSON and lines."""
+"""The quality report: rows read, kept, excluded and rejected, and the columns of the kept tables."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass

@@ -111,7 +111,7 @@ def collect(frame: pl.LazyFrame, path: Path, table: str) -> pl.DataFrame:
 
 
 def reading(read: Callable[[], Collected], path: Path, table: str) -> Collected:
-    """Returns what `read` returns; what Polars or the disk raises becomes a DataError that names the file."""
+    """Calls `read`; an error of Polars or the disk becomes a DataError that names the file."""
     try:
         return read()
     except (pl.exceptions.PolarsError, OSError, EOFError, UnicodeError) as error:

@@ -139,7 +139,7 @@ class TableReader:
     def _quality(
         self, rows: _Collected, kept: pl.DataFrame, rejects: Rejects, rejects_folder: Path | None
     ) -> TableQuality:
-        """Returns what became of every row, after writing the rejected ones."""
+        """Writes the rejected rows and returns the counts of all rows."""
         name = self.schema.name
         n_out = rejects.rows.height + rows.excluded.total()
         assert rows.rows_in == kept.height + n_out, (

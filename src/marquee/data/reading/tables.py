@@ -106,7 +106,7 @@ def read_tables(config: DataConfig, rejects_folder: Path | None = None) -> Table
 
 
 def _session_note(events: pl.DataFrame, n_users: int, config: DataConfig) -> str:
-    """Returns what the users of the events are, where they are sessions."""
+    """Returns a note on how many sessions became users."""
     return (
         f"{events['user_id'].n_unique():,} sessions of {n_users:,} users, parted by pauses of more than "
         f"{config.session_gap_minutes:g} minutes, are users of their own"

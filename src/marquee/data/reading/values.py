@@ -31,7 +31,7 @@ def canonical(column: str, source: pl.DataType, target: ColumnType, config: Tabl
 
 
 def present(column: str, source: pl.DataType) -> pl.Expr:
-    """Returns whether a column holds a value: neither null, nor an empty text, nor a number that is none."""
+    """Returns whether a column holds a value: not null, not an empty text, not NaN."""
     value = pl.col(column)
     if source == pl.String:
         return value.is_not_null() & (value != "")
@@ -181,7 +181,7 @@ def _as_list(value: pl.Expr, source: pl.DataType, target: SourceType) -> pl.Expr
 
 
 def _decode_lists(texts: pl.Series, target: SourceType) -> pl.Series:
-    """Returns JSON lists as lists; a text that is none is null."""
+    """Returns JSON lists as lists; any other text is null."""
     try:
         return texts.str.json_decode(target.dtype)
     except pl.exceptions.PolarsError:
@@ -190,7 +190,7 @@ def _decode_lists(texts: pl.Series, target: SourceType) -> pl.Series:
 
 
 def _decode_list(text: str | None, target: SourceType) -> list[str] | list[float] | None:
-    """Returns one JSON list, None if the text is none or holds something else than the target does."""
+    """Returns one JSON list; None for another text, or for entries of another type."""
     try:
         values = json.loads(text or "null")
         if not isinstance(values, list):

@@ -66,7 +66,7 @@ def scan_csv(path: Path, config: TableConfig, source: ScanSource | None = None) 
 
 
 def separator_of(path: Path, config: TableConfig) -> str:
-    """Returns what parts the values: a file called .tsv has tabs unless something else is declared."""
+    """Returns the separator of values: tabs in a file called .tsv, unless another is declared."""
     is_tsv = path.name.lower().removesuffix(".gz").endswith(".tsv")
     return "\t" if is_tsv and config.separator == "," else config.separator
 

@@ -112,7 +112,7 @@ def _readable(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _marked(text: str) -> bytes:
-    """Returns an object that quotes a line that is none."""
+    """Returns an object that quotes a line which is no object."""
     return json.dumps({_UNREADABLE: text}).encode()
 
 

@@ -47,7 +47,7 @@ def locate(config: TableConfig, root: Path, table: str) -> Iterator[File]:
 
 
 def _named(root: Path, name: str) -> list[Path]:
-    """Returns what a name or a pattern means.
+    """Returns the paths of a name or a pattern.
 
     A file or folder of exactly this name comes first, whatever characters it holds.
     """

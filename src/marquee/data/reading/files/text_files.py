@@ -23,7 +23,7 @@ _MARK = "\ufeff"
 
 
 def read_text(path: Path, config: TableConfig, *, keeps_mark: bool = False) -> ScanSource:
-    """Returns what Polars scans: the file itself, or its bytes as UTF-8 without mark.
+    """Returns a source for Polars: the file itself, or its bytes as UTF-8 without mark.
 
     A byte order mark says how a file is written, whatever the declared encoding is.
 
