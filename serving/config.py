@@ -13,6 +13,7 @@ from typing import Self
 from marquee.errors import ConfigError
 from serving.api.settings import ApiSettings
 from serving.http.settings import HttpSettings
+from serving.recording.settings import RecordingSettings
 from serving.releases.settings import ReleaseSettings
 from serving.settings import PREFIX, RoomSettings, declarations
 from serving.telemetry.settings import TelemetrySettings
@@ -22,7 +23,7 @@ READ_ELSEWHERE = frozenset({"MARQUEE_DATA"})
 
 
 @dataclass(kw_only=True)
-class Settings(TelemetrySettings, HttpSettings, ApiSettings, ReleaseSettings):
+class Settings(TelemetrySettings, HttpSettings, ApiSettings, RecordingSettings, ReleaseSettings):
     """All settings of the service."""
 
     @classmethod

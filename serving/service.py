@@ -19,6 +19,7 @@ from bentoml.exceptions import BentoMLConfigException
 from marquee.errors import ConfigError, MarqueeError
 from marquee.store.signing import TrustedKeys
 from serving.api.app import RecommendationApp
+from serving.api.events import EventRoutes
 from serving.api.items import ItemRoutes
 from serving.api.recommend import Endpoints
 from serving.api.releases import ReleaseRoutes
@@ -30,6 +31,7 @@ from serving.http.guard import Guard
 from serving.http.limits import Limits
 from serving.http.metrics import TrafficMetrics
 from serving.http.options import validate_options
+from serving.recording.opening import OpenedLog, validate_log
 from serving.releases.live_items import LiveItemLimits, LiveItems, validate_folder
 from serving.releases.surfaces import SurfaceFile, Surfaces
 from serving.telemetry import logs
@@ -100,13 +102,18 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
         share_connections(self.workers, Heartbeat.of_worker(self.workers, [guard.refresh]))
         limit_connections(Limits.of(SETTINGS), self.metrics.family(TrafficMetrics).count_end, self.workers)
         self.surfaces.hold()
+        log = OpenedLog(SETTINGS.events) if SETTINGS.events else None
         endpoints = Endpoints(SETTINGS, self.surfaces, metrics=self.metrics)
         app = RecommendationApp(
             super().to_asgi(is_main),
             endpoints,
             SETTINGS,
             guard,
-            (ReleaseRoutes(self.surfaces), ItemRoutes(self.surfaces, self.items, SETTINGS)),
+            (
+                ReleaseRoutes(self.surfaces),
+                ItemRoutes(self.surfaces, self.items, SETTINGS),
+                EventRoutes(log, SETTINGS, self.metrics),
+            ),
             tracer=_tracer(),
         )
         origins = read_origins(SETTINGS.cors_origins)
@@ -155,6 +162,7 @@ class MarqueeService:
             SurfaceFile.read(SETTINGS).validate_bundles(read_trusted_keys())
             if SETTINGS.items:
                 validate_folder(Path(SETTINGS.items))
+            validate_log(SETTINGS)
             if SETTINGS.traces:
                 from serving.telemetry.traces import validate_traces
 

@@ -39,6 +39,8 @@ _FEATURE_VALUE_LINES = f'''\n{FEATURE_VALUE} = {_FEATURE_VALUE_TYPE}
 
 # Read part by part, for each may be an answer or an error.
 _READ_ELSEWHERE = frozenset({"BatchAnswer"})
+# What the client fills in where its caller leaves it out, and who does.
+_MADE_BY_CLIENT = {("EventMessage", "event_id"): "Left out: a new one, made by `send_events`."}
 _PLAIN = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None"}
 
 
@@ -168,14 +170,17 @@ def _class(name: str, schemas: Json) -> str:
     lines = [f"\n\nclass {name}(msgspec.Struct, {options}):", f'    """{schema["description"]}', ""]
     lines.append("    Attributes:")
     for field, one in schema["properties"].items():
-        text = f"{field}: {one['description']}{_words(one, schemas)}"
+        made = _MADE_BY_CLIENT.get((name, field), "")
+        text = f"{field}: {one['description']}{_words(one, schemas)} {made}"
         lines += textwrap.wrap(
             text, WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 12, break_on_hyphens=False
         )
     lines += ['    """', ""]
     for field, one in schema["properties"].items():
         wanted = _type(one, schemas, is_request=is_request)
-        if is_request and field not in required:
+        if (name, field) in _MADE_BY_CLIENT:
+            lines.append(f'    {field}: {wanted} = ""')
+        elif is_request and field not in required:
             lines.append(f"    {field}: {_left_out(wanted)}")
         elif field in required and not wanted.endswith("| None"):
             lines.append(f"    {field}: {wanted}")

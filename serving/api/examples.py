@@ -118,6 +118,50 @@ ITEMS_ANSWER: Json = {
 }
 WITHDRAWN_ANSWER: Json = {**ITEMS_ANSWER, "items": [{"item_id": "item-17", "state": "withdrawn"}]}
 
+_DECISION_ID = "019ae4d0-7f3c-7c1e-9b2a-4f6d8e0a1c35"
+EVENTS: Bodies = {
+    "a click on what was recommended": {
+        "events": [
+            {
+                "event_id": "019ae4d1-02a7-7d55-8e3f-6b1c9d7e2f40",
+                "kind": "click",
+                "item_id": "item-17",
+                "timestamp": 1769860860,
+                "user_id": "user-7",
+                "decision_id": _DECISION_ID,
+            }
+        ]
+    },
+    "was on screen, then bought, told by a device whose clock may be wrong": {
+        "events": [
+            {
+                "event_id": f"{_DECISION_ID}-1",
+                "kind": "exposure",
+                "item_id": "item-4",
+                "timestamp": 1769860850,
+                "decision_id": _DECISION_ID,
+                "sent_at": 1769860870,
+            },
+            {
+                "event_id": "order-1871",
+                "kind": "conversion",
+                "item_id": "item-4",
+                "timestamp": 1769860861,
+                "user_id": "user-7",
+                "value": 12.5,
+                "sent_at": 1769860870,
+            },
+        ]
+    },
+}
+EVENTS_ANSWER: Json = {
+    "request_id": _REQUEST_ID,
+    "accepted": 1,
+    "repeated": 0,
+    "rejected": {"timestamp_out_of_range": 1},
+    "rejected_rows": [{"row": 1, "reason": "timestamp_out_of_range", "field": "timestamp"}],
+}
+
 SHARE: Bodies = {"one in twenty": {"share": 0.05}}
 ROLLOUT_ANSWER: Json = {
     "version": _VERSION,

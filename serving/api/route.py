@@ -31,6 +31,7 @@ class Tag(Enum):
     """The groups of the document: a title, and what the group is about."""
 
     asking = ("asking", "What an app asks: recommendations, similar items, which bundle answers.")
+    events = ("events", "What happened: what an app tells, which the next answer takes into account.")
     items = ("items", "Items that come and go between releases.")
     releases = ("releases", "Which release answers, and which ones are tried beside it.")
     operating = ("operating", "Health and counters.")
@@ -43,6 +44,11 @@ class Tag(Enum):
 def ordinary_body(settings: Settings) -> int:
     """Returns the largest body of most routes, in bytes."""
     return settings.max_body_bytes
+
+
+def body_of_events(settings: Settings) -> int:
+    """Returns the largest body of events, in bytes."""
+    return settings.max_events_bytes
 
 
 @dataclass(frozen=True, kw_only=True)

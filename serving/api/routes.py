@@ -4,15 +4,17 @@ To add one: write a handler, and add a row. `tests/architecture/test_routes.py` 
 """
 
 from serving.api import examples
+from serving.api.events import EventRoutes
 from serving.api.items import ItemRoutes
 from serving.api.messages.answers import RECOMMEND_ANSWER, BatchAnswer, BundleAnswer, HealthAnswer
+from serving.api.messages.events import EventsAnswer, EventsRequest
 from serving.api.messages.items import ItemsAnswer, ItemsRequest
 from serving.api.messages.releases import ReleasesAnswer, RolloutAnswer, ShareRequest
 from serving.api.messages.requests import BatchRequest, RecommendRequest, SimilarRequest
 from serving.api.operating import Operating
 from serving.api.recommend import Endpoints
 from serving.api.releases import ReleaseRoutes
-from serving.api.route import Route, RouteTable, Tag
+from serving.api.route import Route, RouteTable, Tag, body_of_events
 from serving.http.errors import Problem
 from serving.http.guard import Right
 
@@ -77,6 +79,22 @@ ROUTES: tuple[Route, ...] = (
         handler=Endpoints.bundle,
         answer_example=examples.BUNDLE_ANSWER,
         query=_SURFACE,
+    ),
+    Route(
+        method="POST",
+        path="/v1/events",
+        operation="post_events",
+        summary="Tells what happened.",
+        description="Rows are judged one by one. What is accepted is on disk when this answers.",
+        tag=Tag.events,
+        right=Right.events,
+        message=EventsRequest,
+        answer=EventsAnswer,
+        handler=EventRoutes.post,
+        examples=examples.EVENTS,
+        answer_example=examples.EVENTS_ANSWER,
+        problems=(Problem.not_configured, Problem.no_room),
+        max_body_bytes=body_of_events,
     ),
     Route(
         method="POST",

@@ -60,9 +60,9 @@ class Problem(Enum):
     )
     headers_too_large = (431, "request line and headers are larger than allowed")
     internal_error = (500, "our fault: the log tells under the `request_id`")
-    not_configured = (501, "the service keeps no live items")
+    not_configured = (501, "the service keeps no live items, or no events")
     unavailable = (503, "too much at once, too late, or not ready; `Retry-After` says when to come back")
-    no_room = (507, "no room for more live items, or the disk is full; nothing was changed")
+    no_room = (507, "no room for more live items, or the disk is full; nothing was changed or kept")
 
     def __init__(self, status: int, description: str) -> None:
         self.status = status

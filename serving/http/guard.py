@@ -44,7 +44,7 @@ class Right(StrEnum):
         return self in _ONLY_WITH_KEYS
 
 
-_ONLY_WITH_KEYS = frozenset({Right.items, Right.admin})
+_ONLY_WITH_KEYS = frozenset({Right.events, Right.items, Right.admin})
 
 
 class Key(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from serving.http.exchange import AsgiApp, Event, Receive, Scope
+from serving.http.exchange import AsgiApp, Event, Receive, Scope, Send
 
 JSON_HEADERS = {"content-type": "application/json"}
 
@@ -30,6 +30,11 @@ class Response:
         assert set(self.json()) == {"error"}
         assert {"code", "message", "request_id"} <= set(error) <= {"code", "message", "request_id", "field"}
         return error  # type: ignore[no-any-return]  # JSON, as asserted
+
+
+async def no_bentoml(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    """In place of BentoML's application, where a test asks for nothing of its own."""
+    raise AssertionError("nothing of BentoML's is asked for here")
 
 
 def scope(method: str, path: str, headers: Mapping[str, str], query: str = "") -> Scope:

@@ -8,6 +8,7 @@ from serving.api.examples import Json
 from serving.api.messages import reranking
 from serving.api.messages.answers import RECOMMEND_ANSWER, BatchAnswer
 from serving.api.messages.derived import documented_attributes
+from serving.api.messages.events import MAX_EVENTS, EventMessage
 from serving.api.messages.requests import LARGEST_NUMBER, RecommendRequest
 from serving.config import Settings
 from serving.http.errors import ErrorAnswer
@@ -30,13 +31,14 @@ def schemas(messages: Iterable[type[msgspec.Struct]], settings: Settings, surfac
         surfaces: Names of the surfaces.
     """
     # By hand: msgspec describes no union of untagged messages.
-    described = [message for message in messages if message is not BatchAnswer]
+    described = [message for message in messages if message is not BatchAnswer] + [EventMessage]
     _, found = msgspec.json.schema_components(described, ref_template=REFERENCE)
     for schema in found.values():
         _move_descriptions(schema)
         _drop_defaults(schema)
     _describe_asking(found, settings)
     _describe_items(found, settings)
+    _describe_events(found)
     for schema in found.values():
         _describe_surface(schema, surfaces)
     found["BatchAnswer"] = {
@@ -116,6 +118,17 @@ def _describe_items(found: Json, settings: Settings) -> None:
     for name in ("available_from", "available_until"):
         moment = {"type": "integer", "minimum": -LARGEST_NUMBER, "maximum": LARGEST_NUMBER}
         item[name] = {"anyOf": [moment, {"type": "null"}], "description": item[name]["description"]}
+
+
+def _describe_events(found: Json) -> None:
+    """Says of what the rows are that are judged one by one."""
+    found["EventsRequest"]["properties"]["events"] = {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": MAX_EVENTS,
+        "items": reference(EventMessage),
+        "description": "One that is no such event is rejected alone.",
+    }
 
 
 def _describe_surface(schema: Json, surfaces: Sequence[str]) -> None:

@@ -25,6 +25,8 @@ from marquee.client.errors import (
 )
 from marquee.client.messages import (
     BundleAnswer,
+    EventMessage,
+    EventsAnswer,
     Filter,
     HistoryEntry,
     ItemMessage,
@@ -47,6 +49,8 @@ __all__ = [
     "AsyncClient",
     "BundleAnswer",
     "Client",
+    "EventMessage",
+    "EventsAnswer",
     "Filter",
     "HistoryEntry",
     "ItemMessage",

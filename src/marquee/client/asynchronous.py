@@ -18,6 +18,8 @@ from marquee.client.connections import DEADLINE_S, OfProcess, Settings
 from marquee.client.errors import RefusedError, ServiceError
 from marquee.client.messages import (
     BundleAnswer,
+    EventMessage,
+    EventsAnswer,
     ItemsAnswer,
     ItemsRequest,
     RecommendAnswer,
@@ -115,6 +117,12 @@ class AsyncClient:
     async def activate(self, version: str, *, deadline_s: float | None = None) -> RolloutAnswer:
         """Lets a release answer, once it is loaded and warm: allow it seconds; raises ServiceError."""
         return await self._ask(calls.activate(version), deadline_s)
+
+    async def send_events(
+        self, events: Sequence[EventMessage], *, deadline_s: float | None = None
+    ) -> EventsAnswer:
+        """Tells what happened, as `Client.send_events`; raises ServiceError."""
+        return await self._ask(calls.send_events(events, time.time), deadline_s)
 
     async def put_items(self, request: ItemsRequest, *, deadline_s: float | None = None) -> ItemsAnswer:
         """Adds items, or says them anew; needs a key that is good for items; raises ServiceError."""

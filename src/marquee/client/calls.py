@@ -17,10 +17,14 @@ from marquee.client.errors import (
     UnreachableError,
     seconds_of_retry_after,
 )
+from marquee.client.event_ids import event_id
 from marquee.client.messages import (
     BatchRequest,
     BundleAnswer,
     ErrorAnswer,
+    EventMessage,
+    EventsAnswer,
+    EventsRequest,
     ItemsAnswer,
     ItemsRequest,
     RecommendAnswer,
@@ -122,6 +126,20 @@ def activate(version: str) -> Call[RolloutAnswer]:
     """Returns the call that lets a release answer."""
     path = f"/v1/releases/{_segment('version', version)}/activate"
     return Call("POST", path, None, msgspec.json.Decoder(RolloutAnswer).decode)
+
+
+def send_events(events: Sequence[EventMessage], clock: Callable[[], float]) -> Call[EventsAnswer]:
+    """Returns the call that tells what happened; events without an id get one here, before any attempt.
+
+    Args:
+        events: 1 to 10,000.
+        clock: Returns the time, seconds since 1970 UTC.
+    """
+    named = [
+        event if event.event_id else msgspec.structs.replace(event, event_id=event_id(int(clock() * 1000)))
+        for event in events
+    ]
+    return _post("/v1/events", EventsRequest(events=named), EventsAnswer)
 
 
 def put_items(request: ItemsRequest) -> Call[ItemsAnswer]:

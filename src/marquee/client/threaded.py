@@ -17,6 +17,8 @@ from marquee.client.connections import DEADLINE_S, OfProcess, Settings
 from marquee.client.errors import RefusedError, ServiceError
 from marquee.client.messages import (
     BundleAnswer,
+    EventMessage,
+    EventsAnswer,
     ItemsAnswer,
     ItemsRequest,
     RecommendAnswer,
@@ -119,6 +121,14 @@ class Client:
     def activate(self, version: str, *, deadline_s: float | None = None) -> RolloutAnswer:
         """Lets a release answer, once it is loaded and warm: allow it seconds; raises ServiceError."""
         return self._ask(calls.activate(version), deadline_s)
+
+    def send_events(self, events: Sequence[EventMessage], *, deadline_s: float | None = None) -> EventsAnswer:
+        """Tells what happened; needs a key that is good for events; raises ServiceError.
+
+        Events without an id get one, so that however often the call is repeated each is kept once. Send
+        events that failed for good again with ids of your own: new ones would make them new events.
+        """
+        return self._ask(calls.send_events(events, time.time), deadline_s)
 
     def put_items(self, request: ItemsRequest, *, deadline_s: float | None = None) -> ItemsAnswer:
         """Adds items, or says them anew; needs a key that is good for items; raises ServiceError."""

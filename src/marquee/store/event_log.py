@@ -220,5 +220,8 @@ class EventLog(Protocol):
     def only_closer(self) -> AbstractContextManager[bool]:
         """Holds the lock of who closes days; gives False if another holds it. Dying gives it back."""
 
+    def n_bytes(self) -> int:
+        """Returns how many bytes the store holds."""
+
     def close(self) -> None:
         """Gives up all connections."""

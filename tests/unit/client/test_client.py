@@ -1,11 +1,14 @@
 """Both clients against services that are written down: what is sent, what is read, what is tried again."""
 
+import time
+import uuid
 from typing import Any
 
 import httpx
 import pytest
 
 from marquee.client import (
+    EventMessage,
     HistoryEntry,
     ItemMessage,
     ItemsRequest,
@@ -90,6 +93,22 @@ def test_items_are_put_and_withdrawn_by_an_encoded_path(kind: str) -> None:
         ("DELETE", b"/v1/items/a%20b%2Fc?surface=home%26away"),
         ("DELETE", b"/v1/items/x"),
     ]
+
+
+def test_events_get_ids_that_rise_and_that_a_repetition_keeps(kind: str) -> None:
+    told = {"request_id": "r", "accepted": 3, "repeated": 0, "rejected": {}}
+    script = Script([refused(503), answered(told)])
+    events = [EventMessage(kind="click", item_id=item, timestamp=1, user_id="u") for item in "ab"]
+    own = EventMessage(event_id="own", kind="exposure", item_id="c", timestamp=2, decision_id="d")
+    assert client_of(kind, script).send_events([*events, own]).accepted == 3
+    first, second = script.bodies
+    assert first == second
+    ids = [event.pop("event_id") for event in second["events"]]
+    assert ids[2] == "own"
+    assert ids[0] != ids[1]
+    assert {uuid.UUID(event_id).version for event_id in ids[:2]} == {7}
+    assert abs(int(ids[0].replace("-", "")[:12], 16) / 1000 - time.time()) < 60
+    assert second["events"][0] == {"kind": "click", "item_id": "a", "timestamp": 1, "user_id": "u"}
 
 
 @pytest.mark.parametrize(("step", "expected"), [(answered({}), True), (refused(503), False), (BROKEN, False)])

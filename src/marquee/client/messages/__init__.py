@@ -16,6 +16,7 @@ from marquee.client.messages.asking import (
     RerankingRequest,
     SimilarRequest,
 )
+from marquee.client.messages.events import EventMessage, EventsAnswer, EventsRequest, RejectedEvent
 from marquee.client.messages.items import ItemMessage, ItemsAnswer, ItemsRequest, PlacedItem
 from marquee.client.messages.operating import HealthAnswer
 from marquee.client.messages.releases import (
@@ -32,6 +33,9 @@ __all__ = [
     "BundleAnswer",
     "ErrorAnswer",
     "ErrorBody",
+    "EventMessage",
+    "EventsAnswer",
+    "EventsRequest",
     "FeatureValue",
     "Filter",
     "HealthAnswer",
@@ -43,6 +47,7 @@ __all__ = [
     "RecommendAnswer",
     "RecommendRequest",
     "Recommendation",
+    "RejectedEvent",
     "ReleaseAnswer",
     "ReleasesAnswer",
     "RerankingRequest",

@@ -1,0 +1,20 @@
+"""Ids of decisions: UUIDs of version 7, which rise with time, so that an index of them grows at one end."""
+
+_TIME_BITS = 48
+
+
+def decision_id(time_ms: int, random: bytes) -> str:
+    """Returns a UUID of version 7 (RFC 9562, section 5.7).
+
+    Args:
+        time_ms: Milliseconds since 1970 UTC.
+        random: 10 random bytes; 6 bits of them give way to version and variant.
+
+    Example:
+        >>> decision_id(1_700_000_000_000, bytes(10))
+        '018bcfe5-6800-7000-8000-000000000000'
+    """
+    number = (time_ms % 2**_TIME_BITS) << 80 | int.from_bytes(random)
+    number = number & ~(0xF << 76 | 0x3 << 62) | 0x7 << 76 | 0x2 << 62
+    text = f"{number:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
