@@ -204,6 +204,7 @@ def make_releases(folder: Path) -> tuple[Path, Path, Path, list[list[str]]]:
     first, second, third = (make_bundle(folder, N_ITEMS, EF_SEARCH, seed) for seed in range(3))
     vectors = bytearray((third.folder / "item_vectors.npy").read_bytes())
     vectors[-1] ^= 1
+    (third.folder / "item_vectors.npy").chmod(0o644)  # files of a version are read-only
     (third.folder / "item_vectors.npy").write_bytes(vectors)
     activate(first.folder)
     return first.folder, second.folder, third.folder, first.histories

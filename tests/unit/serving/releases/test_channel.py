@@ -48,6 +48,7 @@ def version(releases: Channel) -> str:
 def flip_a_byte(file: Path) -> None:
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
+    file.chmod(0o644)  # files of a version are read-only
     file.write_bytes(content)
 
 
