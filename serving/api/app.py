@@ -158,6 +158,8 @@ class RecommendationApp:
             call.key = self._guard.admit(headers.authorization, route.right)
             call.charge = partial(self._guard.charge, call.key)
             call.charge_work = partial(self._guard.charge_work, call.key)
+        if route.more_for is not None:
+            call.sees_more = self._guard.permits(headers.authorization, route.more_for)
         call.parameters = found.parameters
         call.query = read_query(scope["query_string"], route.query)
         if route.sheds_load:

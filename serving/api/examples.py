@@ -75,6 +75,10 @@ SIMILAR: Bodies = {
         "item_id": "item-17",
         "filters": {"brand": {"any_of": ["Acme"]}, "in_stock": {"any_of": [True]}},
     },
+    "varied, one of a brand": {
+        "item_id": "item-17",
+        "reranking": {"diversity": "mmr", "caps": {"brand": 1}},
+    },
 }
 SIMILAR_ANSWER: Json = {
     **ANSWER,
@@ -95,6 +99,7 @@ BUNDLE_ANSWER: Json = {
     "index": "flat",
     "index_recall": 1.0,
     "filters": {"genres": "texts", "year": "number"},
+    "features": ["age", "device"],
     "metrics": {"recall@10": 0.25, "ndcg@10": 0.125},
 }
 

@@ -173,7 +173,8 @@ class Endpoints:
     async def bundle(self, call: Call) -> BundleAnswer:
         """Returns which bundle answers for the surface that the query names."""
         surface = self.surfaces.named(call.query.get("surface", UNSET))
-        return BundleAnswer.of(self.surfaces.answering(surface).current.bundle)
+        bundle = self.surfaces.answering(surface).current.bundle
+        return BundleAnswer.of(bundle, with_figures=call.sees_more)
 
     def close(self) -> None:
         """Waits for the requests in the model and stops taking more."""

@@ -65,6 +65,7 @@ class Route:
         right: What a key must permit; None for a page that anybody may see, whatever the keys.
         message: Type of the body; None for a route that reads none.
         answer: Type of the answer; None for a `Reply` that is not one of our messages.
+        more_for: What a key must permit for an answer that tells all; None where there is no less.
         handler: Function of a class whose instance is given to the application.
         examples: Bodies by title, one at least where there is a message.
         answer_example: An answer; text where the answer is no JSON.
@@ -82,6 +83,7 @@ class Route:
     tag: Tag | None
     right: Right | None
     handler: Handler
+    more_for: Right | None = None
     message: type[msgspec.Struct] | None = None
     answer: type[msgspec.Struct] | None = None
     examples: Mapping[str, Json] = field(default_factory=dict)

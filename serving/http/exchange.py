@@ -112,6 +112,7 @@ class Call:
         query: Values of the parameters in its query.
         key: Name of the key that let it in, '' if none was needed.
         caller: Whose turn it takes where requests wait: the key's, or its connection's.
+        sees_more: Whether it may be told all, where a route tells less to those without the right.
         charge: Counts so many more requests to that key.
         charge_work: Counts work beyond that of plain requests to that key, in plain requests.
         facts: What the log says of it beside its route and status.
@@ -124,6 +125,7 @@ class Call:
     parameters: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
     key: str = ""
+    sees_more: bool = True
     caller: str = ""
     charge: Callable[[int], None] = lambda _n: None
     charge_work: Callable[[float], None] = lambda _cost: None

@@ -161,6 +161,16 @@ class Guard:
         self._count(number, 1)
         return key.name
 
+    def permits(self, authorization: str, right: Right) -> bool:
+        """Returns whether a key, if one was sent, is good for a right; anything goes where there are no keys.
+
+        Raises:
+            Refusal: 401 for an unknown key: whoever sends one should learn that it is none.
+        """
+        if not self._keys:
+            return True
+        return bool(authorization) and right in self._keys[self._number(authorization)].scopes
+
     def charge(self, name: str, n: int) -> None:
         """Counts n more requests to a key, of a call that holds several.
 

@@ -12,7 +12,7 @@ from serving.http.exchange import Reply
 from serving.http.guard import Right
 
 # What anybody may see, whatever the keys; whoever opens another route adds it here.
-OPEN = {"/", "/docs.json", "/livez", "/readyz"}
+OPEN = {"/", "/docs.json", "/livez", "/readyz", "/v1/bundle"}
 # Found by the page at `/`, and no part of what an app asks.
 UNDOCUMENTED = {"/", "/docs.json"}
 

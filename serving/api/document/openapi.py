@@ -10,7 +10,6 @@ from serving.api.examples import ERROR, Json
 from serving.api.route import Route, Tag
 from serving.config import Settings
 from serving.http.errors import RETRY_AFTER_S, ErrorAnswer, Problem
-from serving.http.guard import Right
 
 
 def document(settings: Settings, surfaces: Sequence[str], routes: Iterable[Route]) -> Json:
@@ -41,6 +40,8 @@ def document(settings: Settings, surfaces: Sequence[str], routes: Iterable[Route
 def problems_of(route: Route) -> list[Problem]:
     """Returns every word with which a route may refuse, in the order of `Problem`."""
     found = {*_OF_EVERY_ROUTE, *route.problems}
+    if route.more_for is not None:
+        found.add(Problem.key_needed)
     if route.right is not None:
         found |= {Problem.key_needed, Problem.key_not_sufficient, Problem.too_many_requests}
     if route.message is not None:
@@ -76,7 +77,7 @@ def _operation(route: Route, surfaces: Sequence[str]) -> Json:
         "summary": route.summary,
         "description": _description(route),
         "parameters": _parameters(route, surfaces),
-        "security": _security(route.right),
+        "security": _security(route),
         "responses": {"200": _success(route), **_refusals(problems_of(route))},
     }
     if route.message is not None:
@@ -98,11 +99,11 @@ def _description(route: Route) -> str:
     return route.description + needed
 
 
-def _security(right: Right | None) -> list[Json]:
-    """Returns which keys a route takes: none, one, or one where the service has keys."""
-    if right is None:
-        return []
-    return [{"key": []}] if right.needs_keys else [{"key": []}, {}]
+def _security(route: Route) -> list[Json]:
+    """Returns which keys a route takes: none, one, or one where the service has keys or that tells more."""
+    if route.right is None:
+        return [] if route.more_for is None else [{"key": []}, {}]
+    return [{"key": []}] if route.right.needs_keys else [{"key": []}, {}]
 
 
 def _parameters(route: Route, surfaces: Sequence[str]) -> list[Json]:

@@ -51,40 +51,54 @@ class BatchAnswer(msgspec.Struct, kw_only=True, frozen=True):
     answers: list[RecommendAnswer | ErrorAnswer]
 
 
-class BundleAnswer(msgspec.Struct, kw_only=True, frozen=True):
-    """Which bundle answers, how large it is and how well it did when it was judged."""
+class BundleAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """Which bundle answers, and what an app can ask it by; for `admin` also how large and good it is."""
 
     name: Annotated[str, Meta(description="Name of the bundle.")]
     version: Annotated[str, Meta(description="The release that answers.")]
     created: Annotated[int, Meta(description="Seconds since 1970 UTC.")]
-    n_items: Annotated[int, Meta(description="Items of the catalog.")]
-    n_users: Annotated[int, Meta(description="Users that it knows.")]
-    dim: Annotated[int, Meta(description="Length of its vectors.")]
     history_length: Annotated[int, Meta(description="Entries of a history that are read.")]
     kinds: Annotated[list[str], Meta(description="Event kinds that a history is read by.")]
-    index: Annotated[str, Meta(description="How items are searched.")]
-    index_recall: Annotated[float, Meta(description="Share of the truly best items that the search finds.")]
     filters: Annotated[
         dict[str, AttributeType], Meta(description="Attributes that filters may name, and what each holds.")
     ] = {}  # has a default, for it is younger than its message: a client then reads older services as well
-    metrics: Annotated[dict[str, float], Meta(description="What the model reached when it was judged.")]
+    features: Annotated[
+        tuple[str, ...],
+        Meta(description="What `features` and `context` of a request may name to any effect."),
+    ] = ()
+    n_items: Annotated[int | None, Meta(description="Items of the catalog.")] = None
+    n_users: Annotated[int | None, Meta(description="Users that it knows.")] = None
+    dim: Annotated[int | None, Meta(description="Length of its vectors.")] = None
+    index: Annotated[str | None, Meta(description="How items are searched.")] = None
+    index_recall: Annotated[
+        float | None, Meta(description="Share of the truly best items that the search finds.")
+    ] = None
+    metrics: Annotated[
+        dict[str, float] | None, Meta(description="What the model reached when it was judged.")
+    ] = None
 
     @classmethod
-    def of(cls, bundle: Bundle) -> "BundleAnswer":
-        """Returns the message that tells of `bundle`."""
+    def of(cls, bundle: Bundle, *, with_figures: bool) -> "BundleAnswer":
+        """Returns the message that tells of `bundle`, its figures only if whoever asks may see them."""
         manifest = bundle.manifest
-        return cls(
+        told = cls(
             name=manifest.name,
             version=manifest.version,
             created=manifest.created,
+            history_length=manifest.history_length,
+            kinds=list(manifest.kinds.configs),
+            filters=dict(bundle.catalog.filterable),
+            features=tuple(sorted(bundle.columns)),
+        )
+        if not with_figures:
+            return told
+        return msgspec.structs.replace(
+            told,
             n_items=manifest.n_items,
             n_users=manifest.n_users,
             dim=manifest.dim,
-            history_length=manifest.history_length,
-            kinds=list(manifest.kinds.configs),
             index=manifest.index.config.kind,
             index_recall=manifest.index.recall,
-            filters=dict(bundle.catalog.filterable),
             metrics=dict(manifest.metrics),
         )
 

@@ -52,6 +52,7 @@ def to_similar_request(message: SimilarRequest, surface: Surface, timestamp: int
         surface=None if surface.name == DEFAULT else surface.name,
         kind=_kind_within(message.kind, surface),
         filters=_filters_within(message.filters, surface),
+        reranking=reranking_within(message.reranking, surface.reranking),
         exclude=_exclude_within(message.exclude, surface.settings),
     )
 

@@ -95,6 +95,12 @@ _Filters = Annotated[
 ]
 
 
+_Reranking = Annotated[
+    RerankingRequest | UnsetType | None,
+    Meta(description="How the best items become the answer; null for as the surface has it."),
+]
+
+
 class RecommendRequest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Who asks and for what. Every field may be left out: what is not known is not used."""
 
@@ -115,10 +121,7 @@ class RecommendRequest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown
     k: _K = UNSET
     kind: _Kind = UNSET
     filters: _Filters = UNSET
-    reranking: Annotated[
-        RerankingRequest | UnsetType | None,
-        Meta(description="How the best items become the answer; null for as the surface has it."),
-    ] = UNSET
+    reranking: _Reranking = UNSET
     exclude: _Exclude = ()
     exclude_seen: Annotated[
         bool | UnsetType, Meta(description="Leave out what the user's history holds, stored or given.")
@@ -134,6 +137,7 @@ class SimilarRequest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
     k: _K = UNSET
     kind: _Kind = UNSET
     filters: _Filters = UNSET
+    reranking: _Reranking = UNSET
     exclude: _Exclude = ()
     timings: _Timings = False
 

@@ -31,6 +31,7 @@ class Queries:
         embeddings: (batch, dim) float32; not to be used where the source is `popular`.
         sources: What each embedding was made from; `popular` if there was nothing to go by.
         seen: Items of the stored and the given history, one int64 array per request.
+        unknown_users: Whether each named a user whom the bundle does not know.
         unknown_history: Events given whose item the bundle does not know.
         ignored_features: Names given that nothing in the bundle reads.
     """
@@ -38,6 +39,7 @@ class Queries:
     embeddings: FloatArray
     sources: tuple[Source, ...]
     seen: tuple[IndexArray, ...]
+    unknown_users: tuple[bool, ...]
     unknown_history: tuple[int, ...]
     ignored_features: tuple[tuple[str, ...], ...]
 
@@ -89,6 +91,12 @@ class QueryEncoder:
             embeddings=self._embed(users, histories, features, sources),
             sources=sources,
             seen=tuple([history.seen for history in histories]),
+            unknown_users=tuple(
+                [
+                    user == PADDING_INDEX and request.user_id is not None
+                    for request, user in zip(requests, users, strict=True)
+                ]
+            ),
             unknown_history=tuple([history.n_unknown for history in histories]),
             ignored_features=tuple([row.ignored for row in features]),
         )

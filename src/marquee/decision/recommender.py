@@ -25,6 +25,7 @@ from marquee.decision.item_pool import ItemPool
 from marquee.decision.query_encoder import Queries, QueryEncoder
 from marquee.decision.requests import Answer, OnStage, Recommendation, Request, Source, Stage
 from marquee.decision.reranker import candidate_table, rerank_candidates
+from marquee.decision.reranking import NO_RERANKING, Reranking
 from marquee.decision.retrieval import Retriever
 from marquee.errors import UnknownIdError
 from marquee.store.live_items import LiveItem
@@ -126,6 +127,7 @@ class Recommender:
                 constraints[row],
                 source,
                 fallback_reason=reason,
+                unknown_user=queries.unknown_users[row],
                 unknown_history=queries.unknown_history[row],
                 ignored_features=queries.ignored_features[row],
             )
@@ -143,6 +145,7 @@ class Recommender:
         kind: ItemKind | None = None,
         filters: Filters = NO_FILTERS,
         exclude: Collection[str] = (),
+        reranking: Reranking = NO_RERANKING,
     ) -> Answer:
         """Returns the items most like an item, by the cosine of their embeddings, never the item itself.
 
@@ -155,14 +158,21 @@ class Recommender:
             kind: As in `Request`.
             filters: As in `Request`.
             exclude: As in `Request`.
+            reranking: As in `Request`; relevance is the cosine.
 
         Raises:
             UnknownIdError: If neither the bundle nor a live item has that id.
             FilterError: If the catalog cannot apply the filters.
-            DataError: If k is below 1.
+            DataError: If k is below 1, or re-ranking names an attribute that the catalog does not have.
         """
         request = Request(
-            timestamp=timestamp, k=k, like_item=item_id, kind=kind, filters=filters, exclude=exclude
+            timestamp=timestamp,
+            k=k,
+            like_item=item_id,
+            kind=kind,
+            filters=filters,
+            exclude=exclude,
+            reranking=reranking,
         )
         return self._similar(request, item_id)
 
@@ -170,11 +180,14 @@ class Recommender:
         """Returns the items most like an item, by the cosine of their embeddings."""
         item = self._index_of(item_id)
         constraints = Constraints.of(request, np.array([item]), self.item_pool)
-        found, source, reason = self._retriever.similar(item, constraints), Source.similar, None
-        if found is None:
-            found, source = self._retriever.popular(constraints), Source.popular
-            reason = f"{item_id!r} has no embedding"
-        return self._answer(found, constraints, source, fallback_reason=reason)
+        source, reason = Source.similar, None
+        look_further: Callable[[Constraints], Candidates] = partial(self._retriever.similar, item)
+        if not self._retriever.has_direction(item):
+            source, reason = Source.popular, f"{item_id!r} has no embedding"
+            look_further = self._retriever.popular
+        found = look_further(constraints)
+        chosen = rerank_candidates(found, constraints, self.item_pool, look_further)
+        return self._answer(chosen, constraints, source, fallback_reason=reason)
 
     def _index_of(self, item_id: str) -> int:
         """Returns the item_index of an item of the bundle or a live one; raises UnknownIdError for others."""
@@ -217,6 +230,7 @@ class Recommender:
         source: Source,
         *,
         fallback_reason: str | None = None,
+        unknown_user: bool = False,
         unknown_history: int = 0,
         ignored_features: tuple[str, ...] = (),
     ) -> Answer:
@@ -241,6 +255,7 @@ class Recommender:
             short_reason=constraints.short_reason(found),
             popular_in=found.popular_in,
             fallback_reason=fallback_reason,
+            unknown_user=unknown_user,
             unknown_history=unknown_history,
             ignored_features=ignored_features,
             unknown_filter_values=constraints.allowed.unknown_values,

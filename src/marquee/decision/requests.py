@@ -71,7 +71,7 @@ class Request:
         k: How many items are wanted.
         user_id: None for an anonymous user.
         like_item: Asks for the items most like this one, by the cosine of their embeddings, in place of the
-            best for a user: no user, history, features or re-ranking may stand beside it.
+            best for a user: no user, history or features may stand beside it.
         history: What the user did, oldest first, newer than what the bundle knows of the user: events, or
             item ids alone where no more than the item is known.
         features: Attributes of the user by source column, in place of those the bundle knows.
@@ -118,10 +118,10 @@ class Request:
             raise DataError(f"k must be 1 or more, got {self.k}; ask for at least one item")
         if self.user_id == "":
             raise DataError("user_id must not be empty, got ''; leave it out for an anonymous user")
-        if self.like_item is not None and (self.user_id or self.history or self.features or self.reranks):
+        if self.like_item is not None and (self.user_id or self.history or self.features):
             raise DataError(
-                "like_item must stand without user, history, features and re-ranking, got "
-                f"{self.like_item!r} beside one of them; ask for each alone"
+                f"like_item must stand without user, history and features, got {self.like_item!r} beside one "
+                "of them; ask for each alone"
             )
         if self.history:
             types = set(map(type, self.history))
@@ -189,6 +189,7 @@ class Answer:
         popular_in: The context in which the items of `Source.popular` are popular, such as
             "surface=home"; None for everywhere.
         fallback_reason: Why the answer is popular although the request had more to go by; else None.
+        unknown_user: Whether a user was named whom the bundle does not know.
         unknown_history: Events of the given history whose item the bundle does not know.
         ignored_features: Names in `features` and `context` that the bundle has no feature for, sorted.
         unknown_filter_values: Values named in `filters` that no item has, as `attribute=value`.
@@ -202,6 +203,7 @@ class Answer:
     short_reason: str | None = None
     popular_in: str | None = None
     fallback_reason: str | None = None
+    unknown_user: bool = False
     unknown_history: int = 0
     ignored_features: tuple[str, ...] = ()
     unknown_filter_values: tuple[str, ...] = ()

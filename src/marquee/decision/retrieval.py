@@ -69,15 +69,20 @@ class Retriever:
         items, shares = self._popular_items.rank(constraints.flags(), constraints.n_candidates, context)
         return Candidates(items, shares, popular_in=context.name if context else None)
 
-    def similar(self, item: int, constraints: Constraints) -> Candidates | None:
+    def has_direction(self, item: int) -> bool:
+        """Returns whether other items can be like one: False if it has no embedding."""
+        return bool(self._item_pool.table.directions(np.array([item])).any())
+
+    def similar(self, item: int, constraints: Constraints) -> Candidates:
         """Returns the allowed items with the highest cosine with one; equal ones by ascending item_index.
 
-        None if the item has no embedding.
+        Args:
+            item: One for which `has_direction` holds.
+            constraints: Of the request.
         """
         cosines = self._item_pool.cosines(item)
-        if cosines is None:
-            return None
-        items, k = np.flatnonzero(constraints.flags()), constraints.k
+        assert cosines is not None, f"item {item} has no direction; ask has_direction first"
+        items, k = np.flatnonzero(constraints.flags()), constraints.n_candidates
         cosines = cosines[items]
         if len(cosines) > k:
             # All that tie with the k-th best are kept: the sort below has the rule for ties.

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from marquee.decision.requests import HistoryEvent, Request
-from marquee.decision.reranking import Reranking
 from marquee.errors import DataError
 
 
@@ -18,7 +17,6 @@ from marquee.errors import DataError
         ({"like_item": "a", "user_id": "u"}, "like_item must stand without user, .* got 'a' beside one of"),
         ({"like_item": "a", "history": ("b",)}, "like_item must stand without user, history"),
         ({"like_item": "a", "features": {"age": 3}}, "like_item must stand without user, history"),
-        ({"like_item": "a", "reranking": Reranking(caps={"genre": 1})}, "like_item must stand without"),
         (
             {"history": (HistoryEvent("a"), HistoryEvent("b", "clicked"))},
             r"history\[1\].kind must be one of \['exposure', .*\], got 'clicked'",

@@ -127,6 +127,7 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True):
         popular_in: The context in which the items of `Source.popular` are popular, such as "surface=home";
             None for everywhere.
         fallback_reason: Why the answer is popular although the request had more to go by; else None.
+        unknown_user: Whether a user was named whom the bundle does not know.
         unknown_history: Events of the given history whose item the bundle does not know.
         ignored_features: Names in `features` and `context` that the bundle has no feature for, sorted.
         unknown_filter_values: Values named in `filters` that no item has, as `attribute=value`.
@@ -144,6 +145,7 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True):
     short_reason: str | None = None
     popular_in: str | None = None
     fallback_reason: str | None = None
+    unknown_user: bool = False
     unknown_history: int = 0
     ignored_features: tuple[str, ...] = ()
     unknown_filter_values: tuple[str, ...] = ()
@@ -172,6 +174,7 @@ class SimilarRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tr
             where it says nothing. A surface may allow fewer.
         kind: Only items of this kind; null for both. One of `ad`, `content`.
         filters: By attribute: which items may come back. /v1/bundle names the attributes.
+        reranking: How the best items become the answer; null for as the surface has it.
         exclude: Items that must not come back.
         timings: Whether the answer tells how long each stage took. Left out: false.
     """
@@ -181,38 +184,41 @@ class SimilarRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tr
     k: int | None = None
     kind: str | None = None
     filters: Mapping[str, Filter] = {}
+    reranking: RerankingRequest | None = None
     exclude: Sequence[str] = ()
     timings: bool | None = None
 
 
 class BundleAnswer(msgspec.Struct, kw_only=True, frozen=True):
-    """Which bundle answers, how large it is and how well it did when it was judged.
+    """Which bundle answers, and what an app can ask it by; for `admin` also how large and good it is.
 
     Attributes:
         name: Name of the bundle.
         version: The release that answers.
         created: Seconds since 1970 UTC.
+        history_length: Entries of a history that are read.
+        kinds: Event kinds that a history is read by.
+        filters: Attributes that filters may name, and what each holds. One of `flag`, `number`, `numbers`,
+            `text`, `texts`.
+        features: What `features` and `context` of a request may name to any effect.
         n_items: Items of the catalog.
         n_users: Users that it knows.
         dim: Length of its vectors.
-        history_length: Entries of a history that are read.
-        kinds: Event kinds that a history is read by.
         index: How items are searched.
         index_recall: Share of the truly best items that the search finds.
-        filters: Attributes that filters may name, and what each holds. One of `flag`, `number`, `numbers`,
-            `text`, `texts`.
         metrics: What the model reached when it was judged.
     """
 
     name: str
     version: str
     created: int
-    n_items: int
-    n_users: int
-    dim: int
     history_length: int
     kinds: tuple[str, ...]
-    index: str
-    index_recall: float
     filters: dict[str, str] = {}
-    metrics: dict[str, float]
+    features: tuple[str, ...] = ()
+    n_items: int | None = None
+    n_users: int | None = None
+    dim: int | None = None
+    index: str | None = None
+    index_recall: float | None = None
+    metrics: dict[str, float] | None = None

@@ -67,7 +67,6 @@ PROTECTED = [
     ("POST", "/v1/recommend", Right.recommend),
     ("POST", "/recommend/batch", Right.recommend),
     ("POST", "/v1/similar", Right.recommend),
-    ("GET", "/v1/bundle", Right.recommend),
     ("GET", "/metrics", Right.metrics),
     ("GET", "/v1/releases", Right.admin),
     ("POST", "/v1/releases/gone/activate", Right.admin),
@@ -86,6 +85,21 @@ def test_route_lets_in_only_its_own_scope(served: Served, method: str, path: str
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/docs.json", "/"])
 def test_health_and_document_need_no_key(served: Served, path: str) -> None:
     assert served.ask("GET", path).status == 200
+
+
+FIGURES = {"n_items", "n_users", "dim", "index", "index_recall", "metrics"}
+
+
+def test_bundle_tells_everybody_what_an_app_needs_and_figures_to_admin_alone(served: Served) -> None:
+    told = served.ask("GET", "/v1/bundle").json()
+    assert (told["version"], told["kinds"]) == (served.first.name, ["click", "rating"])
+    assert told["filters"]["genre"] == "text"
+    assert {"age", "city", "device"} <= set(told["features"])
+    assert not FIGURES & told.keys()
+    assert served.ask("GET", "/v1/bundle", Right.recommend).json() == told
+    assert served.ask("GET", "/v1/bundle", Right.admin).json().keys() == told.keys() | FIGURES
+    stranger = {"authorization": "Bearer of nobody"}
+    assert asyncio.run(request(served.app, "GET", "/v1/bundle", headers=stranger)).status == 401
 
 
 @pytest.mark.parametrize("served", [{"requests_per_s": 0.01, "burst": 2}], indirect=True)
