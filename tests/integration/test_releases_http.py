@@ -211,6 +211,23 @@ def test_damage_is_refused_by_every_worker_and_the_old_release_answers(served: S
     wait_until(lambda: metric(served, "marquee_workers_behind") == 0)
 
 
+def test_worker_that_is_killed_comes_back_on_the_release_before_a_damaged_one(served: Served) -> None:
+    assert change(served, served.first).status_code == 200
+    damaged = publish_tiny(served.first.parents[2] / "aside", seed=9)
+    version = Path(shutil.copytree(damaged, served.first.parent / damaged.name))
+    (version / "popularity.npy").chmod(0o644)
+    (version / "popularity.npy").write_bytes(b"no array")
+    put(served.first.parent / "CURRENT", f"{version.name}\n".encode())
+    wait_until(lambda: metric(served, "marquee_workers_behind") == 2)
+    family = psutil.Process(served.running.process.pid).children(recursive=True)
+    worker = next(child for child in family if "worker" in str(child.cmdline()))
+    worker.kill()
+    wait_until(lambda: "answers in place of the one that CURRENT" in served.running.log.read_text(), 40)
+    assert versions(served) == {served.first.name}
+    assert served.running.client.get("/readyz").json() == {"status": "ready", "behind": ["tiny"]}
+    assert change(served, served.first).status_code == 200
+
+
 def n_refused(served: Served) -> float:
     return metric(served, 'marquee_release_changes_total{outcome="refused"}')
 
