@@ -51,7 +51,7 @@ WEIGHT_DECAYS = (0.0, 0.03, 0.3)
 
 @dataclass(frozen=True)
 class Chosen:
-    """What the grid chose for BPR on one data set."""
+    """The grid's choice for BPR on one data set."""
 
     learning_rate: float
     weight_decay: float
@@ -74,7 +74,7 @@ CHOSEN = {
     "online-retail": Chosen(0.01, 0.03),
     "world": Chosen(0.003, 0.3),
 }
-"""What the grid chose on each; on lightgcn-split, where it takes hours, what it chose on most others."""
+"""The grid's choice on each; on lightgcn-split, where it takes hours, its choice on most others."""
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,7 @@ def build_bento(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Seen:
-    """What was seen of one service from its start to its end.
+    """The observations of one service from its start to its end.
 
     Attributes:
         start_s: Seconds until its health check succeeded.

@@ -1,4 +1,4 @@
-"""What a Dockerfile says, as values: its stages and their instructions, of the few kinds that ours uses."""
+"""A Dockerfile as values: its stages and their instructions, of the few kinds that ours uses."""
 
 import json
 import shlex

@@ -1,4 +1,4 @@
-"""What the event loop costs: events kept per second, profiles read, policies drawn, beside reference.
+"""The cost of the event loop: events kept per second, profiles read, policies drawn, beside reference.
 
 `python -m benchmarks.event_loop --check` fails beyond a bound. `--events` says how many events a store holds
 before, `--postgres` measures a database too: the address of an empty one, or `start` for one of its own;

@@ -21,7 +21,7 @@ PREFILL_BATCH = 20_000
 
 @dataclass(frozen=True)
 class Load:
-    """What one process does to the log.
+    """The work of one process on the log.
 
     Attributes:
         where: The log.
@@ -44,7 +44,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Calls:
-    """What the calls of one or more processes took, ms, and over how many seconds."""
+    """The times of the calls of one or more processes, ms, and the seconds over which they ran."""
 
     took_ms: list[float]
     seconds: float
@@ -83,7 +83,7 @@ def prefill(log: EventLog, n: int) -> None:
 
 
 def run_loads(loads: Sequence[Load]) -> list[Calls]:
-    """Returns what the calls of each load took; all of them run at once."""
+    """Runs all loads at once; returns the times of each one's calls."""
     command = [sys.executable, "-m", "benchmarks.event_loop_load"]
     running = [
         subprocess.Popen([*command, json.dumps(asdict(load))], stdout=subprocess.PIPE, text=True)

@@ -24,7 +24,7 @@ FIRST_DAY = 19_700
 
 @dataclass(frozen=True)
 class Cost:
-    """What making a table takes: the highest resident memory of its process, and its wall-clock time."""
+    """The cost of making a table: the highest resident memory of its process, and its wall-clock time."""
 
     peak_mib: float
     seconds: float
@@ -117,7 +117,7 @@ def _clicks(
 
 
 def measure_table(folder: Path, n_exposures: int) -> Cost:
-    """Returns what the table of a log of so many exposures takes, in a process of its own."""
+    """Makes the table of a log of so many exposures in a process of its own; returns its memory and time."""
     write_days(folder / "log", n_exposures)
     command = [
         sys.executable,

@@ -136,7 +136,7 @@ def _figure(path: Path, text: str) -> Figure:
 
 @dataclass(frozen=True)
 class Result:
-    """What one run of an experiment found.
+    """The figures of one run of an experiment.
 
     Attributes:
         means: Model → metric → mean over the judged users; the model itself is called `model`.

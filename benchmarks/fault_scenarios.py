@@ -37,7 +37,7 @@ WITHDRAWN = "item-999"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a fault did.
+    """The consequences of a fault.
 
     Attributes:
         fault: In words.

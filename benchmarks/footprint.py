@@ -1,4 +1,4 @@
-"""What a bundle costs a worker: memory of its own and memory that workers share, by item, by user, by event.
+"""The memory that a bundle costs a worker: its own and that which workers share, by item, by user, by event.
 
     python -m benchmarks.footprint            about a minute
     python -m benchmarks.footprint --check    exit status 1 outside the tolerances
@@ -29,7 +29,7 @@ FACTOR = 10
 
 @dataclass(frozen=True)
 class Footprint:
-    """What one bundle cost.
+    """The cost of one bundle.
 
     Attributes:
         own: Bytes of private memory after loading and asking.

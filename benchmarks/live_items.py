@@ -1,4 +1,4 @@
-"""What a live item costs: putting one on top of a catalog, and each search beside it afterwards.
+"""The cost of a live item: putting one on top of a catalog, and each search beside it afterwards.
 
 `python -m benchmarks.live_items --check` fails above the budgets. The cost of a change must not grow with the
 catalog: that is why live items are a segment of their own. Processor time, the least of several rounds.
@@ -28,7 +28,7 @@ CHANGE_BUDGET_MS = 50.0
 """For one more on top of a thousand; workers look every 250 ms."""
 
 SEARCH_BUDGET_MS = 0.5
-"""What a thousand live items may add to a search."""
+"""The time that a thousand live items may add to a search."""
 
 N_ITEMS = (10_000, 100_000, 1_000_000)
 N_LIVE = (0, 1_000, 10_000)

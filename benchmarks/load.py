@@ -40,7 +40,7 @@ end
 
 @dataclass(frozen=True)
 class Load:
-    """What runs of wrk saw, and what they cost the server.
+    """The figures of runs of wrk, and their cost for the server.
 
     Attributes:
         per_second: Replies of status 2xx or 3xx per second, over all runs.

@@ -50,7 +50,7 @@ Expected = Mapping[str, Sequence[Sequence[str]]]
 
 @dataclass
 class Seen:
-    """What the callers saw.
+    """The replies that the callers got.
 
     Attributes:
         of_version: Right answers by the release that they name.

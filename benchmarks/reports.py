@@ -1,4 +1,4 @@
-"""What a report says of chance, held against simulated worlds in which the truth is known.
+"""The statements of a report about chance, held against simulated worlds in which the truth is known.
 
     python -m benchmarks.reports            coverage of intervals, false positives, power, speed
     python -m benchmarks.reports --check    exit status 1 outside the tolerances

@@ -1,4 +1,4 @@
-"""What re-ranking costs: every step alone and all together, for 200 candidates of 64 numbers.
+"""The cost of re-ranking: every step alone and all together, for 200 candidates of 64 numbers.
 
 `python -m benchmarks.reranking --check` fails above the budget. Processor time, the least of several rounds:
 what other processes do does not count.

@@ -1,4 +1,4 @@
-"""What a request costs as the catalog grows, with the exponent of the growth.
+"""The cost of a request as the catalog grows, with the exponent of the growth.
 
     python -m benchmarks.serving_growth --sizes 10000 100000    about two minutes
     python -m benchmarks.serving_growth --check                 up to 1,000,000 items: half an hour, most

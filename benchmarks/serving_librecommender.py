@@ -30,7 +30,7 @@ from benchmarks.serving_bundle import RECALL_K, Made, make_bundle
 from demo.processes import free_port
 
 N_LISTS, N_PROBE = 80, 10
-"""What LibRecommender's `save_faiss_index` has for defaults."""
+"""The defaults of LibRecommender's `save_faiss_index`."""
 
 MIN_SPEED_UP = 1.0
 FILL = """

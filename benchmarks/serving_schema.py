@@ -49,7 +49,7 @@ checks.positive_data_acceptance.expected-statuses = [200, 404, 422]
 
 @dataclass(frozen=True)
 class Run:
-    """What schemathesis found.
+    """The findings of schemathesis.
 
     Attributes:
         n_cases: Requests that it made up.

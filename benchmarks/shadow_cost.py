@@ -1,4 +1,4 @@
-"""What a shadow costs those who are answered: the same load with and without it, taking turns.
+"""The cost of a shadow for those who are answered: the same load with and without it, taking turns.
 
     python -m benchmarks.shadow_cost            about a minute and a half
     python -m benchmarks.shadow_cost --check    exit status 1 outside the tolerances

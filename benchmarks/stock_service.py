@@ -1,4 +1,4 @@
-"""What BentoML gives without our layer: the same model behind a plain `@bentoml.api`, as its guide has it."""
+"""BentoML without our layer: the same model behind a plain `@bentoml.api`, as its guide has it."""
 
 import os
 import time
@@ -20,7 +20,7 @@ class Item(BaseModel):
 
 
 class Reply(BaseModel):
-    """What is told of an answer."""
+    """An answer, with only the fields that are compared."""
 
     version: str
     source: str

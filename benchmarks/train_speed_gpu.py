@@ -25,7 +25,7 @@ TRIES = 5
 
 @dataclass(frozen=True)
 class Limits:
-    """What a device was measured to do: floating-point operations and bytes per second."""
+    """The measured speed of a device: floating-point operations and bytes per second."""
 
     flop_per_s: float
     bytes_per_s: float
@@ -42,7 +42,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Throughput:
-    """What training did per second: interactions, pairs of query and candidate, the least work for both."""
+    """The speed of training, per second: interactions, pairs of query and candidate, least work."""
 
     interactions: float
     pairs: float

@@ -38,7 +38,7 @@ MIB_PER_GIB = 1024
 
 @dataclass(frozen=True)
 class Size:
-    """What one size cost.
+    """The cost of one size.
 
     Attributes:
         interactions: In training.

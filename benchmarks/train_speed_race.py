@@ -54,7 +54,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Lap:
-    """What one judgement found.
+    """The figures of one judgement.
 
     Attributes:
         epoch: Passes over the data so far; 0 before the first step.

@@ -45,7 +45,7 @@ class Peer:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run of the benchmark measures.
+    """The settings of a run of the benchmark.
 
     Attributes:
         data: Overrides of the training command that name the race's data.
@@ -120,7 +120,7 @@ FULL = Plan(
     interactions=(10**5, 10**6, 10**7),
     items=(10**4, 10**5, 10**6),
 )
-"""What is claimed. A schedule needs to know its end: ours has one run as short as equal quality takes, chosen
+"""The claims. A schedule needs to know its end: ours has one run as short as equal quality takes, chosen
 on the validation part as the peers' settings are, and one with the tuned settings of the data set."""
 
 

@@ -41,7 +41,7 @@ PATIENCE_S = 10.0
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line says.
+    """The arguments of the command line.
 
     Attributes:
         data: Name of a data set: a file in configs/data.

@@ -1,4 +1,4 @@
-"""What ends the demo: one error, whose message is for the person in front of the terminal."""
+"""The end of the demo by a fault: one error, whose message is for the person in front of the terminal."""
 
 
 class DemoError(Exception):

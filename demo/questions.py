@@ -1,4 +1,4 @@
-"""What is asked of the service, chosen from what the bundle knows, and whether an answer makes sense."""
+"""Questions to the service, chosen from the bundle's users and items, and the check of its answers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -39,14 +39,14 @@ class Question:
     seen: frozenset[str] = frozenset()
 
     def request(self) -> RecommendRequest:
-        """Returns what the service is asked."""
+        """Returns the question as a request to the service."""
         return RecommendRequest(
             user_id=self.user_id, history=self.history or None, kind=self.kind.value, k=self.k
         )
 
 
 def choose_questions(bundle: Bundle, k: int) -> list[Question]:
-    """Returns what to ask: each kind of item that the catalog holds, for three kinds of asker."""
+    """Returns one question for each kind of item in the catalog and each of three kinds of asker."""
     known, other = _two_users(np.diff(bundle.history_offsets))
     known_items = _item_ids(bundle, known)
     anonymous = tuple(_item_ids(bundle, other)[-_HISTORY_SHOWN:])
@@ -131,7 +131,7 @@ def _two_users(lengths: npt.NDArray[np.int64]) -> tuple[int, int]:
 
 
 def _item_ids(bundle: Bundle, user_index: int) -> list[str]:
-    """Returns what the bundle knows that a user did, oldest first."""
+    """Returns the ids in a user's history in the bundle, oldest first."""
     start, stop = bundle.history_offsets[user_index : user_index + 2]
     item_index = bundle.history_items[start:stop].astype(np.int64)
     return bundle.catalog.item_ids.decode(item_index[item_index > 0])

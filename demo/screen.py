@@ -1,4 +1,4 @@
-"""What the demo shows: headings, one table per answer, and where everything lies."""
+"""The output of the demo: headings, one table per answer, and where everything lies."""
 
 from collections.abc import Mapping, Sequence
 

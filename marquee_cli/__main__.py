@@ -18,7 +18,7 @@ _COMPLETION = {"-sc", "--shell-completion", "--shell_completion"}
 
 
 def overview() -> str:
-    """Returns what `marquee` prints by itself: a line per command."""
+    """Returns the text that `marquee` prints by itself: a line per command."""
     width = max(map(len, COMMANDS))
     lines = [f"  {command.name:{width}s}  {command.what}" for command in COMMANDS.values()]
     return "\n".join(
@@ -34,7 +34,7 @@ def overview() -> str:
 
 
 def nearest(name: str) -> str:
-    """Returns what to say of a command that there is not."""
+    """Returns the message about an unknown command, with the commands of similar names."""
     words = f"marquee: there is no command {name!r}"
     close = get_close_matches(name.replace("_", "-"), COMMANDS, n=1)
     return f"{words}; did you mean {close[0]!r}?" if close else f"{words}.\n\n{overview()}"

@@ -93,7 +93,7 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
 
     @cached_property
     def workers(self) -> WorkerTable:
-        """What this process and the other workers tell each other."""
+        """The table by which this process and the other workers know of each other."""
         return WorkerTable(SETTINGS.workers, bentoml.server_context.worker_index or 0, shared_folder())
 
     def to_asgi(self, is_main: bool = True) -> AsgiApp:
@@ -121,7 +121,7 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
 
 
 def _tracer() -> Tracer | None:
-    """Returns what records requests; nothing of it is loaded where nobody wants it."""
+    """Returns the tracer, None where traces are not wanted; only then is OpenTelemetry loaded."""
     if not SETTINGS.traces:
         return None
     from serving.telemetry.traces import read_tracer

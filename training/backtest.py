@@ -31,7 +31,7 @@ DAY_S = 24 * 60 * 60
 
 @dataclass(kw_only=True)
 class BacktestConfig:
-    """What to train again, and how often.
+    """The settings of a backtest: which run to train again, and how often.
 
     Attributes:
         run: Folder of the run, or `latest`.

@@ -37,7 +37,7 @@ HIDDEN_FRACTION = 0.5
 
 
 class ExampleUnit(StrEnum):
-    """What one training example is."""
+    """The definition of a training example."""
 
     next = "next"
     future = "future"
@@ -208,7 +208,7 @@ class EvaluationConfig:
         ks: list[int] | None = None,
         groups: dict[str, BoolArray] | None = None,
     ) -> EvaluationTask:
-        """Returns what is asked of every model about one part of the split.
+        """Returns the ranking task of one part of the split, the same for every model.
 
         Args:
             part: Who is asked about.

@@ -24,7 +24,7 @@ EXIT_NOT_PASSED = 1
 
 @dataclass(kw_only=True)
 class EvaluateConfig:
-    """What to judge, and how.
+    """The settings of a judgement.
 
     Attributes:
         run: Folder of the run, or `latest`.

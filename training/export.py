@@ -19,7 +19,7 @@ from training.runs.prepare import prepare_trained
 
 @dataclass(kw_only=True)
 class ExportConfig:
-    """What to export, and where to.
+    """The settings of an export.
 
     Attributes:
         run: Folder of the run, or `latest`.

@@ -48,7 +48,7 @@ KEPT = {
 
 @dataclass(kw_only=True)
 class LearningCurveConfig:
-    """What to train again, on how much.
+    """The settings of a learning curve: which run to train again, on which fractions.
 
     Attributes:
         run: Folder of the run, or `latest`.
@@ -150,7 +150,7 @@ def _relabelled(events: pl.DataFrame, split: Split, config: SplitConfig) -> pl.D
 
 
 def chooser(by: Thinning, fraction: float, seed: int) -> Callable[[pl.DataFrame], pl.DataFrame]:
-    """Returns what keeps a fraction of some events; smaller fractions are parts of larger ones."""
+    """Returns a function that keeps a fraction of some events; smaller fractions are parts of larger ones."""
 
     def latest(events: pl.DataFrame) -> pl.DataFrame:
         n = max(round(fraction * events.height), 1)

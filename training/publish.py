@@ -22,7 +22,7 @@ from training.cli.console import open_console
 
 @dataclass(kw_only=True)
 class PublishConfig:
-    """What to publish, and where.
+    """The settings of a publication.
 
     Attributes:
         bundle: Folder of a bundle, or the folder of its versions for the current one.

@@ -209,7 +209,7 @@ class _Trainee:
         return max(values)
 
     def _data(self, config: TrainConfig) -> Prepared:
-        """Returns what a training works on."""
+        """Returns the prepared data of a training."""
         if self.prepared is None or any(key.startswith("data.") for key in self.config.search.space):
             self.prepared = prepare(config, self.config.folder, open_console(quiet=True))
         return self.prepared
@@ -281,7 +281,7 @@ def _starting_point(raw: DictConfig, config: TuneConfig) -> dict[str, KnobValue]
 
 
 def _content(study: optuna.Study, config: TuneConfig) -> StudyContent:
-    """Returns what the study found."""
+    """Returns the content of the study's page and numbers."""
     trials = [_tried(trial) for trial in study.trials if trial.state.is_finished()]
     return StudyContent(
         name=config.search.name,
@@ -295,7 +295,7 @@ def _content(study: optuna.Study, config: TuneConfig) -> StudyContent:
 
 
 def _tried(trial: FrozenTrial) -> TriedSettings:
-    """Returns what one trial came to."""
+    """Returns settings and outcome of one trial."""
     return TriedSettings(
         number=trial.number,
         outcome=OUTCOME_OF[trial.state],

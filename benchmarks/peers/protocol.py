@@ -1,4 +1,4 @@
-"""What every contestant shares: where its data lie, how it hands over its vectors, and when its clock runs.
+"""The protocol of all contestants: where data lie, how each hands over its vectors, and when its clock runs.
 
     PYTHON -m benchmarks.peers.NAME FOLDER '{"settings": …, "every": 1, "threads": 2}'
 

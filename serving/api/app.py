@@ -176,7 +176,7 @@ class RecommendationApp:
         return answer if isinstance(answer, Reply) else Reply(200, msgspec.json.encode(answer))
 
     def _served_by(self, found: Found, scope: Scope) -> _Served:
-        """Returns what serves a request; raises Refusal if the path does not take its method."""
+        """Returns the route that serves a request; raises Refusal if the path does not take its method."""
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         if method not in found.routes:
             allowed = [name for name in found.routes for name in _methods(name)]

@@ -23,7 +23,7 @@ SHARED = "shared"
 FEATURE_VALUE = "FeatureValue"
 
 PACKAGE_HEADER = '''\
-"""What is asked of the service and what it answers, as typed messages; written by `make lock`.
+"""Requests to the service and its answers, as typed messages; written by `make lock`.
 
 A field of a request that is left out is not sent: then the service's own default counts, which may differ
 from surface to surface. Fields of an answer that this client does not know are passed over, so that a
@@ -34,7 +34,7 @@ service may be newer than its clients; words such as `source` are plain text for
 
 _FEATURE_VALUE_TYPE = "bool | int | float | str | Sequence[bool | int | float | str | None] | None"
 _FEATURE_VALUE_LINES = f'''\n{FEATURE_VALUE} = {_FEATURE_VALUE_TYPE}
-"""What an attribute may be."""
+"""The types that an attribute may have."""
 '''
 
 # Read part by part, for each may be an answer or an error.

@@ -1,4 +1,4 @@
-"""What a request will cost, estimated before it is answered, in plain requests.
+"""The cost of a request, estimated before it is answered, in plain requests.
 
 A plain request asks for ten items and takes about 0.15 ms of the model's thread. The constants say how much
 of each costs one more, measured with 10,000 items and vectors of 64 numbers: a limit needs the order of
@@ -18,7 +18,7 @@ _COMPARED_PAIRS = 5000.0
 
 
 def cost_of(request: Request) -> float:
-    """Returns what a request costs, 1 or more.
+    """Estimates the cost of a request in plain requests, 1 or more.
 
     Args:
         request: Within the operator's limits.

@@ -17,7 +17,7 @@ _MANY_CALLERS = 4096
 
 @dataclass(slots=True)
 class _Waiting:
-    """What of one caller waits."""
+    """The waiting requests of one caller."""
 
     n_jobs: int = 0
     cost: float = 0.0

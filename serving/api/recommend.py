@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is asked, and who answers it: chosen once, so that an answer is of one release.
+    """A question and the release that answers it: chosen once, so that an answer is of one release.
 
     Attributes:
         asked: What.
@@ -291,7 +291,7 @@ def _took_ms(call: Call) -> dict[str, float]:
 
 
 def refusal_and_log(error: BaseException, request_id: str) -> Refusal:
-    """Returns what the caller is told about `error`, and logs in full what is no fault of the caller."""
+    """Returns the refusal that the caller gets for `error`; logs every fault of ours in full."""
     refusal = refusal_of(error)
     if refusal is not error and refusal.status >= 500:
         facts = {"request_id": request_id}

@@ -82,7 +82,7 @@ class ReleaseRoutes:
     async def _change(
         self, call: Call, action: str, work: Callable[[Channel, str], object], share: float = 0.0
     ) -> RolloutAnswer:
-        """Returns what answers once this worker has done `work`.
+        """Runs `work` in this worker and returns the state of the releases after it.
 
         Args:
             call: May name a release in its path, and the surface whose releases are meant in its query.
@@ -115,7 +115,7 @@ class ReleaseRoutes:
     async def _in_thread(
         self, work: Callable[[], Result], executor: ThreadPoolExecutor | None = None
     ) -> Result:
-        """Returns what `work` returns, which runs beside the requests."""
+        """Runs `work` in a thread beside the requests and returns its result."""
         return await asyncio.get_running_loop().run_in_executor(executor or self._executor, work)
 
 

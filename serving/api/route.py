@@ -1,4 +1,4 @@
-"""What one route is, and how a request finds its own.
+"""One route, and how a request finds its own.
 
 A `Route` is one row of the table in `routes`. Dispatch, rights, labels of counters, aliases without `/v1` and
 the OpenAPI document follow from it; nothing about a route stands anywhere else.
@@ -101,7 +101,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What is served at a path.
+    """The routes at a path.
 
     Attributes:
         path: Canonical path, with names in place of parameters: the label of counters.
@@ -139,7 +139,7 @@ class RouteTable:
         self._patterns = sorted(patterns, key=lambda pattern: pattern[1].endswith("}"))
 
     def find(self, path: str, raw_path: bytes | None) -> Found | None:
-        """Returns what is served at a path, None if nothing is.
+        """Returns the routes at a path by method, None if there is none.
 
         Args:
             path: Of the request, decoded.

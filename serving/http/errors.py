@@ -93,7 +93,7 @@ PROBLEM_OF_ERROR: Mapping[type[MarqueeError], Problem] = {
     DownloadError: Problem.internal_error,
     NotFittedError: Problem.internal_error,
 }
-"""What a caller is told of each class of our errors; all are listed, so that a new one is a decision."""
+"""The problem that a caller is told for each class of our errors; all are listed: a new one is a decision."""
 
 
 class ErrorBody(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
@@ -156,7 +156,7 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault
 
 
 def refusal_of(error: BaseException) -> Refusal:
-    """Returns what the caller is told about `error`; faults of ours keep their details to the log."""
+    """Returns the refusal that the caller gets for `error`; the details of our faults go to the log alone."""
     if isinstance(error, Refusal):
         return error
     problem = Problem.internal_error

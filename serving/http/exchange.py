@@ -74,7 +74,7 @@ class Headers:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What goes back: a status, a body and the headers that are special to it."""
+    """The reply: a status, a body and the headers that are special to it."""
 
     status: int
     body: bytes

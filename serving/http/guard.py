@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 class Right(StrEnum):
-    """What a key may be good for."""
+    """The rights that a key may have."""
 
     recommend = "recommend"  # ask for recommendations and which bundle gives them
     events = "events"  # tell what happened

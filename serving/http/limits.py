@@ -13,7 +13,7 @@ MAX_PIPELINED = 128
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a connection may take.
+    """The limits of a connection.
 
     Attributes:
         max_connections: So many are served; as many again are refused with 503, more are dropped.

@@ -247,7 +247,7 @@ class Follower:
 
     @property
     def _answering(self) -> Answering:
-        """What answers, once there is a first release."""
+        """The release that answers, once there is a first one."""
         answering = self._state.answering
         assert answering is not None, "what is followed comes after the first release"
         return answering
@@ -304,12 +304,12 @@ def _named(home: Path) -> str | None:
 
 
 def _pointers(home: Path) -> Pointers:
-    """Returns what tells one writing of each file from the next, None for one that is not there."""
+    """Returns the stamp of each pointer file, None for one that is not there."""
     return _stamp(home / CURRENT), _stamp(home / ROLLOUT)
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """Returns what tells one writing of a file from the next, None if it is not there."""
+    """Returns a stamp that changes whenever a file is written anew, None if the file is not there."""
     try:
         facts = path.lstat()
     except FileNotFoundError:  # any other error says nothing about the file: the look fails as a whole

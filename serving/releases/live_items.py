@@ -41,7 +41,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class ItemState(StrEnum):
-    """What became of an item."""
+    """The outcome for an item."""
 
     live = "live"  # it is searched beside the items of the release
     in_release = "in_release"  # the release holds it: its own copy answers, what was posted is kept
@@ -49,7 +49,7 @@ class ItemState(StrEnum):
 
 
 class PlacedItem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of an item, and which of its attributes the release ignores or cannot read.
+    """The outcome for an item, and which of its attributes the release ignores or cannot read.
 
     Attributes:
         item_id: The item.
@@ -66,7 +66,7 @@ class PlacedItem(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a change of items came to.
+    """The outcome of a change of items.
 
     Attributes:
         version: The release that it was proved on.

@@ -138,7 +138,7 @@ class Loader:
         too_slow: BundleError,
         abandon: Callable[[], None] = lambda: None,
     ) -> Result:
-        """Returns what `work` returns; raises `too_slow` after the limit, BundleBusyError at the end.
+        """Returns the result of `work`; raises `too_slow` after the limit, BundleBusyError at the end.
 
         Args:
             limit_s: Seconds that `work` may take.
@@ -231,7 +231,7 @@ def be_nice() -> None:
 
 
 def _ending() -> BundleBusyError:
-    """Returns what is raised when the process ends before a release is loaded."""
+    """Returns the error of a process that ends before a release is loaded."""
     return BundleBusyError("the service is ending; nothing was changed")
 
 

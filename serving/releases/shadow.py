@@ -29,7 +29,7 @@ _THREAD = "shadow"
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """What was asked, and what the current release answered."""
+    """A request, and the answer of the current release."""
 
     candidate: Recommender
     request: Request
@@ -38,7 +38,7 @@ class _Question:
 
 @dataclass(slots=True)
 class _Tally:
-    """What was seen of one candidate since the last line in the log."""
+    """The counts of one candidate since the last line in the log."""
 
     version: str = ""
     n_compared: int = 0

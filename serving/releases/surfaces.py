@@ -45,7 +45,7 @@ _Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
 
 
 class _Defaults(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """What holds where a request does not say otherwise."""
+    """The defaults of a request."""
 
     k: Annotated[int, Meta(ge=1)] | None = None
     kind: ItemKind | None = None
@@ -189,7 +189,7 @@ class Surfaces:
         return self._channels[surface.name]
 
     def answering(self, surface: Surface) -> Answering:
-        """Returns what answers for a surface; raises Refusal before it is loaded."""
+        """Returns the release that answers for a surface; raises Refusal before it is loaded."""
         answering = self._channels[surface.name].answering
         if answering is None or self._is_held:
             raise unavailable("the bundle is being loaded; retry after a moment")
@@ -231,7 +231,7 @@ class Surfaces:
 
 @dataclass(frozen=True, kw_only=True)
 class SurfaceFile:
-    """What an operator declared.
+    """The declaration of a surface by its operator.
 
     Attributes:
         surfaces: In the order of the file.
@@ -310,7 +310,7 @@ def _default_k(settings: Settings) -> int:
 
 
 def _validator(surfaces: Iterable[Surface]) -> Callable[[Recommender], None]:
-    """Returns what raises BundleError unless a release fits all of the surfaces."""
+    """Returns a function that raises BundleError unless a release fits all of the surfaces."""
 
     def validate(recommender: Recommender) -> None:
         for surface in surfaces:

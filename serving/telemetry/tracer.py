@@ -1,4 +1,4 @@
-"""What a tracer is to the rest of the service. The one that there is lies in `traces`, loaded on demand."""
+"""The protocol of a tracer. The only implementation lies in `traces`, loaded on demand."""
 
 from typing import Protocol
 

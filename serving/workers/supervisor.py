@@ -49,7 +49,7 @@ Steps = Generator[Any, Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What the workers are watched by.
+    """The settings by which workers are watched.
 
     Attributes:
         n_workers: How many there are.

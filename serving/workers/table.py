@@ -1,4 +1,4 @@
-"""What the workers of a service tell each other, and the process that watches them: one small shared file.
+"""The state that workers share with each other and with the process that watches them: one small shared file.
 
 Each worker has a place in it: its process, how many connections it holds, whether it can answer, and when its
 event loop last ran.

@@ -1,4 +1,4 @@
-"""What the serving process installs: the closure of `marquee[serve]`, at the versions of constraints.txt.
+"""The packages of the serving process: the closure of `marquee[serve]`, at the versions of constraints.txt.
 
 `python -m tests.architecture.requirements` prints it; `make lock` writes it to deploy/requirements.txt.
 """
@@ -22,7 +22,7 @@ def pins() -> dict[str, str]:
 
 
 def needed_by(requirement: Requirement) -> list[Requirement]:
-    """Returns what a package with its extras needs on this machine."""
+    """Returns the requirements of a package with its extras on this machine."""
     extras = requirement.extras or {""}
     parsed = [Requirement(text) for text in requires(requirement.name) or ()]
     return [

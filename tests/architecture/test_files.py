@@ -1,4 +1,4 @@
-"""What may and may not stand in the files of the repository."""
+"""The files of the repository hold nothing that they must not."""
 
 import re
 
@@ -10,6 +10,7 @@ from tests.support.paths import ROOT
 
 # Only objects that are not ours may be named by import path in a YAML file.
 TARGET_PREFIXES = ("lightning.",)
+README_LINES = 200
 MAX_BYTES = 1024 * 1024
 HOME_FOLDERS = ("home", "Users", "root", "tmp", "work", "farm")
 MACHINE_PATH = re.compile(rf"(?<![\w.$}}>-])/(?:{'|'.join(HOME_FOLDERS)})/(?!\.\.\.)\w|[A-Z]:\\Users")
@@ -35,6 +36,10 @@ def matching_lines(pattern: re.Pattern[str]) -> list[str]:
         for number, line in enumerate(read_text(name).splitlines(), start=1)
         if pattern.search(line)
     ]
+
+
+def test_readme_is_read_in_a_few_minutes() -> None:
+    assert read_text("README.md").count("\n") < README_LINES
 
 
 @pytest.mark.parametrize("name", tracked_files("configs/*.yaml"))

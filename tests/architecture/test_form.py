@@ -1,4 +1,4 @@
-"""What the library's code never does, whoever writes it."""
+"""The library's code keeps its rules of form, whoever writes it."""
 
 import ast
 import re
@@ -17,6 +17,7 @@ READS_THE_CLOCK = {
 SEEDS_THE_WORLD = {"random.seed", "np.random.seed", "numpy.random.seed", "torch.manual_seed"}
 BANNED_NAMES = re.compile(r"^(process|handle|do|manage|check|get)_|^Base[A-Z]|(Manager|Helper|Utils?)$")
 CATCHES_ALL = {"Exception", "BaseException"}
+NAMES_NOTHING = re.compile(r"(Returns w|W)hat\b")
 PICKLES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 
 
@@ -111,6 +112,20 @@ def test_every_public_name_has_a_docstring(folder: str) -> None:
 @pytest.mark.parametrize("folder", ["src", "training", "serving", "marquee_cli", "demo", "benchmarks"])
 def test_every_module_says_what_it_decides(folder: str) -> None:
     assert not [source.path for source in read_sources(folder) if not ast.get_docstring(source.tree)]
+
+
+def test_docstrings_name_the_thing() -> None:
+    """A text that begins "What …" or "Returns what …" leaves the reader to find the noun."""
+    assert not [
+        f"{source.path}:{node.lineno} {node.value.value[:60]}"
+        for source in read_sources("src", "training", "serving", "marquee_cli", "demo", "benchmarks", "tests")
+        for node in ast.walk(source.tree)
+        # An attribute's docstring is an expression as well, which `ast.get_docstring` does not see.
+        if isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+        and NAMES_NOTHING.match(node.value.value)
+    ]
 
 
 def test_public_names_keep_the_vocabulary() -> None:

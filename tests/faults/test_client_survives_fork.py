@@ -106,7 +106,7 @@ def service() -> Iterator[Asked]:
 
 
 def in_children(url: str, kind: str) -> str:
-    """Returns what a process printed that forks twice and asks in itself and in its children."""
+    """Forks twice in a new process, asks there and in the children, and returns the printed text."""
     run = subprocess.run(
         [sys.executable, "-c", IN_CHILDREN, url, kind],
         capture_output=True,

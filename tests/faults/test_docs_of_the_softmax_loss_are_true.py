@@ -1,4 +1,4 @@
-"""What the documentation of `sampled_softmax_loss` says of its optimum and of its value.
+"""The documentation of `sampled_softmax_loss` is true of its optimum and of its value.
 
 Five items, whose true probabilities are also those of a draw. The expected loss is computed over all targets
 and all draws, so that its optimum is exact.

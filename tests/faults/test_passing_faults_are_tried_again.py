@@ -1,4 +1,4 @@
-"""What may be right a moment later is tried again, with a growing pause; a verdict is final."""
+"""A fault that may pass is tried again, with a growing pause; a verdict is final."""
 
 import errno
 import os

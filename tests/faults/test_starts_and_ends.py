@@ -1,4 +1,4 @@
-"""What a worker checks is checked by the process that can refuse the start; health pages answer at once.
+"""The process that can refuse the start makes a worker's checks; health pages answer at once.
 
 Workers that hang are replaced, and workers end with the process that watches them.
 """

@@ -49,7 +49,7 @@ def connect(service: RunningService) -> socket.socket:
 
 
 def until_closed(connection: socket.socket) -> bytes:
-    """Returns what comes until the service ends the connection."""
+    """Reads from a connection until the service ends it."""
     received = b""
     try:
         while part := connection.recv(65536):

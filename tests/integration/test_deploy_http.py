@@ -1,4 +1,4 @@
-"""What a running service counts: the alarms speak of it, and it has its place on the disk."""
+"""The counters of a running service: the alarms speak of it, and it has its place on the disk."""
 
 import re
 from collections import defaultdict

@@ -27,7 +27,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def broken(scenario: Scenario, bundle: Path, folder: Path, n_calls: int) -> list[Outcome]:
-    """Returns what a scenario found that was promised otherwise."""
+    """Returns the outcomes of a scenario that break a promise."""
     outcomes = scenario(bundle, folder, n_calls)
     assert sum(outcome.n for outcome in outcomes) >= n_calls
     return [outcome for outcome in outcomes if not outcome.is_kept]

@@ -1,4 +1,4 @@
-"""What `pip install` brings is whole: outside any checkout, from no data to an answer over HTTP."""
+"""An installed wheel is whole: outside any checkout, from no data to an answer over HTTP."""
 
 import os
 import shutil
@@ -66,7 +66,7 @@ def environment() -> dict[str, str]:
 
 
 def run(program: Path, folder: Path, *arguments: str) -> str:
-    """Returns what `marquee …` printed in a folder."""
+    """Runs `marquee …` in a folder and returns its output."""
     command = [str(program), *arguments]
     done = subprocess.run(
         command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=240, check=False

@@ -60,7 +60,7 @@ class Judged:
     bundle: Path
 
     def served(self, bundle: Path) -> ServedComparison:
-        """Returns what the judged users get from a bundle."""
+        """Asks a bundle for the judged users and returns the comparison."""
         served = with_served(self.judgement, str(bundle), self.prepared, self.config).served
         assert served is not None
         return served

@@ -1,4 +1,4 @@
-"""What an operator sees of a real service: traces, log lines, keys, and how it ends."""
+"""A real service as an operator sees it: traces, log lines, keys, and how it ends."""
 
 import json
 import signal

@@ -41,7 +41,7 @@ SAID = {
 
 @dataclass(frozen=True)
 class Shop:
-    """What the commands of the README made of a shop's table.
+    """The results of the README's commands on a shop's table.
 
     Attributes:
         folder: Where they ran.

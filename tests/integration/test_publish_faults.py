@@ -17,7 +17,7 @@ from tests.support.paths import ROOT
 
 @dataclass(frozen=True)
 class Faults:
-    """What publishers that died have left.
+    """The remains of publishers that died.
 
     Attributes:
         folders: One per step, in the order of the steps; the last publisher lived.

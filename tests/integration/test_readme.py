@@ -1,4 +1,4 @@
-"""What the pages of documentation say is so: commands, configs, tables, links and excerpts.
+"""The pages of documentation are true: commands, configs, tables, links and excerpts.
 
 The commands on one's own data, the requests and their answers run in `test_own_csv`; the demo runs in
 `test_demo`. Here stands the rest.

@@ -161,7 +161,7 @@ def test_every_worker_follows_the_pointer(served: Served) -> None:
 
 
 def versions_of_users(served: Served) -> list[dict[str, str]]:
-    """Returns what each of 30 users is answered from, asked over eight connections: any worker may answer."""
+    """Returns the versions that answer each of 30 users over eight connections: any worker may answer."""
     found = []
     for _ in range(8):
         with httpx.Client(base_url=served.running.url, trust_env=False, headers=SHOP) as client:

@@ -88,7 +88,7 @@ QUIET = (
 
 
 def _seen(page: str, folder: Path, width: int, *flags: str) -> dict[str, object]:
-    """Returns what the probe finds when the page is opened in a window of some width."""
+    """Opens the page in a window of some width and returns the findings of the probe."""
     inner, frame = folder / "page.html", folder / "frame.html"
     inner.write_text(page.replace("</head>", PROBE, 1), encoding="utf-8")
     # A frame is as narrow as a phone; the window itself cannot be narrower than about 500 pixels.

@@ -283,7 +283,7 @@ def test_service_does_what_its_document_says(service: RunningService, tmp_path: 
 
 
 def refusal_to_start(bundle: Path, folder: Path, **settings: str) -> str:
-    """Returns what a service prints that must not start."""
+    """Starts a service that must refuse, and returns its output."""
     run = subprocess.run(
         command(free_port()),
         cwd=ROOT,

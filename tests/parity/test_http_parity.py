@@ -80,7 +80,7 @@ def request(fields: dict[str, Any]) -> Request:
 
 
 def told(answer: Answer) -> dict[str, Any]:
-    """Returns what HTTP must say of an answer, request_id aside."""
+    """Returns the JSON that HTTP must give for an answer, request_id aside."""
     always = {
         "version": answer.version,
         "source": answer.source.value,

@@ -1,4 +1,4 @@
-"""What a published bundle answers is what the trained model ranks, user by user and score by score."""
+"""A published bundle answers as the trained model ranks, user by user and score by score."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What holds for every query and every item, whichever way a history is pooled."""
+"""Properties of every query and every item, whichever way a history is pooled."""
 
 from dataclasses import replace
 from functools import cache

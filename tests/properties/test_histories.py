@@ -1,4 +1,4 @@
-"""What holds for every history, and for every id."""
+"""Properties of every history, and of every id."""
 
 import numpy as np
 from hypothesis import given, settings

@@ -56,7 +56,7 @@ def brute_force(case: Case, row: int) -> list[tuple[int, float]]:
 
 
 def found(index: Index, case: Case) -> list[list[tuple[int, float]]]:
-    """Returns what the index finds, without the empty places."""
+    """Searches the index and returns the results without the empty places."""
     result = index.search(case.queries, case.k, case.mask, case.exclusions)
     rows = zip(result.items.tolist(), result.scores.tolist(), strict=True)
     return [

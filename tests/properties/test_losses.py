@@ -1,4 +1,4 @@
-"""What holds for every loss, whatever the logits."""
+"""Properties of every loss, whatever the logits."""
 
 import math
 from dataclasses import replace

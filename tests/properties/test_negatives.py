@@ -1,4 +1,4 @@
-"""What holds for every sampler, whatever the catalog and the batch."""
+"""Properties of every sampler, whatever the catalog and the batch."""
 
 import pytest
 import torch

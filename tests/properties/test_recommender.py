@@ -85,7 +85,7 @@ def ann_bundle(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tiny, Recommen
 
 
 def known_events(tiny: Tiny, user: int) -> list[tuple[int, int]]:
-    """Returns what a user did as (item_index, kind_index)."""
+    """Returns the events of a user as (item_index, kind_index)."""
     stored = tiny.contents.interactions
     events = slice(stored.offsets[user], stored.offsets[user + 1]) if user else slice(0)
     return list(zip(stored.item_index[events].tolist(), stored.kind_index[events].tolist(), strict=True))

@@ -14,7 +14,7 @@ JSON_HEADERS = {"content-type": "application/json"}
 
 @dataclass(frozen=True)
 class Response:
-    """What came back."""
+    """The reply."""
 
     status: int
     headers: Mapping[str, str]

@@ -124,7 +124,7 @@ class Tiny:
         tokens: Sequence[int] = (),
         numeric: Sequence[float] = (),
     ) -> FloatArray:
-        """Returns what the query tower makes of its inputs, (dim,); history as (item_index, kind_index)."""
+        """Returns the query tower's output, (dim,); history as (item_index, kind_index)."""
         vectors = self.contents.index.item_vectors
         total = self.contents.user_vectors[user_index].copy()
         for item, kind in history[-HISTORY_LENGTH:]:
@@ -188,7 +188,7 @@ def make_tiny(
 
 
 def make_context_popularity(n_items: int) -> ContextPopularity:
-    """Returns what is popular on two surfaces and at two hours; of every other item, half its share."""
+    """Returns popularity on two surfaces and at two hours, half as high for every other item."""
     return ContextPopularity(
         columns=("surface", "hour"),
         values=(("surface", "home"), ("surface", "video"), ("hour", "0")),
@@ -261,7 +261,7 @@ def _items(item_ids: IdMap) -> pl.DataFrame:
 
 
 def _interactions(rng: np.random.Generator, n_users: int, n_items: int) -> Interactions:
-    """Returns what the users did; the last one did nothing, the unknown one left an event behind."""
+    """Returns random events; the last user has none, the unknown one has one."""
     user_index = np.concatenate(([0], np.repeat(np.arange(1, n_users), 6)))
     n_events = len(user_index)
     return Interactions.group(

@@ -45,7 +45,7 @@ class Series:
 
 
 def evaluate(text: str, series: Sequence[Series], at: float) -> Value:
-    """Returns what an expression gives at a time."""
+    """Evaluates an expression at a time."""
     parser = _Parser(text, series, at)
     value = parser.expression()
     assert parser.peek() is None, f"{text!r} goes on with {parser.peek()!r}, which is not known here"

@@ -1,1 +1,1 @@
-"""What every command shares."""
+"""The parts that every command shares."""

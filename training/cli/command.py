@@ -1,4 +1,4 @@
-"""What the commands share: schema, composition, validation, and errors in words.
+"""The parts that the commands share: schema, composition, validation, and errors in words.
 
 `@command("publish", PublishConfig)` makes a function of a `PublishConfig` a command: its menu is
 `configs/publish.yaml`, its schema the dataclass. Nothing behind it sees Hydra or OmegaConf.

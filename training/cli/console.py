@@ -1,4 +1,4 @@
-"""What commands print on: texts of users as they are, on whatever terminal there is.
+"""The console that commands print on: texts of users as they are, on whatever terminal there is.
 
 Paths, ids, columns and values hold brackets and colons; none of them is Rich's markup or an emoji's name.
 """

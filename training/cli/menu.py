@@ -81,7 +81,7 @@ class Menu:
 
 
 def help_text(name: str, program: str) -> str:
-    """Returns what `--help` prints for a command.
+    """Returns the text of `--help` for a command.
 
     Args:
         name: Of its file in `configs/`, without its ending.

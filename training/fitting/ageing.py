@@ -1,4 +1,4 @@
-"""What each training event counts as a target: by its kind and value, its place, and its age.
+"""The weight of each training event as a target: by its kind and value, its place, and its age.
 
 Also how much of the data that leaves, which a run says: a loss made of a few events looks like any other.
 """
@@ -88,7 +88,7 @@ def n_effective(weight: FloatArray) -> float:
 
 
 def target_weights(train: Interactions, config: ExamplesConfig) -> FloatArray:
-    """Returns what each training event counts as a target, (n_events,) float32 ≥ 0."""
+    """Returns the weight of each training event as a target, (n_events,) float32 ≥ 0."""
     weight: FloatArray = train.weight * by_place(train.offsets, config.target_decay)
     if config.half_life_days:
         weight = weight * by_age(train.timestamp, config.half_life_days)
@@ -120,7 +120,7 @@ def by_place(offsets: IndexArray, decay: float) -> FloatArray:
 
 
 def by_age(timestamp: IndexArray, days: float) -> FloatArray:
-    """Returns what each event counts by the time from it to the last of all events, (n_events,) float32.
+    """Returns the weight of each event by its time before the last of all events, (n_events,) float32.
 
     Example:
         >>> by_age(np.array([0, 86_400, 172_800]), 1.0).tolist()

@@ -1,4 +1,4 @@
-"""What the rows of a trained model stand for: a row is found by its name, never by its place.
+"""The names of the rows of a trained model: a row is found by its name, never by its place.
 
 The files of a data set change: rows come, go and are renamed. A later command gives the model the ids and the
 features that it was trained with, and refuses where today's data cannot be what the model learned from.
@@ -23,7 +23,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Names:
-    """What the rows of a run's tables stand for.
+    """The names of the rows of a run's tables.
 
     Attributes:
         users: Of the user table, from row 1 on.
@@ -139,7 +139,7 @@ def _checksum(dataset: Dataset) -> str:
 
 
 def compare_names(before: Sequence[str], after: Sequence[str]) -> str:
-    """Returns what came and went between two lists of names; empty where they are the same."""
+    """Describes the names that came and went between two lists; "" where they are the same."""
     then, now = set(before), set(after)
     parts = [
         f"{len(names):,} {word} ({_some(sorted(names))})"

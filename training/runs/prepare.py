@@ -22,7 +22,7 @@ QUALITY_FILE = "quality.json"
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a run works on.
+    """The data of a run.
 
     Attributes:
         dataset: Training part and catalog, as arrays.

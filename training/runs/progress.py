@@ -38,7 +38,7 @@ def ranking_progress(
 
 
 def _lines(console: Console, clock: Callable[[], float]) -> EvaluationProgress:
-    """Returns what prints a line if the last one, or the start, is a while ago."""
+    """Returns a callback that prints a line if the last one, or the start, is a while ago."""
     last = clock()
 
     def show(name: str, done: int, total: int) -> None:

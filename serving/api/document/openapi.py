@@ -94,7 +94,7 @@ def _operation(route: Route, surfaces: Sequence[str]) -> Json:
 
 
 def _description(route: Route) -> str:
-    """Returns what people should know of a route, the right that it needs included."""
+    """Returns the description of a route, with the right that it needs."""
     needed = f" Needs a key that is good for {route.right}." if route.right and route.right.needs_keys else ""
     return route.description + needed
 
@@ -107,7 +107,7 @@ def _security(route: Route) -> list[Json]:
 
 
 def _parameters(route: Route, surfaces: Sequence[str]) -> list[Json]:
-    """Returns what may stand in headers, path and query of a request."""
+    """Returns the parameters of a route in headers, path and query."""
     found: list[Json] = [_REQUEST_ID]
     if route.sheds_load:
         found.append(_DEADLINE)

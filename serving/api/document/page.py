@@ -21,4 +21,4 @@ PAGE_POLICY = (
     b"default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
     b"frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
-"""What the page may do: only what comes from here, and the styles that Swagger UI writes into itself."""
+"""The rights of the page: only what comes from here, and the styles that Swagger UI writes into itself."""

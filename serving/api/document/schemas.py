@@ -81,7 +81,7 @@ def _drop_defaults(schema: Json) -> None:
 
 
 def _default_in_words(default: object) -> str:
-    """Returns what holds if a field is left out, as a sentence."""
+    """Returns a sentence on the default of a field."""
     return f"Left out: {msgspec.json.encode(default).decode()}."
 
 

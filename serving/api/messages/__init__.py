@@ -1,1 +1,1 @@
-"""What comes in and goes out over HTTP, as typed messages: strict on the way in, exact on the way out."""
+"""Requests and answers over HTTP, as typed messages: strict on the way in, exact on the way out."""

@@ -1,4 +1,4 @@
-"""What the service answers to those who ask for items."""
+"""The answers to those who ask for items."""
 
 from collections.abc import Callable
 from typing import Annotated

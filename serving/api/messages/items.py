@@ -1,4 +1,4 @@
-"""What is sent to add items, and what is answered."""
+"""Requests that add items, and their answers."""
 
 from typing import Annotated
 
@@ -40,7 +40,7 @@ class ItemsRequest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fie
 
 
 class ItemsAnswer(msgspec.Struct, kw_only=True, frozen=True):
-    """What a change of items came to; it is on disk, and other workers follow within two seconds."""
+    """The outcome of a change of items; it is on disk, and other workers follow within two seconds."""
 
     request_id: Annotated[str, Meta(description="The id under which the service's log speaks of the change.")]
     version: Annotated[str, Meta(description="The release that read the items.")]

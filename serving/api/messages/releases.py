@@ -1,4 +1,4 @@
-"""What operators send and get where they list and change releases."""
+"""Requests and answers of operators who list and change releases."""
 
 from typing import Annotated
 
@@ -74,7 +74,7 @@ class TrialAnswer(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class RolloutAnswer(msgspec.Struct, kw_only=True, frozen=True):
-    """What answers from now on."""
+    """The release that answers from now on."""
 
     version: Annotated[str, Meta(description="The current release.")]
     canary: Annotated[TrialAnswer | None, Meta(description="Answers a share of the users in its place.")]

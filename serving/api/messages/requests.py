@@ -1,4 +1,4 @@
-"""What those who ask for items send, as typed messages."""
+"""Requests of those who ask for items, as typed messages."""
 
 from typing import Annotated
 
@@ -73,7 +73,7 @@ class HistoryEntry(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fie
 
 
 class Filter(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """What one attribute of the items must be; everything given must hold, null means not asked."""
+    """A condition on one attribute of the items; everything given must hold, null means not asked."""
 
     any_of: Annotated[_Values | None, Meta(description="The item has at least one of these values.")] = None
     all_of: Annotated[_Values | None, Meta(description="The item has each of these values.")] = None

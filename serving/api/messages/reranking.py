@@ -1,4 +1,4 @@
-"""What a request may say of re-ranking, and how that and a surface's own rules come together."""
+"""The rules of re-ranking in a request, and how they join a surface's own."""
 
 from dataclasses import replace
 from typing import Annotated
@@ -107,7 +107,7 @@ def describe(schema: dict[str, object]) -> None:
 
 
 def _kept(schema: dict[str, object]) -> dict[str, object]:
-    """Returns what stays of a schema whose type is stated anew."""
+    """Returns the parts of a schema that hold for any type."""
     return {"description": schema["description"]}
 
 

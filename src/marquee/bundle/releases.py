@@ -30,7 +30,7 @@ _HASH_BYTES = 8
 
 
 class Role(StrEnum):
-    """What a candidate does beside the current release."""
+    """The role of a candidate beside the current release."""
 
     canary = "canary"  # answers a share of the users in place of the current release
     shadow = "shadow"  # is asked a share of the requests once more, for comparison; nobody sees its answers

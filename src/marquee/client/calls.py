@@ -82,7 +82,7 @@ class Call(Generic[Answer]):
             ) from error
 
     def failure(self, error: httpx.RequestError, attempt_s: float, request_id: str) -> ServiceError:
-        """Returns what the caller is told about an attempt that got no whole reply within `attempt_s`."""
+        """Returns the error of an attempt that got no whole reply within `attempt_s`."""
         if isinstance(error, httpx.TimeoutException):
             return self.timed_out(attempt_s, request_id)
         return UnreachableError(
@@ -92,7 +92,7 @@ class Call(Generic[Answer]):
         )
 
     def timed_out(self, attempt_s: float, request_id: str) -> TimedOutError:
-        """Returns what the caller is told about an attempt that got no whole reply within `attempt_s`."""
+        """Returns the error of an attempt that got no whole reply within `attempt_s`."""
         return TimedOutError(f"{self.method} {self.path} got no whole reply in {attempt_s:.3f} s", request_id)
 
 

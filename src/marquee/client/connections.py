@@ -1,4 +1,4 @@
-"""What both clients hold: settings that are checked once, and what belongs to one process alone."""
+"""The state that both clients hold: settings that are checked once, and what belongs to one process alone."""
 
 import os
 import random
@@ -29,7 +29,7 @@ def _validate_seconds(name: str, seconds: float | None) -> None:
 
 
 class Settings:
-    """What both clients hold beside their connections."""
+    """The state that both clients hold beside their connections."""
 
     def __init__(
         self, url: str, key: str, deadline_s: float, attempt_s: float | None, retries: RetryPolicy | None

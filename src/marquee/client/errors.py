@@ -1,4 +1,4 @@
-"""What a call to the service may end in instead of an answer.
+"""The errors in which a call to the service may end.
 
 ```
 ServiceError

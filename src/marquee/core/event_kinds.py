@@ -17,7 +17,7 @@ from marquee.errors import ConfigError
 
 
 class EventKind(StrEnum):
-    """What happened. Only `exposure` is written by the server; all others come from the app."""
+    """The kind of an event. Only `exposure` is written by the server; all others come from the app."""
 
     exposure = "exposure"
     view = "view"

@@ -1,4 +1,4 @@
-"""What a user declares about a data set: its tables, its times, its kinds, its features and its split."""
+"""The declaration of a data set: its tables, its times, its kinds, its features and its split."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,7 +14,7 @@ from marquee.world import WorldConfig
 
 
 class UnknownItems(StrEnum):
-    """What becomes of events whose item is not in the items table."""
+    """The policy for events whose item is not in the items table."""
 
     reject = "reject"
     keep = "keep"

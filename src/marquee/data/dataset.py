@@ -127,7 +127,7 @@ class KnownUsers:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a model was trained with: which rows its tables have, and how attributes become features.
+    """The fitted names of a model: which rows its tables have, and how attributes become features.
 
     Attributes:
         user_ids: Users of the training part.

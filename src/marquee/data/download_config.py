@@ -1,4 +1,4 @@
-"""What a config says of a data set's download: addresses, checksums, and the tables to make of them."""
+"""The declaration of a data set's download: addresses, checksums, and the tables to make of them."""
 
 import re
 from dataclasses import dataclass, field

@@ -102,7 +102,7 @@ class LogSource:
 
 @dataclass(slots=True)
 class TableCounts:
-    """What became of the rows of the log; every event is one of those on their own.
+    """The counts of the rows of the log by fate; every event is one of those on their own.
 
     Attributes:
         exposures: Places of answers before the cutoff whose windows are closed, for somebody known by name.

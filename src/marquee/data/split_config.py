@@ -1,4 +1,4 @@
-"""What a user declares about the split of the events."""
+"""The declaration of the split of the events."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime

@@ -65,12 +65,12 @@ class Split:
 
     @property
     def before_validation(self) -> pl.DataFrame:
-        """What may be known when users are asked for validation."""
+        """The events that may be known when users are asked for validation."""
         return _joined(self.train, self.asked_validation)
 
     @property
     def before_test(self) -> pl.DataFrame:
-        """What may be known when users are asked for test."""
+        """The events that may be known when users are asked for test."""
         return _joined(self.train, self.asked_validation, self.validation, self.asked_test)
 
     @property
@@ -163,7 +163,7 @@ def _asked_later(split: Split, n: int) -> Split:
 
 
 def _advice(events: pl.DataFrame, config: SplitConfig) -> str:
-    """Returns what to do where nothing is left to train on."""
+    """Returns the advice where no event is left to train on."""
     if config.validation_from or config.test_from:
         first, last = events["timestamp"].min(), events["timestamp"].max()
         assert isinstance(first, int), f"events have a first moment, got {first!r}"
@@ -341,7 +341,7 @@ def _shares(fraction: float, n: pl.Expr) -> pl.Expr:
 
 
 def _by(time: TimeMeaning) -> str:
-    """Returns what the order of a user's events comes from."""
+    """Returns the source of the order of a user's events, in words."""
     return "the order of the file" if time is TimeMeaning.none else "time"
 
 

@@ -1,4 +1,4 @@
-"""What a user declares about one table: where it lies, how it is written, what its columns mean."""
+"""The declaration of one table: where it lies, how it is written, what its columns mean."""
 
 import codecs
 from dataclasses import dataclass, field
@@ -36,7 +36,7 @@ class TimestampUnit(StrEnum):
 
 
 class SourceType(StrEnum):
-    """What a source column is read as. `list` and `vector` are JSON lists of texts and of numbers."""
+    """The type of a source column. `list` and `vector` are JSON lists of texts and of numbers."""
 
     int = "int"
     float = "float"

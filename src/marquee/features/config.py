@@ -1,4 +1,4 @@
-"""What the user declares about features: the only place where their names, types and policies are stated.
+"""The declaration of features: the only place where their names, types and policies are stated.
 
 The same declaration is fitted for training and travels in the bundle for serving (see `encoder`).
 """

@@ -1,4 +1,4 @@
-"""What pools the item vectors of a history into one: a sum, or learned weights by kind, place and content.
+"""Pooling of the item vectors of a history into one: a sum, or learned weights by kind, place and content.
 
 The transformer, which pools them in order, is in `transformer`.
 """

@@ -25,7 +25,7 @@ _DIGEST_BYTES = 16
 
 
 class Kept(StrEnum):
-    """What became of one event that was to be kept."""
+    """The outcome of keeping one event."""
 
     accepted = "accepted"  # it is new, and on disk
     repeated = "repeated"  # it was there already, the very same
@@ -34,7 +34,7 @@ class Kept(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """What a person did.
+    """One event of a person.
 
     Attributes:
         event_id: Its name for ever: whoever sends it again sends nothing new.
@@ -61,7 +61,7 @@ class Event:
     text: str | None = None
 
     def digest(self) -> bytes:
-        """Returns what two events have in common only if they say the same, 16 bytes.
+        """Returns a digest of the content, 16 bytes: equal for two events only if they say the same.
 
         The time of receipt and what was set right about the clock are left out: a retry differs in them.
         """
@@ -212,7 +212,7 @@ class EventLog(Protocol):
         """Returns decisions of one day as `read_decisions`, none above `rows.last_sequence`."""
 
     def closed_parts(self) -> list[ClosedPart]:
-        """Returns what has left for files, by day, kind and file."""
+        """Lists the parts of the log that were moved into files, by day, kind and file."""
 
     def note_closed(self, part: ClosedPart) -> None:
         """Notes a file and deletes its rows from the store, in one transaction."""

@@ -59,7 +59,7 @@ class RejectedRow:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of the rows of a body.
+    """The counts of the rows of a body by outcome.
 
     Attributes:
         accepted: New, and on disk.

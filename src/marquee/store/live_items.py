@@ -33,7 +33,7 @@ _CHECKSUM_DIGITS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class LiveItem:
-    """What was last said of an item.
+    """The latest state of an item.
 
     Attributes:
         item_id: Its name.
@@ -66,7 +66,7 @@ class LiveItem:
 
     @classmethod
     def from_line(cls, line: bytes) -> "LiveItem | None":
-        """Returns what a line says, without its end; None if it is damaged."""
+        """Reads an item from a line without its end; returns None if the line is damaged."""
         checksum, _, text = line.partition(b" ")
         if checksum != b"%08x" % zlib.crc32(text):
             return None

@@ -10,7 +10,7 @@ from marquee.store.event_log import Decision, Event, Kept, LoggedDecision, Logge
 SECONDS_PER_DAY = 86_400
 MS_PER_DAY = 86_400_000
 DECISION = "decision"
-"""What decisions are called among the kinds of rows that are closed by day."""
+"""The name of decisions among the kinds of rows that are closed by day."""
 
 EVENT_COLUMNS = (
     "event_id",
@@ -99,7 +99,7 @@ def logged_decision(row: Sequence[Any]) -> LoggedDecision:
 
 
 def outcomes_of(events: Sequence[Event], kept: dict[str, bytes], before: dict[str, bytes]) -> list[Kept]:
-    """Returns what became of each event of a batch.
+    """Returns the outcome of each event of a batch.
 
     Args:
         events: In the order in which they came.

@@ -188,7 +188,7 @@ class PostgresEventLog:
         return [logged_decision(row) for row in self._read(statement, bindings)]
 
     def closed_parts(self) -> list[ClosedPart]:
-        """Returns what has left for files; see `EventLog`."""
+        """Lists the parts of the log that were moved into files; see `EventLog`."""
         rows = self._read("SELECT day, kind, file, n_rows, last_sequence FROM marquee.closed_parts")
         return [ClosedPart(*row) for row in sorted(rows)]
 

@@ -154,7 +154,7 @@ class SqliteEventLog:
         return [logged_decision(row) for row in self._decisions.read(statement, bindings)]
 
     def closed_parts(self) -> list[ClosedPart]:
-        """Returns what has left for files; see `EventLog`."""
+        """Lists the parts of the log that were moved into files; see `EventLog`."""
         statement = "SELECT day, kind, file, n_rows, last_sequence FROM closed_parts"
         rows = [*self._events.read(statement), *self._decisions.read(statement)]
         return [ClosedPart(*row) for row in sorted(rows)]

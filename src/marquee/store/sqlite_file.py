@@ -95,7 +95,7 @@ class SqliteFile:
             self._writer = self._open_writer(is_new=True)
 
     def write(self, work: Callable[[apsw.Connection], Result]) -> Result:
-        """Returns what `work` returns, in a transaction of its own; whatever it raises undoes all of it.
+        """Runs `work` in a transaction of its own and returns its result; an error undoes all of it.
 
         Raises:
             EventLogError: If the disk is full or the file cannot be written; nothing was kept.
@@ -235,7 +235,7 @@ class SqliteFile:
         )
 
     def _refusal(self, error: Exception) -> str:
-        """Returns what went wrong, in words."""
+        """Returns the cause of an error in words."""
         return f"{self._path.name} cannot be used: {error}; nothing was kept, look at its disk and folder"
 
 

@@ -1,4 +1,4 @@
-"""What a query about something new may know, on a market of 50 users: no number of it means anything."""
+"""Queries about new users and items, on a market of 50 users: no number of it means anything."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What is refused before or while a bundle is written, and what a refusal leaves behind."""
+"""Refusals before and while a bundle is written, and their remains on disk."""
 
 import fcntl
 import math

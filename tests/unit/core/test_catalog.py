@@ -1,4 +1,4 @@
-"""What may be shown, of which kind and when."""
+"""Items that may be shown, by kind and time."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a filter lets through, and which ones are refused."""
+"""The items that a filter lets through, and the filters that are refused."""
 
 from datetime import UTC, date, datetime
 

@@ -101,7 +101,7 @@ def random_log(tmp_path: Path) -> Iterator[Recorded]:
 
 
 def expected_table(made: Recorded) -> tuple[dict[str, tuple[object, ...]], Counter[str]]:
-    """Returns what came of every exposure by the rule as it is said, and the counts."""
+    """Returns the outcome of every exposure by the documented rule, and the counts."""
     known = [e for e in made.events if e.timestamp < CUTOFF and e.received < CUTOFF]
     order = {e.event_id: number for number, e in enumerate(made.events)}
     counts: Counter[str] = Counter()

@@ -56,7 +56,7 @@ def ids(answer: Answer) -> list[str]:
 
 
 def tower_of(genre: str | None) -> FloatArray:
-    """Returns what the item tower makes of a genre alone, asked of the graph itself."""
+    """Runs the graph of the item tower on a genre alone."""
     contents = make_tiny().contents
     tokens = contents.item_features.encode({"genre": [genre]}, 1).tokens.astype(np.int64)
     arrays: dict[str, npt.NDArray[np.generic]] = {"id_vector": np.zeros((1, 4), np.float32), "tokens": tokens}

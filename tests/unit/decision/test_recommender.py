@@ -1,4 +1,4 @@
-"""What an answer rests on, what it leaves out and how it says so."""
+"""The sources of an answer, its exclusions, and how it states both."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What the demo takes for a sensible answer, and what it asks."""
+"""The questions of the demo, and the answers that it takes for sensible."""
 
 import re
 

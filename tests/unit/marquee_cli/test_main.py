@@ -46,7 +46,7 @@ def test_unknown_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -
 
 
 def said_by(*arguments: str, **variables: str) -> str:
-    """Returns what a Python of its own prints."""
+    """Runs a new Python process and returns its output."""
     command, environment = [sys.executable, *arguments], {**os.environ, **variables}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
     return done.stdout.strip()
@@ -72,7 +72,7 @@ def test_missing_package_names_the_extra(
 
 
 def complete(line: str, request: str = "query=bash") -> str:
-    """Returns what the shell is told about a line."""
+    """Returns the completions that the shell gets for a line."""
     return said_by("-m", "marquee_cli", "-sc", request, COMP_LINE=line)
 
 

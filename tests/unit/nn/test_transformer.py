@@ -54,7 +54,7 @@ def normed(layer: torch.nn.LayerNorm, vector: Tensor) -> Tensor:
 
 
 def attended(block: Block, states: list[Tensor]) -> Tensor:
-    """Returns what the latest of some states finds among them, head by head."""
+    """Returns the attention of the latest state over all of them, head by head."""
     projected = [block.project.weight @ normed(block.norm, s) + block.project.bias for s in states]
     found, size = [], DIM // HEADS
     for start in range(0, DIM, size):

@@ -1,4 +1,4 @@
-"""What the page owes its readers: nothing that the JSON lacks, a way around, sections that come late."""
+"""The page holds nothing that the JSON lacks, has contents, and takes sections that come late."""
 
 import json
 import re

@@ -29,7 +29,7 @@ EVENTS = st.builds(
 
 
 class Model(RuleBasedStateMachine):
-    """What must be true of a log, whatever was done to it by whichever worker."""
+    """The invariants of a log, whichever worker did what to it."""
 
     def __init__(self, make: Callable[[], Store], folder: Path) -> None:
         super().__init__()

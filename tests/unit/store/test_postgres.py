@@ -1,4 +1,4 @@
-"""What can befall a log in PostgreSQL: workers that come at once, lost connections, kills."""
+"""Faults of a log in PostgreSQL: workers that come at once, lost connections, kills."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What can befall a log in a folder: old libraries, full disks, vanished files, endless readers, kills."""
+"""Faults of a log in a folder: old libraries, full disks, vanished files, endless readers, kills."""
 
 import os
 import shutil

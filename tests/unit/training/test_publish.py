@@ -1,4 +1,4 @@
-"""What `python -m training.publish` and `make_key` do with bundles and keys, and what they refuse."""
+"""`python -m training.publish` and `make_key`: their results with bundles and keys, and their refusals."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What is asked of the service and what it answers, as typed messages; written by `make lock`.
+"""Requests to the service and its answers, as typed messages; written by `make lock`.
 
 A field of a request that is left out is not sent: then the service's own default counts, which may differ
 from surface to surface. Fields of an answer that this client does not know are passed over, so that a

@@ -23,7 +23,7 @@ class HistoryEntry(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True
 
 
 class Filter(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
-    """What one attribute of the items must be; everything given must hold, null means not asked.
+    """A condition on one attribute of the items; everything given must hold, null means not asked.
 
     Attributes:
         any_of: The item has at least one of these values.

@@ -38,7 +38,7 @@ class ItemsRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True
 
 
 class PlacedItem(msgspec.Struct, kw_only=True, frozen=True):
-    """What became of an item, and which of its attributes the release ignores or cannot read.
+    """The outcome for an item, and which of its attributes the release ignores or cannot read.
 
     Attributes:
         item_id: The item.
@@ -55,7 +55,7 @@ class PlacedItem(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class ItemsAnswer(msgspec.Struct, kw_only=True, frozen=True):
-    """What a change of items came to; it is on disk, and other workers follow within two seconds.
+    """The outcome of a change of items; it is on disk, and other workers follow within two seconds.
 
     Attributes:
         request_id: The id under which the service's log speaks of the change.

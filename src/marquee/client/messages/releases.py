@@ -50,7 +50,7 @@ class TrialAnswer(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class RolloutAnswer(msgspec.Struct, kw_only=True, frozen=True):
-    """What answers from now on.
+    """The release that answers from now on.
 
     Attributes:
         version: The current release.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 FeatureValue = bool | int | float | str | Sequence[bool | int | float | str | None] | None
-"""What an attribute may be."""
+"""The types that an attribute may have."""
 
 
 class ErrorBody(msgspec.Struct, kw_only=True, frozen=True):

@@ -28,7 +28,7 @@ _LEAST_ROOT = np.float32(1e-3)
 
 @dataclass(frozen=True, slots=True)
 class ClickCounts:
-    """What came of earlier exposures of the candidates, on the surface that is asked for.
+    """Counts from earlier exposures of the candidates, on the surface that is asked for.
 
     Attributes:
         clicks: Exposures that were clicked, (n_candidates,).

@@ -1,1 +1,1 @@
-"""What came of an experiment: sample ratios, effects, adjustment, sequences, plans, verdicts."""
+"""The analysis of an experiment: sample ratios, effects, adjustment, sequences, plans, verdicts."""

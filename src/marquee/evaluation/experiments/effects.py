@@ -57,7 +57,7 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class MetricEffects:
-    """What every arm did to one metric.
+    """The effects of every arm on one metric.
 
     Attributes:
         name: Of the metric.

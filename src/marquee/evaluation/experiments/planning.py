@@ -13,7 +13,7 @@ _MAX_UNITS = 10**12
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an experiment needs.
+    """The size that an experiment needs.
 
     Attributes:
         n_units: Units of each arm for the fixed test, read once at the end.

@@ -15,7 +15,7 @@ from marquee.errors import DataError, ShapeError
 
 @dataclass(frozen=True, slots=True)
 class ArmUnits:
-    """What each unit of one arm came to.
+    """The metrics of each unit of one arm.
 
     Attributes:
         numerator: Sum of the metric over the events of each unit, (n_units,) float64.

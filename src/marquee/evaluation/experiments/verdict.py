@@ -1,4 +1,4 @@
-"""What to do about an experiment: ship, stop, go on, or cannot tell, with the reason."""
+"""The verdict on an experiment: ship, stop, go on, or cannot tell, with the reason."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from marquee.evaluation.experiments.sample_ratio import SampleRatio
 
 
 class Conclusion(StrEnum):
-    """What an experiment says about an arm."""
+    """The verdict of an experiment on an arm."""
 
     ship = "ship"
     stop = "stop"

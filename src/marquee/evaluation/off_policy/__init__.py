@@ -1,1 +1,1 @@
-"""What another policy would have earned, estimated from the log of one that explored."""
+"""The value of another policy, estimated from the log of one that explored."""

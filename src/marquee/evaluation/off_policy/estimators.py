@@ -35,7 +35,7 @@ class Estimator(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LoggedDecisions:
-    """What a logging policy did, and what came of it.
+    """The decisions of a logging policy and their rewards.
 
     Attributes:
         reward: Of each decision, (n,) float64.
@@ -75,7 +75,7 @@ class LoggedDecisions:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What a candidate would have earned per decision.
+    """The estimated reward of a candidate per decision.
 
     Attributes:
         support: How far the log speaks about it.

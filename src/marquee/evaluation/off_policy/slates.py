@@ -15,7 +15,7 @@ from marquee.evaluation.off_policy.weights import importance_weights, measure_su
 
 
 class Browsing(StrEnum):
-    """What a reward at a place depends on."""
+    """The assumption on which places a reward depends."""
 
     independent = "independent"  # on the item there alone
     cascade = "cascade"  # on that item and those above it

@@ -1,4 +1,4 @@
-"""What a surface's rules cost, and the file that they are read from."""
+"""The price of a surface's rules, and the file that they are read from."""
 
 from pathlib import Path
 

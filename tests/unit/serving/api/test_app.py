@@ -52,7 +52,7 @@ class Echo:
 
 
 def told(request: Request) -> str:
-    """Returns what an answer says of the request that it answers."""
+    """Returns the text by which an answer names its request."""
     if request.like_item is None:
         return request.user_id or "anonymous"
     return f"{request.like_item}, {request.kind}, {list(request.exclude)}, {request.timestamp}"

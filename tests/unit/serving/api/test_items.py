@@ -39,7 +39,7 @@ SECRET = "of the editors"
 
 @dataclass
 class Worker:
-    """What one process of a service would hold.
+    """The objects that one process of a service holds.
 
     Attributes:
         channel: Its releases.

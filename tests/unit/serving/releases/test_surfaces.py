@@ -374,7 +374,7 @@ def test_release_that_does_not_fit_its_surface_is_refused(tmp_path: Path) -> Non
 
 
 def test_surface_is_told_to_a_model_that_asks_for_it(tmp_path: Path) -> None:
-    """What is popular on a surface comes first there, for those of whom nothing is known."""
+    """The popular items of a surface come first there, for those of whom nothing is known."""
     tiny = make_tiny().contents
     events = pl.DataFrame(
         {"item_id": ["i020"] * 60 + ["i011"] * 60, "surface": ["feed"] * 60 + ["home"] * 60}

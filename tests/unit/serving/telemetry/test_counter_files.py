@@ -1,4 +1,4 @@
-"""What dead workers have counted: added up in one file per kind, whatever their files look like."""
+"""The counts of dead workers: added up in one file per kind, whatever their files look like."""
 
 import errno
 import os

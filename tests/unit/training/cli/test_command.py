@@ -1,4 +1,4 @@
-"""What a person reads when a command cannot be composed, and when it goes wrong by itself."""
+"""The messages of a command that cannot be composed, and of one that fails by itself."""
 
 import sys
 

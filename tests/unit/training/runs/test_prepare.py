@@ -1,4 +1,4 @@
-"""What a command says of the data that it reads."""
+"""The output of a command about the data that it reads."""
 
 from io import StringIO
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a knob may be, and what a search refuses before it begins."""
+"""The forms of a knob, and the refusals of a search before it begins."""
 
 from typing import Any
 
