@@ -1,4 +1,4 @@
-"""What is sent to tell what happened, and what is answered."""
+"""Requests that tell events, and their answers."""
 
 from typing import Annotated, Any
 
@@ -39,7 +39,7 @@ class EventMessage(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fie
 
 
 class EventsRequest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """What happened. Each row is judged by itself: a bad one is rejected, the others are kept."""
+    """A batch of events. Each row is judged by itself: a bad one is rejected, the others are kept."""
 
     # Any: a row of any type is judged like the others, and no row spoils the body.
     events: list[Any]
@@ -54,7 +54,7 @@ class RejectedEvent(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tru
 
 
 class EventsAnswer(msgspec.Struct, kw_only=True, frozen=True):
-    """What became of the rows; what was accepted is forced to disk."""
+    """The outcome of each row; every accepted one is forced to disk."""
 
     request_id: Annotated[str, Meta(description="The id under which the service's log speaks of the call.")]
     accepted: Annotated[int, Meta(description="New rows, kept.")]

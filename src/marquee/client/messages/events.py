@@ -34,7 +34,7 @@ class EventMessage(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True
 
 
 class EventsRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
-    """What happened. Each row is judged by itself: a bad one is rejected, the others are kept.
+    """A batch of events. Each row is judged by itself: a bad one is rejected, the others are kept.
 
     Attributes:
         events: One that is no such event is rejected alone.
@@ -61,7 +61,7 @@ class RejectedEvent(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class EventsAnswer(msgspec.Struct, kw_only=True, frozen=True):
-    """What became of the rows; what was accepted is forced to disk.
+    """The outcome of each row; every accepted one is forced to disk.
 
     Attributes:
         request_id: The id under which the service's log speaks of the call.
