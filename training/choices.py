@@ -1,49 +1,24 @@
 """Which class stands behind each name of the menu."""
 
+from collections.abc import Mapping
+
 from hydra.core.config_store import ConfigStore
 
-from marquee.nn.architectures import ELSAConfig, MatrixFactorizationConfig, SASRecConfig, TwoTowerConfig
+from marquee.nn.architectures import MODELS
 from marquee.nn.initialisation.tables import InitialisationConfig, SpectralInitialisationConfig
-from marquee.nn.losses import (
-    BilateralSoftmaxConfig,
-    BPRConfig,
-    CosineContrastiveConfig,
-    DegreeWeightedConfig,
-    NormalisedSquaredErrorConfig,
-    SampledSoftmaxConfig,
-    TopKSoftmaxConfig,
-)
-from marquee.nn.negatives import (
-    CatalogNegativesConfig,
-    HardNegativesConfig,
-    MixedNegativesConfig,
-)
-from marquee.nn.optimizers import LazyAdamConfig, RowwiseAdagradConfig
+from marquee.nn.losses import LOSSES
+from marquee.nn.negatives import NEGATIVES
+from marquee.nn.optimizers import OPTIMIZERS
 from training.config import TrainConfig
 from training.fitting.warm_start import WarmStartConfig
 
-SCHEMAS: dict[str, dict[str, type]] = {
-    "model": {
-        "two_tower": TwoTowerConfig,
-        "elsa": ELSAConfig,
-        "matrix_factorization": MatrixFactorizationConfig,
-        "sasrec": SASRecConfig,
-    },
-    "loss": {
-        "sampled_softmax": SampledSoftmaxConfig,
-        "bilateral_softmax": BilateralSoftmaxConfig,
-        "top_k_softmax": TopKSoftmaxConfig,
-        "normalised_squared_error": NormalisedSquaredErrorConfig,
-        "bpr": BPRConfig,
-        "cosine_contrastive": CosineContrastiveConfig,
-        "degree_weighted": DegreeWeightedConfig,
-    },
-    "negatives": {
-        "mixed": MixedNegativesConfig,
-        "catalog": CatalogNegativesConfig,
-        "hard": HardNegativesConfig,
-    },
-    "optimizer": {"lazy_adam": LazyAdamConfig, "rowwise_adagrad": RowwiseAdagradConfig},
+SCHEMAS: dict[str, Mapping[str, type]] = {
+    # Each room names its own choices: a new loss changes nothing here.
+    "model": MODELS,
+    "loss": LOSSES,
+    "negatives": NEGATIVES,
+    "optimizer": OPTIMIZERS,
+    # The third start reads a run folder, of which the library knows nothing.
     "start": {
         "random": InitialisationConfig,
         "spectral": SpectralInitialisationConfig,

@@ -22,14 +22,8 @@ from marquee.evaluation.evaluation import EvaluationTask
 from marquee.nn.architectures import ModelConfig
 from marquee.nn.history_pooling import HistoryPooling
 from marquee.nn.initialisation.tables import InitialisationConfig
-from marquee.nn.losses import (
-    BPRConfig,
-    LossConfig,
-)
-from marquee.nn.negatives import (
-    CatalogNegativesConfig,
-    NegativesConfig,
-)
+from marquee.nn.losses import LOSSES, LossConfig
+from marquee.nn.negatives import CatalogNegativesConfig, NegativesConfig
 from marquee.nn.optimizers import OptimizerConfig
 from training.cli.command import as_object
 
@@ -269,9 +263,10 @@ class TrainConfig:
 
     def validate(self) -> None:
         """Raises ConfigError if parts do not fit together."""
-        if isinstance(self.loss, BPRConfig) and isinstance(self.negatives, CatalogNegativesConfig):
+        if self.loss.compares_pairs and isinstance(self.negatives, CatalogNegativesConfig):
+            name = next(name for name, config in LOSSES.items() if isinstance(self.loss, config))
             raise ConfigError(
-                "loss=bpr compares each target with every candidate one by one, got negatives=catalog: "
+                f"loss={name} compares each target with every candidate one by one, got negatives=catalog: "
                 "choose negatives=mixed, or loss=sampled_softmax"
             )
         if self.examples.unit is ExampleUnit.sequence and not self._reads_sequences:

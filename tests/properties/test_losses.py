@@ -11,27 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from marquee.nn.logits import Logits
-from marquee.nn.losses import (
-    BilateralSoftmaxConfig,
-    BPRConfig,
-    CosineContrastiveConfig,
-    DegreeWeightedConfig,
-    Loss,
-    NormalisedSquaredErrorConfig,
-    SampledSoftmaxConfig,
-    TopKSoftmaxConfig,
-)
+from marquee.nn.losses import Loss
+from tests.support.losses import EXAMPLES
 
-LOSSES: dict[str, Loss] = {
-    "softmax": SampledSoftmaxConfig(temperature=0.5).build(),
-    "softmax_uncorrected": SampledSoftmaxConfig(log_q_correction=False).build(),
-    "bilateral_softmax": BilateralSoftmaxConfig(temperature=0.5, positive_temperature=0.7).build(),
-    "top_k_softmax": TopKSoftmaxConfig(temperature=0.5, k=2).build(),
-    "bpr": BPRConfig().build(),
-    "normalised_squared_error": NormalisedSquaredErrorConfig().build(),
-    "cosine_contrastive": CosineContrastiveConfig(margin=0.1).build(),
-    "degree_weighted": DegreeWeightedConfig(temperature=0.5).build(),
-}
+LOSSES: dict[str, Loss] = {name: config.build() for name, config in EXAMPLES.items()}
 for_every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
 # Weighing a target that rises towards the first k more is what that loss is for.
 for_every_loss_but_top_k = pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 Every one is a `TwoTower`: a config says which towers it is built of.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from marquee.nn.history_pooling import HistoryPooling
 from marquee.nn.models import ModelInputs, TwoTower
@@ -162,3 +164,14 @@ class SASRecConfig(ModelConfig):
             query_features=False,
             item_id_dropout=0.0,
         )
+
+
+MODELS: Mapping[str, type[ModelConfig]] = MappingProxyType(
+    {
+        "two_tower": TwoTowerConfig,
+        "elsa": ELSAConfig,
+        "matrix_factorization": MatrixFactorizationConfig,
+        "sasrec": SASRecConfig,
+    }
+)
+"""The models by the name that a config chooses them by."""

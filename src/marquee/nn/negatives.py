@@ -9,8 +9,10 @@ Once the model has scored the candidates, a sampler may narrow them down for eac
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import Protocol
 
 import torch
@@ -300,3 +302,9 @@ class HardNegativesConfig(MixedNegativesConfig):
     def build(self, target_counts: Tensor) -> NegativeSampler:
         """Returns the sampler."""
         return HardSampler(super().build(target_counts), self.n_kept, self.temperature)
+
+
+NEGATIVES: Mapping[str, type[NegativesConfig]] = MappingProxyType(
+    {"mixed": MixedNegativesConfig, "catalog": CatalogNegativesConfig, "hard": HardNegativesConfig}
+)
+"""The ways to draw negatives by the name that a config chooses them by."""

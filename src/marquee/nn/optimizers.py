@@ -6,8 +6,9 @@ for all parameters keeps training loops, schedules and checkpoints simple.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any  # of torch's own groups of parameters
 
 import torch
@@ -286,3 +287,9 @@ class RowwiseAdagradConfig(OptimizerConfig):
     def build(self, parameters: Iterable[Tensor]) -> Optimizer:
         """Returns the optimizer of `parameters`."""
         return RowwiseAdagrad(parameters, self.learning_rate, self.eps, self.weight_decay)
+
+
+OPTIMIZERS: Mapping[str, type[OptimizerConfig]] = MappingProxyType(
+    {"lazy_adam": LazyAdamConfig, "rowwise_adagrad": RowwiseAdagradConfig}
+)
+"""The optimizers by the name that a config chooses them by."""

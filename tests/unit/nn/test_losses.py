@@ -24,23 +24,16 @@ from marquee.nn.losses import (
     weighted_mean,
 )
 from marquee.nn.negatives import CatalogSampler
+from tests.support.losses import EXAMPLES
 
 MASKED = -math.inf
 CONFIGS = [
     name for name in losses.__all__ if name.endswith("Config") and "loss" in vars(getattr(losses, name))
 ]
-COMPARING: dict[str, LossConfig] = {  # a target without candidate has nothing to be compared with
-    "softmax": SampledSoftmaxConfig(temperature=0.5),
-    "softmax_uncorrected": SampledSoftmaxConfig(temperature=0.5, log_q_correction=False),
-    "bilateral_softmax": BilateralSoftmaxConfig(temperature=0.5, positive_temperature=0.4),
-    "top_k_softmax": TopKSoftmaxConfig(temperature=0.5, k=2),
-    "bpr": BPRConfig(),
-}
-LOSSES: dict[str, LossConfig] = {
-    **COMPARING,
-    "cosine_contrastive": CosineContrastiveConfig(margin=-0.9),
-    "degree_weighted": DegreeWeightedConfig(temperature=0.5),
-}
+# A target without candidate has nothing to be compared with.
+COMPARING = {name: EXAMPLES[name] for name in EXAMPLES if "softmax" in name or name == "bpr"}
+# A squared error is of whole rows: a target there is no term of its own.
+LOSSES = {name: config for name, config in EXAMPLES.items() if name != "normalised_squared_error"}
 for_comparing_losses = pytest.mark.parametrize(
     "loss", [config.build() for config in COMPARING.values()], ids=list(COMPARING)
 )

@@ -7,30 +7,12 @@ import torch
 from torch import Tensor
 
 from marquee.nn.logits import Logits
-from marquee.nn.losses import (
-    BilateralSoftmaxConfig,
-    BPRConfig,
-    CosineContrastiveConfig,
-    DegreeWeightedConfig,
-    LossConfig,
-    NormalisedSquaredErrorConfig,
-    SampledSoftmaxConfig,
-    TopKSoftmaxConfig,
-)
+from marquee.nn.losses import LossConfig, SampledSoftmaxConfig
 from marquee.nn.negatives import Negatives
 from marquee.nn.scoring import EmbeddedBatch, loss_in_blocks
+from tests.support.losses import EXAMPLES
 
 N_QUERIES, N_TARGETS, N_CANDIDATES, DIM = 7, 11, 9, 4
-LOSSES: dict[str, LossConfig] = {
-    "softmax": SampledSoftmaxConfig(temperature=0.5),
-    "softmax_uncorrected": SampledSoftmaxConfig(log_q_correction=False),
-    "bilateral_softmax": BilateralSoftmaxConfig(positive_temperature=0.4),
-    "top_k_softmax": TopKSoftmaxConfig(k=2),
-    "bpr": BPRConfig(),
-    "cosine_contrastive": CosineContrastiveConfig(margin=-0.9),
-    "degree_weighted": DegreeWeightedConfig(),
-    "normalised_squared_error": NormalisedSquaredErrorConfig(),
-}
 
 
 def embedded_batch(seed: int = 0) -> tuple[EmbeddedBatch, Tensor]:
@@ -59,7 +41,7 @@ def embedded_batch(seed: int = 0) -> tuple[EmbeddedBatch, Tensor]:
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 6])
-@pytest.mark.parametrize("loss", LOSSES.values(), ids=list(LOSSES))
+@pytest.mark.parametrize("loss", EXAMPLES.values(), ids=list(EXAMPLES))
 def test_blocks_give_the_loss_and_the_gradient_of_the_whole(loss: LossConfig, rows: int) -> None:
     batch, weight = embedded_batch()
     leaves = [batch.queries, batch.targets, batch.candidates]

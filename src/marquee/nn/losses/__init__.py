@@ -5,6 +5,9 @@ have several targets, which `target_row` assigns to its row: one row of logits t
 masked candidate has the logit -inf. Losses never write into their arguments.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from marquee.nn.losses.autoencoding import (
     NormalisedSquaredErrorConfig,
     normalised_squared_error_loss,
@@ -27,7 +30,21 @@ from marquee.nn.losses.softmax import (
     top_k_softmax_loss,
 )
 
+LOSSES: Mapping[str, type[LossConfig]] = MappingProxyType(
+    {
+        "sampled_softmax": SampledSoftmaxConfig,
+        "bilateral_softmax": BilateralSoftmaxConfig,
+        "top_k_softmax": TopKSoftmaxConfig,
+        "normalised_squared_error": NormalisedSquaredErrorConfig,
+        "bpr": BPRConfig,
+        "cosine_contrastive": CosineContrastiveConfig,
+        "degree_weighted": DegreeWeightedConfig,
+    }
+)
+"""The losses by the name that a config chooses them by: the menu of training and the tests follow."""
+
 __all__ = [
+    "LOSSES",
     "BPRConfig",
     "BilateralSoftmaxConfig",
     "CosineContrastiveConfig",

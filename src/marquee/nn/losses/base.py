@@ -33,9 +33,12 @@ class LossConfig:
 
     Attributes:
         loss: Function of logits, weight and knobs, the knobs being the subclass itself.
+        compares_pairs: Whether it holds a number for every pair of target and candidate, which is too many
+            where the candidates are the whole catalog.
     """
 
     loss: ClassVar[Callable[..., Tensor]]
+    compares_pairs: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         self.validate()

@@ -40,4 +40,5 @@ class BPRConfig(TemperedLossConfig):
     """Knobs of `bpr_loss`."""
 
     loss = staticmethod(bpr_loss)
+    compares_pairs = True
     temperature: float = 1.0
