@@ -86,7 +86,7 @@ class SplitConfig:
             raise ConfigError(f"data.split.validation_from and test_from need method=time, got {self.method}")
         for key, moment in moments.items():
             if moment:
-                _seconds_of(moment, f"data.split.{key}")
+                seconds_of(moment, f"data.split.{key}")
         if all(moments.values()) and self.validation_cutoff() > self.test_cutoff():
             raise ConfigError(f"data.split.validation_from must not be after test_from, got {moments}")
 
@@ -107,14 +107,14 @@ class SplitConfig:
 
     def validation_cutoff(self) -> int:
         """Returns `validation_from` in seconds."""
-        return _seconds_of(self.validation_from, "data.split.validation_from")
+        return seconds_of(self.validation_from, "data.split.validation_from")
 
     def test_cutoff(self) -> int:
         """Returns `test_from` in seconds."""
-        return _seconds_of(self.test_from, "data.split.test_from")
+        return seconds_of(self.test_from, "data.split.test_from")
 
 
-def _seconds_of(moment: str, key: str) -> int:
+def seconds_of(moment: str, key: str) -> int:
     """Returns a moment in seconds; raises ConfigError if it is neither a number nor ISO 8601."""
     try:
         return int(moment)
