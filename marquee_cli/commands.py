@@ -41,6 +41,7 @@ COMMANDS = {
         Command("export", "training.export", "pack the best model of a run into a bundle", "train"),
         Command("make-key", "training.make_key", "make the keys by which bundles are signed", "train"),
         Command("publish", "training.publish", "bring a bundle to where it is served, or go back", "train"),
+        Command("loop", "training.loop", "from a service's event log to its next release", "train"),
         Command("serve", "marquee_cli.serve", "serve a bundle over HTTP", "serve"),
         Command("keys", "serving.keys", "make a key that callers of the service send", "serve"),
         Command("register", "serving.register", "copy a bundle into BentoML's model store", "serve"),

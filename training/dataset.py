@@ -19,7 +19,7 @@ from training.looping.log import opened
 
 @dataclass(kw_only=True)
 class DatasetConfig:
-    """Which log becomes a table, and until when.
+    """A log, and until when it becomes a table.
 
     Attributes:
         log: Folder that MARQUEE_EVENTS names, or a `postgresql://` address.

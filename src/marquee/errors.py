@@ -10,6 +10,7 @@ MarqueeError
 │   ├── RejectedRowsError         more rows were rejected than `max_rejected_fraction` allows
 │   └── LeakageError              an event crosses the split
 ├── ConfigError(ValueError)       the caller's config is wrong: refuse to start
+│   └── OtherShapeError           an earlier model has other parts than the one that is to start from it
 ├── BundleError                   the artifact is wrong: refuse to load it
 │   ├── BundleNotFoundError
 │   ├── BundleBusyError           not now: another publisher, a slow disk, a process that ends
@@ -71,6 +72,10 @@ class LeakageError(DataError):
 
 class ConfigError(MarqueeError, ValueError):
     """The caller's configuration is wrong."""
+
+
+class OtherShapeError(ConfigError):
+    """An earlier model has other parts than the one that is to start from it."""
 
 
 class BundleError(MarqueeError):

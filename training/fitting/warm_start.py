@@ -14,7 +14,7 @@ from torch import Tensor
 from marquee.core.arrays import FloatArray, IndexArray
 from marquee.core.cooccurrence import user_item_matrix
 from marquee.data.dataset import Dataset
-from marquee.errors import ConfigError
+from marquee.errors import OtherShapeError
 from marquee.features import FeatureEncoder, TokenBlock
 from marquee.nn.embed import embed_catalog
 from marquee.nn.initialisation.tables import InitialisationConfig
@@ -73,7 +73,8 @@ class WarmStartConfig(InitialisationConfig):
         """See `InitialisationConfig.apply`.
 
         Raises:
-            ConfigError: If there is no such run, or its model has another shape.
+            ConfigError: If there is no such run.
+            OtherShapeError: If its model has another shape.
         """
         folder = find_run(self.run)
         names, before = Names.of(dataset), Names.read(folder)
@@ -155,13 +156,13 @@ def take_over(model: TwoTower, weights: dict[str, Tensor], by_name: dict[str, Pa
     """Writes earlier weights into a model: tables row by row, everything else as a whole.
 
     Raises:
-        ConfigError: If the earlier model had other parts, or parts of another shape.
+        OtherShapeError: If the earlier model had other parts, or parts of another shape.
     """
     own = dict(model.named_parameters())
     if own.keys() != weights.keys():
         name = sorted(own.keys() ^ weights.keys())[0]
         holder = "the earlier model lacks" if name in own else "only the earlier model has"
-        raise ConfigError(
+        raise OtherShapeError(
             f"start.run {run!r} must have been trained with the parts of this model, got one where {holder} "
             f"{name}; give `model` as its config.yaml has it"
         )
@@ -169,7 +170,7 @@ def take_over(model: TwoTower, weights: dict[str, Tensor], by_name: dict[str, Pa
         found = weights[name]
         is_table = name in by_name and min(len(found), len(parameter)) > 1  # a part that is off has one row
         if found.shape[is_table:] != parameter.shape[is_table:]:
-            raise ConfigError(
+            raise OtherShapeError(
                 f"start.run {run!r} was trained with {name} of shape {tuple(found.shape)}, expected "
                 f"{tuple(parameter.shape)}; give `model` and `data` as its config.yaml has them"
             )

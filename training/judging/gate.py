@@ -13,9 +13,7 @@ from marquee.bundle.releases import resolve
 from marquee.errors import ConfigError
 from marquee.evaluation.intervals import Estimate
 from marquee.evaluation.probabilities.outcomes import LOWER_IS_BETTER
-from training.judging.judge import Judgement
-
-BUNDLE = "bundle"
+from training.judging.judge import BUNDLE, Judgement
 
 
 @dataclass(kw_only=True)
@@ -92,7 +90,7 @@ def failures(config: GateConfig, judgement: Judgement) -> Iterator[str]:
             yield f"{subject} is {value:.4f}, expected {rail.at_least} or more"
         if rail.at_most is not None and not value <= rail.at_most:
             yield f"{subject} is {value:.4f}, expected {rail.at_most} or less"
-        if rail.against == BUNDLE:
+        if rail.against == BUNDLE and BUNDLE not in judgement.evaluation.models:
             yield from _behind_bundle(subject, rail, key, value, served, judgement)
         elif rail.against:
             yield from _behind_model(name, subject, rail, judgement)

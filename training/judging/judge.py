@@ -8,6 +8,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from marquee.bundle.bundle import Bundle
 from marquee.core.arrays import FloatArray
 from marquee.core.schema import TimeMeaning
 from marquee.data.dataset import JudgedPart
@@ -29,8 +30,12 @@ from training.judging.describe import describe, slice_headline
 from training.judging.inspection import inspect_model
 from training.judging.outcomes import judge_outcomes
 from training.judging.replay import replay
+from training.judging.served_model import served_scores
 from training.runs.prepare import Prepared
 from training.runs.progress import ranking_progress
+
+BUNDLE = "bundle"
+"""Name of the served release among the models of an evaluation."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +113,17 @@ def part_to_judge(prepared: Prepared, config: TrainConfig) -> tuple[str, JudgedP
     return part_name, part
 
 
-def judge(prepared: Prepared, model: TwoTower, config: TrainConfig, console: Console) -> Judgement:
+def judge(
+    prepared: Prepared, model: TwoTower, config: TrainConfig, console: Console, bundle: Bundle | None = None
+) -> Judgement:
     """Ranks the full catalog for every user of the judged part, with the model and with the baselines.
+
+    Args:
+        prepared: The data.
+        model: Under judgement.
+        config: Of its run.
+        console: Shows progress.
+        bundle: The release that is served, to be ranked beside it as `BUNDLE`; None for none.
 
     Raises:
         DataError: If the part that is to be read is empty.
@@ -121,6 +135,8 @@ def judge(prepared: Prepared, model: TwoTower, config: TrainConfig, console: Con
     item_vectors = embed_catalog(model)
     scores = inner_product_scores(embed_queries(model, item_vectors, part.queries), item_vectors)
     scorers: dict[str, ScoreBlock] = {"model": scores}
+    if bundle is not None:
+        scorers[BUNDLE] = served_scores(bundle, prepared, part, config)
     scorers |= {name: _scorer(baseline) for name, baseline in baselines.models.items()}
     with ranking_progress(console) as progress:
         evaluation = evaluate(

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from marquee.bundle.bundle import Bundle
+from marquee.core.arrays import IndexArray
 from marquee.data.dataset import JudgedPart
 from marquee.decision.requests import Request
 from marquee.evaluation.analyses.served import (
@@ -52,7 +53,7 @@ def replay(
     dataset = prepared.dataset
     bundle = Bundle.load(Path(bundle_path))
     events = prepared.split.test if config.evaluation.test else prepared.split.validation
-    requests = _requests(events, part, evaluation, config)
+    requests = requests_of(events, part, evaluation.query_index, config)
     rewound = rewind(bundle, part.user_ids, part.known, dataset.item_ids, dataset.kinds)
     lists = serve_lists(rewound, requests, dataset.item_ids)
     questions = index_questions(rewound, requests)
@@ -82,10 +83,17 @@ def _on_surface(request: Request, rules: SurfaceRules) -> Request:
     )
 
 
-def _requests(
-    events: pl.DataFrame, part: JudgedPart, evaluation: Evaluation, config: TrainConfig
+def requests_of(
+    events: pl.DataFrame, part: JudgedPart, queries: IndexArray, config: TrainConfig
 ) -> list[Request]:
-    """Returns the request of each query evaluated, at the moment and in the context of its first event."""
+    """Returns the requests of some queries, each at the moment and in the context of its first event.
+
+    Args:
+        events: Of the part.
+        part: Who is asked.
+        queries: Rows of the part, (n_queries,) int64.
+        config: Of the run.
+    """
     columns = {feature.column or name for name, feature in config.data.features.context.items()}
     columns = (columns & set(events.columns)) - {"timestamp"}
     first = (
@@ -97,7 +105,7 @@ def _requests(
         row["user_id"]: row for row in first.select("user_id", "timestamp", *sorted(columns)).to_dicts()
     }
     requests = []
-    for query in evaluation.query_index.tolist():
+    for query in queries.tolist():
         moment = context[part.user_ids[query]]
         requests.append(
             Request(

@@ -1,4 +1,4 @@
-"""Opens the event log of a service for training: what it holds, and what of it is new."""
+"""Opens the event log of a service for training, and says up to where it is known at a cutoff."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

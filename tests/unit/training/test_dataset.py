@@ -1,4 +1,4 @@
-"""What `python -m training.dataset` makes of a log, in both stores, and that `data=loop` reads it."""
+"""`python -m training.dataset` makes a table of a log, in both stores, and `data=loop` reads it."""
 
 from collections.abc import Iterator
 from io import StringIO

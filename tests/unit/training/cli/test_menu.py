@@ -19,7 +19,7 @@ from training.cli.menu import Menu, find_configs, help_text
 CHOICES = [(group, name) for group, choices in SCHEMAS.items() for name in choices]
 COMMANDS = (
     *("backtest", "download", "evaluate", "export", "learning_curve"),
-    *("dataset", "make_key", "publish", "simulate", "train", "tune"),
+    *("dataset", "loop", "make_key", "publish", "simulate", "train", "tune"),
 )
 
 

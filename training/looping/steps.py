@@ -1,0 +1,277 @@
+"""The steps of a loop behind its table: train, judge beside what is served, export, publish."""
+
+import time
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Protocol
+
+from rich.console import Console
+
+from marquee.bundle.bundle import Bundle
+from marquee.bundle.manifest import MANIFEST
+from marquee.bundle.popularity import PopularityConfig
+from marquee.bundle.publishing import publish
+from marquee.bundle.releases import CURRENT, activate, resolve
+from marquee.core.moments import moment_text
+from marquee.data.reading.tables import Tables
+from marquee.data.split_config import SplitMethod
+from marquee.data.splits import split_events
+from marquee.data.table_config import TableConfig
+from marquee.decision.golden_requests import validate_golden_requests
+from marquee.decision.recommender import Recommender
+from marquee.errors import DataError, OtherShapeError
+from marquee.index.faiss_index import IndexConfig
+from marquee.nn.initialisation.tables import SpectralInitialisationConfig
+from marquee.store.files import announce_step
+from marquee.store.signing import SigningKey
+from training.config import TrainConfig
+from training.exporting.contents import bundle_contents
+from training.fitting.fit import fit, load_model
+from training.fitting.warm_start import WarmStartConfig
+from training.judging.gate import GateConfig, failures
+from training.judging.judge import BUNDLE, Judgement, judge, part_to_judge, show_judgement
+from training.judging.writing import report
+from training.looping.journal import Journal, Loop, Outcome, sweep
+from training.runs.folders import RunFolder
+from training.runs.prepare import Prepared, part, read
+
+TABLE = "events/*.parquet"
+"""The files of a training table that are read."""
+
+_DIGITS = 8
+
+
+class Settings(Protocol):
+    """Those settings of a loop that its steps need."""
+
+    beside: bool
+    bundles: str
+    signing_key: str
+    index: IndexConfig
+    gate: GateConfig
+
+    @property
+    def home(self) -> Path:
+        """Where the journal is kept."""
+
+
+@dataclass
+class Steps:
+    """A loop under way.
+
+    Attributes:
+        settings: Of the loop.
+        config: Of the training.
+        table: Folder of the training table.
+        console: Shows each step.
+    """
+
+    settings: Settings
+    config: TrainConfig
+    table: Path
+    console: Console
+
+    def __post_init__(self) -> None:
+        self.journal = Journal.read(self.settings.home)
+        self.folder = RunFolder(Path(self.config.runs) / self.config.data.name / f"loop-{self.loop.cutoff}")
+        self.channel = Path(self.settings.bundles) / self.config.data.name
+
+    @property
+    def loop(self) -> Loop:
+        """The loop as far as it has come."""
+        assert self.journal.current is not None, "the journal must hold the loop under way"
+        return self.journal.current
+
+    def run(self) -> Outcome | None:
+        """Goes on with the loop and returns its outcome; None if a person interrupted the training."""
+        if self.loop.since is None:
+            self._mark("begun", since=self._known_to_served())
+        if self.loop.reasons is None or self._is_judged_beside_another:
+            if not self._train():
+                return None
+            self._judge()
+        if self.loop.reasons:
+            return self._end(Outcome.refused)
+        bundle = self._export()
+        self._publish(bundle)
+        return self._end(Outcome.published)
+
+    @property
+    def served(self) -> str:
+        """Version of the release that is served; empty if there is none."""
+        return resolve(self.channel).name if (self.channel / CURRENT).exists() else ""
+
+    @property
+    def _is_judged_beside_another(self) -> bool:
+        """Whether another release than the one that was judged beside is served by now."""
+        return self.served not in (self.loop.against, self.loop.bundle)
+
+    def _train(self) -> bool:
+        """Trains, or goes on with it; returns False if a person interrupted it."""
+        if self.loop.is_trained or self._why_not_to_train():
+            return True
+        self.console.print("step 2 of 5: training")
+        config = self._started()
+        self.folder.path.mkdir(parents=True, exist_ok=True)
+        self.folder.write_config(config)
+        try:
+            fitted = fit(self.prepared.dataset, self.prepared.validation, config, self.folder.path)
+        except OtherShapeError as error:
+            self.console.print(f"a fresh start, for the last release has another shape: {error}")
+            config = replace(config, start=SpectralInitialisationConfig())
+            self.folder.write_config(config)
+            fitted = fit(self.prepared.dataset, self.prepared.validation, config, self.folder.path)
+        if fitted.interrupted:
+            return False
+        self._mark("trained", is_trained=True)
+        return True
+
+    def _judge(self) -> None:
+        """Judges the model beside what is served, or says why it cannot be judged."""
+        against = self.served
+        reasons = self._why_not_to_train()
+        if not reasons:
+            beside = f"beside {against}" if against else "alone, for nothing is served yet"
+            self.console.print(f"step 3 of 5: judging {beside}")
+            reasons = self._failures(Bundle.load(self.channel / against) if against else None)
+        self._mark("judged", reasons=tuple(reasons), against=against)
+
+    def _why_not_to_train(self) -> list[str]:
+        """Returns why the events do not allow to train or to judge; nothing if they do."""
+        try:
+            part_to_judge(self.prepared, self.run_config)
+        except DataError as error:
+            return [f"the log does not hold enough to judge a model by: {error}"]
+        return []
+
+    def _failures(self, bundle: Bundle | None) -> list[str]:
+        """Returns which guardrails the model does not hold."""
+        config, gate = self.run_config, self.settings.gate
+        model = load_model(self.prepared.dataset, config, self.folder.checkpoint)
+        judgement = judge(self.prepared, model, config, self.console, bundle)
+        self.console.print(f"report {report(self.prepared, judgement, config, self.folder)}")
+        show_judgement(judgement, config, self.console)
+        if bundle is None:
+            rails = {name: rail for name, rail in gate.guardrails.items() if rail.against != BUNDLE}
+            gate = GateConfig(guardrails=rails)
+        else:
+            self._say_difference(judgement, bundle.version)
+        return list(failures(gate, judgement))
+
+    def _say_difference(self, judgement: Judgement, version: str) -> None:
+        """Prints how the model compares with what is served."""
+        metric = f"ndcg@{self.config.evaluation.headline_k}"
+        difference = judgement.evaluation.differences[BUNDLE][metric]
+        self.console.print(
+            f"{metric} minus that of {version}, which is served, on the same events: {difference.mean:+.4f}, "
+            f"95\u00a0% interval {difference.low:+.4f} to {difference.high:+.4f}"
+        )
+
+    def _export(self) -> Path:
+        """Writes the bundle, if that was not done before, and returns its folder."""
+        version = self._version()
+        path = self.channel / version
+        if not (path / MANIFEST).exists():
+            self.console.print("step 4 of 5: exporting and proving parity")
+            key = self.settings.signing_key
+            created = int(time.time())
+            contents = bundle_contents(
+                self.prepared, self.run_config, self.folder, created, self.settings.index, PopularityConfig()
+            )
+            path = publish(
+                contents,
+                self.channel.parent,
+                self.channel.name,
+                created=created,
+                version=version,
+                signing_key=SigningKey.read(key) if key else None,
+                is_activated=False,
+            )
+        self._mark("exported", bundle=version)
+        return path
+
+    def _version(self) -> str:
+        """Returns the version of the bundle: the same however often the loop is begun again."""
+        checksum = sha256(self.folder.checkpoint.read_bytes()).hexdigest()[:_DIGITS]
+        moment = moment_text(self.loop.cutoff).replace("-", "").replace(":", "").replace(" ", "T")
+        return f"{moment}Z-{checksum}"
+
+    def _publish(self, bundle: Path) -> None:
+        """Asks the bundle its golden requests and makes it current."""
+        self.console.print("step 5 of 5: publishing")
+        validate_golden_requests(Recommender.load(bundle))
+        activate(bundle)
+        self.console.print(f"bundle {bundle} is current")
+
+    def _end(self, outcome: Outcome) -> Outcome:
+        """Notes how the loop ended and removes what only it needed."""
+        for reason in self.loop.reasons or ():
+            self.console.print(f"refused: {reason}")
+        cutoff = self.loop.cutoff
+        self.journal = self.journal.ended(outcome, self.folder.path)
+        announce_step(f"note {outcome}")
+        self.journal.write(self.settings.home)
+        sweep(self.settings.home, cutoff)
+        return outcome
+
+    def _mark(self, step: str, **changes: object) -> None:
+        """Notes the result of a step."""
+        self.journal = replace(self.journal, current=replace(self.loop, **changes))  # type: ignore[arg-type]  # fields
+        announce_step(f"note {step}")
+        self.journal.write(self.settings.home)
+
+    @cached_property
+    def prepared(self) -> Prepared:
+        """The data of the loop."""
+        return part(self._tables, self.run_config, self.console)
+
+    @cached_property
+    def _tables(self) -> Tables:
+        """The tables, read once."""
+        self.folder.path.mkdir(parents=True, exist_ok=True)
+        return read(self._with_table, self.folder.path, self.console)
+
+    @property
+    def _with_table(self) -> TrainConfig:
+        """The config of the training on the table of the loop."""
+        data = self.config.data
+        if not self.settings.beside:
+            return replace(self.config, data=replace(data, root=str(self.table.absolute())))
+        table = TableConfig(path=str(self.table.absolute() / TABLE))
+        return replace(self.config, data=replace(data, more_events={**data.more_events, "log": table}))
+
+    @cached_property
+    def run_config(self) -> TrainConfig:
+        """The config of the run: what is judged comes after all that the served release learned from."""
+        config = self._with_table
+        since, split = self.loop.since, config.data.split
+        if split.method is not SplitMethod.time or not since:
+            return config
+        cutoffs = split_events(self._tables.events, split, config.data.time).cutoffs
+        if cutoffs is None or cutoffs.test >= since:
+            return config
+        # Where the served release has seen what is judged, its successor would be refused for that alone.
+        later = replace(split, test_from=str(since), validation_from="")
+        return replace(config, data=replace(config.data, split=later))
+
+    def _known_to_served(self) -> int:
+        """Returns the first second that the served release cannot know; 0 if nothing is served."""
+        version, release = self.served, self.journal.release
+        if not version:
+            return 0
+        if release is not None and release.version == version:
+            return release.cutoff
+        return Bundle.load(self.channel / version).manifest.created
+
+    def _started(self) -> TrainConfig:
+        """Returns the config of the run with the start that there is: the last release, or a fresh one."""
+        config = self.run_config
+        if not isinstance(config.start, WarmStartConfig):
+            return config
+        run = self.journal.release.run if self.journal.release else config.start.run
+        if run:
+            return replace(config, start=replace(config.start, run=run))
+        self.console.print("a fresh start, for no loop has published yet and start.run names no run")
+        return replace(config, start=SpectralInitialisationConfig())
