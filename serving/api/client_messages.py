@@ -1,8 +1,9 @@
-"""The client's messages, from the OpenAPI document: `python -m serving.api.client_messages <folder>`.
+"""Writes the client's messages from the OpenAPI document.
 
-The client imports nothing of the service, so its messages are a copy; `make lock` writes it anew, and a test
-compares the bytes. A module holds the messages of one group of routes, `shared` those of several groups. They
-are wider than the service's: words are plain text, so that a service may be newer.
+`python -m serving.api.client_messages <folder>` is the command. The client imports nothing of the
+service, so its messages are a copy; `make lock` writes it anew, and a test compares the bytes. A module holds
+the messages of one group of routes, `shared` those of several groups. They are wider than the service's:
+words are plain text, so that a service may be newer.
 """
 
 import re

@@ -5,7 +5,11 @@ of each costs one more, measured with 10,000 items and vectors of 64 numbers: a 
 magnitude and no more.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from marquee.core.filters import Clause
+from marquee.decision.pages.rows import Row
 from marquee.decision.requests import Request
 
 _BASE = 0.5  # what is left of a plain request for k, history and the like: those up to usual sizes are plain
@@ -31,6 +35,11 @@ def cost_of(request: Request) -> float:
         if request.reranking.diversity is not None:  # every place is compared with every candidate
             cost += request.k * n_candidates / _COMPARED_PAIRS
     return max(1.0, cost)
+
+
+def cost_of_page(user: Request, rows: Sequence[Row]) -> float:
+    """Returns the cost of a page, in plain requests: the user once, and each row."""
+    return cost_of(user) + sum(cost_of(replace(row.request, history=row.items)) for row in rows)
 
 
 def _n_values(clause: Clause) -> int:

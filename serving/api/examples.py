@@ -87,6 +87,46 @@ SIMILAR_ANSWER: Json = {
     "returned": 1,
 }
 
+PAGE: Bodies = {
+    "a home page": {
+        "user_id": "u0007",
+        "rows": [
+            {"row": "for_you", "k": 2},
+            {"row": "similar", "name": "because", "k": 1},
+            {"row": "popular", "kind": "ad", "k": 1},
+            {"row": "new", "k": 1},
+            {"row": "continued", "name": "playlist 3", "items": ["c0003", "c0009"], "k": 1},
+        ],
+    }
+}
+PAGE_ANSWER: Json = {
+    "request_id": _REQUEST_ID,
+    "version": _VERSION,
+    "rows": [
+        {
+            "row": "for_you",
+            "because": "Chosen for you",
+            "source": "personal",
+            "version": _VERSION,
+            "items": ANSWER["items"],
+            "requested": 2,
+            "returned": 2,
+        },
+        {
+            "row": "similar",
+            "name": "because",
+            "because": "Similar to Golden noodles for experts",
+            "like_item": "c0008",
+            "source": "similar",
+            "version": _VERSION,
+            "items": [{"item_id": "c0031", "score": 0.75, "kind": "content"}],
+            "requested": 1,
+            "returned": 1,
+        },
+    ],
+    "cursor": "eJwBTACz_4xpIQyTsjIwMjYtMDEtMzFUMTI",
+}
+
 BUNDLE_ANSWER: Json = {
     "name": "films",
     "version": _VERSION,

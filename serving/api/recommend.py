@@ -3,19 +3,23 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from marquee.bundle.releases import Role
+from marquee.decision.pages.rows import AnsweredRow, Row
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Answer, Request
 from marquee.errors import DataError, FilterError, MarqueeError, UnknownIdError
 from serving.api.batching import Batcher
-from serving.api.cost import cost_of
+from serving.api.cost import cost_of, cost_of_page
 from serving.api.messages.answers import BatchAnswer, BundleAnswer, RecommendAnswer
+from serving.api.messages.cursors import Cursor, write_cursor
 from serving.api.messages.limits import to_request, to_similar_request, validate_batch_size
+from serving.api.messages.page_limits import to_rows, to_user
+from serving.api.messages.pages import PageAnswer, PageRequest, row_answer
 from serving.api.messages.reading import reader
 from serving.api.messages.requests import BatchRequest, RecommendRequest, SimilarRequest
 from serving.api.metrics import ANSWERED, AnswerMetrics
@@ -44,6 +48,9 @@ class Job:
         request_id: Of the request.
         timings: Whether the answer is to tell what each stage took.
         since: When the job was made, seconds of `time.perf_counter`.
+        is_paged: Whether the answer brings a cursor.
+        shown: Items that were shown before.
+        rows: Of a page; none for a plain request.
     """
 
     asked: Request
@@ -53,6 +60,15 @@ class Job:
     request_id: str
     timings: bool
     since: float
+    is_paged: bool = False
+    shown: tuple[str, ...] = ()
+    rows: tuple[Row, ...] = ()
+
+    def cursor_behind(self, version: str, item_ids: Iterable[str]) -> str | None:
+        """Returns the cursor behind an answer of a release; None if nothing may follow."""
+        answered_by = (one for one in self.answering.recommenders if one.version == version)
+        recommender = next(answered_by, self.recommender)
+        return write_cursor(recommender.item_pool, version, (*self.shown, *item_ids))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +76,16 @@ class Answered:
     """An answer, and what it took.
 
     Attributes:
-        answer: The answer.
+        answer: The answer, of a page that of its first row.
         queue_s: Seconds that the job waited for its batch.
         watch: Of the batch.
+        rows: The rows of a page.
     """
 
     answer: Answer
     queue_s: float
     watch: Stopwatch
+    rows: tuple[AnsweredRow, ...] = ()
 
 
 class Endpoints:
@@ -111,8 +129,30 @@ class Endpoints:
         """Returns the items that resemble one."""
         surface = self.surfaces.named(message.surface)
         asked = to_similar_request(message, surface, self._now())
-        job = self._job(asked, surface, call.request_id, call.request_id, timings=message.timings)
+        job = self._job(asked, surface, call.request_id, timings=message.timings)
         return await self._answer(job, call)
+
+    async def page(self, call: Call, message: PageRequest) -> PageAnswer:
+        """Returns the rows of a page."""
+        surface = self.surfaces.named(message.surface)
+        user = to_user(message, surface, self._now())
+        job = self._job(user, surface, call.request_id, cursor=message.cursor)
+        rows = to_rows(message, self.surfaces, job.asked, self._settings.max_rows)
+        for row in rows:
+            _validate(job.recommender, row.request)
+        job = replace(job, rows=tuple(rows))
+        (future,) = self._enqueue([job], call)
+        answered = await future
+        items = [item for row in answered.rows for item in row.answer.items]
+        version = answered.answer.version
+        call.facts = {"release": version, "surface": surface.name, "rows": len(rows), "returned": len(items)}
+        self._count_stages(job, answered, call)
+        return PageAnswer(
+            request_id=call.request_id,
+            version=version,
+            rows=tuple(map(row_answer, message.rows, answered.rows)),
+            cursor=job.cursor_behind(version, [item.item_id for item in items]) if items else None,
+        )
 
     async def recommend_batch(self, call: Call, message: BatchRequest) -> BatchAnswer:
         """Returns an answer or an error for each of several requests."""
@@ -153,15 +193,22 @@ class Endpoints:
 
     def _tell(self, job: Job, answered: Answered, call: Call) -> RecommendAnswer:
         """Returns the message that tells an answer, with what it took if that is asked."""
+        self._count_stages(job, answered, call)
+        took_ms = _took_ms(call) if job.timings else None
+        answer, cursor = answered.answer, None
+        if job.is_paged and len(answer.items) == answer.requested:  # a shorter one holds all that there was
+            cursor = job.cursor_behind(answer.version, [item.item_id for item in answer.items])
+        return RecommendAnswer.of(answer, job.request_id, took_ms, cursor)
+
+    def _count_stages(self, job: Job, answered: Answered, call: Call) -> None:
+        """Tells counters and log what an answer took."""
         read_s = job.since - call.started
         self._answer_metrics.count_waiting(read_s, answered.queue_s)
         call.stages = {READ: read_s, QUEUE: answered.queue_s, **answered.watch.seconds}
-        took_ms = _took_ms(call) if job.timings else None
-        return RecommendAnswer.of(answered.answer, job.request_id, took_ms)
 
     def _enqueue(self, jobs: Sequence[Job], call: Call) -> "list[asyncio.Future[Answered]]":
         """Returns a future per job; charges the key for what the jobs cost beyond plain ones."""
-        costs = [cost_of(job.asked) for job in jobs]
+        costs = [cost_of_page(job.asked, job.rows) if job.rows else cost_of(job.asked) for job in jobs]
         futures = self._batcher.enqueue(jobs, call.deadline_s, call.caller, costs)
         call.charge_work(sum(costs) - len(costs))
         return futures
@@ -196,17 +243,41 @@ class Endpoints:
         """Returns the job that a message makes; raises what says that it makes none."""
         surface = self.surfaces.named(message.surface)
         request = to_request(message, surface, timestamp)
-        caller = request.user_id or request_id
-        return self._job(request, surface, caller, request_id, timings=message.timings)
+        job = self._job(request, surface, request_id, timings=message.timings, cursor=message.cursor)
+        return replace(job, is_paged=True) if message.paging else job
 
-    def _job(self, asked: Request, surface: Surface, caller: str, request_id: str, *, timings: bool) -> Job:
+    def _job(
+        self,
+        asked: Request,
+        surface: Surface,
+        request_id: str,
+        *,
+        timings: bool = False,
+        cursor: str | UnsetType = UNSET,
+    ) -> Job:
         """Returns a job with who answers it; raises FilterError before it could spoil a batch."""
         answering = self.surfaces.answering(surface)
-        recommender = answering.choose(caller)
+        shown: tuple[str, ...] = ()
+        recommender = answering.choose(asked.user_id or request_id)
+        if cursor is not UNSET:
+            read = Cursor.read(cursor)
+            recommender = _of_release(answering, read.version)
+            shown = read.shown(recommender.item_pool)
+            asked = replace(asked, exclude=(*asked.exclude, *shown))
         if surface.context:
             asked = surface.with_context(asked, recommender.bundle.columns)
         _validate(recommender, asked)
-        return Job(asked, surface, recommender, answering, request_id, timings, time.perf_counter())
+        return Job(
+            asked,
+            surface,
+            recommender,
+            answering,
+            request_id,
+            timings,
+            time.perf_counter(),
+            is_paged=cursor is not UNSET,
+            shown=shown,
+        )
 
     def _run_batch(self, jobs: Sequence[Job]) -> list[Answered]:
         """Returns the answer to each job, each from one recommender; runs in the batcher's thread."""
@@ -237,12 +308,14 @@ class Endpoints:
         for job, answer in zip(jobs, answers, strict=True):
             shadow = job.answering.candidates.get(Role.shadow)
             is_current = job.recommender is job.answering.current
-            if shadow and is_current and shadow.candidate.includes(job.request_id):
+            if shadow and is_current and not job.rows and shadow.candidate.includes(job.request_id):
                 self._shadow.offer(shadow.recommender, job.asked, answer.answer)
         return answers
 
     def _answers(self, jobs: Sequence[Job]) -> list[Answered]:
         """Returns the answers of jobs that one release answers, and counts them."""
+        if any(job.rows for job in jobs):
+            return [self._page(job) if job.rows else self._answers([job])[0] for job in jobs]
         watch = Stopwatch()
         answers = jobs[0].recommender.recommend([job.asked for job in jobs], watch)
         self._answer_metrics.count_batch(len(jobs), watch.total_s, watch.seconds)
@@ -252,6 +325,15 @@ class Endpoints:
             Answered(answer, watch.started - job.since, watch)
             for job, answer in zip(jobs, answers, strict=True)
         ]
+
+    def _page(self, job: Job) -> Answered:
+        """Returns the rows of a page, and counts each."""
+        watch = Stopwatch()
+        rows = job.recommender.recommend_page(job.asked, job.rows, watch)
+        self._answer_metrics.count_batch(1, watch.total_s, watch.seconds)
+        for row in rows:
+            self._count_answer(job, row.answer)
+        return Answered(rows[0].answer, watch.started - job.since, watch, tuple(rows))
 
     def _count_answer(self, job: Job, answer: Answer) -> None:
         """Tells the counters of one answer."""
@@ -264,6 +346,19 @@ class Endpoints:
     def _now(self) -> int:
         """Returns the time of a request, seconds since 1970 UTC."""
         return int(self._clock())
+
+
+def _of_release(answering: Answering, version: str) -> Recommender:
+    """Returns who answers from the release of a cursor; raises Refusal if nobody does any more."""
+    for recommender in answering.recommenders:
+        if recommender.version == version:
+            return recommender
+    raise Refusal(
+        Problem.cursor_expired,
+        f"the cursor belongs to release {version[:128]!r}, and {answering.current.version} answers now; "
+        "begin anew, without the cursor",
+        field="cursor",
+    )
 
 
 def _validate(recommender: Recommender, request: Request) -> None:

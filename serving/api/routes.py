@@ -9,6 +9,7 @@ from serving.api.items import ItemRoutes
 from serving.api.messages.answers import RECOMMEND_ANSWER, BatchAnswer, BundleAnswer, HealthAnswer
 from serving.api.messages.events import EventsAnswer, EventsRequest
 from serving.api.messages.items import ItemsAnswer, ItemsRequest
+from serving.api.messages.pages import PageAnswer, PageRequest
 from serving.api.messages.releases import ReleasesAnswer, RolloutAnswer, ShareRequest
 from serving.api.messages.requests import BatchRequest, RecommendRequest, SimilarRequest
 from serving.api.operating import Operating
@@ -34,6 +35,7 @@ ROUTES: tuple[Route, ...] = (
         handler=Endpoints.recommend,
         examples=examples.RECOMMEND,
         answer_example=examples.ANSWER,
+        problems=(Problem.cursor_expired,),
         sheds_load=True,
     ),
     Route(
@@ -65,6 +67,22 @@ ROUTES: tuple[Route, ...] = (
         examples=examples.SIMILAR,
         answer_example=examples.SIMILAR_ANSWER,
         problems=(Problem.not_found,),
+        sheds_load=True,
+    ),
+    Route(
+        method="POST",
+        path="/v1/page",
+        operation="page_of_rows",
+        summary="Composes a page of several rows.",
+        description="For one user, none of whose items stands on it twice; the cursor asks for what follows.",
+        tag=Tag.asking,
+        right=Right.recommend,
+        message=PageRequest,
+        answer=PageAnswer,
+        handler=Endpoints.page,
+        examples=examples.PAGE,
+        answer_example=examples.PAGE_ANSWER,
+        problems=(Problem.cursor_expired,),
         sheds_load=True,
     ),
     Route(

@@ -18,6 +18,7 @@ class ApiSettings(RoomSettings):
     max_exclude: Annotated[int, Meta(ge=1, description="most excluded items of one request")] = 5000
     max_filters: Annotated[int, Meta(ge=1, description="most attributes that one request may filter by")] = 16
     max_filter_values: Annotated[int, Meta(ge=1, description="most values in one list of a filter")] = 100
+    max_rows: Annotated[int, Meta(ge=1, description="most rows of one page")] = 20
     max_batch: Annotated[int, Meta(ge=1, description="most requests in one batch call")] = 100
     max_pending: Annotated[
         int,

@@ -51,6 +51,7 @@ class Problem(Enum):
     request_too_slow = (408, "headers or body did not arrive in time")
     release_busy = (409, "another change of releases is at work; nothing was changed; send it again")
     release_refused = (409, "the release cannot be used; the old one goes on answering")
+    cursor_expired = (410, "the release that the cursor belongs to answers no more; ask without it")
     body_too_large = (413, "the body is larger than allowed")
     unsupported_media_type = (415, "the body is not sent as plain `application/json`")
     invalid_request = (422, "a field is wrong; `field` says which, `message` why")

@@ -87,7 +87,7 @@ def _default_in_words(default: object) -> str:
 
 def _describe_asking(found: Json, settings: Settings) -> None:
     """Writes the operator's limits into the schemas of requests."""
-    for name in ("RecommendRequest", "SimilarRequest"):
+    for name in ("RecommendRequest", "SimilarRequest", "RowRequest"):
         properties = found[name]["properties"]
         properties["k"] = {
             "type": "integer",
@@ -96,12 +96,17 @@ def _describe_asking(found: Json, settings: Settings) -> None:
             "description": f"{properties['k']['description']} Left out: what the surface says, "
             f"{min(DEFAULT_K, settings.max_k)} where it says nothing. A surface may allow fewer.",
         }
-        properties["exclude"]["maxItems"] = settings.max_exclude
+        if "exclude" in properties:
+            properties["exclude"]["maxItems"] = settings.max_exclude
         properties["filters"]["maxProperties"] = settings.max_filters
     reranking.describe(found["RerankingRequest"])
     for condition in ("any_of", "all_of", "none_of"):
         _array_choice(found["Filter"]["properties"][condition])["maxItems"] = settings.max_filter_values
-    _array_choice(found["RecommendRequest"]["properties"]["history"])["maxItems"] = settings.max_history
+    for name in ("RecommendRequest", "PageRequest"):
+        _array_choice(found[name]["properties"]["history"])["maxItems"] = settings.max_history
+    found["RowRequest"]["properties"]["items"]["maxItems"] = settings.max_history
+    found["PageRequest"]["properties"]["exclude"]["maxItems"] = settings.max_exclude
+    found["PageRequest"]["properties"]["rows"]["maxItems"] = settings.max_rows
     found["BatchRequest"]["properties"]["requests"] = {
         "type": "array",
         "minItems": 1,

@@ -27,13 +27,26 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=T
         ),
     ] = None
 
+    cursor: Annotated[
+        str | None,
+        Meta(description="For the next request, where paging was asked for and more may come."),
+    ] = None
+
     @classmethod
     def of(
-        cls, answer: Answer, request_id: str, took_ms: dict[str, float] | None = None
+        cls,
+        answer: Answer,
+        request_id: str,
+        took_ms: dict[str, float] | None = None,
+        cursor: str | None = None,
     ) -> "RecommendAnswer":
         """Returns the message that tells `answer`."""
         return _make_answer(
-            *_fields_of_answer(answer), request_id=request_id, returned=len(answer.items), took_ms=took_ms
+            *_fields_of_answer(answer),
+            request_id=request_id,
+            returned=len(answer.items),
+            took_ms=took_ms,
+            cursor=cursor,
         )
 
 

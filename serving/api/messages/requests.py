@@ -8,6 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 from marquee.core.catalog import ItemKind
 from marquee.core.event_kinds import EventKind
 from marquee.core.filters import MOMENT_PATTERN
+from serving.api.messages.cursors import MAX_CHARACTERS
 from serving.api.messages.reranking import RerankingRequest
 
 MAX_ID_LENGTH = 256
@@ -29,19 +30,21 @@ _Number = Annotated[float, Meta(ge=-LARGEST_NUMBER, le=LARGEST_NUMBER)]
 FeatureValue = bool | _Integer | _Number | str | list[bool | _Integer | _Number | str | None] | None
 
 
-_Surface = Annotated[
+SurfaceName = Annotated[
     str | UnsetType,
     Meta(description="Where the answer is shown: it decides the bundle, defaults and limits."),
 ]
 
 
-_K = Annotated[
+WantedK = Annotated[
     int | float | UnsetType,
     Meta(description="How many items are wanted; fewer rather than any forbidden."),
 ]
 
 
-_Kind = Annotated[ItemKind | UnsetType | None, Meta(description="Only items of this kind; null for both.")]
+WantedKind = Annotated[
+    ItemKind | UnsetType | None, Meta(description="Only items of this kind; null for both.")
+]
 
 
 _Text = Annotated[str, Meta(max_length=MAX_ID_LENGTH)]
@@ -59,7 +62,7 @@ _Bound = _Integer | _Number | _Moment | None
 _Timings = Annotated[bool, Meta(description="Whether the answer tells how long each stage took.")]
 
 
-_Exclude = Annotated[tuple[Id, ...], Meta(description="Items that must not come back.")]
+Excluded = Annotated[tuple[Id, ...], Meta(description="Items that must not come back.")]
 
 
 class HistoryEntry(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -89,15 +92,24 @@ class Filter(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     ] = None
 
 
-_Filters = Annotated[
+WantedFilters = Annotated[
     dict[Id, Filter] | UnsetType,
     Meta(description="By attribute: which items may come back. /v1/bundle names the attributes."),
 ]
 
 
-_Reranking = Annotated[
+WantedReranking = Annotated[
     RerankingRequest | UnsetType | None,
     Meta(description="How the best items become the answer; null for as the surface has it."),
+]
+
+
+_Paging = Annotated[bool, Meta(description="Whether the answer brings a cursor, by which to ask for more.")]
+
+
+CursorText = Annotated[
+    Annotated[str, Meta(max_length=MAX_CHARACTERS)] | UnsetType,
+    Meta(description="Of an answer before: nothing that was shown comes again. The answer brings another."),
 ]
 
 
@@ -117,15 +129,17 @@ class RecommendRequest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown
     context: Annotated[dict[str, FeatureValue], Meta(description="Attributes of the moment, by name.")] = (
         msgspec.field(default_factory=dict)
     )
-    surface: _Surface = UNSET
-    k: _K = UNSET
-    kind: _Kind = UNSET
-    filters: _Filters = UNSET
-    reranking: _Reranking = UNSET
-    exclude: _Exclude = ()
+    surface: SurfaceName = UNSET
+    k: WantedK = UNSET
+    kind: WantedKind = UNSET
+    filters: WantedFilters = UNSET
+    reranking: WantedReranking = UNSET
+    exclude: Excluded = ()
     exclude_seen: Annotated[
         bool | UnsetType, Meta(description="Leave out what the user's history holds, stored or given.")
     ] = UNSET
+    paging: _Paging = False
+    cursor: CursorText = UNSET
     timings: _Timings = False
 
 
@@ -133,12 +147,12 @@ class SimilarRequest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
     """Which item, and how many that resemble it."""
 
     item_id: Annotated[Id, Meta(description="An item of the catalog; any other is answered with 404.")]
-    surface: _Surface = UNSET
-    k: _K = UNSET
-    kind: _Kind = UNSET
-    filters: _Filters = UNSET
-    reranking: _Reranking = UNSET
-    exclude: _Exclude = ()
+    surface: SurfaceName = UNSET
+    k: WantedK = UNSET
+    kind: WantedKind = UNSET
+    filters: WantedFilters = UNSET
+    reranking: WantedReranking = UNSET
+    exclude: Excluded = ()
     timings: _Timings = False
 
 

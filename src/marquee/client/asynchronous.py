@@ -22,6 +22,8 @@ from marquee.client.messages import (
     EventsAnswer,
     ItemsAnswer,
     ItemsRequest,
+    PageAnswer,
+    PageRequest,
     RecommendAnswer,
     RecommendRequest,
     ReleasesAnswer,
@@ -105,6 +107,10 @@ class AsyncClient:
     async def similar(self, request: SimilarRequest, *, deadline_s: float | None = None) -> RecommendAnswer:
         """Returns the items most like one; raises ServiceError."""
         return await self._ask(calls.similar(request), deadline_s)
+
+    async def page(self, request: PageRequest, *, deadline_s: float | None = None) -> PageAnswer:
+        """Returns the rows of a page, none of whose items stands on it twice; raises ServiceError."""
+        return await self._ask(calls.page(request), deadline_s)
 
     async def bundle(self, *, deadline_s: float | None = None) -> BundleAnswer:
         """Returns which bundle answers; raises ServiceError."""

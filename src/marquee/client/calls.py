@@ -27,6 +27,8 @@ from marquee.client.messages import (
     EventsRequest,
     ItemsAnswer,
     ItemsRequest,
+    PageAnswer,
+    PageRequest,
     RecommendAnswer,
     RecommendRequest,
     ReleasesAnswer,
@@ -112,6 +114,11 @@ def similar(request: SimilarRequest) -> Call[RecommendAnswer]:
     return _post("/v1/similar", request, RecommendAnswer)
 
 
+def page(request: PageRequest) -> Call[PageAnswer]:
+    """Returns the call that asks for a page of several rows."""
+    return _post("/v1/page", request, PageAnswer)
+
+
 def bundle() -> Call[BundleAnswer]:
     """Returns the call that asks which bundle answers."""
     return _get("/v1/bundle", BundleAnswer)
@@ -194,6 +201,7 @@ def _read_batch(body: bytes) -> list[RecommendAnswer | RefusedError]:
 STATUS_OF_CODE: Mapping[str, int] = {
     "malformed_request": 400,
     "not_found": 404,
+    "cursor_expired": 410,
     "invalid_request": 422,
     "internal_error": 500,
     "unavailable": 503,

@@ -22,6 +22,8 @@ from marquee.core.filters import NO_FILTERS, Filters
 from marquee.core.ids import PADDING_INDEX
 from marquee.decision.constraints import Candidates, Constraints
 from marquee.decision.item_pool import ItemPool
+from marquee.decision.pages.composing import Composed, PageComposer, requests_to_encode
+from marquee.decision.pages.rows import AnsweredRow, Row
 from marquee.decision.query_encoder import Queries, QueryEncoder
 from marquee.decision.requests import Answer, OnStage, Recommendation, Request, Source, Stage
 from marquee.decision.reranker import candidate_table, rerank_candidates
@@ -30,6 +32,9 @@ from marquee.decision.retrieval import Retriever
 from marquee.errors import UnknownIdError
 from marquee.store.live_items import LiveItem
 from marquee.store.signing import TrustedKeys
+
+TITLE = "title"
+"""The attribute that people know an item by, where a catalog has it."""
 
 
 class Recommender:
@@ -135,6 +140,48 @@ class Recommender:
         ]
         on_stage(Stage.compose)
         return answers
+
+    def recommend_page(
+        self, user: Request, rows: Sequence[Row], on_stage: OnStage = lambda _stage: None
+    ) -> list[AnsweredRow]:
+        """Returns the rows of a page, in their order: no item stands on it twice, and the tower runs once.
+
+        Args:
+            user: Who asks: user, history, features and context; what else it says holds for no row.
+            rows: What each row is to hold.
+            on_stage: As in `recommend`.
+
+        Raises:
+            FilterError: If the catalog cannot apply the filters of a row.
+            DataError: If the re-ranking of a row names an attribute that the catalog does not have.
+        """
+        queries = self.queries.encode(requests_to_encode(user, rows))
+        on_stage(Stage.encode)
+        composer = PageComposer(queries, self.item_pool, self._retriever)
+        composed = [composer.compose(row) for row in rows]
+        on_stage(Stage.retrieve)
+        answered = [self._answered_row(row, queries) for row in composed]
+        on_stage(Stage.compose)
+        return answered
+
+    def _answered_row(self, row: Composed, queries: Queries) -> AnsweredRow:
+        """Returns a row of a page in the outside's words."""
+        answer = self._answer(
+            row.candidates,
+            row.constraints,
+            row.source,
+            fallback_reason=row.fallback_reason,
+            unknown_user=queries.unknown_users[0],
+            unknown_history=queries.unknown_history[row.query],
+            ignored_features=queries.ignored_features[row.query],
+        )
+        if row.like == PADDING_INDEX:
+            return AnsweredRow(answer)
+        like = np.array([row.like])
+        has_titles = TITLE in self.bundle.catalog.attributes.columns
+        title = self.item_pool.table.values(TITLE, like)[0] if has_titles else None
+        (like_item,) = self.item_pool.table.decode(like)
+        return AnsweredRow(answer, like_item, title if isinstance(title, str) else None)
 
     def similar(
         self,

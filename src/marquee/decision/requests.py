@@ -28,6 +28,7 @@ class Source(StrEnum):
     features = "features"
     popular = "popular"
     similar = "similar"
+    new = "new"
 
 
 class Stage(Enum):
@@ -166,7 +167,7 @@ class Recommendation:
         item_id: The item.
         score: What the answer is sorted by, higher is better: the inner product of query and item, for
             `Source.popular` the item's share of all interactions, or of those in the context that
-            `popular_in` names, for `Source.similar` a cosine.
+            `popular_in` names, for `Source.similar` a cosine, for `Source.new` days since 1970.
         kind: Content or ad.
     """
 

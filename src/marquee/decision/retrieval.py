@@ -12,6 +12,8 @@ import numpy as np
 from marquee.bundle.bundle import Bundle
 from marquee.bundle.popularity import PopularItems
 from marquee.core.arrays import FloatArray
+from marquee.core.schema import AVAILABLE_FROM
+from marquee.decision.arranging import SECONDS_PER_DAY
 from marquee.decision.constraints import Candidates, Constraints
 from marquee.decision.item_pool import Allowed, ItemPool
 from marquee.decision.requests import Source
@@ -91,6 +93,21 @@ class Retriever:
         order = np.lexsort((items, -cosines))[:k]
         # A cosine is at most 1, its rounding may be more.
         return Candidates(items[order], np.clip(cosines[order], -1.0, 1.0))
+
+    def newest(self, constraints: Constraints) -> Candidates:
+        """Returns the allowed items that may be shown for the shortest time; equal ones by item_index.
+
+        Items that could always be shown are not among them. The score is the moment in days since 1970.
+        """
+        items, k = np.flatnonzero(constraints.flags()), constraints.n_candidates
+        days = self._item_pool.table.moments(AVAILABLE_FROM, items) / SECONDS_PER_DAY
+        is_known = np.isfinite(days)
+        items, days = items[is_known], days[is_known]
+        if len(days) > k:  # as in `similar`: all that tie with the k-th are kept
+            is_kept = days >= np.partition(days, -k)[-k]
+            items, days = items[is_kept], days[is_kept]
+        order = np.lexsort((items, -days))[:k]
+        return Candidates(items[order], days[order].astype(np.float32))
 
 
 def _group_by_mask(sources: Sequence[Source], constraints: Sequence[Constraints]) -> list[list[int]]:

@@ -81,6 +81,8 @@ class RecommendRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=
         reranking: How the best items become the answer; null for as the surface has it.
         exclude: Items that must not come back.
         exclude_seen: Leave out what the user's history holds, stored or given.
+        paging: Whether the answer brings a cursor, by which to ask for more. Left out: false.
+        cursor: Of an answer before: nothing that was shown comes again. The answer brings another.
         timings: Whether the answer tells how long each stage took. Left out: false.
     """
 
@@ -95,6 +97,8 @@ class RecommendRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=
     reranking: RerankingRequest | None = None
     exclude: Sequence[str] = ()
     exclude_seen: bool | None = None
+    paging: bool | None = None
+    cursor: str | None = None
     timings: bool | None = None
 
 
@@ -105,7 +109,7 @@ class Recommendation(msgspec.Struct, kw_only=True, frozen=True):
         item_id: The item.
         score: What the answer is sorted by, higher is better: the inner product of query and item, for
             `Source.popular` the item's share of all interactions, or of those in the context that
-            `popular_in` names, for `Source.similar` a cosine.
+            `popular_in` names, for `Source.similar` a cosine, for `Source.new` days since 1970.
         kind: Content or ad. One of `ad`, `content`.
     """
 
@@ -119,7 +123,8 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True):
 
     Attributes:
         items: Best first, equal scores in the order of the catalog; or in the order of the re-ranking.
-        source: What the answer was made from. One of `features`, `history`, `personal`, `popular`, `similar`.
+        source: What the answer was made from. One of `features`, `history`, `new`, `personal`, `popular`,
+            `similar`.
         version: The bundle that made it.
         requested: How many items were asked for.
         reranked: What re-ranking took into account, such as "mmr" or "caps"; empty if there was none.
@@ -135,6 +140,7 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True):
         returned: How many items came.
         took_ms: Milliseconds by stage, and in total, where the request wanted timings. The requests of a
             batch in the model end each stage together.
+        cursor: For the next request, where paging was asked for and more may come.
     """
 
     items: tuple[Recommendation, ...]
@@ -152,6 +158,7 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True):
     request_id: str
     returned: int
     took_ms: dict[str, float] | None = None
+    cursor: str | None = None
 
 
 class BatchRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
@@ -187,6 +194,120 @@ class SimilarRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tr
     reranking: RerankingRequest | None = None
     exclude: Sequence[str] = ()
     timings: bool | None = None
+
+
+class RowRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """One row: the items that it is to hold.
+
+    Attributes:
+        row: What its items are chosen by. Left out: "for_you". One of `continued`, `for_you`, `new`,
+            `popular`, `similar`.
+        name: What the app calls it; comes back.
+        surface: Where the answer is shown: it decides the bundle, defaults and limits.
+        k: How many items are wanted; fewer rather than any forbidden. Left out: what the surface says, 10
+            where it says nothing. A surface may allow fewer.
+        kind: Only items of this kind; null for both. One of `ad`, `content`.
+        filters: By attribute: which items may come back. /v1/bundle names the attributes.
+        reranking: How the best items become the answer; null for as the surface has it.
+        exclude_seen: Leave out what the user's history holds, stored or given.
+        item_id: Of a `similar` row: what its items are like; null for the user's latest.
+        items: Of a `continued` row: the list that it goes on with, oldest first.
+    """
+
+    row: str | None = None
+    name: str | None = None
+    surface: str | None = None
+    k: int | None = None
+    kind: str | None = None
+    filters: Mapping[str, Filter] = {}
+    reranking: RerankingRequest | None = None
+    exclude_seen: bool | None = None
+    item_id: str | None = None
+    items: Sequence[str] = ()
+
+
+class PageRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """Who asks, and the rows of the page, from the first to the last.
+
+    Attributes:
+        user_id: An unknown user is served by what else is given.
+        history: What the user did, oldest first, newer than what the bundle knows of the user.
+        features: Attributes of the user, by name.
+        context: Attributes of the moment, by name.
+        surface: Where the answer is shown: it decides the bundle, defaults and limits.
+        rows: In the order of the page.
+        exclude: Items that must not come back.
+        cursor: Of an answer before: nothing that was shown comes again. The answer brings another.
+    """
+
+    user_id: str | None = None
+    history: Sequence[str | HistoryEntry] | None = None
+    features: Mapping[str, FeatureValue] = {}
+    context: Mapping[str, FeatureValue] = {}
+    surface: str | None = None
+    rows: Sequence[RowRequest]
+    exclude: Sequence[str] = ()
+    cursor: str | None = None
+
+
+class RowAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """The items of one row, none of which stands in a row above, and what they rest on.
+
+    Attributes:
+        items: Best first, equal scores in the order of the catalog; or in the order of the re-ranking.
+        source: What the answer was made from. One of `features`, `history`, `new`, `personal`, `popular`,
+            `similar`.
+        version: The bundle that made it.
+        requested: How many items were asked for.
+        reranked: What re-ranking took into account, such as "mmr" or "caps"; empty if there was none.
+        short_reason: Why there are fewer than requested; None if there are not.
+        popular_in: The context in which the items of `Source.popular` are popular, such as "surface=home";
+            None for everywhere.
+        fallback_reason: Why the answer is popular although the request had more to go by; else None.
+        unknown_user: Whether a user was named whom the bundle does not know.
+        unknown_history: Events of the given history whose item the bundle does not know.
+        ignored_features: Names in `features` and `context` that the bundle has no feature for, sorted.
+        unknown_filter_values: Values named in `filters` that no item has, as `attribute=value`.
+        row: As it was asked. One of `continued`, `for_you`, `new`, `popular`, `similar`.
+        name: As it was asked.
+        because: What the items rest on, in words that an app can show.
+        like_item: Of a `similar` row: what its items are like.
+        returned: How many items came.
+    """
+
+    items: tuple[Recommendation, ...]
+    source: str
+    version: str
+    requested: int
+    reranked: tuple[str, ...] = ()
+    short_reason: str | None = None
+    popular_in: str | None = None
+    fallback_reason: str | None = None
+    unknown_user: bool = False
+    unknown_history: int = 0
+    ignored_features: tuple[str, ...] = ()
+    unknown_filter_values: tuple[str, ...] = ()
+    row: str
+    name: str | None = None
+    because: str
+    like_item: str | None = None
+    returned: int
+
+
+class PageAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """The rows, in the order in which they were asked for; no item stands on the page twice.
+
+    Attributes:
+        request_id: The id under which the log speaks of the request.
+        version: The release that made all rows.
+        rows: In the order of the request.
+        cursor: For the next request: nothing that stands here, or stood before, comes again.
+    """
+
+    request_id: str
+    version: str
+    rows: tuple[RowAnswer, ...]
+    cursor: str | None = None
 
 
 class BundleAnswer(msgspec.Struct, kw_only=True, frozen=True):

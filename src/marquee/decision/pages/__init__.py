@@ -1,0 +1,1 @@
+"""Pages of several rows for one user."""
