@@ -163,6 +163,18 @@ def test_house_has_the_rooms_that_its_page_lists() -> None:
     assert rooms_there <= listed
 
 
+def test_every_place_of_the_page_where_to_put_it_exists() -> None:
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    (table, *_) = page.partition("## Where to put it")[2].partition("One change of each")
+    places = re.findall(
+        r"`((?:src|serving|training|configs|docs|tests|marquee_cli|benchmarks)/[^`]*)`", table
+    )
+    # `configs/loss/<name>.yaml` stands for a file that is yet to be: its folder must be there.
+    there = [place.partition("<")[0] for place in places]
+    assert len(there) > 30
+    assert [place for place in there if not (ROOT / place).exists()] == []
+
+
 def test_going_back_makes_an_older_bundle_the_current_one(tmp_path: Path) -> None:
     older, newer = publish_tiny(tmp_path, seed=1), publish_tiny(tmp_path, seed=2)
     current = tmp_path / "tiny" / "CURRENT"

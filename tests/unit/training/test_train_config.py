@@ -26,5 +26,4 @@ def test_pairs_with_the_whole_catalog_are_refused(name: str) -> None:
 
 
 def test_other_losses_take_the_whole_catalog() -> None:
-    assert {name for name, loss in LOSSES.items() if loss.compares_pairs} == {"bpr"}
     assert replace(config_of("sampled_softmax"), negatives=CatalogNegativesConfig()).loss is not None
