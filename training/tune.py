@@ -6,36 +6,28 @@ is kept in `runs/<data>/studies/<name>`: the same command goes on where it was l
 """
 
 import fcntl
-import json
 import logging
 import multiprocessing
-import platform
-import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import lightning as L
 import numpy as np
 import optuna
-import psutil
-from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 from rich.console import Console
-from rich.table import Table
 
 from marquee.errors import ConfigError, DataError, MarqueeError
-from marquee.reports.study import Outcome, StudyContent, TriedSettings, render_study
+from marquee.reports.study import StudyContent
 from training.choices import register_schemas
 from training.cli.command import EXIT_INTERRUPTED, command
 from training.cli.console import open_console
@@ -45,23 +37,20 @@ from training.fitting.checkpoints import CHECKPOINTS
 from training.fitting.fit import EPOCHS_FILE, fit
 from training.runs.prepare import Prepared, prepare
 from training.tuning.config import KnobValue, TuneConfig, resolve_tune, with_knobs
+from training.tuning.results import (
+    EPOCHS,
+    REASON,
+    SECONDS,
+    in_short,
+    show_results,
+    study_content,
+    write_results,
+)
 
 register_schemas()
 
 JOURNAL = "study.log"
 SPACE_FILE = "space.yaml"
-RESULT_FILE = "study.json"
-PAGE = "study.html"
-REASON = "reason"
-EPOCHS, SECONDS = "epochs", "seconds"
-MIN_TRIALS_FOR_IMPORTANCE = 8
-SHOWN_TRIALS = 10
-GIB = 2**30
-OUTCOME_OF = {
-    TrialState.COMPLETE: Outcome.finished,
-    TrialState.PRUNED: Outcome.pruned,
-    TrialState.FAIL: Outcome.failed,
-}
 
 
 def tune(raw: DictConfig, console: Console) -> StudyContent:
@@ -79,9 +68,9 @@ def tune(raw: DictConfig, console: Console) -> StudyContent:
         if not study.trials:
             study.enqueue_trial(_starting_point(raw, config))
         interrupted = _search(raw, config, console)
-        content = _content(study, config)
-        _write(content, config)
-        _show(content, config, console)
+        content = study_content(study, config)
+        write_results(content, config)
+        show_results(content, config, console)
     if interrupted:
         console.print("interrupted; the same command goes on from here", highlight=False)
         sys.exit(EXIT_INTERRUPTED)
@@ -173,7 +162,7 @@ class _Trainee:
         """
         space = self.config.search.space
         knobs = {key: knob.suggest(trial, key) for key, knob in space.items()}
-        words = ", ".join(f"{key}={_short(value)}" for key, value in knobs.items())
+        words = ", ".join(f"{key}={in_short(value)}" for key, value in knobs.items())
         self.console.print(f"trial {trial.number}: {words}", highlight=False, soft_wrap=True)
         started = time.perf_counter()
         try:
@@ -278,126 +267,6 @@ def _starting_point(raw: DictConfig, config: TuneConfig) -> dict[str, KnobValue]
     """Returns the values that the config has, of those knobs whose space holds them."""
     current = {key: OmegaConf.select(raw, key) for key in config.search.space}
     return {key: value for key, value in current.items() if config.search.space[key].holds(value)}
-
-
-def _content(study: optuna.Study, config: TuneConfig) -> StudyContent:
-    """Returns the content of the study's page and numbers."""
-    trials = [_tried(trial) for trial in study.trials if trial.state.is_finished()]
-    return StudyContent(
-        name=config.search.name,
-        dataset=config.data.name,
-        metric=f"validation ndcg@{config.evaluation.headline_k}",
-        trials=trials,
-        logarithmic=[key for key, knob in config.search.space.items() if knob.log],
-        importance=_importance(study),
-        command=_command(config),
-    )
-
-
-def _tried(trial: FrozenTrial) -> TriedSettings:
-    """Returns settings and outcome of one trial."""
-    return TriedSettings(
-        number=trial.number,
-        outcome=OUTCOME_OF[trial.state],
-        value=max(trial.intermediate_values.values(), default=None),
-        knobs=dict(trial.params),
-        epochs=int(trial.user_attrs.get(EPOCHS, 0)),
-        seconds=float(trial.user_attrs.get(SECONDS, 0.0)),
-        reason=str(trial.user_attrs.get(REASON, "it was killed" if trial.state is TrialState.FAIL else "")),
-    )
-
-
-def _importance(study: optuna.Study) -> dict[str, float]:
-    """Returns each knob's share of what sets good trials apart, largest first.
-
-    Source:
-        Watanabe et al. 2023, IJCAI, "PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in
-        Arbitrary Subspaces".
-    """
-    if len(study.get_trials(states=(TrialState.COMPLETE,))) < MIN_TRIALS_FOR_IMPORTANCE:
-        return {}
-    return dict(get_param_importances(study, evaluator=PedAnovaImportanceEvaluator()))
-
-
-def _command(config: TuneConfig) -> str:
-    """Returns how to train with the best settings, as a person can paste it into a shell."""
-    words = ["python", "-m", "training.train"]
-    given: list[str] = []
-    data, own = config.data.name, None
-    if HydraConfig.initialized():
-        hydra = HydraConfig.get()
-        data = hydra.runtime.choices["data"]
-        own = next((s.path for s in hydra.runtime.config_sources if s.provider == "command-line"), None)
-        given = [one for one in hydra.overrides.task if not _is_of_search(one, config.search.space)]
-    if own is None:
-        words += ["--config-dir", str(config.folder)]
-    else:
-        # Hydra takes one --config-dir, and the data are declared in the user's.
-        words += ["--config-dir", own, f"hydra.searchpath=[file://{config.folder.absolute()}]"]
-    return shlex.join([*words, f"data={data}", *given, f"experiment={config.search.name}"])
-
-
-def _is_of_search(override: str, space: Mapping[str, object]) -> bool:
-    """Returns whether an override is the search's own, or of a knob whose best value was found."""
-    key = override.partition("=")[0].lstrip("+~")
-    return key in ("data", "search", "experiment", *space) or key.startswith(("search.", "hydra."))
-
-
-def _write(content: StudyContent, config: TuneConfig) -> None:
-    """Writes page, numbers and, if a trial finished, the best settings as an experiment."""
-    (config.folder / PAGE).write_text(render_study(content), encoding="utf-8")
-    numbers = json.dumps(content.to_json_dict(), indent=1)
-    (config.folder / RESULT_FILE).write_text(numbers, encoding="utf-8")
-    if content.best is None:
-        return
-    path = config.folder / "experiment" / f"{content.name}.yaml"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(_experiment(content, content.best), encoding="utf-8")
-
-
-def _experiment(content: StudyContent, best: TriedSettings) -> str:
-    """Returns the best settings as an experiment, with a head that says where they come from."""
-    body = OmegaConf.create({})
-    for key, value in best.knobs.items():
-        OmegaConf.update(body, key, value)
-    memory = psutil.virtual_memory().total / GIB
-    seconds = sum(trial.seconds for trial in content.trials)
-    return (
-        "# @package _global_\n"
-        f"# Question   Which settings rank the validation part of {content.dataset} best?\n"
-        f"# Command    {content.command}\n"
-        f"# Expected   {content.metric} {best.value:.4f}, the best of {len(content.trials)} trials\n"
-        f"# Made       {datetime.now(UTC):%Y-%m-%d}, {seconds:,.0f} s of trials, {psutil.cpu_count()} cores, "
-        f"{memory:.0f} GiB, Python {platform.python_version()}\n" + OmegaConf.to_yaml(body)
-    )
-
-
-def _show(content: StudyContent, config: TuneConfig, console: Console) -> None:
-    """Prints the best trials and what mattered."""
-    table = Table(title=f"{content.metric}: best of {len(content.trials)} trials")
-    table.add_column("trial", justify="right")
-    table.add_column("value", justify="right")
-    knobs = list(config.search.space)
-    for knob in knobs:
-        table.add_column(knob.replace(".", ".\n"), justify="right", overflow="fold")
-    table.add_column("outcome")
-    ranked = sorted(content.trials, key=lambda trial: (-(trial.value or 0.0), trial.number))
-    for trial in ranked[:SHOWN_TRIALS]:
-        value = "-" if trial.value is None else f"{trial.value:.4f}"
-        shown = [_short(trial.knobs[knob]) if knob in trial.knobs else "-" for knob in knobs]
-        table.add_row(str(trial.number), value, *shown, trial.outcome)
-    console.print(table, soft_wrap=False)
-    if content.importance:
-        shares = ", ".join(f"{key} {share:.2f}" for key, share in content.importance.items())
-        console.print(f"what mattered: {shares}", highlight=False, soft_wrap=True)
-    if content.best is not None:
-        console.print(f"train with the best: {content.command}", highlight=False, soft_wrap=True)
-    console.print(f"page {config.folder / PAGE}", highlight=False, soft_wrap=True)
-
-
-def _short(value: KnobValue) -> str:
-    """Returns a value in few characters."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 @command("tune", DictConfig)

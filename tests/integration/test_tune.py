@@ -19,8 +19,9 @@ from training.config import resolve
 from training.fitting.callbacks import MONITOR, read_epochs
 from training.fitting.fit import EPOCHS_FILE
 from training.train import train
-from training.tune import JOURNAL, PAGE, RESULT_FILE, open_study, tune
+from training.tune import JOURNAL, open_study, tune
 from training.tuning.config import KnobConfig, resolve_tune, with_knobs
+from training.tuning.results import PAGE, RESULT_FILE
 
 SMALL = [
     "data.world.n_users=120",
