@@ -77,17 +77,19 @@ class Column:
 
 @dataclass(frozen=True)
 class TableSchema:
-    """One of the three tables.
+    """One of the three tables, or one that a caller declares for itself.
 
     Attributes:
         name: `events`, `items` or `users`: also its key in the config.
         key: The column that no two rows may share.
         columns: The canonical columns; others are attributes, or context.
+        config_key: Where the declaration of the table stands in the config, for messages.
     """
 
     name: str
     key: str
     columns: tuple[Column, ...]
+    config_key: str = "data"
 
     @property
     def by_name(self) -> dict[str, Column]:

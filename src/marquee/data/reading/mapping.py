@@ -288,7 +288,11 @@ class TableMapping:
     @property
     def key(self) -> str:
         """Where the table stands in the config."""
-        return f"data.{self.schema.name}" if not self.name else f"data.more_events.{self.name}"
+        return (
+            f"{self.schema.config_key}.{self.schema.name}"
+            if not self.name
+            else f"data.more_events.{self.name}"
+        )
 
 
 def _without_marks(value: pl.Expr, mapped: str, dtype: pl.DataType, source: Source) -> pl.Expr:

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from marquee.core.reasons import Reason
-from marquee.core.schema import EVENTS, ITEMS, USERS
+from marquee.core.schema import EVENTS, ITEMS, USERS, TableSchema
 from marquee.data.reading.advice import advice_for
 from marquee.data.reading.files.columns import FAULT, ROW
 from marquee.data.reading.mapping import REJECTED, MappedSource
@@ -145,7 +145,7 @@ class Rejects:
             example_row=int(str(row[ROW])),
             example=", ".join(f"{name}={value!r}" for name, value in shown.items())[:_MAX_EXAMPLE_LENGTH],
             key=group["key"],
-            advice=advice_for(Reason(group["reason"]), group["column"], _SCHEMAS[self.table]),
+            advice=advice_for(Reason(group["reason"]), group["column"], _schema(self.table)),
         )
 
     def _rows_as_written(self, wanted: pl.DataFrame) -> dict[int, pl.DataFrame]:
@@ -184,8 +184,19 @@ class Rejects:
         pl.concat(parts, how="diagonal_relaxed").write_csv(path)
 
 
-def require_few(quality: TableQuality, max_fraction: float) -> None:
-    """Raises RejectedRowsError if more than `max_fraction` of a table's rows were rejected."""
+def _schema(table: str) -> TableSchema:
+    """Returns the schema of a table; one that a caller declared for itself has no columns to advise about."""
+    return _SCHEMAS.get(table, TableSchema(table, "", ()))
+
+
+def require_few(quality: TableQuality, max_fraction: float, config_key: str = "data") -> None:
+    """Raises RejectedRowsError if more than `max_fraction` of a table's rows were rejected.
+
+    Args:
+        quality: Of the table.
+        max_fraction: Of its rows.
+        config_key: Where the declaration of the table stands, for the message.
+    """
     if quality.rejected_fraction <= max_fraction:
         return
     by_count = sorted(quality.rejects, key=lambda reject: -reject.count)
@@ -196,11 +207,11 @@ def require_few(quality: TableQuality, max_fraction: float) -> None:
     raise RejectedRowsError(
         f"{quality.name}: {quality.n_rejected:,} of {quality.rows_in - quality.n_excluded:,} rows of "
         f"{', '.join(quality.files)} were rejected ({quality.rejected_fraction:.2%}), but "
-        f"data.max_rejected_fraction is {max_fraction:.2%}. Most often {worst.reason}, {where}: "
+        f"{config_key}.max_rejected_fraction is {max_fraction:.2%}. Most often {worst.reason}, {where}: "
         f"{worst.count:,} rows, for example row {worst.example_row} of {worst.example_file} with "
         f"{worst.example}."
         + (f" Then {others}." if others else "")
         + (f" All of them: {quality.rejects_file}." if quality.rejects_file else "")
-        + f" Correct the file or data.{quality.name}: {worst.advice}. Rows that are right but not meant "
-        f"belong under data.{quality.name}.exclude; or raise the limit"
+        + f" Correct the file or {config_key}.{quality.name}: {worst.advice}. Rows that are right but not "
+        f"meant belong under {config_key}.{quality.name}.exclude; or raise the limit"
     )

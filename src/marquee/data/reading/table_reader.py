@@ -76,12 +76,12 @@ class TableReader:
         rows.excluded.update(repeated)
         kept = kept.drop(SOURCE, ROW)
         quality = self._quality(rows, kept, rejects, rejects_folder)
-        require_few(quality, self.max_rejected_fraction)
+        require_few(quality, self.max_rejected_fraction, self.schema.config_key)
         if kept.is_empty():
             raise DataError(
                 f"{self.schema.name}: none of the {rows.rows_in:,} rows of {', '.join(quality.files)} is "
                 f"left, {quality.n_rejected:,} were rejected and {dict(rows.excluded)} excluded; correct "
-                f"data.{self.schema.name}"
+                f"{self.mappings[0].key}"
             )
         return kept, quality
 

@@ -6,7 +6,9 @@ from statistics import NormalDist
 
 from marquee.errors import DataError
 from marquee.evaluation.comparison import POWER, SIGNIFICANCE
+from marquee.evaluation.experiments.adjustment import adjust
 from marquee.evaluation.experiments.sequences import sequence_half_width
+from marquee.evaluation.experiments.units import ArmUnits
 
 _MAX_UNITS = 10**12
 
@@ -84,3 +86,74 @@ def _smallest(variance: float, effect: float) -> int:
 def _half_width(variance: float, n_units: int) -> float:
     """Returns half the length of the sequence at so many units per arm."""
     return sequence_half_width(math.sqrt(2 * variance / n_units), 2 * n_units)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedEffect:
+    """Units and days that find an effect of one size, the past of units taken out.
+
+    Attributes:
+        effect: In the metric's unit.
+        plan: Units and days.
+    """
+
+    effect: float
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentPlan:
+    """The needs of an experiment, by the variance of its own table.
+
+    Attributes:
+        metric: That decides.
+        mean: Of it, now.
+        n_units: Units that the variance is of.
+        variance: Between units.
+        removed: Share of it that the past takes away.
+        units_per_day: New units of all arms together.
+        n_arms: Arms, the control included.
+        effects: Half the smallest that matters, that, and double.
+    """
+
+    metric: str
+    mean: float
+    n_units: int
+    variance: float
+    removed: float
+    units_per_day: float
+    n_arms: int
+    effects: tuple[PlannedEffect, ...]
+
+
+def plan_experiment(
+    metric: str, units: ArmUnits, minimum_effect: float, units_per_day: float, n_arms: int
+) -> ExperimentPlan:
+    """Plans an experiment from the units of a log, whatever arm they were in.
+
+    Args:
+        metric: Its name, for messages.
+        units: Their sums.
+        minimum_effect: Smallest effect that matters.
+        units_per_day: New units of all arms together.
+        n_arms: Arms, the control included.
+
+    Raises:
+        DataError: If there is nothing to plan with: no effect that matters, no units, no variance.
+    """
+    if not minimum_effect > 0:
+        raise DataError(
+            f"a plan needs the smallest effect on {metric} that matters, got {minimum_effect:g}; set "
+            "minimum_effect in the unit of the metric"
+        )
+    variance = units.variance * len(units)
+    if not variance > 0:
+        raise DataError(
+            f"{metric} does not vary between {len(units)} units: a plan needs two units or more that differ"
+        )
+    removed = adjust([units]).removed
+    effects = tuple(
+        PlannedEffect(size, plan(variance, size, units_per_day, n_arms=n_arms, removed=removed))
+        for size in (minimum_effect / 2, minimum_effect, 2 * minimum_effect)
+    )
+    return ExperimentPlan(metric, units.mean, len(units), variance, removed, units_per_day, n_arms, effects)

@@ -18,6 +18,7 @@ from training.cli.menu import Menu, find_configs, help_text
 
 CHOICES = [(group, name) for group, choices in SCHEMAS.items() for name in choices]
 COMMANDS = (
+    *("experiment", "monitor", "off_policy"),
     *("backtest", "download", "evaluate", "export", "learning_curve"),
     *("dataset", "loop", "make_key", "publish", "simulate", "train", "tune"),
 )
@@ -58,7 +59,9 @@ def test_every_file_of_a_group_of_schemas_is_a_choice() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_menu_of_a_command_has_the_keys_and_defaults_of_its_schema(name: str) -> None:
-    importlib.import_module(f"training.{name}")
+    found = importlib.import_module(f"training.{name}")
+    if hasattr(found, "__path__"):
+        importlib.import_module(f"training.{name}.__main__")
     importlib.import_module("training.tuning.config")
     schema = ConfigStore.instance().repo[f"{name}_schema.yaml"].node
     menu = Menu.read(CONFIGS / f"{name}.yaml")

@@ -1,0 +1,265 @@
+"""Compares a current table with a reference: every column by itself, so that a broken one stops no other."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from marquee.core.moments import day_text
+from marquee.core.schema import Column, ColumnType
+from marquee.data.declared_table import read_declared_table
+from marquee.errors import DataError
+from marquee.evaluation.drift.bins import Bins
+from marquee.evaluation.drift.config import DriftConfig
+from marquee.evaluation.drift.hours import SECONDS_PER_HOUR, OddHour, odd_hours
+from marquee.evaluation.drift.labels import LabelDrift, LabelQuality, compare_labels, measure_labels
+from marquee.evaluation.drift.stability import Stability, compare_column
+
+SECONDS_PER_DAY = 86_400
+LONG_AGO_DAYS = 90
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedMeasure:
+    """A measure by hour: which hours are odd, and how many had too few earlier weeks."""
+
+    name: str
+    odd: tuple[OddHour, ...]
+    n_unjudged: int
+
+
+@dataclass(frozen=True)
+class Drift:
+    """The changes between two tables.
+
+    Attributes:
+        n_reference: Rows of the reference.
+        n_current: Rows now.
+        columns: Each column beside its reference, the score last.
+        score: Name of the score; empty for none.
+        broken: Column → why it cannot be compared any more: that is an alarm.
+        unjudged: Column, or part of the report → why there is nothing to compare: that is none.
+        labels: Probabilities beside what came; None without labels.
+        measures: By hour.
+        notes: What to know, one sentence each.
+    """
+
+    n_reference: int
+    n_current: int
+    columns: tuple[Stability, ...]
+    score: str
+    broken: Mapping[str, str]
+    unjudged: Mapping[str, str]
+    labels: LabelDrift | None
+    measures: tuple[WatchedMeasure, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def alarms(self) -> tuple[str, ...]:
+        """Each alarm in a sentence; empty where all is quiet."""
+        found = [
+            f"{column.name} has shifted: index {column.index:.2f}, chance makes up to {column.by_chance:.2f}"
+            f"; {column.largest} went from {column.reference_share:.1%} to {column.current_share:.1%}"
+            for column in self.columns
+            if column.has_drifted
+        ]
+        found += [f"{name} is broken: {reason}" for name, reason in self.broken.items()]
+        if self.labels is not None and self.labels.is_miscalibrated:
+            ratio = self.labels.current.calibration_ratio
+            found.append(
+                f"calibration: {ratio.mean:.2f} is said per outcome that came ({ratio.low:.2f} to "
+                f"{ratio.high:.2f}), 1 is right"
+            )
+        if self.labels is not None and self.labels.is_worse_ordered:
+            before, now = self.labels.reference, self.labels.current
+            assert before is not None, "an order is worse than another"
+            assert before.auc is not None, "an order is worse than another"
+            assert now.auc is not None, "an order is worse than another"
+            found.append(
+                f"AUC fell from {before.auc.mean:.3f} to {now.auc.mean:.3f} ({now.auc.low:.3f} to "
+                f"{now.auc.high:.3f})"
+            )
+        for measure in self.measures:
+            if measure.odd:
+                worst = max(measure.odd, key=lambda hour: abs(hour.z))
+                found.append(
+                    f"{measure.name} is odd in {len(measure.odd)} hours, worst {worst.value:.4g} where "
+                    f"{worst.usual:.4g} is usual"
+                )
+        return tuple(found)
+
+
+def watch(config: DriftConfig) -> Drift:
+    """Compares the two tables that a config declares.
+
+    Raises:
+        DataError: If a table cannot be read.
+    """
+    reference, notes = _read(config, config.reference)
+    current, now_notes = _read(config, config.current)
+    return compare_tables(config, reference, current, (*notes, *now_notes))
+
+
+def compare_tables(
+    config: DriftConfig, reference: pl.DataFrame, current: pl.DataFrame, notes: Sequence[str] = ()
+) -> Drift:
+    """Compares two tables.
+
+    Args:
+        config: Which columns mean what.
+        reference: What was learned from.
+        current: What comes in now.
+        notes: What is known of the tables already.
+    """
+    generator = np.random.default_rng(config.seed)
+    special = {config.score, config.label, config.time, *config.measures}
+    names = config.features or [name for name in reference.columns if name not in special]
+    names = [*names, *([config.score] if config.score else [])]
+    columns: list[Stability] = []
+    broken: dict[str, str] = {}
+    unjudged: dict[str, str] = {}
+    for name in names:
+        if name not in reference.columns:
+            unjudged[name] = f"the reference has no such column, it has {reference.columns}"
+            continue
+        try:
+            bins = Bins.fit(_as_numbers(reference[name]))
+        except DataError as error:
+            unjudged[name] = str(error)
+            continue
+        if name not in current.columns:
+            broken[name] = f"the current table has no such column, it has {current.columns}"
+            continue
+        try:
+            counts = bins.count(current[name])
+            columns.append(compare_column(bins, counts, generator, len(names), config.matters))
+        except DataError as error:
+            broken[name] = str(error)
+    labels = _labels(config, reference, current, unjudged, generator)
+    return Drift(
+        n_reference=reference.height,
+        n_current=current.height,
+        columns=tuple(columns),
+        score=config.score,
+        broken=broken,
+        unjudged=unjudged,
+        labels=labels,
+        measures=tuple(_measures(config, reference, current, unjudged)),
+        notes=(*notes, *_time_notes(config, reference, current)),
+    )
+
+
+def _read(config: DriftConfig, path: str) -> tuple[pl.DataFrame, list[str]]:
+    """Returns a table with all its columns, and what the readers say of it."""
+    columns = [Column(config.time, ColumnType.timestamp)] if config.time else []
+    rows, quality = read_declared_table(
+        replace(config.table, path=path),
+        Path(config.root),
+        columns,
+        {},
+        "drift",
+        config.max_rejected_fraction,
+        keep_rest=True,
+    )
+    return rows, [*quality.notes, *(f"{path}: rejected {reject}" for reject in quality.rejects)]
+
+
+def _as_numbers(values: pl.Series) -> pl.Series:
+    """Returns texts as numbers where all of them are: a CSV does not say which columns are."""
+    if values.dtype != pl.String:
+        return values
+    filled = values.replace("", None)
+    numbers = filled.cast(pl.Float64, strict=False)
+    return numbers if numbers.null_count() == filled.null_count() else values
+
+
+def _labels(
+    config: DriftConfig,
+    reference: pl.DataFrame,
+    current: pl.DataFrame,
+    unjudged: dict[str, str],
+    generator: np.random.Generator,
+) -> LabelDrift | None:
+    """Returns the score beside the label, before and now; says why where it cannot."""
+    if not config.label:
+        return None
+    before: LabelQuality | None = None
+    try:
+        before = _label_quality(config, reference, generator)
+    except DataError as error:
+        unjudged["labels of the reference"] = str(error)
+    try:
+        return compare_labels(before, _label_quality(config, current, generator), config.tolerance)
+    except DataError as error:
+        unjudged["labels"] = str(error)
+        return None
+
+
+def _label_quality(config: DriftConfig, rows: pl.DataFrame, generator: np.random.Generator) -> LabelQuality:
+    """Returns how good the score of a table is on its matured labels."""
+    missing = [name for name in (config.score, config.label) if name not in rows.columns]
+    if missing:
+        raise DataError(f"there is no column {missing[0]!r}, there are {rows.columns}")
+    if config.maturity_days:
+        last = pl.col(config.time).max() - round(config.maturity_days * SECONDS_PER_DAY)
+        rows = rows.filter(pl.col(config.time) <= last)
+    both = rows.select(
+        pl.col(config.score).cast(pl.Float64, strict=False).alias("score"),
+        pl.col(config.label).cast(pl.Float64, strict=False).alias("label"),
+    ).drop_nulls()
+    wrong = both.filter(~pl.col("label").is_in([0.0, 1.0]))
+    if len(wrong):
+        raise DataError(f"{len(wrong):,} labels are neither 0 nor 1, such as {wrong['label'][0]:g}")
+    return measure_labels(both["score"].to_numpy(), both["label"].to_numpy() == 1.0, generator)
+
+
+def _measures(
+    config: DriftConfig, reference: pl.DataFrame, current: pl.DataFrame, unjudged: dict[str, str]
+) -> list[WatchedMeasure]:
+    """Returns the mean of each measure by hour, held against the same hour of earlier weeks."""
+    found = []
+    for name in config.measures:
+        missing = [
+            side
+            for side, rows in (("reference", reference), ("current", current))
+            if name not in rows.columns
+        ]
+        if missing:
+            unjudged[name] = f"the {missing[0]} table has no such column"
+            continue
+        before, now = _by_hour(reference, config.time, name), _by_hour(current, config.time, name)
+        odd, n_unjudged = odd_hours(
+            before["hour"].to_numpy(),
+            before["value"].to_numpy(),
+            now["hour"].to_numpy(),
+            now["value"].to_numpy(),
+        )
+        found.append(WatchedMeasure(name, odd, n_unjudged))
+    return found
+
+
+def _by_hour(rows: pl.DataFrame, time: str, name: str) -> pl.DataFrame:
+    """Returns the mean of a column by hour, `hour` in seconds and `value`."""
+    hour = (pl.col(time) // SECONDS_PER_HOUR * SECONDS_PER_HOUR).alias("hour")
+    value = pl.col(name).cast(pl.Float64, strict=False).mean().alias("value")
+    return rows.drop_nulls(time).group_by(hour).agg(value).drop_nulls().sort("hour")
+
+
+def _time_notes(config: DriftConfig, reference: pl.DataFrame, current: pl.DataFrame) -> list[str]:
+    """Returns whether the two tables follow each other, and how far apart they are."""
+    if not config.time or config.time not in reference.columns or config.time not in current.columns:
+        return []
+    last, first = reference[config.time].max(), current[config.time].min()
+    if not isinstance(last, int) or not isinstance(first, int):
+        return [f"no row has a moment in {config.time}"]
+    if last >= first:
+        return [
+            f"the reference reaches to {day_text(last)}, the current table begins on {day_text(first)}: they "
+            "overlap, which hides drift"
+        ]
+    days = (first - last) / SECONDS_PER_DAY
+    if days <= LONG_AGO_DAYS:
+        return []
+    return [f"the reference ends {days:.0f} days before the current table begins: it may be too old"]

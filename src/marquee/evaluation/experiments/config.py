@@ -1,0 +1,170 @@
+"""The declaration of an experiment: its table, its arms, its metrics, and what would matter."""
+
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from enum import StrEnum
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from marquee.data.declared_table import MAX_REJECTED_FRACTION
+from marquee.data.table_config import TableConfig
+from marquee.errors import ConfigError
+from marquee.evaluation.experiments.sequences import TUNED_FOR
+
+CANONICAL = ("unit", "arm", "time", "exposed")
+
+
+class Better(StrEnum):
+    """Which way a metric should go."""
+
+    more = "more"
+    less = "less"
+
+
+@dataclass(kw_only=True)
+class MetricConfig:
+    """One metric: a mean per unit, or a ratio of two sums.
+
+    Attributes:
+        value: Column, or SQL over columns, that is added up per unit; `spend > 0` makes a share.
+        per: What it is counted per, for a ratio: clicks per view; empty for a mean per unit.
+        before: Column with the same of each unit before its first exposure; null for units without history.
+            Where it is empty, rows before the first exposure are added up, if there are any.
+        better: Which way it should go.
+        winsorise: Quantile at which sums of units are capped, e.g. 0.99, shown beside the raw effect.
+        quantiles: Quantiles over units to compare beside the mean, e.g. [0.5, 0.9].
+    """
+
+    value: str
+    per: str = ""
+    before: str = ""
+    better: Better = Better.more
+    winsorise: float | None = None
+    quantiles: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        wrong = [part for part in (self.winsorise, *self.quantiles) if part is not None and not 0 < part < 1]
+        if wrong:
+            raise ConfigError(f"winsorise and quantiles must lie in (0, 1), got {wrong[0]}; 0.99 is usual")
+        if self.per and self.quantiles:
+            raise ConfigError(f"a ratio has no quantiles over units, got {self.quantiles}; leave per out")
+
+
+@dataclass(kw_only=True)
+class ExperimentConfig:
+    """An experiment over a table: one row per unit, or one per event of a unit.
+
+    Attributes:
+        name: What the report is called.
+        root: Where the path of the table starts.
+        table: The file.
+        arms: Arm → declared share of the units; the first is the control.
+        metrics: Name → metric; the first decides.
+        guardrails: Metrics that no arm may worsen.
+        slices: Columns whose values the first metric is shown by.
+        unit: Column, or SQL, of what was drawn into an arm; empty if each row is a unit.
+        arm: Column of the arm.
+        time: Column of the moment of each row; empty if there is none.
+        exposed: Column of the moment at which the unit was first exposed; empty for its first row.
+        zone: Zone in which days begin and end, e.g. `Europe/Berlin`.
+        start: First day, e.g. `2026-03-01`; empty for the table's first.
+        end: Day that is no longer part of it; empty if none was declared.
+        window_days: How long after its first exposure the rows of a unit count; null for all.
+        minimum_effect: Smallest improvement of the first metric that matters, in its unit.
+        final: Whether the declared end is reached, for a table without times.
+        units_per_day: New units of a day, for plans, where the table has no times.
+        tuned_for: Units at which the confidence sequence is shortest; chosen before the experiment begins.
+        max_rejected_fraction: Of the rows of the table that may be wrong.
+    """
+
+    name: str = "experiment"
+    root: str = "."
+    table: TableConfig
+    arms: dict[str, float]
+    metrics: dict[str, MetricConfig]
+    guardrails: list[str] = field(default_factory=list)
+    slices: list[str] = field(default_factory=list)
+    unit: str = "unit"
+    arm: str = "arm"
+    time: str = ""
+    exposed: str = ""
+    zone: str = "UTC"
+    start: str = ""
+    end: str = ""
+    window_days: float | None = None
+    minimum_effect: float = 0.0
+    final: bool = False
+    units_per_day: float = 0.0
+    tuned_for: int = TUNED_FOR
+    max_rejected_fraction: float = MAX_REJECTED_FRACTION
+
+    def __post_init__(self) -> None:
+        self._validate_metrics()
+        self._validate_times()
+        if self.minimum_effect < 0 or self.units_per_day < 0:
+            raise ConfigError(
+                "minimum_effect and units_per_day must be 0 or more, got "
+                f"{self.minimum_effect:g} and {self.units_per_day:g}; `better: less` turns a metric around"
+            )
+
+    @property
+    def control(self) -> str:
+        """The arm that the others are compared with."""
+        return next(iter(self.arms))
+
+    @property
+    def primary(self) -> str:
+        """The metric that decides."""
+        return next(iter(self.metrics))
+
+    def moment(self, day: str) -> int | None:
+        """Returns when a declared day begins, seconds since 1970 UTC; None for an empty text."""
+        if not day:
+            return None
+        midnight = date.fromisoformat(day)
+        return int(_midnight(midnight, ZoneInfo(self.zone)))
+
+    def _validate_metrics(self) -> None:
+        """Raises ConfigError unless names of metrics are distinct from columns and known to the rest."""
+        if not self.metrics:
+            raise ConfigError(
+                "an experiment needs a metric, got none; add metrics: {orders: {value: orders}}"
+            )
+        unknown = sorted(set(self.guardrails) - set(self.metrics))
+        if unknown:
+            raise ConfigError(f"guardrails {unknown} are no metrics; declared are {list(self.metrics)}")
+        names = [*CANONICAL, *self.slices, *self.metrics]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ConfigError(f"{twice} names two things; rename the metric or the slice")
+
+    def _validate_times(self) -> None:
+        """Raises ConfigError unless days, zone and window can be read and have times to hold on to."""
+        try:
+            ZoneInfo(self.zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ConfigError(f"zone {self.zone!r} is not known; use a name as Europe/Berlin") from error
+        try:
+            ends = [self.moment(self.start), self.moment(self.end)]
+        except ValueError as error:
+            raise ConfigError(f"start and end must be days as 2026-03-01, got {error}") from error
+        if None not in ends and ends[0] >= ends[1]:  # type: ignore[operator] # neither is None
+            raise ConfigError(f"end {self.end} must lie behind start {self.start}")
+        needs_time = [
+            name
+            for name, given in (
+                ("start", self.start),
+                ("end", self.end),
+                ("window_days", self.window_days),
+                ("exposed", self.exposed),
+            )
+            if given
+        ]
+        if needs_time and not self.time:
+            raise ConfigError(f"{needs_time} need the moment of each row; name its column in time")
+        if self.window_days is not None and not self.window_days > 0:
+            raise ConfigError(f"window_days must be above 0, got {self.window_days}; null counts all rows")
+
+
+def _midnight(day: date, zone: ZoneInfo) -> float:
+    """Returns when a day begins in a zone, seconds since 1970."""
+    return datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()

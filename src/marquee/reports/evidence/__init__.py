@@ -1,0 +1,1 @@
+"""Pages of evidence: an experiment, an estimate from a log, drift, the card of a model."""

@@ -1,0 +1,1 @@
+"""`python -m training.experiment ab=…`: what came of an experiment, or what it would need."""

@@ -1,0 +1,1 @@
+"""`python -m training.monitor reference=… current=…`: has what comes in changed?"""
