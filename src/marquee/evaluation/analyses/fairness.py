@@ -1,0 +1,240 @@
+"""Gaps between groups of people: whether a metric differs, by how much, and whether chance may have made it.
+
+Rows without a group are a group of their own. Groups that are too small are named with their size, and not
+compared: their numbers would be noise, and might tell of single people.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import combinations
+
+import numpy as np
+
+from marquee.core.arrays import BoolArray, Float64Array, IndexArray
+from marquee.errors import DataError, ShapeError
+from marquee.evaluation.analyses.slices import MIN_USERS
+from marquee.evaluation.experiments.units import ArmUnits
+from marquee.evaluation.intervals import Estimate, widening
+
+NO_GROUP = "(none)"
+_QUANTILE = 1.959963984540054  # of the normal distribution, 95 % two-sided
+
+
+class GapFinding(StrEnum):
+    """Whether a gap is one, or passes a bound."""
+
+    differs = "differs"
+    cannot_tell = "cannot tell"
+
+
+class BoundFinding(StrEnum):
+    """Whether a bound on the gap holds."""
+
+    holds = "holds"
+    fails = "fails"
+    cannot_tell = "cannot tell"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One group, judged by itself."""
+
+    name: str
+    n: int
+    estimate: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """The largest difference between two groups.
+
+    Attributes:
+        higher: Group with the higher value.
+        lower: Group with the lower one.
+        difference: Higher minus lower; its interval is widened for having looked at all pairs.
+    """
+
+    higher: str
+    lower: str
+    difference: Estimate
+
+    @property
+    def finding(self) -> GapFinding:
+        """`differs` only where the whole interval lies above 0."""
+        return GapFinding.differs if self.difference.low > 0 else GapFinding.cannot_tell
+
+    def against(self, bound: float) -> BoundFinding:
+        """Returns whether the gap is within a bound: it fails only with its whole interval beyond it."""
+        if self.difference.low > bound:
+            return BoundFinding.fails
+        return BoundFinding.holds if self.difference.high <= bound else BoundFinding.cannot_tell
+
+
+@dataclass(frozen=True)
+class GroupGaps:
+    """One metric by one protected attribute.
+
+    Attributes:
+        attribute: E.g. `gender`.
+        metric: E.g. `ndcg@10`, `selection rate`, `calibration ratio`.
+        groups: Those that are large enough, by name.
+        small: Groups too small to show → their size.
+        largest: The largest gap; None with fewer than two groups.
+        reasons: Why a group cannot be judged, one sentence each.
+    """
+
+    attribute: str
+    metric: str
+    groups: tuple[Group, ...]
+    small: Mapping[str, int]
+    largest: Gap | None
+    reasons: tuple[str, ...] = ()
+
+
+def measure_gaps(
+    attribute: str,
+    metric: str,
+    numerator: Float64Array,
+    groups: Sequence[object],
+    denominator: Float64Array | None = None,
+    min_size: int = MIN_USERS,
+) -> GroupGaps:
+    """Measures a metric by group, and the largest gap.
+
+    A mean needs a numerator alone: NDCG of each user, or 1 for who was selected. A ratio has both, such as
+    the calibration ratio: probabilities over outcomes.
+
+    Args:
+        attribute: Name of what parts people.
+        metric: Name of the metric.
+        numerator: Of each row, (n,); NaN where a row has no value, and does not count.
+        groups: Group of each row; None, or an empty text, for none.
+        denominator: Of each row, for a ratio, (n,).
+        min_size: Rows that a group needs.
+
+    Raises:
+        ShapeError: If the arrays differ in length.
+
+    Source:
+        Welch 1947, Biometrika 34, for the difference of two means; Bonferroni's correction over all pairs.
+
+    Example:
+        >>> values = np.array([0.0, 1.0] * 100 + [1.0, 1.0, 1.0, 0.0] * 50)
+        >>> gaps = measure_gaps("region", "share", values, ["north"] * 200 + ["south"] * 200)
+        >>> gaps.largest.higher, gaps.largest.finding.value
+        ('south', 'differs')
+    """
+    if len(groups) != len(numerator):
+        raise ShapeError(f"each row needs a group, got {len(groups)} groups for {len(numerator)} rows")
+    names = np.array([NO_GROUP if value in (None, "") else str(value) for value in groups], dtype=object)
+    is_there = ~np.isnan(numerator)
+    found: dict[str, ArmUnits] = {}
+    small: dict[str, int] = {}
+    reasons = []
+    for name in sorted(set(names.tolist())):
+        is_in = (names == name) & is_there
+        n = int(is_in.sum())
+        if n < min_size:
+            small[name] = n
+            continue
+        try:
+            found[name] = ArmUnits(numerator[is_in], None if denominator is None else denominator[is_in])
+        except DataError as error:
+            reasons.append(f"{attribute} = {name}: {error}")
+    return GroupGaps(
+        attribute,
+        metric,
+        tuple(Group(name, len(units), _estimate(units)) for name, units in found.items()),
+        small,
+        _largest(found),
+        tuple(reasons),
+    )
+
+
+def _estimate(units: ArmUnits) -> Estimate:
+    """Returns the metric of a group with its interval."""
+    reach = _QUANTILE * units.variance**0.5
+    return Estimate(units.mean, units.mean - reach, units.mean + reach)
+
+
+def _largest(found: Mapping[str, ArmUnits]) -> Gap | None:
+    """Returns the gap that is furthest from 0 in its own standard errors, else the largest."""
+    pairs = list(combinations(found, 2))
+    if not pairs:
+        return None
+    wider = widening(len(pairs))
+    gaps = []
+    for first, second in pairs:
+        higher, lower = sorted((first, second), key=lambda name: -found[name].mean)
+        difference = found[higher].mean - found[lower].mean
+        reach = wider * _QUANTILE * (found[higher].variance + found[lower].variance) ** 0.5
+        gaps.append(Gap(higher, lower, Estimate(difference, difference - reach, difference + reach)))
+    # A pair that differs for sure comes before a larger one that may be chance.
+    return max(gaps, key=lambda gap: (gap.difference.low > 0, gap.difference.mean))
+
+
+@dataclass(frozen=True, slots=True)
+class SupplyShare:
+    """One group of items: its share of what is shown beside its share of merit."""
+
+    name: str
+    n_items: int
+    exposure: float
+    merit: float
+
+
+def popularity_fifths(counts: IndexArray) -> tuple[str, ...]:
+    """Returns the fifth of each item by training events, the most popular fifth of the items first.
+
+    Args:
+        counts: Training events of each item, (n_items + 1,); entry 0 is padding.
+
+    Example:
+        >>> popularity_fifths(np.array([0, 9, 1, 5, 7, 3]))
+        ('', 'fifth 1', 'fifth 5', 'fifth 3', 'fifth 2', 'fifth 4')
+    """
+    order = np.argsort(-counts[1:], kind="stable")
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    return ("", *(f"fifth {5 * rank // max(1, len(order)) + 1}" for rank in place.tolist()))
+
+
+def supply_shares(
+    lists: IndexArray, merit: Float64Array, groups: Sequence[str], is_shown: BoolArray | None = None
+) -> tuple[SupplyShare, ...]:
+    """Returns the exposure of each group of items beside its merit.
+
+    Args:
+        lists: Item indices of each list, (n_lists, k); 0 where a list is shorter.
+        merit: Of each item, (n_items + 1,): training events, say; entry 0 is not looked at.
+        groups: Group of each item, (n_items + 1,): a supplier, or a fifth of popularity.
+        is_shown: Places that count, (n_lists, k); None for all.
+
+    Raises:
+        ShapeError: If merit and groups differ in length.
+
+    Source:
+        Singh and Joachims 2018, KDD, "Fairness of Exposure in Rankings"; exposure of a place is
+        1 / log2(1 + place), as in NDCG.
+    """
+    if len(groups) != len(merit):
+        raise ShapeError(f"each item needs a group, got {len(groups)} groups for {len(merit)} items")
+    weight = np.broadcast_to(1 / np.log2(np.arange(lists.shape[1]) + 2), lists.shape)
+    counts = lists > 0 if is_shown is None else (lists > 0) & is_shown
+    exposure = np.bincount(lists[counts], weights=weight[counts], minlength=len(merit))
+    total, all_merit = max(exposure.sum(), 1e-300), max(merit[1:].sum(), 1e-300)
+    names = np.array(groups, dtype=object)
+    found = []
+    for name in sorted(set(names[1:].tolist())):
+        is_in = names == name
+        is_in[0] = False
+        found.append(
+            SupplyShare(
+                name,
+                int(is_in.sum()),
+                float(exposure[is_in].sum() / total),
+                float(merit[is_in].sum() / all_merit),
+            )
+        )
+    return tuple(found)
