@@ -12,11 +12,11 @@ from sklearn.preprocessing import OrdinalEncoder
 from benchmarks.evidence_rows.row import Measured, Row
 from marquee.core.arrays import Float64Array
 from marquee.evaluation.analyses.fairness import GapFinding, measure_gaps
-from marquee.evaluation.analyses.leaks import audit_leak
 from marquee.evaluation.drift.bins import Bins
 from marquee.evaluation.drift.config import DriftConfig
 from marquee.evaluation.drift.stability import index_by_chance, stability_index
 from marquee.evaluation.drift.watching import Drift, compare_tables
+from marquee.evaluation.leaks import audit_leak
 
 SIZES = (50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
 N_SAMPLES = 1_000

@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from marquee.errors import DataError, ShapeError
-from marquee.evaluation.analyses.leaks import _logistic, audit_leak
+from marquee.evaluation.leaks import _logistic, audit_leak
 
 
 def test_noise_tells_nothing_and_a_direction_tells() -> None:
