@@ -47,11 +47,13 @@ def limit_connections(limits: Limits, on_end: OnEnd, workers: WorkerTable) -> No
     BentoML passes uvicorn no protocol, so uvicorn looks up its default one: that entry is replaced.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Twice: surplus connections are held as well until their refusal is told.
     wanted = 2 * limits.max_connections + _SPARE_FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with suppress(ValueError, OSError):  # fewer files then: the kernel refuses what is beyond them
             resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard) if hard >= 0 else wanted, hard))
     protocols: dict[str, Any] = uvicorn.config.HTTP_PROTOCOLS  # uvicorn's type asks for a name
+    # "auto" is what uvicorn takes where nobody names a protocol.
     protocols["auto"] = partial(LimitedProtocol, table=ConnectionTable(limits, on_end, workers))
 
 
@@ -70,11 +72,13 @@ class ConnectionTable:
         self.open.add(connection)
         if not self._is_looking:
             self._is_looking = True
+            # One timer for all: a timer per connection would be set and cancelled with every request.
             connection.loop.call_later(LOOK_S, self._look, connection.loop)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         """Ends connections whose wait is over; looks again while there are connections."""
         now = loop.time()
+        # A copy: to end a connection takes it out of the set.
         for connection in list(self.open):
             connection.end_if_late(now)
         self._is_looking = bool(self.open)
@@ -108,6 +112,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._is_in_body = False
         self._n_read = 0  # bytes of the head so far, those of the present chunk left out
         self._n_chunk = 0
+        # Only bytes that bring a body forward are work; chunks of nothing but framing are an attack.
         self._n_framing = 0  # bytes since the body last grew: sizes of chunks, extensions, trailers
         self._n_trailers = 0  # bytes of complete trailers
         self._declined: bytes | None = None  # a head without the offer of another protocol
@@ -120,9 +125,11 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Takes the connection in, unless there are far too many."""
         super().connection_made(transport)
+        # uvicorn's own resumes reading while requests wait, which lets a caller fill the memory.
         self.flow = PatientFlow(transport, self.pipeline)
         n_open, most = len(self._table.open), self._table.limits.max_connections
         self._is_surplus = n_open >= most
+        # A refusal costs memory as well: beyond twice as many nothing is said any more.
         if n_open >= 2 * most:
             self._end("too_many")
         else:
@@ -159,6 +166,7 @@ class LimitedProtocol(HttpToolsProtocol):
                     ),
                     "malformed",
                 )
+        # Only bytes of a head count; `on_message_complete` sets the chunk to 0 where a head ended in it.
         if not (was_in_body or self._is_in_body or self._n_chunk == 0):
             self._n_read += len(data)
         if not self._is_deaf:
@@ -171,6 +179,7 @@ class LimitedProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as offer:
             head, self._declined = self._declined, None
             assert head is not None, "the parser stops at an offer whose head it has told"
+            # httptools stops for good at an offer of another protocol, and has no way to go on.
             self.parser = new_parser(self)
             self._feed(head + data[offer.args[0] :])
 
@@ -206,6 +215,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Begins the answer, unless the head is too large or there are too many connections."""
         self._since = self.loop.time()
         self._validate_head()
+        # RFC 9110, section 7.8: a server may ignore an offer, and the request then stands as it is.
         if self.parser.should_upgrade():
             self._decline_upgrade()
             return
@@ -215,6 +225,7 @@ class LimitedProtocol(HttpToolsProtocol):
             most = self._table.limits.max_connections
             self._refuse(unavailable(f"{most} connections are open; retry after a moment"), "too_many")
             raise _RefusedError
+        # What was sent ahead is kept in memory; the connection closes after what was kept is answered.
         if len(self.pipeline) >= MAX_PIPELINED:
             self._is_deaf = True
             self.cycle.keep_alive = False  # the reply to the latest request that is kept is the last one
@@ -231,6 +242,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._n_read + self._n_chunk <= most and len(self.headers) <= MAX_HEADERS:
             return
         size = len(self.url) + sum(len(name) + len(value) + _SEPARATORS for name, value in self.headers)
+        # Counted anew: the chunk may hold a body, or a second request, behind this head.
         if size > most or len(self.headers) > MAX_HEADERS:
             self._refuse_head(size)
             raise _RefusedError
@@ -297,6 +309,7 @@ class LimitedProtocol(HttpToolsProtocol):
         elif self._since is not None and (self.cycle is None or self.cycle.response_complete):
             waited_s = now - self._since
             if self._is_in_body:
+                # Later than `exchange` would: where it waits itself, its refusal must come first.
                 if waited_s > limits.body_timeout_s + LOOK_S:  # `exchange` refuses those that it reads
                     self._end("body_too_slow")
             elif waited_s > limits.header_timeout_s:
@@ -384,6 +397,7 @@ class LimitedProtocol(HttpToolsProtocol):
         lines = b"".join([name + b": " + value + b"\r\n" for name, value in headers])
         self.transport.write(STATUS_LINE[refusal.status] + lines + b"\r\n" + body)
         if self.transport.can_write_eof():
+            # Half closed: the caller still has bytes under way, and a full close would reset its reading.
             self.transport.write_eof()
 
 

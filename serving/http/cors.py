@@ -13,9 +13,11 @@ _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?")
 _ALLOWED: Pairs = (
     (b"access-control-allow-methods", b"GET, POST, PATCH, DELETE"),
     (b"access-control-allow-headers", b"authorization, content-type, x-deadline-ms, x-request-id"),
+    # Ten minutes: a browser repeats the question no more often than that, and learns of changes soon.
     (b"access-control-max-age", b"600"),
 )
 _READABLE: Pairs = ((b"access-control-expose-headers", b"x-request-id, retry-after"),)
+# Also where no origin is allowed: a cache between must not give that reply to one that is.
 _VARY: Pairs = ((b"vary", b"origin"),)
 
 
@@ -57,6 +59,7 @@ class CrossOrigin:
         allowed: Pairs = ()
         if origin.lower() in self._origins:
             allowed = ((b"access-control-allow-origin", origin), *_READABLE)
+        # Before keys: browsers send no credentials with a preflight request.
         if scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
             await _answer_preflight(send, (*allowed, *_ALLOWED) if allowed else ())
             return

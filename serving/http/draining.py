@@ -44,15 +44,18 @@ class Draining:
 
         To be called in the event loop, when the server has set its own. A second signal ends at once.
         """
+        # Python takes signals in the main thread alone, and `signal.signal` raises elsewhere.
         if not self._grace_s or threading.current_thread() is not threading.main_thread():
             return
         loop = asyncio.get_running_loop()
         before = signal.getsignal(signal.SIGTERM)
 
         def begin(number: int, frame: FrameType | None) -> None:
+            # The second signal means now, as people expect of Ctrl-C.
             wait_s = 0.0 if self.is_ending else self._grace_s
             self.is_ending = True
             if callable(before):
+                # A signal comes between any two steps: the loop may be in the middle of its own queue.
                 loop.call_soon_threadsafe(loop.call_later, wait_s, before, number, frame)
 
         signal.signal(signal.SIGTERM, begin)

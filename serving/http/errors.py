@@ -162,7 +162,9 @@ def refusal_of(error: BaseException) -> Refusal:
         return error
     problem = Problem.internal_error
     if isinstance(error, MarqueeError):
+        # By the very class: a new error must not inherit the status of its base unseen.
         problem = PROBLEM_OF_ERROR.get(type(error), problem)
+    # Its details name files and releases of the machine, which are not the caller's business.
     if problem is Problem.unavailable:
         return unavailable("the bundle cannot be used at the moment, its details are in the service's log")
     if problem is Problem.internal_error:

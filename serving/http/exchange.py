@@ -29,7 +29,9 @@ _OF_EVERY_REPLY: Pairs = (
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
 )
+# JSON that a browser is led to open must run nothing, whatever stands in it.
 _NOTHING_TO_SHOW = b"default-src 'none'; frame-ancestors 'none'"
+# It is written into logs and headers: nothing that could end a line or a value.
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _MILLISECONDS = re.compile(r"[1-9][0-9]{0,8}")
 _UTF8 = frozenset({"", "charset=utf-8", "charset=utf8"})
@@ -61,6 +63,7 @@ class Headers:
         return cls(
             content_type=found.get(b"content-type", b"").decode("latin-1"),
             content_encoding=found.get(b"content-encoding", b"").decode("latin-1"),
+            # No body is so long, and `int` of thousands of digits takes its time.
             content_length=int(length) if length.isdigit() and len(length) < 19 else 0,
             expects_continue=b"expect" in found,
             authorization=found.get(b"authorization", b"").decode("latin-1"),

@@ -19,8 +19,10 @@ def age(prepared: Prepared, judgement: Judgement, config: TrainConfig) -> Ageing
     times = first_times(evaluation.targets, *part.wanted(exclude_seen=config.evaluation.exclude_seen))
     cutoffs = prepared.split.cutoffs
     assert cutoffs is not None, "expected a split with cutoffs"
+    # With the validation part in training, age counts from the later of the two moments.
     trained_until = cutoffs.test if config.data.split.fit_on_validation else cutoffs.validation
     metric = f"ndcg@{config.evaluation.headline_k}"
+    # The run's seed: the same run judged twice must write the same intervals.
     return age_metric(evaluation, metric, times, trained_until, np.random.default_rng(config.seed))
 
 

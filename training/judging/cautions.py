@@ -13,12 +13,14 @@ from marquee.data.splits import Split, SplitConfig, SplitMethod, validate_no_lea
 
 READINGS_FILE = "readings.txt"
 DATA_FILE = "judged_data.json"
+# Clocks of devices differ, so a few crossings are to be expected of any log.
 MANY_FROM_THE_FUTURE = 0.01
 
 
 def count_reading(folder: Path, part_name: str) -> int:
     """Notes in a run's folder that a part was read just now and returns how often it has been."""
     path = folder / READINGS_FILE
+    # Appended and not counted up: two judgements at once must both be seen.
     with path.open("a", encoding="utf-8") as file:
         file.write(f"{part_name}\t{datetime.now(UTC).isoformat(timespec='seconds')}\n")
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -48,6 +50,7 @@ def data_cautions(folder: Path, fingerprint: str, split: str) -> tuple[str, ...]
     now = {"fingerprint": fingerprint, "split": split}
     if not path.is_file():
         path.write_text(json.dumps(now), encoding="utf-8")
+    # Read back even if just written: one path for both, and the file is known to be readable.
     first = json.loads(path.read_text(encoding="utf-8"))
     changed = [f"{name} {first[name]}, now {now[name]}" for name in now if first[name] != now[name]]
     if not changed:
@@ -92,6 +95,7 @@ def split_cautions(split: Split, time: TimeMeaning, part_name: str) -> tuple[str
         )
     if time is not TimeMeaning.absolute:
         return ()
+    # The median and not the first: one early event would condemn a split that is in order.
     start = judged["timestamp"].median()
     later = split.train.filter(pl.col("timestamp") > start).height / split.train.height
     if later > MANY_FROM_THE_FUTURE:

@@ -30,6 +30,7 @@ def compare(runs: Sequence[str], metric: str, folder: Path | None, console: Cons
         DataError: If a run was not judged, or the runs have nothing in common.
     """
     found = [RunFolder.find(run) for run in runs]
+    # Runs of several data sets may have begun in the same second.
     is_distinct = len({run.path.name for run in found}) == len(found)
     comparison = compare_runs(
         [
@@ -42,6 +43,7 @@ def compare(runs: Sequence[str], metric: str, folder: Path | None, console: Cons
         ],
         metric,
     )
+    # The last one is what is new, the others what it is held against.
     folder = folder or found[-1].path
     folder.mkdir(parents=True, exist_ok=True)
     (folder / NUMBERS_FILE).write_text(json.dumps(comparison.to_json_dict(), indent=1), encoding="utf-8")

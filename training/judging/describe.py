@@ -22,6 +22,7 @@ from marquee.features import FeatureConfig, FeatureType
 from training.config import TrainConfig
 from training.runs.prepare import Prepared
 
+# In the order in which people would rather read them.
 NAMING_COLUMNS = ("title", "name", "description")
 ATTRIBUTE_TYPES = (FeatureType.multi, FeatureType.categorical)
 
@@ -42,6 +43,7 @@ def describe(
     k = config.evaluation.headline_k
     lists = {name: model.lists.items[queries, :k] for name, model in evaluation.models.items()}
     targets, histories = evaluation.targets.rows(queries), part.seen.rows(queries)
+    # Diversity needs one vocabulary; many-valued columns come first as they say most of an item.
     members = next(iter(attribute_members(prepared.dataset, config).values()), None)
     attributes = None if members is None else np.stack([*members.values()], axis=1)
     facts = CatalogFacts(training_counts(prepared.dataset), vectors, attributes)
@@ -59,6 +61,7 @@ def slice_headline(
     users: SlicesByColumn = {"history": by_history(part.seen.sizes)}
     items: SlicesByColumn = {"popularity": by_popularity(training_counts(dataset))}
     if dataset.items["kind"].n_unique() > 1:
+        # None for padding, as every column of items has a row 0.
         items["kind"] = members_of([None, *dataset.items["kind"].to_list()])
     events = prepared.split.test if config.evaluation.test else prepared.split.validation
     sides = (
@@ -87,6 +90,7 @@ def slice_headline(
 def training_counts(dataset: Dataset) -> IndexArray:
     """Returns the training events of each item, (n_items + 1,) int64; entry 0 is 0."""
     counts = np.bincount(dataset.train.item_index, minlength=dataset.n_items + 1)
+    # Events with items outside the catalog: popular, were they one item.
     counts[PADDING_INDEX] = 0
     return counts
 
@@ -128,6 +132,7 @@ def _first_events(events: pl.DataFrame, user_ids: Sequence[str], config: TrainCo
     first = (
         events.filter(pl.col("kind").is_in(list(config.data.kinds)))
         .sort("timestamp", maintain_order=True)
+        # Polars may give any of the rows without it, and figures would differ from run to run.
         .unique("user_id", keep="first", maintain_order=True)
     )
     asked = pl.DataFrame({"user_id": user_ids}, schema={"user_id": pl.String})

@@ -86,10 +86,12 @@ def failures(config: GateConfig, judgement: Judgement) -> Iterator[str]:
         key = f"{rail.metric}|{rail.slice}" if rail.slice else rail.metric
         value = _measured(name, key, numbers)
         subject = f"{name}: {rail.metric}" + (f" on {rail.slice}" if rail.slice else "")
+        # Not `<`: a NaN must fail a guardrail, and compares false with everything.
         if rail.at_least is not None and not value >= rail.at_least:
             yield f"{subject} is {value:.4f}, expected {rail.at_least} or more"
         if rail.at_most is not None and not value <= rail.at_most:
             yield f"{subject} is {value:.4f}, expected {rail.at_most} or less"
+        # Where the bundle was ranked on the same users, the paired difference says more than its manifest.
         if rail.against == BUNDLE and BUNDLE not in judgement.evaluation.models:
             yield from _behind_bundle(subject, rail, key, value, served, judgement)
         elif rail.against:
@@ -148,6 +150,7 @@ def _behind_model(name: str, subject: str, rail: GuardrailConfig, judgement: Jud
             f"{rail.against!r} and {rail.metric!r}"
         )
     difference = differences[rail.against]
+    # The lower end: a gate that lets pass what may be worse guards nothing.
     if not difference.low >= -rail.margin:
         yield (
             f"{subject} minus that of {rail.against} is {difference.mean:+.4f}, 95\u00a0% interval "

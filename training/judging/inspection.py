@@ -21,6 +21,7 @@ from training.config import TrainConfig
 from training.judging.describe import attribute_members, item_labels, training_counts
 from training.runs.prepare import Prepared
 
+# Enough for shares to within five points; exact ranks sort the whole catalog for each user.
 MAX_RANKED = 500
 SCORES_SORTED = 20_000_000  # bounds the time of exact ranks in a large catalog
 N_LOST = 8
@@ -69,6 +70,7 @@ def _mistakes(
     """Counts the mistakes of the model; exact ranks are of users drawn at random."""
     n_items, queries = len(view.counts) - 1, evaluation.query_index
     n_ranked = min(len(queries), MAX_RANKED, max(SCORES_SORTED // n_items, 1))
+    # `target_ranks` takes queries in ascending order, and `rows` below must follow it.
     drawn = np.sort(generator.choice(queries, size=n_ranked, replace=False))
     excluded = part.seen if config.evaluation.exclude_seen else None
     ranks = target_ranks(scores, evaluation.targets, drawn, excluded, part.available)
@@ -76,6 +78,7 @@ def _mistakes(
     groups = {f"popularity: {name}": members for name, members in thirds.items()}
     if view.attribute != "popularity":
         groups |= {f"{view.attribute}: {value}": members for value, members in view.members.items()}
+    # Stable: equal ranks are frequent at the end, and the page must not change between runs.
     lowest = np.argsort(-ranks, kind="stable")[:N_LOST]
     k = config.evaluation.headline_k
     return Mistakes(
@@ -91,6 +94,7 @@ def _mistakes(
                 int(view.counts[item]),
             )
             for row, item in zip(lowest.tolist(), asked.item_index[lowest].tolist(), strict=True)
+            # Rank 0 stands for an item outside the catalog: no model could have listed it.
             if ranks[row] > 0
         ),
         **count_items(evaluation, k, view.labels, view.counts),

@@ -93,6 +93,7 @@ class Judgement:
                 found[sliced] = part.estimates[self.slices.model].mean
         for outcome in self.outcomes:
             found |= outcome.numbers()
+        # JSON has no NaN, and a guardrail on a number that is not there should say so.
         return {metric: value for metric, value in found.items() if np.isfinite(value)}
 
 
@@ -109,6 +110,7 @@ def part_to_judge(prepared: Prepared, config: TrainConfig) -> tuple[str, JudgedP
             f"the {part_name} part has 0 events, expected some to judge the model on; change data.split, or "
             f"evaluation.test={str(not config.evaluation.test).lower()} to read the other part"
         )
+    # Before anything is fitted: baselines take minutes, and this error needs none of them.
     require_targets(config.evaluation.task(part, prepared.dataset.n_items))
     return part_name, part
 
@@ -134,6 +136,7 @@ def judge(
         baselines = _fit_baselines(prepared, part, config)
     item_vectors = embed_catalog(model)
     scores = inner_product_scores(embed_queries(model, item_vectors, part.queries), item_vectors)
+    # First: the first of an evaluation is the one that the report is about.
     scorers: dict[str, ScoreBlock] = {"model": scores}
     if bundle is not None:
         scorers[BUNDLE] = served_scores(bundle, prepared, part, config)

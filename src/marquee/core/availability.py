@@ -76,6 +76,7 @@ class Availability:
             queries: The query of each row, (rows,) int64.
         """
         moments = self.timestamp[queries]
+        # Begun at the earliest row's moment: what opened and closed before it is set once, not per row.
         n_opened, n_closed = self._openings.n_passed(moments), self._closings.n_passed(moments)
         opened, closed = n_opened.min(initial=self.n_items), n_closed.min(initial=self.n_items)
         limits = np.full(scores.shape[1], np.inf, dtype=np.float32)
@@ -83,7 +84,9 @@ class Availability:
         limits[self._closings.items[:closed]] = -np.inf
         for row in np.argsort(moments, kind="stable").tolist():
             limits[self._openings.items[opened : n_opened[row]]] = np.inf
+            # After the openings: an item that came and went between two rows is gone.
             limits[self._closings.items[closed : n_closed[row]]] = -np.inf
+            # The next row begins where this one ends, which holds only because rows come by time.
             opened, closed = n_opened[row], n_closed[row]
             np.minimum(scores[row], limits, out=scores[row])
 
@@ -119,4 +122,5 @@ class _Changes:
 
     def n_passed(self, moments: IndexArray) -> IndexArray:
         """Returns how many changes lie before or at each moment, (n,) int64."""
+        # Right: a change holds from its own second on, as `allows` has it.
         return np.searchsorted(self.times, moments, side="right")

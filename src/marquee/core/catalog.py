@@ -24,12 +24,15 @@ from marquee.core.ids import PADDING_INDEX, IdMap
 from marquee.core.schema import AVAILABLE_FROM, AVAILABLE_UNTIL, ITEM_ID, KIND
 from marquee.errors import DataError, MissingColumnError, ShapeError
 
+# No null in the arrays: comparisons with the extremes need no mask of their own.
 ALWAYS_FROM = int(np.iinfo(np.int64).min)
 ALWAYS_UNTIL = int(np.iinfo(np.int64).max)
 
 # Masks are kept up to about so many bytes, the least recently used one goes first.
 _MASK_BYTES = 128 * 2**20
+# One for the flags, an eighth for the bits, and the share of the indices that is usually allowed.
 _MASK_BYTES_PER_ITEM = 4
+# However large the catalog: what requests ask for without filters must find its mask.
 _MIN_MASKS = 8
 _MAX_MASKS = 1024
 
@@ -72,6 +75,7 @@ class ItemMask:
     @cached_property
     def bits(self) -> npt.NDArray[np.uint8]:
         """The flags of items 1 … n_items, eight to a byte, lowest bit first."""
+        # FAISS numbers vectors from 0 and reads bits from the lowest on; padding is no vector.
         return np.packbits(self.flags[1:], bitorder="little")
 
     @property
@@ -92,6 +96,7 @@ class _MaskCache:
 
     def find(self, key: _MaskKey) -> ItemMask | None:
         """Returns a mask, None if it is not kept."""
+        # `move_to_end` and `popitem` are two steps of one dictionary, and requests come from several threads.
         with self._lock:
             mask = self._masks.get(key)
             if mask is not None:
@@ -167,6 +172,7 @@ class Catalog:
         _validate_rows(items, order)
         absent = {name: dtype for name, dtype in _OWN_TYPES.items() if name not in items.columns}
         items = items.with_columns(pl.lit(None, dtype=dtype).alias(name) for name, dtype in absent.items())
+        # Left, in the order of `order`: row i of every array must be the item of index i + 1.
         rows = order.join(items, on=ITEM_ID, how="left", maintain_order="left")
         own = rows.select(
             pl.col(KIND).fill_null(ItemKind.content.value) == ItemKind.ad.value,
@@ -175,6 +181,7 @@ class Catalog:
         )
         return cls(
             item_ids=item_ids,
+            # Padding takes part in no comparison, but every array is indexed by item_index.
             is_ad=np.append(False, own[KIND].to_numpy()),
             available_from=np.append(ALWAYS_FROM, own[AVAILABLE_FROM].to_numpy()),
             available_until=np.append(ALWAYS_UNTIL, own[AVAILABLE_UNTIL].to_numpy()),
@@ -209,6 +216,7 @@ class Catalog:
         Raises:
             FilterError: If the catalog cannot apply the filters.
         """
+        # The period and not the second is the key: otherwise every second would make masks of its own.
         period = int(self._changes.searchsorted(timestamp, side="right"))
         key = (kind, period, filters)
         mask = self._masks.find(key)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from marquee.core.arrays import FloatArray, IndexArray
 from marquee.errors import ShapeError
 
+# Not 0, which is a position as any other; and -1 indexes the last entry without an error, so `gather` masks.
 OUTSIDE = -1
 
 
@@ -48,6 +49,7 @@ def window_positions(starts: IndexArray, ends: IndexArray, length: int) -> Index
 
 def gather(flat: npt.NDArray[np.generic], positions: IndexArray) -> npt.NDArray[np.generic]:
     """Returns `flat` at `positions`, with 0 where a position is `OUTSIDE`; same shape as positions."""
+    # Even the masked positions are looked up below, and an empty array has none.
     if flat.size == 0:
         return np.zeros(positions.shape, dtype=flat.dtype)
     return np.where(positions == OUTSIDE, np.zeros((), dtype=flat.dtype), flat[positions])
@@ -103,7 +105,9 @@ class Interactions:
             raise ShapeError(
                 f"user_index must be between 0 and {n_users}, got {user_index.min()} to {user_index.max()}"
             )
+        # The last key counts most: by user, then by time.
         order = np.lexsort((timestamp, user_index))  # stable: ties keep the order of the table
+        # Users without events need a range as well, or offsets would shift.
         counts = np.bincount(user_index, minlength=n_users + 1)
         offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
         return cls(
@@ -133,6 +137,7 @@ class Interactions:
 
     def take(self, keep: npt.NDArray[np.bool_]) -> "Interactions":
         """Returns the events where `keep`, (n_events,) bool, is True; order and users unchanged."""
+        # Not regrouped: the rows are in order already, and a sort costs more than all of this.
         counts = np.bincount(self.user_index[keep], minlength=self.n_users + 1)
         return Interactions(
             offsets=np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
@@ -152,5 +157,6 @@ def pad_lists(lists: Sequence[Sequence[int]], length: int) -> IndexArray:
     """
     sizes = np.array([len(values) for values in lists], dtype=np.int64)
     ends = np.cumsum(sizes)
+    # `np.concatenate` of many short lists converts each by itself, and refuses none at all.
     flat = np.fromiter((value for values in lists for value in values), dtype=np.int64)
     return gather(flat, window_positions(ends - sizes, ends, length)).astype(np.int64)

@@ -43,23 +43,28 @@ class IdMap:
         index_of = {id_: index for index, id_ in enumerate(self.ids, start=1)}
         if len(index_of) != len(self.ids):
             seen: set[str] = set()
+            # `seen.add` returns None: the id passes only where it was there before.
             double = next(id_ for id_ in self.ids if id_ in seen or seen.add(id_))  # type: ignore[func-returns-value]
             raise DataError(f"ids must be unique, got {double!r} twice; remove the duplicate row")
         if "" in index_of:
             raise DataError(f"ids must not be empty, got '' at index {index_of['']}; name the row")
+        # The class is frozen; this is the way that dataclasses themselves take.
         object.__setattr__(self, "_index_of", index_of)
 
     @classmethod
     def fit(cls, ids: Iterable[str]) -> Self:
         """Returns the map of the distinct ids, in sorted order so that row order has no influence."""
+        # The seed of a run must fix its weights: rows that follow the order of a file would change with it.
         return cls(tuple(sorted(set(ids))))
 
     def extend(self, ids: Iterable[str]) -> "IdMap":
         """Returns a map that also holds `ids`, new ones after all present ones, in sorted order."""
+        # Behind all present ones: their rows are trained, and a row must not change its item.
         return IdMap(self.ids + tuple(sorted(set(ids) - self._index_of.keys())))
 
     def encode(self, ids: Iterable[str]) -> IndexArray:
         """Returns the index of each id, (n,) int64; 0 for an unknown id."""
+        # No Python code per id: this runs over every event of a table.
         return np.fromiter(map(self._index_of.get, ids, repeat(PADDING_INDEX)), dtype=np.int64)
 
     def index(self, id_: str) -> int:
@@ -73,6 +78,7 @@ class IdMap:
             UnknownIdError: If an index is 0 (padding has no id) or beyond the last.
         """
         ids = self.ids
+        # Checked at once, as a negative index would quietly name an item from the end.
         if len(indices) and not 1 <= min(indices) <= max(indices) <= len(ids):
             wrong = next(index for index in indices if not 1 <= index <= len(ids))
             raise UnknownIdError(

@@ -43,8 +43,10 @@ class ItemLists:
             user_index: User of each query, (n_queries,) int64.
         """
         starts = interactions.offsets[user_index]
+        # The range of user 0 holds events of many people: nobody may be judged by them.
         sizes = np.where(user_index == PADDING_INDEX, 0, interactions.offsets[user_index + 1] - starts)
         offsets = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
+        # Each entry's place in the result plus the shift of its query: all slices at once, without a loop.
         positions = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], sizes)
         return cls(offsets, interactions.item_index[positions])
 

@@ -30,6 +30,7 @@ def build_index(item_vectors: FloatArray, config: IndexConfig) -> Index:
             "item_vectors must be (n_items + 1, dim) float32 with at least one item, got "
             f"{item_vectors.dtype} {item_vectors.shape}"
         )
+    # np.isfinite~A single NaN would poison the code book, and every query that comes near it, without a word.
     not_finite = np.flatnonzero(~np.isfinite(item_vectors).all(axis=1))
     if not_finite.size:
         raise DataError(

@@ -15,6 +15,7 @@ from marquee.index.index import Index
 from marquee.index.search_plan import ann_cost, exact_cost
 from marquee.index.sweep import Clock, IndexSweep, Questions, sweep
 
+# Geometric, as recall grows with the logarithm of the effort; beyond the last one a scan is cheaper.
 EFFORTS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 """Values of `ef_search` that are measured."""
 LARGE_BYTES = 256 * 2**20
@@ -59,6 +60,7 @@ def choose_index(
     if config.kind is not IndexKind.auto:
         index = build_index(item_vectors, config)
         return IndexChoice(index, (_measured(index, questions, clock),), f"{config.kind} was asked for")
+    # Costs nothing to build, and answers where no graph pays.
     flat = build_index(item_vectors, replace(config, kind=IndexKind.flat))
     measured: list[IndexSweep] = []
     tried: list[str] = []
@@ -66,6 +68,7 @@ def choose_index(
         index = build_index(item_vectors, replace(config, kind=kind))
         curve = _measured(index, questions, clock, EFFORTS)
         enough = [point for point in curve.points if point.recall >= config.target_recall]
+        # By effort and not by time: times of neighbours differ by less than they vary.
         best = min(enough, key=lambda point: point.effort, default=None)
         if best is not None and best.median_ms < curve.exact_ms:
             chosen = replace(curve, chosen=best.effort)
@@ -89,6 +92,7 @@ def kinds_worth_trying(n_items: int, dim: int, config: IndexConfig) -> tuple[Ind
     """Returns the kinds that may beat an exact search of so many vectors, the preferred one first."""
     if config.target_recall == 1.0:
         return ()
+    # If not even the least effort can win by the estimate, a build of minutes is spared.
     least = replace(config, kind=IndexKind.hnsw, ef_search=EFFORTS[0])
     if ann_cost(least, n_items, 0, EFFORTS[0], 1.0) >= exact_cost(n_items, n_items, 1):
         return ()

@@ -42,10 +42,12 @@ def search_exactly(
     scanned = _choose_rows(item_vectors, batch, len(rows))
     n_scored = batch.k + _SPARE_CANDIDATES
     while rows.size:
+        # All exclusions may stand at the top: people are shown much like what they had.
         n_fetched = scanned.n_fetched(n_scored + batch.n_excluded)
         scan_scores, candidates = scanned.scan(batch.queries[rows], n_fetched)
         batch.drop_forbidden(rows, candidates, flags)
         if n_fetched <= max(n_scored, SCORED_AT_ONCE):
+            # Everything fetched was scored, so what is left out lies below the last one fetched.
             bound = scan_scores[:, -1]
         else:
             candidates, bound = _cut(candidates, scan_scores, n_scored)
@@ -68,6 +70,7 @@ def _choose_rows(item_vectors: FloatArray, batch: QueryBatch, n_queries: int) ->
     n_items = n_rows - 1
     if allowed is None:
         return _ScannedRows(item_vectors[1:], None, None, n_items)
+    # A copy per search: it must stay small beside the memory of the workers that search at once.
     n_bytes = item_vectors.itemsize * dim * allowed.n_allowed
     if n_bytes <= _GATHERED_BYTES and is_gathering_cheaper(n_items, allowed.n_allowed, n_queries):
         rows = item_vectors.take(allowed.item_index, axis=0)
@@ -107,6 +110,7 @@ class _ScannedRows:
 
 def first_columns(candidates: IndexArray, n: int) -> IndexArray:
     """Returns the columns of the first n candidates of each row that are not 0, in their order."""
+    # Stable, so that candidates stay best first: False sorts before True.
     columns: IndexArray = np.argsort(candidates == PADDING_INDEX, axis=1, kind="stable")[:, :n]
     return columns
 

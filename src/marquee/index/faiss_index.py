@@ -28,6 +28,7 @@ Selector: TypeAlias = "faiss.IDSelector | None"
 BLAS_BATCH = 4
 _MIN_ITEMS_PER_CENTROID = 39  # FAISS's own advice for k-means
 _MAX_CODE_BITS = 8
+# Below it a step of 16 would change the recall; above it, it bounds how many objects are kept.
 _EXACT_EFFORTS = 64
 _EFFORT_STEP = 16
 
@@ -123,6 +124,7 @@ class AnnIndex:
     def build(cls, item_vectors: FloatArray, config: IndexConfig) -> "AnnIndex":
         """Returns the index of `item_vectors`, (n_items + 1, dim) float32, finite; row 0 is left out."""
         dim = _inner_dim(item_vectors.shape[1], config)
+        # Row 0 is padding: FAISS would return it as an item.
         vectors = _pad_columns(np.ascontiguousarray(item_vectors[1:]), dim)
         index = _untrained(len(vectors), dim, config)
         faiss.omp_set_num_threads(config.n_build_threads)
@@ -144,6 +146,7 @@ class AnnIndex:
             BundleError: If FAISS cannot read the file, or it is over other vectors.
         """
         try:
+            # The plain flag for mapping holds for inverted lists alone; this one maps the other kinds too.
             index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
         except RuntimeError as error:
             raise BundleError(
@@ -190,6 +193,7 @@ class AnnIndex:
             parameters = faiss.SearchParametersIVF(nprobe=round(config.n_probe * effort))
         faiss.omp_set_num_threads(1)  # Trap: OpenMP keeps this per thread, so each search says it again
         _, labels = self._index.search(_pad_columns(queries, self._dim), n_candidates, params=parameters)
+        # FAISS says -1 for none, which becomes 0, our padding.
         item_index: IndexArray = labels + 1
         return item_index
 
@@ -227,6 +231,7 @@ def scan(
     Returns:
         Scores (batch, k) float32 and rows (batch, k) int64, -1 for none.
     """
+    # The function beneath takes pointers: a wrong dtype here would be read as bytes.
     scores = np.empty((len(queries), k), dtype=np.float32)
     rows = np.empty((len(queries), k), dtype=np.int64)
     faiss.omp_set_num_threads(1)  # Trap: OpenMP keeps this per thread, so each search says it again

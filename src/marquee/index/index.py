@@ -31,6 +31,7 @@ _MASKED_EFFORT = 1.5
 _EFFORT_FACTOR = 4.0
 _QUERIES_AT_ONCE = 256
 _NORM_BLOCK_ROWS = 65_536
+# Beyond it a float32 score is infinite, and infinite scores have no order.
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -119,6 +120,7 @@ class Index:
             items=np.zeros((len(queries), k), dtype=np.int64),  # PADDING_INDEX
             scores=np.empty((len(queries), k), dtype=np.float32),
         )
+        # Fewer than k may be allowed: the places that stay empty must rank last.
         found.scores.fill(-np.inf)
         (rows,) = (batch.largest_scores <= _LARGEST).nonzero()  # False for NaN too
         if batch.k and rows.size:
@@ -174,6 +176,7 @@ class Index:
             n_fetched = min(round(n_wanted * effort) + n_spare, self.n_items)
             cost = ann_cost(self.config, self.n_items, ann.n_lists, n_fetched, effort)
             exact = exact_cost(self.n_items, batch.n_allowed, len(rows))
+            # Each round asks for more; once that costs as much as a scan, the scan at least is sure.
             if cost > self.config.max_ann_cost * exact:
                 break
             candidates = ann.search(batch.queries[rows], n_fetched, effort)
@@ -182,6 +185,7 @@ class Index:
             if n_fetched > SCORED_AT_ONCE and not self._is_lossy:
                 candidates = np.take_along_axis(candidates, first_columns(candidates, batch.k), axis=1)
             batch.score(rows, candidates, self.item_vectors, found)
+            # Were allowed items spread evenly. Far fewer say that the mask hides the query's neighbourhood.
             n_expected = n_fetched * batch.n_allowed / self.n_items
             n_enough = max(n_needed, n_expected / 2) if batch.allowed is not None else n_needed
             # Where all items were fetched, k are as many as an exact search would find.
@@ -194,6 +198,7 @@ def _largest_norm(item_vectors: FloatArray) -> float:
     """Returns the largest Euclidean norm of a row, by blocks: a mapped file is never copied whole."""
     largest = 0.0
     for first in range(0, len(item_vectors), _NORM_BLOCK_ROWS):
+        # In double precision: this norm bounds the rounding of others and must not be rounded itself.
         block = item_vectors[first : first + _NORM_BLOCK_ROWS].astype(np.float64)
         largest = max(largest, float(np.einsum("nd,nd->n", block, block).max()))
     return float(np.sqrt(largest))
