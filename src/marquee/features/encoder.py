@@ -78,6 +78,7 @@ class FeatureEncoder:
         n_numeric: Columns of `FeatureArrays.numeric`.
 
     Example:
+        >>> from marquee.features.config import FeatureConfig, FeatureType
         >>> configs = {"tag": FeatureConfig(), "price": FeatureConfig(type=FeatureType.numeric)}
         >>> encoder = FeatureEncoder.fit(configs, {"tag": ["b", "a", "b"], "price": [1.0, 3.0, None]})
         >>> arrays = encoder.encode({"tag": ["a", "new"], "price": [3.0, "?"]}, n_rows=2)

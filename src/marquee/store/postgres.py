@@ -207,8 +207,10 @@ class PostgresEventLog:
             try:
                 held = connection.execute("SELECT pg_try_advisory_lock(%s)", (_CLOSING_LOCK,)).fetchall()
                 yield bool(held[0][0])
+                # A closed connection gives its lock back only once the server has noticed.
+                connection.execute("SELECT pg_advisory_unlock_all()")
             finally:
-                connection.close()  # gives the lock back
+                connection.close()
 
     def n_bytes(self) -> int:
         """Returns how much the tables and their indexes hold."""

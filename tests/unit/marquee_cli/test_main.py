@@ -66,7 +66,8 @@ def test_missing_package_names_the_extra(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "hydra", None)
-    monkeypatch.delitem(sys.modules, "training.cli.command", raising=False)
+    for name in ("training.cli.command", "training.make_key"):  # another test may have loaded them
+        monkeypatch.delitem(sys.modules, name, raising=False)
     assert main(["make-key"]) == 2
     assert "pip install 'marquee[train]'" in capsys.readouterr().err
 
