@@ -21,8 +21,8 @@ ERROR: Json = {
 }
 
 RECOMMEND: Bodies = {
-    "known user": {"user_id": "user-7", "k": 2},
-    "what each stage took": {"user_id": "user-7", "k": 2, "timings": True},
+    "known user": {"user_id": "u0007", "k": 2},
+    "what each stage took": {"user_id": "u0007", "k": 2, "timings": True},
     "ads for an anonymous visitor": {
         "history": ["item-3", {"item_id": "item-9", "kind": "click"}],
         "kind": "ad",
@@ -35,14 +35,14 @@ RECOMMEND: Bodies = {
         "exclude": ["item-4"],
     },
     "comedies and dramas of the nineties": {
-        "user_id": "user-7",
+        "user_id": "u0007",
         "filters": {
             "genres": {"any_of": ["Comedy", "Drama"], "none_of": ["Horror"]},
             "year": {"min": 1990, "max": 1999},
         },
     },
     "varied, two of a category at most, the new first": {
-        "user_id": "user-7",
+        "user_id": "u0007",
         "reranking": {
             "diversity": "mmr",
             "diversity_weight": 0.3,
@@ -52,7 +52,7 @@ RECOMMEND: Bodies = {
             "freshness_half_life_days": 7,
         },
     },
-    "listed since the spring": {"user_id": "user-7", "filters": {"listed": {"min": "2026-03-01"}}},
+    "listed since the spring": {"user_id": "u0007", "filters": {"listed": {"min": "2026-03-01"}}},
 }
 ANSWER: Json = {
     "request_id": _REQUEST_ID,
@@ -66,7 +66,7 @@ ANSWER: Json = {
     "returned": 2,
 }
 
-BATCH: Bodies = {"two users": {"requests": [{"user_id": "user-7", "k": 2}, {"user_id": "user-8", "k": 2}]}}
+BATCH: Bodies = {"two users": {"requests": [{"user_id": "u0007", "k": 2}, {"user_id": "u0008", "k": 2}]}}
 BATCH_ANSWER: Json = {"request_id": _REQUEST_ID, "answers": [ANSWER, ERROR]}
 
 SIMILAR: Bodies = {
@@ -172,7 +172,7 @@ EVENTS: Bodies = {
                 "kind": "click",
                 "item_id": "item-17",
                 "timestamp": 1769860860,
-                "user_id": "user-7",
+                "user_id": "u0007",
                 "decision_id": _DECISION_ID,
             }
         ]
@@ -192,7 +192,7 @@ EVENTS: Bodies = {
                 "kind": "conversion",
                 "item_id": "item-4",
                 "timestamp": 1769860861,
-                "user_id": "user-7",
+                "user_id": "u0007",
                 "value": 12.5,
                 "sent_at": 1769860870,
             },

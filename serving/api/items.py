@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from msgspec import UNSET
 
 from marquee.store.live_items import LiveItem
-from serving.api.messages.items import ItemMessage, ItemsAnswer, ItemsRequest
+from serving.api.messages.items import LATEST_MOMENT, ItemMessage, ItemsAnswer, ItemsRequest
 from serving.api.messages.requests import LARGEST_NUMBER
 from serving.config import Settings
 from serving.http.errors import Problem, Refusal
@@ -123,6 +123,13 @@ def _moment(moment: float | None, place: str) -> int | None:
         raise Refusal(
             Problem.invalid_request,
             f"{place} must be whole seconds since 1970, got {moment}; correct it",
+            field=place,
+        )
+    if abs(moment) > LATEST_MOMENT:  # milliseconds of today would be shown in some 50,000 years
+        raise Refusal(
+            Problem.invalid_request,
+            f"{place} must be seconds since 1970, before the year 10000, got {int(moment)}; divide "
+            "milliseconds by 1000, and leave out what is for ever",
             field=place,
         )
     return int(moment)

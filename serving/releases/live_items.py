@@ -56,12 +56,14 @@ class PlacedItem(msgspec.Struct, frozen=True, omit_defaults=True):
         state: `live`: it is searched. `in_release`: the release's own copy answers. `withdrawn`.
         unknown_attributes: Attributes that the catalog does not have; they say nothing.
         unread_attributes: Attributes whose value is of another type; they count as not given.
+        caution: Why it changes no answer although it was taken; null if nothing is in the way.
     """
 
     item_id: str
     state: ItemState
     unknown_attributes: tuple[str, ...] = ()
     unread_attributes: tuple[str, ...] = ()
+    caution: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +195,8 @@ class LiveItems:
             is_own = item.item_id in current.bundle.catalog.item_ids
             problems = unused(current.bundle, item)
             state = ItemState.in_release if is_own else ItemState.live
-            placed.append(PlacedItem(item.item_id, state, problems.unknown, problems.unread))
+            caution = self._caution(item, current.version if is_own else None)
+            placed.append(PlacedItem(item.item_id, state, problems.unknown, problems.unread, caution))
         return Change(current.version, tuple(placed), len(log.items))
 
     def withdraw(self, channel: Channel, item_id: str) -> Change:
@@ -243,6 +246,23 @@ class LiveItems:
             item_pool = _current(channel).item_pool
             self._metrics.show_items(channel.name, item_pool.n_added, item_pool.n_withdrawn)
             self._metrics.show_fill(channel.name, log.fill)
+
+    def _caution(self, item: LiveItem, holder: str | None) -> str | None:
+        """Returns why an item that is taken changes no answer, None if nothing is in the way.
+
+        Args:
+            item: The item.
+            holder: The release that has a copy of its own, None if it has none.
+        """
+        if holder is not None:
+            return (
+                f"release {holder} has a copy of its own, which answers as it was; publish a release with "
+                "the change, or withdraw the item until there is one"
+            )
+        until, now = item.available_until, int(self._clock())
+        if until is None or until > now:
+            return None
+        return f"its time is over: available_until is {until}, and it is {now}"
 
     def _expendable(self, log: ItemLog, items: Mapping[str, LiveItem]) -> Iterator[str]:
         """Names the items that may be forgotten, the most expendable first.

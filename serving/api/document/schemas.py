@@ -9,7 +9,8 @@ from serving.api.messages import reranking
 from serving.api.messages.answers import RECOMMEND_ANSWER, BatchAnswer
 from serving.api.messages.derived import documented_attributes
 from serving.api.messages.events import MAX_EVENTS, EventMessage
-from serving.api.messages.requests import LARGEST_NUMBER, RecommendRequest
+from serving.api.messages.items import LATEST_MOMENT
+from serving.api.messages.requests import RecommendRequest
 from serving.config import Settings
 from serving.http.errors import ErrorAnswer
 from serving.releases.surfaces import DEFAULT_K
@@ -121,7 +122,7 @@ def _describe_items(found: Json, settings: Settings) -> None:
     found["ItemsRequest"]["properties"]["items"]["maxItems"] = settings.max_batch
     item = found["ItemMessage"]["properties"]
     for name in ("available_from", "available_until"):
-        moment = {"type": "integer", "minimum": -LARGEST_NUMBER, "maximum": LARGEST_NUMBER}
+        moment = {"type": "integer", "minimum": -LATEST_MOMENT, "maximum": LATEST_MOMENT}
         item[name] = {"anyOf": [moment, {"type": "null"}], "description": item[name]["description"]}
 
 

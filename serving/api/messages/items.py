@@ -10,6 +10,8 @@ from serving.api.messages.requests import FeatureValue, Id
 from serving.releases.live_items import PlacedItem
 
 MAX_ATTRIBUTES = 200
+LATEST_MOMENT = 253_402_300_799
+"""The last second of the year 9999: whatever is beyond it was meant in milliseconds."""
 
 
 _Moment = int | float | None

@@ -46,12 +46,14 @@ class PlacedItem(msgspec.Struct, kw_only=True, frozen=True):
             `in_release`, `live`, `withdrawn`.
         unknown_attributes: Attributes that the catalog does not have; they say nothing.
         unread_attributes: Attributes whose value is of another type; they count as not given.
+        caution: Why it changes no answer although it was taken; null if nothing is in the way.
     """
 
     item_id: str
     state: str
     unknown_attributes: tuple[str, ...] = ()
     unread_attributes: tuple[str, ...] = ()
+    caution: str | None = None
 
 
 class ItemsAnswer(msgspec.Struct, kw_only=True, frozen=True):

@@ -375,6 +375,8 @@ def test_items_come_and_go_over_http(ask: Ask, prefix: str) -> None:
         ({"item_id": "a", "price": 3}, "items[0].price"),
         ({"item_id": "a", "available_from": 1.5}, "items[0].available_from"),
         ({"item_id": "a", "available_from": 1e300}, "items[0].available_from"),
+        ({"item_id": "a", "available_from": 1767225600000}, "items[0].available_from"),
+        ({"item_id": "a", "available_until": 1767225600000.0}, "items[0].available_until"),
         ({"item_id": "a", "available_from": 9, "available_until": 5}, "items[0].available_until"),
         ({"item_id": "a", "attributes": {"x": {}}}, "items[0].attributes[...]"),
         ({"item_id": "a", "attributes": {f"a{number}": 1 for number in range(201)}}, "items[0].attributes"),
@@ -429,3 +431,12 @@ def test_routes_of_a_service_without_keys_are_closed(start: Start) -> None:
     assert (response.status, response.error["code"]) == (401, "key_needed")
     endpoints.close()
     releases.close()
+
+
+def test_end_that_is_past_is_said(start: Start) -> None:
+    worker = start()
+    over = LiveItem(item_id="over", available_until=int(NOW) - 1, attributes={"genre": "drama"})
+    placed = worker.items.put(worker.channel, [over, DRAMA]).items
+    assert placed[0].caution == f"its time is over: available_until is {NOW - 1}, and it is {NOW}"
+    assert placed[1].caution is None
+    assert "over" not in worker.ids()

@@ -52,14 +52,15 @@ def read(text: str, folder: Path, **limits: int) -> SurfaceFile:
 
 def test_example_in_the_repository_is_read() -> None:
     file = SurfaceFile.read(Settings(surfaces=str(ROOT / "examples" / "surfaces.yaml")))
-    home, sponsored, cinema = file.surfaces
-    assert (file.default, home.name, sponsored.name, cinema.name) == ("home", "home", "sponsored", "cinema")
+    home, sponsored, culture = file.surfaces
+    assert (file.default, home.name, sponsored.name, culture.name) == ("home", "home", "sponsored", "culture")
+    # What `make demo` makes, and nothing else: the command at the head of the file must start.
+    assert {surface.bundle for surface in file.surfaces} == {"bundles/world"}
     assert (home.k, home.kind, home.exclude_seen) == (12, None, True)
     assert (sponsored.kind, sponsored.k, sponsored.settings.max_k) == (ItemKind.ad, 3, 5)
-    assert sponsored.bundle == home.bundle
-    assert (cinema.k, cinema.exclude_seen, cinema.settings.max_history) == (20, False, 200)
-    assert cinema.filters == Filters.of({"genres": {"any_of": ["Drama", "Comedy", "Romance"]}})
-    assert cinema.own_filters == cinema.filters & Filters.of({"genres": {"none_of": ["Horror"]}})
+    assert (culture.k, culture.exclude_seen, culture.settings.max_history) == (20, False, 200)
+    assert culture.filters == Filters.of({"category": {"any_of": ["music", "film", "travel"]}})
+    assert culture.own_filters == culture.filters & Filters.of({"tags": {"none_of": ["opera"]}})
 
 
 def test_service_without_a_file_has_one_surface() -> None:
