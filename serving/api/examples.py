@@ -161,6 +161,14 @@ ITEMS_ANSWER: Json = {
     "n_kept": 12,
     "max_kept": 10000,
 }
+ITEMS_PAGE: Json = {
+    "version": _VERSION,
+    "items": [
+        {"item_id": "ad-7", "state": "live", "kind": "ad", "available_until": 1767225600},
+        {"item_id": "item-900", "state": "live", "kind": "content", "attributes": {"title": "The new one"}},
+    ],
+    "cursor": "item-900",
+}
 WITHDRAWN_ANSWER: Json = {**ITEMS_ANSWER, "items": [{"item_id": "item-17", "state": "withdrawn"}]}
 
 _DECISION_ID = "019ae4d0-7f3c-7c1e-9b2a-4f6d8e0a1c35"

@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from msgspec import UNSET
 
 from marquee.store.live_items import LiveItem
-from serving.api.messages.items import LATEST_MOMENT, ItemMessage, ItemsAnswer, ItemsRequest
+from serving.api.messages.items import LATEST_MOMENT, ItemMessage, ItemsAnswer, ItemsPage, ItemsRequest
 from serving.api.messages.requests import LARGEST_NUMBER
 from serving.config import Settings
 from serving.http.errors import Problem, Refusal
 from serving.http.exchange import Call
-from serving.releases.live_items import Change, LiveItems
+from serving.releases.item_listing import ItemPage, list_items
+from serving.releases.live_items import Change, ItemState, LiveItems
 from serving.releases.surfaces import Surfaces
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,36 @@ class ItemRoutes:
             )
         channel = self._surfaces.channel(self._surfaces.named(message.surface))
         return await self._changed(lambda: self._items.put(channel, items), call)
+
+    async def listed(self, call: Call) -> ItemsPage:
+        """Returns a page of the items in a state.
+
+        Raises:
+            Refusal: If the state, the limit or the cursor is none.
+        """
+        state, most = call.query.get("state", ItemState.live.value), self._settings.max_batch
+        if state not in ItemState.__members__:
+            raise Refusal(
+                Problem.invalid_request,
+                f"state must be one of {list(ItemState.__members__)}, got {state[:64]!r}; correct it",
+                field="state",
+            )
+        limit = call.query.get("limit", str(most))
+        if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:9]) <= most:
+            raise Refusal(
+                Problem.invalid_request,
+                f"limit must be an integer from 1 to {most}, got {limit[:64]!r}; correct it",
+                field="limit",
+            )
+        channel = self._surfaces.channel(self._surfaces.named(call.query.get("surface", UNSET)))
+        cursor = call.query.get("cursor", "")
+
+        def work() -> ItemPage:
+            recommender, kept = self._items.kept(channel)
+            return list_items(recommender, kept, ItemState(state), cursor, int(limit))
+
+        page = await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        return ItemsPage(version=page.version, items=page.items, cursor=page.cursor)
 
     async def withdraw(self, call: Call) -> ItemsAnswer:
         """Withdraws the item that the path names.

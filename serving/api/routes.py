@@ -8,7 +8,7 @@ from serving.api.events import EventRoutes
 from serving.api.items import ItemRoutes
 from serving.api.messages.answers import RECOMMEND_ANSWER, BatchAnswer, BundleAnswer, HealthAnswer
 from serving.api.messages.events import EventsAnswer, EventsRequest
-from serving.api.messages.items import ItemsAnswer, ItemsRequest
+from serving.api.messages.items import ItemsAnswer, ItemsPage, ItemsRequest
 from serving.api.messages.pages import PageAnswer, PageRequest
 from serving.api.messages.releases import ReleasesAnswer, RolloutAnswer, ShareRequest
 from serving.api.messages.requests import BatchRequest, RecommendRequest, SimilarRequest
@@ -129,6 +129,24 @@ ROUTES: tuple[Route, ...] = (
         examples=examples.ITEMS,
         answer_example=examples.ITEMS_ANSWER,
         problems=(Problem.not_configured, Problem.no_room),
+    ),
+    Route(
+        method="GET",
+        path="/v1/items",
+        operation="list_items",
+        summary="Lists items, page by page.",
+        description="Live ones, withdrawn ones, or those of the release.",
+        tag=Tag.items,
+        right=Right.items,
+        answer=ItemsPage,
+        handler=ItemRoutes.listed,
+        answer_example=examples.ITEMS_PAGE,
+        query=_SURFACE
+        | {
+            "state": "Which items: `live` (if left out), `withdrawn` or `in_release`.",
+            "limit": "Most items of the page; as many as one request may post if left out.",
+            "cursor": "Of the page before.",
+        },
     ),
     Route(
         method="DELETE",

@@ -216,6 +216,11 @@ class LiveItems:
         self._write(log, [LiveItem(item_id=item_id, is_withdrawn=True)])
         return Change(current.version, (PlacedItem(item_id, ItemState.withdrawn),), len(log.items))
 
+    def kept(self, channel: Channel) -> tuple[Recommender, Mapping[str, LiveItem]]:
+        """Returns the release of a channel that answers, and the live items that are kept for it."""
+        log = self._logs.get(channel)
+        return _current(channel), log.items if log is not None else {}
+
     def _write(self, log: ItemLog, changes: Sequence[LiveItem]) -> None:
         """Writes changes to the file and puts them on what answers."""
         try:

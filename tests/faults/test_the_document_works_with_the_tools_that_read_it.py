@@ -97,7 +97,7 @@ def test_linter_finds_nothing(written: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def run_for_json(command: Sequence[str | Path], folder: Path) -> str:
-    """Returns what a command printed as JSON; words to people go elsewhere."""
+    """Returns the JSON that a command printed; words to people go elsewhere."""
     ended = subprocess.run(
         command,
         cwd=folder,

@@ -7,6 +7,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from marquee.core.catalog import ItemKind
 from serving.api.messages.requests import FeatureValue, Id
+from serving.releases.item_listing import ListedItem
 from serving.releases.live_items import PlacedItem
 
 MAX_ATTRIBUTES = 200
@@ -49,3 +50,14 @@ class ItemsAnswer(msgspec.Struct, kw_only=True, frozen=True):
     items: Annotated[tuple[PlacedItem, ...], Meta(description="What became of each.")]
     n_kept: Annotated[int, Meta(description="Items that the service keeps, withdrawn ones included.")]
     max_kept: Annotated[int, Meta(description="How many it may keep.")]
+
+
+class ItemsPage(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """Some of the items, and where the next page begins."""
+
+    version: Annotated[str, Meta(description="The release that answers.")]
+    items: Annotated[tuple[ListedItem, ...], Meta(description="In an order that stays.")]
+    cursor: Annotated[
+        str | None,
+        Meta(description="For the next page; null behind the last. A page may be short of items."),
+    ] = None

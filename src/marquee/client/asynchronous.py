@@ -21,6 +21,7 @@ from marquee.client.messages import (
     EventMessage,
     EventsAnswer,
     ItemsAnswer,
+    ItemsPage,
     ItemsRequest,
     PageAnswer,
     PageRequest,
@@ -133,6 +134,18 @@ class AsyncClient:
     async def put_items(self, request: ItemsRequest, *, deadline_s: float | None = None) -> ItemsAnswer:
         """Adds items, or says them anew; needs a key that is good for items; raises ServiceError."""
         return await self._ask(calls.put_items(request), deadline_s)
+
+    async def items(
+        self,
+        state: str = "live",
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        surface: str | None = None,
+        deadline_s: float | None = None,
+    ) -> ItemsPage:
+        """Returns a page of the items that are `live`, `withdrawn` or `in_release`; raises ServiceError."""
+        return await self._ask(calls.items(state, limit, cursor, surface), deadline_s)
 
     async def withdraw_item(
         self, item_id: str, *, surface: str | None = None, deadline_s: float | None = None

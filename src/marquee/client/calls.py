@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import httpx
 import msgspec
@@ -26,6 +26,7 @@ from marquee.client.messages import (
     EventsAnswer,
     EventsRequest,
     ItemsAnswer,
+    ItemsPage,
     ItemsRequest,
     PageAnswer,
     PageRequest,
@@ -152,6 +153,13 @@ def send_events(events: Sequence[EventMessage], clock: Callable[[], float]) -> C
 def put_items(request: ItemsRequest) -> Call[ItemsAnswer]:
     """Returns the call that adds items, or says them anew."""
     return _post("/v1/items", request, ItemsAnswer)
+
+
+def items(state: str, limit: int | None, cursor: str | None, surface: str | None) -> Call[ItemsPage]:
+    """Returns the call that asks for a page of the items."""
+    given = {"state": state, "limit": limit, "cursor": cursor, "surface": surface}
+    query = urlencode({name: value for name, value in given.items() if value is not None})
+    return _get(f"/v1/items?{query}", ItemsPage)
 
 
 def withdraw_item(item_id: str, surface: str | None) -> Call[ItemsAnswer]:

@@ -21,7 +21,14 @@ from marquee.client.messages.asking import (
     SimilarRequest,
 )
 from marquee.client.messages.events import EventMessage, EventsAnswer, EventsRequest, RejectedEvent
-from marquee.client.messages.items import ItemMessage, ItemsAnswer, ItemsRequest, PlacedItem
+from marquee.client.messages.items import (
+    ItemMessage,
+    ItemsAnswer,
+    ItemsPage,
+    ItemsRequest,
+    ListedItem,
+    PlacedItem,
+)
 from marquee.client.messages.operating import HealthAnswer
 from marquee.client.messages.releases import (
     ReleaseAnswer,
@@ -46,7 +53,9 @@ __all__ = [
     "HistoryEntry",
     "ItemMessage",
     "ItemsAnswer",
+    "ItemsPage",
     "ItemsRequest",
+    "ListedItem",
     "PageAnswer",
     "PageRequest",
     "PlacedItem",

@@ -72,3 +72,38 @@ class ItemsAnswer(msgspec.Struct, kw_only=True, frozen=True):
     items: tuple[PlacedItem, ...]
     n_kept: int
     max_kept: int
+
+
+class ListedItem(msgspec.Struct, kw_only=True, frozen=True):
+    """An item as the service has it.
+
+    Attributes:
+        item_id: The item.
+        state: `live`, `in_release` or `withdrawn`; of the last nothing else is told. One of `in_release`,
+            `live`, `withdrawn`.
+        kind: Content or ad. One of `ad`, `content`.
+        available_from: First second in which it may be shown, since 1970 UTC; null for always.
+        available_until: First second in which it may no longer be shown; null for never.
+        attributes: As in the items table, by column; those without a value are left out.
+    """
+
+    item_id: str
+    state: str
+    kind: str | None = None
+    available_from: int | None = None
+    available_until: int | None = None
+    attributes: dict[str, bool | int | float | str | tuple[bool | int | float | str | None, ...] | None] = {}
+
+
+class ItemsPage(msgspec.Struct, kw_only=True, frozen=True):
+    """Some of the items, and where the next page begins.
+
+    Attributes:
+        version: The release that answers.
+        items: In an order that stays.
+        cursor: For the next page; null behind the last. A page may be short of items.
+    """
+
+    version: str
+    items: tuple[ListedItem, ...]
+    cursor: str | None = None

@@ -332,10 +332,10 @@ def ask(start: Start) -> Iterator[Ask]:
     ]
     app = RecommendationApp(no_bentoml, endpoints, settings, Guard(keys), [releases, routes])
 
-    def send(method: str, path: str, body: object = None, secret: str = SECRET) -> Response:
+    def send(method: str, path: str, body: object = None, secret: str = SECRET, query: str = "") -> Response:
         text = b"" if body is None else json.dumps(body).encode()
         headers = {**JSON_HEADERS, "authorization": f"Bearer {secret}"}
-        return asyncio.run(request(app, method, path, text, headers))
+        return asyncio.run(request(app, method, path, text, headers, query))
 
     yield send
     endpoints.close()
@@ -408,7 +408,8 @@ def test_whole_moments_may_be_written_as_json_likes(ask: Ask) -> None:
         ("POST", "/v1/items", "shop", 403),
         ("POST", "/v1/items", "nobody's", 401),
         ("DELETE", "/v1/items/i001", "shop", 403),
-        ("GET", "/v1/items", SECRET, 405),
+        ("PATCH", "/v1/items", SECRET, 405),
+        ("GET", "/v1/items", "shop", 403),
         ("POST", "/v1/items/i001", SECRET, 405),
         ("DELETE", "/v1/items/nobody", SECRET, 404),
         ("DELETE", "/v1/items/", SECRET, 404),
@@ -440,3 +441,45 @@ def test_end_that_is_past_is_said(start: Start) -> None:
     assert placed[0].caution == f"its time is over: available_until is {NOW - 1}, and it is {NOW}"
     assert placed[1].caution is None
     assert "over" not in worker.ids()
+
+
+def listed(ask: Ask, query: str) -> tuple[list[dict[str, Any]], int]:
+    """Returns all items that the pages of a query list, and how many pages there were."""
+    items: list[dict[str, Any]] = []
+    cursor, n_pages = "", 0
+    while True:
+        page = ask("GET", "/v1/items", query=f"{query}{cursor}").json()
+        items += page["items"]
+        n_pages += 1
+        if "cursor" not in page:
+            return items, n_pages
+        cursor = f"&cursor={page['cursor']}"
+
+
+def test_items_are_listed_page_by_page(ask: Ask) -> None:
+    body = {"items": [{"item_id": name, "attributes": {"genre": "drama"}} for name in ("c", "a", "b")]}
+    assert ask("POST", "/v1/items", body).status == 200
+    assert ask("DELETE", "/v1/items/b").status == 200
+    assert ask("DELETE", "/v1/items/i007").status == 200
+    live, n_pages = listed(ask, "limit=1")
+    assert ([item["item_id"] for item in live], n_pages) == (["a", "c"], 2)
+    assert live[0] == {"item_id": "a", "state": "live", "kind": "content", "attributes": {"genre": "drama"}}
+    withdrawn, _ = listed(ask, "state=withdrawn")
+    assert withdrawn == [{"item_id": name, "state": "withdrawn"} for name in ("b", "i007")]
+    own, n_pages = listed(ask, "state=in_release&limit=2")
+    assert [item["item_id"] for item in own] == [f"i{n:03d}" for n in range(1, N_ITEMS + 1) if n != 7]
+    assert n_pages == N_ITEMS // 2
+    assert own[3]["kind"] == "ad"
+    assert own[4]["available_from"] == NOW - 10
+    assert own[1]["attributes"] == {"genre": "comedy", "tags": ["by 2"], "year": 1992}
+
+
+@pytest.mark.parametrize(
+    "query", ["state=gone", "limit=0", "limit=x", "limit=9999", "state=in_release&cursor=no"]
+)
+def test_page_of_items_that_is_none_is_refused(ask: Ask, query: str) -> None:
+    response = ask("GET", "/v1/items", query=query)
+    assert (response.status, response.error["field"]) == (
+        422,
+        query.rsplit("&", maxsplit=1)[-1].split("=", maxsplit=1)[0],
+    )
