@@ -41,6 +41,11 @@ checks.negative_data_rejection.enabled = false
 include-operation-id = "recommend"
 checks.positive_data_acceptance.expected-statuses = [200, 422]
 
+# The same, and which rows read which fields.
+[[operations]]
+include-operation-id = "page_of_rows"
+checks.positive_data_acceptance.expected-statuses = [200, 422]
+
 [[operations]]
 include-operation-id = "similar"
 checks.positive_data_acceptance.expected-statuses = [200, 404, 422]

@@ -21,10 +21,12 @@ from marquee.client import (
     Client,
     ItemMessage,
     ItemsRequest,
+    PageRequest,
     RecommendAnswer,
     RecommendRequest,
     RefusedError,
     RetryPolicy,
+    RowRequest,
     SimilarRequest,
     TimedOutError,
     UnreachableError,
@@ -73,7 +75,11 @@ def test_every_call_is_answered_as_the_service_answers(client: Client, service: 
     assert isinstance(second, RefusedError)
     assert (second.status, second.field) == (422, "k")
     assert client.similar(SimilarRequest(item_id="i003", k=2)).source == "similar"
-    assert (client.bundle().n_items, client.bundle().version) == (N_ITEMS, answer.version)
+    facts = client.bundle()
+    assert (facts.version, facts.n_items, "genre" in facts.filters) == (answer.version, None, True)
+    page = client.page(PageRequest(user_id="u1", rows=[RowRequest(k=2), RowRequest(row="popular", k=2)]))
+    assert [row.returned for row in page.rows] == [2, 2]
+    assert page.cursor is not None
     assert (client.is_alive(), client.is_ready()) == (True, True)
     with pytest.raises(RefusedError, match="good for recommend, this needs admin"):
         client.releases()
@@ -108,6 +114,8 @@ def test_items_come_and_go(client: Client, service: RunningService) -> None:
         for _ in range(2):  # none does more when it is repeated
             (placed,) = operator.withdraw_item("new item/1").items
             assert placed.state == "withdrawn"
+        assert [item.item_id for item in operator.items("withdrawn").items] == ["new item/1"]
+        assert operator.bundle().n_items == N_ITEMS
 
 
 @pytest.mark.server
@@ -126,7 +134,7 @@ def test_asyncio_asks_at_the_same_time(service: RunningService) -> None:
     async def ask_all() -> list[RecommendAnswer]:
         async with AsyncClient(service.url, key="shop-secret", deadline_s=10) as client:
             assert await client.is_ready()
-            assert (await client.bundle()).n_items == N_ITEMS
+            assert (await client.bundle()).kinds == ("click", "rating")
             return await asyncio.gather(*(client.recommend(BODY) for _ in range(200)))
 
     answers = asyncio.run(ask_all())
