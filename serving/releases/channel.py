@@ -34,6 +34,7 @@ from serving.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
+# An operator who waits longer believes that nothing happens, and sends it again.
 _PATIENCE_S = 5.0
 
 
@@ -148,6 +149,7 @@ class Channel:
             OSError: If it cannot be written.
         """
         with _held(self._changing):
+            # The file first: if it cannot be written, this worker must not differ from the others.
             drop_candidate(self._home, version)
             self._follower.note_own_change()
             self._follower.follow_rollout()
@@ -176,6 +178,7 @@ class Channel:
     def _make_current(self, folder: Path, point: Callable[[Path], object]) -> Recommender:
         """Loads a release, then lets `point` name it in `CURRENT`, then takes it."""
         recommender = self._follower.load(folder)
+        # Loaded first: the other workers follow the file at once, and should not all find a bad release.
         point(folder)
         self._follower.note_own_change()
         self._follower.take(recommender)
@@ -190,6 +193,7 @@ def _folder(home: Path, version: str) -> Path:
         validate_name(version, "a version")
     except ConfigError as error:
         raise UnknownIdError(f"there is no release {version[:128]!r}: {error}") from error
+    # A link could lead out of the folder of releases, and names come from a request.
     if folder.is_symlink() or not (folder / MANIFEST).is_file():
         raise UnknownIdError(f"there is no release {version!r}; GET /v1/releases lists those there are")
     return folder

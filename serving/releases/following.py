@@ -38,6 +38,7 @@ from serving.telemetry.metrics import Metrics
 logger = logging.getLogger(__name__)
 
 FIRST_PAUSE_S = 1.0
+# A fault may pass at night; five minutes later at most the release is tried again.
 LONGEST_PAUSE_S = 300.0
 
 Result = TypeVar("Result")
@@ -91,6 +92,7 @@ class Follower:
             BundleError: If there is none; the error is that of the release that `CURRENT` names.
         """
         if not is_pinned(self._home):
+            # Before the load: a change while it runs must be seen as one at the next look.
             self._seen = _pointers(self._home)
         recommender, error = first_usable(self._home, self._load, self.refuse)
         self.take(recommender)
@@ -118,6 +120,7 @@ class Follower:
         was = self._answering.current.bundle
         if pointers != self._seen:
             self._seen, self._pause_s = pointers, FIRST_PAUSE_S
+            # Files were written anew: whoever did may have mended the release of the same name.
             self._refused.clear()
             self._follow()
         elif is_due:
@@ -168,6 +171,7 @@ class Follower:
             rollout = read_rollout(self._home)
         except (BundleError, OSError) as error:
             self.refuse(error, self._home / ROLLOUT)
+        # The current release cannot be its own candidate, whatever the file says.
         wanted = without(rollout, self._answering.current.version)
         for role in Role:
             loaded, candidate = self._answering.candidates.get(role), wanted.get(role)
@@ -215,6 +219,7 @@ class Follower:
         except Exception as error:  # whatever is wrong with the file, what answers goes on
             self.refuse(error, pointer)
             return
+        # A refusal costs a whole load: once per writing of the files is enough.
         if folder == self._answering.current.bundle.path or folder in self._refused:
             return
         try:
@@ -284,6 +289,7 @@ def first_usable(
             folder = find()
         except Exception as error:  # whatever it is: an older release that answers beats none
             on_error(error, place)
+            # The first one is of the release that was asked for: what people need to read.
             first_error = first_error or error
             continue
         try:
@@ -314,4 +320,5 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
         facts = path.lstat()
     except FileNotFoundError:  # any other error says nothing about the file: the look fails as a whole
         return None
+    # The inode as well: a rename within one tick of the clock changes no time.
     return facts.st_ino, facts.st_mtime_ns, facts.st_size

@@ -24,7 +24,9 @@ from marquee.decision.requests import HistoryEvent, Request
 from marquee.errors import BundleBusyError, BundleError, BundleNotFoundError, MarqueeError
 from marquee.store.signing import TrustedKeys
 
+# On either side of `BLAS_BATCH`, where FAISS scans in another way, and a large one.
 WARM_UP_BATCHES = (1, 4, 32)
+# A load takes a core for seconds, and those who are answered come first.
 _NICENESS = 15
 _TURN_S = 0.1
 
@@ -93,6 +95,7 @@ class Loader:
         deadline = time.monotonic() + self._limits.load_s
         with self._only_loader(folder, deadline):
             recommender = self._within(
+                # Who waited for the lock to the end still gets a turn.
                 max(_TURN_S, deadline - time.monotonic()),
                 lambda: Recommender.load(folder, self._trusted),
                 BundleBusyError(
@@ -147,6 +150,7 @@ class Loader:
             abandon: Called when nobody waits for `work` any more.
         """
         future: Future[Result] = Future()
+        # Not a pool: a thread that hangs in native code cannot be ended, only left behind, as a daemon.
         threading.Thread(target=_run, args=(work, future), name="loading", daemon=True).start()
         deadline = time.monotonic() + limit_s
         while True:
@@ -189,6 +193,7 @@ def is_final(error: BaseException) -> bool:
     words = str(error).lower()
     if not isinstance(error, MarqueeError) and any(word in words for word in _PASSING_WORDS):
         return False
+    # Our errors wrap those of the disk: a verdict rests on the cause.
     return error.__cause__ is None or is_final(error.__cause__)
 
 

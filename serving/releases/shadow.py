@@ -19,6 +19,7 @@ from serving.releases.metrics import CandidateMetrics, ThreadMetrics
 
 logger = logging.getLogger(__name__)
 
+# Few: what waits long is compared with an answer of another moment.
 CAPACITY = 64
 BUSY_FRACTION = 0.1
 """Most of a processor that the thread of a worker uses."""
@@ -81,6 +82,7 @@ class Shadow:
             self._thread = threading.Thread(target=self._compare_all, name=_THREAD, daemon=True)
             self._thread.start()
         try:
+            # Dropped and not awaited: this is the thread that answers.
             self._questions.put_nowait(_Question(candidate, request, answer))
         except queue.Full:
             self._tally.n_dropped += 1
@@ -104,6 +106,7 @@ class Shadow:
             started = self._clock()
             self._compare(question)
             self._report_at_times()
+            # Nine times as long as it worked, which makes a tenth of a processor.
             self._sleep((self._clock() - started) * (1.0 / BUSY_FRACTION - 1.0))
 
     def _compare(self, question: _Question) -> None:
@@ -117,6 +120,7 @@ class Shadow:
             (answer,) = question.candidate.recommend([question.request])
             actual = [item.item_id for item in answer.items]
         except Exception as error:  # whatever a candidate does, nobody waits for its answer
+            # One line per report: a candidate that always fails must not fill the disk.
             if not tally.n_failed:
                 logger.warning("the shadow %s failed: %r", tally.version, error, exc_info=error)
             tally.n_failed += 1

@@ -98,7 +98,9 @@ class Bundle:
             BundleError: If a file is missing, a link, or not what it should be.
         """
         folder = resolve(Path(path))
+        # Read once: what is verified must be the very bytes that are used, whoever writes beside us.
         text = read_regular_file(folder / MANIFEST)
+        # The signature first: until then not even the checksums are anybody's word.
         if trusted is not None:
             trusted.verify(folder, text)
         manifest = Manifest.from_json(text)
@@ -160,6 +162,7 @@ def _verify(folder: Path, manifest: Manifest) -> None:
     for name, facts in manifest.files.items():
         digest, n_bytes = hashlib.sha256(), 0
         with open_regular_file(folder / name) as descriptor:
+            # In pieces: a file of vectors is larger than the memory that a worker may use beside it.
             while chunk := os.read(descriptor, CHUNK_BYTES):
                 digest.update(chunk)
                 n_bytes += len(chunk)
@@ -185,6 +188,7 @@ class _Reader:
             user_ids = IdMap(msgspec.json.decode(self._text("user_ids.json"), type=tuple[str, ...]))
         query_features = self._encoder("query_features.json")
         with self._blame("catalog.parquet"):
+            # Through memory: Polars keeps files mapped, and a mapped file that is cut ends the process.
             catalog = Catalog.read_parquet(io.BytesIO((folder / "catalog.parquet").read_bytes()))
         self._require("user_ids.json", len(user_ids), facts.n_users)
         self._require("catalog.parquet", catalog.n_items, facts.n_items)
@@ -231,6 +235,7 @@ class _Reader:
         items = self._array("context_items.npy", np.int32, (None,))
         shares = self._array("context_shares.npy", np.float32, items.shape)
         self._require("context_offsets.npy", int(offsets[-1]) if len(offsets) else None, len(items))
+        # Once here, so that no request need look whether an index is one of the catalog's.
         is_known = (items > 0) & (items <= self.manifest.n_items)
         self._require("context_items.npy", bool(is_known.all()), True)
         self._require("context_shares.npy", bool(np.isfinite(shares).all()), True)
@@ -241,6 +246,7 @@ class _Reader:
         """Returns the offsets of the histories; raises BundleError unless they part all events."""
         offsets = self._array("history_offsets.npy", np.int64, (self.manifest.n_users + 2,))
         self._require("history_offsets.npy", (int(offsets[0]), int(offsets[-1])), (0, n_events))
+        # Falling offsets would give one user the history of another.
         self._require("history_offsets.npy", bool((np.diff(offsets) >= 0).all()), True)
         return offsets
 
@@ -266,6 +272,7 @@ class _Reader:
         """Turns any error about the content of a file into a BundleError that names it."""
         try:
             yield
+        # It names its file already.
         except BundleError:
             raise
         except _CONTENT_ERRORS as error:

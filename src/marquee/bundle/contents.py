@@ -83,6 +83,7 @@ class BundleContents:
 
     def __post_init__(self) -> None:
         n_users, n_items = len(self.user_ids) + 1, self.catalog.n_items + 1
+        # Arrays of two models may have one shape in all but the rows.
         rows = {
             "index.item_vectors": (len(self.index.item_vectors), n_items),
             "popularity": (len(self.popularity), n_items),
@@ -106,6 +107,7 @@ class BundleContents:
 
 def known_interactions(contents: BundleContents) -> Interactions:
     """Returns the interactions of the known users."""
+    # Row 0 holds the events of everybody unknown: nobody's history, and it would be served as one.
     return contents.interactions.take(contents.interactions.user_index != PADDING_INDEX)
 
 
@@ -156,6 +158,7 @@ def file_writers(contents: BundleContents) -> dict[str, FileWriter]:
         "context_items.npy": contents.context_popularity.items,
         "context_shares.npy": contents.context_popularity.shares,
         "history_offsets.npy": known.offsets,
+        # Half of the bytes of the largest arrays after the vectors; a catalog has fewer than 2³¹ items.
         "history_items.npy": known.item_index.astype(np.int32),
         "history_kinds.npy": known.kind_index.astype(np.int32),
         "user_tokens.npy": contents.user_features.tokens,

@@ -48,13 +48,16 @@ class Graph:
             BundleError: If onnxruntime cannot load it, or it wants an input that nobody feeds.
         """
         options = ort.SessionOptions()
+        # One thread: workers are processes, and pools of threads in each would fight for the cores.
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        # A golden request must be answered as it was when it was recorded.
         options.use_deterministic_compute = True
         if not optimise:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = _LOG_ERRORS_ONLY
+        # An idle pool spins by default: it takes a core away from those who answer.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
         try:
@@ -78,6 +81,7 @@ class Graph:
 
         A graph may hold a loop that never comes to an end, and nothing else can stop it.
         """
+        # Looked at by onnxruntime between two nodes of the graph, in whichever thread it runs.
         self._options.terminate = True
 
     def run(self, arrays: Mapping[str, npt.NDArray[np.generic]]) -> FloatArray:

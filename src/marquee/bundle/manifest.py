@@ -45,6 +45,7 @@ FILES = (
     GOLDEN_REQUESTS_FILE,
 )
 
+# It becomes a folder: no separator, no leading dot, which marks what is being written.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _SELF_CHECKSUM = "manifest_sha256"
 
@@ -113,6 +114,7 @@ class Manifest:
             DataError: If a metric or a value of the config has no place in JSON.
         """
         body = {"format_version": FORMAT_VERSION, **asdict(self)}
+        # As a config has them, without the name of the field that holds them in our class.
         body["kinds"] = {kind: asdict(config) for kind, config in self.kinds.configs.items()}
         try:
             checksum = hashlib.sha256(_dump(body)).hexdigest()
@@ -144,6 +146,7 @@ class Manifest:
             )
         checksum = body.pop(_SELF_CHECKSUM, None)
         actual = hashlib.sha256(_dump(body)).hexdigest()
+        # Also byte for byte: two texts of one content must not both be the signed one.
         if checksum != actual or _dump({**body, _SELF_CHECKSUM: checksum}) != text:
             raise ChecksumError(
                 f"{MANIFEST} has SHA-256 {actual}, expected {checksum!r}: it was changed after it was "
@@ -174,4 +177,5 @@ def validate_name(name: str, what: str) -> None:
 
 def _dump(body: Mapping[str, object]) -> bytes:
     """Returns the one way in which a manifest is written."""
+    # Lines, so that two manifests can be compared by eye; no NaN, which is no JSON.
     return (json.dumps(body, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
