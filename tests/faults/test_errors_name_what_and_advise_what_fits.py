@@ -156,3 +156,48 @@ def test_a_published_split_that_repeats_rows_is_told_of_deduplicate() -> None:
     events = frame.with_row_index("event_id").with_columns(kind=pl.lit("view"), split=pl.lit("train"))
     with pytest.raises(LeakageError, match=r"data\.events\.deduplicate=true"):
         split_events(events, SplitConfig(method=SplitMethod.given, validation_fraction=0.3))
+
+
+@pytest.mark.parametrize("word", ["all", "DISTINCT", "Top"])
+def test_a_word_that_functions_know_is_a_column_inside_them(tmp_path: Path, word: str) -> None:
+    columns = {"user_id": f"CONCAT({word}, '-', {word})"}
+    text = f"{word},item_id,timestamp\nAda,i,{AT}\n"
+    assert read(tmp_path, text, columns=columns).events["user_id"].to_list() == ["Ada-Ada"]
+
+
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [
+        ("MODE(user)", "unsupported function 'mode'"),
+        ("STRUCT(user)", "expression Struct … is not"),
+        ("COLUMNS('u.*')", "must be one column"),
+        ('"SUM"(stars)', "own row.*SUM sums up"),
+        ("SUM(stars) + over", "own row.*SUM sums up"),
+        ("stars + 1", r"data\.events\.columns\.user_id: stars \+ 1 fails"),
+    ],
+)
+def test_an_expression_that_fails_is_named_in_our_words(tmp_path: Path, expression: str, words: str) -> None:
+    text = f"user,stars,over,item_id,timestamp\nu,5,1,i,{AT}\n"
+    with pytest.raises((ConfigError, DataError), match=words) as stop:
+        read(tmp_path, text, columns={"user_id": expression})
+    for inside in ("Ident", "__mapped", "word of SQL too: write"):
+        assert inside not in str(stop.value)
+
+
+def test_a_condition_that_fails_is_named(tmp_path: Path) -> None:
+    text = f"user_id,item_id,timestamp\nu,i,{AT}\n"
+    with pytest.raises(DataError, match=r"data\.events\.exclude\.test: user_id \+ 1 > 2 fails"):
+        read(tmp_path, text, exclude={"test": "user_id + 1 > 2"})
+
+
+def test_a_column_of_almost_the_name_is_asked_about(tmp_path: Path) -> None:
+    with pytest.raises(MissingColumnError, match=r"is it 'User_ID'\?"):
+        read(tmp_path, f"User_ID,item_id,timestamp\nu,i,{AT}\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("e.ods", r"as \.xlsx or CSV"), ("e.csv.zst", "unpack it"), ("e.csv.gz", "whole")]
+)
+def test_a_file_of_another_format_has_advice_of_its_own(tmp_path: Path, name: str, words: str) -> None:
+    with pytest.raises((ConfigError, DataError), match=words):
+        read(tmp_path, f"user_id,item_id,timestamp\nu,i,{AT}\n", name)

@@ -110,3 +110,31 @@ def test_a_missing_nested_field_is_named(tmp_path: Path) -> None:
     events = [{**event, "props": {"item": "i"}} for event in EVENTS]
     with pytest.raises(DataError, match=r"props\.name.*\['item'\].*data\.events\.columns\.item_id"):
         read(tmp_path, lines(events), columns={"item_id": "props.name"})
+
+
+@pytest.mark.parametrize("between", ["", " ", ",", ",\n", "\n\n"])
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("before", ["", "\x1e"])
+def test_objects_may_stand_one_behind_the_other(
+    tmp_path: Path, between: str, indent: int | None, before: str
+) -> None:
+    text = between.join(before + json.dumps(event, indent=indent) for event in EVENTS) + between
+    tables = read(tmp_path, text)
+    assert tables.events["item_id"].to_list() == [event["item_id"] for event in EVENTS]
+    assert not tables.quality.events.rejects
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "the file is empty"),
+        ("\ufeff\n \n", "the file is empty"),
+        ("[]", "the list is empty"),
+        ('["u1", "i1", 5]\n["u2", "i2", 6]\n', r"no JSON object, its first line is .*\"u1\""),
+    ],
+)
+def test_a_file_without_an_object_is_said_to_be_one(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(DataError, match=words) as stop:
+        read(tmp_path, text)
+    assert "header" not in str(stop.value)
+    assert "TRY_CAST" not in str(stop.value)

@@ -13,6 +13,7 @@ from marquee.data.config import DataConfig
 from marquee.data.reading.tables import Tables, read_tables
 from marquee.data.split_config import SplitConfig, SplitMethod
 from marquee.data.table_config import TableConfig, TableFormat
+from marquee.errors import DataError
 
 MARK = b"\xef\xbb\xbf"
 NAMES = ["user_id", "item_id", "timestamp", "value"]
@@ -118,3 +119,15 @@ def test_rejected_rows_of_a_file_with_stray_quotes_are_written(tmp_path: Path) -
     (tmp_path / "e.csv").write_text(text, encoding="utf8")
     read_tables(DataConfig(name="t", root=str(tmp_path), events=TableConfig(path="e.csv")), tmp_path)
     assert pl.read_csv(tmp_path / "events.csv")["source.surface"].to_list() == ['6" TV']
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_bytes_of_another_encoding_are_never_replaced(tmp_path: Path, quote: str) -> None:
+    text = f"user_id,item_id,timestamp\n{quote}ué,i1,1740787200\nuè,i2,1740787200\n"
+    (tmp_path / "e.csv").write_bytes(text.encode("latin-1"))
+    config = DataConfig(name="t", root=str(tmp_path), events=TableConfig(path="e.csv"))
+    with pytest.raises(DataError, match=r"data\.events\.encoding.*latin-1") as stop:
+        read_tables(config)
+    assert "separator" not in str(stop.value)
+    config.events.encoding = "latin-1"
+    assert read_tables(config).events["user_id"].to_list() == [f"{quote}ué", "uè"]

@@ -1,5 +1,7 @@
 """Numbers of another unit and dates as numbers stop a run at reading; texts in ISO 8601 are read in full."""
 
+import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from marquee.data.config import DataConfig
 from marquee.data.reading.tables import Tables, read_tables
 from marquee.data.split_config import SplitConfig, SplitMethod
 from marquee.data.table_config import TableConfig, TimestampUnit
-from marquee.errors import DataError
+from marquee.errors import DataError, RejectedRowsError
 from marquee.features.values import read_time
 
 START = datetime(2025, 3, 1, tzinfo=UTC)
@@ -24,7 +26,7 @@ def read(folder: Path, times: list[object], name: str = "e.csv", **keys: object)
     frame = pl.DataFrame({"user_id": [f"u{n % 9}" for n in range(len(times))], "item_id": "i", "at": times})
     frame.write_csv(folder / name) if name.endswith("csv") else frame.write_parquet(folder / name)
     config = {key: keys.pop(key) for key in ("time", "split") if key in keys}
-    columns = {"timestamp": "at"}
+    columns = keys.pop("columns", {"timestamp": "at"})
     table = TableConfig(path=name, columns=columns, **keys)  # type: ignore[arg-type]  # keys of several types
     return read_tables(
         DataConfig(name="t", root=str(folder), events=table, **config)  # type: ignore[arg-type]  # as above
@@ -100,12 +102,54 @@ def test_availability_in_another_unit_stops(tmp_path: Path) -> None:
         read_tables(config)
 
 
-def test_some_times_that_no_calendar_holds_are_noted(tmp_path: Path) -> None:
-    tables = read(tmp_path, [*SECONDS, SECONDS[0] * 1000])
-    (note,) = tables.quality.notes
-    assert "1 of 201 timestamps are after the year 2200" in note
-    assert tables.quality.summary_lines()[0].endswith(str(SECONDS[0] * 1000))
+def test_some_times_that_no_calendar_holds_are_rejected_and_counted(tmp_path: Path) -> None:
+    (reject,) = read(tmp_path, [*SECONDS, SECONDS[0] * 1000]).quality.events.rejects
+    assert (reject.reason, reject.count, reject.example) == (
+        "timestamp_out_of_range",
+        1,
+        f"at='{SECONDS[0] * 1000}'",
+    )
+    with pytest.raises(RejectedRowsError, match="whether all rows are written in timestamp_unit"):
+        read(tmp_path, [*SECONDS, *(second * 1000 for second in SECONDS)])
     assert moment_text(SECONDS[0] * 1000) == str(SECONDS[0] * 1000)
+
+
+def test_a_few_times_long_before_all_others_are_noted(tmp_path: Path) -> None:
+    (note,) = read(tmp_path, [*SECONDS, -2_209_000_000]).quality.notes
+    assert "1 of 201 timestamps are before 1990, the earliest is 1899-12-31" in note
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (lambda moment: moment.year, r"CONCAT\(at, '0101'\).*timestamp_format=%Y%m%d"),
+        (lambda moment: int(f"{moment:%Y%m}"), r"CONCAT\(at, '01'\).*timestamp_format=%Y%m%d"),
+        (lambda moment: int(f"{moment:%G%V}"), r"CONCAT\(at, '1'\).*timestamp_format=%G%V%u"),
+        (lambda moment: int(f"{moment:%y%m%d}"), r"timestamp_format=%y%m%d"),
+        (lambda moment: int(f"{moment:%Y%j}"), r"timestamp_format=%Y%j"),
+        (lambda moment: int(moment.timestamp()) // 86_400, r"days since 1970.* \* 86400"),
+        (lambda moment: moment.timestamp() / 86_400 + 25_569, r"\(CAST\(at AS DOUBLE\) - 25569\) \* 86400"),
+    ],
+    ids=["year", "month", "week", "two digits of the year", "day of the year", "days", "spreadsheet"],
+)
+def test_a_count_or_part_of_a_date_stops_with_the_expression_that_reads_it(
+    tmp_path: Path, number: Callable[[datetime], float], advice: str
+) -> None:
+    numbers: list[object] = [number(moment) for moment in MOMENTS]
+    with pytest.raises(DataError, match=advice) as stop:
+        read(tmp_path, numbers)
+    said = str(stop.value)
+    expression = re.search(r"CONCAT\(at, '\d+'\)|\S*CAST\(at AS DOUBLE\).*? \* 86400", said)
+    written = re.search(r"timestamp_format=(\S+)", said)
+    tables = read(
+        tmp_path,
+        numbers,
+        columns={"timestamp": expression[0] if expression else "at"},
+        timestamp_format=written[1] if written else "",
+    )
+    first, last = tables.quality.first_timestamp, tables.quality.last_timestamp
+    assert abs(first - SECONDS[0]) <= 60 * 86_400
+    assert abs(last - SECONDS[-1]) <= 120 * 86_400
 
 
 TEXTS = [
@@ -118,6 +162,10 @@ TEXTS = [
     ("2025-03-01T10:30:00,5Z", "2025-03-01 10:30:00"),
     ("2025-03-01T10:30+0100", "2025-03-01 09:30:00"),
     ("2025-03-01T10", "2025-03-01 10:00:00"),
+    ("2025-03-01T10:30.5Z", "2025-03-01 10:30:30"),
+    ("20250301T10,25+01", "2025-03-01 09:15:00"),
+    ("2025-03-01T10:30:00\N{MINUS SIGN}01:00", "2025-03-01 11:30:00"),
+    ("2025-03-01T10:30:00+01:00[Europe/Paris]", "2025-03-01 09:30:00"),
     ("2025-03-01 10:30:00 +0000", "2025-03-01 10:30:00"),
     ("2025-03-01 10:30:00 UTC", "2025-03-01 10:30:00"),
     ("20250301T103000Z", "2025-03-01 10:30:00"),

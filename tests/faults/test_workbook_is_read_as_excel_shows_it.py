@@ -19,7 +19,7 @@ def events(n: int = 4, day: int = 45717) -> str:
 
 
 def read(folder: Path, sheets: dict[str, str], limit: float = 0.5, **keys: object) -> Tables:
-    workbook = {key: keys.pop(key) for key in ("hidden", "is_1904", "after") if key in keys}
+    workbook = {key: keys.pop(key) for key in ("hidden", "charts", "is_1904", "after") if key in keys}
     write_workbook(folder / "e.xlsx", sheets, **workbook)  # type: ignore[arg-type]  # keys of several types
     table = TableConfig(path="e.xlsx", **keys)  # type: ignore[arg-type]  # keys of several types
     return read_tables(DataConfig(name="book", root=str(folder), events=table, max_rejected_fraction=limit))
@@ -97,3 +97,7 @@ def test_an_error_in_an_attribute_is_missing_and_noted(tmp_path: Path) -> None:
     (note,) = [note for note in tables.quality.notes if "colour" in note]
     assert "1 cell" in note
     assert "#REF!" in note
+
+
+def test_a_tab_that_holds_a_chart_is_not_the_first(tmp_path: Path) -> None:
+    assert len(read(tmp_path, {"chart": "", "now": events(4)}, charts=["chart"]).events) == 4

@@ -42,6 +42,7 @@ def write_workbook(
     sheets: Mapping[str, str],
     *,
     hidden: Sequence[str] = (),
+    charts: Sequence[str] = (),
     is_1904: bool = False,
     after: str = "",
 ) -> Path:
@@ -51,6 +52,7 @@ def write_workbook(
         path: The file.
         sheets: Name of the sheet → its rows as XML, in the order of the tabs.
         hidden: Sheets that Excel does not show.
+        charts: Sheets that hold a chart in place of cells.
         is_1904: Whether days count from 1904.
         after: XML behind the rows of every sheet.
     """
@@ -71,8 +73,9 @@ def write_workbook(
             f'<workbook xmlns="{_MAIN}" xmlns:r="{_OFFICE}">{calendar}<sheets>{tabs}</sheets></workbook>',
         )
         related = "".join(
-            f'<Relationship Id="rId{n}" Type="{_OFFICE}/worksheet" Target="worksheets/sheet{n}.xml"/>'
-            for n in numbers
+            f'<Relationship Id="rId{n}" Type="{_OFFICE}/{"chart" if name in charts else "work"}sheet" '
+            f'Target="worksheets/sheet{n}.xml"/>'
+            for n, name in zip(numbers, sheets, strict=True)
         )
         parts = (
             f'<Relationship Id="s" Type="{_OFFICE}/styles" Target="styles.xml"/>'

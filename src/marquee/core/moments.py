@@ -10,7 +10,9 @@ _ORDINAL = re.compile(r"(\d{4})-?(\d{3})(?=$|T)")
 _MONTH = re.compile(r"\d{4}-\d{2}")
 _LAST_SECOND = re.compile(r"(T\d{2}:?\d{2}:?)60")
 _MIDNIGHT = re.compile(r"T24(?=$|:?00)")
-_ZONE = re.compile(r"\s*(?:UTC|GMT)$|\s+(?=[+-]\d{2})")
+_ZONE = re.compile(r"\s*(?:UTC|GMT)$|\s+(?=[+-]\d{2})|\[[^\]]*\]$")  # RFC 9557 adds [Europe/Paris]
+_FRACTION = re.compile(r"(T\d{2}(?::?(\d{2}))?)[.,](\d+)(?=$|[Z+-])")  # of a minute, or of an hour
+_MINUS = "\N{MINUS SIGN}"  # which ISO 8601 prefers to the hyphen
 
 
 def day_text(timestamp: int) -> str:
@@ -39,7 +41,7 @@ def read_moment(text: str) -> datetime | None:
         >>> [moment and f"{moment:%d.%m. %H:%M}" for moment in map(read_moment, texts)]
         ['01.03. 08:30', '01.03. 00:00', '01.03. 00:00', '01.03. 00:00', None]
     """
-    plain = text.strip().upper()
+    plain = text.strip().upper().replace(_MINUS, "-")
     plain = _ZONE.sub("", re.sub(r"^(\S+)\s+(?=\d)", r"\1T", plain))
     added = timedelta(0)
     if _MONTH.fullmatch(plain):
@@ -50,6 +52,10 @@ def read_moment(text: str) -> datetime | None:
             return None
         added += timedelta(days=day - 1)
         plain = f"{year:04d}-01-01{plain[ordinal.end() :]}"
+    # Python's reader takes any fraction for one of a second.
+    if fraction := _FRACTION.search(plain):
+        added += float(f"0.{fraction[3]}") * timedelta(**{"minutes" if fraction[2] else "hours": 1})
+        plain = _FRACTION.sub(r"\1", plain)
     # Python's reader knows neither the last hour of a day nor a leap second.
     plain, is_midnight = _MIDNIGHT.subn("T00", plain)
     plain, is_leap = _LAST_SECOND.subn(r"\g<1>59", plain)

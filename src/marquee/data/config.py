@@ -43,7 +43,7 @@ class DataConfig:
         features: Features of users, items and requests.
         split: How events are parted.
         timestamp_min: Earlier events are rejected.
-        timestamp_max: Later events are rejected.
+        timestamp_max: Later events are rejected; those after the year 2200 if it is not given.
         unknown_items: What becomes of events whose item is not in the items table.
         max_rejected_fraction: More rejected rows than this, among those of one table that are not
             excluded, stop the run.

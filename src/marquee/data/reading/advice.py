@@ -20,8 +20,8 @@ _OF_REASON = {
     "quote='' takes every quote for a character",
     Reason.null_id: "declare rows without id under exclude, or map the column that holds it",
     Reason.null_timestamp: "declare rows without time under exclude, or map the column that holds it",
-    Reason.timestamp_out_of_range: "see data.timestamp_min and data.timestamp_max, and whether "
-    "timestamp_unit is right",
+    Reason.timestamp_out_of_range: "see data.timestamp_min and data.timestamp_max (the year 2200 if it is "
+    "not given), and whether all rows are written in timestamp_unit",
     Reason.non_finite_value: "an expression such as NULLIF or CASE makes such a number null",
     Reason.impossible_value: "a rating needs a value, and no conversion is worth less than nothing: returns "
     "belong under exclude",

@@ -15,7 +15,11 @@ from marquee.data.reading.files.columns import FAULT, ROW
 from marquee.data.reading.sources import Source
 from marquee.errors import ConfigError, MissingColumnError
 
-_TOKEN = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|(?P<word>[^\W\d]\w*)(?P<call>\s*\()?""")
+_TOKEN = re.compile(
+    r"""'(?:[^']|'')*'|"(?P<called>\w+)"(?=\s*\()|"(?:[^"]|"")*"|(?P<word>[^\W\d]\w*)(?P<call>\s*\()?"""
+)
+_WINDOW = re.compile(r"\)\s*over\b", re.IGNORECASE)
+_TREE = re.compile(r"\{.*\}|(?<=\w)\(.*\w \{.*", re.DOTALL)  # how the parser prints its own objects
 _NAME = re.compile(r"[^\W\d]\w*")
 _CLOCK = frozenset(
     """current_date current_time current_timestamp localtime localtimestamp now today random
@@ -26,7 +30,7 @@ _AGGREGATES = frozenset(
     quantile_cont quantile_disc stddev stddev_samp stdev stdev_samp string_agg sum var var_samp
     variance""".split()  # noqa: SIM905  # a list of them would be a page
 )
-_SEPARATORS = (",", ";", "\t", "|")
+_SEPARATORS = (",", ";", "\t", "|", " ")
 
 
 def parse(text: str, source: Source, key: str) -> pl.Expr:
@@ -77,19 +81,23 @@ def header_hint(source: Source) -> str:
 def _parsed(text: str, source: Source, key: str) -> pl.Expr:
     """Returns a text as SQL, read with the file's columns quoted where SQL has such a word of its own."""
     quoted = _TOKEN.sub(lambda token: _quoted(token, source), text)
+    reasons: list[Exception] = []
     for attempt in dict.fromkeys((quoted, text)):
         try:
-            return pl.sql_expr(attempt)
+            expression = pl.sql_expr(attempt)
         except (pl.exceptions.PolarsError, TypeError) as error:
-            reason = error
-    words = [match["word"] for match in _TOKEN.finditer(text) if match["word"]]
-    ours = [word for word in words if word in source.columns and _needs_quotes(word)]
-    hint = f'; {ours[0]!r} is a word of SQL too: write "{ours[0]}" in double quotes' if ours else ""
+            reasons.append(error)
+            continue
+        if expression.meta.has_multiple_outputs():
+            raise ConfigError(f"{key} must be one column, got {text!r}, which is several; name one of them")
+        return expression
+    # The first reason is of the text whose columns are known to be columns.
+    words = _TREE.sub("…", str(reasons[0]).splitlines()[0])
     raise ConfigError(
-        f"{key} is neither a column of {source.path} nor SQL, got {text!r}: "
-        f"{str(reason).splitlines()[0]}{hint}. The file has {list(source.columns)}; a name with blanks "
-        f"stands in double quotes, a text in single ones{header_hint(source)}"
-    ) from reason
+        f"{key} is neither a column of {source.path} nor SQL, got {text!r}: {words}. The file has "
+        f"{list(source.columns)}; a name with blanks, or one that is a word of SQL too, stands in double "
+        f"quotes, a text in single ones{header_hint(source)}"
+    ) from reasons[0]
 
 
 def _quoted(token: re.Match[str], source: Source) -> str:
@@ -105,7 +113,8 @@ def _needs_quotes(word: str) -> bool:
     """Returns whether SQL takes a word for something else than a column."""
     try:
         expression = pl.sql_expr(word)
-    except pl.exceptions.PolarsError:
+        pl.sql_expr(f"LOWER({word})")  # `all` and `distinct` are words of SQL only there
+    except (pl.exceptions.PolarsError, TypeError):
         return True
     return not expression.meta.is_column() or expression.meta.root_names() != [word]
 
@@ -125,11 +134,11 @@ def _refuse_clock(text: str, source: Source, key: str) -> None:
 
 def _refuse_aggregates(text: str, source: Source, key: str) -> None:
     """Raises ConfigError if an expression gives every row a total of all rows."""
-    words = [token["word"].lower() for token in _TOKEN.finditer(text) if token["word"]]
-    called = [token["word"] for token in _TOKEN.finditer(text) if token["call"]]
+    tokens = list(_TOKEN.finditer(text))
+    called = [token["called"] or token["word"] for token in tokens if token["called"] or token["call"]]
     found = [word for word in called if word.lower() in _AGGREGATES]
     # A window says over which rows it counts: its author means it.
-    if found and "over" not in words:
+    if len(found) > len(_WINDOW.findall(text)):
         raise ConfigError(
             f"{key} must say something of its own row, got {text!r}: {found[0]} sums up all rows of "
             f"{source.path}; use columns of one row alone, or prepare the file"

@@ -6,6 +6,7 @@ frame, collected once by `tables`.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 
 import polars as pl
 
@@ -18,7 +19,7 @@ from marquee.data.reading.sources import Source, reading
 from marquee.data.reading.validation import Limits, Rule, row_rules
 from marquee.data.reading.values import as_source_type, attribute, canonical, present
 from marquee.data.table_config import BLANK_ROW, EMPTY_LIST, SourceType, TableConfig
-from marquee.errors import ConfigError, MissingColumnError
+from marquee.errors import ConfigError, DataError, MissingColumnError
 
 EXCLUDED = "__excluded"
 REJECTED = "__rejected"
@@ -102,7 +103,7 @@ class TableMapping:
             *[rule.condition.alias(f"{_BROKEN}{i}") for i, rule in enumerate(type_rules)],
             *[expression.alias(_MAPPED + name) for name, expression in expressions.items()],
         )
-        dtypes = reading(mapped.collect_schema, source.path, self.schema.name)
+        dtypes = self._dtypes(mapped, typed, expressions, source)
         own_rules = [
             *self._cast_rules(expressions, dtypes),
             *row_rules(self.schema, expressions.keys(), self.limits),
@@ -128,6 +129,26 @@ class TableMapping:
         return MappedSource(
             source, frame, tuple(exclusions), tuple(rules), tuple(looked_at), roots, self._keys(), mapped
         )
+
+    def _dtypes(
+        self, mapped: pl.LazyFrame, typed: pl.LazyFrame, expressions: Mapping[str, pl.Expr], source: Source
+    ) -> pl.Schema:
+        """Returns the types of the mapped columns; an expression that fits no type of the file is named."""
+        try:
+            return reading(mapped.collect_schema, source.path, self.schema.name)
+        except DataError:
+            for name, text in self.config.columns.items():
+                self._schema_of(expressions[name], typed, source, f"columns.{name}: {text}")
+            raise
+
+    def _schema_of(self, expression: pl.Expr, typed: pl.LazyFrame, source: Source, key: str) -> pl.Schema:
+        """Returns the type that an expression gives, by any name; raises DataError with its key."""
+        try:
+            return reading(
+                typed.select(expression.alias(_MAPPED)).collect_schema, source.path, self.schema.name
+            )
+        except DataError as error:
+            raise DataError(f"{self.key}.{key} fails: {error}") from error
 
     def _read_types(self, source: Source) -> tuple[pl.LazyFrame, list[Rule]]:
         """Returns the file with the declared types, and the rules that tell which values have another."""
@@ -170,9 +191,7 @@ class TableMapping:
             conditions[EMPTY_LIST] = pl.col(EMPTY)
         for reason, text in self.config.exclude.items():
             condition = self._parse(text, source, f"exclude.{reason}")
-            dtype = reading(
-                typed.select(condition.alias(reason)).collect_schema, source.path, self.schema.name
-            )[reason]
+            (dtype,) = self._schema_of(condition, typed, source, f"exclude.{reason}: {text}").values()
             if dtype != pl.Boolean:
                 raise ConfigError(
                     f"{self.key}.exclude.{reason} must be true or false, got {text!r}, which is "
@@ -224,8 +243,11 @@ class TableMapping:
         if column.default is not None:
             return pl.lit(column.default)
         if column.required:
-            hints = [f"say which it is in {self.key}.columns.{column.name}"]
-            if source.is_text:
+            near = get_close_matches(column.name, [name.strip().lower() for name in source.columns], n=1)
+            alike = [name for name in source.columns if name.strip().lower() in near]
+            asked = f" (is it {alike[0]!r}?)" if alike else ""
+            hints = [f"say which it is{asked} in {self.key}.columns.{column.name}"]
+            if source.has_header:
                 hints.append("set header=false and names if its first line names no columns")
                 hints.append("set skip_rows if lines stand before the header")
             if column.type is ColumnType.timestamp:

@@ -7,11 +7,12 @@ import polars as pl
 from marquee.core.moments import day_text
 from marquee.core.schema import TimeMeaning
 from marquee.data.reading.mapping import MappedSource
-from marquee.data.reading.odd_times import FIRST_PLAUSIBLE, LAST_PLAUSIBLE
+from marquee.data.reading.odd_times import FIRST_PLAUSIBLE
 from marquee.data.reading.sources import collect
 
 SAME_EVENT = ("user_id", "item_id", "timestamp", "kind")
 _MANY_REPEATED = 0.01
+_FEW_EARLY = 0.01
 _DOMINANT = 0.1
 _TIMES_THE_AVERAGE = 10
 _FEWEST_ROWS = 4  # three rows stand in order by chance in one case of six, either way in one of three
@@ -47,12 +48,6 @@ def _time_notes(timestamps: pl.Series) -> Iterator[str]:
     first, last = timestamps.min(), timestamps.max()
     assert isinstance(first, int), f"an events table is never empty, got {len(timestamps)} rows"
     assert isinstance(last, int), f"an events table is never empty, got {len(timestamps)} rows"
-    if last >= LAST_PLAUSIBLE:
-        n_late = (timestamps >= LAST_PLAUSIBLE).sum()
-        yield (
-            f"{n_late:,} of {len(timestamps):,} timestamps are after the year 2200, the latest is {last}: "
-            "are these milliseconds or microseconds? Set timestamp_unit, or reject them with timestamp_max"
-        )
     if first == last:
         yield f"all timestamps are {first}: if they say nothing, set data.time=none"
     elif last < FIRST_PLAUSIBLE:
@@ -60,6 +55,13 @@ def _time_notes(timestamps: pl.Series) -> Iterator[str]:
             f"all timestamps are before 1990, the latest is {day_text(last)}: if they are no seconds since "
             "1970, set timestamp_unit or timestamp_format; if they only order events, set data.time=order"
         )
+    elif first < FIRST_PLAUSIBLE:
+        n_early = (timestamps < FIRST_PLAUSIBLE).sum()
+        if n_early <= _FEW_EARLY * len(timestamps):
+            yield (
+                f"{n_early:,} of {len(timestamps):,} timestamps are before 1990, the earliest is "
+                f"{day_text(first)}: if they stand for no time, reject them with data.timestamp_min"
+            )
 
 
 def _repeated_notes(events: pl.DataFrame, time: TimeMeaning) -> Iterator[str]:

@@ -39,6 +39,10 @@ _FORMATS = {
     ".xlsm": TableFormat.xlsx,
 }
 
+_OTHERS = dict.fromkeys(
+    (".xls", ".xlsb", ".ods", ".numbers"), "save it as .xlsx or CSV, or else "
+) | dict.fromkeys((".zip", ".zst", ".bz2", ".xz", ".7z", ".tar"), "unpack it, or else ")
+
 
 @dataclass(frozen=True)
 class Source:
@@ -55,6 +59,7 @@ class Source:
         types: Types that the file itself makes plain, as `TableConfig.types`.
         is_text: Whether rows are lines, so that an empty one is no row.
         marks: Texts that stand for a value which the file could not hold: errors in the cells of a workbook.
+        has_header: Whether a line or row of it may name the columns.
         is_quoted: Whether the file may be refused for a quote that is only a character.
         partition: Columns whose value the folders above the file say.
     """
@@ -67,6 +72,7 @@ class Source:
     types: dict[str, SourceType]
     is_text: bool
     marks: tuple[str, ...] = ()
+    has_header: bool = False
     is_quoted: bool = False
     partition: Mapping[str, str | None] = field(default_factory=dict)
 
@@ -115,12 +121,22 @@ def reading(read: Callable[[], Collected], path: Path, table: str) -> Collected:
     try:
         return read()
     except (pl.exceptions.PolarsError, OSError, EOFError, UnicodeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise DataError(
-            f"{table}: {path} cannot be read: {reason}. Look at its format, separator, quote and encoding, "
-            f"and at the expressions in data.{table}: arithmetic on a text file needs types, and TRY_CAST "
-            "makes a wrong value null where CAST stops"
-        ) from error
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise DataError(f"{table}: {path} cannot be read: {reason}. {_advice(error, table)}") from error
+
+
+def _advice(error: Exception, table: str) -> str:
+    """Returns what to do about a file that cannot be read."""
+    if isinstance(error, UnicodeError) or "utf-8" in str(error).lower():
+        return f"Set data.{table}.encoding to that of the file, such as latin-1 or cp1252"
+    if isinstance(error, pl.exceptions.NoDataError):
+        return f"Expected some rows; look at data.{table}.path and skip_rows"
+    if isinstance(error, (OSError, EOFError)):
+        return f"See whether it is whole, and written as its name or data.{table}.format says"
+    return (
+        f"Look at its format, separator, quote and encoding, and at the expressions in data.{table}: "
+        "arithmetic on a text file needs types, and TRY_CAST makes a wrong value null where CAST stops"
+    )
 
 
 def _open(file: File, prefix: str, config: TableConfig, table: str) -> Source:
@@ -145,6 +161,7 @@ def _open(file: File, prefix: str, config: TableConfig, table: str) -> Source:
         types=types,
         is_text=written is not TableFormat.parquet,
         marks=ERROR_WORDS if written is TableFormat.xlsx else (),
+        has_header=written in (TableFormat.csv, TableFormat.xlsx),
         is_quoted=written is TableFormat.csv and len(config.separator) == 1 and bool(config.quote),
         partition=said,
     )
@@ -203,7 +220,7 @@ def _format_of(path: Path, config: TableConfig, table: str) -> TableFormat:
     if found is None:
         raise ConfigError(
             f"{table}: the format of {path.name} cannot be told from its name, expected the end to be one of "
-            f"{sorted(_FORMATS)}, for text also .gz; set data.{table}.format to one of "
-            f"{[str(written) for written in TableFormat]}"
+            f"{sorted(_FORMATS)}, for text also .gz; {_OTHERS.get(suffix.lower(), '')}set "
+            f"data.{table}.format to one of {[str(written) for written in TableFormat]}"
         )
     return found

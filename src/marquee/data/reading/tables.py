@@ -14,6 +14,7 @@ from marquee.core.schema import EVENTS, ITEMS, USERS, TableSchema, TimeMeaning
 from marquee.data.config import DataConfig, UnknownItems
 from marquee.data.reading.feature_values import measure_features, require_readable, validate_feature_times
 from marquee.data.reading.mapping import TableMapping
+from marquee.data.reading.odd_times import LAST_PLAUSIBLE
 from marquee.data.reading.quality import QualityReport, TableQuality, measure_events
 from marquee.data.reading.table_reader import TableReader
 from marquee.data.reading.validation import Limits, duplicate_rule, unknown_item_rule
@@ -75,7 +76,7 @@ def read_tables(config: DataConfig, rejects_folder: Path | None = None) -> Table
                 schema=schema,
                 config=declaration,
                 time=config.time,
-                limits=Limits(config.timestamp_min, config.timestamp_max),
+                limits=_limits(config),
                 kept=tuple(feature.column or name for name, feature in features.items()),
                 name=name_of_declaration,
             )
@@ -103,6 +104,12 @@ def read_tables(config: DataConfig, rejects_folder: Path | None = None) -> Table
         users = None if users is None else rows_of_sessions(users, events["user_id"])
         quality = replace(quality, notes=(*quality.notes, _session_note(events, quality.n_users, config)))
     return Tables(events=events, items=frames.get(ITEMS.name), users=users, quality=quality)
+
+
+def _limits(config: DataConfig) -> Limits:
+    """Returns the range of times: a moment that no data set has is no time, unless the config says it is."""
+    latest = LAST_PLAUSIBLE if config.time is TimeMeaning.absolute else None
+    return Limits(config.timestamp_min, config.timestamp_max if config.timestamp_max is not None else latest)
 
 
 def _session_note(events: pl.DataFrame, n_users: int, config: DataConfig) -> str:

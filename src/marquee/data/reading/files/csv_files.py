@@ -98,7 +98,7 @@ def repair_quotes(path: Path, config: TableConfig, n_columns: int) -> bytes:
     quoted. A quoted value may still run over several lines.
     """
     with open_binary(read_text(path, config)) as file:
-        lines = file.read().decode("utf-8", errors="replace").split("\n")
+        lines = file.read().decode("utf-8").split("\n")
     records = _Records(separator_of(path, config), config.quote, n_columns)
     return "\n".join(records.repaired(lines)).encode()
 

@@ -1,4 +1,4 @@
-"""JSON lines, or one JSON list of objects, as a lazy frame.
+"""JSON lines, one JSON list of objects, or objects one behind the other, as a lazy frame.
 
 Values are texts, so that one of another type spoils its row alone; nested objects stay nested and are read by
 dotted names. NaN, which Python writes for a missing number, is null.
@@ -6,7 +6,7 @@ dotted names. NaN, which Python writes for a missing number, is null.
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+import re
 from glob import escape
 from pathlib import Path
 
@@ -20,6 +20,9 @@ from marquee.errors import DataError
 _UNREADABLE = "__unreadable"
 _BLANKS = b" \t\r\n"
 _MARK = b"\xef\xbb\xbf"
+_BETWEEN = re.compile(r"[ \t\r\n,\x1e]*")  # RFC 7464 begins each object with the last of these
+_MAX_SHOWN = 100
+_DECODER = json.JSONDecoder()
 _TEXT = pl.String()
 
 
@@ -27,7 +30,8 @@ def scan_json(path: Path, config: TableConfig) -> tuple[pl.LazyFrame, dict[str, 
     """Returns the objects as rows, and the columns that hold lists; a line that is no object has a fault.
 
     Raises:
-        DataError: If the file is one JSON value, but no list of objects.
+        DataError: If the file begins as a JSON list and is none, or holds no JSON object.
+        NoDataError: If it is empty.
     """
     source = read_text(path, config)
     if _is_list(source):
@@ -37,7 +41,7 @@ def scan_json(path: Path, config: TableConfig) -> tuple[pl.LazyFrame, dict[str, 
     except pl.exceptions.ComputeError:
         # Polars knows neither NaN nor broken lines; Python's reader does, line by line.
         with open_binary(source) as file:
-            source = b"\n".join(_readable(file))
+            source = _readable(file.read().removeprefix(_MARK), path)
         found = pl.scan_ndjson(source, infer_schema_length=None).collect_schema()
     types = {
         name: SourceType.vector if dtype.inner.is_numeric() else SourceType.list
@@ -81,6 +85,8 @@ def _lines_of_list(source: ScanSource, path: Path) -> bytes:
     """Returns the elements of a JSON list as JSON lines."""
     with open_binary(source) as file:
         text = file.read().removeprefix(_MARK)
+    if not text.strip(b"[] \t\r\n"):
+        raise pl.exceptions.NoDataError("the list is empty")
     try:
         elements = json.loads(text)
     except ValueError as error:
@@ -94,21 +100,42 @@ def _lines_of_list(source: ScanSource, path: Path) -> bytes:
     )
 
 
-def _readable(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Yields each line that is a JSON object as Polars reads it, and one that quotes it for any other."""
-    for number, raw in enumerate(lines):
-        line = raw.removeprefix(_MARK) if number == 0 else raw
-        if not line.strip():
-            yield b""
-            continue
-        try:
-            value = json.loads(line)
-        except ValueError:
-            value = None
-        if isinstance(value, dict):
-            yield json.dumps(_plain(value)).encode()
-        else:
-            yield _marked(line.decode(errors="replace").strip())
+def _readable(text: bytes, path: Path) -> bytes:
+    """Returns a line for each JSON object as Polars reads it, and one that quotes it for any other line."""
+    if not text.strip():
+        raise pl.exceptions.NoDataError("the file is empty")
+    lines = text.split(b"\n")
+    objects = [_objects(line) for line in lines]
+    if not any(objects):
+        # Objects that are written over several lines are none in any line.
+        objects = [_objects(text)]
+        if not objects[0]:
+            first = next(line for line in lines if line.strip()).decode(errors="replace").strip()
+            raise DataError(
+                f"{path} holds no JSON object, its first line is {first[:_MAX_SHOWN]!r}; write one object on "
+                "each line, or a list of objects"
+            )
+    return b"\n".join(
+        found or (_marked(line.decode(errors="replace").strip()) if line.strip() else b"")
+        for line, found in zip(lines, objects, strict=False)
+    )
+
+
+def _objects(text: bytes) -> bytes:
+    """Returns a line for each JSON object that stands here, nothing if there is anything else."""
+    found: list[bytes] = []
+    try:
+        decoded = text.decode()
+        place = _BETWEEN.match(decoded).end()  # type: ignore[union-attr]  # it matches the empty text
+        while place < len(decoded):
+            value, place = _DECODER.raw_decode(decoded, place)
+            if not isinstance(value, dict):
+                return b""
+            found.append(json.dumps(_plain(value)).encode())
+            place = _BETWEEN.match(decoded, place).end()  # type: ignore[union-attr]  # as above
+    except ValueError:
+        return b""
+    return b"\n".join(found)
 
 
 def _marked(text: str) -> bytes:

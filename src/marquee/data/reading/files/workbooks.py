@@ -7,6 +7,7 @@ merged cells. The sheet is read whole. Does not read .xls or workbooks behind a 
 
 import re
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -99,7 +100,10 @@ def _sheet(reader: "ExcelReader", path: Path, config: TableConfig) -> "ExcelShee
         raise DataError(
             f"{path} has no sheet {config.sheet!r}, it has {reader.sheet_names}; correct the key sheet"
         )
+    charts = () if config.sheet else _charts(path)
     for name in names:
+        if name in charts:
+            continue
         sheet = reader.load_sheet(name, header_row=None, skip_rows=0, dtypes="string")
         if config.sheet or sheet.visible == "visible":
             return sheet
@@ -211,12 +215,27 @@ def _column(letters: bytes) -> int:
 def _part_of(book: zipfile.ZipFile, sheet: str) -> str:
     """Returns the name of the part that holds a sheet: relations say it, not the name of the file."""
     workbook = next(target for kind, target in _relations(book, "") if kind.endswith("/officeDocument"))
+    for name, part in _sheets(book, workbook):
+        if name == sheet:
+            return part
+    raise DataError(f"{book.filename} names no part for its sheet {sheet!r}; export it as CSV")
+
+
+def _charts(path: Path) -> set[str]:
+    """Returns the tabs that hold a chart in place of cells."""
+    with zipfile.ZipFile(path) as book:
+        workbook = next(target for kind, target in _relations(book, "") if kind.endswith("/officeDocument"))
+        charts = {part for kind, part in _relations(book, workbook) if kind.endswith("/chartsheet")}
+        return {name for name, part in _sheets(book, workbook) if part in charts}
+
+
+def _sheets(book: zipfile.ZipFile, workbook: str) -> Iterator[tuple[str, str]]:
+    """Yields the name of each tab, and that of the part which holds it: relations say it."""
     targets = _targets(book, workbook)
     for element in ElementTree.fromstring(book.read(workbook)).iter():
-        if element.tag.rpartition("}")[2] == "sheet" and element.get("name") == sheet:
+        if element.tag.rpartition("}")[2] == "sheet":
             identity = next(value for key, value in element.attrib.items() if key.endswith("}id"))
-            return targets[identity]
-    raise DataError(f"{book.filename} names no part for its sheet {sheet!r}; export it as CSV")
+            yield element.get("name", ""), targets[identity]
 
 
 def _relations(book: zipfile.ZipFile, part: str) -> list[tuple[str, str]]:
