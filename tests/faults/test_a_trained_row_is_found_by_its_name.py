@@ -169,3 +169,39 @@ def test_column_of_a_trained_feature_that_is_gone_is_named(
     write_items(tmp_path, "cost", "1.5")
     assert run(monkeypatch, export.main, f"run={shop.latest}", f"bundles={tmp_path / 'bundles'}") == 2
     assert "'price'" in capsys.readouterr().err
+
+
+def test_later_commands_say_what_is_another_under_the_same_names(
+    trained: MiniShop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained.write_events(mini_events())
+    assert run(monkeypatch, evaluate.main, f"run={trained.latest}") == 0
+    assert "than those that the model was trained on" not in capsys.readouterr().out
+    trained.write_events(with_swapped_events(mini_events()))
+    assert run(monkeypatch, evaluate.main, f"run={trained.latest}") == 0
+    words = (
+        "the training events of the same users and items are others than those that the model was trained on"
+    )
+    assert words in capsys.readouterr().out
+
+
+def test_features_that_changed_places_are_said_by_export_and_refused_by_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop = MiniShop.open(
+        tmp_path,
+        items="{path: items.csv, columns: {item_id: item}}",
+        features="{item: {price: {type: numeric}}}",
+    )
+    write_items(tmp_path, "price", "1.5")
+    assert shop.train(monkeypatch) == 0
+    capsys.readouterr()
+    lines = (tmp_path / "items.csv").read_text(encoding="utf-8").replace("i01,", "TMP,")
+    (tmp_path / "items.csv").write_text(
+        lines.replace("i02,", "i01,").replace("TMP,", "i02,"), encoding="utf-8"
+    )
+    assert run(monkeypatch, export.main, f"run={shop.latest}", f"bundles={tmp_path / 'bundles'}") == 0
+    said = capsys.readouterr()
+    assert "the features of the same users and items are others" in said.out
+    assert run(monkeypatch, train.main, f"resume={shop.latest}", "trainer.epochs=3") == 2
+    assert "the features of the same users and items are others" in capsys.readouterr().err

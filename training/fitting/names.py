@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from marquee.core.ids import IdMap
 from marquee.data.dataset import Dataset, Fitted
 from marquee.errors import ConfigError, DataError
@@ -32,6 +34,7 @@ class Names:
         query_features: Of the query tower's token table and numbers.
         item_features: Of the item tower's.
         train: Checksum of the training events in terms of these names; empty in runs of earlier versions.
+        described: Checksum of the features of users and items; empty likewise.
     """
 
     users: Sequence[str]
@@ -40,6 +43,7 @@ class Names:
     query_features: FeatureEncoder
     item_features: FeatureEncoder
     train: str = ""
+    described: str = ""
 
     @classmethod
     def of(cls, dataset: Dataset) -> "Names":
@@ -51,6 +55,7 @@ class Names:
             dataset.query_features.encoder,
             dataset.item_encoder,
             _checksum(dataset),
+            _checksum_of_features(dataset),
         )
 
     def write(self, folder: Path) -> None:
@@ -62,6 +67,7 @@ class Names:
             "query_features": self.query_features.to_json(),
             "item_features": self.item_features.to_json(),
             "train": self.train,
+            "described": self.described,
         }
         folder.mkdir(parents=True, exist_ok=True)
         replace_file(folder / NAMES_FILE, json.dumps(names).encode())
@@ -87,6 +93,7 @@ class Names:
             FeatureEncoder.from_json(names["query_features"]),
             FeatureEncoder.from_json(names["item_features"]),
             names.get("train", ""),
+            names.get("described", ""),
         )
 
     @property
@@ -113,6 +120,14 @@ class Names:
             found += [f"features with other values or settings: {_some(others)}"] if others else []
         return tuple(found)
 
+    def changes(self, now: "Names") -> tuple[str, ...]:
+        """Returns in words what is another under the same names; nothing where all is the same."""
+        found = {
+            "the training events of the same users and items are others": (self.train, now.train),
+            "the features of the same users and items are others": (self.described, now.described),
+        }
+        return tuple(words for words, (before, after) in found.items() if before and before != after)
+
     def require_same(self, now: "Names", what: str) -> None:
         """Raises DataError unless a data set has the very rows that this run was trained on.
 
@@ -120,9 +135,7 @@ class Names:
             now: Of the data set as it is now.
             what: What cannot be done otherwise.
         """
-        differences = self.differences(now)
-        if not differences and self.train and self.train != now.train:
-            differences = ("the training events of the same users and items are others",)
+        differences = self.differences(now) or self.changes(now)
         if differences:
             raise DataError(
                 f"{what} needs the data that the run was trained on, got others: {'; '.join(differences)}; "
@@ -135,6 +148,16 @@ def _checksum(dataset: Dataset) -> str:
     train, sha = dataset.train, hashlib.sha256()
     for column in (train.offsets, train.item_index, train.kind_index, train.timestamp):
         sha.update(column.tobytes())
+    return sha.hexdigest()
+
+
+def _checksum_of_features(dataset: Dataset) -> str:
+    """Returns a checksum of the features of the users and items of training, as the model reads them."""
+    sha = hashlib.sha256()
+    n_rows = dataset.n_trained_items + 1  # the first is padding
+    for features in (dataset.item_features.take(np.arange(n_rows)), dataset.query_features.of_users):
+        sha.update(features.tokens.tobytes())
+        sha.update(features.numeric.tobytes())
     return sha.hexdigest()
 
 

@@ -64,15 +64,22 @@ def prepare_trained(config: TrainConfig, folder: Path, console: Console) -> Prep
     prepared = part(tables, config, console, names.fitted)
     counted = pl.col("kind").is_in(list(config.data.kinds))
     train = prepared.split.train.filter(counted)
+    found = []
     for what, trained in (("user", names.users), ("item", names.items)):
         now = set(train[f"{what}_id"])
         if words := compare_names(trained, sorted(now)):
-            console.print(
+            found.append(
                 f"the training part has other {what}s than the model was trained on: {words}; rows are "
-                "those of the training",
-                highlight=False,
-                soft_wrap=True,
+                "those of the training"
             )
+    if not found:
+        found = [
+            f"{words} than those that the model was trained on; it stays as it was trained, and is shown and "
+            "judged with those of today"
+            for words in names.changes(Names.of(prepared.dataset))
+        ]
+    for line in found:
+        console.print(escape(line), highlight=False, soft_wrap=True)
     return prepared
 
 
