@@ -27,6 +27,19 @@ def test_an_event_of_long_ago_decides_nothing() -> None:
     assert half_life_days(timestamp, ExamplesConfig()) == 15.0
 
 
+@pytest.mark.parametrize("span_days", [1 / 12, 1, 7, 29])
+def test_data_of_hours_age_within_hours(span_days: float) -> None:
+    timestamp = np.linspace(0, span_days * DAY, 9_999).astype(np.int64)
+    days = half_life_days(timestamp, ExamplesConfig())
+    assert days == pytest.approx(span_days / 2, rel=0.01)
+    oldest, *_, newest = by_age(timestamp, days)
+    assert (oldest, newest) == pytest.approx((0.25, 1.0), rel=0.02)
+
+
+def test_events_of_one_moment_never_age() -> None:
+    assert half_life_days(np.full(100, 1_700_000_000), ExamplesConfig()) == 0.0
+
+
 def test_what_is_asked_for_is_done() -> None:
     timestamp = np.linspace(0, 2_920 * DAY, 1_000).astype(np.int64)
     assert half_life_days(timestamp, ExamplesConfig(half_life_days=15.0)) == 15.0

@@ -52,8 +52,9 @@ class TargetAccount:
 def half_life_days(timestamp: IndexArray, config: ExamplesConfig) -> float:
     """Returns how fast events age as targets, in days; 0 for never.
 
-    Where the config leaves it open: `SEASON_DAYS`, or as much longer as it takes for enough of the events to
-    count. In data of years a half-life of days would leave a few hundred events of a hundred thousand.
+    Where the config leaves it open: `SEASON_DAYS`, or the age that half of the events do not exceed, if that
+    is less, or as much longer as it takes for enough of the events to count. In data of hours a half-life of
+    days would age nothing; in data of years it would leave a few hundred events of a hundred thousand.
 
     Args:
         timestamp: Of the training events, (n_events,) int64, seconds.
@@ -62,6 +63,8 @@ def half_life_days(timestamp: IndexArray, config: ExamplesConfig) -> float:
     Example:
         >>> half_life_days(np.arange(1000) * 3600, ExamplesConfig())
         15.0
+        >>> half_life_days(np.arange(9) * 3600, ExamplesConfig()) * 24
+        4.0
         >>> round(half_life_days(np.arange(1000) * 3 * SECONDS_PER_DAY, ExamplesConfig()))
         561
         >>> half_life_days(np.arange(1000) * 3 * SECONDS_PER_DAY, ExamplesConfig(half_life_days=15))
@@ -72,8 +75,8 @@ def half_life_days(timestamp: IndexArray, config: ExamplesConfig) -> float:
         return config.half_life_days or 0.0
     sample = timestamp[:: max(n_events // N_SAMPLED, 1)]
     enough = max(ENOUGH_FRACTION, min(ENOUGH_EVENTS / n_events, 0.5))
-    days = SEASON_DAYS
-    while n_effective(by_age(sample, days)) < enough * len(sample):
+    days = min(SEASON_DAYS, float(np.median(timestamp.max() - sample)) / SECONDS_PER_DAY)
+    while days and n_effective(by_age(sample, days)) < enough * len(sample):
         days *= STEP
     return days
 
