@@ -186,3 +186,21 @@ def test_a_list_that_a_feature_reads_stays_one(tmp_path: Path) -> None:
     tables = read_tables(config)
     assert tables.events["tags"].to_list() == [["x", "y"], ["x", "y"]]
     assert items_of(tables) == [("u1", "a"), ("u1", "b")]
+
+
+def test_a_text_that_is_no_list_is_rejected_and_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    rows = [json.dumps(["a", "b"]), "[]", "", "nonsense", "a|b"]
+    cells = ['"' + text.replace('"', '""') + '"' for text in rows]
+    lines = [f"u{n},{cell},{AT}" for n, cell in enumerate(cells)]
+    (tmp_path / "e.csv").write_text("\n".join(["user_id,basket,timestamp", *lines]), encoding="utf8")
+    table = TableConfig(
+        path="e.csv",
+        columns={"item_id": "basket"},
+        types={"basket": SourceType.list},
+        lists={"basket": ""},
+    )
+    quality = read(tmp_path, table, limit=1.0).quality.events
+    assert quality.excluded == {"empty_list": 2}
+    (reject,) = quality.rejects
+    assert (reject.count, reject.reason) == (2, "unreadable_row")
+    assert "no list in basket: nonsense" in reject.example

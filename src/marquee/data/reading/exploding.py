@@ -34,10 +34,12 @@ def explode(source: Source, apart: Mapping[str, str], config: TableConfig, key: 
     """
     columns = {_column(name, source, config, key): separator for name, separator in apart.items()}
     lists = {name: _as_list(name, separator, source, config, key) for name, separator in columns.items()}
-    frame = source.frame.with_columns(values.alias(name) for name, values in lists.items())
     lengths = [pl.col(name).list.len().fill_null(0) for name in lists]
     differ = pl.any_horizontal(pl.lit(False), *[length != lengths[0] for length in lengths[1:]])
     fault = pl.when(differ).then(pl.lit(f"lists of different lengths in {', '.join(lists)}"))
+    faults = [_unreadable(name, lists[name]) for name in lists if source.columns[name] == pl.String]
+    frame = source.frame.with_columns(pl.coalesce(FAULT, *faults).alias(FAULT))
+    frame = frame.with_columns(values.alias(name) for name, values in lists.items())
     frame = frame.with_columns(pl.coalesce(FAULT, fault).alias(FAULT))
     is_whole = pl.col(FAULT).is_null() & (lengths[0] > 0)
     frame = frame.with_columns(
@@ -55,6 +57,12 @@ def explode(source: Source, apart: Mapping[str, str], config: TableConfig, key: 
         columns={name: schema[name] for name in names},
         types={name: found for name, found in source.types.items() if name not in lists},
     )
+
+
+def _unreadable(name: str, values: pl.Expr) -> pl.Expr:
+    """Returns why a text that is there is no list; null where it is one, or nothing is there."""
+    is_there = pl.col(name).str.strip_chars() != ""
+    return pl.when(is_there & values.is_null()).then(pl.format("no list in {}: {}", pl.lit(name), name))
 
 
 def _position(source: Source) -> str:

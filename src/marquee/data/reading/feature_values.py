@@ -25,8 +25,8 @@ _READERS: dict[FeatureType, Callable[[object], object]] = {
 _ADVICE = {
     FeatureType.numeric: "write numbers, or an expression that makes them, such as "
     "TRY_CAST(REPLACE({column}, ',', '') AS FLOAT), in columns",
-    FeatureType.timestamp: "write ISO 8601 or seconds since 1970, or an expression such as {column} / 1000, "
-    "in columns",
+    FeatureType.timestamp: "write ISO 8601 or seconds since 1970, or an expression that makes them, such as "
+    "STRPTIME({column}, '%d.%m.%Y'), in columns",
     FeatureType.vector: "write lists of `dim` numbers; JSON lists in a text column need types: "
     "{{{column}: vector}}",
 }
@@ -148,6 +148,7 @@ def validate_feature_times(table: str, features: Mapping[str, FeatureConfig], ro
         if advice is not None:
             raise DataError(
                 f"feature {name!r} (column {column!r} of {table}) holds numbers such as {numbers[0]}, "
-                f"{advice} where the column has one; a feature is read in seconds since 1970 or ISO 8601, so "
-                f"write an expression that makes them, such as {column} / 1000, in data.{table}.columns"
+                f"{advice.partition(';')[0]}; a feature is read in seconds since 1970 or ISO 8601, so write "
+                f"an expression that makes them, such as {column} / 1000 of milliseconds or "
+                f"STRPTIME(CAST({column} AS VARCHAR), '%Y%m%d') of dates, in data.{table}.columns"
             )
