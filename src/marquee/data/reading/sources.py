@@ -126,7 +126,7 @@ def reading(read: Callable[[], Collected], path: Path, table: str) -> Collected:
 
 
 def _advice(error: Exception, table: str) -> str:
-    """Returns what to do about a file that cannot be read."""
+    """Advises on a file that cannot be read."""
     if isinstance(error, UnicodeError) or "utf-8" in str(error).lower():
         return f"Set data.{table}.encoding to that of the file, such as latin-1 or cp1252"
     if isinstance(error, pl.exceptions.NoDataError):
