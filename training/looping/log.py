@@ -12,8 +12,6 @@ from marquee.store.opening import POSTGRES_SCHEMES, open_event_log
 CLOSED = "closed"
 """Folder of the closed days within the folder of a log."""
 
-_LAST_ROWS = 10_000
-
 
 @contextmanager
 def opened(log: str, closed: str) -> Iterator[LogSource]:
@@ -47,16 +45,21 @@ def opened(log: str, closed: str) -> Iterator[LogSource]:
 
 
 def last_known(log: EventLog, cutoff: int) -> int:
-    """Returns a sequence up to which every event was received before the cutoff, the highest that is sure.
+    """Returns the sequence of the last event that was received before the cutoff, 0 if none was.
+
+    Events are received in the order of their sequences, but for those of one moment.
 
     Args:
         log: The store.
         cutoff: First second that is not known, since 1970 UTC.
     """
-    last = log.last_sequence()
-    after = max(last - _LAST_ROWS, 0)
-    for row in log.read(after, _LAST_ROWS):
-        # Events of the second of the cutoff are in no table yet: the next loop must find them new.
-        if row.event.received >= cutoff:
-            return row.sequence - 1
-    return last
+    low, high = 0, log.last_sequence()
+    while low < high:
+        middle = (low + high) // 2
+        found = log.read(middle, 1)
+        if found and found[0].event.received >= cutoff:
+            high = middle
+        else:
+            # What left the store for files is older than all that is in it.
+            low = min(found[0].sequence, high) if found else high
+    return low

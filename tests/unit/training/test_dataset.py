@@ -99,6 +99,9 @@ def test_data_loop_reads_the_table_without_what_is_open(store: Store, tmp_path: 
 def test_last_event_known_at_a_cutoff_comes_before_those_of_its_second(tmp_path: Path) -> None:
     log: EventLog = _filled(Store(str(tmp_path / "log"))).open()
     assert (last_known(log, CUTOFF), last_known(log, CUTOFF + 1)) == (4, 5)
+    log.append([event(f"f{n}", received=CUTOFF + 1 + n) for n in range(100)])
+    assert [last_known(log, CUTOFF + 1 + n) for n in (0, 1, 50, 99, 100)] == [5, 6, 55, 104, 105]
+    assert last_known(log, NOW) == 0
     log.close()
 
 
