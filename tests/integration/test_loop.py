@@ -148,11 +148,17 @@ def test_model_of_another_shape_starts_afresh(begun: tuple[Path, int], home: Pat
 
 def test_log_that_holds_too_little_is_refused_before_training(tmp_path: Path) -> None:
     log = SqliteEventLog(tmp_path / "log")
-    log.append([event(f"e{n}", timestamp=NOW + n) for n in range(3)])
-    log.close()
+    log.append([event(f"e{n}", timestamp=NOW + n, item_id=f"i{n}") for n in range(3)])
     status, said = run(_config(tmp_path, NOW + DAY))
     assert (status, "step 2" in said) == (EXIT_REFUSED, False)
     assert "refused: the log does not hold enough to judge a model by: the" in said
+    log.append(
+        [event(f"f{n}", timestamp=NOW + 3 + n, item_id=f"i{3 + n}", received=NOW + DAY) for n in range(20)]
+    )
+    log.close()
+    status, said = run(_config(tmp_path, NOW + 2 * DAY))
+    assert (status, "step 2" in said) == (EXIT_REFUSED, False)
+    assert "to judge a model by: 1 user did something that the served release cannot know" in said
 
 
 def test_second_loop_at_a_time_is_turned_away(begun: tuple[Path, int], home: Path) -> None:

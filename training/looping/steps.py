@@ -40,6 +40,9 @@ from training.runs.prepare import Prepared, part, read
 TABLE = "events/*.parquet"
 """The files of a training table that are read."""
 
+MIN_USERS = 2
+"""A paired comparison needs so many; whether they are enough is for the gate to say."""
+
 _DIGITS = 8
 
 
@@ -135,15 +138,24 @@ class Steps:
         if not reasons:
             beside = f"beside {against}" if against else "alone, for nothing is served yet"
             self.console.print(f"step 3 of 5: judging {beside}")
-            reasons = self._failures(Bundle.load(self.channel / against) if against else None)
+            try:
+                reasons = self._failures(Bundle.load(self.channel / against) if against else None)
+            except DataError as error:
+                reasons = [f"the model cannot be judged: {error}"]
         self._mark("judged", reasons=tuple(reasons), against=against)
 
     def _why_not_to_train(self) -> list[str]:
         """Returns why the events do not allow to train or to judge; nothing if they do."""
         try:
-            part_to_judge(self.prepared, self.run_config)
+            _, judged = part_to_judge(self.prepared, self.run_config)
         except DataError as error:
             return [f"the log does not hold enough to judge a model by: {error}"]
+        if len(judged.user_ids) < MIN_USERS:
+            return [
+                "the log does not hold enough to judge a model by: "
+                f"{len(judged.user_ids)} user did something that the served release cannot know, expected "
+                f"{MIN_USERS} or more"
+            ]
         return []
 
     def _failures(self, bundle: Bundle | None) -> list[str]:
