@@ -43,6 +43,7 @@ COMMANDS = {
         Command("publish", "training.publish", "bring a bundle to where it is served, or go back", "train"),
         Command("loop", "training.loop", "from a service's event log to its next release", "train"),
         Command("experiment", "training.experiment", "what came of an A/B test, or what it needs", "train"),
+        Command("card", "training.card", "the card of a model: facts, words, gaps, leaks", "train"),
         Command("off-policy", "training.off_policy", "a candidate's value by another's log", "train"),
         Command("monitor", "training.monitor", "has what comes in changed? by two tables", "train"),
         Command("serve", "marquee_cli.serve", "serve a bundle over HTTP", "serve"),

@@ -42,12 +42,13 @@ class Grid:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: sentences, then tables, then figures as `<svg>` elements."""
+    """A part of the page: sentences, code as it stands, tables, then figures as `<svg>` elements."""
 
     title: str
     texts: tuple[str, ...] = ()
     grids: tuple[Grid, ...] = ()
     figures: tuple[str, ...] = ()
+    code: str = ""
 
 
 @dataclass(frozen=True)

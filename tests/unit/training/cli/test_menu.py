@@ -18,7 +18,7 @@ from training.cli.menu import Menu, find_configs, help_text
 
 CHOICES = [(group, name) for group, choices in SCHEMAS.items() for name in choices]
 COMMANDS = (
-    *("experiment", "monitor", "off_policy"),
+    *("card", "experiment", "monitor", "off_policy"),
     *("backtest", "download", "evaluate", "export", "learning_curve"),
     *("dataset", "loop", "make_key", "publish", "simulate", "train", "tune"),
 )

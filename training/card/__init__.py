@@ -1,0 +1,1 @@
+"""`python -m training.card run=…`: the card of a model."""
