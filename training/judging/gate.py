@@ -11,6 +11,7 @@ from pathlib import Path
 from marquee.bundle.manifest import MANIFEST, Manifest
 from marquee.bundle.releases import resolve
 from marquee.errors import ConfigError
+from marquee.evaluation.analyses.fairness import BoundFinding, gap_between
 from marquee.evaluation.intervals import Estimate
 from marquee.evaluation.probabilities.outcomes import LOWER_IS_BETTER
 from training.judging.judge import BUNDLE, Judgement
@@ -24,9 +25,11 @@ class GuardrailConfig:
         metric: `ndcg@10`, `ndcg@10|ad` for an item group, `coverage@10`, a number of the report's section
             beyond accuracy, such as `gini`, or of its probabilities, such as `click/calibration_error`.
         slice: A slice of the report: `user: gender = F` for the headline metric, `surface = feed` for
-            probabilities; empty for all.
+            probabilities; empty for all. With `gap_at_most` the column alone: `user: gender`.
         at_least: Lowest value allowed; None for no bound.
         at_most: Highest value allowed; None for no bound.
+        gap_at_most: Largest gap allowed between any two values of the column; it fails only where the whole
+            interval of the gap, widened for having looked at all pairs, lies beyond. None for no bound.
         against: Name of a baseline in the report that the model must not be worse than by more than
             `margin`, or `bundle` for the one that is served; empty for none.
         margin: What may be lost against it; negative for what must be won. Of a log loss, a normalised
@@ -37,6 +40,7 @@ class GuardrailConfig:
     slice: str = ""
     at_least: float | None = None
     at_most: float | None = None
+    gap_at_most: float | None = None
     against: str = ""
     margin: float = 0.0
 
@@ -59,10 +63,15 @@ class GateConfig:
     def validate(self) -> None:
         """Raises ConfigError if a guardrail asks for nothing, or for what cannot be known."""
         for name, rail in self.guardrails.items():
-            if rail.at_least is None and rail.at_most is None and not rail.against:
+            bounds = (rail.at_least, rail.at_most, rail.gap_at_most)
+            if all(bound is None for bound in bounds) and not rail.against:
                 raise ConfigError(
-                    f"gate.guardrails.{name} must have at_least, at_most or against, got none for "
-                    f"{rail.metric!r}"
+                    f"gate.guardrails.{name} must have at_least, at_most, gap_at_most or against, got none "
+                    f"for {rail.metric!r}"
+                )
+            if rail.gap_at_most is not None and (rail.against or any(b is not None for b in bounds[:2])):
+                raise ConfigError(
+                    f"gate.guardrails.{name} bounds a gap, got another bound beside it; make two guardrails"
                 )
             if rail.against == BUNDLE and not self.bundle:
                 raise ConfigError(
@@ -83,6 +92,9 @@ def failures(config: GateConfig, judgement: Judgement) -> Iterator[str]:
     served = _served_metrics(config.bundle) if config.bundle else {}
     numbers = judgement.numbers()
     for name, rail in config.guardrails.items():
+        if rail.gap_at_most is not None:
+            yield from _too_far_apart(name, rail, rail.gap_at_most, judgement)
+            continue
         key = f"{rail.metric}|{rail.slice}" if rail.slice else rail.metric
         value = _measured(name, key, numbers)
         subject = f"{name}: {rail.metric}" + (f" on {rail.slice}" if rail.slice else "")
@@ -96,6 +108,24 @@ def failures(config: GateConfig, judgement: Judgement) -> Iterator[str]:
             yield from _behind_bundle(subject, rail, key, value, served, judgement)
         elif rail.against:
             yield from _behind_model(name, subject, rail, judgement)
+
+
+def _too_far_apart(name: str, rail: GuardrailConfig, bound: float, judgement: Judgement) -> Iterator[str]:
+    """Yields why two groups differ by more than they may."""
+    slices = judgement.slices
+    parts = {column.name: column.slices for column in slices.columns if len(column.slices) > 1}
+    if rail.metric != slices.metric or rail.slice not in parts:
+        raise ConfigError(
+            f"gate.guardrails.{name} bounds a gap of {slices.metric} over one of {sorted(parts)}, got "
+            f"{rail.metric!r} over {rail.slice!r}"
+        )
+    gap = gap_between({part.value: part.estimates[slices.model] for part in parts[rail.slice]})
+    if gap is not None and gap.against(bound) is BoundFinding.fails:
+        yield (
+            f"{name}: {rail.metric} of {gap.higher} is {gap.difference.mean:.4f} above that of {gap.lower} "
+            f"({rail.slice}), 95\u00a0% interval {gap.difference.low:.4f} to {gap.difference.high:.4f}: "
+            f"expected {bound} or less"
+        )
 
 
 def _measured(name: str, key: str, numbers: Mapping[str, float]) -> float:

@@ -147,7 +147,7 @@ def measure_gaps(
         metric,
         tuple(Group(name, len(units), _estimate(units)) for name, units in found.items()),
         small,
-        _largest(found),
+        _largest({name: (units.mean, units.variance) for name, units in found.items()}),
         tuple(reasons),
     )
 
@@ -158,17 +158,41 @@ def _estimate(units: ArmUnits) -> Estimate:
     return Estimate(units.mean, units.mean - reach, units.mean + reach)
 
 
-def _largest(found: Mapping[str, ArmUnits]) -> Gap | None:
-    """Returns the gap that is furthest from 0 in its own standard errors, else the largest."""
+def gap_between(estimates: Mapping[str, Estimate]) -> Gap | None:
+    """Returns the largest gap between groups that were judged already; None with fewer than two.
+
+    Args:
+        estimates: Group → its value with a 95 % interval, of people that no two groups share; one without
+            an interval is left out.
+
+    Example:
+        >>> gap = gap_between({"a": Estimate(0.5, 0.4, 0.6), "b": Estimate(0.1, 0.0, 0.2)})
+        >>> gap.higher, round(gap.difference.low, 2)
+        ('a', 0.26)
+    """
+    known = {
+        name: (found.mean, ((found.high - found.low) / (2 * _QUANTILE)) ** 2)
+        for name, found in estimates.items()
+        if np.isfinite([found.mean, found.low, found.high]).all()
+    }
+    return _largest(known)
+
+
+def _largest(found: Mapping[str, tuple[float, float]]) -> Gap | None:
+    """Returns the largest gap that differs for sure, else the largest.
+
+    Args:
+        found: Group → its value and the variance of that.
+    """
     pairs = list(combinations(found, 2))
     if not pairs:
         return None
     wider = widening(len(pairs))
     gaps = []
     for first, second in pairs:
-        higher, lower = sorted((first, second), key=lambda name: -found[name].mean)
-        difference = found[higher].mean - found[lower].mean
-        reach = wider * _QUANTILE * (found[higher].variance + found[lower].variance) ** 0.5
+        higher, lower = sorted((first, second), key=lambda name: -found[name][0])
+        difference = found[higher][0] - found[lower][0]
+        reach = wider * _QUANTILE * (found[higher][1] + found[lower][1]) ** 0.5
         gaps.append(Gap(higher, lower, Estimate(difference, difference - reach, difference + reach)))
     # A pair that differs for sure comes before a larger one that may be chance.
     return max(gaps, key=lambda gap: (gap.difference.low > 0, gap.difference.mean))

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from marquee.core.item_lists import ItemLists
 from marquee.data.dataset import JudgedPart, QueryArrays
 from marquee.errors import ConfigError
 from marquee.evaluation.analyses.beyond_accuracy import CatalogFacts, describe_lists
-from marquee.evaluation.analyses.slices import slice_metric
+from marquee.evaluation.analyses.slices import Slice, SlicedColumn, slice_metric
 from marquee.evaluation.evaluation import EvaluationTask, evaluate
+from marquee.evaluation.intervals import Estimate
 from marquee.evaluation.probabilities.outcomes import JudgedOutcome, judge_outcome
 from tests.support.bundles import publish_tiny
 from training.judging.gate import GateConfig, GuardrailConfig, failures
@@ -193,10 +195,42 @@ def test_a_guardrail_about_what_was_not_measured_is_refused(rail: GuardrailConfi
 @pytest.mark.parametrize(
     ("rail", "message"),
     [
-        (GuardrailConfig(metric="ndcg@10"), "must have at_least, at_most or against, got none for 'ndcg@10'"),
+        (
+            GuardrailConfig(metric="ndcg@10"),
+            "must have at_least, at_most, gap_at_most or against, got none for 'ndcg@10'",
+        ),
         (GuardrailConfig(metric="ndcg@10", against="bundle"), "is against the bundle, got gate.bundle=''"),
     ],
 )
 def test_a_guardrail_that_asks_for_nothing_known_is_refused(rail: GuardrailConfig, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         GateConfig(guardrails={"rail": rail})
+
+
+def _apart(low: float, high: float) -> Judgement:
+    """A model whose metric is 0.2 for one group and 0.5 for another, with these half widths."""
+    judgement = _judgement()
+    parts = tuple(
+        Slice(value, 100, {"model": Estimate(mean, mean - reach, mean + reach)})
+        for value, mean, reach in (("F", 0.2, low), ("M", 0.5, high))
+    )
+    column = SlicedColumn("user: gender", parts, 0, 0)
+    return replace(judgement, slices=replace(judgement.slices, columns=(column,)))
+
+
+def _gap_rail(bound: float, column: str = "user: gender") -> GateConfig:
+    return GateConfig(guardrails={"fair": GuardrailConfig(metric="ndcg@10", slice=column, gap_at_most=bound)})
+
+
+def test_gap_fails_only_with_its_whole_interval_beyond_the_bound() -> None:
+    (reason,) = failures(_gap_rail(0.1), _apart(0.05, 0.05))
+    assert reason.startswith("fair: ndcg@10 of M is 0.3000 above that of F (user: gender)")
+    assert not list(failures(_gap_rail(0.1), _apart(0.2, 0.2))), "0.3 ± 0.28 cannot tell"
+    assert not list(failures(_gap_rail(0.5), _apart(0.05, 0.05)))
+
+
+def test_gap_of_what_was_not_sliced_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"bounds a gap of ndcg@10 over one of \['user: gender'\], got"):
+        list(failures(_gap_rail(0.1, "user: shoes"), _apart(0.1, 0.1)))
+    with pytest.raises(ConfigError, match="got another bound beside it"):
+        GateConfig(guardrails={"fair": GuardrailConfig(metric="ndcg@10", gap_at_most=0.1, at_least=0.1)})
