@@ -138,7 +138,10 @@ def _groups(
     part = prepared.test if config.evaluation.test and prepared.test is not None else prepared.validation
     users = prepared.dataset.query_features.users
     if part is None or users is None:
-        raise DataError("gaps need a users table and a judged part; leave protected out")
+        raise DataError(
+            f"protected={list(protected)} needs a users table and a judged part, got "
+            f"{'no users table' if users is None else 'no user to judge'}; leave protected out"
+        )
     missing = [name for name in protected if name not in users.columns]
     if missing:
         raise DataError(f"the users table has no column {missing[0]!r}, it has {users.columns}")
