@@ -32,6 +32,8 @@ from serving.http.limits import Limits
 from serving.http.metrics import TrafficMetrics
 from serving.http.options import validate_options
 from serving.recording.opening import OpenedLog, validate_log
+from serving.recording.profiles import Profiles
+from serving.recording.recorder import Recorder
 from serving.releases.live_items import LiveItemLimits, LiveItems, validate_folder
 from serving.releases.surfaces import SurfaceFile, Surfaces
 from serving.telemetry import logs
@@ -103,7 +105,11 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
         limit_connections(Limits.of(SETTINGS), self.metrics.family(TrafficMetrics).count_end, self.workers)
         self.surfaces.hold()
         log = OpenedLog(SETTINGS.events) if SETTINGS.events else None
-        endpoints = Endpoints(SETTINGS, self.surfaces, metrics=self.metrics)
+        recorder = Recorder(log, self.metrics) if log else None
+        profiles = Profiles(log, self.metrics) if log else None
+        endpoints = Endpoints(
+            SETTINGS, self.surfaces, metrics=self.metrics, recorder=recorder, profiles=profiles
+        )
         app = RecommendationApp(
             super().to_asgi(is_main),
             endpoints,

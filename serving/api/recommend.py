@@ -11,11 +11,18 @@ from msgspec import UNSET, UnsetType
 from marquee.bundle.releases import Role
 from marquee.decision.pages.rows import AnsweredRow, Row
 from marquee.decision.recommender import Recommender
-from marquee.decision.requests import Answer, Request
+from marquee.decision.requests import Answer, Decided, Request
 from marquee.errors import DataError, FilterError, MarqueeError, UnknownIdError
 from serving.api.batching import Batcher
 from serving.api.cost import cost_of, cost_of_page
-from serving.api.messages.answers import BatchAnswer, BundleAnswer, RecommendAnswer
+from serving.api.messages.answers import (
+    NOT_RECORDING,
+    PROFILE_UNAVAILABLE,
+    BatchAnswer,
+    BundleAnswer,
+    RecommendAnswer,
+    RecordOfAnswer,
+)
 from serving.api.messages.cursors import Cursor, write_cursor
 from serving.api.messages.limits import to_request, to_similar_request, validate_batch_size
 from serving.api.messages.page_limits import to_rows, to_user
@@ -26,6 +33,8 @@ from serving.api.metrics import ANSWERED, AnswerMetrics
 from serving.config import Settings
 from serving.http.errors import ErrorAnswer, Problem, Refusal, refusal_of
 from serving.http.exchange import Call
+from serving.recording.profiles import Profiles
+from serving.recording.recorder import Begun, Recorder, decision_of
 from serving.releases.answering import Answering
 from serving.releases.metrics import CandidateMetrics, ThreadMetrics
 from serving.releases.shadow import Shadow
@@ -47,6 +56,7 @@ class Job:
         answering: All who might have when the request came.
         request_id: Of the request.
         timings: Whether the answer is to tell what each stage took.
+        begun: The decision that it is to be, None where nothing is recorded.
         since: When the job was made, seconds of `time.perf_counter`.
         is_paged: Whether the answer brings a cursor.
         shown: Items that were shown before.
@@ -59,6 +69,7 @@ class Job:
     answering: Answering
     request_id: str
     timings: bool
+    begun: Begun | None
     since: float
     is_paged: bool = False
     shown: tuple[str, ...] = ()
@@ -76,13 +87,19 @@ class Answered:
     """An answer, and what it took.
 
     Attributes:
+        asked: What was asked, with what the user did since the release.
         answer: The answer, of a page that of its first row.
+        decided: With what a record of it holds beside; None where nothing is recorded.
+        has_profile: Whether what the user did since the release was there, as far as it is asked for.
         queue_s: Seconds that the job waited for its batch.
         watch: Of the batch.
         rows: The rows of a page.
     """
 
+    asked: Request
     answer: Answer
+    decided: Decided | None
+    has_profile: bool
     queue_s: float
     watch: Stopwatch
     rows: tuple[AnsweredRow, ...] = ()
@@ -96,6 +113,8 @@ class Endpoints:
         surfaces: Which surface a request means, and who answers for it.
         clock: Returns the time, seconds since 1970 UTC; read once per body.
         metrics: What counts.
+        recorder: Puts answers on record; None: nobody does.
+        profiles: Knows what users did since the release; None: nobody does.
     """
 
     def __init__(
@@ -104,7 +123,11 @@ class Endpoints:
         surfaces: Surfaces,
         clock: Callable[[], float] = time.time,
         metrics: Metrics | None = None,
+        recorder: Recorder | None = None,
+        profiles: Profiles | None = None,
     ) -> None:
+        self._recorder = recorder
+        self._profiles = profiles
         self._settings = settings
         self.surfaces = surfaces
         self._clock = clock
@@ -198,13 +221,22 @@ class Endpoints:
         answer, cursor = answered.answer, None
         if job.is_paged and len(answer.items) == answer.requested:  # a shorter one holds all that there was
             cursor = job.cursor_behind(answer.version, [item.item_id for item in answer.items])
-        return RecommendAnswer.of(answer, job.request_id, took_ms, cursor)
+        return RecommendAnswer.of(answer, job.request_id, took_ms, cursor, self._record(job, answered))
 
     def _count_stages(self, job: Job, answered: Answered, call: Call) -> None:
         """Tells counters and log what an answer took."""
         read_s = job.since - call.started
         self._answer_metrics.count_waiting(read_s, answered.queue_s)
         call.stages = {READ: read_s, QUEUE: answered.queue_s, **answered.watch.seconds}
+
+    def _record(self, job: Job, answered: Answered) -> RecordOfAnswer:
+        """Puts an answer on record, if answers are, and returns what it tells of that."""
+        if self._recorder is None or job.begun is None or answered.decided is None:
+            return NOT_RECORDING
+        decision = decision_of(job.asked, job.begun, job.request_id, job.recommender, answered.decided)
+        is_recorded = self._recorder.record(decision)
+        profile = None if answered.has_profile else PROFILE_UNAVAILABLE
+        return RecordOfAnswer(decision.decision_id, is_recorded, decision.policy, profile)
 
     def _enqueue(self, jobs: Sequence[Job], call: Call) -> "list[asyncio.Future[Answered]]":
         """Returns a future per job; charges the key for what the jobs cost beyond plain ones."""
@@ -227,6 +259,10 @@ class Endpoints:
         """Waits for the requests in the model and stops taking more."""
         self._batcher.close()
         self._shadow.close()
+        if self._recorder is not None:
+            self._recorder.close()
+        if self._profiles is not None:
+            self._profiles.close()
 
     def _read_parts(self, message: BatchRequest, timestamp: int, request_id: str) -> list[Job | Exception]:
         """Returns a job, or the reason why it is none, per part of a batch."""
@@ -266,6 +302,9 @@ class Endpoints:
             asked = replace(asked, exclude=(*asked.exclude, *shown))
         if surface.context:
             asked = surface.with_context(asked, recommender.bundle.columns)
+        begun = self._recorder.begin() if self._recorder else None
+        if begun and begun.may_explore and surface.exploration.explores:
+            asked = replace(asked, exploration=surface.exploration, decision_id=begun.decision_id)
         _validate(recommender, asked)
         return Job(
             asked,
@@ -274,6 +313,7 @@ class Endpoints:
             answering,
             request_id,
             timings,
+            begun,
             time.perf_counter(),
             is_paged=cursor is not UNSET,
             shown=shown,
@@ -309,7 +349,7 @@ class Endpoints:
             shadow = job.answering.candidates.get(Role.shadow)
             is_current = job.recommender is job.answering.current
             if shadow and is_current and not job.rows and shadow.candidate.includes(job.request_id):
-                self._shadow.offer(shadow.recommender, job.asked, answer.answer)
+                self._shadow.offer(shadow.recommender, answer.asked, answer.answer, job.recommender)
         return answers
 
     def _answers(self, jobs: Sequence[Job]) -> list[Answered]:
@@ -317,23 +357,41 @@ class Endpoints:
         if any(job.rows for job in jobs):
             return [self._page(job) if job.rows else self._answers([job])[0] for job in jobs]
         watch = Stopwatch()
-        answers = jobs[0].recommender.recommend([job.asked for job in jobs], watch)
+        recommender = jobs[0].recommender
+        asked, has_profile = self._with_profiles(jobs)
+        decided: Sequence[Decided | None] = [None] * len(jobs)
+        if self._recorder is None:
+            answers = recommender.recommend(asked, watch)
+        else:
+            decided = made = recommender.decide(asked, watch)
+            answers = [one.answer for one in made]
         self._answer_metrics.count_batch(len(jobs), watch.total_s, watch.seconds)
         for job, answer in zip(jobs, answers, strict=True):
             self._count_answer(job, answer)
         return [
-            Answered(answer, watch.started - job.since, watch)
-            for job, answer in zip(jobs, answers, strict=True)
+            Answered(request, answer, one, there, watch.started - job.since, watch)
+            for job, request, answer, one, there in zip(
+                jobs, asked, answers, decided, has_profile, strict=True
+            )
         ]
 
     def _page(self, job: Job) -> Answered:
         """Returns the rows of a page, and counts each."""
         watch = Stopwatch()
-        rows = job.recommender.recommend_page(job.asked, job.rows, watch)
+        (asked,), (has_profile,) = self._with_profiles([job])
+        rows = job.recommender.recommend_page(asked, job.rows, watch)
         self._answer_metrics.count_batch(1, watch.total_s, watch.seconds)
         for row in rows:
             self._count_answer(job, row.answer)
-        return Answered(rows[0].answer, watch.started - job.since, watch, tuple(rows))
+        queue_s = watch.started - job.since
+        return Answered(asked, rows[0].answer, None, has_profile, queue_s, watch, tuple(rows))
+
+    def _with_profiles(self, jobs: Sequence[Job]) -> tuple[list[Request], list[bool]]:
+        """Returns the requests with the profiles of their users, and which of these could be had."""
+        asked = [job.asked for job in jobs]
+        if self._profiles is None:
+            return asked, [True] * len(jobs)
+        return self._profiles.before(asked, jobs[0].recommender.bundle.manifest.known_until)
 
     def _count_answer(self, job: Job, answer: Answer) -> None:
         """Tells the counters of one answer."""

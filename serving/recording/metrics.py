@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from marquee.core.reasons import Reason
+from marquee.decision.policies.config import PolicyName
+
+_PROFILE_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01)
+_PROPENSITIES = (0.0001, 0.001, 0.01, 0.1, 0.5, 1.0)
 
 
 class EventMetrics:
@@ -47,3 +51,69 @@ class EventMetrics:
     def show_bytes(self, n_bytes: int) -> None:
         """Shows how large the log is."""
         self._bytes.set(n_bytes)
+
+
+class ProfileMetrics:
+    """Counts profiles that were wanted, and what they took.
+
+    Args:
+        registry: Where the counters are registered.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        profiles = Counter(
+            "marquee_profiles",
+            "Profiles that answers wanted, by outcome: read or unavailable.",
+            ["outcome"],
+            registry=registry,
+        )
+        # A series that first appears with its first failure has no increase: it must stand at 0 before.
+        self._read = profiles.labels("read").inc
+        self._unavailable = profiles.labels("unavailable").inc
+        self._seconds = Histogram(
+            "marquee_profile_seconds",
+            "Time in which the profiles of a batch were read.",
+            buckets=_PROFILE_SECONDS,
+            registry=registry,
+        )
+
+    def count_profiles(self, n_read: int, n_unavailable: int, seconds: float) -> None:
+        """Counts the profiles of one batch."""
+        self._read(n_read)
+        if n_unavailable:
+            self._unavailable(n_unavailable)
+        self._seconds.observe(seconds)
+
+
+class DecisionMetrics:
+    """Counts answers by whether they are on record, and how rare their rarest place was.
+
+    Args:
+        registry: Where the counters are registered.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        decisions = Counter(
+            "marquee_decisions",
+            "Answers, by whether they are on record: recorded or unrecorded.",
+            ["outcome"],
+            registry=registry,
+        )
+        # A series that first appears with its first failure has no increase: it must stand at 0 before.
+        self._recorded = decisions.labels("recorded").inc
+        self._unrecorded = decisions.labels("unrecorded").inc
+        least = Histogram(
+            "marquee_least_propensity",
+            "The least propensity among the places of an answer that was not greedy.",
+            ["policy"],
+            buckets=_PROPENSITIES,
+            registry=registry,
+        )
+        drawing = [name.value for name in PolicyName if name is not PolicyName.greedy]
+        self._observe_of = {name: least.labels(name).observe for name in drawing}
+
+    def count_decision(self, *, is_recorded: bool, policy: str, least_propensity: float) -> None:
+        """Counts one answer."""
+        (self._recorded if is_recorded else self._unrecorded)()
+        if observe := self._observe_of.get(policy):
+            observe(least_propensity)

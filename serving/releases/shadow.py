@@ -10,9 +10,10 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from marquee.decision.golden_requests import overlap_at_k
+from marquee.decision.policies.config import NO_EXPLORATION
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Answer, Request
 from serving.releases.metrics import CandidateMetrics, ThreadMetrics
@@ -30,9 +31,10 @@ _THREAD = "shadow"
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """A request, and the answer of the current release."""
+    """A request, its answer, and who is to be asked again because that answer was drawn."""
 
     candidate: Recommender
+    current: Recommender | None
     request: Request
     answer: Answer
 
@@ -76,14 +78,28 @@ class Shadow:
         self._reported = clock()
         self._thread: threading.Thread | None = None
 
-    def offer(self, candidate: Recommender, request: Request, answer: Answer) -> None:
-        """Leaves a request for comparison; never waits. Called from one thread."""
+    def offer(
+        self, candidate: Recommender, request: Request, answer: Answer, current: Recommender | None = None
+    ) -> None:
+        """Leaves a request for comparison; never waits. Called from one thread.
+
+        Args:
+            candidate: Is asked.
+            request: What the current release was asked.
+            answer: What it answered.
+            current: Where places were drawn, it is asked again, as the candidate is, without drawing: two
+                draws say nothing of two models. None where none were.
+        """
         if self._thread is None:
             self._thread = threading.Thread(target=self._compare_all, name=_THREAD, daemon=True)
             self._thread.start()
         try:
+            if current is not None and request.explores:
+                request = replace(request, exploration=NO_EXPLORATION)
+            else:
+                current = None
             # Dropped and not awaited: this is the thread that answers.
-            self._questions.put_nowait(_Question(candidate, request, answer))
+            self._questions.put_nowait(_Question(candidate, current, request, answer))
         except queue.Full:
             self._tally.n_dropped += 1
             self._metrics.count_shadow("dropped")
@@ -115,8 +131,11 @@ class Shadow:
             self._report()
             self._tally.version = question.candidate.version
         tally = self._tally
-        expected = [item.item_id for item in question.answer.items]
         try:
+            known = question.answer
+            if question.current is not None:
+                (known,) = question.current.recommend([question.request])
+            expected = [item.item_id for item in known.items]
             (answer,) = question.candidate.recommend([question.request])
             actual = [item.item_id for item in answer.items]
         except Exception as error:  # whatever a candidate does, nobody waits for its answer

@@ -23,6 +23,7 @@ from msgspec import UNSET, Meta, UnsetType
 from marquee.bundle.bundle import Bundle
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import NO_FILTERS, Filters
+from marquee.decision.policies.config import NO_EXPLORATION, Exploration
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Request
 from marquee.decision.reranking import NO_RERANKING, Reranking
@@ -30,6 +31,7 @@ from marquee.errors import BundleError, ConfigError, DataError, MarqueeError
 from marquee.store.signing import TrustedKeys
 from serving.config import Settings
 from serving.http.errors import Problem, Refusal, unavailable
+from serving.recording.policies import read_policy, read_policy_text
 from serving.releases.answering import Answering
 from serving.releases.channel import Channel
 from serving.releases.following import first_usable
@@ -69,6 +71,7 @@ class _Declared(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields
     defaults: _Defaults = _Defaults()
     filters: dict[str, dict[str, object]] = {}
     reranking: dict[str, object] = {}
+    policy: dict[str, object] = {}
     limits: _Limits = _Limits()
 
 
@@ -94,6 +97,7 @@ class Surface:
         exclude_seen: Whether what was seen is left out where the request does not say.
         filters: Hold for every answer, beside those of the request.
         reranking: How an answer is ordered.
+        exploration: How its places are drawn.
         context: What is known of the moment by the surface alone, by attribute; a request may say otherwise.
     """
 
@@ -107,6 +111,7 @@ class Surface:
     exclude_seen: bool = True
     filters: Filters = NO_FILTERS
     reranking: Reranking | None = None
+    exploration: Exploration = NO_EXPLORATION
     context: Mapping[str, str] = field(default_factory=dict)
 
     def with_context(self, request: Request, columns: Collection[str]) -> Request:
@@ -255,12 +260,14 @@ class SurfaceFile:
                 "bundles/world, say"
             )
         if settings.bundle:
-            return cls(
-                surfaces=(
-                    Surface(name=DEFAULT, bundle=settings.bundle, settings=settings, k=_default_k(settings)),
-                ),
-                default=DEFAULT,
+            surface = Surface(
+                name=DEFAULT,
+                bundle=settings.bundle,
+                settings=settings,
+                k=_default_k(settings),
+                exploration=_exploration({}, settings),
             )
+            return cls(surfaces=(surface,), default=DEFAULT)
         path = Path(settings.surfaces)
         try:
             file = msgspec.yaml.decode(path.read_bytes(), type=_File)
@@ -354,6 +361,7 @@ def _surface(path: Path, name: str, declared: _Declared, settings: Settings) -> 
             exclude_seen=declared.defaults.exclude_seen,
             filters=Filters.of(declared.filters),
             reranking=_reranking(declared.reranking),
+            exploration=_exploration(declared.policy, settings),
             context={"surface": name},
         )
     except (ConfigError, DataError) as error:
@@ -372,3 +380,14 @@ def _reranking(declared: Mapping[str, object]) -> Reranking | None:
         return msgspec.convert(dict(declared), Reranking)
     except msgspec.ValidationError as error:
         raise ConfigError(f"reranking is not as expected: {error}") from error
+
+
+def _exploration(declared: Mapping[str, object], settings: Settings) -> Exploration:
+    """Returns the policy of a surface, the operator's default one if it declares none."""
+    exploration = read_policy(declared) if declared else read_policy_text(settings.policy)
+    if exploration.explores and not settings.events:
+        raise ConfigError(
+            f"policy {exploration.policy} draws places, which must be on record, got no event log; set "
+            "MARQUEE_EVENTS, or leave the policy out"
+        )
+    return exploration

@@ -5,9 +5,11 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 
 from marquee.bundle.bundle import Bundle
 from marquee.bundle.contents import BundleContents
+from marquee.bundle.manifest import KnownUntil
 from marquee.bundle.popularity import PopularityConfig
 from marquee.core.arrays import FloatArray, IndexArray
 from marquee.core.histories import Interactions
@@ -73,6 +75,7 @@ def bundle_contents(
         context_popularity=fit_context_popularity(
             dataset, prepared.events, run_config.data, popularity, popularity_config
         ),
+        known_until=_known_until(prepared.events, created),
         metrics=_metrics(folder),
         config=as_plain(run_config),
     )
@@ -99,6 +102,12 @@ def _popularity(interactions: Interactions, n_items: int) -> FloatArray:
     counts[0] = 0.0
     share: FloatArray = (counts / max(counts.sum(), 1.0)).astype(np.float32)
     return share
+
+
+def _known_until(events: pl.DataFrame, created: int) -> KnownUntil:
+    """Returns the second of the last event, or when the bundle was made, if a simulated world is ahead."""
+    last = events.get_column("timestamp").max()
+    return KnownUntil(timestamp=min(int(last), created) if isinstance(last, int) else created)
 
 
 def _metrics(folder: RunFolder) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """The answers to those who ask for items."""
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -11,6 +11,26 @@ from marquee.core.filters import AttributeType
 from marquee.decision.requests import Answer
 from serving.api.messages.derived import derived, values_of
 from serving.http.errors import ErrorAnswer
+
+
+class RecordOfAnswer(NamedTuple):
+    """The part of an answer that tells of its record; nothing where the service keeps none.
+
+    Attributes:
+        decision_id: Its name there.
+        is_recorded: Whether it is there.
+        policy: How its places were drawn.
+        profile: `PROFILE_UNAVAILABLE`, or None.
+    """
+
+    decision_id: str | None = None
+    is_recorded: bool | None = None
+    policy: str | None = None
+    profile: str | None = None
+
+
+PROFILE_UNAVAILABLE = "unavailable"
+NOT_RECORDING = RecordOfAnswer()
 
 
 class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
@@ -31,6 +51,19 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=T
         str | None,
         Meta(description="For the next request, where paging was asked for and more may come."),
     ] = None
+    decision_id: Annotated[
+        str | None,
+        Meta(description="The id to be sent with events that come of it, where the service records."),
+    ] = None
+    recorded: Annotated[
+        bool | None,
+        Meta(description="Whether the answer is on record; false where the store refuses."),
+    ] = None
+    policy: Annotated[str | None, Meta(description="How the places were drawn, of a recorded answer.")] = None
+    profile: Annotated[
+        str | None,
+        Meta(description="`unavailable` if the answer goes without what the user did since the release."),
+    ] = None
 
     @classmethod
     def of(
@@ -39,6 +72,7 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=T
         request_id: str,
         took_ms: dict[str, float] | None = None,
         cursor: str | None = None,
+        record: RecordOfAnswer = NOT_RECORDING,
     ) -> "RecommendAnswer":
         """Returns the message that tells `answer`."""
         return _make_answer(
@@ -47,6 +81,10 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=T
             returned=len(answer.items),
             took_ms=took_ms,
             cursor=cursor,
+            decision_id=record.decision_id,
+            recorded=record.is_recorded,
+            policy=record.policy,
+            profile=record.profile,
         )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from marquee.bundle.graphs import ITEM_INPUTS, QUERY_INPUTS, Graph
-from marquee.bundle.manifest import GOLDEN_REQUESTS_FILE, INDEX_FILE, IndexFacts, Manifest
+from marquee.bundle.manifest import GOLDEN_REQUESTS_FILE, INDEX_FILE, IndexFacts, KnownUntil, Manifest
 from marquee.bundle.popularity import ContextPopularity
 from marquee.core.arrays import FloatArray
 from marquee.core.catalog import Catalog
@@ -54,6 +54,7 @@ class BundleContents:
         context_popularity: The same by context, of no context by default.
         metrics: What the model reached offline, by name.
         config: The resolved configuration, plain JSON.
+        known_until: Up to where it knows what users did; None: up to when it was made.
         golden_requests: JSON of the requests that a service asks the bundle before anybody else does, with
             their answers.
     """
@@ -76,6 +77,7 @@ class BundleContents:
     popularity: FloatArray
     metrics: Mapping[str, float]
     config: Mapping[str, object]
+    known_until: KnownUntil | None = None
     index_reason: str = ""
     index_sweeps: tuple[IndexSweep, ...] = ()
     context_popularity: ContextPopularity = field(default_factory=ContextPopularity)
@@ -136,6 +138,7 @@ def describe(
         ),
         metrics=dict(contents.metrics),
         config=dict(contents.config),
+        known_until=contents.known_until or KnownUntil(timestamp=created),
         files=dict(files),
     )
 

@@ -18,7 +18,9 @@ from marquee.index.faiss_index import IndexConfig, IndexKind
 from marquee.index.sweep import IndexSweep
 from marquee.store.files import FileFacts
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+READ_VERSIONS = (2, FORMAT_VERSION)
+"""Formats that are read. Those of 2 do not say until when they know what users did."""
 
 MANIFEST = "manifest.json"
 INDEX_FILE = "index.faiss"
@@ -69,6 +71,20 @@ class IndexFacts:
     sweeps: tuple[IndexSweep, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class KnownUntil:
+    """Up to where a bundle knows what users did: an event beyond both bounds is new to it.
+
+    Attributes:
+        sequence: Of the event log, where the bundle was trained on one; 0 where it was not.
+        timestamp: Second since 1970 UTC of the last event, where it was trained on other tables; 0 where it
+            was trained on the log.
+    """
+
+    sequence: int = 0
+    timestamp: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """The facts of one bundle.
@@ -88,6 +104,7 @@ class Manifest:
         index: How items are searched.
         metrics: What the model reached offline, by name.
         config: The resolved configuration that made the model.
+        known_until: Up to where it knows what users did.
         files: Every other file of the bundle.
     """
 
@@ -105,6 +122,7 @@ class Manifest:
     index: IndexFacts
     metrics: Mapping[str, float]
     config: Mapping[str, object]
+    known_until: KnownUntil
     files: Mapping[str, FileFacts]
 
     def to_json(self) -> str:
@@ -139,10 +157,11 @@ class Manifest:
             version = body["format_version"]
         except (ValueError, KeyError, TypeError) as error:
             raise BundleError(f"{MANIFEST} is no manifest: {error!r}; publish the bundle again") from error
-        if version != FORMAT_VERSION:
+        if type(version) is not int or version not in READ_VERSIONS:
             raise BundleVersionError(
-                f"{MANIFEST} has format_version {version!r}, this release reads {FORMAT_VERSION}; export the "
-                "bundle with this release, or serve it with the one that wrote it"
+                f"{MANIFEST} has format_version {version!r}, this release reads "
+                f"{' and '.join(map(str, READ_VERSIONS))}; export the bundle with this release, or serve it "
+                "with the one that wrote it"
             )
         checksum = body.pop(_SELF_CHECKSUM, None)
         actual = hashlib.sha256(_dump(body)).hexdigest()
@@ -153,6 +172,8 @@ class Manifest:
                 "written; publish the bundle again"
             )
         del body["format_version"]
+        if version < FORMAT_VERSION and "created" in body:  # it knows nothing of what came after it was made
+            body["known_until"] = {"timestamp": body["created"]}
         if "kinds" in body:
             body["kinds"] = {"configs": body["kinds"]}
         try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from marquee.core.arrays import BoolArray, FloatArray, IndexArray
+from marquee.core.arrays import BoolArray, Float64Array, FloatArray, IndexArray
 from marquee.core.catalog import ItemKind
 from marquee.decision.item_pool import Allowed, ItemPool
 from marquee.decision.requests import Request
@@ -98,6 +98,7 @@ class Candidates:
         popular_in: As in `Answer`.
         reranked: As in `Answer`.
         n_considered: Number of candidates that re-ranking chose among, 0 without re-ranking.
+        propensities: As in `Decided`.
     """
 
     items: IndexArray
@@ -105,6 +106,7 @@ class Candidates:
     popular_in: str | None = None
     reranked: tuple[str, ...] = ()
     n_considered: int = 0
+    propensities: Float64Array | None = None
 
     @classmethod
     def none(cls) -> "Candidates":

@@ -22,6 +22,8 @@ from marquee.decision.item_pool import ItemPool
 from marquee.decision.requests import HistoryEvent, Request, Source
 from marquee.features import FeatureArrays, FeatureEncoder
 
+_NO_ITEMS: IndexArray = np.zeros(0, dtype=np.int64)
+
 
 @dataclass(frozen=True, slots=True)
 class Queries:
@@ -34,6 +36,7 @@ class Queries:
         unknown_users: Whether each named a user whom the bundle does not know.
         unknown_history: Events given whose item the bundle does not know.
         ignored_features: Names given that nothing in the bundle reads.
+        read: Items of the history that the tower was fed, oldest first, one int64 array per request.
     """
 
     embeddings: FloatArray
@@ -42,6 +45,7 @@ class Queries:
     unknown_users: tuple[bool, ...]
     unknown_history: tuple[int, ...]
     ignored_features: tuple[tuple[str, ...], ...]
+    read: tuple[IndexArray, ...]
 
 
 class QueryEncoder:
@@ -99,6 +103,7 @@ class QueryEncoder:
             ),
             unknown_history=tuple([history.n_unknown for history in histories]),
             ignored_features=tuple([row.ignored for row in features]),
+            read=tuple([history.items if self._takes_history else _NO_ITEMS for history in histories]),
         )
 
     def _embed(

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from marquee.bundle.bundle import Bundle
-from marquee.core.arrays import FloatArray
+from marquee.core.arrays import FloatArray, IndexArray
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import NO_FILTERS, Filters
 from marquee.core.ids import PADDING_INDEX
@@ -25,13 +25,15 @@ from marquee.decision.item_pool import ItemPool
 from marquee.decision.pages.composing import Composed, PageComposer, requests_to_encode
 from marquee.decision.pages.rows import AnsweredRow, Row
 from marquee.decision.query_encoder import Queries, QueryEncoder
-from marquee.decision.requests import Answer, OnStage, Recommendation, Request, Source, Stage
+from marquee.decision.requests import Answer, Decided, OnStage, Recommendation, Request, Source, Stage
 from marquee.decision.reranker import candidate_table, rerank_candidates
 from marquee.decision.reranking import NO_RERANKING, Reranking
 from marquee.decision.retrieval import Retriever
 from marquee.errors import UnknownIdError
 from marquee.store.live_items import LiveItem
 from marquee.store.signing import TrustedKeys
+
+_NOTHING_READ: IndexArray = np.zeros(0, dtype=np.int64)
 
 TITLE = "title"
 """The attribute that people know an item by, where a catalog has it."""
@@ -101,18 +103,22 @@ class Recommender:
             DataError: If re-ranking names an attribute that the catalog does not have (see `validate`).
             UnknownIdError: If the item of a request's `like_item` is none.
         """
+        return [decided.answer for decided in self.decide(requests, on_stage)]
+
+    def decide(self, requests: Sequence[Request], on_stage: OnStage = lambda _stage: None) -> list[Decided]:
+        """Returns the answers with what a record of them holds beside; see `recommend`."""
         for_users = [request for request in requests if request.like_item is None]
         if len(for_users) == len(requests):
-            return self._recommend(requests, on_stage)
-        recommended = iter(self._recommend(for_users, on_stage))
-        answers = [
+            return self._decide(requests, on_stage)
+        recommended = iter(self._decide(for_users, on_stage))
+        decided = [
             next(recommended) if request.like_item is None else self._similar(request, request.like_item)
             for request in requests
         ]
         on_stage(Stage.retrieve)
-        return answers
+        return decided
 
-    def _recommend(self, requests: Sequence[Request], on_stage: OnStage) -> list[Answer]:
+    def _decide(self, requests: Sequence[Request], on_stage: OnStage) -> list[Decided]:
         """Returns the answers to requests of users, through the tower and the index together."""
         if not requests:
             return []
@@ -126,20 +132,24 @@ class Recommender:
         on_stage(Stage.retrieve)
         chosen = [self._choose(queries, row, one, found.get(row)) for row, one in enumerate(constraints)]
         on_stage(Stage.rerank)
-        answers = [
-            self._answer(
-                candidates,
-                constraints[row],
-                source,
-                fallback_reason=reason,
-                unknown_user=queries.unknown_users[row],
-                unknown_history=queries.unknown_history[row],
-                ignored_features=queries.ignored_features[row],
+        decided = [
+            Decided(
+                self._answer(
+                    candidates,
+                    constraints[row],
+                    source,
+                    fallback_reason=reason,
+                    unknown_user=queries.unknown_users[row],
+                    unknown_history=queries.unknown_history[row],
+                    ignored_features=queries.ignored_features[row],
+                ),
+                candidates.propensities,
+                queries.read[row],
             )
             for row, (candidates, source, reason) in enumerate(chosen)
         ]
         on_stage(Stage.compose)
-        return answers
+        return decided
 
     def recommend_page(
         self, user: Request, rows: Sequence[Row], on_stage: OnStage = lambda _stage: None
@@ -221,9 +231,9 @@ class Recommender:
             exclude=exclude,
             reranking=reranking,
         )
-        return self._similar(request, item_id)
+        return self._similar(request, item_id).answer
 
-    def _similar(self, request: Request, item_id: str) -> Answer:
+    def _similar(self, request: Request, item_id: str) -> Decided:
         """Returns the items most like an item, by the cosine of their embeddings."""
         item = self._index_of(item_id)
         constraints = Constraints.of(request, np.array([item]), self.item_pool)
@@ -234,7 +244,8 @@ class Recommender:
             look_further = self._retriever.popular
         found = look_further(constraints)
         chosen = rerank_candidates(found, constraints, self.item_pool, look_further)
-        return self._answer(chosen, constraints, source, fallback_reason=reason)
+        answer = self._answer(chosen, constraints, source, fallback_reason=reason)
+        return Decided(answer, chosen.propensities, _NOTHING_READ)
 
     def _index_of(self, item_id: str) -> int:
         """Returns the item_index of an item of the bundle or a live one; raises UnknownIdError for others."""

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import NamedTuple
 
+from marquee.core.arrays import Float64Array, IndexArray
 from marquee.core.catalog import ItemKind
 from marquee.core.event_kinds import EventKind
 from marquee.core.filters import NO_FILTERS, Filters
 from marquee.core.schema import SURFACE
+from marquee.decision.policies.config import NO_EXPLORATION, Exploration
 from marquee.decision.reranking import NO_RERANKING, Reranking
 from marquee.errors import DataError
 
@@ -81,12 +83,14 @@ class Request:
         kind: Only content or only ads; None for both.
         filters: What the items' attributes must be; the catalog says which it can apply.
         reranking: How the best items become the answer; by default they are it, in the order of scores.
+        exploration: How places are drawn; by default each goes to the highest gain.
+        decision_id: What all draws follow from; needed where places are drawn.
         exclude: Items that must not be returned; unknown ids do no harm.
         exclude_seen: Also exclude every item of the stored and of the given history.
 
     Raises:
         DataError: If k is below 1, an id is empty, a user is told beside `like_item`, an event's kind or
-            value is none, or a history holds both events and ids.
+            value is none, a history holds both events and ids, or places are to be drawn by no id.
     """
 
     timestamp: int
@@ -100,6 +104,8 @@ class Request:
     kind: ItemKind | None = None
     filters: Filters = NO_FILTERS
     reranking: Reranking = NO_RERANKING
+    exploration: Exploration = NO_EXPLORATION
+    decision_id: str = ""
     exclude: Collection[str] = ()
     exclude_seen: bool = True
 
@@ -112,13 +118,23 @@ class Request:
     @property
     def reranks(self) -> bool:
         """True if the answer is more than the best items in the order of scores."""
-        return bool(self.reranking.steps)
+        return bool(self.reranking.steps) or self.explores
+
+    @property
+    def explores(self) -> bool:
+        """True if any place can be drawn otherwise than greedily."""
+        return self.exploration is not NO_EXPLORATION and self.exploration.explores
 
     def __post_init__(self) -> None:
         if self.k < 1:
             raise DataError(f"k must be 1 or more, got {self.k}; ask for at least one item")
         if self.user_id == "":
             raise DataError("user_id must not be empty, got ''; leave it out for an anonymous user")
+        if self.explores and not self.decision_id:
+            raise DataError(
+                f"decision_id must be given where places are drawn, got '' with {self.exploration.policy}; "
+                "make one for each answer"
+            )
         if self.like_item is not None and (self.user_id or self.history or self.features):
             raise DataError(
                 f"like_item must stand without user, history and features, got {self.like_item!r} beside one "
@@ -174,6 +190,21 @@ class Recommendation:
     item_id: str
     score: float
     kind: ItemKind
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """An answer, and what nobody but the record of it needs to know.
+
+    Attributes:
+        answer: The answer.
+        propensities: How probable each place was, given those above, (n_items,); None if each was certain.
+        read: item_index of the history that the query tower was fed, oldest first, (length,) int64.
+    """
+
+    answer: "Answer"
+    propensities: Float64Array | None
+    read: IndexArray
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,17 @@
 """Re-ranks the candidates of a request, with more of them where its rules leave the answer short.
 
-Decides how far to look. Leaves to others how candidates are ordered (see `arranging`) and where they come
-from (see `retrieval`).
+Decides how far to look. Leaves to others how candidates are ordered (see `arranging`), by whom they are drawn
+(see `policies`) and where they come from (see `retrieval`).
 """
 
 from collections.abc import Callable
 from dataclasses import replace
 
-from marquee.decision.arranging import CandidateTable, codes_of, rerank
+from marquee.core.arrays import IndexArray
+from marquee.decision.arranging import CandidateTable, arrange, codes_of, rerank
 from marquee.decision.constraints import Candidates, Constraints
 from marquee.decision.item_pool import ItemPool
+from marquee.decision.policies.choosing import build_chooser
 from marquee.decision.reranking import MAX_CANDIDATES, Reranking
 
 _WIDENING_FACTOR = 5
@@ -35,22 +37,44 @@ def rerank_candidates(
     config = constraints.reranking
     if config is None:
         return found
-    timestamp = constraints.request.timestamp
+    request = constraints.request
     while True:
-        chosen = rerank(config, candidate_table(config, found, item_pool), constraints.k, timestamp)
+        table = candidate_table(config, found, item_pool)
         is_all = len(found.items) < constraints.n_candidates or constraints.n_candidates >= MAX_CANDIDATES
+        # Trap: were it the drawn list that decides how far to look, its propensities would be those of lists
+        # that happened to be long enough (test_how_far_to_look_does_not_depend_on_what_is_drawn).
+        if request.explores and (is_all or not config.rule_attributes):
+            return _drawn(found, constraints, config, table)
+        chosen = rerank(config, table, constraints.k, request.timestamp)
         if len(chosen) >= constraints.k or is_all:
-            return replace(
-                found,
-                items=found.items[chosen],
-                scores=found.scores[chosen],
-                reranked=config.steps,
-                n_considered=len(found.items),
-            )
+            if request.explores:
+                return _drawn(found, constraints, config, table)
+            return _chosen(found, config, chosen)
         # Caps and spacing left places empty: candidates further down may fill them.
         n_widened = min(constraints.n_candidates * _WIDENING_FACTOR, MAX_CANDIDATES)
         constraints = replace(constraints, n_widened=n_widened)
         found = look_further(constraints)
+
+
+def _drawn(
+    found: Candidates, constraints: Constraints, config: Reranking, table: CandidateTable
+) -> Candidates:
+    """Returns the candidates that the policy of the request draws, with their propensities."""
+    request = constraints.request
+    chooser = build_chooser(request.exploration, request.decision_id)
+    drawn = arrange(config, table, constraints.k, request.timestamp, chooser)
+    return replace(_chosen(found, config, drawn.positions), propensities=drawn.propensities)
+
+
+def _chosen(found: Candidates, config: Reranking, positions: IndexArray) -> Candidates:
+    """Returns the candidates at some positions."""
+    return replace(
+        found,
+        items=found.items[positions],
+        scores=found.scores[positions],
+        reranked=config.steps,
+        n_considered=len(found.items),
+    )
 
 
 def candidate_table(config: Reranking, found: Candidates, item_pool: ItemPool) -> CandidateTable:

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 _DIGEST_BYTES = 16
 
@@ -83,6 +83,14 @@ class LoggedEvent:
 
     sequence: int
     event: Event
+
+
+class ProfileEvent(NamedTuple):
+    """An event, as far as a history needs it."""
+
+    item_id: str
+    kind: str
+    value: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +194,16 @@ class EventLog(Protocol):
 
     def read_user(self, user_id: str, after: int, limit: int) -> list[LoggedEvent]:
         """Returns the last `limit` events of a user whose sequence is above `after`, ascending."""
+
+    def read_profile(self, user_id: str, after: int, since: int, limit: int) -> list[ProfileEvent]:
+        """Returns the last `limit` events of a user, oldest first by their own time; exposures excepted.
+
+        Args:
+            user_id: Who.
+            after: Only events with a higher sequence.
+            since: Only events of a later second.
+            limit: How many, the latest by sequence.
+        """
 
     def last_sequence(self) -> int:
         """Returns the highest sequence of an event that was ever given, 0 if none."""

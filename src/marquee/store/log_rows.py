@@ -1,11 +1,12 @@
 """Events and decisions as rows of a table, the same in both stores."""
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 import msgspec
 
-from marquee.store.event_log import Decision, Event, Kept, LoggedDecision, LoggedEvent, Place
+from marquee.store.event_log import Decision, Event, Kept, LoggedDecision, LoggedEvent, Place, ProfileEvent
 
 SECONDS_PER_DAY = 86_400
 MS_PER_DAY = 86_400_000
@@ -64,6 +65,12 @@ def logged_event(row: Sequence[Any]) -> LoggedEvent:
             text=row[10],
         ),
     )
+
+
+def profile_of(rows: Sequence[Sequence[Any]]) -> list[ProfileEvent]:
+    """Returns a profile from rows of item, kind, value and timestamp, the last by sequence first."""
+    by_time = sorted(reversed(rows), key=itemgetter(3))  # equal seconds stay in the order of the log
+    return [ProfileEvent(*row[:3]) for row in by_time]
 
 
 def decision_row(decision: Decision) -> DecisionRow:

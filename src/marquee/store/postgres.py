@@ -20,6 +20,7 @@ from marquee.store.event_log import (
     Kept,
     LoggedDecision,
     LoggedEvent,
+    ProfileEvent,
 )
 from marquee.store.group_commit import GroupCommit
 from marquee.store.log_rows import (
@@ -30,6 +31,7 @@ from marquee.store.log_rows import (
     logged_decision,
     logged_event,
     outcomes_of,
+    profile_of,
     row_of,
 )
 
@@ -88,6 +90,9 @@ FROM turn, unnest(%s::text[], %s::bigint[], %s::text[], %s::text[]) WITH ORDINAL
 ORDER BY number ON CONFLICT (decision_id) DO NOTHING
 """
 _EVENTS: LiteralString = f"SELECT sequence, {_EVENT_COLUMNS} FROM marquee.events"
+_PROFILE: LiteralString = """SELECT item_id, kind, value, timestamp FROM marquee.events
+    WHERE user_id = %s AND sequence > %s AND timestamp > %s AND kind <> 'exposure'
+    ORDER BY sequence DESC LIMIT %s"""
 _DECISIONS: LiteralString = "SELECT sequence, decision_id, time_ms, user_id, body FROM marquee.decisions"
 # The generator's own value would count rows whose transaction has not committed.
 _LAST: LiteralString = f"""SELECT greatest(
@@ -137,6 +142,10 @@ class PostgresEventLog:
             f"{_EVENTS} WHERE user_id = %s AND sequence > %s ORDER BY sequence DESC LIMIT %s"
         )
         return [logged_event(row) for row in reversed(self._read(statement, (user_id, after, limit)))]
+
+    def read_profile(self, user_id: str, after: int, since: int, limit: int) -> list[ProfileEvent]:
+        """Returns the last events of a user that a history needs; see `EventLog`."""
+        return profile_of(self._read(_PROFILE, (user_id, after, since, limit)))
 
     def last_sequence(self) -> int:
         """Returns the highest sequence that was ever kept; see `EventLog`."""

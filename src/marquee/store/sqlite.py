@@ -20,6 +20,7 @@ from marquee.store.event_log import (
     Kept,
     LoggedDecision,
     LoggedEvent,
+    ProfileEvent,
 )
 from marquee.store.group_commit import GroupCommit
 from marquee.store.log_rows import (
@@ -31,6 +32,7 @@ from marquee.store.log_rows import (
     logged_decision,
     logged_event,
     outcomes_of,
+    profile_of,
     row_of,
 )
 from marquee.store.sqlite_file import Durability, SqliteFile, size_on_disk, try_lock
@@ -67,6 +69,9 @@ _INSERT_EVENT = (
     f"INSERT OR IGNORE INTO events({', '.join(EVENT_COLUMNS)}) VALUES ({', '.join('?' * len(EVENT_COLUMNS))})"
 )
 _EVENTS = f"SELECT sequence, {', '.join(EVENT_COLUMNS[:-1])} FROM events"
+_PROFILE = """SELECT item_id, kind, value, timestamp FROM events
+    WHERE user_id = ? AND sequence > ? AND timestamp > ? AND kind <> 'exposure'
+    ORDER BY sequence DESC LIMIT ?"""
 _DECISIONS = "SELECT sequence, decision_id, time_ms, user_id, body FROM decisions"
 _LAST = "SELECT seq FROM sqlite_sequence WHERE name = 'events'"
 
@@ -106,6 +111,10 @@ class SqliteEventLog:
         statement = f"{_EVENTS} WHERE user_id = ? AND sequence > ? ORDER BY sequence DESC LIMIT ?"
         rows = self._events.read(statement, (user_id, after, limit))
         return [logged_event(row) for row in reversed(rows)]
+
+    def read_profile(self, user_id: str, after: int, since: int, limit: int) -> list[ProfileEvent]:
+        """Returns the last events of a user that a history needs; see `EventLog`."""
+        return profile_of(self._events.read(_PROFILE, (user_id, after, since, limit)))
 
     def last_sequence(self) -> int:
         """Returns the highest sequence that was ever given; see `EventLog`."""

@@ -2,12 +2,15 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marquee.core.catalog import ItemKind
+from marquee.decision.constraints import Candidates
+from marquee.decision.policies.config import Exploration, PolicyName
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Answer, Request, Source
 from marquee.decision.reranking import Diversity, Reranking
@@ -164,3 +167,41 @@ def test_attributes_that_are_there_pass(recommender: Recommender) -> None:
     reranking = Reranking(caps={"genre": 1, "kind": 2}, spacing={"tags": 2}, freshness_weight=1.0)
     recommender.validate(Request(timestamp=NOW, reranking=reranking))
     recommender.validate(Request(timestamp=NOW))
+
+
+def test_how_far_to_look_does_not_depend_on_what_is_drawn(
+    recommender: Recommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the propensities would be those of lists that happened to be long enough."""
+    looked: list[int] = []
+    search_again = Recommender._search_again
+
+    def counted(*arguments: Any) -> Candidates:
+        looked.append(arguments[-1].n_candidates)
+        return search_again(*arguments)
+
+    monkeypatch.setattr(Recommender, "_search_again", counted)
+    reranking = Reranking(n_candidates=4, caps={"genre": 1})
+    ask(recommender, reranking, k=3)
+    greedily, drawn = list(looked), set[tuple[int, ...]]()
+    for number in range(50):
+        looked.clear()
+        exploration = Exploration(policy=PolicyName.epsilon, epsilon=1.0)
+        ask(recommender, reranking, k=3, exploration=exploration, decision_id=str(number))
+        drawn.add(tuple(looked))
+    assert drawn == {tuple(greedily)}
+
+
+def test_drawn_answer_follows_from_the_decisions_id(recommender: Recommender) -> None:
+    exploration = Exploration(policy=PolicyName.softmax, temperature=1.0)
+    answers = [
+        ids(ask(recommender, Reranking(), k=5, exploration=exploration, decision_id=decision_id))
+        for decision_id in ("a", "a", "b", "c")
+    ]
+    assert answers[0] == answers[1]
+    assert len(set(map(tuple, answers))) > 1
+
+
+def test_drawing_without_an_id_is_refused() -> None:
+    with pytest.raises(DataError, match="decision_id must be given"):
+        Request(timestamp=NOW, exploration=Exploration(policy=PolicyName.softmax))

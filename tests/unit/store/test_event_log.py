@@ -99,6 +99,29 @@ def test_profile_is_the_last_of_a_user_since_a_sequence(store: Store) -> None:
     assert log.read_user("u7", 0, 3) == []
 
 
+def test_what_a_history_needs_is_read_oldest_first_without_exposures(store: Store) -> None:
+    log = store.open()
+    log.append(
+        [
+            event("e1", timestamp=NOW - 5, item_id="late"),
+            event("e2", timestamp=NOW - 9, item_id="offline", kind="rating", value=4.0),
+            event("e3", timestamp=NOW - 5, item_id="same second"),
+            event("e4", kind="exposure", decision_id="d", item_id="shown"),
+            event("e5", user_id="u2"),
+            event("e6", item_id="last"),
+        ]
+    )
+    sequence = {logged.event.event_id: logged.sequence for logged in log.read(0, 10)}
+    found = log.read_profile("u1", 0, 0, 10)
+    assert [one.item_id for one in found] == ["offline", "late", "same second", "last"]
+    assert found[0] == ("offline", "rating", 4.0)
+    after = [one.item_id for one in log.read_profile("u1", sequence["e2"], 0, 10)]
+    assert after == ["same second", "last"]
+    assert [one.item_id for one in log.read_profile("u1", 0, NOW - 9, 10)] == ["late", "same second", "last"]
+    assert [one.item_id for one in log.read_profile("u1", 0, 0, 2)] == ["same second", "last"]
+    assert log.read_profile("u9", 0, 0, 10) == []
+
+
 def test_decision_is_kept_once_and_found_by_its_id(store: Store) -> None:
     log = store.open()
     log.append_decisions([decision("d1"), decision("d2", user_id=None, surface=None, places=())])

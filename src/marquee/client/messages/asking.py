@@ -141,6 +141,10 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True):
         took_ms: Milliseconds by stage, and in total, where the request wanted timings. The requests of a
             batch in the model end each stage together.
         cursor: For the next request, where paging was asked for and more may come.
+        decision_id: The id to be sent with events that come of it, where the service records.
+        recorded: Whether the answer is on record; false where the store refuses.
+        policy: How the places were drawn, of a recorded answer.
+        profile: `unavailable` if the answer goes without what the user did since the release.
     """
 
     items: tuple[Recommendation, ...]
@@ -159,6 +163,10 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True):
     returned: int
     took_ms: dict[str, float] | None = None
     cursor: str | None = None
+    decision_id: str | None = None
+    recorded: bool | None = None
+    policy: str | None = None
+    profile: str | None = None
 
 
 class BatchRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):

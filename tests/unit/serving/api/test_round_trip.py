@@ -52,6 +52,8 @@ def test_every_field_of_a_request_reaches_the_library() -> None:
     request = to_request(filled(RecommendRequest), surface, timestamp=1_700_000_000)
     # What a question for similar items says, which is another message.
     others = {"like_item"}
+    # The surface says how places are drawn, the service names the decision.
+    others |= {"exploration", "decision_id"}
     kept = [
         one.name
         for one in fields(Request)

@@ -1,0 +1,162 @@
+"""Profiles: the live end of the event log by user, since what the bundle knows, read for each answer.
+
+One thread reads, and who asks waits for it no longer than the budget: a disk or a database that hangs costs
+answers their profile, and nothing else.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+from marquee.bundle.manifest import KnownUntil
+from marquee.decision.requests import HistoryEvent, Request
+from marquee.errors import ConfigError, EventLogError
+from marquee.store.event_log import ProfileEvent
+from serving.recording.metrics import ProfileMetrics
+from serving.recording.opening import OpenedLog
+from serving.telemetry.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+BUDGET_S = 0.005
+"""How long a batch waits for the profiles of its users."""
+
+PROFILE_LENGTH = 200
+"""Events of a user that are read, the latest."""
+
+Wanted = tuple[str, KnownUntil]
+"""A user, and up to where the bundle knows what users did."""
+
+Profile = Sequence[ProfileEvent]
+
+
+@dataclass(slots=True, eq=False)
+class _Task:
+    """The users of a batch, and what has been found of them; None for what has not."""
+
+    wanted: Sequence[Wanted]
+    found: list[Profile | None]
+    done: "queue.SimpleQueue[None]" = field(default_factory=queue.SimpleQueue)
+    is_over: bool = False  # nobody waits for it any more, or it is finished
+
+
+class Profiles:
+    """Reads profiles for one thread at a time.
+
+    Args:
+        log: Where they are read.
+        metrics: What counts.
+        budget_s: How long a batch waits.
+        clock: Returns seconds.
+    """
+
+    def __init__(
+        self,
+        log: OpenedLog,
+        metrics: Metrics,
+        budget_s: float = BUDGET_S,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._log = log
+        self._metrics = metrics.family(ProfileMetrics)
+        self._budget_s = budget_s
+        self._clock = clock
+        self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self._is_reading = threading.Event()
+        self._has_failed = False
+        self._thread = threading.Thread(target=self._read_all, name="profiles", daemon=True)
+        self._thread.start()
+
+    def read(self, wanted: Sequence[Wanted]) -> list[Profile | None]:
+        """Returns the profile of each user, oldest first; None where it cannot be had in time."""
+        started = self._clock()
+        task = _Task(wanted, [None] * len(wanted))
+        if not self._is_reading.is_set():  # else it hangs in what was asked before: nobody waits behind that
+            self._is_reading.set()
+            self._tasks.put(task)
+            try:
+                task.done.get(timeout=self._budget_s)
+            except queue.Empty:
+                task.is_over = True
+        found = list(task.found)
+        n_found = sum(profile is not None for profile in found)
+        self._metrics.count_profiles(n_found, len(found) - n_found, self._clock() - started)
+        return found
+
+    def before(self, asked: Sequence[Request], known: KnownUntil) -> tuple[list[Request], list[bool]]:
+        """Returns requests with the profiles of their users, and which of these could be had.
+
+        Args:
+            asked: Requests to one release.
+            known: Up to where that release knows what users did.
+        """
+        requests, has_profile = list(asked), [True] * len(asked)
+        named = [(position, one.user_id) for position, one in enumerate(asked) if one.user_id]
+        found = self.read([(user_id, known) for _, user_id in named]) if named else []
+        for (position, _), profile in zip(named, found, strict=True):
+            if profile is None:
+                has_profile[position] = False
+            elif profile:
+                requests[position] = with_profile(requests[position], profile)
+        return requests, has_profile
+
+    def close(self) -> None:
+        """Ends the thread, unless it hangs."""
+        self._tasks.put(None)
+        self._thread.join(timeout=1)
+
+    def _read_all(self) -> None:
+        """Reads for batch after batch."""
+        with suppress(EventLogError, ConfigError):  # told when somebody asks
+            # The first read opens a connection, for which no answer has the time.
+            self._log.get().read_profile("", 0, 0, 1)
+        while (task := self._tasks.get()) is not None:
+            try:
+                self._read(task)
+                self._has_failed = False
+            except Exception as error:  # whatever it is, answers go on without profiles
+                if not self._has_failed:
+                    is_known = isinstance(error, EventLogError)
+                    logger.error("profiles cannot be read: %s", error, exc_info=None if is_known else error)
+                self._has_failed = True
+            finally:
+                self._is_reading.clear()
+                task.done.put(None)
+
+    def _read(self, task: _Task) -> None:
+        """Reads for one batch until nobody waits for it."""
+        log = self._log.get()
+        for position, (user_id, known) in enumerate(task.wanted):
+            if task.is_over:
+                return
+            task.found[position] = log.read_profile(user_id, known.sequence, known.timestamp, PROFILE_LENGTH)
+
+
+def with_profile(asked: Request, profile: Profile) -> Request:
+    """Returns a request whose history begins with what the log knows.
+
+    What the request tells as well counts once, in the place where it tells it: of equal events, of those that
+    tell an item alone by the item, as many are left out as the request holds.
+    """
+    if not asked.history:
+        return replace(asked, history=tuple([HistoryEvent(*event) for event in profile]))
+    told: Counter[tuple[str, str]] = Counter()
+    for entry in asked.history:
+        item_id, kind, _ = entry if isinstance(entry, HistoryEvent) else (entry, "", None)
+        told[item_id, kind] += 1
+    kept: list[HistoryEvent] = []
+    for event in reversed(profile):  # the app tells what is latest
+        key = next((one for one in ((event.item_id, event.kind), (event.item_id, "")) if told[one]), None)
+        if key is None:
+            kept.append(HistoryEvent(event.item_id, event.kind, event.value))
+        else:
+            told[key] -= 1
+    if not kept:
+        return asked
+    events = [entry if isinstance(entry, HistoryEvent) else HistoryEvent(entry) for entry in asked.history]
+    return replace(asked, history=(*reversed(kept), *events))

@@ -1,0 +1,128 @@
+"""Gives each answer an id and puts it on record, without ever making it wait for a disk."""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from marquee.decision.recommender import Recommender
+from marquee.decision.requests import Decided, Request
+from marquee.errors import EventLogError, EventLogGoneError
+from marquee.store.decision_ids import decision_id
+from marquee.store.decision_writer import DecisionWriter
+from marquee.store.event_log import Decision, Place
+from serving.recording.metrics import DecisionMetrics
+from serving.recording.opening import OpenedLog
+from serving.telemetry.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+CLOSE_S = 5.0
+"""How long the store may take for what is left when a worker ends."""
+
+_RANDOM_BYTES = 10
+
+
+class Begun(NamedTuple):
+    """A decision that is to be made.
+
+    Attributes:
+        decision_id: Its name.
+        time_ms: When, milliseconds since 1970 UTC.
+        may_explore: Whether it would be recorded now; what is not must not explore.
+    """
+
+    decision_id: str
+    time_ms: int
+    may_explore: bool
+
+
+class Recorder:
+    """Records the decisions of one process.
+
+    Args:
+        log: Where they are kept.
+        metrics: What counts.
+        clock: Returns the time, seconds since 1970 UTC.
+        random: Returns so many random bytes.
+    """
+
+    def __init__(
+        self,
+        log: OpenedLog,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.time,
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self._log = log
+        self._metrics = metrics.family(DecisionMetrics)
+        self._clock = clock
+        self._random = random
+        self._writer = DecisionWriter(self._append)
+
+    def begin(self) -> Begun:
+        """Returns the id of a new decision, and whether it may explore."""
+        time_ms = int(self._clock() * 1000)
+        new_id = decision_id(time_ms, self._random(_RANDOM_BYTES))
+        return Begun(new_id, time_ms, self._writer.is_recording)
+
+    def record(self, decision: Decision) -> bool:
+        """Puts a decision on record within milliseconds, and returns whether it will be."""
+        is_recorded = self._writer.record(decision)
+        least = min([place.propensity for place in decision.places], default=1.0)
+        self._metrics.count_decision(is_recorded=is_recorded, policy=decision.policy, least_propensity=least)
+        return is_recorded
+
+    def close(self) -> None:
+        """Writes what is left."""
+        n_lost = self._writer.close(CLOSE_S)
+        if n_lost:
+            logger.error("%s decisions that were told as recorded are lost: the store refused them", n_lost)
+
+    def _append(self, decisions: Sequence[Decision]) -> None:
+        """Keeps decisions; raises EventLogError, and nothing else, if that fails."""
+        try:
+            self._log.get().append_decisions(decisions)
+        except EventLogError as error:
+            logger.warning("%s decisions wait for the store: %s", len(decisions), error)
+            raise
+        except Exception as error:  # whatever it is: the thread lives on, and answers say `recorded: false`
+            logger.error("%s decisions cannot be written: %r", len(decisions), error, exc_info=error)
+            raise EventLogGoneError(f"{len(decisions)} decisions cannot be written: {error!r}") from error
+
+
+def decision_of(
+    asked: Request, begun: Begun, request_id: str, recommender: Recommender, decided: Decided
+) -> Decision:
+    """Returns the record of an answer.
+
+    Args:
+        asked: What was asked.
+        begun: Its name and time.
+        request_id: The caller's name for it.
+        recommender: Who answered.
+        decided: What was answered.
+    """
+    answer, exploration = decided.answer, asked.exploration
+    drawn = decided.propensities
+    propensities = [1.0] * len(answer.items) if drawn is None else drawn.tolist()
+    return Decision(
+        decision_id=begun.decision_id,
+        time_ms=begun.time_ms,
+        # A text in PostgreSQL holds no NUL; what nobody can write must not keep all others from the record.
+        user_id=asked.user_id and asked.user_id.replace("\0", "\ufffd"),
+        request_id=request_id,
+        surface=asked.surface,
+        release=answer.version,
+        source=answer.source.value,
+        policy=exploration.policy.value,
+        parameters=exploration.parameters,
+        places=tuple(
+            [
+                Place(item.item_id, item.score, chance)
+                for item, chance in zip(answer.items, propensities, strict=True)
+            ]
+        ),
+        history=tuple(recommender.item_pool.table.decode(decided.read)),
+    )
