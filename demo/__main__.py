@@ -28,13 +28,14 @@ from demo.processes import (
 )
 from demo.questions import choose_questions, item_kinds, problems, titles
 from demo.screen import show_answer, show_end, show_step
+from demo.telling import EventLoop, click_and_ask_again
 from marquee.bundle.bundle import Bundle
 from marquee.client import Client, RecommendAnswer, RecommendRequest, ServiceError
 from marquee.core.catalog import ItemKind
 from marquee.errors import MarqueeError
 
 USAGE = "usage: python -m demo [data=world] [key=value …]"
-N_STEPS = 4
+N_STEPS = 5
 K = 5
 PATIENCE_S = 10.0
 
@@ -105,16 +106,15 @@ def ask(client: Client, request: RecommendRequest) -> tuple[RecommendAnswer, flo
     return answer, (time.perf_counter() - started) * 1000
 
 
-def ask_everything(console: Console, url: str, bundle: Bundle) -> list[str]:
+def ask_everything(console: Console, client: Client, bundle: Bundle) -> list[str]:
     """Asks every question and shows every answer; returns what is wrong with them."""
     wrong: list[str] = []
     names = titles(bundle.catalog)
-    with Client(url, deadline_s=PATIENCE_S) as client:
-        for question in choose_questions(bundle, K):
-            answer, latency_ms = ask(client, question.request())
-            found = list(problems(question, answer))
-            show_answer(console, question, answer, latency_ms, names, found)
-            wrong += found
+    for question in choose_questions(bundle, K):
+        answer, latency_ms = ask(client, question.request())
+        found = list(problems(question, answer))
+        show_answer(console, question, answer, latency_ms, names, found)
+        wrong += found
     if ItemKind.ad not in item_kinds(bundle.catalog):
         console.print("\n[dim]The catalog holds no ads, so none were asked for.[/]", highlight=False)
     return wrong
@@ -151,12 +151,18 @@ def run_demo(console: Console, options: Options) -> None:
     bundle = Bundle.load(folder)
     show_step(console, 3, N_STEPS, "serve it")
     url = f"http://127.0.0.1:{(port := free_port())}"
-    environment, log = service_environment(folder), run / "logs" / "service.log"
+    loop, log = EventLoop.make(run / "loop"), run / "logs" / "service.log"
+    environment = {**service_environment(folder), **loop.environment}
     console.print(f"starting the service at {url}, log in {short(log)}", soft_wrap=True, highlight=False)
-    with running_server(service_command(port), environment, url, log):
+    with (
+        running_server(service_command(port), environment, url, log),
+        Client(url, key=loop.key, deadline_s=PATIENCE_S) as client,
+    ):
         show_step(console, 4, N_STEPS, "ask it")
         console.print(f"bundle {bundle.version} answers", highlight=False)
-        wrong = ask_everything(console, url, bundle)
+        wrong = ask_everything(console, client, bundle)
+        show_step(console, 5, N_STEPS, "click, and ask again")
+        wrong += click_and_ask_again(console, client, bundle, K)
     console.print("\nThe service is stopped.", highlight=False)
     show_paths(console, options, run, bundle)
     if wrong:

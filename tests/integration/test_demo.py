@@ -45,6 +45,7 @@ def test_demo_goes_from_events_to_answers(tmp_path: Path) -> None:
         "content for a known user",
         "content for an unknown user",
         "ads for an anonymous history",
+        "content for the same user",
     ):
         assert heading in ran.stdout
     named = dict(re.findall(r"^(report|bundle) +(/.+)$", ran.stdout, flags=re.MULTILINE))

@@ -9,6 +9,7 @@ from demo.__main__ import ask, ask_everything
 from demo.errors import DemoError
 from demo.processes import free_port, running_server, service_command, service_environment
 from demo.questions import choose_questions, item_kinds, titles
+from demo.telling import EventLoop, click_and_ask_again
 from marquee.bundle.bundle import Bundle
 from marquee.client import Client, RecommendRequest
 from marquee.core.catalog import ItemKind
@@ -21,18 +22,23 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def url(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def client(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     folder, port = tmp_path_factory.mktemp("service"), free_port()
-    environment = service_environment(bundle.path) | {"BENTOML_HOME": str(folder)}
+    loop = EventLoop.make(folder / "loop")
+    own = {"BENTOML_HOME": str(folder)}
+    environment = {**service_environment(bundle.path), **own, **loop.environment}
     address = f"http://127.0.0.1:{port}"
-    with running_server(service_command(port), environment, address, folder / "log"):
-        yield address
+    with (
+        running_server(service_command(port), environment, address, folder / "log"),
+        Client(address, key=loop.key, deadline_s=10) as client,
+    ):
+        yield client
 
 
 @pytest.mark.server
-def test_every_answer_makes_sense_and_is_shown(url: str, bundle: Bundle) -> None:
+def test_every_answer_makes_sense_and_is_shown(client: Client, bundle: Bundle) -> None:
     console = Console(record=True, width=120)
-    assert ask_everything(console, url, bundle) == []
+    assert ask_everything(console, client, bundle) == []
     shown = console.export_text()
     for heading in (
         "content for a known user (u",
@@ -45,9 +51,19 @@ def test_every_answer_makes_sense_and_is_shown(url: str, bundle: Bundle) -> None
 
 
 @pytest.mark.server
-def test_refusal_is_shown_with_its_reason(url: str) -> None:
-    with Client(url) as client, pytest.raises(DemoError, match=r"no answer to .*k=0.*: 422 .*k must be"):
+def test_refusal_is_shown_with_its_reason(client: Client) -> None:
+    with pytest.raises(DemoError, match=r"no answer to .*k=0.*: 422 .*k must be"):
         ask(client, RecommendRequest(k=0))
+
+
+@pytest.mark.server
+def test_click_changes_the_next_answer(client: Client, bundle: Bundle) -> None:
+    console = Console(record=True, width=120)
+    assert click_and_ask_again(console, client, bundle, 5) == []
+    shown = console.export_text()
+    assert "1 event is on disk" in shown
+    assert "content for the same user" in shown
+    assert "source: history" in shown
 
 
 def test_silence_is_told() -> None:
