@@ -52,6 +52,12 @@ WELL = {
     "behind": constant("marquee_workers_behind", 0, bundle="world"),
     "heartbeat": now_minus("marquee_heartbeat_seconds", 1, thread="releases of world"),
     "fill": constant("marquee_live_items_fill", 0.5, bundle="world"),
+    "accepted": rising("marquee_events_total", 10.0, outcome="accepted"),
+    "rejected": rising("marquee_events_total", 0.1, outcome="rejected"),
+    "recorded": rising("marquee_decisions_total", 10.0, outcome="recorded"),
+    "unrecorded": constant("marquee_decisions_total", 3, outcome="unrecorded"),
+    "read": rising("marquee_profiles_total", 10.0, outcome="read"),
+    "unavailable": rising("marquee_profiles_total", 0.1, outcome="unavailable"),
     "created": now_minus("marquee_release_created_seconds", DAY),
     "personal": rising("marquee_answers_total", 9.0, source="personal", release="v1", surface="home"),
     "popular": rising("marquee_answers_total", 1.0, source="popular", release="v1", surface="home"),
@@ -111,6 +117,18 @@ FAULTS: dict[str, tuple[str, Mapping[str, Series | None]]] = {
     "the store is nearly full": (
         "MarqueeItemsFull",
         {"fill": constant("marquee_live_items_fill", 0.9, bundle="world")},
+    ),
+    "an app sends milliseconds": (
+        "MarqueeEventsRejected",
+        {"rejected": rising("marquee_events_total", 2.0, outcome="rejected")},
+    ),
+    "the disk of decisions is full": (
+        "MarqueeUnrecorded",
+        {"unrecorded": rising("marquee_decisions_total", 1.0, outcome="unrecorded")},
+    ),
+    "the database hangs": (
+        "MarqueeProfilesUnavailable",
+        {"unavailable": rising("marquee_profiles_total", 5.0, outcome="unavailable")},
     ),
     "training has stopped": (
         "MarqueeReleaseOld",
