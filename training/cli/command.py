@@ -82,6 +82,7 @@ def as_object(config: DictConfig, schema: type[Schema]) -> Schema:
         raise ConfigError(
             f"{error.full_key} must be given, got no value; add {error.full_key}=… to the command"
         ) from error
+    # Its own message names a type of OmegaConf's and a line of ours, but not the key that people wrote.
     except OmegaConfBaseException as error:
         raise ConfigError(f"config {error.full_key or '(root)'}: {error}".strip()) from error
     assert isinstance(resolved, schema), f"expected {schema.__name__}, got {type(resolved)}"
@@ -95,6 +96,7 @@ def explain_errors(function: Callable[P, None]) -> Callable[P, None]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             function(*args, **kwargs)
+        # As a shell has it: 128 and the number of SIGINT.
         except KeyboardInterrupt:
             _end("interrupted before the end", EXIT_INTERRUPTED)
         except CompactHydraException as error:

@@ -13,6 +13,7 @@ from marquee.data.config import DataConfig
 from marquee.data.dataset import Dataset
 from marquee.features import FeatureConfig, FeatureType
 
+# Of a column without influence about one in forty would pass.
 _STANDARD_ERRORS = 2.0
 
 

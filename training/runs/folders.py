@@ -32,10 +32,12 @@ class RunFolder:
     @classmethod
     def open(cls, config: TrainConfig) -> "RunFolder":
         """Returns a new folder that holds the config."""
+        # To the millisecond: processes of a search begin in the same second.
         started = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")[:-3]
         folder = cls(Path(config.runs) / config.data.name / started)
         folder.path.mkdir(parents=True)
         folder.write_config(config)
+        # After the config is written: whoever opens `latest` must find a run.
         folder._become_latest()
         return folder
 
@@ -56,6 +58,7 @@ class RunFolder:
             beside.symlink_to(self.path.name, target_is_directory=True)
         except OSError:  # file systems and accounts without links
             beside.write_text(self.path.name, encoding="utf-8")
+        # Renamed into place: at no moment is there no `latest`.
         beside.replace(pointer)
 
     def write_config(self, config: TrainConfig) -> None:
@@ -79,6 +82,7 @@ class RunFolder:
         """
         raw = OmegaConf.load(self.path / CONFIG_FILE)
         assert isinstance(raw, DictConfig), f"expected a mapping in {CONFIG_FILE}, got {type(raw)}"
+        # The schema of each choice is not in the values, and OmegaConf cannot tell subclasses apart.
         choices, started_in = raw.pop("choices"), raw.pop(STARTED_IN, None)
         schema = OmegaConf.structured(TrainConfig)
         for group, name in choices.items():

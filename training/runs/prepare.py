@@ -59,6 +59,7 @@ def prepare_trained(config: TrainConfig, folder: Path, console: Console) -> Prep
         ConfigError: If the run does not say what its rows stand for.
         DataError: If the tables lack a column that the model reads.
     """
+    # Today's tables may have other users; a row of the model keeps its name.
     names = Names.read(folder)
     tables = read(config, folder, console)
     prepared = part(tables, config, console, names.fitted)

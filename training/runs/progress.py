@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from marquee.evaluation.evaluation import EvaluationProgress
 
+# A log of hours stays readable, and silence is never long enough to look like a hang.
 SECONDS_BETWEEN_LINES = 30.0
 
 
@@ -27,6 +28,7 @@ def ranking_progress(
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
+    # Transient: what stays on the screen is the result.
     with Progress(*columns, console=console, transient=True) as progress:
 
         def show(name: str, done: int, total: int) -> None:

@@ -22,6 +22,7 @@ from marquee.features.config import (
 from marquee.features.text import text_rows
 from marquee.features.values import read_category, read_list, read_number, read_time, read_vector
 
+# A price in another currency must not outweigh every other input of a tower.
 LARGEST_STANDARDISED = 10.0
 _PART_SIZES = {TimestampPart.hour: 24, TimestampPart.weekday: 7, TimestampPart.month: 12}
 
@@ -72,6 +73,7 @@ class MultiCodec:
 
     def tokens(self, value: object) -> Sequence[int]:
         """Returns the rows of a list's values; an empty list says nothing."""
+        # An empty list is a missing value, which has a row of its own.
         entries = read_list(value) or (None,)
         found = dict.fromkeys(self.row_of.get(read_category(entry), PADDING_INDEX) for entry in entries)
         rows = [row for row in found if row != PADDING_INDEX]
@@ -95,6 +97,7 @@ class BucketCodec:
         number = read_number(value)
         if number is None:
             return (self.unknown_row,)
+        # Right, as the left edge of a bucket belongs to it.
         return (self.first_bucket + bisect_right(self.edges, number),)
 
 
@@ -170,6 +173,7 @@ class StandardCodec:
         """Returns the standardised number, and the flag if there is one."""
         number = read_number(value)
         if number is None:
+            # The mean says least, and the flag tells it from a number that is the mean.
             return (0.0, 1.0) if self.has_flag else (0.0,)
         standardised = (number - self.mean) / self.std
         standardised = max(-LARGEST_STANDARDISED, min(LARGEST_STANDARDISED, standardised))
@@ -234,6 +238,7 @@ def _build_timestamp_codec(
     """Returns the codec of a timestamp, each part with a range of rows of its own."""
     n_years = state.last_year - state.first_year + 1
     sizes = [_PART_SIZES.get(part, n_years) for part in config.parts]
+    # A range for each part: hour 3 and weekday 3 are not the same token.
     first_rows = tuple(first_known + sum(sizes[:i]) for i in range(len(sizes)))
     return TimestampCodec(
         parts=tuple(config.parts),

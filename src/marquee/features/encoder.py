@@ -98,6 +98,7 @@ class FeatureEncoder:
         blocks: list[TokenBlock] = []
         tokens: list[tuple[str, TokenCodec]] = []
         numbers: list[tuple[str, NumberCodec]] = []
+        # Row 0 of the table is padding, shared by all features: where nothing is said, zeros add nothing.
         n_columns, n_rows, n_numeric = 0, PADDING_INDEX + 1, 0
         for feature in self.features:
             codec = build_codec(feature.config, feature.state, n_rows)
@@ -160,6 +161,7 @@ class FeatureEncoder:
         for (column, codec), block in zip(self._tokens, self.blocks, strict=True):
             values = _column(columns, column, n_rows)
             size = (n_rows, block.n_columns)
+            # With the size given, so that a codec that returns too few tokens fails here.
             flat = np.fromiter(chain.from_iterable(map(codec.tokens, values)), np.int32, math.prod(size))
             tokens[:, block.first_column : block.first_column + block.n_columns] = flat.reshape(size)
         numeric = np.zeros((n_rows, self.n_numeric), dtype=np.float32)

@@ -53,6 +53,7 @@ def _count_categories(config: FeatureConfig, column: Sequence[object]) -> Counte
     is_list = config.type is FeatureType.multi
     for value in column:
         entries = read_list(value) if is_list else (value,)
+        # A set: a value that stands twice in one list is in one row all the same.
         counts.update({name for name in map(read_category, entries) if name is not None})
     return counts
 

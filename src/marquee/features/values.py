@@ -30,6 +30,7 @@ def read_category(value: object) -> str | None:
         value = value.item()
     if isinstance(value, str):
         return str(value) or None
+    # Before int, of which bool is a subclass.
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):

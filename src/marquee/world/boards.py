@@ -53,6 +53,7 @@ def chequer_board(n_users: int = 50, n_items: int = 40, seed: int = 0) -> Cheque
     for user in range(n_users):
         own_items = np.arange(user % 2, n_items, 2)
         hidden_item = own_items[user // 2 % len(own_items)]
+        # The hidden item comes last, so that a split by place takes it for the target.
         order = [*rng.permutation(own_items[own_items != hidden_item]), hidden_item]
         hidden[_id("u", user)] = _id("i", hidden_item)
         rows += [(_id("u", user), _id("i", item), time) for time, item in enumerate(order, start=1)]

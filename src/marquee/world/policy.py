@@ -21,6 +21,7 @@ from marquee.world.truth import RealArray
 POLICY = "popularity_taste_mix"
 TASTE_GAIN = 7.0
 POPULARITY_POWER = 0.4
+# No item: fewer candidates than places.
 EMPTY = -1
 
 
@@ -74,6 +75,7 @@ def sample_slates(
     """
     n_positions = min(n_positions, weights.shape[1])
     with np.errstate(divide="ignore"):  # weight 0 = never arrives
+        # The first k of exponential races are a draw without replacement (Efraimidis and Spirakis 2006).
         arrival = rng.standard_exponential(weights.shape) / weights
     chosen = np.argpartition(arrival, n_positions - 1, axis=1)[:, :n_positions]
     order = np.argsort(np.take_along_axis(arrival, chosen, axis=1), axis=1)
@@ -85,4 +87,5 @@ def sample_slates(
     left = np.cumsum(weight[:, ::-1], axis=1)[:, ::-1] + unchosen[:, None]
     is_chosen = weight > 0
     propensity = np.divide(weight, left, out=np.zeros_like(weight), where=is_chosen)
+    # Rounding may leave a share just above 1.
     return np.where(is_chosen, chosen, EMPTY), np.minimum(propensity, 1.0)

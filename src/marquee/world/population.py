@@ -134,8 +134,10 @@ def _draw_users(config: WorldConfig, category_vectors: RealArray, rng: np.random
     )
     own = _leanings(n, category_vectors, rng)
     share = config.own_taste_fraction
+    # Square roots: shares are of the variance, which adds up, and not of lengths.
     vectors = _unit(np.sqrt(1.0 - share) * segment + np.sqrt(share) * own)
     turns = _leanings(n, category_vectors, rng)
+    # At right angles to the taste, so that a turn by some degrees is one by just these.
     turns = _unit(turns - vectors * (turns * vectors).sum(axis=1, keepdims=True))
     is_newcomer = rng.random(n) < config.newcomer_fraction
     first_day = np.where(is_newcomer, rng.integers(config.n_days, size=n), 0)

@@ -68,6 +68,7 @@ class World:
 
 def simulate(config: WorldConfig) -> World:
     """Returns the world of a config: the same config gives the same frames, value by value."""
+    # Two streams: a change in how traffic is drawn leaves users and items as they are.
     population_seed, traffic_seed = np.random.SeedSequence(config.seed).spawn(2)
     population = draw_population(config, np.random.default_rng(population_seed))
     traffic = simulate_traffic(config, population, np.random.default_rng(traffic_seed))
@@ -112,6 +113,7 @@ def write_world(world: World, folder: Path) -> None:
         ):
             frame.write_parquet(aside / name)
         folder.mkdir(exist_ok=True)
+        # A market counts as written where its events are: they go first and come last.
         (folder / EVENTS_FILE).unlink(missing_ok=True)
         for name in (ITEMS_FILE, USERS_FILE, EVENTS_FILE):
             os.replace(aside / name, folder / name)
@@ -132,6 +134,7 @@ def _events(config: WorldConfig, population: Population, traffic: Traffic) -> pl
     rows = np.concatenate([part for _, part, _ in parts])
     kind = np.repeat(np.arange(len(parts)), [len(part) for _, part, _ in parts])
     timestamp = np.concatenate([times[part] for _, part, times in parts])
+    # By time, then kind: a click may share its second with the view that it follows.
     order = np.lexsort((rows, kind, timestamp))
     order = order[timestamp[order] < config.start + config.n_days * SECONDS_PER_DAY]
     rows, kind, timestamp = rows[order], kind[order], timestamp[order]

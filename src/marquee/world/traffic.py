@@ -114,7 +114,9 @@ def simulate_traffic(config: WorldConfig, population: Population, rng: np.random
             shown = _show(config, population, block, recent_clicks, has_clicked, rng)
             today.append(_respond(population, block, shown, day, n_requests, rng))
             n_requests += len(rows)
+        # Towards the newcomer's count and not to 0: a forgotten item gets the chance that a new one has.
         recent_clicks = NEWCOMER_CLICKS + POPULARITY_KEPT_PER_DAY * (recent_clicks - NEWCOMER_CLICKS)
+        # After the day: within it the policy knows what it knew in the morning, so blocks do not matter.
         for traffic in today:
             user, item = traffic.user[traffic.is_clicked], traffic.item[traffic.is_clicked]
             np.add.at(recent_clicks, item, 1.0)
