@@ -24,7 +24,7 @@ from uvicorn.server import ServerState
 
 from serving.http.errors import Problem, Refusal, unavailable
 from serving.http.exchange import JSON, Reply
-from serving.http.framing import PatientFlow, head_without_upgrade, new_parser
+from serving.http.framing import PatientFlow, head_without_upgrade, new_parser, unread_coding
 from serving.http.limits import MAX_HEADERS, MAX_PIPELINED, Limits
 from serving.workers.table import WorkerTable
 
@@ -36,6 +36,8 @@ LINGER_S = 1.0
 
 _SPARE_FILES = 256
 _SEPARATORS = len(": \r\n")
+_HEAD = "request line and headers"
+_FRAMING = "sizes of chunks, their extensions and trailers together"
 
 OnEnd = Callable[[str, int], None]
 """Told why a connection was ended, one of a few words, and with which status, 0 for none."""
@@ -127,6 +129,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         # uvicorn's own resumes reading while requests wait, which lets a caller fill the memory.
         self.flow = PatientFlow(transport, self.pipeline)
+        self.parser = new_parser(self)
         n_open, most = len(self._table.open), self._table.limits.max_connections
         self._is_surplus = n_open >= most
         # A refusal costs memory as well: beyond twice as many nothing is said any more.
@@ -159,13 +162,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._feed(data)
         except httptools.HttpParserError as error:
             if not self._is_deaf:
-                self._refuse(
-                    Refusal(
-                        Problem.malformed_request,
-                        f"the request must be HTTP/1.1, got something else: {error}",
-                    ),
-                    "malformed",
-                )
+                self._refuse_malformed(f"the request must be HTTP/1.1, got something else: {error}")
         # Only bytes of a head count; `on_message_complete` sets the chunk to 0 where a head ended in it.
         if not (was_in_body or self._is_in_body or self._n_chunk == 0):
             self._n_read += len(data)
@@ -187,9 +184,9 @@ class LimitedProtocol(HttpToolsProtocol):
         """Refuses a head or a trailer that is too large, whether or not it has come to its end."""
         most = self._table.limits.max_header_bytes
         if not self._is_in_body and (self._n_read > most or len(self.headers or ()) > MAX_HEADERS):
-            self._refuse_head(self._n_read)
+            self._refuse_size(_HEAD, self._n_read)
         elif self._is_in_body and self._n_framing > most:
-            self._refuse_trailers(self._n_framing)
+            self._refuse_size(_FRAMING, self._n_framing)
 
     def eof_received(self) -> None:
         """Lets a refused caller go once it has understood."""
@@ -198,6 +195,8 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Waits for the rest of the head."""
+        if self._is_deaf:
+            raise _RefusedError  # the request before was the last one
         super().on_message_begin()
         self._since = self.loop.time()
 
@@ -208,13 +207,16 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         self._n_trailers += len(name) + len(value) + _SEPARATORS
         if self._n_trailers > self._table.limits.max_header_bytes:
-            self._refuse_trailers(self._n_trailers)
+            self._refuse_size(_FRAMING, self._n_trailers)
             raise _RefusedError
 
     def on_headers_complete(self) -> None:
         """Begins the answer, unless the head is too large or there are too many connections."""
         self._since = self.loop.time()
         self._validate_head()
+        if (coding := unread_coding(self.headers)) is not None:
+            self._refuse_malformed(f"Transfer-Encoding must be chunked, got {coding}; send the body as it is")
+            raise _RefusedError
         # RFC 9110, section 7.8: a server may ignore an offer, and the request then stands as it is.
         if self.parser.should_upgrade():
             self._decline_upgrade()
@@ -244,17 +246,14 @@ class LimitedProtocol(HttpToolsProtocol):
         size = len(self.url) + sum(len(name) + len(value) + _SEPARATORS for name, value in self.headers)
         # Counted anew: the chunk may hold a body, or a second request, behind this head.
         if size > most or len(self.headers) > MAX_HEADERS:
-            self._refuse_head(size)
+            self._refuse_size(_HEAD, size)
             raise _RefusedError
 
     def _decline_upgrade(self) -> None:
         """Has the head parsed again without its offer of another protocol."""
         method = self.parser.get_method()
         if method == b"CONNECT":
-            self._refuse(
-                Refusal(Problem.malformed_request, "the method must not be CONNECT: this is no proxy"),
-                "malformed",
-            )
+            self._refuse_malformed("the method must not be CONNECT: this is no proxy")
             raise _RefusedError
         self._declined = head_without_upgrade(method, self.url, self.parser.get_http_version(), self.headers)
 
@@ -268,6 +267,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._declined is not None:
             return  # the parser takes the offer for the whole request
         super().on_message_complete()
+        self._is_deaf = not self.cycle.keep_alive
         self._reading = None
         self._is_in_body = False
         self._since = None
@@ -330,25 +330,18 @@ class LimitedProtocol(HttpToolsProtocol):
             self._end("idle")
             return
         timeout_ms = self._table.limits.header_timeout_s * 1000
-        self._refuse(
-            Refusal(
-                Problem.request_too_slow,
-                f"the headers must arrive within {timeout_ms:.0f} ms; send them faster",
-            ),
-            "headers_too_slow",
-        )
+        message = f"the headers must arrive within {timeout_ms:.0f} ms; send them faster"
+        self._refuse(Refusal(Problem.request_too_slow, message), "headers_too_slow")
 
-    def _refuse_head(self, size: int) -> None:
-        """Refuses a head of `size` bytes or more."""
+    def _refuse_size(self, what: str, size: int) -> None:
+        """Refuses a head, or all that stands between two parts of a body, of `size` bytes or more."""
         limit = self._table.limits.max_header_bytes
-        message = f"request line and headers may have at most {limit} bytes, got {size}; send fewer"
+        message = f"{what} may have at most {limit} bytes, got {size}; send fewer"
         self._refuse(Refusal(Problem.headers_too_large, message), "headers_too_large")
 
-    def _refuse_trailers(self, size: int) -> None:
-        """Refuses a trailer of `size` bytes or more."""
-        limit = self._table.limits.max_header_bytes
-        message = f"trailers may have at most {limit} bytes, got {size}; send none, they are not read"
-        self._refuse(Refusal(Problem.headers_too_large, message), "headers_too_large")
+    def _refuse_malformed(self, message: str) -> None:
+        """Refuses what is not HTTP as it is spoken here."""
+        self._refuse(Refusal(Problem.malformed_request, message), "malformed")
 
     def _end(self, why: str) -> None:
         """Ends the connection without another word."""

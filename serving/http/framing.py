@@ -14,10 +14,27 @@ _HOP_HEADERS = frozenset({b"connection", b"upgrade", b"http2-settings"})
 
 
 def new_parser(protocol: object) -> httptools.HttpRequestParser:
-    """Returns a parser that calls the methods of `protocol`, set up as uvicorn's own."""
+    """Returns a parser that calls the methods of `protocol` for all that a connection sends.
+
+    Trap: the parser takes `Connection: close` in a trailer for one in the head, and would drop all later
+    requests in silence (test_trailers_decide_nothing). So it never closes; whether a request is the last
+    one is for `protocol` to decide, by the head alone.
+    """
     parser = httptools.HttpRequestParser(protocol)
-    parser.set_dangerous_leniencies(lenient_data_after_close=True)
+    parser.set_dangerous_leniencies(lenient_keep_alive=True)
     return parser
+
+
+def unread_coding(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """Returns a coding of the transfer beside chunks, in which the parser would hand a body on; None if none.
+
+    Args:
+        headers: Of the request; names in lower case.
+    """
+    for name, value in headers:
+        if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+            return repr(value[:64].decode("latin-1"))
+    return None
 
 
 def head_without_upgrade(

@@ -102,15 +102,42 @@ def test_framing_of_chunks_is_bounded(service: RunningService, framing: bytes) -
         assert Replies(connection).next().status in {400, 431}
 
 
-def test_trailers_decide_nothing(service: RunningService) -> None:
-    trailer = b"0\r\nX-Request-Id: evil\r\nAuthorization: Bearer x\r\nX-Deadline-Ms: no\r\n\r\n"
+@pytest.mark.parametrize(
+    "trailer",
+    [
+        b"X-Request-Id: evil\r\nAuthorization: Bearer x\r\nX-Deadline-Ms: no\r\nContent-Type: text/plain\r\n",
+        b"Connection: close\r\n",
+        OFFERS["h2c"],
+    ],
+)
+def test_trailers_decide_nothing(service: RunningService, trailer: bytes) -> None:
+    head = CHUNKED_HEAD.replace(b"Host", b"X-Request-Id: good\r\nHost")
+    asked = head + chunk(b"{}") + b"0\r\n" + trailer + b"\r\n"
     with connect(service.url) as connection:
         replies = Replies(connection)
-        for _ in range(2):
-            head = CHUNKED_HEAD.replace(b"Host", b"X-Request-Id: good\r\nHost")
-            connection.sendall(head + chunk(b"{}") + trailer)
-            reply = replies.next()
-            assert (reply.status, json.loads(reply.body)["request_id"]) == (200, "good")
+        for n_at_once in (1, 3):  # the connection goes on, with what was sent ahead too
+            connection.sendall(asked * n_at_once)
+            for _ in range(n_at_once):
+                reply = replies.next()
+                assert (reply.status, json.loads(reply.body)["request_id"]) == (200, "good")
+
+
+def test_nothing_after_the_last_request_of_a_connection_is_answered(service: RunningService) -> None:
+    for last in (request(b"{}", b"Connection: close\r\n"), request().replace(b"HTTP/1.1", b"HTTP/1.0")):
+        with connect(service.url) as connection:
+            connection.sendall(request() + last + request() + b"no HTTP")
+            replies = Replies(connection)
+            assert [replies.next().status, replies.next().status] == [200, 200]
+            assert replies.is_ended()
+
+
+def test_body_in_another_coding_of_the_transfer_is_refused(service: RunningService) -> None:
+    with connect(service.url) as connection:
+        connection.sendall(CHUNKED_HEAD.replace(b"chunked", b"gzip, chunked") + chunk(b"{}") + chunk(b""))
+        replies = Replies(connection)
+        reply = replies.next()
+        assert (reply.status, code(reply.body)) == (400, "malformed_request")
+        assert replies.is_ended()
 
 
 def test_many_headers_are_refused(service: RunningService) -> None:
