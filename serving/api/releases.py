@@ -11,7 +11,7 @@ from msgspec import UNSET
 from marquee.bundle.releases import Role
 from marquee.errors import BundleBusyError, BundleError
 from serving.api.messages.releases import ReleaseAnswer, ReleasesAnswer, RolloutAnswer, ShareRequest
-from serving.http.errors import Problem, Refusal
+from serving.http.errors import Problem, Refusal, unavailable
 from serving.http.exchange import Call
 from serving.releases.channel import Channel
 from serving.releases.loading import be_nice
@@ -40,10 +40,17 @@ class ReleaseRoutes:
         )
 
     async def listed(self, _call: Call) -> ReleasesAnswer:
-        """Returns the releases of every bundle, newest first."""
+        """Returns the releases of every bundle, newest first; raises Refusal if a folder cannot be read."""
         answers = []
         for channel, names in self._surfaces.channels.items():
-            releases = await self._in_thread(channel.listed, self._lister)
+            try:
+                releases = await self._in_thread(channel.listed, self._lister)
+            except OSError as error:
+                logger.error("the releases of %s cannot be listed: %s", channel.name, error)
+                raise unavailable(
+                    f"the folder of {channel.name} cannot be read at the moment ({error.strerror}); answers "
+                    "go on; see whether its disk is there, and ask again"
+                ) from error
             answers += [ReleaseAnswer.of(release, names) for release in releases]
         return ReleasesAnswer(releases=answers)
 
@@ -122,7 +129,8 @@ class ReleaseRoutes:
 def _refusal(action: str, version: str, channel: Channel, error: BundleError | OSError) -> Refusal:
     """Returns the refusal of a change; its caller has the right `admin` and may read every reason."""
     reason = str(error).replace(str(channel.home), channel.name)  # where it lies is nobody's business
-    message = f"{action} of release {version!r} was refused, the old one goes on answering: {reason}"
+    asked = f"{action} of release {version!r}" if version else action
+    message = f"{asked} was refused, the old one goes on answering: {reason}"
     if isinstance(error, BundleBusyError):
         return Refusal(Problem.release_busy, message, headers=((b"retry-after", b"1"),))
     return Refusal(Problem.release_refused, message)

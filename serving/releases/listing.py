@@ -64,15 +64,19 @@ def names_of_releases(home: Path) -> Iterator[str]:
 def held_items(home: Path, item_ids: Collection[str]) -> set[str]:
     """Returns those of some items that a release in the folder of a channel holds.
 
-    All of them, where a catalog cannot be read: it may hold any.
+    All of them, where the folder or a catalog cannot be read: it may hold any.
     """
     held: set[str] = set()
-    for catalog in home.glob("*/catalog.parquet"):
-        try:
+    try:
+        # No glob: that passes over folders which it may not read.
+        catalogs = [folder / "catalog.parquet" for folder in home.iterdir()]
+        for catalog in catalogs:
+            if not catalog.exists():  # raises unless it is sure
+                continue
             rows = pl.read_parquet(catalog, columns=["item_id"])
-        except (OSError, PolarsError):
-            return set(item_ids)
-        held.update(rows.filter(pl.col("item_id").is_in(list(item_ids)))["item_id"].to_list())
+            held.update(rows.filter(pl.col("item_id").is_in(list(item_ids)))["item_id"].to_list())
+    except (OSError, PolarsError):
+        return set(item_ids)
     return held
 
 

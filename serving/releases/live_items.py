@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -207,7 +208,8 @@ class LiveItems:
             Refusal: If the service keeps no live items, or the disk refuses.
         """
         log, current = self._log(channel), _current(channel)
-        log.refresh()
+        with suppress(OSError):  # what is known decides; the write below says what is wrong with the disk
+            log.refresh()
         if item_id not in log.items and not _is_in_release(channel, item_id):
             raise UnknownIdError(
                 f"there is no item {item_id[:128]!r}, neither in release {current.version} nor live; "

@@ -114,7 +114,41 @@ def test_damage_is_told_without_the_path(operated: Operated) -> None:
     assert str(operated.first.parent) not in response.error["message"]
 
 
-ODD_FACTS = {"created": "yesterday", "dim": "four", "metrics": [1], "n_items": None, "name": 7}
+ODD_FACTS: dict[str, object] = {
+    "created": 10**30,
+    "dim": "four",
+    "metrics": [1],
+    "n_items": None,
+    "name": "../outside",
+    "version": 7,
+    "n_users": [10**400],
+}
+ODD_TEXTS = {
+    "nested": b"[" * 100_000,
+    "no_number": b'{"format_version": 2, "created": NaN}',
+    "endless": b'{"format_version": 2, "created": 1e999}',
+    "half_a_pair": b'{"format_version": 2, "name": "\\ud800"}',
+    "list": b"[]",
+    "text": b'"format_version"',
+}
+
+
+@pytest.mark.parametrize("text", ODD_TEXTS)
+def test_manifest_that_is_none_hides_no_release_and_is_refused(operated: Operated, text: str) -> None:
+    file = operated.second / MANIFEST
+    file.chmod(0o644)
+    file.write_bytes(ODD_TEXTS[text])
+    assert operated.listed()[operated.second.name] is None
+    response = operated.post(f"{operated.second.name}/activate")
+    assert (response.status, response.error["code"]) == (409, "release_refused")
+
+
+def test_folder_that_is_away_is_told_as_passing(operated: Operated) -> None:
+    home = operated.first.parent
+    home.rename(home.with_name("away"))
+    response = asyncio.run(request(operated.app, "GET", "/v1/releases", b"", HEADERS))
+    assert (response.status, response.error["code"]) == (503, "unavailable")
+    assert str(home) not in response.error["message"]
 
 
 @pytest.mark.parametrize("fact", ODD_FACTS)

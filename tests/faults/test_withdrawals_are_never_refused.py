@@ -11,7 +11,7 @@ from marquee.decision import item_pool, new_items
 from marquee.decision.recommender import Recommender
 from marquee.errors import ItemsFullError
 from marquee.store.live_items import ItemLimits, ItemLog, LiveItem
-from serving.http.errors import Refusal
+from serving.http.errors import Problem, Refusal
 from serving.releases.channel import Channel
 from serving.releases.live_items import LiveItemLimits, LiveItems
 from serving.telemetry.metrics import Metrics
@@ -96,6 +96,27 @@ def test_withdrawal_of_what_only_an_older_release_holds_is_kept(tmp_path: Path) 
         worker.withdraw(f"ad{number}")
     activate(larger)
     worker.channel.refresh()
+    assert worker.pool.n_withdrawn == 1
+
+
+def test_no_withdrawal_is_forgotten_while_the_releases_cannot_be_read(worker: Worker, tmp_path: Path) -> None:
+    home = tmp_path / "bundles" / "tiny"
+    worker.withdraw(*[f"i{number:03d}" for number in range(1, 8)])
+    home.rename(tmp_path / "away")
+    worker.withdraw("i008")
+    assert worker.pool.n_withdrawn == 8
+    (tmp_path / "away").rename(home)
+    assert Worker(tmp_path).pool.n_withdrawn == 8
+
+
+def test_folder_of_items_that_is_away_is_told_as_passing(worker: Worker, tmp_path: Path) -> None:
+    (tmp_path / "items").rename(tmp_path / "away")
+    for change in (lambda: worker.withdraw("i007"), lambda: worker.put("ad0")):
+        with pytest.raises(Refusal) as refused:
+            change()
+        assert refused.value.problem is Problem.unavailable
+    (tmp_path / "away").rename(tmp_path / "items")
+    worker.withdraw("i007")
     assert worker.pool.n_withdrawn == 1
 
 

@@ -50,6 +50,7 @@ FILES = (
 # It becomes a folder: no separator, no leading dot, which marks what is being written.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _SELF_CHECKSUM = "manifest_sha256"
+_END_OF_TIME = 253_402_300_800  # the year 10000
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,15 @@ class Manifest:
     known_until: KnownUntil
     files: Mapping[str, FileFacts]
 
+    def __post_init__(self) -> None:
+        for what in ("name", "version"):
+            validate_name(getattr(self, what), f"the {what} in {MANIFEST}")
+        if not 0 <= self.created < _END_OF_TIME:
+            raise ConfigError(
+                f"created in {MANIFEST} must be seconds since 1970 before the year 10000, got "
+                f"{str(self.created)[:32]}; publish the bundle again"
+            )
+
     def to_json(self) -> str:
         """Returns the manifest as text, its own checksum included.
 
@@ -155,7 +165,10 @@ class Manifest:
         try:
             body = json.loads(text)
             version = body["format_version"]
-        except (ValueError, KeyError, TypeError) as error:
+            checksum = body.pop(_SELF_CHECKSUM, None)
+            # Here as well: numbers and texts that JSON can hold and nobody can write again.
+            actual, again = hashlib.sha256(_dump(body)).hexdigest(), _dump({**body, _SELF_CHECKSUM: checksum})
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BundleError(f"{MANIFEST} is no manifest: {error!r}; publish the bundle again") from error
         if type(version) is not int or version not in READ_VERSIONS:
             raise BundleVersionError(
@@ -163,10 +176,8 @@ class Manifest:
                 f"{' and '.join(map(str, READ_VERSIONS))}; export the bundle with this release, or serve it "
                 "with the one that wrote it"
             )
-        checksum = body.pop(_SELF_CHECKSUM, None)
-        actual = hashlib.sha256(_dump(body)).hexdigest()
         # Also byte for byte: two texts of one content must not both be the signed one.
-        if checksum != actual or _dump({**body, _SELF_CHECKSUM: checksum}) != text:
+        if checksum != actual or again != text:
             raise ChecksumError(
                 f"{MANIFEST} has SHA-256 {actual}, expected {checksum!r}: it was changed after it was "
                 "written; publish the bundle again"
@@ -178,7 +189,7 @@ class Manifest:
             body["kinds"] = {"configs": body["kinds"]}
         try:
             return from_plain(body, cls)
-        except ValueError as error:
+        except (ValueError, ConfigError) as error:
             raise BundleError(f"{MANIFEST} is no manifest: {error}; publish the bundle again") from error
 
 
