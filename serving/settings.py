@@ -4,6 +4,7 @@
 `docs/operating/running.md`. The field `max_k` is the environment variable `MARQUEE_MAX_K`.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_type_hints
@@ -14,6 +15,11 @@ from msgspec import inspect
 from marquee.errors import ConfigError
 
 PREFIX = "MARQUEE_"
+
+MAX_INTEGER = 10**12
+"""The largest value of any setting: 30 years in ms, 1 TB. Timers and limits of the system overflow beyond."""
+
+_INTEGER = re.compile(r"-?[0-9]{1,30}")
 
 
 @dataclass(kw_only=True)
@@ -61,6 +67,11 @@ class Declaration:
 
     def validate(self, value: object) -> None:
         """Raises ConfigError unless `value` has the type and lies within the bounds."""
+        if isinstance(value, int) and value > MAX_INTEGER:
+            raise ConfigError(
+                f"{self.variable} must be at most {MAX_INTEGER}, got {str(value)[:32]}; "
+                f"it is {self.description}"
+            )
         try:
             msgspec.convert(value, self.annotation)
         except msgspec.ValidationError:
@@ -81,12 +92,9 @@ class Declaration:
             return text == "1"
         if not isinstance(kind, inspect.IntType):
             return text
-        try:
-            return msgspec.convert(text, int, strict=False)
-        except msgspec.ValidationError:
-            raise ConfigError(
-                f"{self.variable} must be an integer, got {text!r}; set a whole number"
-            ) from None
+        if not _INTEGER.fullmatch(text):  # no 1e3, no spaces, and never so long that Python reads no number
+            raise ConfigError(f"{self.variable} must be an integer, got {text[:64]!r}; set a whole number")
+        return int(text)
 
 
 def declarations(settings: type[RoomSettings]) -> Mapping[str, Declaration]:

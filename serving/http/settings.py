@@ -18,7 +18,9 @@ class HttpSettings(RoomSettings):
     workers: Annotated[
         int,
         Meta(
-            ge=1, description="processes that answer; with one, its crash is an outage until it is restarted"
+            ge=1,
+            le=1024,
+            description="processes that answer; with one, its crash is an outage until it is restarted",
         ),
     ] = 2
     max_connections: Annotated[

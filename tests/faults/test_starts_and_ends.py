@@ -17,7 +17,9 @@ import httpx
 import psutil
 import pytest
 
+from marquee.errors import ConfigError
 from serving.config import Settings
+from serving.settings import declarations
 from tests.support.quiet_bentoml import bentoml, service
 from tests.support.service_process import (
     RunningService,
@@ -40,6 +42,16 @@ def test_setting_that_no_worker_could_use_stops_the_start(bundle: Path, tmp_path
     assert "Traceback" not in log
 
 
+INTEGERS = [name for name, each in declarations(Settings).items() if each.bounds.endswith("or more")]
+
+
+@pytest.mark.parametrize("name", INTEGERS)
+@pytest.mark.parametrize("text", ["9" * 13, "9" * 400, "9" * 5000, "1e3", " 7", "", "nan", "-1"])
+def test_number_that_no_timer_or_limit_could_take_is_refused(name: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=f"MARQUEE_{name.upper()} must be"):
+        Settings.from_environment({f"MARQUEE_{name.upper()}": text})
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of BentoML's own making
 @pytest.mark.parametrize(
     ("settings", "message"),
@@ -47,8 +59,9 @@ def test_setting_that_no_worker_could_use_stops_the_start(bundle: Path, tmp_path
         ({"traces": "file:/nope/x"}, "MARQUEE_TRACES must name a file to write, got /nope/x"),
         ({"items": "/proc/x"}, "MARQUEE_ITEMS must name a folder that can be written, got /proc/x"),
         ({"keys": "/nope/x"}, "MARQUEE_KEYS must name a file of keys, got '/nope/x'"),
+        ({"events": "mysql://x"}, "must be a folder or begin with postgresql://, got an address of 'mysql'"),
     ],
-    ids=["traces", "items", "keys"],
+    ids=["traces", "items", "keys", "events"],
 )
 def test_what_a_worker_refuses_to_start_with_the_watching_process_refuses(
     bundle: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], message: str

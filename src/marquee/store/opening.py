@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from marquee.errors import ConfigError
 from marquee.store.event_log import EventLog
 
 POSTGRES_SCHEMES = ("postgresql://", "postgres://")
@@ -11,13 +12,18 @@ def open_event_log(where: str) -> EventLog:
     """Opens, and makes if need be, the log at a `postgresql://` address or in a folder.
 
     Raises:
-        ConfigError: If the library of the store is missing or too old.
+        ConfigError: If it is an address of another kind, or the library of the store is missing or too old.
         EventLogError: If the store cannot be made or reached.
     """
     if where.startswith(POSTGRES_SCHEMES):
         from marquee.store.postgres import PostgresEventLog
 
         return PostgresEventLog(where)
+    if "://" in where:  # or else it would become a folder of that name
+        raise ConfigError(
+            f"the event log must be a folder or begin with {POSTGRES_SCHEMES[0]}, got an address of "
+            f"{where.partition('://')[0][:32]!r}; correct it"
+        )
     from marquee.store.sqlite import SqliteEventLog
 
     return SqliteEventLog(Path(where))

@@ -29,7 +29,7 @@ def test_variable_that_is_read_elsewhere_is_left_alone() -> None:
     [
         ({"MARQUEE_WORKERS": "two"}, "MARQUEE_WORKERS must be an integer, got 'two'"),
         ({"MARQUEE_WORKERS": ""}, "MARQUEE_WORKERS must be an integer, got ''"),
-        ({"MARQUEE_WORKERS": "0"}, "MARQUEE_WORKERS must be 1 or more, got 0"),
+        ({"MARQUEE_WORKERS": "0"}, "MARQUEE_WORKERS must be from 1 to 1024, got 0"),
         ({"MARQUEE_DEADLINE_MS": "-5"}, "MARQUEE_DEADLINE_MS must be 1 or more, got -5"),
         (
             {"MARQUEE_MAX_PENDING": "10"},
