@@ -8,6 +8,7 @@ reads the settings and nothing else, for BentoML also imports it in the process 
 import logging
 import os
 import threading
+import time
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -35,6 +36,7 @@ from serving.recording.opening import OpenedLog, validate_log
 from serving.recording.profiles import Profiles
 from serving.recording.recorder import Recorder
 from serving.releases.live_items import LiveItemLimits, LiveItems, validate_folder
+from serving.releases.metrics import ThreadMetrics
 from serving.releases.surfaces import SurfaceFile, Surfaces
 from serving.telemetry import logs
 from serving.telemetry.metrics import FOLDER_VARIABLE, Metrics, forget_dead_workers, shared_folder
@@ -98,10 +100,14 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
         """The table by which this process and the other workers know of each other."""
         return WorkerTable(SETTINGS.workers, bentoml.server_context.worker_index or 0, shared_folder())
 
+    def _show_beat(self) -> None:
+        """Shows that the event loop runs, to whoever watches the counters from outside."""
+        self.metrics.family(ThreadMetrics).show_heartbeat("event loop", time.time())
+
     def to_asgi(self, is_main: bool = True) -> AsgiApp:
         """Returns BentoML's application inside ours, before uvicorn is told how to serve it."""
         guard = Guard.read(SETTINGS.keys, shared_folder())
-        share_connections(self.workers, Heartbeat.of_worker(self.workers, [guard.refresh]))
+        share_connections(self.workers, Heartbeat.of_worker(self.workers, [self._show_beat, guard.refresh]))
         limit_connections(Limits.of(SETTINGS), self.metrics.family(TrafficMetrics).count_end, self.workers)
         self.surfaces.hold()
         log = OpenedLog(SETTINGS.events) if SETTINGS.events else None

@@ -46,11 +46,7 @@ class ReleaseRoutes:
             try:
                 releases = await self._in_thread(channel.listed, self._lister)
             except OSError as error:
-                logger.error("the releases of %s cannot be listed: %s", channel.name, error)
-                raise unavailable(
-                    f"the folder of {channel.name} cannot be read at the moment ({error.strerror}); answers "
-                    "go on; see whether its disk is there, and ask again"
-                ) from error
+                raise _away(channel, error) from error
             answers += [ReleaseAnswer.of(release, names) for release in releases]
         return ReleasesAnswer(releases=answers)
 
@@ -103,12 +99,7 @@ class ReleaseRoutes:
         """
         version = call.parameters.get("version", "")
         channel = self._surfaces.channel(self._surfaces.named(call.query.get("surface", UNSET)))
-        if channel.is_pinned:
-            raise Refusal(
-                Problem.release_refused,
-                f"the service is bound to one release, got {version[:128]!r}; start it with the folder above "
-                "that release as MARQUEE_BUNDLE",
-            )
+        _validate_changeable(channel, version)
         facts = {"request_id": call.request_id, "key": call.key, "action": action, "share": share}
         logger.info("release %s was asked for", version[:128] or "before this one", extra={"facts": facts})
         try:
@@ -124,6 +115,31 @@ class ReleaseRoutes:
     ) -> Result:
         """Runs `work` in a thread beside the requests and returns its result."""
         return await asyncio.get_running_loop().run_in_executor(executor or self._executor, work)
+
+
+def _validate_changeable(channel: Channel, version: str) -> None:
+    """Raises Refusal if no other release can answer, now or ever."""
+    if channel.answering is None:  # or else the change would wait for the loading, and its caller with it
+        raise unavailable("the bundle is being loaded; retry after a moment")
+    try:
+        is_pinned = channel.is_pinned
+    except OSError as error:
+        raise _away(channel, error) from error
+    if is_pinned:
+        raise Refusal(
+            Problem.release_refused,
+            f"the service is bound to one release, got {version[:128]!r}; start it with the folder above "
+            "that release as MARQUEE_BUNDLE",
+        )
+
+
+def _away(channel: Channel, error: OSError) -> Refusal:
+    """Returns the refusal of a request that needs the folder of a channel, which cannot be read."""
+    logger.error("the folder of %s cannot be read: %s", channel.name, error)
+    return unavailable(
+        f"the folder of {channel.name} cannot be read at the moment ({error.strerror}); answers go on; see "
+        "whether its disk is there, and ask again"
+    )
 
 
 def _refusal(action: str, version: str, channel: Channel, error: BundleError | OSError) -> Refusal:

@@ -297,6 +297,8 @@ class LiveItems:
     def _log(self, channel: Channel) -> ItemLog:
         """Returns the file of a channel; raises Refusal if there is none."""
         log = self._logs.get(channel)
+        if log is None and self._folder is not None:
+            raise unavailable("the live items are being loaded; retry after a moment")
         if log is None:
             raise Refusal(
                 Problem.not_configured,

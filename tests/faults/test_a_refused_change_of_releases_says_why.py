@@ -41,14 +41,15 @@ def dump(body: dict[str, object]) -> bytes:
 class Operated:
     """A service of one worker, asked without a server, with two versions; the first is current."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, is_loaded: bool = True) -> None:
         self.first, self.second = publish_tiny(folder), publish_tiny(folder, seed=1)
         (self.first.parent / "ACTIVATED").unlink()
         (self.first.parent / "CURRENT").unlink()
         activate(self.first)
         settings = Settings(bundle=str(self.first.parent))
         surfaces = SurfaceFile.read(settings).open(Metrics(), None)
-        surfaces.load()
+        if is_loaded:
+            surfaces.load()
         self.endpoints, self.releases = Endpoints(settings, surfaces), ReleaseRoutes(surfaces)
         self.app = RecommendationApp(no_bentoml, self.endpoints, settings, Guard([KEY]), (self.releases,))
 
@@ -141,6 +142,12 @@ def test_manifest_that_is_none_hides_no_release_and_is_refused(operated: Operate
     assert operated.listed()[operated.second.name] is None
     response = operated.post(f"{operated.second.name}/activate")
     assert (response.status, response.error["code"]) == (409, "release_refused")
+
+
+@pytest.mark.parametrize("path", ["second/activate", "second/abort", "back"])
+def test_change_waits_for_no_release_that_is_being_loaded(tmp_path: Path, path: str) -> None:
+    response = Operated(tmp_path, is_loaded=False).post(path)
+    assert (response.status, response.error["code"]) == (503, "unavailable")
 
 
 def test_folder_that_is_away_is_told_as_passing(operated: Operated) -> None:

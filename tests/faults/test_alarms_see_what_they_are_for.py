@@ -51,6 +51,7 @@ WELL = {
     "refused": constant("marquee_release_changes_total", 2, outcome="refused"),
     "behind": constant("marquee_workers_behind", 0, bundle="world"),
     "heartbeat": now_minus("marquee_heartbeat_seconds", 1, thread="releases of world"),
+    "beat": now_minus("marquee_heartbeat_seconds", 1, thread="event loop"),
     "fill": constant("marquee_live_items_fill", 0.5, bundle="world"),
     "accepted": rising("marquee_events_total", 10.0, outcome="accepted"),
     "rejected": rising("marquee_events_total", 0.1, outcome="rejected"),
@@ -114,6 +115,11 @@ FAULTS: dict[str, tuple[str, Mapping[str, Series | None]]] = {
         "MarqueeThreadStuck",
         {"heartbeat": now_minus("marquee_heartbeat_seconds", 900, thread="items")},
     ),
+    "an event loop hangs": (
+        "MarqueeThreadStuck",
+        {"beat": now_minus("marquee_heartbeat_seconds", 900, thread="event loop")},
+    ),
+    "no event loop shows that it runs": ("MarqueeHeartbeatMissing", {"beat": None}),
     "the store is nearly full": (
         "MarqueeItemsFull",
         {"fill": constant("marquee_live_items_fill", 0.9, bundle="world")},

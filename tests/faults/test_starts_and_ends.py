@@ -103,6 +103,7 @@ def test_health_pages_answer_while_the_bundle_loads(bundle: Path, tmp_path: Path
         assert status("/readyz") == 503
         loading = client.post("/v1/recommend", json={})
         assert (loading.status_code, loading.headers["connection"]) == (503, "close")
+        assert 'marquee_heartbeat_seconds{thread="event loop"}' in client.get("/metrics").text
         fcntl.flock(manifest, fcntl.LOCK_UN)
         assert eventually(lambda: status("/readyz") == 200)
 

@@ -120,6 +120,15 @@ def test_folder_of_items_that_is_away_is_told_as_passing(worker: Worker, tmp_pat
     assert worker.pool.n_withdrawn == 1
 
 
+def test_items_that_are_being_loaded_are_not_said_to_be_kept_by_nobody(
+    worker: Worker, tmp_path: Path
+) -> None:
+    items = LiveItems([worker.channel], tmp_path / "items", LiveItemLimits(), worker.metrics)
+    with pytest.raises(Refusal) as refused:
+        items.withdraw(worker.channel, "i007")
+    assert refused.value.problem is Problem.unavailable
+
+
 def test_expired_items_make_room_first(worker: Worker) -> None:
     worker.put("old-1", "old-2", available_until=NOW - 1)
     worker.put("a", "b", "c")
