@@ -1,5 +1,6 @@
 """The declaration of a data set: its tables, its times, its kinds, its features and its split."""
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -11,6 +12,9 @@ from marquee.data.table_config import TableConfig
 from marquee.errors import ConfigError
 from marquee.features import FeaturesConfig
 from marquee.world import WorldConfig
+
+# As a bundle may be called: a name that export refuses would be found out after the training.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class UnknownItems(StrEnum):
@@ -82,8 +86,12 @@ class DataConfig:
 
     def validate(self) -> None:
         """Raises ConfigError that names the key if a value is impossible or two do not fit."""
-        if not self.name or set(self.name) & set("/\\ ") or self.name.startswith("."):
-            raise ConfigError(f"data.name must be a plain name that a folder can have, got {self.name!r}")
+        if not _NAME.fullmatch(self.name):
+            raise ConfigError(
+                f"data.name must be a plain name that a folder can have, got {self.name!r}; runs and bundles "
+                "are called by it: write up to 128 letters of ASCII, digits, '.', '_' or '-', beginning with "
+                "a letter or digit"
+            )
         if not 0 <= self.max_rejected_fraction <= 1:
             raise ConfigError(
                 f"data.max_rejected_fraction must be between 0 and 1, got {self.max_rejected_fraction}"
