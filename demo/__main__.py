@@ -35,9 +35,11 @@ from marquee.core.catalog import ItemKind
 from marquee.errors import MarqueeError
 
 USAGE = "usage: python -m demo [data=world] [key=value …]"
-N_STEPS = 5
+N_STEPS = 6
 K = 5
 PATIENCE_S = 10.0
+REFUSED = 3
+"""Exit status of a loop that publishes nothing, and says why not."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,26 @@ def export(options: Options, run: Path) -> Path:
     bundle = versions / (versions / "CURRENT").read_text(encoding="utf8").strip()
     run_command("registration", ["-m", "serving.register", f"bundle={bundle}"])
     return bundle
+
+
+def train_on_log(options: Options, run: Path, loop: EventLoop) -> str:
+    """Trains on the event log, from the weights of a run, and returns in words what became of it."""
+    declared = OmegaConf.load(ROOT / "configs" / "data" / f"{options.data}.yaml")
+    if OmegaConf.select(declared, "events.paths"):
+        return f"{options.data} says itself which events are judged, so the loop has none of its own."
+    settings = [
+        f"log={loop.log}",
+        f"folder={run / 'loop' / 'work'}",
+        "beside=true",
+        f"start.run={run}",
+        "trainer.epochs=1",
+    ]
+    arguments = [*settings, f"data={options.data}", f"runs={options.runs}", f"bundles={options.bundles}"]
+    given = [override for override in options.overrides if not override.startswith(("start", "trainer."))]
+    status = run_command("loop", ["-m", "training.loop", *arguments, *given], accepted=(0, REFUSED))
+    if status == REFUSED:
+        return "\nThe loop has refused its model for the reasons above: what is served stays."
+    return "\nThe loop has published: a service that is running takes the release over by itself."
 
 
 def ask(client: Client, request: RecommendRequest) -> tuple[RecommendAnswer, float]:
@@ -164,6 +186,8 @@ def run_demo(console: Console, options: Options) -> None:
         show_step(console, 5, N_STEPS, "click, and ask again")
         wrong += click_and_ask_again(console, client, bundle, K)
     console.print("\nThe service is stopped.", highlight=False)
+    show_step(console, 6, N_STEPS, "train on what happened")
+    console.print(train_on_log(options, run, loop), highlight=False)
     show_paths(console, options, run, bundle)
     if wrong:
         raise DemoError(f"{len(wrong)} answers made no sense, the first: {wrong[0]}")

@@ -27,16 +27,19 @@ _LOG_TAIL_LINES = 25
 _CHOSEN_PORTS = (15_000, 32_000)  # Linux hands out 32768 and above, others 49152 and above
 
 
-def run_command(title: str, arguments: Sequence[str], patience_s: float = _PATIENCE_S) -> None:
-    """Runs `python …` in the repository with its output on our terminal, and returns when it has succeeded.
+def run_command(
+    title: str, arguments: Sequence[str], patience_s: float = _PATIENCE_S, accepted: Sequence[int] = (0,)
+) -> int:
+    """Runs `python …` in the repository with its output on our terminal, and returns its exit status.
 
     Args:
         title: What the command does, for the error message.
         arguments: Arguments of the Python interpreter.
         patience_s: Seconds that an interrupted command has to end by itself.
+        accepted: Exit statuses that are no failure.
 
     Raises:
-        DemoError: If the command ends with another status than 0.
+        DemoError: If the command ends with another status.
     """
     process = subprocess.Popen([sys.executable, *arguments], cwd=ROOT)
     try:
@@ -47,9 +50,10 @@ def run_command(title: str, arguments: Sequence[str], patience_s: float = _PATIE
         raise
     finally:
         stop_process(process)
-    if status != 0:
+    if status not in accepted:
         command = " ".join(["python", *arguments])
         raise DemoError(f"{title} ended with status {status}; its message stands above. Command: {command}")
+    return status
 
 
 def stop_process(process: subprocess.Popen[bytes], patience_s: float = _PATIENCE_S) -> None:

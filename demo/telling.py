@@ -29,10 +29,12 @@ class EventLoop:
     Attributes:
         key: Good for asking and for telling.
         environment: Further settings of the service.
+        log: Folder of the events.
     """
 
     key: str
     environment: Mapping[str, str]
+    log: Path
 
     @classmethod
     def make(cls, folder: Path) -> "EventLoop":
@@ -43,7 +45,8 @@ class EventLoop:
         entry = {"name": "demo", "sha256": digest, "scopes": ["recommend", "events"]}
         keys = folder / "keys.json"
         keys.write_text(json.dumps({"keys": [entry]}), encoding="utf8")
-        return cls(key, {"MARQUEE_KEYS": str(keys), "MARQUEE_EVENTS": str(folder / "events")})
+        log = folder / "events"
+        return cls(key, {"MARQUEE_KEYS": str(keys), "MARQUEE_EVENTS": str(log)}, log)
 
 
 def click_and_ask_again(console: Console, client: Client, bundle: Bundle, k: int) -> list[str]:

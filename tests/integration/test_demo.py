@@ -52,6 +52,7 @@ def test_demo_goes_from_events_to_answers(tmp_path: Path) -> None:
     assert "<html" in Path(named["report"]).read_text(encoding="utf8")
     assert (Path(named["bundle"]) / "manifest.json").is_file()
     assert "wrong:" not in ran.stdout
+    assert re.search(r"^The loop has (published|refused its model)", ran.stdout, flags=re.MULTILINE)
     assert re.search(r"^model reaches ndcg@10 .*popularity.*item_knn", ran.stdout, flags=re.MULTILINE)
 
 

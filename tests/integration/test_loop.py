@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from marquee.bundle.bundle import Bundle
+from marquee.bundle.manifest import KnownUntil
 from marquee.data.config import DataConfig
 from marquee.data.split_config import SplitConfig
 from marquee.data.table_config import TableConfig
@@ -114,6 +115,9 @@ def test_better_model_is_published_signed_from_the_weights_of_the_last(
 ) -> None:
     (home, said), before = improved, served(begun[0]).version
     assert served(home).version != before
+    last = Journal.read(home / "loop" / "shop").last
+    assert last is not None
+    assert served(home).manifest.known_until == KnownUntil(sequence=last.known)
     assert f"judging beside {before}" in said
     assert f"ndcg@10 minus that of {before}, which is served, on the same events: +0." in said
     config = (home / "runs" / "shop" / f"loop-{begun[1] - 2 * DAY}" / "config.yaml").read_text()

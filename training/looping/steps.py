@@ -10,7 +10,7 @@ from typing import Protocol
 from rich.console import Console
 
 from marquee.bundle.bundle import Bundle
-from marquee.bundle.manifest import MANIFEST
+from marquee.bundle.manifest import MANIFEST, KnownUntil
 from marquee.bundle.popularity import PopularityConfig
 from marquee.bundle.publishing import publish
 from marquee.bundle.releases import CURRENT, activate, resolve
@@ -193,7 +193,7 @@ class Steps:
                 self.prepared, self.run_config, self.folder, created, self.settings.index, PopularityConfig()
             )
             path = publish(
-                contents,
+                replace(contents, known_until=KnownUntil(sequence=self.loop.known)),
                 self.channel.parent,
                 self.channel.name,
                 created=created,
@@ -275,7 +275,8 @@ class Steps:
             return 0
         if release is not None and release.version == version:
             return release.cutoff
-        return Bundle.load(self.channel / version).manifest.created
+        manifest = Bundle.load(self.channel / version).manifest
+        return manifest.known_until.timestamp + 1 if manifest.known_until.timestamp else manifest.created
 
     def _started(self) -> TrainConfig:
         """Returns the config of the run with the start that there is: the last release, or a fresh one."""
