@@ -49,13 +49,11 @@ def limit_connections(limits: Limits, on_end: OnEnd, workers: WorkerTable) -> No
     BentoML passes uvicorn no protocol, so uvicorn looks up its default one: that entry is replaced.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # Twice: surplus connections are held as well until their refusal is told.
     wanted = 2 * limits.max_connections + _SPARE_FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with suppress(ValueError, OSError):  # fewer files then: the kernel refuses what is beyond them
             resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard) if hard >= 0 else wanted, hard))
     protocols: dict[str, Any] = uvicorn.config.HTTP_PROTOCOLS  # uvicorn's type asks for a name
-    # "auto" is what uvicorn takes where nobody names a protocol.
     protocols["auto"] = partial(LimitedProtocol, table=ConnectionTable(limits, on_end, workers))
 
 
@@ -74,13 +72,11 @@ class ConnectionTable:
         self.open.add(connection)
         if not self._is_looking:
             self._is_looking = True
-            # One timer for all: a timer per connection would be set and cancelled with every request.
             connection.loop.call_later(LOOK_S, self._look, connection.loop)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         """Ends connections whose wait is over; looks again while there are connections."""
         now = loop.time()
-        # A copy: to end a connection takes it out of the set.
         for connection in list(self.open):
             connection.end_if_late(now)
         self._is_looking = bool(self.open)
@@ -217,7 +213,6 @@ class LimitedProtocol(HttpToolsProtocol):
         if (coding := unread_coding(self.headers)) is not None:
             self._refuse_malformed(f"Transfer-Encoding must be chunked, got {coding}; send the body as it is")
             raise _RefusedError
-        # RFC 9110, section 7.8: a server may ignore an offer, and the request then stands as it is.
         if self.parser.should_upgrade():
             self._decline_upgrade()
             return
@@ -244,7 +239,6 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._n_read + self._n_chunk <= most and len(self.headers) <= MAX_HEADERS:
             return
         size = len(self.url) + sum(len(name) + len(value) + _SEPARATORS for name, value in self.headers)
-        # Counted anew: the chunk may hold a body, or a second request, behind this head.
         if size > most or len(self.headers) > MAX_HEADERS:
             self._refuse_size(_HEAD, size)
             raise _RefusedError
