@@ -169,6 +169,10 @@ ITEMS_PAGE: Json = {
     ],
     "cursor": "item-900",
 }
+ITEM_CHANGE: Bodies = {
+    "another price, until the new year": {"attributes": {"price": 9.5}, "available_until": 1767225600}
+}
+CHANGED_ANSWER: Json = {**ITEMS_ANSWER, "items": [{"item_id": "item-17", "state": "changed"}]}
 WITHDRAWN_ANSWER: Json = {**ITEMS_ANSWER, "items": [{"item_id": "item-17", "state": "withdrawn"}]}
 
 _DECISION_ID = "019ae4d0-7f3c-7c1e-9b2a-4f6d8e0a1c35"

@@ -7,8 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 from msgspec import UNSET
 
+from marquee.core.schema import AVAILABLE_FROM, AVAILABLE_UNTIL
 from marquee.store.live_items import LiveItem
-from serving.api.messages.items import LATEST_MOMENT, ItemMessage, ItemsAnswer, ItemsPage, ItemsRequest
+from serving.api.messages.items import (
+    LATEST_MOMENT,
+    ItemChange,
+    ItemMessage,
+    ItemsAnswer,
+    ItemsPage,
+    ItemsRequest,
+)
 from serving.api.messages.requests import LARGEST_NUMBER
 from serving.config import Settings
 from serving.http.errors import Problem, Refusal
@@ -18,6 +26,8 @@ from serving.releases.live_items import Change, ItemState, LiveItems
 from serving.releases.surfaces import Surfaces
 
 logger = logging.getLogger(__name__)
+
+_LISTED = (ItemState.live, ItemState.in_release, ItemState.withdrawn)
 
 
 class ItemRoutes:
@@ -68,10 +78,10 @@ class ItemRoutes:
             Refusal: If the state, the limit or the cursor is none.
         """
         state, most = call.query.get("state", ItemState.live.value), self._settings.max_batch
-        if state not in ItemState.__members__:
+        if state not in _LISTED:
             raise Refusal(
                 Problem.invalid_request,
-                f"state must be one of {list(ItemState.__members__)}, got {state[:64]!r}; correct it",
+                f"state must be one of {[one.value for one in _LISTED]}, got {state[:64]!r}; correct it",
                 field="state",
             )
         limit = call.query.get("limit", str(most))
@@ -90,6 +100,30 @@ class ItemRoutes:
 
         page = await asyncio.get_running_loop().run_in_executor(self._executor, work)
         return ItemsPage(version=page.version, items=page.items, cursor=page.cursor)
+
+    async def change(self, call: Call, message: ItemChange) -> ItemsAnswer:
+        """Changes the item that the path names.
+
+        Raises:
+            UnknownIdError: If there is no such item.
+            Refusal: If it cannot be changed so.
+            ItemsFullError: If there is no room.
+        """
+        values: dict[str, object] = {}
+        for name in (AVAILABLE_FROM, AVAILABLE_UNTIL):
+            moment = getattr(message, name)
+            if moment is not UNSET:
+                values[name] = _moment(moment, name)
+            if name in message.attributes:
+                raise Refusal(
+                    Problem.invalid_request,
+                    f"{name} is no attribute; give it beside attributes",
+                    field=f"attributes.{name}",
+                )
+        values |= message.attributes
+        channel = self._surfaces.channel(self._surfaces.named(call.query.get("surface", UNSET)))
+        item_id = call.parameters["item_id"]
+        return await self._changed(lambda: self._items.change(channel, item_id, values), call)
 
     async def withdraw(self, call: Call) -> ItemsAnswer:
         """Withdraws the item that the path names.

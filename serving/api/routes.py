@@ -8,7 +8,7 @@ from serving.api.events import EventRoutes
 from serving.api.items import ItemRoutes
 from serving.api.messages.answers import RECOMMEND_ANSWER, BatchAnswer, BundleAnswer, HealthAnswer
 from serving.api.messages.events import EventsAnswer, EventsRequest
-from serving.api.messages.items import ItemsAnswer, ItemsPage, ItemsRequest
+from serving.api.messages.items import ItemChange, ItemsAnswer, ItemsPage, ItemsRequest
 from serving.api.messages.pages import PageAnswer, PageRequest
 from serving.api.messages.releases import ReleasesAnswer, RolloutAnswer, ShareRequest
 from serving.api.messages.requests import BatchRequest, RecommendRequest, SimilarRequest
@@ -147,6 +147,22 @@ ROUTES: tuple[Route, ...] = (
             "limit": "Most items of the page; as many as one request may post if left out.",
             "cursor": "Of the page before.",
         },
+    ),
+    Route(
+        method="PATCH",
+        path="/v1/items/{item_id}",
+        operation="change_item",
+        summary="Changes some columns of an item, of the release or live.",
+        description="Of an item of the release all that its vector does not rest on, until a newer release.",
+        tag=Tag.items,
+        right=Right.items,
+        message=ItemChange,
+        answer=ItemsAnswer,
+        handler=ItemRoutes.change,
+        examples=examples.ITEM_CHANGE,
+        answer_example=examples.CHANGED_ANSWER,
+        query=_SURFACE,
+        problems=(Problem.not_found, Problem.not_configured, Problem.no_room),
     ),
     Route(
         method="DELETE",

@@ -72,7 +72,7 @@ def list_items(
     Raises:
         Refusal: If the release has no such item as the cursor names.
     """
-    catalog = recommender.bundle.catalog
+    catalog = recommender.item_pool.table.own.catalog  # the bundle's, with what was changed of it
     if state is ItemState.in_release:
         items, cursor = _of_release(catalog, kept, after, limit, recommender.version)
     else:
@@ -83,10 +83,12 @@ def list_items(
     return ItemPage(recommender.version, tuple(items), cursor)
 
 
-def _state(item: LiveItem, catalog: Catalog) -> ItemState:
-    """Returns the state of an item that is kept."""
+def _state(item: LiveItem, catalog: Catalog) -> ItemState | None:
+    """Returns the state of an item that is kept; None for a change of what this release does not hold."""
     if item.is_withdrawn:
         return ItemState.withdrawn
+    if not item.is_posted and item.item_id not in catalog.item_ids:
+        return None
     return ItemState.in_release if item.item_id in catalog.item_ids else ItemState.live
 
 

@@ -23,14 +23,15 @@ from pathlib import Path
 
 import msgspec
 
-from marquee.core.ids import PADDING_INDEX
-from marquee.decision.new_items import takes_new_items, unused
+from marquee.decision.item_changes import is_changed
+from marquee.decision.new_items import unused
 from marquee.decision.recommender import Recommender
 from marquee.errors import ConfigError, ItemsFullError, UnknownIdError
 from marquee.store.live_items import ItemLimits, ItemLog, LiveItem
 from serving.http.errors import Problem, Refusal, unavailable
 from serving.releases.background import Background
 from serving.releases.channel import Channel
+from serving.releases.item_validation import build_change, validate_embeddings, validate_size, validate_sizes
 from serving.releases.listing import held_items, names_of_releases
 from serving.releases.metrics import ItemMetrics, ThreadMetrics
 from serving.releases.settings import ReleaseSettings
@@ -46,6 +47,7 @@ class ItemState(StrEnum):
 
     live = "live"  # it is searched beside the items of the release
     in_release = "in_release"  # the release holds it: its own copy answers, what was posted is kept
+    changed = "changed"  # it answers with what was changed
     withdrawn = "withdrawn"  # no answer holds it
 
 
@@ -54,7 +56,8 @@ class PlacedItem(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         item_id: The item.
-        state: `live`: it is searched. `in_release`: the release's own copy answers. `withdrawn`.
+        state: `live`: it is searched. `in_release`: the release's own copy answers. `changed`: it answers
+            with what was changed. `withdrawn`.
         unknown_attributes: Attributes that the catalog does not have; they say nothing.
         unread_attributes: Attributes whose value is of another type; they count as not given.
         caution: Why it changes no answer although it was taken; null if nothing is in the way.
@@ -188,8 +191,8 @@ class LiveItems:
             ItemsFullError: If there is no room.
         """
         log, current = self._log(channel), _current(channel)
-        _validate_sizes(items, self.limits.max_item_bytes)
-        _validate_embeddings(current, items)
+        validate_sizes(items, self.limits.max_item_bytes)
+        validate_embeddings(current, items)
         self._write(log, items)
         placed = []
         for item in items:
@@ -199,6 +202,30 @@ class LiveItems:
             caution = self._caution(item, current.version if is_own else None)
             placed.append(PlacedItem(item.item_id, state, problems.unknown, problems.unread, caution))
         return Change(current.version, tuple(placed), len(log.items))
+
+    def change(self, channel: Channel, item_id: str, values: Mapping[str, object]) -> Change:
+        """Changes some columns of an item; returns once this worker answers with them.
+
+        Args:
+            channel: Whose item.
+            item_id: Of the release that answers, or live.
+            values: New values by column, availability among them; None takes one away.
+
+        Raises:
+            UnknownIdError: If there is no such item.
+            Refusal: If the service keeps no live items, the release cannot take a value, the item gets too
+                large, or the disk refuses.
+            ItemsFullError: If there is no room.
+        """
+        log, current = self._log(channel), _current(channel)
+        log.refresh()
+        before = log.items.get(item_id)
+        change = build_change(current, before, item_id, values, int(self._clock()))
+        after = change.upon(before)
+        validate_size(after, self.limits.max_item_bytes, None)
+        validate_embeddings(current, [after])
+        self._write(log, [change])
+        return Change(current.version, (PlacedItem(item_id, ItemState.changed),), len(log.items))
 
     def withdraw(self, channel: Channel, item_id: str) -> Change:
         """Withdraws an item, of a release or live; returns once no answer of this worker holds it.
@@ -263,8 +290,8 @@ class LiveItems:
         """
         if holder is not None:
             return (
-                f"release {holder} has a copy of its own, which answers as it was; publish a release with "
-                "the change, or withdraw the item until there is one"
+                f"release {holder} has a copy of its own, which answers as it was; change it with PATCH, "
+                "publish a release with the change, or withdraw the item until there is one"
             )
         until, now = item.available_until, int(self._clock())
         if until is None or until > now:
@@ -275,15 +302,21 @@ class LiveItems:
         """Names the items that may be forgotten, the most expendable first.
 
         Those whose time is over come first, then those that the current releases hold. A withdrawal may be
-        forgotten only if no release on disk holds the item: else going back would show it again.
+        forgotten only if no release on disk holds the item: else going back would show it again. A change
+        stays until every current release was made after it: else the old price would come back unasked.
         """
         now = self._clock()
         channels = self._sharing(log)
-        live = [item for item in items.values() if not item.is_withdrawn]
+        bundles = [_current(channel).bundle for channel in channels]
+        live = [
+            item
+            for item in items.values()
+            if not item.is_withdrawn and not any(is_changed(bundle, item) for bundle in bundles)
+        ]
         yield from (
             one.item_id for one in live if one.available_until is not None and one.available_until <= now
         )
-        catalogs = [_current(channel).bundle.catalog.item_ids for channel in channels]
+        catalogs = [bundle.catalog.item_ids for bundle in bundles]
         yield from (one.item_id for one in live if all(one.item_id in ids for ids in catalogs))
         withdrawn = {item_id for item_id, item in items.items() if item.is_withdrawn}
         for channel in channels:
@@ -345,39 +378,3 @@ def _is_in_release(channel: Channel, item_id: str) -> bool:
     answering = channel.answering
     recommenders = answering.recommenders if answering else ()
     return any(item_id in one.bundle.catalog.item_ids for one in recommenders)
-
-
-def _validate_sizes(items: Sequence[LiveItem], max_bytes: int) -> None:
-    """Raises Refusal if an item is larger than allowed."""
-    for place, item in enumerate(items):
-        n_bytes = len(item.to_line())
-        if n_bytes > max_bytes:
-            raise Refusal(
-                Problem.invalid_request,
-                f"an item may have {max_bytes} bytes of JSON, got {n_bytes} for {item.item_id[:128]!r}; "
-                "shorten its attributes, or raise MARQUEE_MAX_LIVE_ITEM_BYTES",
-                field=f"items[{place}]",
-            )
-
-
-def _validate_embeddings(recommender: Recommender, items: Sequence[LiveItem]) -> None:
-    """Raises Refusal unless the release can embed every item that it does not hold."""
-    new = {item.item_id: item for item in items if item.item_id not in recommender.bundle.catalog.item_ids}
-    if not new:
-        return
-    if not takes_new_items(recommender.bundle):
-        raise Refusal(
-            Problem.invalid_request,
-            f"release {recommender.version} knows items by their ids alone, got {len(new)} new ones; export "
-            "a model with item features, or publish a release that holds them",
-            field="items",
-        )
-    item_pool = recommender.item_pool.with_live_items(new)
-    for item_id in new:
-        if item_pool.table.index(item_id) == PADDING_INDEX:
-            raise Refusal(
-                Problem.invalid_request,
-                f"item {item_id!r} has no finite embedding in release {recommender.version}; correct its "
-                "attributes",
-                field="items",
-            )

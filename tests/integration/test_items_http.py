@@ -210,12 +210,14 @@ def test_items_outlive_the_service_and_yield_to_a_release(
 ) -> None:
     post(service, {"item_id": "i025", "attributes": {"genre": "drama"}}, {"item_id": "kept"})
     withdraw(service, "i008")
-    everybody.wait_for("i025", "kept", without=("i008",))
+    ended = service.client.patch("/v1/items/i009", json={"available_until": 1}, headers=EDITORS)
+    assert ended.json()["items"] == [{"item_id": "i009", "state": "changed"}]
+    everybody.wait_for("i025", "kept", without=("i008", "i009"))
     again = folder / "again"
     again.mkdir()
     with running_service(folder / "bundles" / "tiny", again, **settings(folder)) as other:
         others = Everybody(other).open()
-        assert others.wait_for("i025", "kept", without=("i008",)) == 0.0
+        assert others.wait_for("i025", "kept", without=("i008", "i009")) == 0.0
         others.close()
         everybody.open()
         assert withdraw(other, "kept").status_code == 200
@@ -225,9 +227,9 @@ def test_items_outlive_the_service_and_yield_to_a_release(
     fields = {name: getattr(contents, name) for name in contents.__dataclass_fields__}
     first = folder / "bundles" / "tiny" / (folder / "bundles" / "tiny" / "CURRENT").read_text().strip()
     publish_tiny(folder / "bundles", seed=1, **fields)
-    everybody.wait_for("i025", without=("i008",))  # throughout the change of releases
+    everybody.wait_for("i025", without=("i008", "i009"))  # throughout the change of releases
     wait_until_release(service, folder)
     answer = post(service, {"item_id": "i025", "attributes": {"genre": "opera"}})
-    assert answer["items"] == [{"item_id": "i025", "state": "in_release"}]
+    assert [(item["item_id"], item["state"]) for item in answer["items"]] == [("i025", "in_release")]
     activate(first)
-    everybody.wait_for("i025", without=("i008",))
+    everybody.wait_for("i025", without=("i008", "i009"))

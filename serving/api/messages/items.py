@@ -42,6 +42,23 @@ class ItemsRequest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fie
     surface: Annotated[str | UnsetType, Meta(description="The items of whose bundle are meant.")] = UNSET
 
 
+class ItemChange(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """New values of an item; whatever is left out stays as it is."""
+
+    available_from: Annotated[
+        _Moment | UnsetType,
+        Meta(description="First second in which it may be shown, since 1970 UTC; null for always."),
+    ] = UNSET
+    available_until: Annotated[
+        _Moment | UnsetType,
+        Meta(description="First second in which it may no longer be shown; null for never."),
+    ] = UNSET
+    attributes: Annotated[
+        dict[Id, FeatureValue],
+        Meta(max_length=MAX_ATTRIBUTES, description="New values by column; null takes one away."),
+    ] = msgspec.field(default_factory=dict)
+
+
 class ItemsAnswer(msgspec.Struct, kw_only=True, frozen=True):
     """The outcome of a change of items; it is on disk, and other workers follow within two seconds."""
 

@@ -20,6 +20,7 @@ from marquee.client.messages import (
     BundleAnswer,
     EventMessage,
     EventsAnswer,
+    ItemChange,
     ItemsAnswer,
     ItemsPage,
     ItemsRequest,
@@ -146,6 +147,17 @@ class AsyncClient:
     ) -> ItemsPage:
         """Returns a page of the items that are `live`, `withdrawn` or `in_release`; raises ServiceError."""
         return await self._ask(calls.items(state, limit, cursor, surface), deadline_s)
+
+    async def change_item(
+        self,
+        item_id: str,
+        change: ItemChange,
+        *,
+        surface: str | None = None,
+        deadline_s: float | None = None,
+    ) -> ItemsAnswer:
+        """Changes some columns of an item; needs such a key as well; raises ServiceError."""
+        return await self._ask(calls.change_item(item_id, change, surface), deadline_s)
 
     async def withdraw_item(
         self, item_id: str, *, surface: str | None = None, deadline_s: float | None = None

@@ -25,6 +25,7 @@ from marquee.client.messages import (
     EventMessage,
     EventsAnswer,
     EventsRequest,
+    ItemChange,
     ItemsAnswer,
     ItemsPage,
     ItemsRequest,
@@ -160,6 +161,13 @@ def items(state: str, limit: int | None, cursor: str | None, surface: str | None
     given = {"state": state, "limit": limit, "cursor": cursor, "surface": surface}
     query = urlencode({name: value for name, value in given.items() if value is not None})
     return _get(f"/v1/items?{query}", ItemsPage)
+
+
+def change_item(item_id: str, change: ItemChange, surface: str | None) -> Call[ItemsAnswer]:
+    """Returns the call that changes some columns of an item."""
+    query = f"?surface={quote(surface, safe='')}" if surface else ""
+    path = f"/v1/items/{_segment('item_id', item_id)}{query}"
+    return Call("PATCH", path, _encoded(change), msgspec.json.Decoder(ItemsAnswer).decode)
 
 
 def withdraw_item(item_id: str, surface: str | None) -> Call[ItemsAnswer]:

@@ -19,6 +19,7 @@ from marquee.client.messages import (
     BundleAnswer,
     EventMessage,
     EventsAnswer,
+    ItemChange,
     ItemsAnswer,
     ItemsPage,
     ItemsRequest,
@@ -152,6 +153,17 @@ class Client:
     ) -> ItemsPage:
         """Returns a page of the items that are `live`, `withdrawn` or `in_release`; raises ServiceError."""
         return self._ask(calls.items(state, limit, cursor, surface), deadline_s)
+
+    def change_item(
+        self,
+        item_id: str,
+        change: ItemChange,
+        *,
+        surface: str | None = None,
+        deadline_s: float | None = None,
+    ) -> ItemsAnswer:
+        """Changes some columns of an item; needs such a key as well; raises ServiceError."""
+        return self._ask(calls.change_item(item_id, change, surface), deadline_s)
 
     def withdraw_item(
         self, item_id: str, *, surface: str | None = None, deadline_s: float | None = None

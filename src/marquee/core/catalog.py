@@ -7,7 +7,7 @@ to a model (see `features`).
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -224,6 +224,21 @@ class Catalog:
             mask = self._filtered(kind, timestamp, filters) if filters else self._unfiltered(kind, timestamp)
             self._masks.keep(key, mask)
         return mask
+
+    def with_columns(
+        self, columns: Mapping[str, pl.Series], starts: IndexArray, ends: IndexArray
+    ) -> "Catalog":
+        """Returns the same items with some columns in place of others.
+
+        Args:
+            columns: Attributes that the catalog has, n_items rows each, of the same type as before.
+            starts: As `available_from`.
+            ends: As `available_until`.
+        """
+        attributes = self.attributes.with_columns([one.alias(name) for name, one in columns.items()])
+        other = replace(self, available_from=starts, available_until=ends, attributes=attributes)
+        vars(other)["_columns"] = self._columns.with_attributes(attributes, columns.keys())
+        return other
 
     def write_parquet(self, target: Path | IO[bytes]) -> None:
         """Writes ids, kinds, availability and attributes, one row per item in index order."""

@@ -10,7 +10,7 @@ range asks for a number. All that a request says must hold.
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
@@ -206,6 +206,18 @@ class AttributeColumns:
         self._columns: dict[str, _NumberColumn | _PostingColumn] = {}
         types = {name: _type_of(dtype) for name, dtype in attributes.schema.items()}
         self.types: Mapping[str, AttributeType] = {name: kind for name, kind in types.items() if kind}
+
+    def with_attributes(self, attributes: pl.DataFrame, changed: Collection[str]) -> "AttributeColumns":
+        """Returns the forms of a table in which only some columns differ.
+
+        Those that were asked before are made at once: else the next request would wait for them.
+        """
+        other = AttributeColumns(attributes)
+        asked = dict(self._columns)
+        other._columns = {name: column for name, column in asked.items() if name not in changed}
+        for name in asked:
+            other._column(name)
+        return other
 
     def validate(self, filters: Filters) -> None:
         """Raises FilterError if an attribute cannot be filtered by, or not as a clause has it."""

@@ -6,8 +6,9 @@ item_index   0         1 … n            n + 1 … n + m
 ```
 
 Layered, not copied: a live item costs an embedding and a row in a small exact index, whatever the size of the
-catalog. An item that the bundle holds is the bundle's: what was said of it live yields, unless it was
-withdrawn; then it is masked. Immutable: a change makes a new pool, a batch keeps the one that it began with.
+catalog. An item that the bundle holds is the bundle's: what was posted of it yields, what was changed of it
+lies over the bundle's columns (see `item_changes`), and it is masked where it was withdrawn. Immutable: a
+change makes a new pool, a batch keeps the one that it began with.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from marquee.core.arrays import BoolArray, FloatArray, IndexArray
 from marquee.core.catalog import ItemKind, ItemMask
 from marquee.core.filters import NO_FILTERS, Filters
 from marquee.core.ids import PADDING_INDEX
+from marquee.decision.item_changes import Overrides, overlay, overrides_of
 from marquee.decision.item_table import ItemTable, Segment
 from marquee.decision.new_items import embed_items, extend_catalog, takes_new_items
 from marquee.index.faiss_index import IndexConfig
@@ -76,6 +78,7 @@ class ItemPool:
         self.bundle = bundle
         own = Segment(bundle.catalog, bundle.index, bundle.manifest.has_item_bias)
         self.table = ItemTable(own, None, bundle.version)
+        self._overrides: Overrides = {}
         self._vectors: Mapping[str, Embedded] = {}
         self._withdrawn: IndexArray = np.zeros(0, dtype=np.int64)
         self._masks: WeakKeyDictionary[ItemMask, ItemMask] = WeakKeyDictionary()
@@ -92,9 +95,16 @@ class ItemPool:
             [id_ for id_, item in items.items() if item.is_withdrawn and id_ in ids]
         )
         other._masks = WeakKeyDictionary()
-        added = [item for id_, item in items.items() if not item.is_withdrawn and id_ not in ids]
+        added = [
+            item for id_, item in items.items() if item.is_posted and not item.is_withdrawn and id_ not in ids
+        ]
         other._vectors = self._embed(added if takes_new_items(self.bundle) else [])
-        other.table = replace(self.table, added=other._build_segment(self._vectors))
+        other._overrides = overrides_of(self.bundle, items)
+        other.table = replace(
+            self.table,
+            own=other._changed_segment(self._overrides),
+            added=other._build_segment(self._vectors),
+        )
         return other
 
     @property
@@ -109,7 +119,7 @@ class ItemPool:
 
     def allowed(self, kind: ItemKind | None, timestamp: int, filters: Filters = NO_FILTERS) -> Allowed:
         """Returns the items that may be shown; arguments and errors are those of `Catalog.allowed`."""
-        own = self.bundle.catalog.allowed(kind, timestamp, filters)
+        own = self.table.own.catalog.allowed(kind, timestamp, filters)
         if self._withdrawn.size:
             own = self._without_withdrawn(own)
         added = self.table.added
@@ -159,6 +169,14 @@ class ItemPool:
             for item, vector in zip(new, embed_items(self.bundle, new), strict=True)
         }
         return {item.item_id: fresh.get(item.item_id) or known[item.item_id] for item in items}
+
+    def _changed_segment(self, before: Overrides) -> Segment:
+        """Returns the bundle's items with what was changed of them; `before` is what `table.own` has."""
+        own, now = self.table.own, self._overrides
+        columns = {name for name in (*before, *now) if before.get(name) != now.get(name)}
+        if not columns:  # the masks and columns of the catalog that there is stay of use
+            return own
+        return own.with_catalog(overlay(self.bundle, own.catalog, now, columns))
 
     def _build_segment(self, before: Mapping[str, Embedded]) -> Segment | None:
         """Returns the live items whose embedding is finite as a segment, None if there are none.

@@ -5,7 +5,7 @@ live item is read (see `new_items`).
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -36,6 +36,13 @@ class Segment:
     catalog: Catalog
     index: Index
     has_item_bias: bool
+
+    def with_catalog(self, catalog: Catalog) -> "Segment":
+        """Returns the same items with other rows; the vectors stay."""
+        other = replace(self, catalog=catalog)
+        if "_lengths" in vars(self):  # as many sums as vectors, none of which has changed
+            vars(other)["_lengths"] = self._lengths
+        return other
 
     def cosines(self, query: FloatArray) -> FloatArray:
         """Returns the cosine of every item with a query of length 1, (n + 1,) float32; 0 for no direction."""

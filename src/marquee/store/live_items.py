@@ -17,11 +17,12 @@ import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import RLock
 
 from marquee.core.catalog import ItemKind
+from marquee.core.schema import AVAILABLE_FROM, AVAILABLE_UNTIL
 from marquee.errors import ConfigError, ItemsFullError
 from marquee.store.files import replace_file, sync_folder
 
@@ -41,7 +42,10 @@ class LiveItem:
         available_from: First second in which it may be shown, None for always.
         available_until: First second in which it may no longer be shown, None for never.
         attributes: As in the items table, by column.
-        is_withdrawn: True: it must not be shown, whatever else holds it; the other fields then say nothing.
+        is_withdrawn: True: it must not be shown, whatever else holds it; only `changes` then says more.
+        is_posted: False: nothing but `changes` was said of it.
+        changes: Values in place of those of a release, by column, each with its moment, seconds since 1970
+            UTC; a release that was made later has its own.
     """
 
     item_id: str
@@ -50,10 +54,33 @@ class LiveItem:
     available_until: int | None = None
     attributes: Mapping[str, object] = field(default_factory=dict)
     is_withdrawn: bool = False
+    is_posted: bool = True
+    changes: Mapping[str, tuple[object, int]] = field(default_factory=dict)
+
+    def upon(self, before: "LiveItem | None") -> "LiveItem":
+        """Returns the state that this makes of the one before.
+
+        What is posted stands in place of what was posted; what is changed, in place of that column alone.
+        """
+        if before is None:
+            return self
+        changes = {**before.changes, **self.changes}
+        if self.is_posted or self.is_withdrawn:
+            return replace(self, changes=changes)
+        values = {column: value for column, (value, _) in self.changes.items()}
+        start = values.pop(AVAILABLE_FROM, before.available_from)
+        end = values.pop(AVAILABLE_UNTIL, before.available_until)
+        return replace(
+            before,
+            available_from=start,  # type: ignore[arg-type]  # a moment, by whoever made the change
+            available_until=end,  # type: ignore[arg-type]
+            attributes={**before.attributes, **values},
+            changes=changes,
+        )
 
     def to_line(self) -> bytes:
         """Returns the line of the file that says this."""
-        body = {
+        body: dict[str, object] = {
             "item_id": self.item_id,
             "kind": self.kind.value,
             "available_from": self.available_from,
@@ -61,6 +88,8 @@ class LiveItem:
             "attributes": dict(self.attributes),
             "is_withdrawn": self.is_withdrawn,
         }
+        if self.changes:  # else the line stays one that services before changes can read
+            body |= {"is_posted": self.is_posted, "changes": self.changes}
         text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
         return b"%08x %s\n" % (zlib.crc32(text), text)
 
@@ -72,8 +101,9 @@ class LiveItem:
             return None
         try:
             body = json.loads(text)
-            return cls(**{**body, "kind": ItemKind(body["kind"])})
-        except (ValueError, TypeError, KeyError):
+            changes = {column: (value, moment) for column, (value, moment) in body.pop("changes", {}).items()}
+            return cls(**{**body, "kind": ItemKind(body["kind"]), "changes": changes})
+        except (ValueError, TypeError, KeyError, AttributeError):
             return None
 
 
@@ -213,7 +243,8 @@ class ItemLog:
         with self._only_writer() as descriptor:
             self._cut_torn_line(descriptor)
             self.refresh()
-            news = {change.item_id: change for change in changes}
+            # Under the lock: of two writers each keeps what the other has changed.
+            news = {change.item_id: change.upon(self.items.get(change.item_id)) for change in changes}
             news = {id_: change for id_, change in news.items() if self.items.get(id_) != change}
             if not news:
                 return False

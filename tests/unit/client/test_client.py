@@ -10,6 +10,7 @@ import pytest
 from marquee.client import (
     EventMessage,
     HistoryEntry,
+    ItemChange,
     ItemMessage,
     ItemsRequest,
     RecommendAnswer,
@@ -83,13 +84,16 @@ def test_items_are_put_and_withdrawn_by_an_encoded_path(kind: str) -> None:
     item = ItemMessage(item_id="a b", available_until=9, attributes={"genres": ["x"]})
     answer = client.put_items(ItemsRequest(items=[item]))
     assert (answer.items[0].state, answer.items[0].unknown_attributes) == ("live", ("colour",))
+    client.change_item("a b", ItemChange(available_until=7, attributes={"price": None}), surface="x y")
     client.withdraw_item("a b/c", surface="home&away")
     client.withdraw_item("x")
     assert script.bodies[0] == {
         "items": [{"item_id": "a b", "available_until": 9, "attributes": {"genres": ["x"]}}]
     }
+    assert script.bodies[1] == {"available_until": 7, "attributes": {"price": None}}
     assert [(request.method, request.url.raw_path) for request in script.seen] == [
         ("POST", b"/v1/items"),
+        ("PATCH", b"/v1/items/a%20b?surface=x%20y"),
         ("DELETE", b"/v1/items/a%20b%2Fc?surface=home%26away"),
         ("DELETE", b"/v1/items/x"),
     ]

@@ -34,6 +34,26 @@ def test_follower_sees_what_another_writes(tmp_path: Path) -> None:
     assert not follower.refresh()
 
 
+def test_change_keeps_what_it_does_not_name(tmp_path: Path) -> None:
+    log, other = opened(tmp_path), opened(tmp_path)
+    price = LiveItem(item_id="a", is_posted=False, changes={"price": (3.5, 7), "available_until": (9, 7)})
+    tags = LiveItem(item_id="a", is_posted=False, changes={"tags": (["y"], 8)})
+    log.append([A])
+    log.append([price])
+    other.append([tags])  # of two writers neither loses what the other has changed
+    log.append([LiveItem(item_id="a", is_withdrawn=True)])
+    assert opened(tmp_path).items["a"].changes == {**price.changes, **tags.changes}
+    log.append([A])
+    assert opened(tmp_path).items["a"] == LiveItem(
+        item_id="a", attributes=A.attributes, changes={**price.changes, **tags.changes}
+    )
+    log.append([price])
+    assert log.items["a"].attributes == {**A.attributes, "price": 3.5}
+    assert log.items["a"].available_until == 9
+    log.append([LiveItem(item_id="b", is_posted=False, changes={"price": (1, 7)})])
+    assert not opened(tmp_path).items["b"].is_posted
+
+
 def test_last_word_counts_and_the_order_stays(tmp_path: Path) -> None:
     log = opened(tmp_path)
     changed = LiveItem(item_id="a", is_withdrawn=True)

@@ -22,6 +22,7 @@ from marquee.client.messages.asking import (
 )
 from marquee.client.messages.events import EventMessage, EventsAnswer, EventsRequest, RejectedEvent
 from marquee.client.messages.items import (
+    ItemChange,
     ItemMessage,
     ItemsAnswer,
     ItemsPage,
@@ -51,6 +52,7 @@ __all__ = [
     "Filter",
     "HealthAnswer",
     "HistoryEntry",
+    "ItemChange",
     "ItemMessage",
     "ItemsAnswer",
     "ItemsPage",

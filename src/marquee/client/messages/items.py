@@ -42,8 +42,8 @@ class PlacedItem(msgspec.Struct, kw_only=True, frozen=True):
 
     Attributes:
         item_id: The item.
-        state: `live`: it is searched. `in_release`: the release's own copy answers. `withdrawn`. One of
-            `in_release`, `live`, `withdrawn`.
+        state: `live`: it is searched. `in_release`: the release's own copy answers. `changed`: it answers
+            with what was changed. `withdrawn`. One of `changed`, `in_release`, `live`, `withdrawn`.
         unknown_attributes: Attributes that the catalog does not have; they say nothing.
         unread_attributes: Attributes whose value is of another type; they count as not given.
         caution: Why it changes no answer although it was taken; null if nothing is in the way.
@@ -79,8 +79,8 @@ class ListedItem(msgspec.Struct, kw_only=True, frozen=True):
 
     Attributes:
         item_id: The item.
-        state: `live`, `in_release` or `withdrawn`; of the last nothing else is told. One of `in_release`,
-            `live`, `withdrawn`.
+        state: `live`, `in_release` or `withdrawn`; of the last nothing else is told. One of `changed`,
+            `in_release`, `live`, `withdrawn`.
         kind: Content or ad. One of `ad`, `content`.
         available_from: First second in which it may be shown, since 1970 UTC; null for always.
         available_until: First second in which it may no longer be shown; null for never.
@@ -107,3 +107,17 @@ class ItemsPage(msgspec.Struct, kw_only=True, frozen=True):
     version: str
     items: tuple[ListedItem, ...]
     cursor: str | None = None
+
+
+class ItemChange(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """New values of an item; whatever is left out stays as it is.
+
+    Attributes:
+        available_from: First second in which it may be shown, since 1970 UTC; null for always.
+        available_until: First second in which it may no longer be shown; null for never.
+        attributes: New values by column; null takes one away.
+    """
+
+    available_from: int | float | None = None
+    available_until: int | float | None = None
+    attributes: Mapping[str, FeatureValue] = {}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from marquee.bundle.releases import Role, activate
@@ -31,7 +32,7 @@ from serving.releases.live_items import ItemState, LiveItemLimits, LiveItems
 from serving.releases.surfaces import DEFAULT, Surface, Surfaces
 from serving.telemetry.metrics import Metrics
 from tests.support.asgi import JSON_HEADERS, Response, request
-from tests.support.bundles import N_ITEMS, NOW, make_tiny, publish_tiny
+from tests.support.bundles import CREATED, N_ITEMS, NOW, make_tiny, publish_tiny, year_of
 
 DRAMA = LiveItem(item_id="new", attributes={"genre": "drama"})
 SECRET = "of the editors"
@@ -409,6 +410,7 @@ def test_whole_moments_may_be_written_as_json_likes(ask: Ask) -> None:
         ("POST", "/v1/items", "nobody's", 401),
         ("DELETE", "/v1/items/i001", "shop", 403),
         ("PATCH", "/v1/items", SECRET, 405),
+        ("PATCH", "/v1/items/i001", "shop", 403),
         ("GET", "/v1/items", "shop", 403),
         ("POST", "/v1/items/i001", SECRET, 405),
         ("DELETE", "/v1/items/nobody", SECRET, 404),
@@ -483,3 +485,97 @@ def test_page_of_items_that_is_none_is_refused(ask: Ask, query: str) -> None:
         422,
         query.rsplit("&", maxsplit=1)[-1].split("=", maxsplit=1)[0],
     )
+
+
+def test_item_of_the_release_is_changed_and_stays_so(start: Start, ask: Ask) -> None:
+    of_sale = {"user_id": "u1", "k": 100, "exclude_seen": False, "filters": {"year": {"min": 3000}}}
+    assert ask("POST", "/v1/recommend", of_sale, "shop").json()["items"] == []
+    there = start()
+    response = ask("PATCH", "/v1/items/i003", {"attributes": {"year": 3001}})
+    assert response.status == 200
+    assert response.json()["items"] == [{"item_id": "i003", "state": "changed"}]
+    found = ask("POST", "/v1/recommend", of_sale, "shop").json()["items"]
+    assert [item["item_id"] for item in found] == ["i003"]
+    own = ask("GET", "/v1/items", query="state=in_release&cursor=i002&limit=1").json()["items"]
+    assert own[0]["attributes"]["year"] == 3001
+    assert listed(ask, "state=live") == ([], 1)
+    assert ask("PATCH", "/v1/items/i001", {"available_until": NOW}).status == 200
+    there.items.refresh()
+    for worker in (there, start()):  # one that follows, one that starts again
+        assert worker.current.item_pool.table.values("year", np.array([3])) == [3001]
+        assert "i001" not in worker.ids()
+
+
+def test_live_item_is_changed_and_embedded_anew(start: Start) -> None:
+    worker = start()
+    worker.items.put(worker.channel, [DRAMA])
+    table = worker.current.item_pool.table
+    before = table.vectors(table.encode(["new"]))
+    (placed,) = worker.items.change(worker.channel, "new", {"genre": "comedy"}).items
+    table = worker.current.item_pool.table
+    assert placed.state is ItemState.changed
+    assert table.values("genre", table.encode(["new"])) == ["comedy"]
+    assert (table.vectors(table.encode(["new"])) != before).any()
+
+
+def test_changed_item_is_withdrawn_and_posted_again(start: Start) -> None:
+    worker = start()
+    worker.items.change(worker.channel, "i003", {"year": 3001})
+    worker.items.withdraw(worker.channel, "i003")
+    assert "i003" not in worker.ids()
+    with pytest.raises(Refusal, match="'i003' is withdrawn; post it again, then change it"):
+        worker.items.change(worker.channel, "i003", {"year": 3002})
+    worker.items.put(worker.channel, [LiveItem(item_id="i003")])
+    assert "i003" in worker.ids()
+    assert worker.current.item_pool.table.values("year", np.array([3])) == [3001]
+
+
+def test_newer_release_overrides_a_change_and_the_older_keeps_it(start: Start, tmp_path: Path) -> None:
+    worker = start()
+    first = worker.current.bundle.path
+    worker.items.change(worker.channel, "i003", {"year": 3001})
+    publish_tiny(tmp_path / "bundles", seed=NOW + 1 - CREATED)
+    assert worker.channel.refresh()
+    assert worker.current.item_pool.table.values("year", np.array([3])) == [year_of(3)]
+    activate(first)
+    assert worker.channel.refresh()
+    assert worker.current.item_pool.table.values("year", np.array([3])) == [3001]
+
+
+def test_changes_are_not_forgotten_to_make_room(start: Start) -> None:
+    worker = start(max_items=2)
+    for item_id in ("i001", "i002"):
+        worker.items.change(worker.channel, item_id, {"year": 3001})
+    with pytest.raises(ItemsFullError):
+        worker.items.change(worker.channel, "i003", {"year": 3001})
+    assert worker.current.item_pool.table.values("year", np.array([1, 2, 3])) == [3001, 3001, year_of(3)]
+
+
+@pytest.mark.parametrize(
+    ("item_id", "change", "field", "words"),
+    [
+        (
+            "i003",
+            {"attributes": {"genre": "opera"}},
+            "attributes.genre",
+            "rests on 'genre'",
+        ),
+        ("i003", {"attributes": {"colour": "red"}}, "attributes.colour", "there is no attribute 'colour'"),
+        ("i003", {"attributes": {"year": "soon"}}, "attributes.year", "holds Int64, got 'soon'"),
+        ("i003", {"attributes": {"available_until": 9}}, "attributes.available_until", "is no attribute"),
+        ("i006", {"available_from": NOW + 99}, "available_from", "from 1700000199 until 1700000110"),
+        ("i003", {"available_until": 1767225600000}, "available_until", "divide milliseconds"),
+        ("i003", {"kind": "ad"}, "kind", "kind"),
+        ("i003", {}, None, "must name a moment or an attribute"),
+    ],
+)
+def test_change_that_cannot_be_is_refused_with_its_field(
+    ask: Ask, item_id: str, change: object, field: str | None, words: str
+) -> None:
+    response = ask("PATCH", f"/v1/items/{item_id}", change)
+    assert (response.status, response.error.get("field")) == (422, field)
+    assert words in response.error["message"]
+    assert ask("PATCH", "/v1/items/nobody", {"available_until": 9}).status == 404
+    own = ask("GET", "/v1/items", query="state=in_release&cursor=i002&limit=1").json()["items"]
+    assert (own[0]["attributes"]["genre"], own[0]["attributes"]["year"]) == ("drama", year_of(3))
+    assert "available_until" not in own[0]
