@@ -3,18 +3,16 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
-from marquee.bundle.releases import Role
-from marquee.decision.pages.rows import AnsweredRow, Row
-from marquee.decision.recommender import Recommender
-from marquee.decision.requests import Answer, Decided, Request
-from marquee.errors import DataError, FilterError, MarqueeError, UnknownIdError
-from serving.api.batching import Batcher
-from serving.api.cost import cost_of, cost_of_page
+from marquee.errors import MarqueeError
+from serving.api.answering.batching import Batcher
+from serving.api.answering.cost import cost_of, cost_of_page
+from serving.api.answering.jobs import Answered, Job, JobMaker, validate_answerable
+from serving.api.answering.runner import JobRunner
 from serving.api.messages.answers import (
     NOT_RECORDING,
     PROFILE_UNAVAILABLE,
@@ -23,7 +21,6 @@ from serving.api.messages.answers import (
     RecommendAnswer,
     RecordOfAnswer,
 )
-from serving.api.messages.cursors import Cursor, write_cursor
 from serving.api.messages.limits import to_request, to_similar_request, validate_batch_size
 from serving.api.messages.page_limits import to_rows, to_user
 from serving.api.messages.pages import PageAnswer, PageRequest, row_answer
@@ -31,78 +28,15 @@ from serving.api.messages.reading import reader
 from serving.api.messages.requests import BatchRequest, RecommendRequest, SimilarRequest
 from serving.api.metrics import ANSWERED, AnswerMetrics
 from serving.config import Settings
-from serving.http.errors import ErrorAnswer, Problem, Refusal, refusal_of
+from serving.http.errors import ErrorAnswer, Refusal, refusal_of
 from serving.http.exchange import Call
 from serving.recording.profiles import Profiles
-from serving.recording.recorder import Begun, Recorder, decision_of
-from serving.releases.answering import Answering
-from serving.releases.metrics import CandidateMetrics, ThreadMetrics
-from serving.releases.shadow import Shadow
-from serving.releases.surfaces import Surface, Surfaces
+from serving.recording.recorder import Recorder, decision_of
+from serving.releases.surfaces import Surfaces
 from serving.telemetry.metrics import Metrics
-from serving.telemetry.timings import QUEUE, READ, Stopwatch
+from serving.telemetry.timings import QUEUE, READ
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A question and the release that answers it: chosen once, so that an answer is of one release.
-
-    Attributes:
-        asked: What.
-        surface: Where the answer is shown.
-        recommender: Who answers.
-        answering: All who might have when the request came.
-        request_id: Of the request.
-        timings: Whether the answer is to tell what each stage took.
-        begun: The decision that it is to be, None where nothing is recorded.
-        since: When the job was made, seconds of `time.perf_counter`.
-        is_paged: Whether the answer brings a cursor.
-        shown: Items that were shown before.
-        rows: Of a page; none for a plain request.
-    """
-
-    asked: Request
-    surface: Surface
-    recommender: Recommender
-    answering: Answering
-    request_id: str
-    timings: bool
-    begun: Begun | None
-    since: float
-    is_paged: bool = False
-    shown: tuple[str, ...] = ()
-    rows: tuple[Row, ...] = ()
-
-    def cursor_behind(self, version: str, item_ids: Iterable[str]) -> str | None:
-        """Returns the cursor behind an answer of a release; None if nothing may follow."""
-        answered_by = (one for one in self.answering.recommenders if one.version == version)
-        recommender = next(answered_by, self.recommender)
-        return write_cursor(recommender.item_pool, version, (*self.shown, *item_ids))
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """An answer, and what it took.
-
-    Attributes:
-        asked: What was asked, with what the user did since the release.
-        answer: The answer, of a page that of its first row.
-        decided: With what a record of it holds beside; None where nothing is recorded.
-        has_profile: Whether what the user did since the release was there, as far as it is asked for.
-        queue_s: Seconds that the job waited for its batch.
-        watch: Of the batch.
-        rows: The rows of a page.
-    """
-
-    asked: Request
-    answer: Answer
-    decided: Decided | None
-    has_profile: bool
-    queue_s: float
-    watch: Stopwatch
-    rows: tuple[AnsweredRow, ...] = ()
 
 
 class Endpoints:
@@ -133,10 +67,10 @@ class Endpoints:
         self._clock = clock
         self.metrics = metrics or Metrics()
         self._answer_metrics = self.metrics.family(AnswerMetrics)
-        self._candidate_metrics = self.metrics.family(CandidateMetrics)
-        self._shadow = Shadow(self._candidate_metrics, self.metrics.family(ThreadMetrics))
+        self._jobs = JobMaker(surfaces, recorder)
+        self._runner = JobRunner(self.metrics, profiles, is_recording=recorder is not None)
         self._batcher: Batcher[Job, Answered] = Batcher(
-            self._run_batch,
+            self._runner.run,
             micro_batch=settings.micro_batch,
             max_pending=settings.max_pending,
             deadline_s=settings.deadline_ms / 1000,
@@ -152,17 +86,17 @@ class Endpoints:
         """Returns the items that resemble one."""
         surface = self.surfaces.named(message.surface)
         asked = to_similar_request(message, surface, self._now())
-        job = self._job(asked, surface, call.request_id, timings=message.timings)
+        job = self._jobs.make(asked, surface, call.request_id, timings=message.timings)
         return await self._answer(job, call)
 
     async def page(self, call: Call, message: PageRequest) -> PageAnswer:
         """Returns the rows of a page."""
         surface = self.surfaces.named(message.surface)
         user = to_user(message, surface, self._now())
-        job = self._job(user, surface, call.request_id, cursor=message.cursor)
+        job = self._jobs.make(user, surface, call.request_id, cursor=message.cursor)
         rows = to_rows(message, self.surfaces, job.asked, self._settings.max_rows)
         for row in rows:
-            _validate(job.recommender, row.request)
+            validate_answerable(job.recommender, row.request)
         job = replace(job, rows=tuple(rows))
         (future,) = self._enqueue([job], call)
         answered = await future
@@ -258,7 +192,7 @@ class Endpoints:
     def close(self) -> None:
         """Waits for the requests in the model and stops taking more."""
         self._batcher.close()
-        self._shadow.close()
+        self._runner.close()
         if self._recorder is not None:
             self._recorder.close()
         if self._profiles is not None:
@@ -279,162 +213,12 @@ class Endpoints:
         """Returns the job that a message makes; raises what says that it makes none."""
         surface = self.surfaces.named(message.surface)
         request = to_request(message, surface, timestamp)
-        job = self._job(request, surface, request_id, timings=message.timings, cursor=message.cursor)
+        job = self._jobs.make(request, surface, request_id, timings=message.timings, cursor=message.cursor)
         return replace(job, is_paged=True) if message.paging else job
-
-    def _job(
-        self,
-        asked: Request,
-        surface: Surface,
-        request_id: str,
-        *,
-        timings: bool = False,
-        cursor: str | UnsetType = UNSET,
-    ) -> Job:
-        """Returns a job with who answers it; raises FilterError before it could spoil a batch."""
-        answering = self.surfaces.answering(surface)
-        shown: tuple[str, ...] = ()
-        recommender = answering.choose(asked.user_id or request_id)
-        if cursor is not UNSET:
-            read = Cursor.read(cursor)
-            recommender = _of_release(answering, read.version)
-            shown = read.shown(recommender.item_pool)
-            asked = replace(asked, exclude=(*asked.exclude, *shown))
-        if surface.context:
-            asked = surface.with_context(asked, recommender.bundle.columns)
-        begun = self._recorder.begin() if self._recorder else None
-        if begun and begun.may_explore and surface.exploration.explores:
-            asked = replace(asked, exploration=surface.exploration, decision_id=begun.decision_id)
-        _validate(recommender, asked)
-        return Job(
-            asked,
-            surface,
-            recommender,
-            answering,
-            request_id,
-            timings,
-            begun,
-            time.perf_counter(),
-            is_paged=cursor is not UNSET,
-            shown=shown,
-        )
-
-    def _run_batch(self, jobs: Sequence[Job]) -> list[Answered]:
-        """Returns the answer to each job, each from one recommender; runs in the batcher's thread."""
-        if all(job.answering is jobs[0].answering and not job.answering.candidates for job in jobs):
-            return self._answers(jobs)
-        answers: dict[int, Answered] = {}
-        groups: dict[Recommender, list[int]] = {}
-        for position, job in enumerate(jobs):
-            groups.setdefault(job.recommender, []).append(position)
-        for members in groups.values():
-            group = [jobs[position] for position in members]
-            answers.update(zip(members, self._answers_of_release(group), strict=True))
-        return [answers[position] for position in range(len(jobs))]
-
-    def _answers_of_release(self, jobs: Sequence[Job]) -> list[Answered]:
-        """Returns the answers of jobs that one release answers; the current one stands in for a canary."""
-        current = jobs[0].answering.current
-        try:
-            answers = self._answers(jobs)
-        except MarqueeError:
-            raise
-        except Exception as error:
-            if jobs[0].recommender is current:
-                raise
-            logger.error("canary %s failed: %r", jobs[0].recommender.version, error, exc_info=error)
-            self._candidate_metrics.count_canary_failures(len(jobs))
-            return self._answers([replace(job, recommender=current) for job in jobs])
-        for job, answer in zip(jobs, answers, strict=True):
-            shadow = job.answering.candidates.get(Role.shadow)
-            is_current = job.recommender is job.answering.current
-            if shadow and is_current and not job.rows and shadow.candidate.includes(job.request_id):
-                self._shadow.offer(shadow.recommender, answer.asked, answer.answer, job.recommender)
-        return answers
-
-    def _answers(self, jobs: Sequence[Job]) -> list[Answered]:
-        """Returns the answers of jobs that one release answers, and counts them."""
-        if any(job.rows for job in jobs):
-            return [self._page(job) if job.rows else self._answers([job])[0] for job in jobs]
-        watch = Stopwatch()
-        recommender = jobs[0].recommender
-        asked, has_profile = self._with_profiles(jobs)
-        decided: Sequence[Decided | None] = [None] * len(jobs)
-        if self._recorder is None:
-            answers = recommender.recommend(asked, watch)
-        else:
-            decided = made = recommender.decide(asked, watch)
-            answers = [one.answer for one in made]
-        self._answer_metrics.count_batch(len(jobs), watch.total_s, watch.seconds)
-        for job, answer in zip(jobs, answers, strict=True):
-            self._count_answer(job, answer)
-        return [
-            Answered(request, answer, one, there, watch.started - job.since, watch)
-            for job, request, answer, one, there in zip(
-                jobs, asked, answers, decided, has_profile, strict=True
-            )
-        ]
-
-    def _page(self, job: Job) -> Answered:
-        """Returns the rows of a page, and counts each."""
-        watch = Stopwatch()
-        (asked,), (has_profile,) = self._with_profiles([job])
-        rows = job.recommender.recommend_page(asked, job.rows, watch)
-        self._answer_metrics.count_batch(1, watch.total_s, watch.seconds)
-        for row in rows:
-            self._count_answer(job, row.answer)
-        queue_s = watch.started - job.since
-        return Answered(asked, rows[0].answer, None, has_profile, queue_s, watch, tuple(rows))
-
-    def _with_profiles(self, jobs: Sequence[Job]) -> tuple[list[Request], list[bool]]:
-        """Returns the requests with the profiles of their users, and which of these could be had."""
-        asked = [job.asked for job in jobs]
-        if self._profiles is None:
-            return asked, [True] * len(jobs)
-        return self._profiles.before(asked, jobs[0].recommender.bundle.manifest.known_until)
-
-    def _count_answer(self, job: Job, answer: Answer) -> None:
-        """Tells the counters of one answer."""
-        asked, n_history = job.asked, len(job.asked.history)
-        gave_something = bool(n_history or asked.user_id or asked.features or asked.like_item)
-        self._answer_metrics.count_answer(
-            answer, n_history, gave_something=gave_something, surface=job.surface.name
-        )
 
     def _now(self) -> int:
         """Returns the time of a request, seconds since 1970 UTC."""
         return int(self._clock())
-
-
-def _of_release(answering: Answering, version: str) -> Recommender:
-    """Returns who answers from the release of a cursor; raises Refusal if nobody does any more."""
-    for recommender in answering.recommenders:
-        if recommender.version == version:
-            return recommender
-    raise Refusal(
-        Problem.cursor_expired,
-        f"the cursor belongs to release {version[:128]!r}, and {answering.current.version} answers now; "
-        "begin anew, without the cursor",
-        field="cursor",
-    )
-
-
-def _validate(recommender: Recommender, request: Request) -> None:
-    """Raises what says that a release cannot answer a request, before it could spoil a batch.
-
-    Raises:
-        FilterError: If the catalog cannot apply the filters.
-        UnknownIdError: If there is no item that others are to be like.
-        Refusal: If re-ranking asks for an attribute that the catalog does not have.
-    """
-    if not (request.filters or request.reranks or request.like_item):
-        return
-    try:
-        recommender.validate(request)
-    except (FilterError, UnknownIdError):
-        raise
-    except DataError as error:
-        raise Refusal(Problem.invalid_request, str(error), field="reranking") from None
 
 
 def _took_ms(call: Call) -> dict[str, float]:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from serving.api.batching import Batcher, run_each_alone_on_failure
+from serving.api.answering.batching import Batcher, run_each_alone_on_failure
 from serving.http.errors import Refusal
 
 Run = Callable[[Sequence[int]], Sequence[int]]

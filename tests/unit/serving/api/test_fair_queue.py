@@ -7,8 +7,8 @@ import pytest
 from marquee.core.filters import Filters
 from marquee.decision.requests import Request
 from marquee.decision.reranking import Diversity, Reranking
-from serving.api.cost import cost_of
-from serving.api.fair_queue import FairQueue
+from serving.api.answering.cost import cost_of
+from serving.api.answering.fair_queue import FairQueue
 
 
 def drained(queue: FairQueue[str]) -> list[str]:

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from serving.api.fair_queue import FairQueue
+from serving.api.answering.fair_queue import FairQueue
 from serving.http.errors import unavailable
 
 PATIENCE = 0.5

@@ -1,0 +1,1 @@
+"""From a request to what the model answered: jobs, their queue, their batches."""

@@ -1,0 +1,159 @@
+"""Jobs: a request with the release that answers it, how one is made, and what came of it."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from msgspec import UNSET, UnsetType
+
+from marquee.decision.pages.rows import AnsweredRow, Row
+from marquee.decision.recommender import Recommender
+from marquee.decision.requests import Answer, Decided, Request
+from marquee.errors import DataError, FilterError, UnknownIdError
+from serving.api.messages.cursors import Cursor, write_cursor
+from serving.http.errors import Problem, Refusal
+from serving.recording.recorder import Begun, Recorder
+from serving.releases.answering import Answering
+from serving.releases.surfaces import Surface, Surfaces
+from serving.telemetry.timings import Stopwatch
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A question and the release that answers it: chosen once, so that an answer is of one release.
+
+    Attributes:
+        asked: What.
+        surface: Where the answer is shown.
+        recommender: Who answers.
+        answering: All who might have when the request came.
+        request_id: Of the request.
+        timings: Whether the answer is to tell what each stage took.
+        begun: The decision that it is to be, None where nothing is recorded.
+        since: When the job was made, seconds of `time.perf_counter`.
+        is_paged: Whether the answer brings a cursor.
+        shown: Items that were shown before.
+        rows: Of a page; none for a plain request.
+    """
+
+    asked: Request
+    surface: Surface
+    recommender: Recommender
+    answering: Answering
+    request_id: str
+    timings: bool
+    begun: Begun | None
+    since: float
+    is_paged: bool = False
+    shown: tuple[str, ...] = ()
+    rows: tuple[Row, ...] = ()
+
+    def cursor_behind(self, version: str, item_ids: Iterable[str]) -> str | None:
+        """Returns the cursor behind an answer of a release; None if nothing may follow."""
+        answered_by = (one for one in self.answering.recommenders if one.version == version)
+        recommender = next(answered_by, self.recommender)
+        return write_cursor(recommender.item_pool, version, (*self.shown, *item_ids))
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer, and what it took.
+
+    Attributes:
+        asked: What was asked, with what the user did since the release.
+        answer: The answer, of a page that of its first row.
+        decided: With what a record of it holds beside; None where nothing is recorded.
+        has_profile: Whether what the user did since the release was there, as far as it is asked for.
+        queue_s: Seconds that the job waited for its batch.
+        watch: Of the batch.
+        rows: The rows of a page.
+    """
+
+    asked: Request
+    answer: Answer
+    decided: Decided | None
+    has_profile: bool
+    queue_s: float
+    watch: Stopwatch
+    rows: tuple[AnsweredRow, ...] = ()
+
+
+class JobMaker:
+    """Makes jobs of requests.
+
+    Args:
+        surfaces: Say who answers.
+        recorder: Begins the decisions that are put on record; None: there are none.
+    """
+
+    def __init__(self, surfaces: Surfaces, recorder: Recorder | None) -> None:
+        self._surfaces = surfaces
+        self._recorder = recorder
+
+    def make(
+        self,
+        asked: Request,
+        surface: Surface,
+        request_id: str,
+        *,
+        timings: bool = False,
+        cursor: str | UnsetType = UNSET,
+    ) -> Job:
+        """Returns a job with who answers it; raises FilterError before it could spoil a batch."""
+        answering = self._surfaces.answering(surface)
+        shown: tuple[str, ...] = ()
+        recommender = answering.choose(asked.user_id or request_id)
+        if cursor is not UNSET:
+            read = Cursor.read(cursor)
+            recommender = _of_release(answering, read.version)
+            shown = read.shown(recommender.item_pool)
+            asked = replace(asked, exclude=(*asked.exclude, *shown))
+        if surface.context:
+            asked = surface.with_context(asked, recommender.bundle.columns)
+        begun = self._recorder.begin() if self._recorder else None
+        if begun and begun.may_explore and surface.exploration.explores:
+            asked = replace(asked, exploration=surface.exploration, decision_id=begun.decision_id)
+        validate_answerable(recommender, asked)
+        return Job(
+            asked,
+            surface,
+            recommender,
+            answering,
+            request_id,
+            timings,
+            begun,
+            time.perf_counter(),
+            is_paged=cursor is not UNSET,
+            shown=shown,
+        )
+
+
+def _of_release(answering: Answering, version: str) -> Recommender:
+    """Returns who answers from the release of a cursor; raises Refusal if nobody does any more."""
+    for recommender in answering.recommenders:
+        if recommender.version == version:
+            return recommender
+    raise Refusal(
+        Problem.cursor_expired,
+        f"the cursor belongs to release {version[:128]!r}, and {answering.current.version} answers now; "
+        "begin anew, without the cursor",
+        field="cursor",
+    )
+
+
+def validate_answerable(recommender: Recommender, request: Request) -> None:
+    """Raises what says that a release cannot answer a request, before it could spoil a batch.
+
+    Raises:
+        FilterError: If the catalog cannot apply the filters.
+        UnknownIdError: If there is no item that others are to be like.
+        Refusal: If re-ranking asks for an attribute that the catalog does not have.
+    """
+    if not (request.filters or request.reranks or request.like_item):
+        return
+    try:
+        recommender.validate(request)
+    except (FilterError, UnknownIdError):
+        raise
+    except DataError as error:
+        raise Refusal(Problem.invalid_request, str(error), field="reranking") from None

@@ -1,0 +1,122 @@
+"""Runs jobs through the releases that answer them; the batcher's thread does."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from marquee.bundle.releases import Role
+from marquee.decision.recommender import Recommender
+from marquee.decision.requests import Answer, Decided, Request
+from marquee.errors import MarqueeError
+from serving.api.answering.jobs import Answered, Job
+from serving.api.metrics import AnswerMetrics
+from serving.recording.profiles import Profiles
+from serving.releases.metrics import CandidateMetrics, ThreadMetrics
+from serving.releases.shadow import Shadow
+from serving.telemetry.metrics import Metrics
+from serving.telemetry.timings import Stopwatch
+
+logger = logging.getLogger(__name__)
+
+
+class JobRunner:
+    """Answers batches of jobs, each job from its one release; called from one thread at a time.
+
+    Args:
+        metrics: What counts.
+        profiles: Knows what users did since the release; None: nobody does.
+        is_recording: Whether answers are put on record, and so need what a record holds beside them.
+    """
+
+    def __init__(self, metrics: Metrics, profiles: Profiles | None, *, is_recording: bool) -> None:
+        self._answer_metrics = metrics.family(AnswerMetrics)
+        self._candidate_metrics = metrics.family(CandidateMetrics)
+        self._shadow = Shadow(self._candidate_metrics, metrics.family(ThreadMetrics))
+        self._profiles = profiles
+        self._is_recording = is_recording
+
+    def run(self, jobs: Sequence[Job]) -> list[Answered]:
+        """Returns the answer to each job, each from one recommender."""
+        if all(job.answering is jobs[0].answering and not job.answering.candidates for job in jobs):
+            return self._answers(jobs)
+        answers: dict[int, Answered] = {}
+        groups: dict[Recommender, list[int]] = {}
+        for position, job in enumerate(jobs):
+            groups.setdefault(job.recommender, []).append(position)
+        for members in groups.values():
+            group = [jobs[position] for position in members]
+            answers.update(zip(members, self._answers_of_release(group), strict=True))
+        return [answers[position] for position in range(len(jobs))]
+
+    def _answers_of_release(self, jobs: Sequence[Job]) -> list[Answered]:
+        """Returns the answers of jobs that one release answers; the current one stands in for a canary."""
+        current = jobs[0].answering.current
+        try:
+            answers = self._answers(jobs)
+        except MarqueeError:
+            raise
+        except Exception as error:
+            if jobs[0].recommender is current:
+                raise
+            logger.error("canary %s failed: %r", jobs[0].recommender.version, error, exc_info=error)
+            self._candidate_metrics.count_canary_failures(len(jobs))
+            return self._answers([replace(job, recommender=current) for job in jobs])
+        for job, answer in zip(jobs, answers, strict=True):
+            shadow = job.answering.candidates.get(Role.shadow)
+            is_current = job.recommender is job.answering.current
+            if shadow and is_current and not job.rows and shadow.candidate.includes(job.request_id):
+                self._shadow.offer(shadow.recommender, answer.asked, answer.answer, job.recommender)
+        return answers
+
+    def _answers(self, jobs: Sequence[Job]) -> list[Answered]:
+        """Returns the answers of jobs that one release answers, and counts them."""
+        if any(job.rows for job in jobs):
+            return [self._page(job) if job.rows else self._answers([job])[0] for job in jobs]
+        watch = Stopwatch()
+        recommender = jobs[0].recommender
+        asked, has_profile = self._with_profiles(jobs)
+        decided: Sequence[Decided | None] = [None] * len(jobs)
+        if self._is_recording:
+            decided = made = recommender.decide(asked, watch)
+            answers = [one.answer for one in made]
+        else:
+            answers = recommender.recommend(asked, watch)
+        self._answer_metrics.count_batch(len(jobs), watch.total_s, watch.seconds)
+        for job, answer in zip(jobs, answers, strict=True):
+            self._count_answer(job, answer)
+        return [
+            Answered(request, answer, one, there, watch.started - job.since, watch)
+            for job, request, answer, one, there in zip(
+                jobs, asked, answers, decided, has_profile, strict=True
+            )
+        ]
+
+    def _page(self, job: Job) -> Answered:
+        """Returns the rows of a page, and counts each."""
+        watch = Stopwatch()
+        (asked,), (has_profile,) = self._with_profiles([job])
+        rows = job.recommender.recommend_page(asked, job.rows, watch)
+        self._answer_metrics.count_batch(1, watch.total_s, watch.seconds)
+        for row in rows:
+            self._count_answer(job, row.answer)
+        queue_s = watch.started - job.since
+        return Answered(asked, rows[0].answer, None, has_profile, queue_s, watch, tuple(rows))
+
+    def _with_profiles(self, jobs: Sequence[Job]) -> tuple[list[Request], list[bool]]:
+        """Returns the requests with the profiles of their users, and which of these could be had."""
+        asked = [job.asked for job in jobs]
+        if self._profiles is None:
+            return asked, [True] * len(jobs)
+        return self._profiles.before(asked, jobs[0].recommender.bundle.manifest.known_until)
+
+    def _count_answer(self, job: Job, answer: Answer) -> None:
+        """Tells the counters of one answer."""
+        asked, n_history = job.asked, len(job.asked.history)
+        gave_something = bool(n_history or asked.user_id or asked.features or asked.like_item)
+        self._answer_metrics.count_answer(
+            answer, n_history, gave_something=gave_something, surface=job.surface.name
+        )
+
+    def close(self) -> None:
+        """Ends the thread that asks shadows."""
+        self._shadow.close()
