@@ -542,13 +542,17 @@ def test_newer_release_overrides_a_change_and_the_older_keeps_it(start: Start, t
     assert worker.current.item_pool.table.values("year", np.array([3])) == [3001]
 
 
-def test_changes_are_not_forgotten_to_make_room(start: Start) -> None:
+def test_changes_make_room_only_for_a_release_made_later(start: Start, tmp_path: Path) -> None:
     worker = start(max_items=2)
     for item_id in ("i001", "i002"):
         worker.items.change(worker.channel, item_id, {"year": 3001})
     with pytest.raises(ItemsFullError):
         worker.items.change(worker.channel, "i003", {"year": 3001})
     assert worker.current.item_pool.table.values("year", np.array([1, 2, 3])) == [3001, 3001, year_of(3)]
+    publish_tiny(tmp_path / "bundles", seed=NOW + 1 - CREATED)
+    assert worker.channel.refresh()
+    worker.items.put(worker.channel, [DRAMA])  # a release made later has values of its own
+    assert "new" in worker.ids()
 
 
 @pytest.mark.parametrize(
