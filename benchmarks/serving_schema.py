@@ -22,7 +22,16 @@ MIN_CASES = 2000
 N_ITEMS = 2000
 TIMEOUT_S = 1200
 
+HOOKS = """
+import schemathesis
+
+# It knows no JSON lines: to the document such a body is text.
+schemathesis.serializer.alias(["application/x-ndjson", "application/jsonl"], "text/plain")
+"""
+
 CONFIG = """
+hooks = "hooks_of_run"
+
 [parameters]
 # Whoever gives the service a millisecond gets a 503.
 "header.X-Deadline-Ms" = "10000"
@@ -78,6 +87,7 @@ def run_schemathesis(url: str, folder: Path, max_examples: int, timeout_s: int =
     """
     config = folder / "schemathesis.toml"
     config.write_text(CONFIG)
+    (folder / "hooks_of_run.py").write_text(HOOKS)
     phases = ("--phases", "examples,coverage,fuzzing", "--generation-deterministic", "--no-color")
     command = (sys.executable, "-m", "schemathesis.cli", f"--config-file={config}", "run")
     run = subprocess.run(

@@ -25,6 +25,7 @@ from serving.http.draining import Draining
 from serving.http.errors import Problem, Refusal
 from serving.http.exchange import (
     JSON,
+    MEDIA_TYPES_OF_JSON_LINES,
     AsgiApp,
     Call,
     ClientLeft,
@@ -36,6 +37,7 @@ from serving.http.exchange import (
     collect,
     deadline_within,
     read_body,
+    read_chunks,
     read_query,
     validate_json_request,
 )
@@ -116,7 +118,7 @@ class RecommendationApp:
         started = time.perf_counter()
         headers = Headers.of(scope["headers"])
         call = Call(headers.request_id, started)
-        found = TABLE.find(scope["path"], scope.get("raw_path"))
+        found = TABLE.find(scope["path"], scope.get("raw_path"), scope["method"])
         label = found.path if found else OTHER
         try:
             if found is None:
@@ -169,6 +171,9 @@ class RecommendationApp:
             self._endpoints.refuse_if_full(call.deadline_s, call.caller)
         if served.read is None:
             answer = await served.handler(call)
+        elif route.streams_body:
+            validate_json_request(headers, MEDIA_TYPES_OF_JSON_LINES)
+            answer = await served.handler(call, read_chunks(receive, self._settings))
         else:
             validate_json_request(headers)
             body = await read_body(receive, headers, self._settings, served.max_body_bytes)

@@ -161,6 +161,28 @@ ITEMS_ANSWER: Json = {
     "n_kept": 12,
     "max_kept": 10000,
 }
+IMPORT: Bodies = {
+    "a new film": {"item_id": "item-900", "attributes": {"title": "The new one", "genres": ["Comedy"]}},
+    "an ad that ends": {"item_id": "ad-7", "kind": "ad", "available_until": 1767225600},
+}
+IMPORT_ANSWER: Json = {
+    "request_id": _REQUEST_ID,
+    "version": _VERSION,
+    "taken": {"live": 20000, "in_release": 1682},
+    "rejected": {"invalid_request": 1},
+    "rejected_lines": [
+        {
+            "line": 4711,
+            "reason": "invalid_request",
+            "message": "item_id is not as expected: Expected `str`, got `int`; /docs.json has every field",
+            "field": "item_id",
+        }
+    ],
+    "unknown_attributes": {"colour": 12},
+    "unread_attributes": {},
+    "n_kept": 21682,
+    "max_kept": 50000,
+}
 ITEMS_PAGE: Json = {
     "version": _VERSION,
     "items": [

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from msgspec import UNSET
@@ -14,20 +14,32 @@ from serving.api.messages.items import (
     ItemChange,
     ItemMessage,
     ItemsAnswer,
+    ItemsImportAnswer,
     ItemsPage,
     ItemsRequest,
+    RejectedLine,
 )
+from serving.api.messages.reading import reader
 from serving.api.messages.requests import LARGEST_NUMBER
+from serving.api.route import Chunks
 from serving.config import Settings
 from serving.http.errors import Problem, Refusal
 from serving.http.exchange import Call
+from serving.http.lines import Line, LineSplitter
+from serving.releases.channel import Channel
+from serving.releases.item_import import ImportOutcome, ItemImport
 from serving.releases.item_listing import ItemPage, list_items
 from serving.releases.live_items import Change, ItemState, LiveItems
 from serving.releases.surfaces import Surfaces
 
 logger = logging.getLogger(__name__)
 
+GROUP_LINES = 500
+"""Most lines of an import that are one change: each waits for the disk once."""
+
 _LISTED = (ItemState.live, ItemState.in_release, ItemState.withdrawn)
+
+_read_line = reader(ItemMessage)
 
 
 class ItemRoutes:
@@ -70,6 +82,59 @@ class ItemRoutes:
             )
         channel = self._surfaces.channel(self._surfaces.named(message.surface))
         return await self._changed(lambda: self._items.put(channel, items), call)
+
+    async def import_lines(self, call: Call, chunks: Chunks) -> ItemsImportAnswer:
+        """Adds the items of JSON lines, or says them anew, while they come.
+
+        Raises:
+            Refusal: If no line can be taken at all, or the body stops; what was taken before stays.
+            ClientLeft: If the connection is gone; what was taken before stays.
+        """
+        channel = self._surfaces.channel(self._surfaces.named(call.query.get("surface", UNSET)))
+        most = self._settings.max_body_bytes
+        work = ItemImport(self._items, channel, _item_of_line, most)
+        try:
+            async for group in _groups(chunks, most):
+                # Awaited before more is read: a caller that sends faster than the disk is slowed down.
+                await asyncio.get_running_loop().run_in_executor(self._executor, work.apply, group)
+        except Refusal as refusal:
+            n_taken = work.outcome.taken.total()
+            message = f"{refusal}; {n_taken} lines were taken before and stay"
+            raise Refusal(refusal.problem, message, field=refusal.field, headers=refusal.headers) from refusal
+        finally:
+            facts = {
+                "request_id": call.request_id,
+                "key": call.key,
+                "items": dict(work.outcome.taken),
+                "rejected": dict(work.outcome.rejected),
+            }
+            logger.info("items imported", extra={"facts": facts})
+        return self._imported(call, channel, work.outcome)
+
+    def _imported(self, call: Call, channel: Channel, outcome: ImportOutcome) -> ItemsImportAnswer:
+        """Returns the answer that tells an import."""
+        recommender, kept = self._items.kept(channel)
+        return ItemsImportAnswer(
+            request_id=call.request_id,
+            version=recommender.version,
+            taken=outcome.taken,
+            rejected=outcome.rejected,
+            rejected_lines=tuple(
+                [
+                    RejectedLine(
+                        line=one.line,
+                        reason=one.refusal.problem.name,
+                        message=str(one.refusal),
+                        field=one.refusal.field,
+                    )
+                    for one in outcome.rejected_lines
+                ]
+            ),
+            unknown_attributes=outcome.unknown_attributes,
+            unread_attributes=outcome.unread_attributes,
+            n_kept=len(kept),
+            max_kept=self._items.limits.of_file.max_items,
+        )
 
     async def listed(self, call: Call) -> ItemsPage:
         """Returns a page of the items in a state.
@@ -161,15 +226,43 @@ class ItemRoutes:
         )
 
 
+async def _groups(chunks: Chunks, max_bytes: int) -> AsyncIterator[list[Line]]:
+    """Gives lines in groups, none of which holds more than a line beyond `max_bytes`."""
+    splitter = LineSplitter(max_bytes)
+    group: list[Line] = []
+    n_bytes = 0
+    async for chunk in chunks:
+        for line in splitter.feed(chunk):
+            group.append(line)
+            n_bytes += len(line.text or b"")
+            if len(group) >= GROUP_LINES or n_bytes >= max_bytes:
+                yield group
+                group, n_bytes = [], 0
+    group += splitter.end()
+    if group:
+        yield group
+
+
+def _item_of_line(text: bytes) -> LiveItem:
+    """Returns the item that a line is; raises Refusal if it is none."""
+    return _live_item(_read_line(text), "")
+
+
 def _live_item(message: ItemMessage, place: str) -> LiveItem:
-    """Returns an item in the library's words; raises Refusal for an impossible availability."""
-    start = _moment(message.available_from, f"{place}.available_from")
-    end = _moment(message.available_until, f"{place}.available_until")
+    """Returns an item in the library's words; raises Refusal for an impossible availability.
+
+    Args:
+        message: What came.
+        place: Its place in the body; '' where it is the whole.
+    """
+    prefix = f"{place}." if place else ""
+    start = _moment(message.available_from, f"{prefix}available_from")
+    end = _moment(message.available_until, f"{prefix}available_until")
     if start is not None and end is not None and start > end:
         raise Refusal(
             Problem.invalid_request,
-            f"{place} is available from {start} until {end}; swap or correct the two",
-            field=f"{place}.available_until",
+            f"{place or 'the item'} is available from {start} until {end}; swap or correct the two",
+            field=f"{prefix}available_until",
         )
     return LiveItem(
         item_id=message.item_id,

@@ -5,7 +5,7 @@ the OpenAPI document follow from it; nothing about a route stands anywhere else.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from urllib.parse import unquote
@@ -22,7 +22,12 @@ VERSION_PREFIX = "/v1"
 """Every path that begins with it is also served without it."""
 
 Handler = Callable[..., Awaitable[msgspec.Struct | Reply]]
-"""A method of a class of handlers: `(self, call)`, and the message as well where the route has one."""
+"""A method of a class of handlers: `(self, call)`, and the message as well where the route has one.
+
+Where the route streams its body, the chunks of it come in place of the message.
+"""
+Chunks = AsyncIterator[bytes]
+"""The pieces of a body as they come."""
 
 _PARAMETER = re.compile(r"\{(\w+)\}")
 
@@ -63,7 +68,7 @@ class Route:
         description: What they should know before they use it.
         tag: Group in the document; None leaves the route out of it.
         right: What a key must permit; None for a page that anybody may see, whatever the keys.
-        message: Type of the body; None for a route that reads none.
+        message: Type of the body, of each line where it is streamed; None for a route that reads none.
         answer: Type of the answer; None for a `Reply` that is not one of our messages.
         more_for: What a key must permit for an answer that tells all; None where there is no less.
         handler: Function of a class whose instance is given to the application.
@@ -72,7 +77,8 @@ class Route:
         query: Query parameters by name, each with its description. Any other parameter is refused.
         problems: Words with which it refuses beside those that follow from the rest of the row.
         sheds_load: Whether it is refused before its body is read while the model has too much to do.
-        max_body_bytes: Returns the largest body.
+        streams_body: Whether the body is JSON lines of any length, which the handler gets in chunks.
+        max_body_bytes: Returns the largest body, the longest line where it is streamed.
     """
 
     method: str
@@ -91,6 +97,7 @@ class Route:
     query: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     sheds_load: bool = False
+    streams_body: bool = False
     max_body_bytes: Callable[[Settings], int] = ordinary_body
 
     @property
@@ -138,21 +145,24 @@ class RouteTable:
         # The last parameter takes what is left, slashes included: paths that end in a word are tried first.
         self._patterns = sorted(patterns, key=lambda pattern: pattern[1].endswith("}"))
 
-    def find(self, path: str, raw_path: bytes | None) -> Found | None:
+    def find(self, path: str, raw_path: bytes | None, method: str = "") -> Found | None:
         """Returns the routes at a path by method, None if there is none.
 
         Args:
             path: Of the request, decoded.
             raw_path: The same as it was sent, in which a slash inside a parameter is still `%2F`.
+            method: Of the request; '' if it does not matter.
         """
-        if found := self._plain.get(path):
+        found = self._plain.get(path)
+        if found is not None and (not method or method in found.routes):
             return found
         sent = path if raw_path is None else raw_path.decode("utf-8", "replace")
         for pattern, canonical, routes in self._patterns:
-            if match := pattern.fullmatch(sent):
+            # An item may be named like a path of its own: what that path does not take is meant for the item.
+            if (match := pattern.fullmatch(sent)) and (found is None or method in routes):
                 values = {name: unquote(value) for name, value in match.groupdict().items()}
                 return Found(canonical, routes, values)
-        return None
+        return found
 
 
 def _pattern(path: str) -> re.Pattern[str]:

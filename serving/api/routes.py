@@ -8,7 +8,14 @@ from serving.api.events import EventRoutes
 from serving.api.items import ItemRoutes
 from serving.api.messages.answers import RECOMMEND_ANSWER, BatchAnswer, BundleAnswer, HealthAnswer
 from serving.api.messages.events import EventsAnswer, EventsRequest
-from serving.api.messages.items import ItemChange, ItemsAnswer, ItemsPage, ItemsRequest
+from serving.api.messages.items import (
+    ItemChange,
+    ItemMessage,
+    ItemsAnswer,
+    ItemsImportAnswer,
+    ItemsPage,
+    ItemsRequest,
+)
 from serving.api.messages.pages import PageAnswer, PageRequest
 from serving.api.messages.releases import ReleasesAnswer, RolloutAnswer, ShareRequest
 from serving.api.messages.requests import BatchRequest, RecommendRequest, SimilarRequest
@@ -129,6 +136,23 @@ ROUTES: tuple[Route, ...] = (
         examples=examples.ITEMS,
         answer_example=examples.ITEMS_ANSWER,
         problems=(Problem.not_configured, Problem.no_room),
+    ),
+    Route(
+        method="POST",
+        path="/v1/items/import",
+        operation="import_items",
+        summary="Adds any number of items, one on each line.",
+        description="Lines are judged one by one. The body is read as it comes, and taken in groups.",
+        tag=Tag.items,
+        right=Right.items,
+        message=ItemMessage,
+        answer=ItemsImportAnswer,
+        handler=ItemRoutes.import_lines,
+        examples=examples.IMPORT,
+        answer_example=examples.IMPORT_ANSWER,
+        query=_SURFACE,
+        problems=(Problem.not_configured,),
+        streams_body=True,
     ),
     Route(
         method="GET",

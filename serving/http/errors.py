@@ -54,7 +54,10 @@ class Problem(Enum):
     release_refused = (409, "the release cannot be used; the old one goes on answering")
     cursor_expired = (410, "the release that the cursor belongs to answers no more; ask without it")
     body_too_large = (413, "the body is larger than allowed")
-    unsupported_media_type = (415, "the body is not sent as plain `application/json`")
+    unsupported_media_type = (
+        415,
+        "the body is not sent plainly in the content type that the path takes",
+    )
     invalid_request = (422, "a field is wrong; `field` says which, `message` why")
     too_many_requests = (
         429,

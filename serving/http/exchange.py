@@ -3,7 +3,15 @@
 import asyncio
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, MutableMapping
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    MutableMapping,
+)
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
@@ -19,6 +27,9 @@ AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 Pairs = tuple[tuple[bytes, bytes], ...]
 """Headers by name, in order."""
+
+MEDIA_TYPES_OF_JSON = ("application/json",)
+MEDIA_TYPES_OF_JSON_LINES = ("application/x-ndjson", "application/jsonl")
 
 JSON: Pairs = ((b"content-type", b"application/json"),)
 HTML: Pairs = ((b"content-type", b"text/html; charset=utf-8"),)
@@ -172,14 +183,14 @@ def _listed(names: Collection[str]) -> str:
     return " and ".join(sorted(names)) if names else "nothing"
 
 
-def validate_json_request(headers: Headers) -> None:
-    """Raises Refusal unless a request says that its body is plain JSON."""
+def validate_json_request(headers: Headers, media_types: tuple[str, ...] = MEDIA_TYPES_OF_JSON) -> None:
+    """Raises Refusal unless a request says that its body is plain, in one of the media types."""
     media_type, _, parameter = headers.content_type.lower().partition(";")
-    if media_type.strip() != "application/json" or parameter.strip().replace('"', "") not in _UTF8:
+    if media_type.strip() not in media_types or parameter.strip().replace('"', "") not in _UTF8:
         raise Refusal(
             Problem.unsupported_media_type,
-            f"Content-Type must be application/json in UTF-8, got {headers.content_type[:120]!r}; "
-            "send the header Content-Type: application/json",
+            f"Content-Type must be {' or '.join(media_types)} in UTF-8, got {headers.content_type[:120]!r}; "
+            f"send the header Content-Type: {media_types[0]}",
         )
     if headers.content_encoding.lower() not in {"", "identity"}:
         raise Refusal(
@@ -254,6 +265,42 @@ async def read_body(
     if size > limit:
         raise _too_large(size, limit, close=not is_complete)
     return b"".join(chunks) if len(chunks) > 1 else bytes(chunks[0])
+
+
+async def read_chunks(receive: Receive, settings: HttpSettings) -> AsyncIterator[bytes]:
+    """Gives the pieces of a body of any length as they come; none is kept.
+
+    What a caller has not been asked for yet waits in the kernel: the server reads on only when the pieces
+    before are taken.
+
+    Args:
+        receive: Gives the pieces of the body.
+        settings: Say how long a body may take, here from one piece to the next.
+
+    Raises:
+        Refusal: If nothing more comes for too long.
+        ClientLeft: If the connection is gone.
+    """
+    size, is_complete = 0, False
+    while not is_complete:
+        chunk = b""
+        try:
+            async with asyncio.timeout(settings.body_timeout_ms / 1000):
+                while not chunk and not is_complete:  # a piece without a byte is no progress
+                    event = await receive()
+                    if event["type"] == "http.disconnect":
+                        raise ClientLeft(f"the connection closed after {size} bytes")
+                    chunk = event.get("body", b"")
+                    is_complete = not event.get("more_body", False)
+        except TimeoutError:
+            raise Refusal(
+                Problem.request_too_slow,
+                f"a body must go on within {settings.body_timeout_ms} ms, got {size} bytes and then none; "
+                "send it without such pauses",
+                headers=CLOSE,  # what is left of the body is not read: the connection is of no more use
+            ) from None
+        size += len(chunk)
+        yield chunk
 
 
 def _too_large(size: int, limit: int, *, close: bool) -> Refusal:

@@ -37,10 +37,12 @@ class HttpSettings(RoomSettings):
     header_timeout_ms: Annotated[
         int, Meta(ge=1, description="time within which the headers of a request must have arrived")
     ] = 5000
-    max_body_bytes: Annotated[int, Meta(ge=1, description="largest body, however it is sent")] = 1_048_576
-    body_timeout_ms: Annotated[int, Meta(ge=1, description="time within which a body must have arrived")] = (
-        5000
-    )
+    max_body_bytes: Annotated[
+        int, Meta(ge=1, description="largest body, however it is sent; longest line of an import")
+    ] = 1_048_576
+    body_timeout_ms: Annotated[
+        int, Meta(ge=1, description="time within which a body must have arrived; longest pause of an import")
+    ] = 5000
     write_timeout_ms: Annotated[
         int, Meta(ge=1, description="time within which a caller must have read its reply")
     ] = 10_000

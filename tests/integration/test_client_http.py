@@ -119,6 +119,23 @@ def test_items_come_and_go(client: Client, service: RunningService) -> None:
 
 
 @pytest.mark.server
+def test_items_are_imported_while_they_are_made(service: RunningService) -> None:
+    with Client(service.url, key="admin-secret", deadline_s=10) as operator:
+        before = operator.items("live").items
+        made = (
+            ItemMessage(item_id=f"import {n}" if n % 1000 else "", attributes={"genre": "drama"})
+            for n in range(3000)
+        )
+        with Client(service.url, key="shop-secret") as shop, pytest.raises(RefusedError, match="needs items"):
+            shop.import_items(ItemMessage(item_id=f"import {n}") for n in range(3000))
+        answer = operator.import_items(made, deadline_s=60)
+        assert (answer.taken, answer.rejected) == ({"live": 2997}, {"invalid_request": 3})
+        assert [one.line for one in answer.rejected_lines] == [1, 1001, 2001]
+        assert answer.n_kept >= 2997 + len(before)
+        assert answer.max_kept >= answer.n_kept
+
+
+@pytest.mark.server
 def test_connections_are_kept(client: Client, service: RunningService) -> None:
     for _ in range(20):
         client.recommend(BODY)

@@ -10,6 +10,7 @@ from serving.api.examples import ERROR, Json
 from serving.api.route import Route, Tag
 from serving.config import Settings
 from serving.http.errors import RETRY_AFTER_S, ErrorAnswer, Problem
+from serving.http.exchange import MEDIA_TYPES_OF_JSON_LINES
 
 
 def document(settings: Settings, surfaces: Sequence[str], routes: Iterable[Route]) -> Json:
@@ -45,7 +46,9 @@ def problems_of(route: Route) -> list[Problem]:
     if route.right is not None:
         found |= {Problem.key_needed, Problem.key_not_sufficient, Problem.too_many_requests}
     if route.message is not None:
-        found |= {Problem.body_too_large, Problem.unsupported_media_type}
+        found.add(Problem.unsupported_media_type)
+        if not route.streams_body:
+            found.add(Problem.body_too_large)
     return [problem for problem in Problem if problem in found]
 
 
@@ -81,16 +84,19 @@ def _operation(route: Route, surfaces: Sequence[str]) -> Json:
         "responses": {"200": _success(route), **_refusals(problems_of(route))},
     }
     if route.message is not None:
-        operation["requestBody"] = {
-            "required": True,
-            "content": {
-                "application/json": {
-                    "schema": reference(route.message),
-                    "examples": {title: {"value": body} for title, body in route.examples.items()},
-                }
-            },
-        }
+        operation["requestBody"] = {"required": True, "content": _body(route, route.message)}
     return operation
+
+
+def _body(route: Route, message: type[msgspec.Struct]) -> Json:
+    """Returns the description of a body, by media type."""
+    if not route.streams_body:
+        examples = {title: {"value": body} for title, body in route.examples.items()}
+        return {"application/json": {"schema": reference(message), "examples": examples}}
+    # OpenAPI 3.1 has no words for a sequence of documents: the whole is text.
+    schema = {"type": "string", "description": f"One {message.__name__} on each line, of any number."}
+    text = "".join(f"{msgspec.json.encode(line).decode()}\n" for line in route.examples.values())
+    return {media_type: {"schema": schema, "example": text} for media_type in MEDIA_TYPES_OF_JSON_LINES}
 
 
 def _description(route: Route) -> str:

@@ -69,6 +69,35 @@ class ItemsAnswer(msgspec.Struct, kw_only=True, frozen=True):
     max_kept: Annotated[int, Meta(description="How many it may keep.")]
 
 
+class RejectedLine(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """A line that was not taken."""
+
+    line: Annotated[int, Meta(description="Its number, from 1; blank lines count.")]
+    reason: Annotated[str, Meta(description="The code with which its item alone would be refused.")]
+    message: Annotated[str, Meta(description="What came, what was expected, what to do.")]
+    field: Annotated[str | None, Meta(description="The field at fault, null for the line as a whole.")] = None
+
+
+class ItemsImportAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """The outcome of an import; what was taken is on disk, and other workers follow within two seconds."""
+
+    request_id: Annotated[str, Meta(description="The id under which the service's log speaks of the import.")]
+    version: Annotated[str, Meta(description="The release that answers.")]
+    taken: Annotated[dict[str, int], Meta(description="Lines that were taken, by state.")]
+    rejected: Annotated[dict[str, int], Meta(description="Lines that were not, by reason.")]
+    rejected_lines: Annotated[tuple[RejectedLine, ...], Meta(description="The first 100 of these.")]
+    unknown_attributes: Annotated[
+        dict[str, int],
+        Meta(description="Lines by attribute that the catalog does not have; of 100 attributes."),
+    ]
+    unread_attributes: Annotated[
+        dict[str, int],
+        Meta(description="Lines by attribute whose value is of another type; of 100 attributes."),
+    ]
+    n_kept: Annotated[int, Meta(description="Items that the service keeps, withdrawn ones included.")]
+    max_kept: Annotated[int, Meta(description="How many it may keep.")]
+
+
 class ItemsPage(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """Some of the items, and where the next page begins."""
 

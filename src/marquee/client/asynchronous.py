@@ -7,21 +7,23 @@ import asyncio
 import random
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Self, TypeVar
 
 import httpx
 
 from marquee.client import calls
 from marquee.client.calls import Call
-from marquee.client.connections import DEADLINE_S, OfProcess, Settings
+from marquee.client.connections import DEADLINE_S, IMPORT_DEADLINE_S, OfProcess, Settings
 from marquee.client.errors import RefusedError, ServiceError
 from marquee.client.messages import (
     BundleAnswer,
     EventMessage,
     EventsAnswer,
     ItemChange,
+    ItemMessage,
     ItemsAnswer,
+    ItemsImportAnswer,
     ItemsPage,
     ItemsRequest,
     PageAnswer,
@@ -136,6 +138,16 @@ class AsyncClient:
         """Adds items, or says them anew; needs a key that is good for items; raises ServiceError."""
         return await self._ask(calls.put_items(request), deadline_s)
 
+    async def import_items(
+        self,
+        items: Iterable[ItemMessage] | AsyncIterable[ItemMessage],
+        *,
+        surface: str | None = None,
+        deadline_s: float = IMPORT_DEADLINE_S,
+    ) -> ItemsImportAnswer:
+        """Adds items of any number, as `Client.import_items`; raises ServiceError."""
+        return await self._ask(calls.import_items(calls.lines_of_any(items), surface), deadline_s)
+
     async def items(
         self,
         state: str = "live",
@@ -200,12 +212,14 @@ class AsyncClient:
             try:
                 return await self._attempt(call, left_s, request_id)
             except ServiceError as failure:
+                if not call.may_repeat:
+                    raise
                 pause_s = course.pause_before_next(failure)
             await self._sleep(pause_s)
 
     async def _attempt(self, call: Call[Answer], left_s: float, request_id: str) -> Answer:
         """Returns the answer to a call that is sent once."""
-        attempt_s = self._settings.attempt_within(left_s)
+        attempt_s = self._settings.attempt_within(left_s) if call.may_repeat else left_s
         try:
             async with asyncio.timeout(attempt_s):
                 response = await self._own.http.request(

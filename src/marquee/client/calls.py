@@ -1,7 +1,7 @@
 """Each call to the service as a value: what is sent, and how the reply is read. Sends nothing itself."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 from urllib.parse import quote, urlencode
@@ -26,7 +26,9 @@ from marquee.client.messages import (
     EventsAnswer,
     EventsRequest,
     ItemChange,
+    ItemMessage,
     ItemsAnswer,
+    ItemsImportAnswer,
     ItemsPage,
     ItemsRequest,
     PageAnswer,
@@ -43,28 +45,34 @@ DEADLINE_HEADER = "X-Deadline-Ms"
 
 Answer = TypeVar("Answer")
 _SHOWN = 200
+_PIECE_BYTES = 65_536
+_PIECE_ITEMS = 100
 
 
 @dataclass(frozen=True)
 class Call(Generic[Answer]):
-    """One call, which may be sent any number of times: none of them does more when it is repeated.
+    """One call: none does more when it is repeated.
 
     Attributes:
         method: HTTP method.
         path: Path, percent-encoded.
-        content: JSON; None for no body.
+        content: JSON, or its pieces; None for no body.
         read: Returns the answer that a body of JSON tells; raises msgspec.MsgspecError if it tells none.
+        content_type: Of the body.
+        may_repeat: Whether it can be sent again; not where the pieces of its body are gone once sent.
     """
 
     method: str
     path: str
-    content: bytes | None
+    content: bytes | Iterable[bytes] | AsyncIterable[bytes] | None
     read: Callable[[bytes], Answer]
+    content_type: str = "application/json"
+    may_repeat: bool = True
 
     def headers(self, request_id: str, left_s: float) -> Mapping[str, str]:
         """Returns the headers of an attempt for which `left_s` seconds are left."""
         headers = {"X-Request-Id": request_id, DEADLINE_HEADER: str(max(1, int(left_s * 1000)))}
-        return headers if self.content is None else {**headers, "Content-Type": "application/json"}
+        return headers if self.content is None else {**headers, "Content-Type": self.content_type}
 
     def answer_of(self, status: int, headers: Mapping[str, str], body: bytes, request_id: str) -> Answer:
         """Returns the answer in a reply.
@@ -156,6 +164,48 @@ def put_items(request: ItemsRequest) -> Call[ItemsAnswer]:
     return _post("/v1/items", request, ItemsAnswer)
 
 
+def import_items(
+    lines: Iterator[bytes] | AsyncIterator[bytes], surface: str | None
+) -> Call[ItemsImportAnswer]:
+    """Returns the call that adds any number of items; it can be sent once.
+
+    Args:
+        lines: JSON lines, made while they are sent.
+        surface: The items of whose bundle are meant; None for the default one.
+    """
+    read = msgspec.json.Decoder(ItemsImportAnswer).decode
+    path = f"/v1/items/import{_query_of(surface)}"
+    return Call("POST", path, lines, read, content_type="application/x-ndjson", may_repeat=False)
+
+
+def lines_of(items: Iterable[ItemMessage]) -> Iterator[bytes]:
+    """Gives JSON lines in pieces of some size: a piece for each item would be a packet for each."""
+    piece = bytearray()
+    for item in items:
+        piece += _encoded(item) + b"\n"
+        if len(piece) >= _PIECE_BYTES:
+            yield bytes(piece)
+            piece.clear()
+    yield bytes(piece)
+
+
+async def lines_of_any(items: Iterable[ItemMessage] | AsyncIterable[ItemMessage]) -> AsyncIterator[bytes]:
+    """Gives the pieces of `lines_of` from what may be asynchronous itself."""
+    if not isinstance(items, AsyncIterable):
+        for piece in lines_of(items):
+            yield piece
+        return
+    waiting: list[ItemMessage] = []
+    async for item in items:
+        waiting.append(item)
+        if len(waiting) >= _PIECE_ITEMS:
+            for piece in lines_of(waiting):
+                yield piece
+            waiting.clear()
+    for piece in lines_of(waiting):
+        yield piece
+
+
 def items(state: str, limit: int | None, cursor: str | None, surface: str | None) -> Call[ItemsPage]:
     """Returns the call that asks for a page of the items."""
     given = {"state": state, "limit": limit, "cursor": cursor, "surface": surface}
@@ -165,15 +215,13 @@ def items(state: str, limit: int | None, cursor: str | None, surface: str | None
 
 def change_item(item_id: str, change: ItemChange, surface: str | None) -> Call[ItemsAnswer]:
     """Returns the call that changes some columns of an item."""
-    query = f"?surface={quote(surface, safe='')}" if surface else ""
-    path = f"/v1/items/{_segment('item_id', item_id)}{query}"
+    path = f"/v1/items/{_segment('item_id', item_id)}{_query_of(surface)}"
     return Call("PATCH", path, _encoded(change), msgspec.json.Decoder(ItemsAnswer).decode)
 
 
 def withdraw_item(item_id: str, surface: str | None) -> Call[ItemsAnswer]:
     """Returns the call that withdraws an item."""
-    query = f"?surface={quote(surface, safe='')}" if surface else ""
-    path = f"/v1/items/{_segment('item_id', item_id)}{query}"
+    path = f"/v1/items/{_segment('item_id', item_id)}{_query_of(surface)}"
     return Call("DELETE", path, None, msgspec.json.Decoder(ItemsAnswer).decode)
 
 
@@ -253,6 +301,11 @@ def _validate_finite(value: object, place: str) -> None:
     elif isinstance(value, list | tuple):
         for position, inner in enumerate(value):
             _validate_finite(inner, f"{place}[{position}]")
+
+
+def _query_of(surface: str | None) -> str:
+    """Returns the query that names a surface, '' for the default one."""
+    return f"?surface={quote(surface, safe='')}" if surface else ""
 
 
 def _segment(name: str, value: str) -> str:

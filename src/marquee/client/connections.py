@@ -12,6 +12,7 @@ import httpx
 from marquee.client.retries import Course, RetryBudget, RetryPolicy
 
 DEADLINE_S = 2.0
+IMPORT_DEADLINE_S = 3600.0
 MAX_CONNECTIONS = 100
 MAX_DEADLINE_S = 86_400.0
 _KEEPALIVE_S = 4.0  # the service closes a connection that is idle for 5 s; whoever closes first loses nothing

@@ -6,21 +6,23 @@ Everything that decides lies in `calls` and `retries`; here is only what sends, 
 import random
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Self, TypeVar
 
 import httpx
 
 from marquee.client import calls
 from marquee.client.calls import Call
-from marquee.client.connections import DEADLINE_S, OfProcess, Settings
+from marquee.client.connections import DEADLINE_S, IMPORT_DEADLINE_S, OfProcess, Settings
 from marquee.client.errors import RefusedError, ServiceError
 from marquee.client.messages import (
     BundleAnswer,
     EventMessage,
     EventsAnswer,
     ItemChange,
+    ItemMessage,
     ItemsAnswer,
+    ItemsImportAnswer,
     ItemsPage,
     ItemsRequest,
     PageAnswer,
@@ -142,6 +144,23 @@ class Client:
         """Adds items, or says them anew; needs a key that is good for items; raises ServiceError."""
         return self._ask(calls.put_items(request), deadline_s)
 
+    def import_items(
+        self,
+        items: Iterable[ItemMessage],
+        *,
+        surface: str | None = None,
+        deadline_s: float = IMPORT_DEADLINE_S,
+    ) -> ItemsImportAnswer:
+        """Adds items, or says them anew, of any number, each judged by itself; raises ServiceError.
+
+        Sent while they are made and never repeated, for what an iterator gave is gone. What was taken before
+        an error stays; to import the same once more does no harm. Needs a key that is good for items.
+
+        Raises:
+            ValueError: If an item holds a number that JSON cannot hold; those before are sent.
+        """
+        return self._ask(calls.import_items(calls.lines_of(items), surface), deadline_s)
+
     def items(
         self,
         state: str = "live",
@@ -206,12 +225,14 @@ class Client:
             try:
                 return self._attempt(call, left_s, request_id)
             except ServiceError as failure:
+                if not call.may_repeat:
+                    raise
                 pause_s = course.pause_before_next(failure)
             self._sleep(pause_s)
 
     def _attempt(self, call: Call[Answer], left_s: float, request_id: str) -> Answer:
         """Returns the answer to a call that is sent once."""
-        attempt_s = self._settings.attempt_within(left_s)
+        attempt_s = self._settings.attempt_within(left_s) if call.may_repeat else left_s
         ends = self._clock() + attempt_s
         body = bytearray()
         try:

@@ -1,7 +1,9 @@
 """Both clients against services that are written down: what is sent, what is read, what is tried again."""
 
+import json
 import time
 import uuid
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -53,6 +55,61 @@ def test_only_what_is_given_is_sent(kind: str) -> None:
     ]
     assert {request.headers["authorization"] for request in script.seen} == {"Bearer secret"}
     assert [request.url.path for request in script.seen] == ["/v1/recommend", "/v1/recommend", "/v1/similar"]
+
+
+IMPORTED = {
+    "request_id": "r",
+    "version": "v-1",
+    "taken": {"live": 2},
+    "rejected": {"invalid_request": 1},
+    "rejected_lines": [{"line": 3, "reason": "invalid_request", "message": "why", "field": "item_id"}],
+    "unknown_attributes": {},
+    "unread_attributes": {},
+    "n_kept": 2,
+    "max_kept": 9,
+}
+
+
+def test_import_sends_lines_while_they_are_made(kind: str) -> None:
+    script = Script([answered(IMPORTED)])
+    items = (ItemMessage(item_id=f"n{number}", attributes={"t": "x" * 500}) for number in range(1000))
+    client = client_of(kind, script, attempt_s=0.5)
+    answer = client.import_items(items, surface="home page")
+    assert (answer.taken, answer.rejected_lines[0].line) == ({"live": 2}, 3)
+    (sent,) = script.seen
+    assert (sent.url.path, sent.url.query) == ("/v1/items/import", b"surface=home%20page")
+    assert sent.headers["content-type"] == "application/x-ndjson"
+    assert sent.headers["transfer-encoding"] == "chunked"
+    assert float(sent.headers[DEADLINE_HEADER]) > 3_000_000, "no attempt's time, which ends other calls"
+    lines = [json.loads(line) for line in sent.content.splitlines()]
+    assert [line["item_id"] for line in lines] == [f"n{number}" for number in range(1000)]
+
+
+def test_import_is_sent_once(kind: str) -> None:
+    script = Script([BROKEN, answered(IMPORTED)])
+    with pytest.raises(UnreachableError):
+        client_of(kind, script).import_items([ItemMessage(item_id="a")])
+    assert len(script.seen) == 1
+
+
+def test_import_of_a_number_that_json_cannot_hold_is_refused(kind: str) -> None:
+    with pytest.raises(ValueError, match="must be a finite number"):
+        client_of(kind, Script([answered(IMPORTED)])).import_items(
+            [ItemMessage(item_id="a", attributes={"price": float("nan")})]
+        )
+
+
+def test_asyncio_imports_what_is_made_asynchronously(kind: str) -> None:
+    async def made() -> AsyncIterator[ItemMessage]:
+        for number in range(250):
+            yield ItemMessage(item_id=f"n{number}")
+
+    if kind == "async":
+        script = Script([answered(IMPORTED)])
+        client: Any = client_of(kind, script)  # the threaded one takes no asynchronous iterator
+        client.import_items(made())
+        ids = [json.loads(line)["item_id"] for line in script.seen[0].content.splitlines()]
+        assert ids == [f"n{number}" for number in range(250)]
 
 
 def test_batch_gives_an_answer_or_an_error_per_request(kind: str) -> None:

@@ -25,10 +25,12 @@ from marquee.client.messages.items import (
     ItemChange,
     ItemMessage,
     ItemsAnswer,
+    ItemsImportAnswer,
     ItemsPage,
     ItemsRequest,
     ListedItem,
     PlacedItem,
+    RejectedLine,
 )
 from marquee.client.messages.operating import HealthAnswer
 from marquee.client.messages.releases import (
@@ -55,6 +57,7 @@ __all__ = [
     "ItemChange",
     "ItemMessage",
     "ItemsAnswer",
+    "ItemsImportAnswer",
     "ItemsPage",
     "ItemsRequest",
     "ListedItem",
@@ -65,6 +68,7 @@ __all__ = [
     "RecommendRequest",
     "Recommendation",
     "RejectedEvent",
+    "RejectedLine",
     "ReleaseAnswer",
     "ReleasesAnswer",
     "RerankingRequest",

@@ -74,6 +74,48 @@ class ItemsAnswer(msgspec.Struct, kw_only=True, frozen=True):
     max_kept: int
 
 
+class RejectedLine(msgspec.Struct, kw_only=True, frozen=True):
+    """A line that was not taken.
+
+    Attributes:
+        line: Its number, from 1; blank lines count.
+        reason: The code with which its item alone would be refused.
+        message: What came, what was expected, what to do.
+        field: The field at fault, null for the line as a whole.
+    """
+
+    line: int
+    reason: str
+    message: str
+    field: str | None = None
+
+
+class ItemsImportAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """The outcome of an import; what was taken is on disk, and other workers follow within two seconds.
+
+    Attributes:
+        request_id: The id under which the service's log speaks of the import.
+        version: The release that answers.
+        taken: Lines that were taken, by state.
+        rejected: Lines that were not, by reason.
+        rejected_lines: The first 100 of these.
+        unknown_attributes: Lines by attribute that the catalog does not have; of 100 attributes.
+        unread_attributes: Lines by attribute whose value is of another type; of 100 attributes.
+        n_kept: Items that the service keeps, withdrawn ones included.
+        max_kept: How many it may keep.
+    """
+
+    request_id: str
+    version: str
+    taken: dict[str, int]
+    rejected: dict[str, int]
+    rejected_lines: tuple[RejectedLine, ...]
+    unknown_attributes: dict[str, int]
+    unread_attributes: dict[str, int]
+    n_kept: int
+    max_kept: int
+
+
 class ListedItem(msgspec.Struct, kw_only=True, frozen=True):
     """An item as the service has it.
 
