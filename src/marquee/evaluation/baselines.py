@@ -130,6 +130,7 @@ def fit_baselines(
     models["item_knn"] = ItemKNN.fit(train, n_items, config, histories=histories)
     if not config.als:
         left_out["als"] = "left out: switched off (config baselines.als)"
+    # Looked up first: a package that is missing leaves ALS out and stops no other baseline.
     elif importlib.util.find_spec("implicit") is None:
         left_out["als"] = f"left out: the package implicit is not installed; run: {IMPLICIT_INSTALL}"
     else:
@@ -150,6 +151,7 @@ class Popularity:
     @classmethod
     def fit(cls, train: Interactions, n_items: int) -> "Popularity":
         """Counts the users of each item."""
+        # One count per user: somebody who comes back every day must not make an item popular alone.
         _, items, _ = distinct_pairs(train)
         return cls(np.bincount(items, minlength=n_items + 1).astype(np.float32))
 
@@ -174,6 +176,7 @@ class RecentPopularity:
     def fit(cls, train: Interactions, n_items: int, half_life_days: float) -> "RecentPopularity":
         """Sums the weights of each item's users; timestamps must be in seconds."""
         _, items, timestamp = distinct_pairs(train)
+        # Back from the last training event: the moment of the request is not known.
         age_days = (timestamp.max(initial=0) - timestamp) / SECONDS_PER_DAY
         weight = np.exp2(-age_days / half_life_days)
         return cls(np.bincount(items, weight, minlength=n_items + 1).astype(np.float32))
@@ -241,8 +244,9 @@ class ItemKNN:
 
     def scores(self, history_index: IndexArray) -> FloatArray:
         """See `Baseline.scores`."""
-        known = self.histories[history_index]
+        known = self.histories[history_index]  # (batch, n_items + 1), sparse
         scores: FloatArray = (known @ self.similarity).toarray()
+        # An empty row is a query without history: its zeros would rank by item index.
         scores[np.diff(known.indptr) == 0] = self.popular
         return scores
 
@@ -306,6 +310,7 @@ class ALS:
                 random_state=seed,
             )
             model.fit(matrix, show_progress=False)
+            # Solved for the histories given: they need not be the users of training.
             history_vectors = model.recalculate_user(np.arange(known.shape[0]), known)
         return cls(
             history_vectors=np.asarray(history_vectors, dtype=np.float32),
@@ -317,5 +322,6 @@ class ALS:
     def scores(self, history_index: IndexArray) -> FloatArray:
         """See `Baseline.scores`."""
         scores: FloatArray = self.history_vectors[history_index] @ self.item_vectors.T
+        # The vector of an empty history is 0, and its scores all tie.
         scores[~self.is_known[history_index]] = self.popular
         return scores

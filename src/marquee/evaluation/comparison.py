@@ -22,6 +22,7 @@ from marquee.errors import DataError, ShapeError
 
 SIGNIFICANCE = 0.05
 POWER = 0.8
+# The observed assignment counts too: with it p-values are multiples of 1 / 10,000.
 N_FLIPS = 9_999
 FLIPS_MEMORY_MB = 64
 
@@ -82,6 +83,7 @@ def paired_test(
     if n_users < 2:
         raise DataError(f"a paired test needs at least 2 users, got {n_users}; judge more users")
     observed = abs(float(present.sum()))
+    # A difference of 0 is 0 under either sign: it changes no sum.
     moved = np.abs(present[present != 0])
     n_as_large = 0
     n_at_once = max(1, FLIPS_MEMORY_MB * 2**20 // (8 * max(len(moved), 1)))
@@ -89,11 +91,13 @@ def paired_test(
     tolerance = 1e-9 * float(moved.sum())  # the same sum in another order is not a smaller one
     for start in range(0, n_flips, n_at_once):
         n = min(n_at_once, n_flips - start)
+        # A sign needs one random bit: eight come in a byte.
         bits = np.unpackbits(
             np.frombuffer(generator.bytes(n * n_bytes), np.uint8).reshape(n, n_bytes), axis=1
         )
         sums = 2.0 * (bits[:, : len(moved)].astype(np.float64) @ moved) - moved.sum()  # 1 is plus, 0 minus
         n_as_large += int(np.count_nonzero(np.abs(sums) >= observed - tolerance))
+    # By range, not by deviation: rounding may leave equal values a deviation above 0.
     standard_error = float(present.std(ddof=1)) / n_users**0.5 if np.ptp(present) > 0 else None
     return PairedTest(
         difference=float(present.mean()),
@@ -119,6 +123,7 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     order = np.argsort(p_values, kind="stable")
     steps = np.asarray(p_values, dtype=np.float64)[order] * np.arange(len(p_values), 0, -1)
     corrected = np.empty(len(p_values))
+    # Corrected values never fall along the order: Holm's steps stop at the first one not rejected.
     corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return tuple(corrected.tolist())
 
@@ -180,6 +185,7 @@ class JudgedUsers:
             DataError: If the file is missing or no such file.
         """
         try:
+            # A pickle could run code of whoever wrote the file.
             with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 facts = json.loads(str(file["facts"]))
                 names = [str(name) for name in file["names"]]
@@ -206,6 +212,7 @@ def target_checksums(targets: ItemLists, queries: IndexArray, item_ids: Sequence
         item_ids: Id of each index, n_items + 1.
     """
     rows = [targets.item_index[targets.offsets[query] : targets.offsets[query + 1]] for query in queries]
+    # By id, as a sorted set: indices and order differ between runs of other catalogs.
     names = ["\n".join(sorted({item_ids[item] for item in row.tolist()})) for row in rows]
     return np.array([crc32(name.encode()) for name in names], dtype=np.uint32)
 
@@ -216,6 +223,7 @@ def common_users(first: JudgedUsers, second: JudgedUsers) -> tuple[IndexArray, I
     pairs = [
         (row, row_of[user_id])
         for row, user_id in enumerate(first.user_ids)
+        # Other targets are another question, and the difference would be the split's.
         if user_id in row_of and first.targets[row] == second.targets[row_of[user_id]]
     ]
     rows = np.array(pairs, dtype=np.int64).reshape(-1, 2)
@@ -233,4 +241,5 @@ def corrected(tests: Sequence[PairedTest]) -> tuple[PairedTest, ...]:
 def _factor(n_comparisons: int) -> float:
     """Returns how many standard errors a true difference must have to be found with probability `POWER`."""
     normal = NormalDist()
+    # Bonferroni's level is the first and strictest step of Holm's.
     return normal.inv_cdf(1 - SIGNIFICANCE / (2 * n_comparisons)) + normal.inv_cdf(POWER)

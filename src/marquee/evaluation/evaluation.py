@@ -200,6 +200,7 @@ def evaluate(
     """
     if not scorers:
         raise DataError(f"scorers must name at least one model, got {dict(scorers)}")
+    # Before any model ranks, which is what takes the time.
     require_targets(task)
     targets, n_excluded, n_unavailable = _reachable_targets(task)
     queries = np.flatnonzero(targets.sizes)
@@ -236,6 +237,7 @@ def _ranked(
     score_block: ScoreBlock, task: EvaluationTask, memory_mb: int, told: Callable[[int, int], None] | None
 ) -> RankedLists:
     """Ranks the full catalog for every query of the task, up to the longest cutoff."""
+    # Once, at the longest cutoff: the others are its beginnings.
     return rank(
         score_block,
         len(task.targets),
@@ -276,12 +278,14 @@ def _reachable_targets(task: EvaluationTask) -> tuple[ItemLists, int, int]:
     order = np.lexsort((item, query))
     query, item = query[order], item[order]
     is_first = np.ones(len(item), dtype=np.bool_)
+    # Items outside the catalog share index 0: each of them is a target of its own, and a miss.
     is_first[1:] = (query[1:] != query[:-1]) | (item[1:] != item[:-1]) | (item[1:] == PADDING_INDEX)
     targets = ItemLists(targets.offsets, item).take(is_first)
     is_excluded = _excluded(targets, task)
     is_unavailable = np.zeros(len(targets.item_index), dtype=np.bool_)
     if task.available is not None:
         is_allowed = task.available.allows(targets.query_index, targets.item_index)
+        # A target that is left out has one reason, or it would be counted twice.
         is_unavailable = ~is_allowed & ~is_excluded & (targets.item_index != PADDING_INDEX)
     return targets.take(~(is_excluded | is_unavailable)), int(is_excluded.sum()), int(is_unavailable.sum())
 
@@ -307,8 +311,10 @@ def _values(
     for group, members in (task.item_groups or {}).items():
         n_targets = targets.take(members[targets.item_index]).sizes[queries]
         has_target = n_targets > 0
+        # Ranks stay those among the full catalog: only the hits are restricted.
         inside = relevance & members[lists.items[queries]]
         for name, of_some in _metrics_at(inside[has_target], n_targets[has_target], task.ks).items():
+            # NaN, not 0: a query without targets of the group has no metric of it.
             of_all = np.full(len(queries), np.nan)
             of_all[has_target] = of_some
             values[f"{name}|{group}"] = of_all
@@ -329,10 +335,12 @@ def _estimates(
 ) -> tuple[dict[str, dict[str, Estimate]], dict[str, dict[str, Estimate]]]:
     """Returns model → metric → estimate, and reference → metric → first model minus reference."""
     names = list(next(iter(values.values())))
+    # (n_models, n_names, n_queries)
     of_models = np.stack([[of_model[name] for name in names] for of_model in values.values()])
     differences = of_models[0] - of_models[1:]  # (n_models - 1, n_names, n_queries)
     rows = np.concatenate([of_models, differences]).reshape(-1, of_models.shape[2])
     is_difference = np.arange(len(rows)) >= len(values) * len(names)
+    # One call for everything: each resample draws the same users for all models, so differences are paired.
     found = iter(estimate_means(rows.T, generator, n_resamples, is_difference))
     estimates = {model: {name: next(found) for name in names} for model in values}
     references = [*values][1:]
@@ -341,4 +349,5 @@ def _estimates(
 
 def _progress_of(name: str, progress: EvaluationProgress) -> Callable[[int, int], None]:
     """Returns the progress callback of one model."""
+    # Trap: a lambda in the caller's loop would hold the loop's variable, not this model's name.
     return lambda done, total: progress(name, done, total)

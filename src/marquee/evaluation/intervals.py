@@ -94,6 +94,7 @@ def estimate_means(
     lowest, highest = _bounds(filled, is_there, n_present, of_difference)
     low, high = np.maximum(low, lowest), np.minimum(high, highest)
     is_share = ~of_difference & ((filled == 0) | (filled == 1)).all(axis=0) & (n_present > 0)
+    # Of 0 and 1 alone the mean is a share: its interval is known without resampling.
     shares = wilson(filled.sum(axis=0), n_present.astype(np.float64))
     low, high = np.where(is_share, shares[0], low), np.where(is_share, shares[1], high)
     return [Estimate(*map(float, row)) for row in zip(means, low, high, strict=True)]
@@ -112,6 +113,7 @@ def resample_counts(
     n_at_once = max(1, RESAMPLES_MEMORY_MB * 2**20 // (8 * max(n_rows, 1)))
     for start in range(0, n_resamples, n_at_once):
         n = min(n_at_once, n_resamples - start)
+        # Each resample has a range of its own, so that one bincount counts all of them.
         drawn = generator.integers(0, n_rows, size=(n, n_rows)) + n_rows * np.arange(n)[:, None]
         yield np.bincount(drawn.ravel(), minlength=n * n_rows).reshape(n, n_rows).astype(np.float64)
 
@@ -158,6 +160,7 @@ def _moments(
     with np.errstate(invalid="ignore", divide="ignore"):
         means, mean_squares = sums / n, squares / n
         variances = mean_squares - np.square(means)
+        # Equal values have a variance of rounding alone, which would make their pivots huge.
         variances[variances < _ROUNDING * mean_squares] = 0.0
         return means, np.sqrt(variances / n)
 
@@ -179,8 +182,10 @@ def _pivots(
     start = 0
     for times in resample_counts(len(filled), generator, n_resamples):
         n = np.full(1, len(filled)) if present is None else times @ present
+        # Counts times values: no array of (n_resamples, n_rows, n_columns) is needed.
         resampled, errors = _moments(times @ filled, times @ squared, n)
         off = resampled - means
+        # A resample of the mean itself is off by rounding, and 0 / 0 is no deviation.
         off[np.abs(off) < _ROUNDING] = 0.0
         with np.errstate(invalid="ignore", divide="ignore"):
             pivots[start : start + len(times)] = np.where(off == 0, 0.0, off / errors)
@@ -202,8 +207,10 @@ def _studentised(
     either = np.nanquantile(np.abs(pivots), CONFIDENCE, axis=0, method="inverted_cdf")
     below = np.where(is_difference[is_there], -either, below)
     above = np.where(is_difference[is_there], either, above)
+    # An infinite pivot times an error of 0 would be NaN.
     reach = np.zeros((2, len(error)))
     np.multiply(np.stack([above, below]), error, out=reach, where=error > 0)
+    # The upper quantile gives the lower end: a pivot is resampled minus observed.
     low[is_there], high[is_there] = means[is_there] - reach
     return low, high
 
@@ -216,4 +223,5 @@ def _bounds(
     above = wilson((filled > 0).sum(axis=0).astype(np.float64), n)[1]
     below = wilson((filled < 0).sum(axis=0).astype(np.float64), n)[1]
     short = wilson(((filled < 1) & is_there).sum(axis=0).astype(np.float64), n)[1]
+    # Each user at 1 adds 1: a mean is not below the smallest share of such users.
     return np.where(is_difference, -below, np.maximum(1 - short, 0.0)), above

@@ -15,6 +15,7 @@ from marquee.evaluation.intervals import Estimate
 from marquee.evaluation.probabilities.metrics import auc
 
 N_FOLDS = 5
+# With and without the value: fewer leave folds of a handful of people.
 MIN_MEMBERS = 50
 _RIDGE = 1.0
 _N_STEPS = 25
@@ -68,7 +69,9 @@ def audit_leak(
             f"{MIN_MEMBERS} with and without it"
         )
     if len(counts) == 2:
+        # Of two values each tells as much as the other.
         enough = [min(enough, key=lambda name: counts[name])]
+    # Folds of equal size, in any order of people.
     folds = generator.permutation(n) % N_FOLDS
     found = []
     for name in enough:
@@ -86,10 +89,12 @@ def _out_of_fold(vectors: Float64Array, has_value: BoolArray, folds: np.ndarray)
     scores = np.zeros(len(vectors))
     for fold in range(N_FOLDS):
         is_judged = folds == fold
+        # Of the people fitted on: the judged ones must not shape their own score.
         mean, spread = vectors[~is_judged].mean(axis=0), vectors[~is_judged].std(axis=0)
         scaled = (vectors - mean) / np.where(spread > 0, spread, 1.0)
         with_one = np.column_stack([scaled, np.ones(len(scaled))])
         slope = _logistic(with_one[~is_judged], has_value[~is_judged])
+        # Clipped: `exp` overflows, and beyond 30 a probability is 0 or 1 to 13 digits.
         scores[is_judged] = 1 / (1 + np.exp(-np.clip(with_one[is_judged] @ slope, -30, 30)))
     return scores
 
@@ -102,6 +107,7 @@ def _logistic(features: Float64Array, outcome: BoolArray) -> Float64Array:
     """
     slope = np.zeros(features.shape[1])
     penalty = np.full(features.shape[1], _RIDGE)
+    # The intercept is free; a little keeps the curvature invertible.
     penalty[-1] = 1e-9
     for _ in range(_N_STEPS):
         probability = 1 / (1 + np.exp(-np.clip(features @ slope, -30, 30)))

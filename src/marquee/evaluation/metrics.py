@@ -85,6 +85,7 @@ def mrr(relevance: BoolArray, n_targets: IndexArray) -> Float64Array:
         [0.5, 0.0]
     """
     relevance = _validated(relevance, n_targets)
+    # argmax is 0 for a first hit and for none alike: `any` makes the latter 0.
     return np.asarray(relevance.any(axis=1) / (1.0 + relevance.argmax(axis=1)))
 
 
@@ -105,6 +106,7 @@ def map_(relevance: BoolArray, n_targets: IndexArray) -> Float64Array:
     relevance = _validated(relevance, n_targets)
     k = relevance.shape[1]
     precision_at = relevance.cumsum(axis=1) / np.arange(1, k + 1)  # (n_users, k)
+    # By what k places can hold, so that a perfect list has 1.
     return np.asarray((precision_at * relevance).sum(axis=1) / np.minimum(k, n_targets))
 
 

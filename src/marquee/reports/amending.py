@@ -25,6 +25,7 @@ def amend_report(folder: Path, name: str, series: RetrainingSeries) -> None:
     """
     for file, form in ((HTML_NAME, "html"), (MARKDOWN_NAME, "md")):
         path = folder / file
+        # Between marks that the templates write: all around stays byte for byte.
         head, begin, rest = path.read_text(encoding="utf-8").partition(f"<!-- {name} -->\n")
         _, end, tail = rest.partition(f"\n<!-- end of {name} -->")
         if not begin or not end:

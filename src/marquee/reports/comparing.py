@@ -132,6 +132,7 @@ def compare_runs(runs: Sequence[ComparedRun], metric: str = "") -> RunComparison
         base=base.name,
         metric=metric,
         runs=tuple(runs),
+        # Corrected by itself: showing details beside it must not weaken the verdict.
         headline=_contrasts(base, others, [metric]),
         details=_contrasts(base, others, shared),
         warnings=tuple(_warnings(base, others)),
@@ -159,6 +160,7 @@ def _contrasts(
     base: ComparedRun, others: Sequence[ComparedRun], metrics: Sequence[str]
 ) -> tuple[Contrast, ...]:
     """Returns every other run beside the base on every metric, corrected for their number."""
+    # Seeded: equal runs give an equal page.
     generator = np.random.default_rng(SIGNS_SEED)
     n_comparisons = len(others) * len(metrics)
     found = []
@@ -184,6 +186,7 @@ def _contrasts(
                     finding=finding_of(test),
                 )
             )
+    # The number of tests is known only now: findings are concluded anew from corrected p-values.
     tests = corrected([contrast.test for contrast in found])
     return tuple(
         replace(contrast, test=test, finding=finding_of(test))

@@ -199,6 +199,7 @@ class ReportContent:
         others = [name for name in models if name != self.evaluation.model]
         return max(others, key=lambda name: models[name].estimates[self.headline].mean, default="")
 
+    # Cached: the tests draw thousands of signs, and page, Markdown and JSON all ask.
     @cached_property
     def verdict(self) -> Verdict:
         """Whether the model beats the baselines."""
@@ -221,6 +222,7 @@ class ReportContent:
             "headline": self.headline,
             "evaluation": self.evaluation.to_json_dict(),
             "left_out": dict(self.left_out),
+            # `beyond` and `inside` are the names of their sections, in the page's anchors too.
             "beyond": {name: numbers.to_json_dict() for name, numbers in self.beyond_accuracy.items()},
             "slices": None if self.slices is None else self.slices.to_json_dict(),
             "served": None if self.served is None else self.served.to_json_dict(),
@@ -254,6 +256,7 @@ def curves_from_rows(
         >>> curves_from_rows([{"step": "1", "loss": "0.5"}, {"step": "2", "loss": "", "ndcg": "0.1"}])
         (Curve(name='loss', steps=(1.0,), values=(0.5,)), Curve(name='ndcg', steps=(2.0,), values=(0.1,)))
     """
+    # The epoch counts the steps again.
     names = dict.fromkeys(name for row in rows for name in row if name not in (step, "epoch"))
     curves = []
     for name in names:

@@ -11,8 +11,10 @@ from marquee.evaluation.analyses.item_map import OTHER, ItemMap, MapPoint
 
 SIDE, SMALL_SIDE, MARGIN = 400, 160, 14
 TITLE_HEIGHT = 22
+# Width of a character is an average: markup is written without a browser to measure it.
 FONT, CHARACTER, LINE = 12, 7.2, 13
 LONGEST_LABEL = 20
+# The page's style has as many.
 COLOURS = 8
 
 
@@ -35,6 +37,7 @@ def map_figure(item_map: ItemMap) -> str:
 def value_maps(item_map: ItemMap) -> list[str]:
     """Returns one small map per value, its items before all the others, as `<svg>` elements."""
     places = _places(item_map.points, SMALL_SIDE)
+    # All points as one path: each small map shows them again.
     everywhere = _dots(places, "var(--line)", 2.5)
     figures = []
     for value, colour in value_colours(item_map).items():
@@ -64,6 +67,7 @@ def value_colours(item_map: ItemMap) -> dict[str, str]:
 def _places(points: Sequence[MapPoint], side: int) -> list[tuple[float, float]]:
     """Returns where points lie in a square, both components on one scale."""
     xs, ys = [point.x for point in points], [point.y for point in points]
+    # One scale for both components, or distances could not be compared; 1 where all points are one.
     extent = max(max(xs) - min(xs), max(ys) - min(ys)) or 1.0
     scale = (side - 2 * MARGIN) / extent
     left, top = (max(xs) + min(xs) - extent) / 2, (max(ys) + min(ys) + extent) / 2
@@ -77,6 +81,7 @@ def _labels(points: Sequence[MapPoint], places: Sequence[tuple[float, float]]) -
     for point, (x, y) in zip(points, places, strict=True):
         text = point.label if len(point.label) <= LONGEST_LABEL else point.label[: LONGEST_LABEL - 1] + "…"
         width = CHARACTER * len(text)
+        # On the other side of the point where the edge would cut the name.
         left = x + 6 if x + 6 + width <= SIDE else x - 6 - width
         is_free = all(
             abs(y - other_y) >= LINE or left >= end or left + width <= start for start, end, other_y in taken
@@ -86,6 +91,7 @@ def _labels(points: Sequence[MapPoint], places: Sequence[tuple[float, float]]) -
         taken.append((left, left + width, y))
         texts.append(
             f'<text x="{left:.1f}" y="{y + 4:.1f}" font-size="{FONT}" fill="currentColor" '
+            # Outlined in the colour of the ground: readable across points.
             f'stroke="var(--card)" stroke-width="3" paint-order="stroke">{escape(text)}</text>'
         )
     return texts

@@ -35,6 +35,7 @@ MOST_TICKS = 6
 def few_ticks(positions: list[float]) -> list[float]:
     """Returns positions few enough to be labelled, the last among them."""
     step = -(-len(positions) // MOST_TICKS)
+    # Counted from the end, so that the last is labelled.
     return positions[::-1][::step][::-1]
 
 
@@ -61,6 +62,7 @@ def open_panel(height_inches: float) -> "tuple[Figure, Axes]":
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ConfigError(f"figures need the package matplotlib, got {error}; run: {INSTALL}") from error
+    # Without pyplot, which keeps every figure in a global list.
     figure = Figure(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right", "left"]].set_visible(False)
@@ -74,7 +76,9 @@ def as_svg(figure: "Figure", label: str) -> str:
     from matplotlib import rc_context
 
     written = BytesIO()
+    # Text stays text, and ids are hashed from the label: equal input gives equal bytes.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": label, "font.size": 11}):
+        # The date and matplotlib's version would change the bytes.
         figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = written.getvalue().decode("utf-8")
     svg = svg[svg.index("<svg") :]

@@ -32,6 +32,7 @@ def bar_figure(title: str, estimates: Mapping[str, Estimate], highlighted: str) 
     """
     names = list(estimates)
     means = [estimates[name].mean for name in names]
+    # Rounding may put an end beyond its mean, and `errorbar` refuses negative lengths.
     ends = [(max(e.mean - e.low, 0.0), max(e.high - e.mean, 0.0)) for e in estimates.values()]
     figure, axes = open_panel(0.75 + BAR_INCHES * len(names))
     colours = [ACCENT if name == highlighted else BAR for name in names]
@@ -61,7 +62,9 @@ def bar_figure(title: str, estimates: Mapping[str, Estimate], highlighted: str) 
         )
     axes.set_yticks(rows, [name[:LONGEST_LABEL] for name in names])
     axes.invert_yaxis()
+    # A quarter is left for the number behind the longest bar.
     axes.set_xlim(0, right * 1.25 if right > 0 else 1)
+    # Every bar bears its number.
     axes.set_xticks([])
     axes.spines[["bottom"]].set_visible(False)
     axes.tick_params(left=False)
@@ -104,6 +107,7 @@ def curve_figure(curve: Curve, best_step: float | None) -> str:
         best_step: Step of the checkpoint that was kept, marked by a line; None for no mark.
     """
     figure, axes = open_panel(CURVE_INCHES)
+    # Markers of many points run into each other.
     marker = "o" if len(curve.steps) <= 40 else ""
     axes.plot(curve.steps, curve.values, color=ACCENT, linewidth=1.6, marker=marker, markersize=3)
     is_marked = best_step is not None and curve.steps[0] <= best_step <= curve.steps[-1]
@@ -133,6 +137,7 @@ def scatter_figure(across: str, up: str, points: Mapping[str, tuple[float, float
     middle = sum(x for x, _ in points.values()) / len(points)
     heights = [y for _, y in points.values()]
     gap = (max(heights) - min(heights)) * SCATTER_GAP
+    # Names stand towards the middle of the panel, so that its edges cut none; each side is spread by itself.
     at = {
         side: spread_labels({name: y for name, (x, y) in points.items() if (x <= middle) is side}, gap)
         for side in (True, False)
@@ -210,11 +215,13 @@ def reliability_figure(title: str, curve: Sequence[ReliabilityBin], *, is_own: b
     axes.spines[["left"]].set_visible(True)
     axes.spines[["left"]].set_color(GRID)
     said, came = [point.probability for point in curve], [point.rate.mean for point in curve]
+    # NaN is unlike itself: bins of too few outcomes have no interval.
     known = [point for point in curve if point.rate.low == point.rate.low]
     lowest, highest = min(*said, *came), max(*said, *came)
     axes.plot([lowest, highest], [lowest, highest], color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
     axes.vlines(
         [point.probability for point in known],
+        # An end at 0 has no place on a logarithmic axis.
         [max(point.rate.low, lowest / 2) for point in known],
         [point.rate.high for point in known],
         colors=INK,
@@ -272,6 +279,7 @@ def lines_figure(
         axes.minorticks_off()
     shown = few_ticks(positions)
     axes.set_xticks(shown, [ticks[position] for position in shown])
+    # From 0: a cut axis makes a small change look large.
     axes.set_ylim(bottom=0)
     top = axes.get_ylim()[1]
     last = {name: values[-1].mean for name, values in estimates.items()}
@@ -318,6 +326,7 @@ def spots_figure(
     figure, axes = open_panel(CURVE_INCHES + 0.2)
     axes.spines[["left"]].set_visible(True)
     axes.spines[["left"]].set_color(GRID)
+    # A bool is an int to Python, and a word to the reader.
     is_numeric = all(isinstance(x, float | int) and not isinstance(x, bool) for x, _ in spots)
     words = sorted({str(x) for x, _ in spots})
     places = {word: place for place, word in enumerate(words)}

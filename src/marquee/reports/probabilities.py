@@ -66,6 +66,7 @@ def probability_figures(content: ReportContent) -> Mapping[str, object]:
             outcome.name: [
                 reliability_figure(source.name, source.curve, is_own=source is outcome.sources[0])
                 for source in outcome.sources
+                # A constant, such as the mean rate, has one bin and no curve.
                 if len(source.curve) > 1
             ]
             for outcome in content.outcomes

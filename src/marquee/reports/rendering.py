@@ -33,7 +33,9 @@ def _environment() -> "Environment":
 
     environment = Environment(
         loader=PackageLoader("marquee.reports", "templates"),
+        # Titles, ids and configs are data: markup in them stays text.
         autoescape=select_autoescape(enabled_extensions=("html.j2",)),
+        # A misspelt name must fail, not print nothing.
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -61,6 +63,7 @@ def code(text: str) -> "Markup":
     """Returns text in markup, with what stands between backticks as code."""
     from markupsafe import Markup, escape
 
+    # Escaped before it is split: the tags put in are then the only markup.
     plain, *rest = str(escape(text)).split("`")
     pieces = (f"<code>{piece}</code>" if number % 2 == 0 else piece for number, piece in enumerate(rest))
     return Markup(plain + "".join(pieces))
@@ -74,6 +77,7 @@ def moment(created: str) -> str:
         ('25 November 2026, 17:57 UTC', 'yesterday')
     """
     try:
+        # A caller may give any text.
         time = datetime.fromisoformat(created)
     except ValueError:
         return created
@@ -92,5 +96,6 @@ def duration(seconds: float | None) -> str:
         return "not measured"
     if seconds < 60:
         return f"{seconds:.1f} s"
+    # Rounded first, or 119.6 would read as 1 min 60 s.
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

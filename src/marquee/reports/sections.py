@@ -84,6 +84,7 @@ def rendered_sections(content: ReportContent, form: str) -> tuple[RenderedSectio
     for section in SECTIONS:
         if not is_page and not section.in_markdown:
             continue
+        # Markdown holds no SVG: figures are not even drawn for it.
         views = {**section.tables(content), **(section.figures(content) if is_page else {})}
         body = render(f"sections/{section.name}.{form}.j2", **common_views(content), **views).strip()
         if body:
@@ -144,6 +145,7 @@ def _trade_offs(content: ReportContent) -> dict[str, list[str]]:
             for name, numbers in beyond.items()
             if (value := numbers[quality]) is not None
         }
+        # One model alone trades nothing off.
         if len(points) > 1:
             figures.append(scatter_figure(quality, content.headline, points, content.evaluation.model))
     return {"trade_offs": figures}
@@ -152,6 +154,7 @@ def _trade_offs(content: ReportContent) -> dict[str, list[str]]:
 def _sweep_figures(content: ReportContent) -> dict[str, list[str]]:
     """Returns the figure of the served index, if there is one to draw."""
     sweep = None if content.served is None else content.served.index_sweep
+    # An exact index has no effort to vary.
     return {"sweep_figures": [sweep_figure(sweep)] if sweep is not None and sweep.parameter else []}
 
 

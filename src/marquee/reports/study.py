@@ -67,6 +67,7 @@ class StudyContent:
     @property
     def best(self) -> TriedSettings | None:
         """The trial with the highest value, the earlier one if two are equal; None if none finished."""
+        # A pruned trial has a value too, of fewer epochs.
         finished = [trial for trial in self.trials if trial.outcome is Outcome.finished]
         return max(finished, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
 
@@ -110,6 +111,7 @@ def render_study(content: StudyContent) -> str:
             spots_figure(
                 knob,
                 content.metric,
+                # A trial need not have every knob.
                 [(trial.knobs[knob], _value(trial)) for trial in valued if knob in trial.knobs],
                 None if best is None else (best.knobs[knob], _value(best)),
                 is_logarithmic=knob in content.logarithmic,

@@ -38,6 +38,7 @@ def summary_tiles(content: ReportContent) -> tuple[Tile, ...]:
     if best:
         mean = others[best].estimates[content.headline].mean
         difference = evaluation.differences[best][content.headline]
+        # No share of 0.
         relative = f", {signed(difference.mean / mean, '.0%')}" if mean > 0 else ""
         tiles.append(
             Tile(f"best of the others: {best}", f"{mean:.4f}", f"model {signed(difference.mean)}{relative}")

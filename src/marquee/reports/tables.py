@@ -59,6 +59,7 @@ def accuracy_table(content: ReportContent, k: int) -> Table:
         Row(name, (*(model.estimates[metric] for metric in names), model.coverage[f"coverage@{k}"]))
         for name, model in content.evaluation.models.items()
     ]
+    # Named with the reason: a baseline that is missing must not go unnoticed.
     rows += [Row(name, (), remark) for name, remark in content.left_out.items()]
     return Table(f"at {k}", (*metrics, "coverage"), tuple(rows))
 
@@ -110,6 +111,7 @@ def slice_tables(content: ReportContent) -> tuple[Table, ...]:
             ),
         )
         for column in content.slices.columns
+        # A column of suppressed slices alone is shown, to say so.
         if column.slices or column.n_suppressed
     )
 
@@ -124,6 +126,7 @@ def sweep_table(content: ReportContent) -> Table | None:
         is_chosen = point.effort == sweep.chosen
         name = f"{point.effort} (chosen)" if is_chosen else f"{point.effort}"
         rows.append(Row(name, (point.recall, point.median_ms, point.p95_ms), is_marked=is_chosen))
+    # Recall is held against the exact search, so its own is 1.
     rows.append(Row("exact", (1.0, sweep.exact_ms, None)))
     title = f"Index {sweep.kind}: recall of the exact top {sweep.k} and time of one search"
     columns = (f"recall@{sweep.k}", "median, ms", "95 % within, ms")

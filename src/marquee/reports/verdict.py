@@ -11,6 +11,7 @@ from marquee.evaluation.evaluation import Evaluation
 from marquee.evaluation.intervals import Estimate
 
 SIGNS_SEED = 0  # of the tests: equal content gives an equal verdict
+# Other models may be evaluated beside it: the verdict is about these, in this order.
 REFERENCES = ("popularity", "recent_popularity", "item_knn", "als")
 FEW_QUERIES = 500
 MANY_TIES = 0.01
@@ -86,6 +87,7 @@ def judge_against(evaluation: Evaluation, metric: str) -> Verdict:
         for reference, test in zip(references, corrected(tests), strict=True)
     )
     findings = {comparison.finding for comparison in comparisons}
+    # One reference above the model decides; better needs all below it, and at least one.
     if Finding.worse in findings:
         finding = Finding.worse
     else:
@@ -116,6 +118,7 @@ def protocol_warnings(evaluation: Evaluation) -> Iterator[str]:
             f"The last place of {tied_fraction:.0%} of the lists of {evaluation.model} went by the tie rule "
             "(lower item index first) and not by its scores: its numbers depend on the order of the items."
         )
+    # These are no longer among `n_targets`: the share is of all.
     unavailable = counts.n_targets_unavailable / (counts.n_targets + counts.n_targets_unavailable)
     if unavailable > MANY_UNREACHABLE:
         yield (

@@ -18,6 +18,7 @@ from marquee.evaluation.intervals import Estimate, estimate_means
 from marquee.evaluation.metrics import METRICS
 
 DAY_S = 24 * 60 * 60
+# Tried in this order: days only where there are no two weeks of enough users.
 UNIT_DAYS = {"week": 7, "day": 1}
 
 
@@ -98,7 +99,9 @@ def first_times(counted: ItemLists, targets: ItemLists, times: IndexArray) -> In
         >>> first_times(counted, ItemLists.of([[3, 0, 3], [3]]), np.array([10, 20, 30, 40])).tolist()
         [20, 10, 40]
     """
+    # One past the largest index: query · n + item is one key per pair, in the order of the pairs.
     n = int(max(counted.item_index.max(initial=0), targets.item_index.max(initial=0))) + 1
+    # Time is the last key: the first of equal pairs is the one that came first.
     order = np.lexsort((times, targets.item_index, targets.query_index))
     known = (targets.query_index * n + targets.item_index)[order]
     keys = counted.query_index * n + counted.item_index
@@ -127,6 +130,7 @@ def change_between(first: Estimate, last: Estimate) -> Estimate:
         (-0.25, -0.4268, -0.0899)
     """
     change = last.mean - first.mean
+    # Each end takes the side of both intervals that faces it: they are not symmetric.
     below = np.hypot(last.mean - last.low, first.high - first.mean)
     above = np.hypot(last.high - last.mean, first.mean - first.low)
     return Estimate(change, float(change - below), float(change + above))
@@ -145,6 +149,7 @@ def age_metric(
         generator: Draws the users of each resample.
     """
     for unit, days in UNIT_DAYS.items():
+        # An event at the cutoff itself is of period 1.
         numbers = (times - cutoff) // (days * DAY_S) + 1
         present = np.unique(numbers).tolist()
         masks = {number: numbers == number for number in present}
@@ -174,10 +179,12 @@ def _aged(
 ) -> Ageing:
     """Returns the metric of each period's targets; all resamples draw the same users for all of them."""
     names = list(evaluation.models)
+    # (n_queries, n_periods, n_models); one call for all periods, so that each resample draws the same users.
     values = np.stack([_values(evaluation, metric, lists) for lists in targets.values()], axis=1)
     differences = values[:, :, :1] - values[:, :, 1:]  # (n_queries, n_periods, n_models - 1)
     columns = np.concatenate([values, differences], axis=2).reshape(len(values), -1)
     is_difference = np.tile(np.arange(2 * len(names) - 1) >= len(names), len(targets))
+    # In the order of the columns: of each period its models, then its differences.
     found = iter(estimate_means(columns, generator, is_difference=is_difference))
     periods = tuple(
         Period(
@@ -201,6 +208,7 @@ def _values(evaluation: Evaluation, metric: str, targets: ItemLists) -> Float64A
     has_target = asked.sizes > 0
     wanted = asked.rows(np.flatnonzero(has_target))
     queries = evaluation.query_index[has_target]
+    # NaN, not 0: a user without targets in the period has no metric of it.
     values = np.full((len(asked), len(evaluation.models)), np.nan)
     for column, model in enumerate(evaluation.models.values()):
         relevance = wanted.contains(model.lists.items[queries, : int(k)])

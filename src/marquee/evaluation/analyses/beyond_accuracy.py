@@ -15,7 +15,9 @@ from marquee.core.ids import PADDING_INDEX
 from marquee.core.item_lists import ItemLists
 from marquee.errors import DataError, ShapeError
 
+# Without it one value that a list lacks would make the divergence infinite.
 DISTRIBUTION_SMOOTHING = 0.01
+# Bounds the arrays of (rows, k, dim) and (rows, k, k) below.
 ROWS_AT_ONCE = 1024
 
 ItemCounts = npt.NDArray[np.int64]
@@ -124,6 +126,7 @@ def gini(items: IndexArray, n_items: int) -> float:
         >>> gini(np.array([[1, 2], [3, 4]]), n_items=4), gini(np.array([[1], [1]]), n_items=4)
         (0.0, 0.75)
     """
+    # The formula weighs by rank, and rank 1 is the item shown least.
     shown = np.sort(_shown(items, n_items))
     total = shown.sum()
     if not total:
@@ -144,6 +147,7 @@ def novelty(items: IndexArray, counts: ItemCounts) -> float:
         >>> novelty(np.array([[1, 2]]), np.array([0, 2, 2]))
         1.0
     """
+    # Counted as one event, an item without events has finite information.
     shares = np.maximum(counts[1:], 1) / max(int(counts[1:].sum()), 1)
     information = -np.log2(shares)
     return float(information[items[items != PADDING_INDEX] - 1].mean())
@@ -161,7 +165,9 @@ def diversity_by_embedding(items: IndexArray, vectors: FloatArray) -> float:
         0.5
     """
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    # A zero vector stays zero: an item without a vector adds nothing to the cosines.
     unit = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
+    # An empty place must add none either, whatever stands in the padding row.
     unit[PADDING_INDEX] = 0
     found = []
     for start in range(0, len(items), ROWS_AT_ONCE):
@@ -169,6 +175,7 @@ def diversity_by_embedding(items: IndexArray, vectors: FloatArray) -> float:
         chosen = unit[block]  # (rows, k, dim)
         n = (block != PADDING_INDEX).sum(axis=1)
         own = np.square(chosen).sum(axis=(1, 2))  # 1 for each item with a vector
+        # |Σ v|² − Σ |v|² is the sum over all pairs: no array of (rows, k, k) is needed.
         pairs = np.square(chosen.sum(axis=1)).sum(axis=1) - own  # each pair twice
         some = n > 1
         found.append(1 - pairs[some] / (n[some] * (n[some] - 1)))
@@ -193,11 +200,13 @@ def diversity_by_attribute(items: IndexArray, attributes: BoolArray) -> float:
     for start in range(0, len(items), ROWS_AT_ONCE):
         block = items[start : start + ROWS_AT_ONCE]
         has = attributes[block].astype(np.float32)  # (rows, k, n_values)
+        # (rows, k, k), in floats: a product of bools would say whether values are shared, not how many.
         both = np.einsum("rkv,rlv->rkl", has, has, optimize=True)
-        n = has.sum(axis=2)
+        n = has.sum(axis=2)  # (rows, k)
         either = n[:, :, None] + n[:, None, :] - both
         is_item = block != PADDING_INDEX
         is_pair = is_item[:, first] & is_item[:, second] & (either[:, first, second] > 0)
+        # 1 in place of 0 keeps the division silent where there is no pair.
         union = np.where(is_pair, either[:, first, second], 1)
         distances = np.where(is_pair, 1 - both[:, first, second] / union, 0)
         n_pairs = is_pair.sum(axis=1)
@@ -239,6 +248,7 @@ def popularity_lift(items: IndexArray, histories: ItemLists, counts: ItemCounts)
     )
     is_item = items != PADDING_INDEX
     n_shown = is_item.sum(axis=1)
+    # The same users on both sides, or lists would be held against the histories of others.
     some = (n_events > 0) & (n_shown > 0)
     before = (of_history[some] / n_events[some]).sum()
     after = (np.where(is_item, counts[items], 0).sum(axis=1)[some] / n_shown[some]).sum()
@@ -269,12 +279,14 @@ def miscalibration(items: IndexArray, histories: ItemLists, attributes: BoolArra
         bounds = histories.offsets[start : start + len(block) + 1] - first
         past = histories.item_index[first : first + bounds[-1]]
         wanted = np.zeros((len(block), shares.shape[1]))
+        # Unbuffered: `wanted[rows] += …` would keep one item alone of each repeated row.
         np.add.at(wanted, np.repeat(np.arange(len(block)), np.diff(bounds)), shares[past])
         shown = shares[block].sum(axis=1)
         some = (wanted.sum(axis=1) > 0) & (shown.sum(axis=1) > 0)
         p = wanted[some] / wanted[some].sum(axis=1, keepdims=True)
         q = shown[some] / shown[some].sum(axis=1, keepdims=True)
         smooth = (1 - DISTRIBUTION_SMOOTHING) * q + DISTRIBUTION_SMOOTHING * p
+        # p ln p is 0 at p = 0, which a ratio of 1 gives.
         ratio = np.divide(p, smooth, out=np.ones_like(p), where=p > 0)
         found.append((p * np.log2(ratio)).sum(axis=1))
     return _mean(np.concatenate(found) if found else np.zeros(0))
@@ -294,6 +306,7 @@ def overlap(items: IndexArray) -> float:
         0.6666666666666666
     """
     n_users, k = items.shape
+    # No pair of users.
     if n_users < 2:
         return float("nan")
     shown = _shown(items, int(items.max(initial=0)))

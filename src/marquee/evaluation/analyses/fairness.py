@@ -127,6 +127,7 @@ def measure_gaps(
     """
     if len(groups) != len(numerator):
         raise ShapeError(f"each row needs a group, got {len(groups)} groups for {len(numerator)} rows")
+    # None and an empty text are one group: a CSV does not tell them apart.
     names = np.array([NO_GROUP if value in (None, "") else str(value) for value in groups], dtype=object)
     is_there = ~np.isnan(numerator)
     found: dict[str, ArmUnits] = {}
@@ -136,11 +137,13 @@ def measure_gaps(
         is_in = (names == name) & is_there
         n = int(is_in.sum())
         if n < min_size:
+            # Named with its size and not compared: few rows are noise, and might tell of single people.
             small[name] = n
             continue
         try:
             found[name] = ArmUnits(numerator[is_in], None if denominator is None else denominator[is_in])
         except DataError as error:
+            # Such as denominators that are all 0: this group has no metric, the others have.
             reasons.append(f"{attribute} = {name}: {error}")
     return GroupGaps(
         attribute,
@@ -171,6 +174,7 @@ def gap_between(estimates: Mapping[str, Estimate]) -> Gap | None:
         ('a', 0.26)
     """
     known = {
+        # The variance is read back from the interval: half its length is a quantile of standard errors.
         name: (found.mean, ((found.high - found.low) / (2 * _QUANTILE)) ** 2)
         for name, found in estimates.items()
         if np.isfinite([found.mean, found.low, found.high]).all()
@@ -187,6 +191,7 @@ def _largest(found: Mapping[str, tuple[float, float]]) -> Gap | None:
     pairs = list(combinations(found, 2))
     if not pairs:
         return None
+    # All pairs are looked at: the one picked for its size needs the wider interval.
     wider = widening(len(pairs))
     gaps = []
     for first, second in pairs:
@@ -218,6 +223,7 @@ def popularity_fifths(counts: IndexArray) -> tuple[str, ...]:
         >>> popularity_fifths(np.array([0, 9, 1, 5, 7, 3]))
         ('', 'fifth 1', 'fifth 5', 'fifth 3', 'fifth 2', 'fifth 4')
     """
+    # Stable: equal counts go by item index, so the fifths are the same each time.
     order = np.argsort(-counts[1:], kind="stable")
     place = np.empty(len(order), dtype=np.int64)
     place[order] = np.arange(len(order))
@@ -247,11 +253,13 @@ def supply_shares(
     weight = np.broadcast_to(1 / np.log2(np.arange(lists.shape[1]) + 2), lists.shape)
     counts = lists > 0 if is_shown is None else (lists > 0) & is_shown
     exposure = np.bincount(lists[counts], weights=weight[counts], minlength=len(merit))
+    # A floor in place of 0: shares of nothing are 0, not NaN.
     total, all_merit = max(exposure.sum(), 1e-300), max(merit[1:].sum(), 1e-300)
     names = np.array(groups, dtype=object)
     found = []
     for name in sorted(set(names[1:].tolist())):
         is_in = names == name
+        # Row 0 is padding, whatever group it is given.
         is_in[0] = False
         found.append(
             SupplyShare(

@@ -150,8 +150,11 @@ def principal_components(vectors: FloatArray, n: int = 2) -> tuple[FloatArray, f
         ([-2.0, 0.0, 2.0], 1.0)
     """
     centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
+    # Of the (dim, dim) covariance: its size does not depend on the number of items.
     variances, directions = np.linalg.eigh(centred.T @ centred)
+    # eigh returns ascending eigenvalues.
     directions = directions[:, ::-1][:, :n]
+    # The sign of an eigenvector is arbitrary; fixed by its largest weight, the map is the same each time.
     largest = np.take_along_axis(directions, np.abs(directions).argmax(axis=0)[None], axis=0)
     total = float(variances.sum())
     explained = float(variances[::-1][:n].sum()) / total if total > 0 else 0.0
@@ -191,10 +194,12 @@ def map_items(view: CatalogView, generator: np.random.Generator, n_values: int =
     """
     trained = np.flatnonzero(view.counts > 0)
     directions = _unit(view.vectors)
+    # Popular items are those a reader knows; the others are drawn, or the map would be of the head alone.
     popular = trained[np.argsort(-view.counts[trained], kind="stable")][: N_POINTS // 3]
     rest = np.setdiff1d(trained, popular)
     drawn = generator.choice(rest, size=min(len(rest), N_POINTS - len(popular)), replace=False)
     shown = np.concatenate([popular, np.sort(drawn)])
+    # Fitted on all trained items, not on those shown: the draw must not turn the map.
     along, explained = principal_components(directions[trained])
     places = along[np.searchsorted(trained, shown)]
     values = _values(view.members, shown, n_values)
@@ -249,6 +254,7 @@ def _nearest(directions: FloatArray, among: IndexArray, item: int, n: int) -> tu
     """Returns the n items with the largest cosine to an item, without it, and the cosines."""
     others = among[among != item]
     cosines = directions[others] @ directions[item]
+    # Equal cosines go by item index: the same neighbours each time.
     best = np.lexsort((others, -cosines))[:n]
     return others[best], cosines[best]
 
@@ -276,10 +282,12 @@ def _agreement(
     if len(trained) < 2:
         return float("nan"), float("nan")
     probed = generator.choice(trained, size=min(N_PROBED, len(trained)), replace=False)
+    # An item without a value can agree with none.
     probed = probed[values[probed].any(axis=1)]
     near, far = [], []
     for item in probed.tolist():
         nearest, _ = _nearest(directions, trained, item, N_ALIKE)
+        # What chance makes, by as many items: a value that most items have agrees by itself.
         strangers = generator.choice(trained, size=len(nearest))
         strangers = strangers[strangers != item]
         near.append((values[nearest] & values[item]).any(axis=1).mean())

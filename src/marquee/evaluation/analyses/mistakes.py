@@ -115,13 +115,16 @@ def target_ranks(
         the catalog.
     """
     ranks = []
+    # Query by query: a rank beyond the list needs a sort of the whole row.
     for query in queries.tolist():
+        # A copy: the masks below write into it, and the block may be the scorer's own array.
         row = scores(slice(query, query + 1)).copy()  # (1, n_items + 1)
         row[:, PADDING_INDEX] = -np.inf
         if excluded is not None:
             row[0, excluded.item_index[excluded.offsets[query] : excluded.offsets[query + 1]]] = -np.inf
         if available is not None:
             available.mask_scores(row, np.array([query]))
+        # Equal scores go by item index, as in `ranking.rank`.
         order = np.lexsort((np.arange(row.shape[1]), -row[0]))
         rank_of = np.empty(row.shape[1], dtype=np.int64)
         rank_of[order] = np.arange(1, row.shape[1] + 1)
@@ -151,6 +154,7 @@ def count_items(
     shown = np.bincount(items.ravel(), minlength=size)
     wanted = np.bincount(targets.item_index, minlength=size)
     hits = np.bincount(items[targets.contains(items)], minlength=size)
+    # Empty places, and targets outside the catalog, are no items.
     shown[PADDING_INDEX] = wanted[PADDING_INDEX] = 0
     in_vain = {"over_recommended": shown - hits, "missed": wanted - hits}
     return {
@@ -182,6 +186,7 @@ def rank_groups(
     """
     found = []
     for name, members in groups.items():
+        # Rank 0 is a target outside the catalog: the model could not rank it.
         of_group = ranks[members[items] & (ranks > 0)]
         if len(of_group) >= min_targets:
             found.append(

@@ -95,6 +95,7 @@ class RetrainingSeries:
         """The models that every retraining has, the one under judgement first."""
         return tuple(
             name
+            # A model that one retraining lacks has no spread over all of them.
             for name in self.retrainings[0].estimates
             if all(name in retraining.estimates for retraining in self.retrainings)
         )
@@ -102,6 +103,7 @@ class RetrainingSeries:
     def spread(self, name: str) -> Spread:
         """Returns the metric of one model over the retrainings."""
         means = np.array([retraining.estimates[name].mean for retraining in self.retrainings])
+        # One retraining has none: 0 would claim that results never vary.
         deviation = float(means.std(ddof=1)) if len(means) > 1 else None
         return Spread(float(means.mean()), deviation, float(means.min()), float(means.max()))
 
@@ -114,9 +116,8 @@ class RetrainingSeries:
         fields = asdict(self)
         return {
             "trials_format": RETRAININGS_FORMAT,
-            "trials": fields.pop(
-                "retrainings"
-            ),  # the key of the first format, which readers of the file know
+            # The key of the first format, which readers of the file know.
+            "trials": fields.pop("retrainings"),
             **fields,
             "spread": {name: asdict(self.spread(name)) for name in self.names},
             "n_better": {name: self.n_better(name) for name in self.names if name != self.model},
@@ -144,6 +145,7 @@ def _converted(fields: object, kind: type[T]) -> T:
         DataError: If a field is missing or of another type.
     """
     try:
+        # Checks the types of all fields, which a call of the class would not.
         return msgspec.convert(fields, kind)
     except msgspec.ValidationError as error:
         raise DataError(

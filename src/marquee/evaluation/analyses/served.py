@@ -90,6 +90,7 @@ class ServedComparison:
     def deviations(self) -> tuple[str, ...]:
         """Deviations of the answers beyond tolerance, in words; empty if they equal the judged ranking."""
         found = []
+        # Negated, so that a NaN counts as a deviation.
         if not abs(self.difference.mean) <= self.tolerance:
             found.append(f"the means differ by more than {self.tolerance}")
         if self.overlap < MIN_OVERLAP:
@@ -159,6 +160,7 @@ def rewind(
             f"bundle {bundle.version} counts kinds {list(bundle.manifest.kinds.configs)}, the run "
             f"{list(kinds.configs)}, or with other settings; export this run"
         )
+    # Index of the data set → row of the bundle; what the bundle does not know becomes padding.
     row_of_item = np.concatenate([[PADDING_INDEX], bundle.catalog.item_ids.encode(item_ids.ids)])
     row_of_user = np.concatenate([[PADDING_INDEX], bundle.user_ids.encode(user_ids)])
     histories = Interactions.group(
@@ -204,9 +206,11 @@ def index_questions(bundle: Bundle, requests: Sequence[Request]) -> Questions | 
     Returns:
         None if none of those has anything to go by: the index is not asked for what is popular.
     """
+    # Spread over all requests: the first ones alone may be alike.
     rows = np.unique(np.linspace(0, len(requests) - 1, num=min(SWEEP_REQUESTS, len(requests))).astype(int))
     taken = [requests[row] for row in rows.tolist()]
     queries = QueryEncoder(ItemPool(bundle)).encode(taken)
+    # A popular list is no search: its time and recall would say nothing of the index.
     asked = [row for row, source in enumerate(queries.sources) if source is not Source.popular]
     if not asked:
         return None
@@ -255,6 +259,7 @@ def compare_served(
     ranked = evaluation.models[evaluation.model].lists.items[queries, : int(k)]
     served = METRICS[name](targets.contains(lists.items), targets.sizes)
     offline = METRICS[name](targets.contains(ranked), targets.sizes)
+    # One call for all three: each resample draws the same users, so the difference is paired.
     columns = np.stack([offline, served, served - offline], axis=1)
     estimates = estimate_means(columns, generator, is_difference=np.array([False, False, True]))
     return ServedComparison(

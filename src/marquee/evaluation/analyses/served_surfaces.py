@@ -98,6 +98,7 @@ def compare_surface(
     """
     measure = METRICS[metric.split("@", maxsplit=1)[0]]
     served, plain = (measure(targets.contains(lists[name]), targets.sizes) for name in ("served", "plain"))
+    # Paired: both lists are of the same users, whose own spread cancels.
     columns = np.stack([served, served - plain], axis=1)
     mean, cost = estimate_means(columns, generator, is_difference=np.array([False, True]))
     return ServedSurface(
@@ -105,6 +106,7 @@ def compare_surface(
         rules=rules.words,
         served=mean,
         cost=cost,
+        # By the same rules over an exact search: what rules change on purpose is no fault of the index.
         overlap=overlap_of(lists["served"], lists["exact"]),
         n_short=int(np.count_nonzero((lists["served"] == PADDING_INDEX).any(axis=1))),
     )
@@ -121,5 +123,6 @@ def overlap_of(lists: IndexArray, reference: IndexArray) -> float:
         >>> overlap_of(np.array([[1, 2], [3, 0]]), np.array([[2, 9], [3, 0]]))
         0.6666666666666666
     """
+    # (n_queries, k, k)
     is_shared = (lists[:, :, None] == reference[:, None, :]) & (lists != PADDING_INDEX)[:, :, None]
     return float(is_shared.any(axis=2).sum() / max(int(np.count_nonzero(reference)), 1))

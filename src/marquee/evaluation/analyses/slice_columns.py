@@ -14,7 +14,9 @@ from marquee.evaluation.analyses.slices import members_of
 from marquee.features import FeatureConfig, FeatureType, TimestampPart
 from marquee.features.values import read_time
 
+# A column of more values, such as an id, gives slices that are all too small.
 MAX_VALUES = 200
+# 24 slices would be more than `slices.MAX_SLICES` shows.
 HOURS_TOGETHER = 6
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
@@ -48,6 +50,7 @@ def slice_values(name: str, feature: FeatureConfig, values: Sequence[object]) ->
         if len(distinct) > MAX_VALUES:
             return {}, f"{len(distinct):,} distinct values, more than {MAX_VALUES}"
         found = {name: members_of(values)}
+    # One slice alone is the whole.
     found = {column: members for column, members in found.items() if len(members) > 1}
     return found, "" if found else "the same value for all"
 
@@ -58,6 +61,7 @@ def by_thirds(values: Sequence[object]) -> dict[str, BoolArray]:
     known = np.sort(numbers[~np.isnan(numbers)])
     if not len(known):
         return {}
+    # An edge is the last value of its third: equal numbers are never parted.
     first, second = (float(known[max(len(known) * part // 3 - 1, 0)]) for part in (1, 2))
     found = {f"up to {first:g}": numbers <= first}
     if second > first:
@@ -75,6 +79,7 @@ def by_moment(values: Sequence[object], part: TimestampPart) -> dict[str, BoolAr
     """
     moments = [read_time(value) for value in values]
     names = [None if moment is None else _part_name(moment, part) for moment in moments]
+    # By the calendar and not by name: Monday comes before Friday.
     order = sorted({name for name in names if name is not None})
     return {text: np.array([name == (rank, text) for name in names]) for rank, text in order}
 

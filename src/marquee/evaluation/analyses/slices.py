@@ -19,6 +19,7 @@ from marquee.evaluation.evaluation import Evaluation
 from marquee.evaluation.intervals import Estimate, estimate_means, widening
 from marquee.evaluation.metrics import METRICS
 
+# Fewer give noise, and might tell of single people.
 MIN_USERS = 50
 MAX_SLICES = 12
 
@@ -96,6 +97,7 @@ class SlicedMetric:
             if len(candidates) < 2:
                 continue
             estimate, usual, name, part = min(candidates, key=lambda candidate: candidate[0].mean)
+            # The lowest of many was picked for being low: its end is widened before it is called bad.
             highest = estimate.mean + widening(len(candidates)) * (estimate.high - estimate.mean)
             chance = "" if highest < usual else " Among so many slices chance alone may make one as low."
             found.append(
@@ -110,6 +112,7 @@ class SlicedMetric:
         """Returns the estimate that the slices of a column are compared with."""
         if column.name.startswith("user"):
             return self.overall.mean
+        # Not the overall mean: fewer targets per user change the metric by themselves.
         means = [part.estimates[self.model].mean for part in column.slices]
         return float(np.average(means, weights=[part.n_users for part in column.slices]))
 
@@ -185,6 +188,7 @@ def by_history(n_known: IndexArray) -> dict[str, BoolArray]:
     if is_new.all():
         return {"new (no history)": is_new}
     some = np.sort(n_known[~is_new])
+    # Edges are numbers of events: users with equally many are never parted.
     light, medium = (int(some[max(len(some) * part // 3 - 1, 0)]) for part in (1, 2))
     return {
         "new (no history)": is_new,
@@ -211,6 +215,7 @@ def by_popularity(counts: IndexArray) -> dict[str, BoolArray]:
     n_events = int(counts.sum())
     has_events, is_item = counts > 0, np.arange(len(counts)) != PADDING_INDEX
     return {
+        # Times 3 in integers: a third of the events need not be one.
         "head": has_events & (3 * before < n_events),
         "middle": has_events & (3 * before >= n_events) & (3 * before < 2 * n_events),
         "tail": has_events & (3 * before >= 2 * n_events),
@@ -233,6 +238,7 @@ def _of_items(
             f"{asked.item_index.max()}"
         )
     name, k = metric.split("@")
+    # The targets alone are restricted: lists stay as ranked among the full catalog.
     inside = asked.take(is_in[asked.item_index])
     has_target = inside.sizes > 0
     wanted = inside.rows(np.flatnonzero(has_target))
@@ -252,6 +258,7 @@ def _column(
     enough = [value for value in present if sizes[value] >= MIN_USERS]
     largest = sorted(enough, key=lambda value: -sizes[value])[:MAX_SLICES]
     slices = []
+    # In the order given and not by size: thirds are read from low to high.
     for value in enough:
         if value not in largest:
             continue

@@ -14,6 +14,7 @@ import polars as pl
 from marquee.errors import DataError
 
 N_BINS = 10
+# Beyond them categories share a bin: bins of a few rows would make the index noise.
 MAX_CATEGORIES = 50
 MISSING, NEW, RARE = "(missing)", "(new)", "(rare)"
 
@@ -53,12 +54,15 @@ class Bins:
         known = _known(values)
         if known.is_empty():
             raise DataError(f"column {values.name!r} of the reference has no value at all; leave it out")
+        # Numbers of few distinct values are their own bins: a value never seen before is then new.
         if known.dtype.is_numeric() and known.n_unique() > n_bins:
             cuts = np.quantile(known.cast(pl.Float64).to_numpy(), np.arange(1, n_bins) / n_bins)
+            # A frequent number is several quantiles at once; between equal edges no value can fall.
             edges = tuple(np.unique(cuts).tolist())
             bins = cls(values.name, edges, (), frozenset(), np.zeros(0, dtype=np.int64))
         else:
             texts = known.cast(pl.String).value_counts(sort=True)
+            # Equal counts go by name: `value_counts` gives them no order.
             names = texts.sort(["count", values.name], descending=[True, False])[values.name].to_list()
             common, rare = tuple(names[:MAX_CATEGORIES]), frozenset(names[MAX_CATEGORIES:])
             bins = cls(values.name, None, common, rare, np.zeros(0, dtype=np.int64))
@@ -73,6 +77,7 @@ class Bins:
         known = _known(values)
         n_missing = len(values) - len(known)
         if self.edges is not None:
+            # Texts become null and are counted, instead of stopping at the first.
             numbers = known.cast(pl.Float64, strict=False)
             if numbers.null_count():
                 raise DataError(
@@ -84,6 +89,7 @@ class Bins:
             return np.append(np.bincount(place, minlength=len(self.edges) + 1), n_missing).astype(np.int64)
         place_of = {name: place for place, name in enumerate(self.categories)}
         place_of |= dict.fromkeys(self.rare, len(self.categories))
+        # Place of `NEW`, behind the known categories and `RARE`.
         n_known = len(self.categories) + 1
         counts = np.zeros(n_known + 2, dtype=np.int64)
         for name, n in known.cast(pl.String).value_counts().iter_rows():
@@ -133,5 +139,6 @@ def _known(values: pl.Series) -> pl.Series:
     """Returns the values that are there: neither null, nor NaN, nor an empty text."""
     if values.dtype == pl.String:
         return values.drop_nulls().filter(values.drop_nulls() != "")
+    # polars tells null from NaN; to a model both are missing.
     known = values.drop_nulls()
     return known.filter(known.is_not_nan()) if known.dtype.is_float() else known

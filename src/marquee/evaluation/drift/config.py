@@ -45,6 +45,7 @@ class DriftConfig:
     max_rejected_fraction: float = MAX_REJECTED_FRACTION
 
     def __post_init__(self) -> None:
+        # Below 1 a tolerance would leave no ratio that is right.
         if self.matters < 0 or self.tolerance < 1 or self.maturity_days < 0:
             raise ConfigError(
                 "matters and maturity_days must be 0 or more and tolerance 1 or more, got "

@@ -14,6 +14,7 @@ from marquee.errors import ShapeError
 
 HOURS_OF_WEEK = 168
 SECONDS_PER_HOUR = 3600
+# A median of two is their mean, which one bad week moves.
 MIN_WEEKS = 3
 ODD = 5.0
 """A robust z beyond which an hour is odd: of 168 quiet hours, about one in ten thousand passes it."""
@@ -55,6 +56,7 @@ def odd_hours(
             f"each hour needs one value, got {len(reference_time)} hours and {len(reference)} values, "
             f"{len(time)} and {len(values)}"
         )
+    # Over all hours, each about the median of its own hour of the week.
     overall = _spread(reference - _medians(reference_time, reference))
     found, n_unjudged = [], 0
     slots = _hour_of_week(reference_time)
@@ -66,6 +68,7 @@ def odd_hours(
         usual = float(np.median(same))
         # Of three weeks the own spread may be 0 by chance: never below that of all hours together.
         spread = max(_spread(same - usual), overall)
+        # Also where the spread is 0: 0 / 0 would be NaN.
         if value == usual:
             continue
         z = (value - usual) / spread if spread else float("inf") if value > usual else float("-inf")
@@ -76,6 +79,7 @@ def odd_hours(
 
 def _hour_of_week(time: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Returns the hour of the week of each moment, 0 to 167, UTC."""
+    # Hour 0 is a Thursday's, as 1970 began: only equal hours are looked for.
     return time // SECONDS_PER_HOUR % HOURS_OF_WEEK
 
 

@@ -73,14 +73,17 @@ def measure_labels(
         raise DataError(f"{n} labels have matured, {MIN_LABELS} are needed; wait, or shorten maturity_days")
     if not n_positive:
         raise DataError(f"all {n:,} matured labels are 0: a calibration ratio needs outcomes that came")
-    drawn = generator.integers(0, n, size=(N_RESAMPLES, n))
+    drawn = generator.integers(0, n, size=(N_RESAMPLES, n))  # (N_RESAMPLES, n)
     sums = came[drawn].sum(axis=1)
+    # A resample may hold no outcome that came: its ratio is infinite, and is left out.
     with np.errstate(divide="ignore"):
         ratios = probability[drawn].sum(axis=1) / sums
     ratio = _estimate(float(probability.sum()) / n_positive, ratios[np.isfinite(ratios)])
+    # An AUC needs both outcomes.
     if n_positive == n:
         return LabelQuality(n, n_positive, ratio, None)
     area = float(auc(probability, came))
+    # By a formula: each resample would have to sort all rows again.
     reach = 1.96 * _auc_error(area, n_positive, n - n_positive)
     return LabelQuality(n, n_positive, ratio, Estimate(area, area - reach, min(1.0, area + reach)))
 
@@ -94,6 +97,7 @@ def compare_labels(reference: LabelQuality | None, current: LabelQuality, tolera
         tolerance: Ratio that is still right, as 1.2 for 1/1.2 to 1.2.
     """
     ratio = current.calibration_ratio
+    # The whole interval must lie outside: few labels alone raise no alarm.
     is_off = ratio.low > tolerance or ratio.high < 1 / tolerance
     before = None if reference is None else reference.auc
     is_worse = before is not None and current.auc is not None and current.auc.high < before.low

@@ -18,6 +18,7 @@ MATTERS = 0.2
 LEVEL = 0.001
 """How often chance may raise an alarm in a whole report."""
 
+# 20 of them lie beyond the quantile of one column at `LEVEL`.
 N_SIMULATIONS = 20_000
 
 
@@ -68,6 +69,7 @@ def stability_index(reference: Counts, current: Counts) -> tuple[Float64Array, F
         0.4159
     """
     n_reference, n_current = reference.sum(axis=-1), current.sum(axis=-1)
+    # Half a row in place of 0, or one empty bin would make an infinite index.
     floor = 0.5 / np.minimum(n_reference, n_current)[..., None]
     before = np.maximum(reference / n_reference[..., None], floor)
     now = np.maximum(current / n_current[..., None], floor)
@@ -100,10 +102,13 @@ def index_by_chance(
     if n_reference < 1 or n_current < 1:
         raise DataError(f"drift needs rows on both sides, got {n_reference} and {n_current}")
     shares = reference / n_reference
+    # Both sides are drawn: the reference is a sample too, and its noise adds to the index.
     before = generator.multinomial(n_reference, shares, size=N_SIMULATIONS)
     now = generator.multinomial(n_current, shares, size=N_SIMULATIONS)
     _, indices = stability_index(before, now)
+    # Bonferroni: any of the columns may raise the report's alarm.
     each = level / max(1, n_together)
+    # Below that the quantile lies beyond all draws.
     if each * N_SIMULATIONS >= 1:
         return float(np.quantile(indices, 1 - each))
     return _beyond(indices, each)
@@ -120,6 +125,7 @@ def _beyond(indices: Float64Array, level: float) -> float:
     if not variance:
         return mean
     fitted = float(gamma.isf(level, mean**2 / variance, scale=variance / mean))
+    # Never below what chance made in the draws: for small samples the gamma is an approximation.
     return max(fitted, float(indices.max()))
 
 

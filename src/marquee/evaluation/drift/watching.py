@@ -113,6 +113,7 @@ def compare_tables(
         current: What comes in now.
         notes: What is known of the tables already.
     """
+    # Seeded: the same two tables raise the same alarms.
     generator = np.random.default_rng(config.seed)
     special = {config.score, config.label, config.time, *config.measures}
     names = config.features or [name for name in reference.columns if name not in special]
@@ -122,18 +123,22 @@ def compare_tables(
     unjudged: dict[str, str] = {}
     for name in names:
         if name not in reference.columns:
+            # Nothing was learned from it, so nothing can have broken.
             unjudged[name] = f"the reference has no such column, it has {reference.columns}"
             continue
         try:
+            # The reference alone is turned into numbers: a text in the current column is then an alarm.
             bins = Bins.fit(_as_numbers(reference[name]))
         except DataError as error:
             unjudged[name] = str(error)
             continue
         if name not in current.columns:
+            # The reference had it: what learned from it now lacks it.
             broken[name] = f"the current table has no such column, it has {current.columns}"
             continue
         try:
             counts = bins.count(current[name])
+            # All columns share the level, also those that cannot be judged.
             columns.append(compare_column(bins, counts, generator, len(names), config.matters))
         except DataError as error:
             broken[name] = str(error)
@@ -187,6 +192,7 @@ def _labels(
         return None
     before: LabelQuality | None = None
     try:
+        # By itself: labels of now are judged even where those of before are not known.
         before = _label_quality(config, reference, generator)
     except DataError as error:
         unjudged["labels of the reference"] = str(error)
@@ -203,6 +209,7 @@ def _label_quality(config: DriftConfig, rows: pl.DataFrame, generator: np.random
     if missing:
         raise DataError(f"there is no column {missing[0]!r}, there are {rows.columns}")
     if config.maturity_days:
+        # Counted from the last row, for nothing here reads a clock; a younger label is open, not 0.
         last = pl.col(config.time).max() - round(config.maturity_days * SECONDS_PER_DAY)
         rows = rows.filter(pl.col(config.time) <= last)
     both = rows.select(

@@ -71,6 +71,7 @@ def adjust(arms: Sequence[ArmUnits]) -> Adjustment:
     """
     plain = tuple(AdjustedArm(arm.mean, arm.variance, len(arm)) for arm in arms)
     columns = [_columns(arm) for arm in arms]
+    # An arm without a past would stand unadjusted beside adjusted ones.
     if any(part is None for part in columns):
         return Adjustment(plain, 0.0, is_on=False, differed_before=float("nan"))
     known = [part for part in columns if part is not None]
@@ -82,6 +83,7 @@ def adjust(arms: Sequence[ArmUnits]) -> Adjustment:
     own = [part[:, varying] for part in known]
     centred = np.concatenate([part - part.mean(axis=0) for part in own])  # within arms: no effect leaks in
     influence = np.concatenate([arm.influence for arm in arms])
+    # One slope for all arms: they must be adjusted by the same rule.
     slope, *_ = np.linalg.lstsq(centred, influence, rcond=None)
     adjusted = tuple(
         _adjusted(arm, part, slope, overall) if len(arm) > 1 else as_it_was
@@ -90,6 +92,7 @@ def adjust(arms: Sequence[ArmUnits]) -> Adjustment:
     spread_before = float(np.square(influence).sum())
     spread_after = float(np.square(influence - centred @ slope).sum())
     removed = 1 - spread_after / spread_before if spread_before else 0.0
+    # Rounding may leave the share a bit below 0.
     return Adjustment(adjusted, max(0.0, removed), is_on=True, differed_before=_differed(known))
 
 
@@ -103,6 +106,7 @@ def _columns(arm: ArmUnits) -> Float64Array | None:
 
 def _varying(columns: Float64Array) -> BoolArray:
     """Returns which columns are not the same for all units."""
+    # Centred, a constant column is 0 and explains nothing.
     is_varying: BoolArray = columns.var(axis=0) > _FLAT * np.maximum(np.square(columns).mean(axis=0), _FLAT)
     return is_varying
 
@@ -117,6 +121,7 @@ def _adjusted(arm: ArmUnits, past: Float64Array, slope: Float64Array, overall: F
 
 def _differed(known: Sequence[Float64Array]) -> float:
     """Returns the p-value of the largest difference to the first arm in the past, corrected for arms."""
+    # The value before, not the column that says whether there is one.
     control = known[0][:, 0]
     p_values = [1.0]
     for other in known[1:]:
@@ -124,4 +129,5 @@ def _differed(known: Sequence[Float64Array]) -> float:
         error = np.sqrt(control.var() / len(control) + values.var() / len(values))
         if error > 0:
             p_values.append(2 * (1 - NormalDist().cdf(abs(values.mean() - control.mean()) / error)))
+    # Bonferroni over the arms beside the control.
     return min(1.0, min(p_values) * max(1, len(known) - 1))

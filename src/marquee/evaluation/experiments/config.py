@@ -10,6 +10,7 @@ from marquee.data.table_config import TableConfig
 from marquee.errors import ConfigError
 from marquee.evaluation.experiments.sequences import TUNED_FOR
 
+# Columns that every table is read into: a metric or slice of such a name would overwrite one.
 CANONICAL = ("unit", "arm", "time", "exposed")
 
 
@@ -167,4 +168,5 @@ class ExperimentConfig:
 
 def _midnight(day: date, zone: ZoneInfo) -> float:
     """Returns when a day begins in a zone, seconds since 1970."""
+    # Built in the zone: a day on which clocks change has 23 or 25 hours.
     return datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()

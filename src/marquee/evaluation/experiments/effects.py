@@ -90,6 +90,7 @@ def measure_effects(
     small = {arm: len(units) for arm, units in arms.items() if len(units) < 2}
     if small:
         raise DataError(f"{name} needs two units in each arm, got {small}; wait, or leave the arm out")
+    # The control first: `adjust` takes the first arm for it.
     names = [control, *(arm for arm in arms if arm != control)]
     adjustment = adjust([arms[arm] for arm in names])
     base = adjustment.arms[0]
@@ -122,6 +123,7 @@ def _effect(
     half = _QUANTILE * error
     always = sequence_half_width(error, own.n_units + base.n_units, tuned_for)
     relative, relative_half = _relative(base, own)
+    # Without variance there is no test: equal means have 1, others 0.
     p_value = 2 * (1 - _NORMAL.cdf(abs(difference) / error)) if error else float(difference == 0)
     return Effect(
         arm=arm,
@@ -146,6 +148,7 @@ def _relative(base: AdjustedArm, own: AdjustedArm) -> tuple[float, float]:
     if not base.mean:
         return float("nan"), float("nan")
     ratio = own.mean / base.mean
+    # Of the ratio of two independent means; subtracting 1 does not change it.
     variance = own.variance / base.mean**2 + ratio**2 * base.variance / base.mean**2
     return ratio - 1, _QUANTILE * variance**0.5
 
@@ -189,6 +192,7 @@ def quantile_effect(
 def _quantile(values: Float64Array, quantile: float) -> tuple[float, float]:
     """Returns a quantile and its standard error."""
     n = len(values)
+    # The number of units below a quantile is binomial.
     spread = _QUANTILE * (n * quantile * (1 - quantile)) ** 0.5
     low, high = int(np.floor(n * quantile - spread)), int(np.ceil(n * quantile + spread))
     if low < 0 or high >= n:
@@ -197,4 +201,5 @@ def _quantile(values: Float64Array, quantile: float) -> tuple[float, float]:
             f"{round(4 / min(quantile, 1 - quantile))} units or more"
         )
     ordered = np.sort(values)
+    # The interval between order statistics, read back as a standard error: those of two arms can be added.
     return float(np.quantile(values, quantile)), float(ordered[high] - ordered[low]) / (2 * _QUANTILE)

@@ -62,6 +62,7 @@ def read_exposed(config: ExperimentConfig, now: float | None = None) -> Exposed:
         DataError: If the table cannot be read, names an arm that was not declared, or nobody is left.
     """
     rows, notes = _read_rows(config)
+    # No row is dropped for its arm: units of an undeclared one would be missing from the shares.
     unknown = rows.filter(~pl.col("arm").is_in(list(config.arms)))["arm"].value_counts(sort=True)
     if len(unknown):
         raise DataError(
@@ -74,9 +75,11 @@ def read_exposed(config: ExperimentConfig, now: float | None = None) -> Exposed:
         rows, before = _within_time(rows, config, now, left_out)
     else:
         rows = rows.with_columns(pl.lit("").alias(_DAY), pl.lit("").alias("exposed_day"))
+    # Of the rows that count: another arm before the first exposure mixes nothing.
     arms_of_unit = rows.group_by("unit").agg(pl.col("arm").n_unique().alias("n"))
     several = arms_of_unit.filter(pl.col("n") > 1)["unit"]
     left_out["units seen in several arms"] = len(several)
+    # Imploded: polars warns of `is_in` with a Series of the column's own type, and warnings are errors.
     rows = rows.filter(~pl.col("unit").is_in(several.implode()))
     if rows.is_empty():
         raise DataError(
@@ -112,6 +115,7 @@ def arm_units(
     if metric.per:
         sums.append(pl.col(f"{name} per").sum())
     if metric.before:
+        # A fact of the unit, repeated on its rows: a sum would count it once per row.
         sums.append(pl.col(f"{name} before").drop_nulls().first())
     taken = exposed.rows if rows is None else rows
     units = taken.group_by("unit", maintain_order=True).agg(pl.col("arm").first(), *sums)
@@ -186,6 +190,7 @@ def _within_time(
         rows = rows.filter(~is_future)
     began = pl.col("exposed") if config.exposed else pl.col("time")
     if start is not None:
+        # Null before the start, which the minimum below skips.
         began = pl.when(began >= start).then(began)
     rows = rows.with_columns(began.min().over("unit").alias(_FIRST))
     never = rows.filter(pl.col(_FIRST).is_null())
@@ -198,6 +203,7 @@ def _within_time(
     before = rows.filter(pl.col("time") < pl.col(_FIRST))
     last = pl.lit(end) if end is not None else None
     if config.window_days is not None:
+        # In place of the declared end: each unit has the same time, whenever it came.
         last = pl.col(_FIRST) + round(config.window_days * SECONDS_PER_DAY)
     rows = rows.filter(pl.col("time") >= pl.col(_FIRST))
     if last is not None:
@@ -246,6 +252,7 @@ def _dominant_notes(rows: pl.DataFrame, config: ExperimentConfig) -> list[str]:
     for name in config.metrics:
         sums = rows.group_by("unit").agg(pl.col(name).abs().sum().alias("sum"))
         total, largest = float(sums["sum"].sum()), sums.sort("sum", descending=True).row(0)
+        # Of two units one always has half or more.
         if total and largest[1] > total / 2 and len(sums) > 2:
             notes.append(
                 f"one unit, {largest[0]!r}, has {largest[1] / total:.0%} of all {name}: its intervals do not "

@@ -138,6 +138,7 @@ def judge_experiment(config: ExperimentConfig, exposed: Exposed) -> ExperimentRe
     """
     validate_weights(config.arms)
     ratio = sample_ratio(exposed.n_units(), config.arms)
+    # Effects are not computed at all, so none can be shown by mistake.
     if ratio.is_mismatch:
         verdict = Verdict(
             Conclusion.cannot_tell,
@@ -170,6 +171,7 @@ def _causes(config: ExperimentConfig, exposed: Exposed) -> tuple[Cause, ...]:
             counts = dict(part["arm"].value_counts().iter_rows())
             if len(part) < MIN_SLICE_UNITS:
                 continue
+            # A part may lack an arm: `sample_ratio` takes a missing one for 0 units.
             ratio = sample_ratio(counts, config.arms)
             found.append(Cause(f"{column.replace('_', ' ')} = {value}", ratio.observed, ratio.p_value))
     p_values = holm([cause.p_value for cause in found])
@@ -193,6 +195,7 @@ def _judge_metric(name: str, config: ExperimentConfig, exposed: Exposed) -> Judg
         effects = measure_effects(name, units, control, tuned_for)
     except DataError as error:
         return JudgedMetric(name, metric.better, None, None, None, None, (), (str(error),))
+    # Without the past: shows beside the adjusted effect what the adjustment did.
     bare = {arm: replace(own, before=None) for arm, own in units.items()}
     capped, cap, reasons = None, None, []
     if metric.winsorise is not None:
@@ -201,6 +204,7 @@ def _judge_metric(name: str, config: ExperimentConfig, exposed: Exposed) -> Judg
             capped = measure_effects(name, {a: u.capped(cap) for a, u in units.items()}, control, tuned_for)
         except DataError as error:
             reasons.append(f"capped at {cap:g}: {error}")
+    # Of the sums as they are: a quantile has no adjustment for the past.
     quantiles, failed = _quantiles(bare, control, metric.quantiles)
     return JudgedMetric(
         name,
@@ -251,6 +255,7 @@ def _judge_slices(
             effects[part] = measure_effects(config.primary, units, config.control, config.tuned_for)
         except DataError:
             small.append(part)
+    # All parts are looked at: any may be picked for what it shows.
     wider = widening(sum(len(found.effects) for found in effects.values()))
     judged = tuple(
         JudgedSlice(part, sizes[part], {effect.arm: _widened(effect, wider) for effect in found.effects})
@@ -269,6 +274,7 @@ def _judge_days(config: ExperimentConfig, exposed: Exposed) -> tuple[SequenceDay
     """Returns the first metric as it could be read at the end of each day."""
     found = []
     for day in exposed.days[-_MAX_DAYS_SHOWN:]:
+        # As it was read that day: later rows of the same units do not count yet.
         so_far = exposed.rows.filter(pl.col("__day") <= day)
         try:
             units = arm_units(exposed, config, config.primary, so_far)
@@ -316,11 +322,13 @@ def days_more(config: ExperimentConfig, exposed: Exposed, metric: JudgedMetric, 
         return None
     effect = next(effect for effect in metric.effects.effects if effect.arm == arm)
     size = config.minimum_effect or abs(effect.difference)
+    # Per unit: the variance of a metric is that over the number of units.
     variance = sum(own.variance * own.n_units for own in _pair(metric.effects, config, arm)) / 2
     per_day = sum(exposed.n_units().values()) / len(exposed.days)
     if not (size and variance and math.isfinite(variance)):
         return None
     needed = plan(variance, size, per_day, n_arms=len(config.arms)).days_always
+    # The verdict is to go on, so at least one day more.
     return max(1.0, needed - len(exposed.days))
 
 

@@ -10,6 +10,7 @@ from marquee.evaluation.experiments.adjustment import adjust
 from marquee.evaluation.experiments.sequences import sequence_half_width
 from marquee.evaluation.experiments.units import ArmUnits
 
+# Ends the search for an effect too small to be found.
 _MAX_UNITS = 10**12
 
 
@@ -61,6 +62,7 @@ def plan(
         )
     left = variance * (1 - removed)
     factor = NormalDist().inv_cdf(1 - SIGNIFICANCE / 2) + NormalDist().inv_cdf(POWER)
+    # Twice, for the difference of two arms varies as both together.
     fixed = math.ceil(2 * left * (factor / effect) ** 2)
     always = _smallest(left, abs(effect))
     per_arm = units_per_day / n_arms
@@ -74,6 +76,7 @@ def plan(
 
 def _smallest(variance: float, effect: float) -> int:
     """Returns the fewest units per arm at which the confidence sequence is shorter than the effect."""
+    # By doubling, then bisection: the length of the sequence has no closed inverse.
     low, high = 1, 2
     while high < _MAX_UNITS and _half_width(variance, high) > effect:
         low, high = high, high * 2
@@ -146,6 +149,7 @@ def plan_experiment(
             f"a plan needs the smallest effect on {metric} that matters, got {minimum_effect:g}; set "
             "minimum_effect in the unit of the metric"
         )
+    # Between units: that of `ArmUnits` is of their mean.
     variance = units.variance * len(units)
     if not variance > 0:
         raise DataError(

@@ -15,6 +15,7 @@ from marquee.errors import DataError
 MISMATCH_P_VALUE = 0.001
 """Below this the shares are no accident; lower than for effects, for every experiment is looked at."""
 
+# Weights are floats: 0.7 + 0.2 + 0.1 is not exactly 1.
 _SUM_TOLERANCE = 1e-6
 
 

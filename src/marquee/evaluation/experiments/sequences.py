@@ -36,6 +36,7 @@ def sequence_half_width(standard_error: float, n_units: int, tuned_for: int = TU
     if n_units < 1 or tuned_for < 1:
         raise DataError(f"a confidence sequence needs 1 unit or more, got {n_units}, tuned for {tuned_for}")
     twice_log = -2 * math.log(ALPHA)
+    # Trap: tuned to the units at hand, it would follow the data and the sequence would no longer cover.
     rho_squared = (twice_log + math.log(twice_log + 1)) / tuned_for
     scale = n_units * rho_squared
     # standard_error² · n is the variance per unit, so that n cancels against the paper's n².

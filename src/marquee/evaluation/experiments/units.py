@@ -39,6 +39,7 @@ class ArmUnits:
                 raise ShapeError(
                     f"{name} must have one row per unit, {len(self.numerator)}, got {len(values)}"
                 )
+        # `before` is not looked at: NaN there is a unit without history.
         for name, values in (("numerator", self.numerator), ("denominator", self.denominator)):
             n_wrong = 0 if values is None else int((~np.isfinite(values)).sum())
             if n_wrong:
@@ -81,6 +82,7 @@ class ArmUnits:
 
     def capped(self, most: float) -> "ArmUnits":
         """Returns the units with numerators of at most `most`."""
+        # The denominator stays: capped as well, the ratio would be of something else.
         return replace(self, numerator=np.minimum(self.numerator, most))
 
 
@@ -98,4 +100,5 @@ def cap_at(arms: list[ArmUnits], quantile: float) -> float:
     """
     if not 0 < quantile < 1:
         raise DataError(f"winsorise must be a quantile in (0, 1), got {quantile}; 0.99 is usual")
+    # One cap for all arms: a cap of its own in each would itself be an effect.
     return float(np.quantile(np.concatenate([arm.numerator for arm in arms]), quantile))

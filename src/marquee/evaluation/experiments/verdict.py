@@ -52,6 +52,7 @@ class Measured:
         """
         effect = self.effect
         low, high = (effect.low, effect.high) if is_final else (effect.always_low, effect.always_high)
+        # Turning the sign swaps the ends.
         return (-high, -low) if self.is_better_low else (low, high)
 
 
@@ -77,6 +78,7 @@ def decide(
             Conclusion.cannot_tell,
             f"the arms do not hold the declared shares (p = {ratio.p_value:.1g}): believe no effect",
         )
+    # Before the metric that decides: an arm that worsens what it must not is stopped, whatever it improves.
     for guardrail in guardrails:
         low, high = guardrail.ends(is_final=is_final)
         if high < 0:
@@ -85,6 +87,7 @@ def decide(
             )
     low, high = primary.ends(is_final=is_final)
     said = f"{primary.name} changes by {low:+.4g} to {high:+.4g}, more is better"
+    # Above 0 is enough to ship: the smallest effect that matters only says when to stop.
     if low > 0:
         return Verdict(Conclusion.ship, said)
     if high < minimum_effect or high < 0:

@@ -116,6 +116,7 @@ def estimate_value(log: LoggedDecisions, clip: float | None = None) -> Value:
     estimates = {
         Estimator.inverse_propensity: over_users(weights * log.reward, log.user),
     }
+    # All weights 0: the log never did what the candidate would, and there is no ratio.
     if total:
         value = float(weights @ log.reward) / total
         # Influence of a ratio: its mean is 0, so the value is added back.
@@ -142,6 +143,7 @@ def over_users(values: Float64Array, user: IndexArray, mean: float | None = None
     n_users = int(number.max()) + 1
     if n_users < 2:
         return Estimate(mean, float("-inf"), float("inf"))  # one user says nothing about others
+    # Summed within users first: decisions of one user are not independent.
     sums = np.bincount(number, values - mean, minlength=n_users)
     error = float(np.sqrt(np.square(sums).sum() * n_users / (n_users - 1))) / len(values)
     return Estimate(mean, mean - _QUANTILE * error, mean + _QUANTILE * error)

@@ -33,7 +33,9 @@ def predict_rewards(
     """
     users, number = np.unique(user, return_inverse=True)
     n_folds = min(N_FOLDS, len(users))
+    # Whole users go into a fold: their own rewards must not predict them.
     fold = (generator.permutation(len(users)) % max(1, n_folds))[number]
+    # (n, n_actions); the overall mean stays where one user alone leaves nobody to fit on.
     predicted = np.full((len(reward), n_actions), float(reward.mean()))
     for judged in range(n_folds if n_folds > 1 else 0):
         others = fold != judged

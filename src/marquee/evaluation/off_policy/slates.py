@@ -50,6 +50,7 @@ def place_weights(target: Float64Array, propensity: Float64Array, browsing: Brow
     weights, _ = importance_weights(target, propensity)
     if browsing is Browsing.independent:
         return weights
+    # Times the weights of the places above, on which a reward depends as well.
     return np.cumprod(weights, axis=1, dtype=np.float64)
 
 
@@ -80,6 +81,7 @@ def estimate_slates(
         raise ShapeError(f"reward must have the shape of target, {target.shape}, got {reward.shape}")
     is_there = ~np.isnan(reward)
     filled = np.where(is_there, reward, 0.0)
+    # 0 where a list has no such place, or the place would count as a decision without reward.
     weights = np.where(is_there, place_weights(target, propensity, browsing), 0.0)
     n_lists = len(reward)
     n_there, total = is_there.sum(axis=0), weights.sum(axis=0)
@@ -92,6 +94,7 @@ def estimate_slates(
         measure_support(weights[is_there[:, place], place], None, 0.0) for place in range(weights.shape[1])
     ]
     return Value(
+        # A list is known no better than its worst place.
         min(supports, key=lambda support: support.effective),
         {
             Estimator.inverse_propensity: over_users((weights * filled).sum(axis=1), user),

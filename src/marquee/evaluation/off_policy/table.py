@@ -92,6 +92,7 @@ def estimate_candidate(config: OffPolicyConfig) -> EstimatedCandidate:
     rows, quality = read_declared_table(
         config.table, Path(config.root), columns, expressions, "ope", config.max_rejected_fraction
     )
+    # Not filled with 0: an outcome that is still open would count as none.
     n_without = rows["reward"].null_count()
     if n_without:
         raise DataError(
@@ -99,6 +100,7 @@ def estimate_candidate(config: OffPolicyConfig) -> EstimatedCandidate:
             "leave out those whose outcome is still open"
         )
     propensity = rows["propensity"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    # Before anything is fitted: the message counts all that are wrong.
     validate_propensities(propensity)
     log, n_actions = _decisions(config, rows, propensity)
     notes = [*quality.notes, *(f"rejected: {reject}" for reject in quality.rejects)]
@@ -137,6 +139,7 @@ def _decisions(
     )
     names, action = np.unique(rows["action"].to_numpy(), return_inverse=True)
     if config.target:
+        # Of the action taken alone: without those of the others there is no expected reward, so no model.
         target = rows["target"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
         return LoggedDecisions(reward, propensity, target, user), len(names)
     probabilities, outside = _candidate(config.candidate, names.tolist())
@@ -163,6 +166,7 @@ def _candidate(declared: dict[str, float], names: list[str]) -> tuple[Float64Arr
     probabilities, outside = np.zeros(len(names)), 0.0
     for name, probability in declared.items():
         if name == "*":
+            # Over the actions of the log: others are not known here.
             probabilities += probability / len(names)
         elif name in place:
             probabilities[place[name]] += probability

@@ -17,6 +17,7 @@ MIN_EFFECTIVE = 100.0
 MAX_UNSUPPORTED = 0.01
 """Share of the candidate's choices that the log may never have made."""
 
+# Probabilities that were added up or divided may end a bit above 1.
 _ROUNDING = 1e-9
 
 
@@ -96,6 +97,7 @@ def importance_weights(
     """
     if target.shape != propensity.shape:
         raise ShapeError(f"target must have the shape of propensity, {propensity.shape}, got {target.shape}")
+    # Negated, so that NaN counts as wrong.
     n_wrong = int((~((target >= 0) & (target <= 1 + _ROUNDING))).sum())
     if n_wrong:
         raise DataError(
@@ -107,6 +109,7 @@ def importance_weights(
         return weights, 0.0
     if not clip > 0:
         raise DataError(f"clip must be above 0, got {clip}")
+    # Clipping biases the value: the caller shows how much it took away.
     kept = np.minimum(weights, clip)
     total = float(weights.sum())
     return kept, 1 - float(kept.sum()) / total if total else 0.0

@@ -54,9 +54,11 @@ class LogisticHead:
         scales = np.where(scales > 0, scales, 1.0)
         columns = _with_intercept((features - means) / scales)
         penalty = np.full(columns.shape[1], RIDGE)
+        # The intercept is free: the mean probability of the fit is then the rate.
         penalty[-1] = 0.0
         rate = outcome.mean()
         coefficients = np.zeros(columns.shape[1])
+        # Starts at the mean rate: clicks are rare, and a start at one half is far from it.
         coefficients[-1] = np.log(rate / (1 - rate))
         for _ in range(MAX_STEPS):
             probability = _sigmoid(columns @ coefficients)
@@ -116,6 +118,7 @@ class IsotonicHead:
         rate = np.add.reduceat(outcome[order].astype(np.float64), starts) / n
         fitted = isotonic_regression(rate, weights=n)
         begins = fitted.blocks[:-1]  # the last one is the end of the last block
+        # A step of 0 or 1 would claim a certainty that one event can refute.
         smallest = 0.5 / len(score)
         return cls(score[order][starts][begins], np.clip(fitted.x[begins], smallest, 1 - smallest))
 

@@ -77,4 +77,5 @@ def place_indicators(
     known = np.unique(fitted)
     if not 1 < len(known) <= MAX_PLACES:
         return None, None
+    # By the places of the fit: one that it did not hold is 0 in all columns.
     return (fitted[:, None] == known).astype(np.float64), (judged[:, None] == known).astype(np.float64)

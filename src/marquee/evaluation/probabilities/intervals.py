@@ -115,6 +115,7 @@ def judge_probabilities(
         (drawing what is independent).
     """
     curve = reliability_curve(probability, outcome, n_bins=n_bins)
+    # Cut once: resamples are judged in the bins of all events, or bins would move with the draw.
     bins = equal_bins(probability, n_bins=n_bins)
     rate = float(outcome.mean())
     values = {
@@ -133,6 +134,7 @@ def judge_probabilities(
     intervals = {metric: _percentiles(value, drawn.get(metric)) for metric, value in values.items()}
     by_chance = calibration_error_by_chance(probability, n_bins=n_bins)
     if drawn:
+        # Resampling adds noise of its own: percentiles of the error itself would lie too high.
         noise, value = drawn["calibration_noise"], values["calibration_error"]
         by_chance, reach = float(noise.mean()), float(np.quantile(noise, CONFIDENCE))
         intervals["calibration_error"] = Estimate(value, max(value - reach, 0.0), value + reach)
@@ -168,6 +170,7 @@ def _resampled(
     """Returns every number of every resample of clusters, (n_resamples,) each, and the rate of each bin."""
     n_clusters, n_bins = int(cluster.max()) + 1, int(bins.max()) + 1
     per_event = (np.ones(len(outcome)), outcome, probability, log_losses(probability, outcome))
+    # (n_clusters, 4): sums of clusters suffice for all but the AUC.
     totals = np.stack([np.bincount(cluster, weights=column) for column in per_event], axis=1)
     cell = cluster * n_bins + bins
     binned = np.concatenate(
@@ -190,6 +193,7 @@ def _resampled(
                 "calibration_ratio": said / true,
             }
             in_bin, true_in_bin, said_in_bin = np.split(times @ binned, 3, axis=1)
+            # Off from the gaps of all events: what is left is sampling alone.
             noise = (said_in_bin - true_in_bin) / n[:, None] - gaps
             of_block["calibration_noise"] = np.abs(noise).sum(axis=1)
             rates = true_in_bin / in_bin
@@ -209,6 +213,7 @@ def _row_weights(times: Float64Array, cluster: IndexArray) -> Iterator[Float64Ar
     """Yields how often each event stands in some of the resamples, (n, n_events), in bounded memory."""
     n_at_once = max(1, ROWS_MEMORY_MB * 2**20 // (8 * len(cluster)))
     for start in range(0, len(times), n_at_once):
+        # (n, n_events)
         yield times[start : start + n_at_once, cluster]
 
 

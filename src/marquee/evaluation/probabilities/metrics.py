@@ -91,6 +91,7 @@ def entropy(rate: Float64Array) -> Float64Array:
     """Returns the entropy of outcomes of each rate, of the shape of `rate`, in nats; 0 where certain."""
     rate = np.clip(rate, 0.0, 1.0)
     with np.errstate(divide="ignore", invalid="ignore"):
+        # 0 · ln 0 is NaN in floats and 0 in the limit.
         terms = -rate * np.log(rate), -(1 - rate) * np.log1p(-rate)
     return np.asarray(np.nan_to_num(terms[0]) + np.nan_to_num(terms[1]))
 
@@ -136,6 +137,7 @@ def auc_of_groups(positive: Float64Array, negative: Float64Array, starts: IndexA
     """
     positive = np.add.reduceat(positive, starts, axis=-1)
     negative = np.add.reduceat(negative, starts, axis=-1)
+    # Ties count half.
     below = np.cumsum(negative, axis=-1) - negative / 2
     with np.errstate(invalid="ignore", divide="ignore"):
         pairs = positive.sum(axis=-1) * negative.sum(axis=-1)
@@ -156,10 +158,12 @@ def equal_bins(
     weight = np.ones(len(probability)) if weight is None else weight
     order, starts = tied_groups(probability)
     of_group = np.add.reduceat(weight[order], starts)
+    # A run of equal ones goes by its middle into one bin.
     middle = np.cumsum(of_group) - of_group / 2
     bins = np.minimum((n_bins * middle / of_group.sum()).astype(np.int64), n_bins - 1)
     sizes = np.diff(np.concatenate([starts, [len(order)]]))
     found = np.empty(len(order), dtype=np.int64)
+    # Numbered anew: a long run may leave bins empty.
     found[order] = np.unique(np.repeat(bins, sizes), return_inverse=True)[1]
     return found
 
@@ -183,6 +187,7 @@ def reliability_curve(
         ([0.1, 0.8], [0.0, 0.5])
     """
     weight = _validated(probability, outcome, weight)
+    # Rows without weight could fill a bin alone, and its mean would be 0 / 0.
     kept = weight > 0
     probability, outcome, weight = probability[kept], outcome[kept], weight[kept]
     bins = equal_bins(probability, weight, n_bins)
@@ -248,6 +253,7 @@ def _validated(
             f"probability, outcome and weight must be (n,), got {probability.shape}, {outcome.shape} and "
             f"{weight.shape}; give one of each per event"
         )
+    # Trap: of integers `~` is no negation (~1 is −2).
     if outcome.dtype != np.bool_:
         raise DataError(f"outcome must be bool, got {outcome.dtype}; compare with what counts as true")
     is_possible = (probability >= 0) & (probability <= 1)

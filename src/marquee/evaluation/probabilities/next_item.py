@@ -26,6 +26,7 @@ def first_targets(in_order: ItemLists, counted: ItemLists) -> IndexArray:
     """
     query, item = in_order.query_index, in_order.item_index
     n_items = 1 + max(int(item.max(initial=0)), int(counted.item_index.max(initial=0)))
+    # One key per pair of query and item.
     counts = np.isin(query * n_items + item, counted.query_index * n_items + counted.item_index)
     found = np.full(len(in_order), -1, dtype=np.int64)
     rows = np.flatnonzero(counts)[::-1]  # of several, the last one written stays: that must be the first

@@ -80,6 +80,7 @@ class JudgedOutcome:
         slices = [(column.name, part) for column in self.columns for part in column.slices]
         if not slices:
             return ()
+        # By logarithm: saying half and saying double are equally wrong.
         name, part = max(slices, key=lambda one: abs(np.log(one[1].metrics["calibration_ratio"].mean)))
         ratio = part.metrics["calibration_ratio"]
         reach = widening(len(slices)) * np.log([ratio.low / ratio.mean, ratio.high / ratio.mean])

@@ -102,6 +102,7 @@ def card_page(words: CardWords, facts: CardFacts) -> Page:
     Raises:
         ConfigError: If a required section has no words.
     """
+    # Before any fact is set: a card that nobody answers for must not come about.
     words.validate()
     return Page(
         title=f"Card of the model of {facts.name}",
@@ -109,6 +110,7 @@ def card_page(words: CardWords, facts: CardFacts) -> Page:
             f"Run {facts.run}, judged {facts.created}. Facts are read from the run; the rest is said by its "
             "owner."
         ),
+        # In the neutral tone: the card repeats a verdict and makes none.
         findings=(Finding("Results", facts.verdict, "undecided"),),
         sections=(
             Section("Purpose", (words.purpose, f"Not for: {words.not_for}")),
@@ -194,6 +196,7 @@ def _leaks_section(facts: CardFacts) -> Section:
 def _drift_section(facts: CardFacts) -> Section:
     """Returns the alarms since training."""
     if facts.drift is None:
+        # Not looked at is not the same as quiet.
         return Section("Drift", ("No drift report was given.",))
     return Section("Drift", tuple(facts.drift) or ("The report that was given has no alarm.",))
 

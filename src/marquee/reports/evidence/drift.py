@@ -56,6 +56,7 @@ def drift_facts(drift: Drift) -> dict[str, Any]:
 
 def _columns_section(drift: Drift) -> Section:
     """Returns every column, most shifted first."""
+    # Most shifted first: the figure shows only the first `MAX_BARS`.
     ordered = sorted(drift.columns, key=lambda column: -column.index)
     rows = tuple(
         (
@@ -77,6 +78,7 @@ def _columns_section(drift: Drift) -> Section:
     figure = against_chance_figure(
         "stability index",
         {column.name: column.index for column in shown},
+        # Both bounds must be passed for an alarm, so the mark is the larger one.
         {column.name: max(column.by_chance, column.matters) for column in shown},
     )
     grid = Grid("Population stability index", columns, rows)

@@ -53,6 +53,7 @@ def experiment_page(result: ExperimentResult) -> Page:
     period = f", {exposed.days[0]} to {exposed.days[-1]} ({config.zone})" if exposed.days else ""
     end = "the declared end is reached" if exposed.is_final else "still running: read the always-valid ends"
     sections = [_ratio_section(result), _health_section(result)]
+    # Nothing was computed: empty sections would read as no effect.
     if not result.ratio.is_mismatch:
         sections += [_effects_section(result), _guardrails_section(result), _slices_section(result)]
         sections += [_days_section(result)] if result.days else []
@@ -106,6 +107,7 @@ def _ratio_section(result: ExperimentResult) -> Section:
     if not ratio.is_mismatch:
         said = f"The arms hold the declared shares ({p_in_words(ratio.p_value)})."
         return Section("Shares of the arms", (said,), tuple(grids))
+    # Of all parts listed, those beyond chance: the others would send the reader to the wrong place.
     strays = [cause for cause in result.causes if cause.p_value < MISMATCH_P_VALUE]
     said = (
         f"The arms do not hold the declared shares: {p_in_words(ratio.p_value)}, below "
@@ -229,6 +231,7 @@ def _guardrails_section(result: ExperimentResult) -> Section:
     for metric in guards:
         for effect in () if metric.effects is None else metric.effects.effects:
             fixed, always = _both(effect)
+            # The fixed interval holds at the declared end alone.
             read = fixed if result.exposed.is_final else always
             low, high = read.low, read.high
             is_worse = low > 0 if metric.better is Better.less else high < 0

@@ -21,11 +21,13 @@ def effect_figure(title: str, effects: Mapping[str, tuple[Estimate, Estimate]]) 
     figure, axes = open_panel(0.95 + _ROW_INCHES * len(names))
     rows = range(len(names))
     fixed, always = [effects[name][0] for name in names], [effects[name][1] for name in names]
+    # The sequence first: it is the longer one, and the fixed interval lies over it.
     axes.hlines(rows, [e.low for e in always], [e.high for e in always], color=BAR, linewidth=1)
     axes.hlines(rows, [e.low for e in fixed], [e.high for e in fixed], color=ACCENT, linewidth=3)
     axes.plot([e.mean for e in fixed], rows, "o", color=ACCENT, markersize=6)
     axes.axvline(0, color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
     axes.set_yticks(rows, [name[:_LONGEST_LABEL] for name in names])
+    # Reversed, so that the first stands on top.
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.locator_params(axis="x", nbins=4)
     axes.grid(axis="x", color=GRID, linewidth=0.8)
@@ -50,6 +52,7 @@ def sequence_figure(title: str, days: Sequence[str], estimates: Sequence[Estimat
     )
     axes.plot(places, [e.mean for e in estimates], color=ACCENT, linewidth=2)
     axes.axhline(0, color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
+    # Dates are long: more than three would cover each other.
     shown = few_ticks(places)[-3:]
     axes.set_xticks(shown, [days[int(place)] for place in shown])
     axes.grid(axis="y", color=GRID, linewidth=0.8)
@@ -71,6 +74,7 @@ def against_chance_figure(title: str, measured: Mapping[str, float], chance: Map
     names = list(measured)
     figure, axes = open_panel(0.75 + _ROW_INCHES * len(names))
     rows = range(len(names))
+    # What passes its mark stands out.
     colours = [ACCENT if measured[name] > chance[name] else BAR for name in names]
     axes.barh(rows, [measured[name] for name in names], height=0.62, color=colours)
     axes.plot([chance[name] for name in names], rows, "|", color=INK, markersize=14)

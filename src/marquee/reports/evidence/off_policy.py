@@ -51,6 +51,7 @@ def off_policy_facts(found: EstimatedCandidate) -> dict[str, Any]:
         "reason": support.reason,
         "support": asdict(support),
         "logged": asdict(found.value.logged),
+        # A number in the file would be used, whatever verdict stands beside it.
         "estimates": estimates if support.is_identifiable else None,
         "n_users": found.n_users,
         "n_actions": found.n_actions,
@@ -63,6 +64,7 @@ def _finding(found: EstimatedCandidate) -> Finding:
     support, estimates = found.value.support, found.value.estimates
     if not support.is_identifiable:
         return Finding("Not identifiable", f"{support.reason}.", "undecided")
+    # Never the direct estimate: it is as wrong as its model.
     name = Estimator.doubly_robust if Estimator.doubly_robust in estimates else Estimator.self_normalised
     best, logged = estimates[name], found.value.logged
     tone = "better" if best.low > logged.mean else "worse" if best.high < logged.mean else "undecided"

@@ -97,6 +97,7 @@ def write_page(page: Page, folder: Path, name: str) -> Path:
         ConfigError: If jinja2 is not installed.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    # `json.dumps` alone would write NaN, which is no JSON.
     facts = json.dumps(json_fields(page.facts), indent=2, ensure_ascii=False)
     (folder / f"{name}.json").write_text(facts + "\n", encoding="utf-8")
     (folder / f"{name}.md").write_text(render_page_markdown(page), encoding="utf-8")
