@@ -126,6 +126,7 @@ def fit_baselines(
     if has_absolute_time:
         models["recent_popularity"] = RecentPopularity.fit(train, n_items, config.recent_half_life_days)
     else:
+        # Orders of events without dates have no age.
         left_out["recent_popularity"] = "left out: it needs timestamps that can be compared between users"
     models["item_knn"] = ItemKNN.fit(train, n_items, config, histories=histories)
     if not config.als:

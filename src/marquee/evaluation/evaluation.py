@@ -280,6 +280,7 @@ def _reachable_targets(task: EvaluationTask) -> tuple[ItemLists, int, int]:
     is_first = np.ones(len(item), dtype=np.bool_)
     # Items outside the catalog share index 0: each of them is a target of its own, and a miss.
     is_first[1:] = (query[1:] != query[:-1]) | (item[1:] != item[:-1]) | (item[1:] == PADDING_INDEX)
+    # Sorting within queries leaves the offsets as they are.
     targets = ItemLists(targets.offsets, item).take(is_first)
     is_excluded = _excluded(targets, task)
     is_unavailable = np.zeros(len(targets.item_index), dtype=np.bool_)

@@ -87,6 +87,7 @@ def estimate_means(
     is_there = ~np.isnan(values)
     filled = np.where(is_there, values, 0.0)
     n_present = is_there.sum(axis=0)
+    # Studentised: plain percentiles are too short on the side of the tail (docs/decisions/0006).
     means, errors = _moments(filled.sum(axis=0), np.square(filled).sum(axis=0), n_present)
     pivots = _pivots(filled, is_there, means, generator, n_resamples)
     of_difference = np.zeros(len(means), dtype=np.bool_) if is_difference is None else is_difference
@@ -204,6 +205,7 @@ def _studentised(
     pivots, error = pivots[:, is_there], errors[is_there]
     # Infinite pivots cannot be interpolated between.
     below, above = np.nanquantile(pivots, _TAILS, axis=0, method="inverted_cdf")
+    # Symmetric for differences: few values of both signs need it (docs/decisions/0006).
     either = np.nanquantile(np.abs(pivots), CONFIDENCE, axis=0, method="inverted_cdf")
     below = np.where(is_difference[is_there], -either, below)
     above = np.where(is_difference[is_there], either, above)

@@ -118,6 +118,7 @@ def compare_runs(runs: Sequence[ComparedRun], metric: str = "") -> RunComparison
     if len(names) < 2 or len(set(names)) != len(names):
         raise DataError(f"a comparison needs two or more runs with distinct names, got {names}")
     base, others = runs[0], runs[1:]
+    # The base's: its report gave the verdict that the others are set beside.
     metric = metric or base.users.headline
     for run in runs:
         if metric not in run.users.values:
@@ -127,6 +128,7 @@ def compare_runs(runs: Sequence[ComparedRun], metric: str = "") -> RunComparison
             )
     k = metric.split("@")[1]
     metrics = [metric, *(f"{name}@{k}" for name in METRICS if f"{name}@{k}" != metric)]
+    # A metric that one run lacks is left out for all: details stay comparable.
     shared = [name for name in metrics if all(name in run.users.values for run in runs)]
     return RunComparison(
         base=base.name,
@@ -148,6 +150,7 @@ def render_comparison(comparison: RunComparison) -> str:
     """
     means = {
         run.name: [
+            # NaN is a user without a value, such as one without targets of a group.
             float(np.nanmean(run.users.values[name])) if name in run.users.values else None
             for name in dict.fromkeys(contrast.metric for contrast in comparison.details)
         ]
@@ -165,6 +168,7 @@ def _contrasts(
     n_comparisons = len(others) * len(metrics)
     found = []
     for other in others:
+        # On shared users alone: means over other users would differ by the users.
         rows, base_rows = _shared_rows(other, base)
         for metric in metrics:
             values = np.stack(
@@ -214,6 +218,7 @@ def _warnings(base: ComparedRun, others: Sequence[ComparedRun]) -> list[str]:
             if ours != theirs:
                 found.append(f"{other.name} has another {name} than {base.name}: {theirs} instead of {ours}.")
         n_shared = len(common_users(other.users, base.users)[0])
+        # Of the larger run: users that one of the two lacks are left out either way.
         n_largest = max(len(base.users.user_ids), len(other.users.user_ids))
         if n_shared < (1 - MANY_LEFT_OUT) * n_largest:
             found.append(
@@ -226,6 +231,7 @@ def _warnings(base: ComparedRun, others: Sequence[ComparedRun]) -> list[str]:
 def _differing(runs: Sequence[ComparedRun]) -> dict[str, tuple[str, ...]]:
     """Returns the settings in which the runs differ."""
     keys = dict.fromkeys(key for run in runs for key in run.settings)
+    # A key that a run lacks is a difference too.
     values = {key: tuple(run.settings.get(key, "not set") for run in runs) for key in keys}
     return {key: of_runs for key, of_runs in values.items() if len(set(of_runs)) > 1}
 

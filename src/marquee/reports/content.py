@@ -180,6 +180,7 @@ class ReportContent:
     config: str = ""
 
     def __post_init__(self) -> None:
+        # Checked here, before tables and figures ask for a metric that was not evaluated.
         known = [f"{metric}@{k}" for metric in METRICS for k in self.evaluation.ks]
         if self.headline not in known:
             raise ConfigError(
@@ -208,6 +209,7 @@ class ReportContent:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Warnings to the reader, one sentence each."""
+        # First: if something else is served than was judged, no number below is about it.
         served = () if self.served is None or self.served.is_within_tolerance else (self.served.sentence,)
         return (*served, *self.cautions, *protocol_warnings(self.evaluation))
 
@@ -263,9 +265,11 @@ def curves_from_rows(
         points = [
             (float(row[step] or 0), float(row[name] or 0))
             for row in rows
+            # A `csv.DictReader` gives an empty text where a logger wrote nothing; 0 is a value.
             if row.get(step) not in (None, "") and row.get(name) not in (None, "")
         ]
         if points:
+            # A log need not be in the order of its steps.
             points.sort(key=lambda point: point[0])
             curves.append(Curve(name, *zip(*points, strict=True)))
     return tuple(curves)
@@ -295,6 +299,7 @@ def pick_samples(
         n_items: Longest list, history and targets shown.
     """
     queries = evaluation.query_index
+    # At random, not the ones that look best.
     drawn = np.sort(generator.choice(queries, size=min(n_samples, len(queries)), replace=False))
     samples = []
     for query in drawn.tolist():
@@ -302,6 +307,7 @@ def pick_samples(
         samples.append(
             Sample(
                 user=user_ids[query],
+                # The last ones: what the model has seen most recently.
                 history=_labels(_list_of(histories, query)[-n_items:], labels),
                 targets=_labels(wanted[:n_items], labels),
                 n_targets=len(wanted),
@@ -325,4 +331,5 @@ def _list_of(lists: ItemLists, query: int) -> IndexArray:
 
 def _labels(items: IndexArray, labels: Sequence[str]) -> tuple[str, ...]:
     """Returns the label of each item of the catalog; items outside it have none."""
+    # An item outside the catalog has index 0 and no label.
     return tuple(labels[item] for item in items.tolist() if item != PADDING_INDEX)

@@ -11,6 +11,7 @@ def ageing_views(ageing: Ageing | None, reason: str) -> dict[str, object]:
     """Returns the tables of a model's ageing, or why there are none."""
     if ageing is None:
         return {"ageing": None, "reason": reason}
+    # With the users of each period: its interval is read with them.
     columns = tuple(f"{ageing.unit} {period.number} · {period.n_users:,}" for period in ageing.periods)
     first = ageing.periods[0]
     return {
@@ -80,6 +81,7 @@ def series_views(name: str, series: RetrainingSeries | None, reason: str) -> dic
 
 def _course(series: RetrainingSeries) -> str:
     """Returns how a learning curve goes, in words."""
+    # The last step says whether more data would still help.
     first, before, last = series.retrainings[0], series.retrainings[-2], series.retrainings[-1]
     means = [retraining.estimates[series.model].mean for retraining in (first, before, last)]
     return (

@@ -44,12 +44,14 @@ def probability_views(content: ReportContent) -> Mapping[str, object]:
     return {
         "outcomes": [
             OutcomeView(
+                # An outcome of the caller's own has no title here: its name stands in.
                 title=TITLES.get(outcome.name, outcome.name),
                 judged=outcome,
                 sources=_sources(outcome),
                 slices=tuple(
                     _table(column.name + _left_out(column), column.slices, of=column.name)
                     for column in outcome.columns
+                    # A column of suppressed slices alone is shown, to say so.
                     if column.slices or column.n_suppressed
                 ),
             )
@@ -76,6 +78,7 @@ def probability_figures(content: ReportContent) -> Mapping[str, object]:
 
 def _sources(outcome: JudgedOutcome) -> Table:
     """Returns one line per source, the first one marked."""
+    # The first source is the one under judgement, the others are its references.
     table = _table("source", outcome.sources)
     first, *others = table.rows
     return replace(table, rows=(replace(first, is_marked=True), *others))
@@ -90,6 +93,7 @@ def _row(judged: JudgedProbabilities) -> Row:
     """Returns the numbers of one source or slice, in the order of `COLUMNS`."""
     metrics = judged.metrics
     return Row(
+        # With its size: a number of few events must be read with that.
         f"{judged.name} · {judged.n:,}",
         (
             judged.mean_probability,

@@ -86,6 +86,7 @@ def rendered_sections(content: ReportContent, form: str) -> tuple[RenderedSectio
             continue
         # Markdown holds no SVG: figures are not even drawn for it.
         views = {**section.tables(content), **(section.figures(content) if is_page else {})}
+        # Stripped: a template whose conditions all fail leaves white space, and is then left out.
         body = render(f"sections/{section.name}.{form}.j2", **common_views(content), **views).strip()
         if body:
             rendered.append(RenderedSection(section.name, section.title, body))
@@ -117,6 +118,7 @@ def _accuracy(content: ReportContent) -> dict[str, object]:
     k = content.headline_k
     return {
         "accuracy": accuracy_table(content, k),
+        # The headline's cutoff has a table of its own, above them.
         "other_accuracy": [accuracy_table(content, other) for other in content.evaluation.ks if other != k],
         "differences": difference_table(content, k),
         "groups": group_tables(content),
@@ -184,6 +186,7 @@ def _inspection_figures(content: ReportContent) -> dict[str, object]:
         return {}
     item_map = content.inspection.item_map
     return {
+        # One map for wide pages, one per value for narrow ones and for who cannot tell colours apart.
         "map_figure": map_figure(item_map),
         "value_colours": value_colours(item_map),
         "value_figures": value_maps(item_map),
@@ -203,6 +206,7 @@ def _series_section(
     return Section(
         name,
         title,
+        # Of the series alone: `amending` renders the section without the rest (docs/decisions/0007).
         lambda content: series_views(name, series_of(content), content.absent.get(name, "")),
         lambda content: series_figures(name, series_of(content)),
     )

@@ -69,6 +69,7 @@ class StudyContent:
         """The trial with the highest value, the earlier one if two are equal; None if none finished."""
         # A pruned trial has a value too, of fewer epochs.
         finished = [trial for trial in self.trials if trial.outcome is Outcome.finished]
+        # Equal values go to the earlier trial: a search that goes on does not move its best without cause.
         return max(finished, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
 
     @property
@@ -96,6 +97,7 @@ def render_study(content: StudyContent) -> str:
     best = content.best
     ranked = sorted(content.trials, key=lambda trial: (-(trial.value or 0.0), trial.number))
     valued = [trial for trial in content.trials if trial.value is not None]
+    # In the order in which they first occur: a set would change the page each time.
     knobs = list(dict.fromkeys(key for trial in content.trials for key in trial.knobs))
     figures = []
     if valued:
@@ -128,6 +130,7 @@ def _place(best: TriedSettings | None) -> tuple[int, float] | None:
 
 def _value(trial: TriedSettings) -> float:
     """Returns the value of a trial that has one."""
+    # For mypy: callers ask for trials with a value only.
     assert trial.value is not None, f"trial {trial.number} has no value"
     return trial.value
 

@@ -33,6 +33,7 @@ def summary_tiles(content: ReportContent) -> tuple[Tile, ...]:
             f"95\u00a0% interval {headline.low:.4f} to {headline.high:.4f}",
         )
     ]
+    # In the order of the evaluation, as in the tables.
     others = {name: model for name, model in evaluation.models.items() if name != evaluation.model}
     best = content.best_other
     if best:
@@ -56,6 +57,7 @@ def summary_tiles(content: ReportContent) -> tuple[Tile, ...]:
             "of the catalog is shown",
             f"{own.coverage[coverage]:.0%}",
             ", ".join(f"{name} {model.coverage[coverage]:.0%}" for name, model in others.items())
+            # Without other models there is nothing to compare with: the tile says what is counted.
             or "by the lists of all users together",
         )
     )

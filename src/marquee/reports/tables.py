@@ -54,6 +54,7 @@ class Table:
 def accuracy_table(content: ReportContent, k: int) -> Table:
     """Returns every model's metrics at a cutoff, the model first; what was left out stands below."""
     metrics = metric_names(content)
+    # Coverage is of all lists together: it has no value per user, and so no interval.
     names = [f"{metric}@{k}" for metric in metrics]
     rows = [
         Row(name, (*(model.estimates[metric] for metric in names), model.coverage[f"coverage@{k}"]))
@@ -144,6 +145,7 @@ def surface_table(content: ReportContent) -> Table | None:
 
 def availability_in_words(counts: Counts) -> str:
     """Says how items were treated that could not be shown when a user was asked."""
+    # 0 where no item was out of its window for anybody asked (docs/decisions/0005).
     if not counts.mean_items_unavailable:
         return "every item could be shown to everybody"
     return (
@@ -175,4 +177,5 @@ def beyond_numbers(content: ReportContent) -> dict[str, dict[str, float | None]]
 def metric_names(content: ReportContent) -> tuple[str, ...]:
     """Returns the names of the metrics, the headline's first: on a phone it is the one in sight."""
     first = content.headline.split("@")[0]
+    # On a phone only the first column is in sight.
     return first, *(metric for metric in METRICS if metric != first)

@@ -74,6 +74,7 @@ def judge_against(evaluation: Evaluation, metric: str) -> Verdict:
         metric: The one to judge by, e.g. `ndcg@10`.
     """
     references = [reference for reference in REFERENCES if reference in evaluation.differences]
+    # Of each user: the tests are paired.
     own = evaluation.models[evaluation.model].values[metric]
     generator = np.random.default_rng(SIGNS_SEED)
     tests = [
@@ -160,6 +161,7 @@ def _clause(comparison: Comparison) -> str:
     difference = comparison.difference
     mean, low, high = difference.mean, difference.low, difference.high
     relative = ""
+    # No share of 0.
     if comparison.reference_mean > 0:
         relative = f"{signed(mean / comparison.reference_mean, '.1%')}; "
     if comparison.finding is Finding.better:

@@ -95,6 +95,7 @@ class ServedComparison:
             found.append(f"the means differ by more than {self.tolerance}")
         if self.overlap < MIN_OVERLAP:
             found.append(f"fewer than {MIN_OVERLAP:.0%} of the places are filled alike")
+        # Not asked is no deviation: the index then counts as it promised.
         recall = self.promised_recall if self.index_sweep is None else self.index_sweep.chosen_point.recall
         if recall < self.promised_recall - RECALL_TOLERANCE:
             found.append(
@@ -155,6 +156,7 @@ def rewind(
     Raises:
         DataError: If the bundle counts other kinds of events.
     """
+    # Other kinds or weights make other histories of the same events: answers would differ by design.
     if kinds.configs != bundle.manifest.kinds.configs:
         raise DataError(
             f"bundle {bundle.version} counts kinds {list(bundle.manifest.kinds.configs)}, the run "
@@ -182,6 +184,7 @@ def rewind(
 def serve_lists(bundle: Bundle, requests: Sequence[Request], item_ids: IdMap) -> ServedLists:
     """Returns the answers to requests of one k, best first; an item that `item_ids` lacks is 0."""
     recommender = Recommender(bundle)
+    # 0 is no item: an answer that is short stays short in the comparison.
     items = np.zeros((len(requests), requests[0].k if requests else 1), dtype=np.int64)
     sources: Counter[str] = Counter()
     n_short = 0
@@ -192,6 +195,7 @@ def serve_lists(bundle: Bundle, requests: Sequence[Request], item_ids: IdMap) ->
             found = item_ids.encode([item.item_id for item in answer.items])
             items[row, : len(found)] = found
             sources[answer.source] += 1
+            # Counted: empty places alone may explain a lower metric.
             n_short += len(found) < requests[row].k
     return ServedLists(items, dict(sources), n_short)
 

@@ -176,6 +176,7 @@ def _as_numbers(values: pl.Series) -> pl.Series:
     if values.dtype != pl.String:
         return values
     filled = values.replace("", None)
+    # Not strict: a text that is no number becomes null, and the counts of nulls then differ.
     numbers = filled.cast(pl.Float64, strict=False)
     return numbers if numbers.null_count() == filled.null_count() else values
 

@@ -46,6 +46,7 @@ class MetricConfig:
         wrong = [part for part in (self.winsorise, *self.quantiles) if part is not None and not 0 < part < 1]
         if wrong:
             raise ConfigError(f"winsorise and quantiles must lie in (0, 1), got {wrong[0]}; 0.99 is usual")
+        # Quantiles need one value per unit, and a ratio is of two sums over all units.
         if self.per and self.quantiles:
             raise ConfigError(f"a ratio has no quantiles over units, got {self.quantiles}; leave per out")
 
@@ -110,6 +111,7 @@ class ExperimentConfig:
     @property
     def control(self) -> str:
         """The arm that the others are compared with."""
+        # By order and not by a key of its own: YAML keeps the order in which arms are written.
         return next(iter(self.arms))
 
     @property
@@ -133,6 +135,7 @@ class ExperimentConfig:
         unknown = sorted(set(self.guardrails) - set(self.metrics))
         if unknown:
             raise ConfigError(f"guardrails {unknown} are no metrics; declared are {list(self.metrics)}")
+        # One table holds them all, by name.
         names = [*CANONICAL, *self.slices, *self.metrics]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -141,6 +144,7 @@ class ExperimentConfig:
     def _validate_times(self) -> None:
         """Raises ConfigError unless days, zone and window can be read and have times to hold on to."""
         try:
+            # An absolute path is a ValueError here, the name of a folder such as Europe an OSError.
             ZoneInfo(self.zone)
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             raise ConfigError(f"zone {self.zone!r} is not known; use a name as Europe/Berlin") from error

@@ -87,6 +87,7 @@ def measure_effects(
     """
     if control not in arms or len(arms) < 2:
         raise DataError(f"{name} needs the control {control!r} and another arm, got {list(arms)}")
+    # A variance needs two units.
     small = {arm: len(units) for arm, units in arms.items() if len(units) < 2}
     if small:
         raise DataError(f"{name} needs two units in each arm, got {small}; wait, or leave the arm out")
@@ -121,6 +122,7 @@ def _effect(
     difference = own.mean - base.mean
     error = (own.variance + base.variance) ** 0.5
     half = _QUANTILE * error
+    # By the units of both arms: the sequence is that of their difference.
     always = sequence_half_width(error, own.n_units + base.n_units, tuned_for)
     relative, relative_half = _relative(base, own)
     # Without variance there is no test: equal means have 1, others 0.

@@ -183,6 +183,7 @@ def _judge_metrics(config: ExperimentConfig, exposed: Exposed) -> tuple[JudgedMe
     """Returns every metric, p-values corrected over all of them and all arms."""
     judged = [_judge_metric(name, config, exposed) for name in config.metrics]
     tested = [metric.effects for metric in judged if metric.effects is not None]
+    # By name: metrics that could not be tested are missing there, and do not count in Holm's method.
     together = {effects.name: effects for effects in corrected(tested)}
     return tuple(replace(metric, effects=together.get(metric.name)) for metric in judged)
 
@@ -334,5 +335,6 @@ def days_more(config: ExperimentConfig, exposed: Exposed, metric: JudgedMetric, 
 
 def _pair(effects: MetricEffects, config: ExperimentConfig, arm: str) -> tuple[AdjustedArm, AdjustedArm]:
     """Returns the control and an arm, adjusted; they stand in the order control, then the others."""
+    # `measure_effects` puts the control first, wherever it is declared.
     order = [config.control, *(effect.arm for effect in effects.effects)]
     return effects.adjustment.arms[0], effects.adjustment.arms[order.index(arm)]

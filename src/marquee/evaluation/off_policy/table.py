@@ -50,6 +50,7 @@ class OffPolicyConfig:
     max_rejected_fraction: float = MAX_REJECTED_FRACTION
 
     def __post_init__(self) -> None:
+        # Neither leaves nothing to judge, both might disagree.
         if bool(self.target) == bool(self.candidate):
             raise ConfigError(
                 f"give either target, a column, or candidate, probabilities by action; got {self.target!r} "
@@ -132,6 +133,7 @@ def _decisions(
     """Returns the decisions with the candidate's probabilities, and how many actions there are."""
     reward = rows["reward"].to_numpy().astype(np.float64)
     n = rows.height
+    # Numbered from 0; without a column each decision is of a user of its own.
     user = (
         np.unique(rows["user"].to_numpy(), return_inverse=True)[1].astype(np.int64)
         if config.user

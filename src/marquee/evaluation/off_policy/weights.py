@@ -74,6 +74,7 @@ def validate_propensities(propensity: Float64Array, what: str = "propensity") ->
             f"{n_missing} of {propensity.size:,} logged actions have no {what} and {n_wrong} have one "
             "outside (0, 1]: what was not logged cannot be made up; leave these decisions out"
         )
+    # All 1 is a policy that never explores: other actions have no chance to be seen.
     if propensity.size and np.all(propensity == 1):
         raise DataError(
             f"every {what} of {propensity.size:,} logged actions is 1: a policy that never explores says "
@@ -130,6 +131,7 @@ def measure_support(weights: Float64Array, unsupported: Float64Array | None, cli
         >>> measure_support(np.array([1.0, 1.0, 0.0, 0.0]), None, 0.0).effective
         2.0
     """
+    # Kong's effective size: equal weights give n, one weight alone gives 1.
     squares = float(np.square(weights).sum())
     return Support(
         n_decisions=len(weights),

@@ -125,6 +125,7 @@ def judge_probabilities(
         "calibration_error": calibration_error(probability, outcome, n_bins=n_bins),
         "calibration_ratio": float(probability.mean()) / rate if rate > 0 else float("nan"),
     }
+    # Numbered from 0: they are columns of the resampled counts; None makes each event its own.
     row_cluster = np.arange(len(outcome)) if cluster is None else np.unique(cluster, return_inverse=True)[1]
     n_true = int(outcome.sum())
     drawn: dict[str, Float64Array] = {}
@@ -198,6 +199,7 @@ def _resampled(
             of_block["calibration_noise"] = np.abs(noise).sum(axis=1)
             rates = true_in_bin / in_bin
         of_block |= {f"rate_{row}": rates[:, row] for row in range(n_bins)}
+        # The one number that needs each event again: a sum per cluster does not hold the order.
         of_block["auc"] = np.concatenate(
             [
                 auc_of_groups(weight * outcome[order], weight * ~outcome[order], starts)

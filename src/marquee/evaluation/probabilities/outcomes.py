@@ -61,6 +61,7 @@ class JudgedOutcome:
         own = self.sources[0]
         ratio, entropy = own.metrics["calibration_ratio"], own.metrics["normalised_entropy"]
         error = own.metrics["calibration_error"]
+        # Too few outcomes leave NaN ends, which every comparison below would answer with no.
         if np.isnan(entropy.high):
             use = "come with too few outcomes to tell what they are worth"
         elif entropy.high < 1:
@@ -84,6 +85,7 @@ class JudgedOutcome:
         name, part = max(slices, key=lambda one: abs(np.log(one[1].metrics["calibration_ratio"].mean)))
         ratio = part.metrics["calibration_ratio"]
         reach = widening(len(slices)) * np.log([ratio.low / ratio.mean, ratio.high / ratio.mean])
+        # Both ends on one side of 0, the logarithm of a ratio of 1, have a product above 0.
         is_chance = np.prod(np.log(ratio.mean) + reach) <= 0  # the longer interval holds a ratio of 1
         chance = " Among so many slices chance alone may make one as bad." if is_chance else ""
         return (
@@ -99,6 +101,7 @@ class JudgedOutcome:
             for part in column.slices:
                 for metric, value in part.metrics.items():
                     found[f"{self.name}/{metric}|{column.name} = {part.name}"] = value.mean
+        # NaN where a slice tells nothing: such a number is left out, not logged.
         return {name: value for name, value in found.items() if np.isfinite(value)}
 
     def to_json_dict(self) -> dict[str, object]:
@@ -158,7 +161,9 @@ def _sliced(
 ) -> SlicedProbabilities:
     """Returns the slices of a column that are large enough."""
     present = {value: is_in for value, is_in in members.items() if is_in.any()}
+    # Both are needed: many events of few users, or of one outcome, have no interval.
     enough = {value: is_in for value, is_in in present.items() if _is_enough(outcome[is_in], user[is_in])}
+    # By events; shown in the order given.
     largest = sorted(enough, key=lambda value: -int(enough[value].sum()))[:MAX_SLICES]
     return SlicedProbabilities(
         name,

@@ -161,6 +161,7 @@ def _gaps_section(facts: CardFacts) -> Section:
     for gaps in facts.gaps:
         if gaps.small:
             small = ", ".join(f"{name} ({n})" for name, n in gaps.small.items())
+            # By name and size: a group that is missing must not look as if nobody belonged to it.
             texts.append(f"{gaps.attribute}: too small to show: {small}.")
         texts += [f"{reason}." for reason in gaps.reasons]
         if gaps.largest is not None:
@@ -179,6 +180,7 @@ def _gaps_section(facts: CardFacts) -> Section:
 
 def _leaks_section(facts: CardFacts) -> Section:
     """Returns how well protected columns can be read off user vectors."""
+    # First what is not known: a table of AUCs would look complete.
     texts = [f"{name} was not audited: {reason}." for name, reason in facts.unaudited.items()]
     if not facts.leaks:
         return Section("What vectors tell", (*texts, "No leak audit was made."))

@@ -23,6 +23,7 @@ def drift_page(drift: Drift, reference: str, current: str) -> Page:
         current: Name of the current table.
     """
     alarms = drift.alarms
+    # All alarms in one finding: a reader with one minute sees all of them.
     findings = [Finding(f"{len(alarms)} alarms", "; ".join(alarms) + ".", "worse")] if alarms else []
     quiet = Finding("Quiet", "Nothing has shifted by more than matters and chance allows.", "better")
     sections = [_columns_section(drift)]
@@ -96,6 +97,7 @@ def _labels_section(drift: Drift) -> Section:
 
 def _label_row(name: str, quality: LabelQuality) -> tuple[str, ...]:
     """Returns the cells of a table's labels."""
+    # Labels of one outcome alone have no AUC.
     auc = "\u2013" if quality.auc is None else estimated(quality.auc)
     return name, f"{quality.n:,}", f"{quality.n_positive:,}", estimated(quality.calibration_ratio), auc
 

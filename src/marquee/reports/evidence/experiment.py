@@ -51,6 +51,7 @@ def experiment_page(result: ExperimentResult) -> Page:
     config, exposed = result.config, result.exposed
     n_units = sum(exposed.n_units().values())
     period = f", {exposed.days[0]} to {exposed.days[-1]} ({config.zone})" if exposed.days else ""
+    # Which of the two intervals may be read depends on it, so it stands at the top.
     end = "the declared end is reached" if exposed.is_final else "still running: read the always-valid ends"
     sections = [_ratio_section(result), _health_section(result)]
     # Nothing was computed: empty sections would read as no effect.
@@ -181,9 +182,12 @@ def _metric_grids(metric: JudgedMetric) -> list[Grid]:
     """Returns the tables of a metric: what decides first."""
     if metric.effects is None:
         return []
+    # The caption says so: an adjusted difference is not that of the two means beside it.
     is_adjusted = metric.effects.adjustment.is_on
     adjusted = ", adjusted for the past" if is_adjusted else ""
+    # What decides stands first; the others show what adjusting and capping did.
     grids = [_effects_grid(metric.name + adjusted, metric.effects.effects)]
+    # Without a past both would be the same table.
     if is_adjusted and metric.plain is not None:
         grids.append(_effects_grid(f"{metric.name}, not adjusted, p not corrected", metric.plain.effects))
     if metric.capped is not None:
@@ -234,10 +238,12 @@ def _guardrails_section(result: ExperimentResult) -> Section:
             # The fixed interval holds at the declared end alone.
             read = fixed if result.exposed.is_final else always
             low, high = read.low, read.high
+            # Worse and not worse each need the whole interval on one side of 0; else nothing can be told.
             is_worse = low > 0 if metric.better is Better.less else high < 0
             is_kept = low >= 0 if metric.better is Better.more else high <= 0
             said = "worse" if is_worse else "not worse" if is_kept else "cannot tell"
             rows.append((metric.name, effect.arm, interval(low, high), said))
+    # Said, for a guardrail that was not tested guards nothing.
     texts = tuple(f"{metric.name} could not be tested." for metric in guards if metric.effects is None)
     grid = Grid("What no arm may worsen", ("metric", "arm", "difference", "is"), tuple(rows))
     return Section("Guardrails", texts, (grid,) if rows else ())
@@ -265,6 +271,7 @@ def _days_section(result: ExperimentResult) -> Section:
     figures = []
     for arm in list(result.config.arms)[1:]:
         known = [(day.day, day.differences[arm]) for day in result.days if arm in day.differences]
+        # One day is no course.
         if len(known) > 1:
             days, estimates = zip(*known, strict=True)
             figures.append(sequence_figure(f"{result.config.primary}, {arm} minus control", days, estimates))
@@ -277,6 +284,7 @@ def _days_section(result: ExperimentResult) -> Section:
 
 def plan_page(name: str, planned: ExperimentPlan) -> Page:
     """Returns the page of a plan: how many units and days an effect needs."""
+    # The middle one is the effect that was declared: the others are half and double.
     _, wanted, _ = planned.effects
     fixed, always = wanted.plan.n_units, wanted.plan.n_units_always
     rows = tuple(
@@ -312,4 +320,5 @@ def plan_page(name: str, planned: ExperimentPlan) -> Page:
 
 def _days(days: float) -> str:
     """Returns a number of days, rounded up; a dash where no unit comes."""
+    # Up: a day that has begun must be run to its end.
     return number(float(ceil(days)) if isfinite(days) else None)

@@ -115,6 +115,7 @@ def number(value: float | None) -> str:
     """
     if value is None or math.isnan(value):
         return _NONE
+    # Four digits would hide what differs between large counts.
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.4g}".replace("-", "\u2212")
@@ -143,6 +144,7 @@ def estimated(estimate: Estimate) -> str:
 
 def share(value: float) -> str:
     """Returns a share in percent; a dash where there is none."""
+    # NaN is what nothing is known of, such as a share of nothing.
     return _NONE if math.isnan(value) else f"{value:.1%}"
 
 
