@@ -57,12 +57,14 @@ class Availability:
     @cached_property
     def n_unavailable(self) -> IndexArray:
         """Number of items that could not be shown to each query, (n_queries,) int64."""
+        # Counted by bisection: flags of all queries and items need not fit into memory.
         n_to_come = len(self._openings.items) - self._openings.n_passed(self.timestamp)
         return np.asarray(n_to_come + self._closings.n_passed(self.timestamp))
 
     def allows(self, query: IndexArray, item: IndexArray) -> BoolArray:
         """Returns whether each item could be shown to the query beside it, (n,) bool."""
         moment = self.timestamp[query]
+        # The end is not included: of two windows that meet, only one holds in a second.
         return np.asarray((self.available_from[item] <= moment) & (moment < self.available_until[item]))
 
     def mask_scores(self, scores: FloatArray, queries: IndexArray) -> None:
@@ -79,7 +81,7 @@ class Availability:
         # Begun at the earliest row's moment: what opened and closed before it is set once, not per row.
         n_opened, n_closed = self._openings.n_passed(moments), self._closings.n_passed(moments)
         opened, closed = n_opened.min(initial=self.n_items), n_closed.min(initial=self.n_items)
-        limits = np.full(scores.shape[1], np.inf, dtype=np.float32)
+        limits = np.full(scores.shape[1], np.inf, dtype=np.float32)  # (n_items + 1,)
         limits[self._openings.items[opened:]] = -np.inf
         limits[self._closings.items[:closed]] = -np.inf
         for row in np.argsort(moments, kind="stable").tolist():
@@ -88,6 +90,7 @@ class Availability:
             limits[self._closings.items[closed : n_closed[row]]] = -np.inf
             # The next row begins where this one ends, which holds only because rows come by time.
             opened, closed = n_opened[row], n_closed[row]
+            # A limit of +inf leaves a score as it is, one of -inf takes the item away.
             np.minimum(scores[row], limits, out=scores[row])
 
     @cached_property

@@ -166,6 +166,7 @@ class Catalog:
         """
         order = pl.DataFrame({ITEM_ID: list(item_ids.ids)}, schema={ITEM_ID: pl.String})
         if items is None:
+            # An empty table takes the same path, and makes every item content that is always available.
             items = order.clear()
         if ITEM_ID not in items.columns:
             raise MissingColumnError(f"the items table has no column item_id, got {items.columns}; map it")
@@ -277,18 +278,21 @@ class Catalog:
         flags = (self.available_from <= timestamp) & (timestamp < self.available_until)
         if kind is not None:
             flags &= self.is_ad == (kind is ItemKind.ad)
+        # Padding has the window of an item that is always there.
         flags[PADDING_INDEX] = False
         return ItemMask(flags)
 
     def _filtered(self, kind: ItemKind | None, timestamp: int, filters: Filters) -> ItemMask:
         """Returns those of the available items that pass the filters."""
         self.validate_filters(filters)
+        # Through `allowed`: the mask without filters is shared by all filters of a period.
         flags = self._columns.flags(filters) & self.allowed(kind, timestamp).flags
         return ItemMask(flags, self._columns.unknown_values(filters))
 
 
 def _validate_rows(items: pl.DataFrame, order: pl.DataFrame) -> None:
     """Raises DataError unless each row is one known item with a known kind and a possible availability."""
+    # Found before the join, which would repeat the row and shift all items after it.
     double = items.filter(pl.col(ITEM_ID).is_duplicated())
     if len(double):
         raise DataError(
@@ -306,6 +310,7 @@ def _validate_rows(items: pl.DataFrame, order: pl.DataFrame) -> None:
         if other:
             raise DataError(f"kind must be one of {list(ItemKind.__members__)}, got {other[0]!r}; map it")
     if {AVAILABLE_FROM, AVAILABLE_UNTIL} <= set(items.columns):
+        # A comparison with null is null, which `filter` leaves out: a missing bound is never wrong.
         never = items.filter(pl.col(AVAILABLE_FROM) > pl.col(AVAILABLE_UNTIL))
         if len(never):
             item_id, start, end = never.select(ITEM_ID, AVAILABLE_FROM, AVAILABLE_UNTIL).row(0)

@@ -46,12 +46,14 @@ class ItemNeighbours:
         )
         sizes = np.diff(similarity.indptr)
         row = np.repeat(np.arange(n_items + 1), sizes)
+        # The place of each entry within its row; entries stand best first.
         column = np.arange(similarity.nnz) - np.repeat(similarity.indptr[:-1], sizes)
         items = np.zeros((n_items + 1, n_neighbours), dtype=np.int64)  # PADDING_INDEX
         weights = np.zeros((n_items + 1, n_neighbours), dtype=np.float32)
         items[row, column] = similarity.indices
         weights[row, column] = similarity.data
         total = weights.sum(axis=1, keepdims=True)
+        # Without neighbours the total is 0: the weights stay 0 and do not become NaN.
         return cls(items, np.divide(weights, total, out=weights, where=total > 0))
 
 
@@ -83,18 +85,22 @@ def nearest_items(
     matrix = user_item_matrix(train, n_items)
     n_items_of = np.diff(matrix.indptr)  # (n_users + 1,)
     damped = matrix.copy()
+    # Users without items have no entry, but 0 to a negative power would warn.
     damped.data *= np.repeat(np.maximum(n_items_of, 1.0) ** -user_damping, n_items_of)
+    # One factor is damped and the other is not: a user would count by the square otherwise.
     by_item = damped.T.tocsr()
     norms = np.sqrt(np.diff(by_item.indptr))  # (n_items + 1,), of the undamped columns
     # An item meets at most the histories of all its users: bounds the entries of its row.
     n_met = np.minimum(matrix.T @ n_items_of, n_items)
     indptr, neighbours, values = [0], [], []
+    # In blocks, as all pairs of a large catalog at once need not fit into memory.
     for items in _blocks(n_met, memory_mb * 2**20 // BYTES_PER_COOCCURRENCE):
         met = (by_item[items] @ matrix).tocsr()
         for row, item in enumerate(range(items.start, items.stop)):
             entries = slice(met.indptr[row], met.indptr[row + 1])
             others = met.indices[entries]
             similarity = met.data[entries] / (norms[item] * norms[others] + shrinkage)
+            # Nothing is nearer to an item than itself: in the last place it is cut off by `len(others) - 1`.
             similarity[others == item] = -np.inf
             best = _best(similarity, others, min(n_neighbours, len(others) - 1))
             indptr.append(indptr[-1] + len(best))
@@ -111,6 +117,7 @@ def distinct_pairs(train: Interactions) -> tuple[IndexArray, IndexArray, IndexAr
     Events of users without a row are many users in one range: there each event is a pair of its own.
     """
     user, item, timestamp = train.user_index, train.item_index, train.timestamp
+    # The last key counts most: the latest event of a pair is its last row, which `is_last` keeps.
     order = np.lexsort((timestamp, item, user))
     user, item, timestamp = user[order], item[order], timestamp[order]
     is_last = np.ones(len(user), dtype=np.bool_)
@@ -135,6 +142,7 @@ def csr_matrix_class() -> "type[csr_matrix[np.float32]]":
         ConfigError: If scipy is not installed.
     """
     try:
+        # Imported here: scipy is an extra, and the module must load without it.
         from scipy.sparse import csr_matrix
     except ImportError as error:
         raise ConfigError(
@@ -147,6 +155,7 @@ def _best(values: FloatArray, columns: npt.NDArray[np.signedinteger], n: int) ->
     """Returns the positions of the n highest values, best first, equal ones by lower column, (n,)."""
     if n < 1:
         return np.zeros(0, dtype=np.int64)
+    # Not sorted as a whole: an item may meet far more others than are kept.
     last = np.partition(values, len(values) - n)[len(values) - n]
     above = np.flatnonzero(values >= last)  # a few more than n if values are equal
     return np.asarray(above[np.lexsort((columns[above], -values[above]))][:n])

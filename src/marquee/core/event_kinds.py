@@ -49,6 +49,7 @@ class KindConfig:
 
     def validate(self) -> None:
         """Raises ConfigError if the parts do not fit together."""
+        # `encode` finds the part by bisection, which needs ascending edges.
         if sorted(self.edges) != list(self.edges):
             raise ConfigError(f"edges must ascend, got {list(self.edges)} (config data.kinds)")
         if self.part_weights and len(self.part_weights) != len(self.edges) + 1:
@@ -56,6 +57,7 @@ class KindConfig:
                 f"part_weights must have one entry per part ({len(self.edges) + 1}), got "
                 f"{len(self.part_weights)} (config data.kinds)"
             )
+        # A negative weight would reverse the loss: the model would learn to avoid what users chose.
         if min([self.weight, *self.part_weights]) < 0:
             raise ConfigError(
                 f"weights must be 0 or more, got {[self.weight, *self.part_weights]} (config data.kinds)"
@@ -88,6 +90,7 @@ class EventKinds:
         """The name of each row; row i has index i + 1."""
         names: list[str] = []
         for kind, config in self.configs.items():
+            # In the declared order: another order would give a part the learned row of another.
             names += [f"{kind}:{i}" for i in range(len(config.edges) + 1)] if config.edges else [kind]
         return tuple(names)
 
@@ -98,7 +101,9 @@ class EventKinds:
         first = 1
         for kind, config in self.configs.items():
             is_kind = kind_column == kind
+            # Right, as a value equal to an edge belongs to the part above it.
             part = np.searchsorted(np.asarray(config.edges), value_column[is_kind], side="right")
+            # NaN sorts behind every edge and would fall into the last part; no value means the first.
             index[is_kind] = first + np.where(np.isnan(value_column[is_kind]), 0, part)
             first += len(config.edges) + 1
         return index
@@ -106,6 +111,7 @@ class EventKinds:
     def weights(self, kinds: Sequence[str], values: Sequence[float | None]) -> FloatArray:
         """Returns the training weight of each event, (n,) float32; 0 where the kind does not count."""
         kind_index = self.encode(kinds, values)
+        # Row 0 is "not counted", and must weigh nothing whatever the event's value is.
         table = [0.0]
         by_value = [False]
         for config in self.configs.values():
@@ -114,6 +120,7 @@ class EventKinds:
             by_value += [config.weigh_by_value] * n_parts
         weight = np.asarray(table)[kind_index]
         _, value_column = _columns(kinds, values)
+        # No value leaves the weight as it is; a negative one must not reverse the loss.
         factor = np.where(np.isnan(value_column), 1.0, np.maximum(value_column, 0.0))
         return np.where(np.asarray(by_value)[kind_index], weight * factor, weight).astype(np.float32)
 

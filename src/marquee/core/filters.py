@@ -28,8 +28,11 @@ Value = bool | int | float | str
 MOMENT_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:[0-9]{2})?)?$"
 """How a range says a moment: an ISO 8601 date, or date and time, of UTC where no offset stands."""
 
+# Bounds are whole seconds and included: not the first second of the next day.
 _LAST_SECOND_OF_DAY = timedelta(days=1) - timedelta(seconds=1)
+# A catalog may have many attributes, and the message goes back to whoever sent the filter.
 _NAMES_IN_MESSAGE = 20
+# First number beyond int64, in which whole numbers of a catalog are compared.
 _NUMBERS_END = 2**63
 
 
@@ -108,11 +111,13 @@ class Filters:
         True
     """
 
+    # Compared by `_key` and not by clauses: 1 equals True in Python, but is another filter.
     clauses: tuple[Clause, ...] = field(default=(), compare=False)
     _key: str = field(default="", init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.clauses:
+            # `repr` tells 1 from True, and texts can be sorted where values of different types cannot.
             by_text = {repr(clause): clause for clause in self.clauses}
             object.__setattr__(self, "clauses", tuple(by_text[text] for text in sorted(by_text)))
             object.__setattr__(self, "_key", "\n".join(sorted(by_text)))
@@ -132,6 +137,7 @@ class Filters:
 
     def __and__(self, other: "Filters") -> "Filters":
         """Returns filters that ask for what both ask for."""
+        # Not merged by attribute: uniting two `any_of` would let through what only one of them allows.
         return Filters(self.clauses + other.clauses) if other.clauses else self
 
     def __bool__(self) -> bool:
@@ -155,9 +161,11 @@ def to_bound(bound: object, condition: str) -> int | float:
         if not re.match(MOMENT_PATTERN, bound):
             raise ValueError(f"{bound[:100]!r} is neither a number nor an ISO 8601 date or time")
         moment = datetime.fromisoformat(bound)
+        # Otherwise `max: 2024-12-31` would lose all of that day but its first second.
         if len(bound) == len("2000-01-01") and condition == "max":
             moment += _LAST_SECOND_OF_DAY
         return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+    # bool is an int in Python: `min: true` would mean 1.
     if isinstance(bound, bool) or not isinstance(bound, int | float):
         raise ValueError(f"{bound!r} is neither a number nor an ISO 8601 date or time")
     return bound
@@ -234,11 +242,13 @@ class AttributeColumns:
     def flags(self, filters: Filters) -> _Flags:
         """Returns which items pass all clauses, which must be valid: (n_items + 1,) bool, row 0 False."""
         flags = np.ones(len(self._attributes) + 1, dtype=np.bool_)
+        # First of all: `none_of` lets a row without values through, and padding is such a row.
         flags[PADDING_INDEX] = False
         for clause in filters.clauses:
             column = self._column(clause.attribute)
             if clause.any_of:
                 flags &= column.has_any(clause.any_of)
+            # One by one: `has_any` unites the items of several values.
             for value in clause.all_of:
                 flags &= column.has_any((value,))
             if clause.none_of:
@@ -257,12 +267,13 @@ class AttributeColumns:
         )
 
     def _column(self, attribute: str) -> "_NumberColumn | _PostingColumn":
-        """Returns the form of an attribute that answers; two threads may both make it, to the same effect."""
+        """Returns the form of an attribute that answers."""
         column = self._columns.get(attribute)
         if column is None:
             values = self._attributes[attribute]
             is_number = self.types[attribute] is AttributeType.number
             column = _NumberColumn(values) if is_number else _PostingColumn(values)
+            # Without a lock: two threads may both make it, the two are equal, and one assignment is atomic.
             self._columns[attribute] = column
         return column
 
@@ -281,20 +292,24 @@ class _NumberColumn:
     """The numbers of all items, compared one by one: a range may keep most of them."""
 
     def __init__(self, values: pl.Series) -> None:
+        # int64 where it fits: float64 would take whole numbers beyond 2**53 for their neighbours.
         is_whole = values.dtype.is_integer() and values.dtype not in (pl.UInt64, pl.Int128, pl.UInt128)
         self._numbers = np.zeros(len(values) + 1, dtype=np.int64 if is_whole else np.float64)
+        # A filler: `_is_known` keeps a null from passing as the number 0.
         self._numbers[1:] = values.fill_null(0).to_numpy()
         self._is_known = np.append(False, values.is_not_null().to_numpy())
 
     def has_any(self, values: Sequence[Value]) -> _Flags:
         """Returns which items have one of the numbers, (n_items + 1,) bool."""
         is_whole = self._numbers.dtype == np.int64
+        # 2.5 would be cut to 2 in an array of whole numbers, and would match it.
         possible = [value for value in values if not is_whole or value == int(value)]
         wanted = np.array(possible, dtype=self._numbers.dtype)
         return np.asarray(np.isin(self._numbers, wanted) & self._is_known)
 
     def is_within(self, lowest: float | None, highest: float | None) -> _Flags:
         """Returns which items have a number between two bounds, both included; None for no bound."""
+        # Copied: it is changed in place below, and the column answers later requests.
         flags = self._is_known.copy()
         if lowest is not None:
             flags &= self._numbers >= lowest
@@ -317,11 +332,14 @@ class _PostingColumn:
         self._n_rows = len(values) + 1
         frame = pl.DataFrame({"item": np.arange(1, self._n_rows, dtype=np.int32), "value": values})
         if isinstance(values.dtype, pl.List):
+            # A list may name a value twice; its item counts once.
             frame = frame.explode("value").unique()
         if frame.schema["value"] != pl.String:
+            # Flags become 0 and 1: one sorted column then serves flags and lists of numbers alike.
             frame = frame.with_columns(pl.col("value").cast(pl.Int64))
         groups = frame.drop_nulls().group_by("value").agg("item").sort("value")
         self._values = groups["value"]
+        # One flat array with ends: a list for each value would be an object for each value.
         self._items = groups["item"].explode().to_numpy()
         self._ends = np.append(0, np.cumsum(groups["item"].list.len().to_numpy(), dtype=np.int64))
 
@@ -344,6 +362,7 @@ class _PostingColumn:
         is_text = self._values.dtype == pl.String
         wanted = pl.Series(list(values) if is_text else [int(value) for value in values])
         places = self._values.search_sorted(wanted).to_numpy()
+        # A value above all others has its place one past the end.
         found = self._values.gather(np.minimum(places, len(self._values) - 1))
         where: list[int] = np.where((found == wanted).to_numpy(), places.astype(np.int64), -1).tolist()
         return where
@@ -359,6 +378,7 @@ def _type_of(dtype: pl.DataType) -> AttributeType | None:
         return AttributeType.number
     if isinstance(dtype, pl.List) and dtype.inner == pl.String:
         return AttributeType.texts
+    # Lists of fractions are vectors, which nobody filters by equal entries.
     return AttributeType.numbers if isinstance(dtype, pl.List) and dtype.inner == pl.Int64 else None
 
 

@@ -32,6 +32,7 @@ class ItemLists:
     def of(cls, lists: Sequence[Sequence[int]]) -> "ItemLists":
         """Returns the lists of items as they stand in `lists`, one per query."""
         offsets = np.cumsum([0, *(len(items) for items in lists)], dtype=np.int64)
+        # With the type given, as an array of nothing would be float64.
         return cls(offsets, np.array([item for items in lists for item in items], dtype=np.int64))
 
     @classmethod
@@ -102,8 +103,11 @@ class ItemLists:
             >>> ItemLists.of([[3, 1], [2]]).holds(np.array([0, 1]), np.array([1, 1])).tolist()
             [True, False]
         """
+        # One number for each pair of query and item: one bisection then serves all queries.
         stride = 1 + max(int(item.max(initial=0)), int(self.item_index.max(initial=0)))
         entries = np.sort(self.query_index * stride + self.item_index)
         wanted = query * stride + item
+        # Two bisections in place of a comparison: a pair may lie past the last entry.
         found = np.searchsorted(entries, wanted, side="right") > np.searchsorted(entries, wanted)
+        # All items outside the catalog have index 0: that two are equal proves nothing.
         return np.asarray(found & (item != PADDING_INDEX))

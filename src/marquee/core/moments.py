@@ -41,6 +41,7 @@ def read_moment(text: str) -> datetime | None:
         >>> [moment and f"{moment:%d.%m. %H:%M}" for moment in map(read_moment, texts)]
         ['01.03. 08:30', '01.03. 00:00', '01.03. 00:00', '01.03. 00:00', None]
     """
+    # ISO 8601 allows a small t and z.
     plain = text.strip().upper().replace(_MINUS, "-")
     plain = _ZONE.sub("", re.sub(r"^(\S+)\s+(?=\d)", r"\1T", plain))
     added = timedelta(0)
@@ -48,6 +49,7 @@ def read_moment(text: str) -> datetime | None:
         plain += "-01"
     if ordinal := _ORDINAL.match(plain):
         year, day = int(ordinal[1]), int(ordinal[2])
+        # A timedelta would carry day 366 into the next year without an error.
         if not 1 <= day <= 365 + isleap(year):
             return None
         added += timedelta(days=day - 1)
@@ -63,6 +65,7 @@ def read_moment(text: str) -> datetime | None:
     try:
         moment = datetime.fromisoformat(plain) + added
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    # OverflowError: what is added may lead past the year 9999.
     except (ValueError, OverflowError):
         return None
 
@@ -71,5 +74,6 @@ def _text(timestamp: int, written: str) -> str:
     """Returns a moment in a format, or its seconds."""
     try:
         return datetime.fromtimestamp(timestamp, tz=UTC).strftime(written)
+    # Which of them is raised depends on the platform's C library.
     except (OverflowError, OSError, ValueError):
         return str(timestamp)

@@ -23,6 +23,7 @@ class Reason(StrEnum):
     event_id_reused: The event log holds another event under the same id.
     """
 
+    # The order counts: rules are sorted by it, and a row is counted under the first that it breaks.
     unreadable_row = "unreadable_row"
     wrong_type = "wrong_type"
     null_id = "null_id"
@@ -36,5 +37,6 @@ class Reason(StrEnum):
     unknown_item = "unknown_item"
     duplicate_id = "duplicate_id"
     text_too_long = "text_too_long"
+    # Of the event log alone: a table neither reports to it nor knows what it holds.
     exposure_without_decision = "exposure_without_decision"
     event_id_reused = "event_id_reused"

@@ -47,6 +47,7 @@ class ColumnType(StrEnum):
 
 
 _DTYPES: dict[ColumnType, pl.DataType] = {
+    # Texts, as the id 17 of one file must equal "17" of another.
     ColumnType.id: pl.String(),
     ColumnType.timestamp: pl.Int64(),
     ColumnType.integer: pl.Int64(),
@@ -101,12 +102,15 @@ EVENTS = TableSchema(
     "events",
     "event_id",
     (
+        # Not required: rows without ids are numbered (see `reading.mapping`).
         Column("event_id", always=True),
         Column(USER_ID, required=True, always=True),
         Column(ITEM_ID, required=True, always=True),
         Column(TIMESTAMP, ColumnType.timestamp, required=True, always=True),
+        # Only a file without kinds is taken for views: a null among kinds is a lost kind, and rejected.
         Column(KIND, default="view", always=True),
         Column(VALUE, ColumnType.number, always=True),
+        # From here on not `always`: a log without decisions gets no columns of nulls.
         Column("request_id"),
         Column(SURFACE),
         Column(POSITION, ColumnType.integer),
@@ -121,6 +125,7 @@ ITEMS = TableSchema(
     ITEM_ID,
     (
         Column(ITEM_ID, required=True, always=True),
+        # Nulls as well: tables of items often mark only the ads.
         Column(KIND, default="content", fills_null=True, always=True),
         Column(AVAILABLE_FROM, ColumnType.timestamp, always=True),
         Column(AVAILABLE_UNTIL, ColumnType.timestamp, always=True),

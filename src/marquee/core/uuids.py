@@ -27,6 +27,7 @@ def uuid7(time_ms: int, randomness: bytes) -> str:
     rest = int.from_bytes(randomness)
     high = rest >> 68  # 12 bits, beside the version
     low = rest & (2**62 - 1)  # 62 bits, beside the variant
+    # The time stands in the highest bits, so that the order of texts is the order of time.
     return str(uuid.UUID(int=time_ms << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low))
 
 
@@ -41,4 +42,5 @@ def time_ms_of(text: str) -> int | None:
         made = uuid.UUID(text)
     except ValueError:
         return None
+    # `version` is None for other variants, whose highest bits are no time.
     return made.int >> 80 if made.version == 7 else None

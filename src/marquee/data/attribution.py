@@ -74,6 +74,7 @@ class AttributionConfig:
     def n_days_after(self) -> int:
         """On how many days after that of an exposure an event of it may still lie."""
         longest = max(self.click_window, self.conversion_window)
+        # Rounded up: even a window of an hour may reach into the next day.
         return -(-longest // SECONDS_PER_DAY)
 
 
@@ -85,6 +86,7 @@ def exposures_of(decisions: pl.DataFrame) -> pl.DataFrame:
         propensity.
     """
     n_places = pl.col("items").list.len()
+    # An empty list would explode into a row without item.
     exploded = decisions.filter(n_places > 0).select(
         "decision_id",
         pl.col("items").alias("item_id"),
@@ -95,6 +97,7 @@ def exposures_of(decisions: pl.DataFrame) -> pl.DataFrame:
         pl.int_ranges(0, n_places.cast(pl.Int64)).alias("position"),
         pl.col("propensities").alias("propensity"),
     )
+    # An item that stands twice has one outcome; the place nearer to the top is kept.
     return exploded.explode("item_id", "position", "propensity").unique(
         _KEYS, keep="first", maintain_order=True
     )
@@ -114,6 +117,7 @@ def attribute(exposures: pl.DataFrame, events: pl.DataFrame, config: Attribution
     """
     shown = exposures.select(*_KEYS, "user_id", pl.col("timestamp").alias("shown_at"))
     named = events.select("sequence", "kind", *_KEYS, pl.col("timestamp").alias("event_time"), "value")
+    # Sorted after the join, which promises no order.
     matched = named.join(shown, on=_KEYS, how="inner").sort("event_time", "sequence")
     window = (
         pl.when(pl.col("kind") == EventKind.conversion)
@@ -121,6 +125,7 @@ def attribute(exposures: pl.DataFrame, events: pl.DataFrame, config: Attribution
         .otherwise(config.click_window)
     )
     after = pl.col("event_time") - pl.col("shown_at")
+    # From below 0 on, as a device's clock may run behind the server's.
     matched = matched.with_columns(is_inside=after.is_between(-config.clock_tolerance_seconds, window))
     # Of equal times the lower sequence is the first: frames are sorted by both.
     is_first = pl.col("is_inside") & (pl.col("is_inside").cast(pl.Int64).cum_sum().over(*_KEYS, "kind") == 1)
@@ -146,6 +151,7 @@ def with_outcomes(
     clicks, conversions = (
         first.filter(pl.col("kind") == kind) for kind in (EventKind.click, EventKind.conversion)
     )
+    # Each once: a repeated confirmation would repeat the exposure in the join.
     confirmed = attributed.filter(pl.col("kind") == EventKind.exposure).select(*_KEYS).unique()
     joined = exposures.join(
         confirmed.with_columns(is_confirmed=pl.lit(True)), on=_KEYS, how="left", maintain_order="left"

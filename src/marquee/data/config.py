@@ -42,8 +42,7 @@ class DataConfig:
         items: The table of items, if there is one.
         users: The table of users, if there is one.
         time: What timestamps say.
-        kinds: Event kinds that are interactions, with their weights; empty for all but exposures. Empty is
-            the default because a YAML adds to a default, and could not take a kind away.
+        kinds: Event kinds that are interactions, with their weights; empty for all but exposures.
         features: Features of users, items and requests.
         split: How events are parted.
         timestamp_min: Earlier events are rejected.
@@ -67,6 +66,7 @@ class DataConfig:
     items: TableConfig | None = None
     users: TableConfig | None = None
     time: TimeMeaning = TimeMeaning.absolute
+    # Empty: a YAML adds to a default, and could not take a kind away.
     kinds: dict[str, KindConfig] = field(default_factory=dict)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
@@ -102,6 +102,7 @@ class DataConfig:
             )
         if self.history_length < 1:
             raise ConfigError(f"data.history_length must be 1 or more, got {self.history_length}")
+        # Built for its checks: an unknown kind is found before any file is read.
         EventKinds(self.kinds)
         self._validate_tables()
         self._validate_time()
@@ -119,6 +120,7 @@ class DataConfig:
     def _validate_tables(self) -> None:
         """Raises ConfigError if an option is not for its table, or features have no table."""
         self._validate_more_events()
+        # One without the other would be ignored without a word.
         given = self.split.method is SplitMethod.given
         if given != bool(self.events.paths):
             raise ConfigError(
@@ -147,6 +149,7 @@ class DataConfig:
 
     def _validate_time(self) -> None:
         """Raises ConfigError unless the split and the range fit what timestamps say."""
+        # Where times only order a user's events, one cutoff is another moment for each user.
         if self.time is not TimeMeaning.absolute and self.split.method is SplitMethod.time:
             raise ConfigError(
                 f"data.split.method=time needs data.time=absolute, got time={self.time}; use leave_last, "

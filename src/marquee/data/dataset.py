@@ -205,9 +205,11 @@ class Dataset:
         item_ids = trained if tables.items is None else trained.extend(tables.items["item_id"])
         items = _catalog_frame(tables.items, item_ids)
         if fitted is None:
+            # A value that only new items have would get a row that nothing trains.
             item_encoder = fit_encoder(config.features.item, items.head(len(trained)))
         else:
             item_encoder = found_again(fitted.item_encoder, items)
+            # A trained model has no rows for others.
             train = train.filter(
                 pl.col("user_id").is_in(list(user_ids.ids)), pl.col("item_id").is_in(list(item_ids.ids))
             )
@@ -222,6 +224,7 @@ class Dataset:
             n_trained_items=len(trained),
             kinds=kinds,
             train=interactions,
+            # `_group` has sorted the events: the context must follow.
             train_context=None if context is None else context.take(order),
             query_features=query_features,
             item_encoder=item_encoder,
@@ -251,6 +254,7 @@ class Dataset:
         """
         counts = pl.col("kind").is_in(list(self.kinds.configs))
         part = part.filter(counts)
+        # By query and not by user_index: all newcomers share index 0.
         rows = IdMap.fit(part["user_id"])
         before = before.filter(counts).filter(pl.col("user_id").is_in(rows.ids))
         known, _ = _group(before, rows, self.item_ids, self.kinds)
@@ -318,6 +322,7 @@ class Dataset:
                 np.concatenate([unknown.numeric, features.numeric]),
             ),
             queries=QueryArrays(
+                # Users beyond those of training have no learned vector.
                 np.where(user_index <= self.n_users, user_index, PADDING_INDEX),
                 features.tokens,
                 features.numeric,
@@ -361,6 +366,7 @@ def _group(
         kinds.weights(kind, value),
         n_users=len(user_ids),
     )
+    # The keys that `Interactions.group` sorts by: rows and interactions must stay aligned.
     return interactions, np.lexsort((timestamp, user_index))
 
 

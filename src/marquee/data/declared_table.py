@@ -47,9 +47,11 @@ def read_declared_table(
         DataError: If a file is missing or unreadable, or no row is left.
     """
     schema = TableSchema("table", "", tuple(columns), config_key)
+    # The expressions of the caller win: their keys are the columns that it goes on to read.
     declared = replace(config, columns={**config.columns, **expressions}, keep_rest=keep_rest)
     reader = TableReader([TableMapping(schema, declared)], [], max_rejected_fraction)
     rows, quality = reader.read(root, None)
     if not keep_rest:
+        # The mapping may add columns that nobody asked for.
         rows = rows.select(column.name for column in columns if column.name in rows.columns)
     return rows, quality

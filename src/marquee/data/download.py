@@ -32,6 +32,7 @@ from marquee.errors import DataError, DownloadError
 Progress = Callable[[int, int | None], None]
 
 _CHUNK_BYTES = 1 << 20
+# Of one read: a whole download may take hours.
 _TIMEOUT_S = 60
 
 
@@ -55,6 +56,7 @@ def download(config: DownloadConfig, folder: Path, progress: Progress | None = N
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file in config.files:
+            # Files are renamed into place when they are verified: what is there is whole.
             if not all((folder / target).exists() for target in file.targets):
                 _fetch_file(file, folder, progress or _no_progress)
         for derived in config.derived:
@@ -72,6 +74,7 @@ def _no_progress(done: int, total: int | None) -> None:
 
 def _fetch_file(file: DownloadedFileConfig, folder: Path, progress: Progress) -> None:
     """Fetches one address, verifies it and puts its files into place."""
+    # Inside the folder, as a rename is atomic only within one file system.
     with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as temporary:
         fetched = Path(temporary) / "fetched"
         _fetch(file.url, fetched, progress)
@@ -100,6 +103,7 @@ def _fetch(url: str, target: Path, progress: Progress) -> None:
         ) from error
     except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
         raise DownloadError(f"{url} could not be fetched: {error}; see whether there is a network") from error
+    # `read` ends without an error where the connection was closed early.
     if total is not None and done != total:
         raise DownloadError(f"{url} ended after {done:,} of {total:,} bytes; try again")
 
@@ -123,8 +127,10 @@ def _unpack(file: DownloadedFileConfig, archive: Path, folder: Path) -> dict[str
     ready: dict[str, Path] = {}
     try:
         with zipfile.ZipFile(archive) as opened:
+            # Before anything is written: an archive with one unsafe path is not trusted in the others.
             _validate_members(opened.namelist(), file)
             for number, (target, member) in enumerate(file.members.items()):
+                # A member's own name may hold folders, or characters that no file may have.
                 ready[target] = folder / str(number)
                 with opened.open(member) as packed, ready[target].open("wb") as unpacked:
                     _copy(packed, unpacked)
@@ -156,6 +162,7 @@ def _derive(derived: DerivedTableConfig, folder: Path) -> None:
     try:
         sources = open_sources(derived.source, folder, TABLE)
         rows = pl.concat([collect(source.frame, source.path, TABLE) for source in sources])
+        # No share is allowed here: the file is verified, so that the fault is in the declaration.
         broken = rows.filter(pl.col(FAULT).is_not_null())
         if not broken.is_empty():
             raise DownloadError(

@@ -11,6 +11,7 @@ from marquee.errors import ConfigError
 TABLE = "source"
 """Name of the downloaded table in the query of a derived one."""
 
+# MD5 finds damage and not malice, but some publishers state nothing else.
 _HASH_LENGTHS = {"md5": 32, "sha256": 64}
 
 
@@ -47,6 +48,7 @@ class DownloadedFileConfig:
                 f"a download needs either path or members, got path={self.path!r} and "
                 f"members={dict(self.members)} (config data.download.files)"
             )
+        # Some publishers state checksums of the members, not of the archive.
         own_checksums = bool(self.members) and set(self.member_checksums) == set(self.members)
         if not self.checksum and not own_checksums:
             raise ConfigError(
@@ -144,4 +146,5 @@ def _validate_inside(path: str) -> None:
 def is_inside(path: str) -> bool:
     """Returns whether a relative path leads nowhere outside of where it starts."""
     pure = PurePosixPath(path.replace("\\", "/"))
+    # A colon in the first part may name a drive of Windows, where a backslash separates too.
     return not pure.is_absolute() and ".." not in pure.parts and ":" not in (pure.parts or ("",))[0]

@@ -59,6 +59,7 @@ def read_exposures(frame: pl.DataFrame, item_ids: IdMap) -> Exposures:
         item_ids: Of the catalog.
     """
     shown = frame.filter((pl.col("kind") == EventKind.exposure) & pl.col("request_id").is_not_null())
+    # Each pair once: a second click would repeat the exposure in the join below.
     clicks = frame.filter(pl.col("kind") == EventKind.click).unique(PAIR, maintain_order=True)
     is_known = pl.Series(item_ids.encode(shown["item_id"])) != PADDING_INDEX
     # An item shown twice in one request has one chance to be clicked, not two.
@@ -91,6 +92,7 @@ def request_queries(
     counted = next(iter(dataset.kinds.configs))  # `judged_part` asks only for kinds that count
     asked = dataset.judged_part(before, shown.with_columns(kind=pl.lit(counted)))
     row_of = {user_id: row for row, user_id in enumerate(asked.user_ids)}
+    # All places of one answer share user and context: the first speaks for them.
     requests = shown.unique("request_id", keep="first", maintain_order=True)
     request_row = {request_id: row for row, request_id in enumerate(requests["request_id"])}
     queries = asked.queries.rows(np.array([row_of[user] for user in requests["user_id"]], dtype=np.int64))

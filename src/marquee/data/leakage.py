@@ -44,6 +44,7 @@ def require_user_order(parts: Parts) -> None:
     for earlier, later in combinations(parts, 2):
         last = parts[earlier].group_by("user_id").agg(pl.col("timestamp").max().alias("last"))
         first = parts[later].group_by("user_id").agg(pl.col("timestamp").min().alias("first"))
+        # Equal times may stand in both parts: there the order of the table has parted them.
         crossed = last.join(first, on="user_id").filter(pl.col("last") > pl.col("first")).sort("user_id")
         if not crossed.is_empty():
             user_id, last_time, first_time = crossed.row(0)

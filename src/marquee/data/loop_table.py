@@ -143,9 +143,12 @@ def write_loop_table(source: DaySource, cutoff: int, to: Path, config: Attributi
     Raises:
         DataError: If the folder is there, or nothing happened before the cutoff.
     """
+    # Found now: the rename onto it would fail after all the work.
     if to.exists():
         raise DataError(f"the training table must get a new folder, got {to}, which is there; name another")
+    # Beside the target, as a rename is atomic only within one file system.
     aside = to.with_name(f".{to.name}.new")
+    # What a killed run has left.
     shutil.rmtree(aside, ignore_errors=True)
     for part in ("events", "open"):
         (aside / part).mkdir(parents=True)
@@ -158,10 +161,12 @@ def write_loop_table(source: DaySource, cutoff: int, to: Path, config: Attributi
     said = {"cutoff": cutoff, "attribution": asdict(config), "counts": asdict(counts)}
     content = msgspec.json.format(msgspec.json.encode(said), indent=2)
     write_file(aside / "dataset.json", lambda file: file.write(content))
+    # After a power cut the rename may be on the disk and the names of the files not, unless synced.
     for folder in (aside / "events", aside / "open", aside):
         sync_folder(folder)
     announce_step(f"rename {to.name}")
     aside.rename(to)
+    # The rename itself is an entry of the parent.
     sync_folder(to.parent)
     return counts
 
@@ -204,7 +209,9 @@ class _Table:
         known = set(days)
         written: set[int] = set()
         for day in days:
+            # From the day before, by the tolerance of clocks, to the last that a window may reach.
             near = range(day - 1, day + self.config.n_days_after + 2)
+            # Made anew: days that no later exposure needs leave the memory.
             self.naming = {other: self._naming_of(other) for other in near if other in known}
             self._write_exposures(day, pl.concat(self.naming.values()))
             # An event may lie on the day before its exposure, by the tolerance of clocks: it is written last.
@@ -239,6 +246,7 @@ class _Table:
 
     def _events(self, day: int) -> Iterator[pl.DataFrame]:
         """Yields the events of a day that are known at the cutoff."""
+        # By receipt too: the same cutoff must give the same bytes after late events have come in.
         is_known = (pl.col("timestamp") < self.cutoff) & (pl.col("received") < self.cutoff)
         for frame in self.source.events(day):
             yield frame.filter(is_known)
@@ -267,6 +275,7 @@ class _Table:
     def _write_events(self, day: int) -> None:
         """Adds the events of a day to its files and counts them."""
         events = pl.concat([pl.DataFrame(schema=EVENT_SCHEMA), *self._events(day)])
+        # Taken out, so that memory follows the longest window and not the log.
         matched = self.matched.pop(day, [])
         joined = _with_matches(events, matched)
         is_matched = joined["is_inside"].is_not_null()
@@ -275,10 +284,12 @@ class _Table:
         self.counts.attributed += int(is_inside.sum())
         is_repeated = is_inside & ~joined["is_first"].fill_null(False)
         self.counts.repeated += int(is_repeated.sum())
+        # Such an answer's exposures were attributed without this day; its id says when it was given.
         is_too_old = joined.select(_made_on("decision_id") < day - self.config.n_days_after).to_series()
         is_late = is_matched & ~is_inside | ~is_matched & is_too_old.fill_null(False)
         self.counts.late += int(is_late.sum())
         self.counts.orphans += int((names_answer & ~is_matched & ~is_late).sum())
+        # A confirmation is no event on its own: its exposure has it as `is_confirmed`.
         own = joined.filter(pl.col("kind") != EventKind.exposure)
         named = own.filter(pl.col("user_id").is_not_null())
         self.counts.without_user += len(own) - len(named)
@@ -298,6 +309,7 @@ class _Table:
 def _made_on(name: str) -> pl.Expr:
     """Returns on which day an id was made, days since 1970 UTC, null if it is no UUID of version 7."""
     digits = pl.col(name).str.replace_all("-", "", literal=True)
+    # RFC 9562: the first 48 bits are milliseconds, and digit 13 is the version.
     made_ms = digits.str.slice(0, 12).str.to_integer(base=16, strict=False)
     return pl.when(digits.str.slice(12, 1) == "7").then(made_ms // (SECONDS_PER_DAY * 1000))
 
@@ -308,12 +320,14 @@ def _with_matches(events: pl.DataFrame, matched: Sequence[pl.DataFrame]) -> pl.D
         return events.with_columns(pl.lit(None, pl.Boolean).alias(name) for name in ("is_inside", "is_first"))
     found = pl.concat(matched).select("sequence", "is_inside", "is_first", shown_to="user_id")
     joined = events.join(found, on="sequence", how="left", maintain_order="left")
+    # An event may come without user; its exposure knows who was shown the item.
     return joined.with_columns(pl.coalesce("user_id", "shown_to").alias("user_id"))
 
 
 def _exposure_rows(exposures: pl.DataFrame) -> pl.DataFrame:
     """Returns exposures in the columns of the table."""
     return exposures.select(
+        # Made of what the row holds and not drawn: the same log gives the same bytes.
         pl.format("{}:{}", "decision_id", "position").alias("event_id"),
         "user_id",
         "item_id",
@@ -329,6 +343,7 @@ def _event_rows(events: pl.DataFrame) -> pl.DataFrame:
     """Returns events in the columns of the table; only what came of an exposure names its answer."""
     own = events.select(
         *list(_COLUMNS)[:6],
+        # A late click that named its answer would be paired with the exposure by training after all.
         pl.when(pl.col("is_inside")).then("decision_id").alias("request_id"),
     )
     return own.with_columns(

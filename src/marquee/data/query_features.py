@@ -37,6 +37,7 @@ class QueryFeatures:
         """Returns the features of users by id, also of users without a row; context columns say nothing."""
         frame = pl.DataFrame({"user_id": user_ids}, schema={"user_id": pl.String})
         if self.users is not None:
+            # Left: row i is the user asked for in place i, with or without a row in the table.
             frame = frame.join(self.users, on="user_id", how="left", maintain_order="left")
         return self.encoder.encode(columns_of(frame, self.encoder), len(frame))
 
@@ -45,6 +46,7 @@ class QueryFeatures:
         n_tokens, n_numeric = self.n_context
         if not n_tokens and not n_numeric:
             return None
+        # By the encoder of both: its token rows of the context begin after those of the user.
         encoded = self.encoder.encode(columns_of(events, self.encoder), len(events))
         return FeatureArrays(
             encoded.tokens[:, encoded.tokens.shape[1] - n_tokens :],
@@ -56,6 +58,7 @@ def with_context(of_users: FeatureArrays, context: FeatureArrays | None) -> Feat
     """Returns query rows: those of users with the last columns replaced by `context`, row by row."""
     if context is None:
         return of_users
+    # Copied, as rows of users are shared by all their queries.
     tokens, numeric = of_users.tokens.copy(), of_users.numeric.copy()
     tokens[:, tokens.shape[1] - context.tokens.shape[1] :] = context.tokens
     numeric[:, numeric.shape[1] - context.numeric.shape[1] :] = context.numeric
@@ -65,6 +68,7 @@ def with_context(of_users: FeatureArrays, context: FeatureArrays | None) -> Feat
 def columns_of(frame: pl.DataFrame, encoder: FeatureEncoder) -> Columns:
     """Returns the columns that an encoder reads, as Python lists; those that the frame lacks are left out."""
     names = {feature.column for feature in encoder.features} & set(frame.columns)
+    # Python values, as requests hold them: one code path reads both.
     return {name: frame[name].to_list() for name in sorted(names)}
 
 
@@ -75,10 +79,8 @@ def fit_encoder(configs: Mapping[str, FeatureConfig], frame: pl.DataFrame) -> Fe
 
 
 def found_again(encoder: FeatureEncoder, frame: pl.DataFrame) -> FeatureEncoder:
-    """Returns a trained model's encoder; raises MissingColumnError if the frame lacks one of its columns.
-
-    Without the column every row would say nothing of it, and nobody would be told.
-    """
+    """Returns a trained model's encoder; raises MissingColumnError if the frame lacks one of its columns."""
+    # Without the column every row would say nothing of it, and nobody would be told.
     missing = sorted({feature.column for feature in encoder.features} - set(frame.columns))
     if missing:
         raise MissingColumnError(
@@ -111,10 +113,12 @@ def fit_query_features(
         of_user = fit_encoder(config.features.user, frame)
         of_context = fit_encoder(config.features.context, train)
     else:
+        # The trained encoder holds features of the user first, then those of the context.
         n_of_user = len(config.features.user)
         of_user = found_again(FeatureEncoder(trained.features[:n_of_user]), frame)
         of_context = found_again(FeatureEncoder(trained.features[n_of_user:]), train)
     encoder = FeatureEncoder(of_user.features + of_context.features)
+    # Only columns of users: the context must say nothing in the row of a user.
     known, unknown = encoder.encode(columns_of(frame, of_user), len(frame)), encoder.encode({}, 1)
     of_users = FeatureArrays(
         np.concatenate([unknown.tokens, known.tokens]), np.concatenate([unknown.numeric, known.numeric])

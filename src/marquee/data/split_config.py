@@ -101,6 +101,7 @@ class SplitConfig:
     @property
     def needs_order(self) -> bool:
         """Whether it matters which of a user's events are the latest."""
+        # Given files are parted already; what validates is drawn at random unless the end is asked for.
         return self.method is not SplitMethod.random and (
             self.method is not SplitMethod.given or self.validate_end
         )
@@ -117,6 +118,7 @@ class SplitConfig:
 def seconds_of(moment: str, key: str) -> int:
     """Returns a moment in seconds; raises ConfigError if it is neither a number nor ISO 8601."""
     try:
+        # First: 20110901 is seconds to the config, and would be a day to ISO 8601.
         return int(moment)
     except ValueError:
         pass
@@ -124,4 +126,5 @@ def seconds_of(moment: str, key: str) -> int:
         parsed = datetime.fromisoformat(moment)
     except ValueError:
         raise ConfigError(f"{key} must be seconds or ISO 8601 such as 2011-09-01, got {moment!r}") from None
+    # Not the zone of the machine: a config must split alike everywhere.
     return int((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp())

@@ -145,6 +145,7 @@ def split_events(
     if config.method is SplitMethod.given and time is TimeMeaning.none:
         train = _spread(train)
     split = Split(train, validation, test, parting.description + merged, parting.cutoffs)
+    # Proven on whole parts, before the first events of each user become known.
     validate_no_leakage(split, config)
     return _asked_later(split, config.ask_after) if config.ask_after else split
 
@@ -190,6 +191,7 @@ class _Parting:
 def _part_by_time(events: pl.DataFrame, config: SplitConfig, time: TimeMeaning) -> _Parting:  # noqa: ARG001
     """Returns the parts before, between and after two moments."""
     ordered = events["timestamp"].sort()
+    # One past the last event: there a part of no events begins.
     end = int(ordered[-1]) + 1
     test = (
         config.test_cutoff()
@@ -248,6 +250,7 @@ def _part_fraction(events: pl.DataFrame, config: SplitConfig, time: TimeMeaning)
 
 def _part_random(events: pl.DataFrame, config: SplitConfig, time: TimeMeaning) -> _Parting:  # noqa: ARG001
     """Returns the parts with a share of each user's events drawn into test, and another into validation."""
+    # In place of times: the last share in a random order is a random share.
     keys = np.random.default_rng(config.seed).permutation(events.height)
     n = pl.len().over("user_id")
     part = _part_from_the_end(
@@ -264,12 +267,15 @@ def _part_random(events: pl.DataFrame, config: SplitConfig, time: TimeMeaning) -
 
 def _part_from_the_end(events: pl.DataFrame, n_test: pl.Expr, n_validation: pl.Expr) -> pl.Series:
     """Returns the parts that these numbers of each user's last events make, sparing the first event."""
+    # Ordinal: rows of equal time count in the order of the table.
     n_later = pl.len().over("user_id") - pl.col("timestamp").rank("ordinal").over("user_id")
     counted = events.select(
         later=n_later.cast(pl.Int64),
+        # All but the first event, which trains: a user without history could not be asked.
         spare=pl.len().over("user_id").cast(pl.Int64) - 1,
         test=n_test.cast(pl.Int64),
         validation=n_validation.cast(pl.Int64),
+        # Test before validation: of two events the second is test.
     ).with_columns(test=pl.min_horizontal("test", "spare"))
     in_test = pl.col("later") < pl.col("test")
     in_validation = pl.col("later") < pl.min_horizontal(pl.col("test") + pl.col("validation"), "spare")
@@ -308,6 +314,7 @@ def _part_given(events: pl.DataFrame, config: SplitConfig, time: TimeMeaning) ->
     n = pl.len().over("user_id")
     held_out = _part_from_the_end(train, pl.lit(0), _shares(config.validation_fraction, n))
     is_train = part == _TRAIN
+    # Where a validation file is there as well, the end of each user validates in its place.
     part = part.replace(_VALIDATION, _TRAIN).scatter(is_train.arg_true(), held_out)
     if has_file:
         how += ", in place of the validation file, which trains"
@@ -326,6 +333,7 @@ def _spread(train: pl.DataFrame) -> pl.DataFrame:
     if not (train[PART] == "validation").any():
         return train
     of_file = ("user_id", PART)
+    # Places of both lists lie in (0, 1), so that the shorter one is spread over the longer.
     place = (pl.int_range(pl.len()).over(of_file) + 0.5) / pl.len().over(of_file)
     return train.sort(place, maintain_order=True)
 

@@ -174,6 +174,7 @@ class TableConfig:
         if len(set(self.names)) != len(self.names):
             raise ConfigError(f"names must differ, got {list(self.names)} (config data.events.names)")
         try:
+            # Found here, and not when the file is opened after others were read.
             codecs.lookup(self.encoding)
         except LookupError:
             raise ConfigError(
@@ -190,6 +191,7 @@ REPEATED_ID = "repeated_id"
 
 def _validate_names(exclude: dict[str, str]) -> None:
     """Raises ConfigError if a reason is one that is counted anyway, or has no condition."""
+    # Two counts under one name would be added up.
     reserved = [reason for reason in exclude if reason in (BLANK_ROW, EMPTY_LIST, DUPLICATE_ROW, REPEATED_ID)]
     if reserved:
         raise ConfigError(

@@ -39,6 +39,7 @@ class FeatureArrays:
 
     def with_padding_row(self) -> "FeatureArrays":
         """Returns the arrays with a row of zeros in front, so that index i describes row i - 1."""
+        # Token 0 is padding and the number 0 adds nothing: a row of zeros says nothing.
         return FeatureArrays(
             tokens=np.pad(self.tokens, ((1, 0), (0, 0))), numeric=np.pad(self.numeric, ((1, 0), (0, 0)))
         )

@@ -75,8 +75,10 @@ class MultiCodec:
         """Returns the rows of a list's values; an empty list says nothing."""
         # An empty list is a missing value, which has a row of its own.
         entries = read_list(value) or (None,)
+        # A dict, which keeps the order of the list: the first values are those that are kept.
         found = dict.fromkeys(self.row_of.get(read_category(entry), PADDING_INDEX) for entry in entries)
         rows = [row for row in found if row != PADDING_INDEX]
+        # Last, so that known values count where room is short.
         if PADDING_INDEX in found and self.unknown_row:
             rows.append(self.unknown_row)
         return _padded(rows, self.n_columns)
@@ -146,6 +148,7 @@ class TimestampCodec:
                 rows.append(first_row + moment.weekday())
             elif part is TimestampPart.month:
                 rows.append(first_row + moment.month - 1)
+            # Only the years of training have rows: requests of the year after take the unknown row.
             elif self.first_year <= moment.year <= self.last_year:
                 rows.append(first_row + moment.year - self.first_year)
             else:
@@ -188,6 +191,7 @@ class VectorCodec:
 
     def numbers(self, value: object) -> Sequence[float]:
         """Returns the vector's entries."""
+        # Zeros leave a linear layer at its bias.
         return read_vector(value, self.n_numeric) or [0.0] * self.n_numeric
 
 
@@ -236,6 +240,7 @@ def _build_timestamp_codec(
     config: FeatureConfig, state: FeatureState, first_known: int, unknown_row: int
 ) -> TimestampCodec:
     """Returns the codec of a timestamp, each part with a range of rows of its own."""
+    # 0 where no training row had a year.
     n_years = state.last_year - state.first_year + 1
     sizes = [_PART_SIZES.get(part, n_years) for part in config.parts]
     # A range for each part: hour 3 and weekday 3 are not the same token.

@@ -71,6 +71,7 @@ class FeatureConfig:
     min_count: int = 1
     dim: int = 0
     parts: list[TimestampPart] = field(default_factory=_default_parts)
+    # The default: that a value is missing may say something, and a row can learn it.
     unknown: UnknownPolicy = UnknownPolicy.own_row
 
     def __post_init__(self) -> None:
@@ -81,6 +82,7 @@ class FeatureConfig:
         for key in ("max_values", "max_tokens", "min_count"):
             if getattr(self, key) < 1:
                 raise ConfigError(f"{key} must be 1 or more, got {getattr(self, key)} (config data.features)")
+        # A size of 0 would give one empty n-gram for every place of a word.
         if any(size < 1 for size in self.char_ngrams):
             raise ConfigError(
                 f"char_ngrams must be sizes of 1 or more, got {list(self.char_ngrams)} (config data.features)"
@@ -91,6 +93,7 @@ class FeatureConfig:
 
     def _validate_buckets(self) -> None:
         """Raises ConfigError unless `buckets` is usable and belongs to the type."""
+        # One bucket would hold every number and say nothing.
         if self.buckets < 0 or self.buckets == 1:
             raise ConfigError(f"buckets must be 0, or 2 or more, got {self.buckets} (config data.features)")
         if self.buckets and self.type not in (FeatureType.numeric, FeatureType.text):
@@ -105,6 +108,7 @@ class FeatureConfig:
             raise ConfigError(
                 f"dim must be the length of the ready-made vector, got {self.dim} (config data.features)"
             )
+        # Refused and not ignored: who sets it expects an effect.
         if self.type is not FeatureType.vector and self.dim:
             raise ConfigError(
                 f"dim belongs to vector features, got dim={self.dim} on a {self.type} feature; leave it out "
@@ -115,6 +119,7 @@ class FeatureConfig:
         """Raises ConfigError unless `parts` are known, distinct and at least one."""
         known = list(TimestampPart.__members__)
         if (
+            # Distinct: a part named twice would own two ranges of rows with one meaning.
             not self.parts
             or len(set(self.parts)) != len(self.parts)
             or any(p not in known for p in self.parts)
@@ -144,12 +149,14 @@ class FeaturesConfig:
 
     def validate(self) -> None:
         """Raises ConfigError if a user feature and a context feature share a name or a column."""
+        # The two are merged into one mapping by name (see `query`): one would hide the other.
         clash = sorted(self.user.keys() & self.context.keys())
         if clash:
             raise ConfigError(
                 f"user and context features are encoded together and must have different names, got {clash} "
                 "in both; rename one and keep its `column` (config data.features)"
             )
+        # Values come in one mapping by column, in which the context would hide the user.
         columns = [
             {config.column or name for name, config in part.items()} for part in (self.user, self.context)
         ]
@@ -163,4 +170,5 @@ class FeaturesConfig:
     @property
     def query(self) -> dict[str, FeatureConfig]:
         """The features of the query side: those of the user, then those of the context."""
+        # The context last: a user's queries differ in the last columns alone.
         return {**self.user, **self.context}

@@ -122,6 +122,7 @@ class FeatureEncoder:
             ("_tokens", tuple(tokens)),
             ("_numbers", tuple(numbers)),
         ):
+            # The class is frozen; this is the way that dataclasses themselves take.
             object.__setattr__(self, name, value)
 
     @classmethod
@@ -177,6 +178,7 @@ class FeatureEncoder:
 
     def encode_one(self, values: Mapping[str, object]) -> FeatureArrays:
         """Returns the arrays of one row, a request's: equal to `encode` of that row, and quicker."""
+        # Plain lists until the end: an array for each feature would cost more than the values.
         tokens: list[int] = []
         for column, codec in self._tokens:
             tokens += codec.tokens(values.get(column))
@@ -200,6 +202,7 @@ class FeatureEncoder:
             ConfigError: If the text is not one that `to_json` writes.
         """
         try:
+            # A Literal as key type: any other key is refused, and not dropped.
             body = from_plain(json.loads(text), dict[Literal["features"], list[object]])
             return cls(from_plain(body.get("features"), tuple[FittedFeature, ...]))
         except ValueError as error:
@@ -213,6 +216,7 @@ def _column(columns: Mapping[str, Sequence[object]], name: str, n_rows: int) -> 
     """Returns a column's values, or None for every row if it is not given."""
     if name not in columns:
         return [None] * n_rows
+    # Trap: `np.fromiter` stops at the count it is given, so a longer column would pass unnoticed.
     if len(columns[name]) != n_rows:
         raise ShapeError(f"column {name!r} must have {n_rows} values, got {len(columns[name])}")
     return columns[name]

@@ -12,6 +12,7 @@ from marquee.features.config import FeatureConfig, FeatureType
 from marquee.features.text import split_words
 from marquee.features.values import read_category, read_list, read_number, read_time, read_vector
 
+# Relative to the mean: float64 keeps about 16 digits.
 _SMALLEST_STD = 1e-12
 
 
@@ -29,6 +30,7 @@ def fit_state(name: str, config: FeatureConfig, column: Sequence[object]) -> Fea
     match config.type:
         case FeatureType.categorical | FeatureType.multi:
             counts = _count_categories(config, column)
+            # Before `min_count`: a rare value is readable, and no sign of a wrong type.
             _validate_usable(name, config, column, len(counts))
             return FeatureState(values=tuple(sorted(v for v, n in counts.items() if n >= config.min_count)))
         case FeatureType.numeric:
@@ -70,9 +72,10 @@ def _fit_numbers(
     if numbers.size == 0:
         return FeatureState()
     if config.buckets:
-        inner = np.arange(1, config.buckets) / config.buckets
+        inner = np.arange(1, config.buckets) / config.buckets  # (buckets - 1,)
         # An edge is a value that occurs: between two values there would be buckets that training never fills.
         edges = np.unique(np.quantile(numbers, inner, method="higher"))
+        # An edge at the minimum would leave the first bucket empty.
         return FeatureState(edges=tuple(edges[edges > numbers.min()].tolist()))
     mean, std = float(numbers.mean()), float(numbers.std())
     # A constant column has a std of rounding noise, which would blow that noise up to ±1.

@@ -31,6 +31,7 @@ class _Separators(dict[int, str | int | None]):
             result = code
         elif category == "Cf":
             result = None
+        # Kept, as `translate` asks again in every text; Unicode bounds how many there can be.
         self[code] = result
         return result
 
@@ -45,6 +46,7 @@ def split_words(text: str) -> list[str]:
         >>> split_words("Ｔoy Story (1995): ½-price, Café!")
         ['toy', 'story', '1995', '1', '2', 'price', 'café']
     """
+    # For such texts the same words as below, without a look at Unicode's tables.
     if text.isascii():
         return _ASCII_WORD.findall(text.lower())
     return unicodedata.normalize("NFKC", text).lower().translate(_SEPARATORS).split()
@@ -67,6 +69,7 @@ def word_rows(word: str, sizes: tuple[int, ...], n_rows: int) -> tuple[int, ...]
     pieces = [marked]
     for size in sizes:
         pieces += [marked[i : i + size] for i in range(len(marked) - size + 1)]
+    # Not `hash`, which differs from process to process.
     return tuple(dict.fromkeys(zlib.crc32(piece.encode()) % n_rows for piece in pieces))
 
 
@@ -80,6 +83,7 @@ def text_rows(text: str, sizes: tuple[int, ...], n_rows: int, max_tokens: int) -
     # Normalising a long run of combining marks takes time that grows with its square: cut first.
     words = dict.fromkeys(split_words(text[: CHARACTERS_PER_TOKEN * max_tokens]))
     pieces = [word_rows(word, sizes, n_rows) for word in islice(words, max_tokens)]
+    # Words before n-grams: where room is short, the whole words count.
     rows = dict.fromkeys(piece[0] for piece in pieces)
     for piece in pieces:
         if len(rows) >= max_tokens:

@@ -14,8 +14,11 @@ import numpy as np
 
 from marquee.core.moments import read_moment
 
+# Far below the largest float32 (3.4e38): no number becomes infinite in `FeatureArrays`.
 LARGEST_NUMBER = 1e30
+# Beyond it float64 skips whole numbers: the last digits would be invented.
 _EXACT_INTEGERS = 2.0**53
+# Writing out a huge integer takes time that grows with its square, and a request may send one.
 _LONGEST_INTEGER_BITS = 64
 
 
@@ -26,6 +29,7 @@ def read_category(value: object) -> str | None:
         >>> [read_category(value) for value in ("2018", 2018, 2018.0, True, "", None, float("nan"), {})]
         ['2018', '2018', '2018', 'true', None, None, None, None]
     """
+    # NumPy's integers and flags are no subclasses of Python's.
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, str):
@@ -90,6 +94,7 @@ def read_time(value: object) -> datetime | None:
     if isinstance(value, np.datetime64):
         value = value.item()
     try:
+        # Before date, of which datetime is a subclass.
         if isinstance(value, datetime):
             return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
         if isinstance(value, date):
@@ -98,5 +103,6 @@ def read_time(value: object) -> datetime | None:
         if seconds is None:
             return read_moment(value) if isinstance(value, str) else None
         return datetime.fromtimestamp(seconds, UTC)
+    # `fromtimestamp` raises any of the three, by platform, for a year out of range.
     except (ValueError, OverflowError, OSError):
         return None

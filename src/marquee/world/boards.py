@@ -51,7 +51,9 @@ def chequer_board(n_users: int = 50, n_items: int = 40, seed: int = 0) -> Cheque
     rows = []
     hidden = {}
     for user in range(n_users):
+        # Parity is the colour of users and items alike (see `_coloured`).
         own_items = np.arange(user % 2, n_items, 2)
+        # In turn among the users of a colour: no item is hidden from all of them.
         hidden_item = own_items[user // 2 % len(own_items)]
         # The hidden item comes last, so that a split by place takes it for the target.
         order = [*rng.permutation(own_items[own_items != hidden_item]), hidden_item]

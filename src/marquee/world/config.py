@@ -66,13 +66,18 @@ class WorldConfig:
         _validate_range("latent_dim", self.latent_dim, 2, None)  # a taste needs room to turn
         _validate_range("seed", self.seed, 0, None)
         _validate_range("start", self.start, 0, None)
+        # Days and hours are counted from the start, without an offset of their own.
         if self.start % 86_400:
             raise ConfigError(f"start must be a midnight in UTC, got {self.start} (config data.world)")
+        # `words.CATEGORIES` names twelve.
         _validate_range("n_categories", self.n_categories, 1, 12)
+        # Fewer could not fill one feed.
         _validate_range("n_content", self.n_content, FEED_SLOTS, None)
+        # Campaigns take ads in turn, and advertisers campaigns: with fewer, one would stay empty.
         _validate_range("n_ads", self.n_ads, self.n_campaigns, None)
         _validate_range("n_campaigns", self.n_campaigns, self.n_advertisers, None)
         _validate_range("taste_strength", self.taste_strength, 0, None)
+        # Beyond a right angle users would come to dislike what they liked.
         _validate_range("drift_degrees", self.drift_degrees, 0, 90)
         for key in (
             "own_taste_fraction",
@@ -83,6 +88,8 @@ class WorldConfig:
             "exploration",
         ):
             _validate_range(key, getattr(self, key), 0, 1)
+        # Without noise a propensity may come near 0, and 1
+        # propensity grows without bound.
         for key in ("requests_per_user", "exploration"):
             if getattr(self, key) <= 0:
                 raise ConfigError(f"{key} must be more than 0, got {getattr(self, key)} (config data.world)")

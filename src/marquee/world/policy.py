@@ -51,8 +51,10 @@ def slate_weights(
     Returns:
         (requests, n_items), rows sum to 1; 0 for what may not be shown. A row without candidates is 0.
     """
+    # A power below 1: in full, popular items would be shown so often that no other gains clicks.
     wanted = liking * clicks**POPULARITY_POWER
     wanted *= is_candidate
+    # A request without candidates needs a divisor all the same; its row stays 0.
     n_candidates = np.maximum(np.count_nonzero(is_candidate, axis=1), 1)
     wanted *= ((1.0 - exploration) / np.maximum(wanted.sum(axis=1), np.finfo(np.float64).tiny))[:, None]
     wanted += is_candidate * (exploration / n_candidates)[:, None]

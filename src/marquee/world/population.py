@@ -158,6 +158,7 @@ def _draw_users(config: WorldConfig, category_vectors: RealArray, rng: np.random
 def _draw_items(config: WorldConfig, category_vectors: RealArray, rng: np.random.Generator) -> _Items:
     """Returns content and ads whose place follows their category and tags, and a little of their own."""
     n = config.n_content + config.n_ads
+    # In turn and then shuffled: every campaign has an ad.
     campaign = rng.permutation(np.arange(config.n_ads) % config.n_campaigns)
     campaign_category = rng.integers(config.n_categories, size=config.n_campaigns)
     content_category = rng.integers(config.n_categories, size=config.n_content)
@@ -181,6 +182,7 @@ def _draw_items(config: WorldConfig, category_vectors: RealArray, rng: np.random
             "quality": np.round(np.clip(3.0 + 0.8 * quality, 1.0, 5.0), 1),
             "price": price,
             "available_from": available_from,
+            # An end after that of the world says nothing within it: to the table there is none.
             "available_until": pl.Series(available_until).set(pl.Series(~has_limit), None),
         }
     )
@@ -223,6 +225,7 @@ def _draw_tags(
     for row in category:
         tags = first_tag[row] + rng.permutation(n_per_category[row])[: rng.integers(1, MAX_TAGS)]
         if rng.random() < FOREIGN_TAG_FRACTION:
+            # So that tags say more of an item than its category does.
             tags = np.union1d(tags, rng.integers(len(all_tags), size=1))
         chosen.append(tags)
     means = np.array([tag_vectors[tags].mean(axis=0) for tags in chosen])
@@ -238,7 +241,9 @@ def _draw_availability(
     content_from = np.where(is_new, rng.uniform(0.02, 0.95, n) * n_days, -rng.uniform(1.0, 300.0, n))
     expires = rng.random(n) < config.expiring_fraction
     shelf_days = np.maximum(content_from, 0.0) + rng.uniform(0.2, 0.8, n) * n_days
+    # Twice the length of the world stands for no end.
     content_until = np.where(expires, shelf_days, 2.0 * n_days)
+    # Some flights begin before the start, so that the first day has ads.
     flight_from = rng.uniform(-0.2, 0.7, config.n_campaigns) * n_days
     flight_until = flight_from + rng.uniform(0.25, 0.7, config.n_campaigns) * n_days
     days_from = np.concatenate([content_from, flight_from[campaign]])
@@ -266,10 +271,8 @@ def _draw_title(category: str, tags: list[str], is_ad: bool, rng: np.random.Gene
 
 
 def _spread_vectors(n: int, dim: int, rng: np.random.Generator) -> RealArray:
-    """Returns unit vectors far apart, (n, dim): at right angles, then their opposites, then any.
-
-    Left to chance, a few categories would lie close together and be everybody's favourites.
-    """
+    """Returns unit vectors far apart, (n, dim): at right angles, then their opposites, then any."""
+    # Left to chance, a few categories would lie close together and be everybody's favourites.
     axes = np.linalg.qr(rng.normal(size=(dim, dim)))[0]
     others = _unit(rng.normal(size=(max(0, n - 2 * dim), dim)))
     return np.concatenate([axes, -axes, others])[:n]
@@ -277,12 +280,14 @@ def _spread_vectors(n: int, dim: int, rng: np.random.Generator) -> RealArray:
 
 def _shared_leanings(n: int, category_vectors: RealArray, rng: np.random.Generator) -> RealArray:
     """Returns n unit vectors, each leaning on two categories, all categories in turn, (n, latent_dim)."""
+    # In turn: drawn at random, a category might be one that no segment leans on.
     order = np.resize(rng.permutation(len(category_vectors)), 2 * n)
     return _unit(category_vectors[order[::2]] + 0.6 * category_vectors[order[1::2]])
 
 
 def _leanings(n: int, category_vectors: RealArray, rng: np.random.Generator) -> RealArray:
     """Returns n unit vectors, each leaning on few categories, (n, latent_dim)."""
+    # Far below 1: a few categories take nearly all of each user's share.
     shares = rng.dirichlet(np.full(len(category_vectors), 0.15), n)
     return _unit(shares @ category_vectors + 0.15 * _unit(rng.normal(size=(n, category_vectors.shape[1]))))
 

@@ -104,6 +104,7 @@ def write_world(world: World, folder: Path) -> None:
     The events come last: a folder that holds them is complete, also if the writer was killed.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the folder, as `os.replace` cannot lead to another file system.
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         for frame, name in (
@@ -123,6 +124,7 @@ def write_world(world: World, folder: Path) -> None:
 
 def _events(config: WorldConfig, population: Population, traffic: Traffic) -> pl.DataFrame:
     """Returns the table of events, in the order of time; causes stand before what they cause."""
+    # Lower positions are reached later: the events of one request have an order.
     seen_at = traffic.timestamp + 2 + SECONDS_PER_POSITION * traffic.position
     everything, converts = np.arange(len(traffic.item)), traffic.converted_after >= 0
     parts = (
@@ -136,6 +138,7 @@ def _events(config: WorldConfig, population: Population, traffic: Traffic) -> pl
     timestamp = np.concatenate([times[part] for _, part, times in parts])
     # By time, then kind: a click may share its second with the view that it follows.
     order = np.lexsort((rows, kind, timestamp))
+    # A conversion hours after its click may fall behind the end, where nothing is logged.
     order = order[timestamp[order] < config.start + config.n_days * SECONDS_PER_DAY]
     rows, kind, timestamp = rows[order], kind[order], timestamp[order]
     is_exposure, is_conversion = pl.Series(kind == 0), pl.Series(kind == 3)

@@ -107,6 +107,7 @@ def simulate_traffic(config: WorldConfig, population: Population, rng: np.random
     for day in range(config.n_days):
         requests = _draw_requests(config, population, day, rng)
         today = []
+        # In blocks: the weights of all requests of a busy day and all items need not fit into memory.
         for rows in np.array_split(
             np.arange(len(requests.user)), 1 + len(requests.user) * n_items // BLOCK_CELLS
         ):
@@ -119,6 +120,7 @@ def simulate_traffic(config: WorldConfig, population: Population, rng: np.random
         # After the day: within it the policy knows what it knew in the morning, so blocks do not matter.
         for traffic in today:
             user, item = traffic.user[traffic.is_clicked], traffic.item[traffic.is_clicked]
+            # Trap: `recent_clicks[item] += 1` counts an item once, however often it stands in `item`.
             np.add.at(recent_clicks, item, 1.0)
             has_clicked[user, item] = True
         blocks += today
@@ -142,6 +144,7 @@ def _draw_requests(
         device=np.where(is_main, population.main_device[user], rng.integers(len(DEVICES), size=n)),
         surface=(rng.random(n) < SIDEBAR_FRACTION).astype(np.int64),
     )
+    # Stable, so that requests of one second keep the order in which the seed drew them.
     return requests.take(np.argsort(requests.timestamp, kind="stable"))
 
 
@@ -225,6 +228,7 @@ def _respond(
         surface=surface,
         position=shown.position,
         propensity=shown.propensity,
+        # A product, as whether a position is looked at does not depend on what stands there.
         click_probability=look * sigmoid(logits),
         is_viewed=is_viewed,
         is_clicked=is_clicked,

@@ -14,7 +14,9 @@ from marquee.core.arrays import IndexArray
 
 RealArray = npt.NDArray[np.float64]
 
+# A chance of 12 % for an item of no special appeal at `FAIR_AFFINITY`.
 FAIR_CLICK_LOGIT = -2.0
+# Above the affinity of most pairs: most items are no match for a user.
 FAIR_AFFINITY = 0.6
 AFFINITY_GAIN = 10.0
 DAYPARTS = 4
@@ -52,6 +54,7 @@ class Truth:
     def tastes(self, day: float) -> RealArray:
         """Returns every user's taste on a day, unit length, (n_users, latent_dim)."""
         angle = self.drift_per_day * day
+        # The two are orthogonal and of length 1: so is every turn between them.
         return np.asarray(np.cos(angle) * self.user_vectors + np.sin(angle) * self.user_turns)
 
     def click_logits(self, user_rows: IndexArray, item_rows: IndexArray, day: float) -> RealArray:
@@ -63,6 +66,7 @@ class Truth:
         self, user_rows: IndexArray, item_rows: IndexArray, day: float, hour: IndexArray, device: IndexArray
     ) -> RealArray:
         """Returns the logit of a click on what is looked at, element by element, context included."""
+        # Row by row: a product of matrices would hold every pair of users and items.
         affinity = np.einsum("nd,nd->n", self.tastes(day)[user_rows], self.item_vectors[item_rows])
         return self._logits(affinity, item_rows) + self.context_logits(item_rows, hour, device)
 
@@ -80,6 +84,7 @@ class Truth:
 
 def sigmoid(logits: RealArray) -> RealArray:
     """Returns 1 / (1 + exp(-logits)), without overflow."""
+    # exp(-logits) overflows for very negative logits, where tanh does not.
     return 0.5 * (1.0 + np.tanh(0.5 * logits))
 
 
@@ -90,6 +95,6 @@ def look_probability(surface: IndexArray, position: IndexArray) -> RealArray:
         surface: 0 for the feed, 1 for the sidebar.
         position: 1 …
     """
-    top = np.array([0.95, 0.7])
+    top = np.array([0.95, 0.7])  # feed, sidebar
     decay = np.array([0.15, 0.3])
     return np.asarray(top[surface] / (1.0 + decay[surface] * (position - 1)))

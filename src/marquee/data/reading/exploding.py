@@ -35,19 +35,23 @@ def explode(source: Source, apart: Mapping[str, str], config: TableConfig, key: 
     columns = {_column(name, source, config, key): separator for name, separator in apart.items()}
     lists = {name: _as_list(name, separator, source, config, key) for name, separator in columns.items()}
     lengths = [pl.col(name).list.len().fill_null(0) for name in lists]
+    # The literal stands in where one list alone is taken apart, and nothing is compared.
     differ = pl.any_horizontal(pl.lit(False), *[length != lengths[0] for length in lengths[1:]])
     fault = pl.when(differ).then(pl.lit(f"lists of different lengths in {', '.join(lists)}"))
     faults = [_unreadable(name, lists[name]) for name in lists if source.columns[name] == pl.String]
+    # Before the lists take the place of the texts, which the faults quote.
     frame = source.frame.with_columns(pl.coalesce(FAULT, *faults).alias(FAULT))
     frame = frame.with_columns(values.alias(name) for name, values in lists.items())
     frame = frame.with_columns(pl.coalesce(FAULT, fault).alias(FAULT))
     is_whole = pl.col(FAULT).is_null() & (lengths[0] > 0)
     frame = frame.with_columns(
+        # Kept as a row: an empty basket is counted as excluded, and not dropped.
         (pl.col(FAULT).is_null() & (lengths[0] == 0)).alias(EMPTY),
         # A null in place of a list is one row when lists are taken apart.
         *[pl.when(is_whole).then(pl.col(name)).alias(name) for name in lists],
         pl.when(is_whole).then(pl.int_ranges(lengths[0])).alias(_position(source)),
     )
+    # Numbered anew, as the id of an event may be made of its row number.
     exploded = frame.drop(ROW).explode([*lists, _position(source)]).with_row_index(ROW, 1)
     schema = exploded.collect_schema()
     names = [name for name in schema if name not in (ROW, FAULT, EMPTY)]
@@ -55,6 +59,7 @@ def explode(source: Source, apart: Mapping[str, str], config: TableConfig, key: 
         source,
         frame=exploded,
         columns={name: schema[name] for name in names},
+        # A column that was taken apart holds entries and no lists.
         types={name: found for name, found in source.types.items() if name not in lists},
     )
 
@@ -73,6 +78,7 @@ def _position(source: Source) -> str:
 def _column(name: str, source: Source, config: TableConfig, key: str) -> str:
     """Returns the column of the file that holds the lists which a name means."""
     mapped = config.columns.get(name, name)
+    # `a.b` is a field of a nested column, which the file calls `a`.
     for found in (mapped, mapped.partition(".")[0], name):
         if found in source.columns:
             return found
@@ -98,4 +104,5 @@ def _as_list(name: str, separator: str, source: Source, config: TableConfig, key
             f"the separator {separator!r}; write lists: {{{name}: '|'}}, or types: {{{name}: list}} for JSON"
         )
     entries = pl.col(name).str.split(separator).list.eval(pl.element().str.strip_chars())
+    # A separator at the end names no entry.
     return entries.list.eval(pl.element().filter(pl.element() != ""))

@@ -45,6 +45,7 @@ def parse(text: str, source: Source, key: str) -> pl.Expr:
         MissingColumnError: If the file lacks a column that the expression names.
         ConfigError: If the text is no SQL, or needs more than its own row.
     """
+    # Before SQL: the name of a column may hold blanks, or be a word of SQL.
     if text in source.columns:
         return pl.col(text)
     if _NAME.fullmatch(text) and text.lower() not in _CLOCK | {"null", "true", "false"}:

@@ -86,6 +86,7 @@ def _is_present(column: pl.Series) -> pl.Series:
     """Returns whether there is a value: no null, NaN, empty text or empty list."""
     there = column.is_not_null()
     if column.dtype == pl.String:
+        # A file writes a missing text as an empty one, which is no unreadable value.
         return there & (column.str.strip_chars() != "")
     if column.dtype.is_float():
         return there & column.is_not_nan()
@@ -104,6 +105,7 @@ def _unreadable(config: FeatureConfig, values: pl.Series) -> pl.Series:
         return values  # one value is meant, and a list or an object is none
     if config.type is FeatureType.numeric and (values.dtype.is_integer() or values.dtype.is_float()):
         return values.filter(~(values.cast(pl.Float64).abs() <= LARGEST_NUMBER))
+    # Each value once: the readers are those of a request, one Python call a value.
     distinct = values.unique()
     is_wrong = [_READERS[config.type](value) is None for value in distinct.to_list()]
     wrong = distinct.filter(pl.Series(is_wrong, dtype=pl.Boolean))

@@ -24,6 +24,7 @@ from marquee.errors import ConfigError, DataError, MissingColumnError
 EXCLUDED = "__excluded"
 REJECTED = "__rejected"
 
+# Prefixes: columns of the file and of the table may share a name, and meet in one frame.
 _RAW = "__raw:"
 _MAPPED = "__mapped:"
 _BROKEN = "__broken:"
@@ -97,6 +98,7 @@ class TableMapping:
         mapped = typed.select(
             ROW,
             FAULT,
+            # A comparison with null is null in SQL, and excludes no row.
             _position_of_first([condition.fill_null(False) for condition in exclusions.values()]).alias(
                 EXCLUDED
             ),
@@ -109,7 +111,9 @@ class TableMapping:
             *row_rules(self.schema, expressions.keys(), self.limits),
         ]
         rules = [
+            # First: the values of such a row may be in wrong columns, and break other rules.
             Rule(Reason.unreadable_row, "", pl.col(FAULT).is_not_null()),
+            # Computed above, as the mapped frame has the columns of the file no more.
             *[Rule(rule.reason, rule.column, pl.col(f"{_BROKEN}{i}")) for i, rule in enumerate(type_rules)],
             *own_rules,
         ]
@@ -138,6 +142,7 @@ class TableMapping:
             return reading(mapped.collect_schema, source.path, self.schema.name)
         except DataError:
             for name, text in self.config.columns.items():
+                # One at a time: the error of all does not say whose it is.
                 self._schema_of(expressions[name], typed, source, f"columns.{name}: {text}")
             raise
 
@@ -156,10 +161,12 @@ class TableMapping:
         types = {
             name: target
             for name, target in {**source.types, **self.config.types}.items()
+            # Their lists are rows by now, and the column holds entries.
             if name not in apart or target not in (SourceType.list, SourceType.vector)
         }
         require(types, source, f"{self.key}.types")
         rules = [
+            # There before and null now: the value could not be read.
             Rule(Reason.wrong_type, name, present(_RAW + name, source.columns[name]) & pl.col(name).is_null())
             for name in types
         ]
@@ -184,6 +191,7 @@ class TableMapping:
         """Returns the condition of each reason for which a row is not meant to be one."""
         conditions: dict[str, pl.Expr] = {}
         if source.is_text:
+            # Folders give a value to blank rows as well.
             read = [name for name in source.columns if name not in source.partition]
             empty = [pl.col(name).is_null() for name in [FAULT, *read]]
             conditions[BLANK_ROW] = pl.all_horizontal(empty)
@@ -192,6 +200,7 @@ class TableMapping:
         for reason, text in self.config.exclude.items():
             condition = self._parse(text, source, f"exclude.{reason}")
             (dtype,) = self._schema_of(condition, typed, source, f"exclude.{reason}: {text}").values()
+            # A number would do for a truth, and hide a comparison that was forgotten.
             if dtype != pl.Boolean:
                 raise ConfigError(
                     f"{self.key}.exclude.{reason} must be true or false, got {text!r}, which is "
@@ -207,6 +216,7 @@ class TableMapping:
         }
         expressions: dict[str, pl.Expr] = {}
         for column in self.schema.columns:
+            # Taken out: what is left are attributes, which come last.
             expression = mapped.pop(column.name, None)
             if expression is None:
                 expression = self._unmapped(column, source)
@@ -229,16 +239,19 @@ class TableMapping:
         """Returns the columns of the file that become attributes under their own names."""
         renamed = {text for text in self.config.columns.values() if text in source.columns}
         used = renamed.union(*self.config.flags.values())
+        # Events have the most rows: of their other columns only those that features read are kept.
         keeps_rest = self.config.keep_rest and self.schema is not EVENTS
         return [name for name in source.columns if name in self.kept or (keeps_rest and name not in used)]
 
     def _unmapped(self, column: Column, source: Source) -> pl.Expr | None:
         """Returns a canonical column that the mapping does not name, None if the table goes without it."""
         if column.required and column.type is ColumnType.timestamp and self.time is TimeMeaning.none:
+            # Equal times keep the order of the file, which stands in for time.
             return pl.lit(0, pl.Int64)
         if column.name in source.columns:
             return pl.col(column.name)
         if column.name == EVENTS.key:
+            # Made of the place, so that the same file gives the same ids again.
             return pl.concat_str(pl.lit(source.prefix), pl.col(ROW).cast(pl.String))
         if column.default is not None:
             return pl.lit(column.default)
@@ -326,6 +339,7 @@ def _without_marks(value: pl.Expr, mapped: str, dtype: pl.DataType, source: Sour
 
 def _flag(name: str) -> pl.Expr:
     """Returns a flag as 0 or 1; anything else is null."""
+    # Through text, as a file may hold flags as booleans, numbers or words.
     text = pl.col(name).cast(pl.String, strict=False).str.to_lowercase()
     value = text.replace({"true": "1", "false": "0"}).cast(pl.Int64, strict=False)
     return pl.when(value.is_in([0, 1])).then(value)

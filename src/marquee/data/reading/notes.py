@@ -80,6 +80,7 @@ def _repeated_notes(events: pl.DataFrame, time: TimeMeaning) -> Iterator[str]:
 def _dominant_notes(ids: pl.Series, who: str) -> Iterator[str]:
     """Yields the ids that have a large share of all events, and far more than others have."""
     counts = ids.value_counts(sort=True)
+    # Both bounds: among five users, one has a fifth of all events without being odd.
     least = max(_DOMINANT * len(ids), _TIMES_THE_AVERAGE * len(ids) / counts.height)
     for name, count in counts.filter(pl.col("count") > least).iter_rows():
         yield (
@@ -100,6 +101,7 @@ def sorted_columns(file: MappedSource, table: str) -> Iterator[str]:
     """
     columns = [name for name, dtype in file.source.columns.items() if not dtype.is_nested()]
     users = file.file_columns["user_id"]
+    # What a user is read from is equal in all rows of the user.
     asked = [name for name in columns if users != (name,)]
     frame = pl.concat(
         [file.raw("user_id").rename({"user_id": _USER}), file.source.frame.select(asked)],
@@ -117,6 +119,7 @@ def sorted_columns(file: MappedSource, table: str) -> Iterator[str]:
 def _readings(column: pl.Series) -> Iterator[pl.Series]:
     """Yields a column as numbers if it is some, then as texts."""
     numbers = column.cast(pl.Float64, strict=False)
+    # No value was lost, so all are numbers: as texts, 10 would stand before 9.
     if numbers.null_count() == column.null_count():
         yield numbers
     elif column.dtype == pl.String:
@@ -133,6 +136,7 @@ def _direction(users: pl.Series, values: pl.Series) -> str | None:
         .with_columns(up=step, down=back)
         .group_by("user")
         .agg(pl.len().alias("n"), pl.col("up").sum(), pl.col("down").sum())
+        # Users whose values are all equal are in order either way, and prove nothing.
         .filter((pl.col("n") >= _FEWEST_ROWS) & (pl.col("up") + pl.col("down") > 0))
     )
     if found.is_empty():

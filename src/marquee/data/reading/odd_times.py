@@ -12,7 +12,9 @@ from marquee.data.table_config import TimestampUnit
 FIRST_PLAUSIBLE = int(datetime(1990, 1, 1, tzinfo=UTC).timestamp())
 LAST_PLAUSIBLE = int(datetime(2200, 1, 1, tzinfo=UTC).timestamp())
 _LAST_LIKELY = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp())
+# 2025030112 is a plausible number of seconds, of the year 2034, and more likely a date.
 _HOURS = (1990_01_01_00, 2099_12_31_23)
+# Not all: a few broken values must not hide the others.
 _NEARLY_ALL = 0.99
 _WORDS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 # Digits of the number → formats of its text, and what must be appended to have one that can be read.
@@ -42,6 +44,7 @@ def middle(numbers: pl.Series) -> int:
 
 def are_odd(seconds: pl.Series) -> bool:
     """Returns whether times lie where few data sets have any, or look like dates down to the hour."""
+    # The median: 0 in place of missing times does not move it.
     half = middle(seconds)
     return not FIRST_PLAUSIBLE <= half < LAST_PLAUSIBLE or _HOURS[0] <= half <= _HOURS[1]
 
@@ -66,6 +69,7 @@ def wrong_times(numbers: pl.Series, unit: TimestampUnit) -> str | None:
     found = next(better, unit)
     if found is unit:
         return None
+    # By the mean length of a year, as `datetime` ends with the year 9999.
     year = 1970 + half // unit.per_second // 31_556_952
     return (
         f"which are {_WORDS[found]} and not {_WORDS[unit]} since 1970, which would be the year {year}; "

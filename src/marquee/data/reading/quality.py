@@ -93,6 +93,7 @@ class TableQuality:
     @property
     def rejected_fraction(self) -> float:
         """Rejected rows among those that are meant to be rows of the table."""
+        # All rows may be excluded.
         return self.n_rejected / max(self.rows_in - self.n_excluded, 1)
 
     def summary_lines(self) -> Iterator[str]:
@@ -165,6 +166,7 @@ class QualityReport:
         """Returns all fields, and the counts made of them, as JSON holds them."""
         fields = asdict(self)
         for table in self.tables:
+            # `asdict` leaves out properties, which a reader of the file would have to compute.
             fields[table.name] |= {"rejected": table.n_rejected, "rejected_fraction": table.rejected_fraction}
             fields[table.name]["excluded_total"] = table.n_excluded
         return fields | {"time": self.time.value, "notes": list(self.notes)}
@@ -200,10 +202,12 @@ def measure_columns(rows: pl.DataFrame, key: str) -> tuple[ColumnQuality, ...]:
     for column in rows:
         nulls = column.null_count()
         if column.name == key:
+            # The rule on duplicates has shown it: the column need not be counted.
             distinct: int | None = rows.height
         elif column.dtype.is_nested():
             distinct = None
         else:
+            # `n_unique` counts null as one value.
             distinct = column.n_unique() - bool(nulls)
         measured.append(ColumnQuality(column.name, str(column.dtype), nulls, distinct))
     return tuple(measured)
@@ -251,5 +255,6 @@ def measure_events(
 
 def _n_outside(ids: pl.Series, table: pl.Series) -> int:
     """Returns how many distinct ids are not in another column."""
+    # Ids of events repeat: each is looked up once.
     distinct = ids.unique().to_frame("id")
     return distinct.join(table.to_frame("id"), on="id", how="anti").height

@@ -89,6 +89,7 @@ class Rejects:
             {
                 SOURCE: range(len(mapped)),
                 "columns": [list(file.file_columns[rule.column]) for file in mapped],
+                # Behind the rules of single rows, which are looked at first.
                 "order": [len(file.rules) for file in mapped],
                 "column": [rule.column] * len(mapped),
                 "key": [file.keys.get(rule.column, "") for file in mapped],
@@ -157,7 +158,9 @@ class Rejects:
             nested = [name for name, dtype in source.columns.items() if dtype.is_nested()]
             as_written = source.frame.select(ROW, FAULT, *source.columns)
             rows = as_written.filter(pl.col(ROW).is_in(group[ROW].implode())).with_columns(
-                pl.struct(name).struct.json_encode().alias(name) for name in nested
+                # A CSV holds no lists.
+                pl.struct(name).struct.json_encode().alias(name)
+                for name in nested
             )
             found[position] = collect(rows, source.path, self.table).sort(ROW)
         return found
@@ -178,9 +181,11 @@ class Rejects:
             )
             as_written = rows.drop(ROW, FAULT)
             parts.append(
+                # A file may have columns called `row` or `reason` itself.
                 why.hstack(as_written.rename({name: f"source.{name}" for name in as_written.columns}))
             )
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Files of one table may differ in columns and types.
         pl.concat(parts, how="diagonal_relaxed").write_csv(path)
 
 

@@ -32,6 +32,7 @@ _FORMATS = {
     ".pq": TableFormat.parquet,
     ".csv": TableFormat.csv,
     ".tsv": TableFormat.csv,
+    # One list or lines: `scan_json` looks.
     ".json": TableFormat.jsonl,
     ".jsonl": TableFormat.jsonl,
     ".ndjson": TableFormat.jsonl,
@@ -86,6 +87,7 @@ def open_sources(config: TableConfig, root: Path, table: str) -> list[Source]:
     """
     files = list(locate(config, root, table))
     return [
+        # Row numbers repeat between files, and ids may be made of them.
         _open(file, "" if len(files) == 1 else f"{file.part or number}-", config, table)
         for number, file in enumerate(files, start=1)
     ]
@@ -93,6 +95,7 @@ def open_sources(config: TableConfig, root: Path, table: str) -> list[Source]:
 
 def with_repaired_quotes(source: Source, config: TableConfig, table: str) -> Source:
     """Returns a CSV with its stray quotes read as characters; see `csv_files.repair_quotes`."""
+    # What folders say stands in no line of the file.
     n_columns = len(source.columns) - len(source.partition)
     frame = reading(
         lambda: scan_csv(source.path, config, repair_quotes(source.path, config, n_columns)),
@@ -113,6 +116,7 @@ def collect(frame: pl.LazyFrame, path: Path, table: str) -> pl.DataFrame:
     Raises:
         DataError: If the file is not what it is declared to be, or an expression fails on it.
     """
+    # Streaming, so that memory follows what is kept and not the whole file.
     return reading(lambda: frame.collect(engine="streaming"), path, table)
 
 
@@ -120,7 +124,9 @@ def reading(read: Callable[[], Collected], path: Path, table: str) -> Collected:
     """Calls `read`; an error of Polars or the disk becomes a DataError that names the file."""
     try:
         return read()
+    # EOFError: gzip raises it for a file that was cut off.
     except (pl.exceptions.PolarsError, OSError, EOFError, UnicodeError) as error:
+        # The further lines of an error of Polars are its query plan.
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise DataError(f"{table}: {path} cannot be read: {reason}. {_advice(error, table)}") from error
 
@@ -145,6 +151,7 @@ def _open(file: File, prefix: str, config: TableConfig, table: str) -> Source:
     written = _format_of(path, config, table)
     frame, types = reading(lambda: _scan(path, written, config), path, table)
     own = reading(frame.collect_schema, path, table)
+    # A column of the file counts: some writers keep the value there as well.
     said = {name: value for name, value in file.partition.items() if name not in own}
     frame = _with_partition(frame, said)
     schema = own | dict.fromkeys(said, pl.String())
@@ -165,6 +172,7 @@ def _open(file: File, prefix: str, config: TableConfig, table: str) -> Source:
         is_quoted=written is TableFormat.csv and len(config.separator) == 1 and bool(config.quote),
         partition=said,
     )
+    # Less two: ROW and FAULT are in no line.
     if source.is_quoted and reading(lambda: has_stray_quotes(path, config, len(own) - 2), path, table):
         return with_repaired_quotes(source, config, table)
     return source
@@ -176,6 +184,7 @@ def _scan(
     """Returns the rows of a file, and the types that it makes plain."""
     match written:
         case TableFormat.parquet:
+            # Folders are read by `locating`, alike for all formats.
             frame = pl.scan_parquet(
                 path, row_index_name=ROW, row_index_offset=1, hive_partitioning=False, glob=False
             )
@@ -190,6 +199,7 @@ def _scan(
             fault = pl.when(pl.col(SURPLUS).is_not_null()).then(pl.lit(f"more than {n_columns} values"))
             numbered = sheet.lazy().with_row_index(ROW, 1).with_columns(fault.alias(FAULT))
             return numbered.drop(SURPLUS), {}
+        # Polars takes a separator of one byte.
         case _ if len(config.separator) > 1:
             return scan_separated_lines(path, config), {}
     return scan_csv(path, config), {}
@@ -204,6 +214,7 @@ def _with_texts(frame: pl.LazyFrame, columns: dict[str, pl.DataType]) -> pl.Lazy
     texts = []
     for name in binary:
         try:
+            # The cast fails on one value that is no UTF-8; the maximum makes it look at all of them.
             frame.select(pl.col(name).cast(pl.String).str.len_bytes().max()).collect(engine="streaming")
             texts.append(pl.col(name).cast(pl.String))
         except pl.exceptions.ComputeError:

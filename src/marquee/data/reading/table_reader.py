@@ -72,10 +72,12 @@ class TableReader:
         """
         rows = self._collect(root)
         kept, rejects = self._apply_rules(rows)
+        # After the rules: a wrong row must not be the one of its like that is kept.
         kept, repeated = _without_repeated(kept, self.schema, self.mappings[0].config)
         rows.excluded.update(repeated)
         kept = kept.drop(SOURCE, ROW)
         quality = self._quality(rows, kept, rejects, rejects_folder)
+        # Before the table may be found empty: the rejects say why it is.
         require_few(quality, self.max_rejected_fraction, self.schema.config_key)
         if kept.is_empty():
             raise DataError(
@@ -100,6 +102,7 @@ class TableReader:
         rows_in = 0
         for position, (mapping, source) in enumerate(opened):
             file, rows = _rows_of(mapping, source)
+            # Of all rows: a wrong unit may put each of them out of range.
             validate_times(rows, file, mapping)
             files.append(file)
             rows_in += rows.height
@@ -113,6 +116,7 @@ class TableReader:
         rejects = Rejects.none(name, [file.source for file in files])
         for position, (file, wrong) in enumerate(zip(files, broken, strict=True)):
             rejects = rejects.add_broken(wrong, position, file)
+        # Relaxed, as one file may hold whole numbers where another holds fractions.
         kept = parts[0] if len(parts) == 1 else pl.concat(parts, how="diagonal_relaxed")
         return _Collected(rows_in, kept, excluded, rejects, files, tuple(self._notes(files)))
 
@@ -142,6 +146,7 @@ class TableReader:
         """Writes the rejected rows and returns the counts of all rows."""
         name = self.schema.name
         n_out = rejects.rows.height + rows.excluded.total()
+        # Every row has one fate: none may vanish without a count.
         assert rows.rows_in == kept.height + n_out, (
             f"{name}: {rows.rows_in} rows in, {kept.height} kept, {n_out} not"
         )
@@ -184,6 +189,7 @@ def _rows_of(mapping: TableMapping, source: Source) -> tuple[MappedSource, pl.Da
 
 def _naming_expression(error: DataError, file: MappedSource, table: str) -> DataError:
     """Returns an error that names the expression which fails by itself, or the error as it is."""
+    # Only after a failure, as each expression reads the file once more.
     for name, key in file.keys.items():
         try:
             collect(file.raw(name), file.source.path, table)

@@ -61,6 +61,7 @@ def read_tables(config: DataConfig, rejects_folder: Path | None = None) -> Table
     frames: dict[str, pl.DataFrame] = {}
     qualities: dict[str, TableQuality] = {}
     for schema, table, features in (
+        # Items first: the rule on unknown items needs their ids.
         (ITEMS, config.items, config.features.item),
         (USERS, config.users, config.features.user),
         (EVENTS, config.events, config.features.context),
@@ -69,6 +70,7 @@ def read_tables(config: DataConfig, rejects_folder: Path | None = None) -> Table
             continue
         rules = [] if table.unique else [duplicate_rule(schema)]
         if schema is EVENTS and ITEMS.name in frames and config.unknown_items is UnknownItems.reject:
+            # In the order of `Reason`, where it stands before duplicates.
             rules.insert(0, unknown_item_rule(frames[ITEMS.name]["item_id"]))
         declared = {"": table, **(config.more_events if schema is EVENTS else {})}
         mappings = [
@@ -96,8 +98,10 @@ def read_tables(config: DataConfig, rejects_folder: Path | None = None) -> Table
         qualities[schema.name] = replace(qualities[schema.name], features=found)
     events = frames[EVENTS.name]
     if config.time is not TimeMeaning.none and not events["timestamp"].is_sorted():
+        # Rows of equal time keep the order of the files, by which splits count them.
         events = events.sort("timestamp", maintain_order=True)
     users = frames.get(USERS.name)
+    # Before sessions become users: the report is of those in the file.
     quality = measure_events(config.name, config.time, qualities, frames)
     if config.session_gap_minutes:
         events = users_of_sessions(events, config.session_gap_minutes)

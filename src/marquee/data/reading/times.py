@@ -22,6 +22,7 @@ def validate_times(rows: pl.DataFrame, file: MappedSource, mapping: TableMapping
         file: The file.
         mapping: How it is mapped.
     """
+    # The format says what the digits mean: no unit is involved.
     if mapping.config.timestamp_format:
         return
     unit = mapping.config.timestamp_unit
@@ -29,6 +30,7 @@ def validate_times(rows: pl.DataFrame, file: MappedSource, mapping: TableMapping
         seconds = rows[name].drop_nulls()
         if seconds.is_empty() or not are_odd(seconds) or not _are_numbers(file, mapping, name):
             continue
+        # Back in the unit of the file, whose numbers the message shows.
         numbers = seconds * unit.per_second
         advice = wrong_times(numbers, unit)
         if advice is not None:
@@ -42,6 +44,7 @@ def validate_times(rows: pl.DataFrame, file: MappedSource, mapping: TableMapping
 def _time_columns(file: MappedSource, mapping: TableMapping) -> Iterator[str]:
     """Yields the columns that hold moments and are read from the file."""
     for column in mapping.schema.columns:
+        # Where times only order events, any numbers will do.
         is_moment = column.type is ColumnType.timestamp and not (column.required and mapping.orders_only)
         if is_moment and file.file_columns.get(column.name):
             yield column.name
@@ -49,6 +52,7 @@ def _time_columns(file: MappedSource, mapping: TableMapping) -> Iterator[str]:
 
 def _are_numbers(file: MappedSource, mapping: TableMapping, name: str) -> bool:
     """Returns whether a column is numbers as the file has them, or texts of numbers."""
+    # A sample: a column of numbers shows it in its first rows.
     raw = collect(file.raw(name).drop_nulls().head(_N_SAMPLE), file.source.path, mapping.schema.name)
     values = raw.to_series()
     if values.dtype != pl.String:

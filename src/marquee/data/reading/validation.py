@@ -54,6 +54,7 @@ def row_rules(schema: TableSchema, present: Set[str], limits: Limits) -> list[Ru
         rules += _item_rules()
     order = list(Reason)
     used = [rule for rule in rules if set(rule.condition.meta.root_names()) <= present]
+    # A stable sort: within a reason the order of the columns stays.
     return sorted(used, key=lambda rule: order.index(rule.reason))
 
 
@@ -65,6 +66,7 @@ def _common_rules(schema: TableSchema) -> Iterator[Rule]:
             yield Rule(Reason.null_id, column.name, value.is_null())
         if column.type is ColumnType.timestamp and column.required:
             yield Rule(Reason.null_timestamp, column.name, value.is_null())
+        # A propensity has a rule of its own, which finds NaN and infinity as well.
         if column.type is ColumnType.number and column.name != "propensity":
             yield Rule(Reason.non_finite_value, column.name, ~value.is_finite())
 
@@ -99,6 +101,7 @@ def _item_rules() -> Iterator[Rule]:
 
 def _is_no_member(value: pl.Expr, members: list[EventKind] | list[ItemKind]) -> pl.Expr:
     """Returns True where a text is null or none of the members."""
+    # A missing kind is none of the members; null would count as right.
     return ~value.is_in([member.value for member in members]).fill_null(False)
 
 

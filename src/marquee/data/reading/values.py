@@ -47,11 +47,13 @@ def as_id(column: str, source: pl.DataType) -> pl.Expr:
         return value.replace("", None)
     if source.is_float():
         known = value.fill_nan(None)
+        # Whole numbers with gaps among them are floats to Pandas: 17.0 is the id 17.
         whole = known.cast(pl.Int64, strict=False)
         return pl.when(whole == known).then(whole.cast(pl.String)).otherwise(known.cast(pl.String))
     if source.is_integer() or isinstance(source, (pl.Boolean, pl.Categorical, pl.Enum, pl.Null)):
         return value.cast(pl.String)
     if isinstance(source, pl.Decimal):
+        # A decimal writes the digits of its scale: 17 as 17.00.
         return value.cast(pl.String).str.replace(r"\.0+$", "")
     return pl.lit(None, pl.String)
 
@@ -70,6 +72,7 @@ def as_integer(column: str, source: pl.DataType) -> pl.Expr:
     whole = number.cast(pl.Int64, strict=False)
     from_number = pl.when(whole == number).then(whole)
     if source == pl.String:
+        # Directly first: by way of a float, digits beyond 2**53 would change.
         return pl.coalesce(value.cast(pl.Int64, strict=False), from_number)
     return value.cast(pl.Int64, strict=False) if source.is_integer() else from_number
 
@@ -106,6 +109,7 @@ def as_timestamp(column: str, source: pl.DataType, config: TableConfig) -> pl.Ex
 
 def _seconds(moment: pl.Expr) -> pl.Expr:
     """Returns moments as seconds since 1970, rounded down also before it."""
+    # Not truncated: half a second before 1970 is second -1.
     return moment.dt.epoch("us").floordiv(1_000_000)
 
 
@@ -115,13 +119,11 @@ def _parsed_as(timestamp_format: str) -> pl.Datetime:
 
 
 def _read_timestamps(texts: pl.Series, per_second: int) -> pl.Series:
-    """Returns texts as seconds: numbers first, then ISO 8601, each way only for the texts still unread.
-
-    Parsing dates is by far the slowest step here, and a column of numbers needs none of it.
-    """
+    """Returns texts as seconds: numbers first, then ISO 8601, each way only for the texts still unread."""
     seconds = texts.cast(pl.Int64, strict=False) // per_second
     column = pl.col(texts.name)
     number = (column.cast(pl.Float64, strict=False) / per_second).floor().cast(pl.Int64, strict=False)
+    # Parsing dates is by far the slowest step, and a column of numbers needs none of it.
     for read in (number, *_iso_formats(column), _any_iso(column)):
         unread = (seconds.is_null() & texts.is_not_null()).arg_true()
         if unread.is_empty():
@@ -192,6 +194,7 @@ def _decode_lists(texts: pl.Series, target: SourceType) -> pl.Series:
 def _decode_list(text: str | None, target: SourceType) -> list[str] | list[float] | None:
     """Returns one JSON list; None for another text, or for entries of another type."""
     try:
+        # Nothing is no list, and no error.
         values = json.loads(text or "null")
         if not isinstance(values, list):
             return None

@@ -34,6 +34,7 @@ def scan_csv(path: Path, config: TableConfig, source: ScanSource | None = None) 
     """
     source = read_text(path, config, keeps_mark=True) if source is None else source
     separator, quote = separator_of(path, config), config.quote or None
+    # Read twice: the schema with the surplus column needs the names.
     head = pl.scan_csv(
         source,
         separator=separator,
@@ -98,6 +99,7 @@ def repair_quotes(path: Path, config: TableConfig, n_columns: int) -> bytes:
     quoted. A quoted value may still run over several lines.
     """
     with open_binary(read_text(path, config)) as file:
+        # Not `splitlines`, which also cuts at form feeds and other characters inside a value.
         lines = file.read().decode("utf-8").split("\n")
     records = _Records(separator_of(path, config), config.quote, n_columns)
     return "\n".join(records.repaired(lines)).encode()

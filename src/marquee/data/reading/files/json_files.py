@@ -37,6 +37,7 @@ def scan_json(path: Path, config: TableConfig) -> tuple[pl.LazyFrame, dict[str, 
     if _is_list(source):
         source = _lines_of_list(source, path)
     try:
+        # Of all rows: a field that first occurs in a late row would be lost.
         found = pl.scan_ndjson(_scanned(source), infer_schema_length=None).collect_schema()
     except pl.exceptions.ComputeError:
         # Polars knows neither NaN nor broken lines; Python's reader does, line by line.

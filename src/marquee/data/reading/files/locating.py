@@ -11,7 +11,9 @@ from marquee.data.table_config import TableConfig
 from marquee.errors import DataError
 
 _GLOB_CHARACTERS = frozenset("*?[")
+# Such as `_SUCCESS` and `.part-0.crc`, which Spark and Hadoop write.
 _NOT_DATA = ("_", ".")
+# Hive's name of the folder for rows whose value is null.
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -51,12 +53,14 @@ def _named(root: Path, name: str) -> list[Path]:
 
     A file or folder of exactly this name comes first, whatever characters it holds.
     """
+    # First: the name of a file may hold characters of a pattern.
     if (root / name).exists():
         return [root / name]
     if not _GLOB_CHARACTERS & set(name):
         return []
     # The root is a name and no part of the pattern.
     found = [root / match for match in sorted(glob(name, root_dir=root))]
+    # A pattern that begins with the mark asks for just such files.
     wants_markers = Path(name).name.startswith(_NOT_DATA)
     return [path for path in found if wants_markers or not path.name.startswith(_NOT_DATA)]
 
@@ -71,6 +75,7 @@ def _files(path: Path, part: str, root: Path) -> Iterator[File]:
         yield File(part, path, _partition(path.parent, root))
         return
     for folder, folders, names in os.walk(path):
+        # In place, as `os.walk` reads it back; sorted, as a file system lists in any order.
         folders[:] = sorted(name for name in folders if not name.startswith(_NOT_DATA))
         partition = _partition(Path(folder), root)
         for name in sorted(names):
@@ -83,4 +88,5 @@ def _partition(folder: Path, root: Path) -> dict[str, str | None]:
     """Returns the values that the names of the folders below the root say."""
     below = folder.relative_to(root).parts if folder.is_relative_to(root) else ()
     pairs = [name.partition("=") for name in below if "=" in name]
+    # Writers percent-encode what the name of a folder cannot hold.
     return {unquote(key): None if value == _NO_VALUE else unquote(value) for key, _, value in pairs}

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 ERROR_WORDS = ("#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!", "#GETTING_DATA")
 SURPLUS = "__surplus"
 
+# By pattern: a tree of all cells would be far larger than the sheet, and few are looked for.
 _ERROR_CELL = re.compile(
     rb'<(?:\w+:)?c\s(?=[^>]*\bt="e")[^>]*\br="([A-Z]+)(\d+)"[^>]*>(?:(?!</(?:\w+:)?c>).)*?<(?:\w+:)?v>([^<]*)<',
     re.DOTALL,
@@ -84,6 +85,7 @@ def read_workbook(path: Path, config: TableConfig) -> pl.DataFrame:
 def _fastexcel() -> ModuleType:
     """Returns the package that reads workbooks; raises DataError with the command that installs it."""
     try:
+        # Imported here: the package is an extra, and other formats must be readable without it.
         import fastexcel
     except ImportError as error:
         raise DataError(
@@ -100,6 +102,7 @@ def _sheet(reader: "ExcelReader", path: Path, config: TableConfig) -> "ExcelShee
         raise DataError(
             f"{path} has no sheet {config.sheet!r}, it has {reader.sheet_names}; correct the key sheet"
         )
+    # A tab that holds a chart has no cells to load.
     charts = () if config.sheet else _charts(path)
     for name in names:
         if name in charts:
@@ -119,6 +122,7 @@ def _precise(cells: pl.DataFrame, reader: "ExcelReader", sheet: "ExcelSheet") ->
     ]
     if not rounded:
         return cells
+    # Read again as floats: the texts have lost the digits.
     numbers = pl.DataFrame(
         reader.load_sheet(sheet.name, header_row=None, skip_rows=0, dtypes="float", use_columns=rounded)
     )
@@ -144,6 +148,7 @@ def _with_extras(cells: pl.DataFrame, extras: _Extras) -> pl.DataFrame:
         if column < cells.width and first < cells.height:
             values = changed.setdefault(column, cells[:, column].to_list())
             end = min(last + 1, len(values))
+            # Excel stores the value of a merged area in its first cell alone.
             values[first:end] = [values[first]] * (end - first)
     return cells.with_columns(
         pl.Series(cells.columns[column], values, pl.String) for column, values in changed.items()
@@ -156,6 +161,7 @@ def _named(cells: pl.DataFrame, path: Path, config: TableConfig) -> pl.DataFrame
     if config.header:
         header = list(texts.row(0))
         texts = texts.slice(1)
+        # Up to the last name: a value beyond it has no column, and is a fault of its row.
         width = max(i for i, name in enumerate(header) if name is not None) + 1
         names = _distinct([name or f"column_{i + 1}" for i, name in enumerate(header[:width])])
     else:
@@ -188,6 +194,7 @@ def _extras(path: Path, sheet: str) -> _Extras:
     """Returns the errors and merged areas of a sheet."""
     with zipfile.ZipFile(path) as book:
         xml = book.read(_part_of(book, sheet))
+    # Most sheets have no error, and need no search by pattern.
     errors = [match.groups() for match in _ERROR_CELL.finditer(xml)] if b't="e"' in xml else []
     merged = [match.groups() for match in _MERGED.finditer(xml)]
     if not errors and not merged:
@@ -199,6 +206,7 @@ def _extras(path: Path, sheet: str) -> _Extras:
         [
             (int(first) - 1, int(last) - 1, _column(letters) - origin)
             for letters, first, last in merged
+            # Not along a row: the cells beside are other columns.
             if first != last and _column(letters) >= origin
         ],
     )
@@ -214,6 +222,7 @@ def _column(letters: bytes) -> int:
 
 def _part_of(book: zipfile.ZipFile, sheet: str) -> str:
     """Returns the name of the part that holds a sheet: relations say it, not the name of the file."""
+    # By its end: the beginning of the type differs between the two conformance classes of ECMA-376.
     workbook = next(target for kind, target in _relations(book, "") if kind.endswith("/officeDocument"))
     for name, part in _sheets(book, workbook):
         if name == sheet:
