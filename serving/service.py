@@ -222,5 +222,7 @@ class MarqueeService:
         try:
             self.load_release()
         except Exception as error:  # whatever it is: the log says so, and the watching process sees the end
+            if self.surfaces.is_closed:  # told to end while it loads: the server ends it in good order
+                return
             logger.critical("this worker cannot load its release and ends: %s", error, exc_info=error)
             os._exit(1)

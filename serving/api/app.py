@@ -143,7 +143,8 @@ class RecommendationApp:
         """Lets BentoML live through the life of the process, then closes what this process opened."""
         if scope["type"] != "lifespan":
             raise RuntimeError(f"HTTP is all that is spoken here, got {scope['type']!r}")
-        self._draining.listen()
+        # The server then waits for running calls: one that loads a release must not be waited for.
+        self._draining.listen(self._endpoints.surfaces.close)
         await self._bentoml_app(scope, receive, send)
         for handlers in self._handlers:
             handlers.close()

@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
 from msgspec import UNSET
 
@@ -19,8 +18,6 @@ from serving.releases.surfaces import Surfaces
 
 logger = logging.getLogger(__name__)
 
-Result = TypeVar("Result")
-
 
 class ReleaseRoutes:
     """Answers for the releases of one process, in a thread that lets requests go first.
@@ -31,8 +28,10 @@ class ReleaseRoutes:
 
     def __init__(self, surfaces: Surfaces) -> None:
         self._surfaces = surfaces
+        self._changing: set[Channel] = set()
+        # One thread for each channel, which has one change at a time: no change waits for that of another.
         self._executor = ThreadPoolExecutor(
-            max_workers=1, thread_name_prefix="release-routes", initializer=be_nice
+            max_workers=len(surfaces.channels), thread_name_prefix="release-routes", initializer=be_nice
         )
         # A list must not wait for a release that is being loaded: an operator wants it just then.
         self._lister = ThreadPoolExecutor(
@@ -44,7 +43,7 @@ class ReleaseRoutes:
         answers = []
         for channel, names in self._surfaces.channels.items():
             try:
-                releases = await self._in_thread(channel.listed, self._lister)
+                releases = await asyncio.wrap_future(self._lister.submit(channel.listed))
             except OSError as error:
                 raise _away(channel, error) from error
             answers += [ReleaseAnswer.of(release, names) for release in releases]
@@ -71,7 +70,7 @@ class ReleaseRoutes:
         return await self._change(call, "abort", lambda channel, version: channel.drop_candidate(version))
 
     def close(self) -> None:
-        """Ends the thread and the looking."""
+        """Ends the threads and the looking."""
         self._surfaces.close()
         for executor in (self._executor, self._lister):
             executor.shutdown(wait=False, cancel_futures=True)
@@ -95,26 +94,32 @@ class ReleaseRoutes:
 
         Raises:
             UnknownIdError: If there is no such release.
-            Refusal: If it cannot be used; the old one goes on answering.
+            Refusal: If it cannot be used, or another change is at work; the old one goes on answering.
         """
         version = call.parameters.get("version", "")
         channel = self._surfaces.channel(self._surfaces.named(call.query.get("surface", UNSET)))
         _validate_changeable(channel, version)
+        if channel in self._changing:  # it may take as long as a load may, and its caller would give up
+            raise _busy(
+                f"another change of {channel.name} is at work here; nothing was changed, send it again later"
+            )
         facts = {"request_id": call.request_id, "key": call.key, "action": action, "share": share}
         logger.info("release %s was asked for", version[:128] or "before this one", extra={"facts": facts})
         try:
-            await self._in_thread(lambda: work(channel, version))
+            await self._in_thread(channel, lambda: work(channel, version))
         except (BundleError, OSError) as error:
             logger.warning("%s was refused: %s", action, error, extra={"facts": facts})
             raise _refusal(action, version, channel, error) from error
         assert channel.answering is not None, "a change was made to what answers"
         return RolloutAnswer.of(channel.answering)
 
-    async def _in_thread(
-        self, work: Callable[[], Result], executor: ThreadPoolExecutor | None = None
-    ) -> Result:
-        """Runs `work` in a thread beside the requests and returns its result."""
-        return await asyncio.get_running_loop().run_in_executor(executor or self._executor, work)
+    async def _in_thread(self, channel: Channel, work: Callable[[], object]) -> None:
+        """Runs a change of a channel in a thread beside the requests."""
+        self._changing.add(channel)
+        future = self._executor.submit(work)
+        # Not when the caller is answered: one that goes away ends its wait, never the change.
+        future.add_done_callback(lambda _ended: self._changing.discard(channel))
+        await asyncio.wrap_future(future)
 
 
 def _validate_changeable(channel: Channel, version: str) -> None:
@@ -148,5 +153,10 @@ def _refusal(action: str, version: str, channel: Channel, error: BundleError | O
     asked = f"{action} of release {version!r}" if version else action
     message = f"{asked} was refused, the old one goes on answering: {reason}"
     if isinstance(error, BundleBusyError):
-        return Refusal(Problem.release_busy, message, headers=((b"retry-after", b"1"),))
+        return _busy(message)
     return Refusal(Problem.release_refused, message)
+
+
+def _busy(message: str) -> Refusal:
+    """Returns the refusal of a change that may be sent again."""
+    return Refusal(Problem.release_busy, message, headers=((b"retry-after", b"1"),))

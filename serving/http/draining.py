@@ -7,6 +7,7 @@ ready, goes on answering, closes each connection with its next reply, and ends a
 import asyncio
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -39,13 +40,16 @@ class Draining:
             return f"{self._file.name} exists"
         return ""
 
-    def listen(self) -> None:
+    def listen(self, on_ending: Callable[[], None]) -> None:
         """Takes SIGTERM over from the server's handler, and calls that handler once the grace is over.
 
         To be called in the event loop, when the server has set its own. A second signal ends at once.
+
+        Args:
+            on_ending: Called in the event loop at the first signal, before the grace.
         """
         # Python takes signals in the main thread alone, and `signal.signal` raises elsewhere.
-        if not self._grace_s or threading.current_thread() is not threading.main_thread():
+        if threading.current_thread() is not threading.main_thread():
             return
         loop = asyncio.get_running_loop()
         before = signal.getsignal(signal.SIGTERM)
@@ -53,9 +57,15 @@ class Draining:
         def begin(number: int, frame: FrameType | None) -> None:
             # The second signal means now, as people expect of Ctrl-C.
             wait_s = 0.0 if self.is_ending else self._grace_s
-            self.is_ending = True
-            if callable(before):
+            if not self.is_ending:
                 # A signal comes between any two steps: the loop may be in the middle of its own queue.
+                loop.call_soon_threadsafe(on_ending)
+            self.is_ending = True
+            if not callable(before):
+                return
+            if wait_s:
                 loop.call_soon_threadsafe(loop.call_later, wait_s, before, number, frame)
+            else:  # not through the loop: whatever keeps it busy must not keep the signal from the server
+                before(number, frame)
 
         signal.signal(signal.SIGTERM, begin)

@@ -157,6 +157,7 @@ class Surfaces:
         self._surfaces = {surface.name: surface for surface in surfaces}
         self._default = default
         self._is_held = False
+        self.is_closed = False
         self._channels = channels
 
     @property
@@ -229,7 +230,8 @@ class Surfaces:
             channel.watch(interval_s)
 
     def close(self) -> None:
-        """Stops looking."""
+        """Stops looking, and loading: a release that is being loaded is given up."""
+        self.is_closed = True
         for channel in self.channels:
             channel.close()
 

@@ -1,11 +1,17 @@
 """Work in the background survives whatever it meets, ends in bounded time, and shows that it lives."""
 
+import asyncio
 import errno
+import hashlib
+import os
+import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -15,17 +21,30 @@ from marquee.bundle.releases import activate
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Answer, Request
 from marquee.errors import BundleBusyError, BundleError
+from serving.api.app import RecommendationApp
+from serving.api.recommend import Endpoints
+from serving.api.releases import ReleaseRoutes
+from serving.config import Settings
+from serving.http.exchange import Receive, Scope, Send
+from serving.http.guard import Guard, Key, Right
 from serving.releases import following
 from serving.releases.background import Background
 from serving.releases.channel import Channel
 from serving.releases.loading import Loader, LoadLimits
 from serving.releases.metrics import CandidateMetrics, ThreadMetrics
 from serving.releases.shadow import Shadow
+from serving.releases.surfaces import SurfaceFile
 from serving.telemetry.metrics import Metrics
+from tests.support.asgi import JSON_HEADERS, Response, request
 from tests.support.bundles import DIM, NOW, publish_tiny
 from tests.support.counters import samples
+from tests.support.service_process import running_service
 
 WAIT_S = 20.0
+FOR_EVER_MS = 600_000
+SECRET = "a secret of an operator"
+KEY = Key(name="operator", sha256=hashlib.sha256(SECRET.encode()).hexdigest(), scopes=[Right.admin])
+AS_OPERATOR = {"authorization": f"Bearer {SECRET}"}
 
 
 def eventually(is_so: Callable[[], bool]) -> bool:
@@ -139,6 +158,119 @@ def test_list_and_end_wait_for_no_release_that_is_being_loaded(endless: tuple[Pa
     thread.join(WAIT_S)
     assert not thread.is_alive()
     assert "the service is ending" in str(errors[0])
+
+
+async def lifespan(_scope: Scope, receive: Receive, _send: Send) -> None:
+    """Stands in for the application of BentoML, which lives until the server ends it."""
+    await receive()
+
+
+def activating(app: RecommendationApp, version: str) -> "asyncio.Task[Response]":
+    """Begins to activate a release."""
+    return asyncio.create_task(post(app, f"{version}/activate"))
+
+
+async def post(app: RecommendationApp, path: str) -> Response:
+    return await asyncio.wait_for(
+        request(app, "POST", f"/v1/releases/{path}", b"", {**JSON_HEADERS, **AS_OPERATOR}), WAIT_S
+    )
+
+
+@pytest.fixture
+def rehearsing(endless: tuple[Path, Path]) -> RecommendationApp:
+    """A service that rehearses for as long as a model likes."""
+    settings = Settings(bundle=str(endless[0].parent), release_rehearsal_ms=FOR_EVER_MS)
+    surfaces = SurfaceFile.read(settings).open(Metrics(), None)
+    surfaces.load()
+    return RecommendationApp(
+        lifespan, Endpoints(settings, surfaces), settings, Guard([KEY]), (ReleaseRoutes(surfaces),)
+    )
+
+
+@pytest.fixture
+def server_told() -> Iterator[list[int]]:
+    """Stands in for the server's own handler of SIGTERM."""
+    told: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _frame: told.append(number))
+    yield told
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("change", ["{first}/activate", "{second}/abort", "back"])
+def test_change_beside_one_that_never_ends_is_refused_and_the_end_ends_both(
+    rehearsing: RecommendationApp, endless: tuple[Path, Path], server_told: list[int], change: str
+) -> None:
+    first, second = endless
+
+    async def play() -> tuple[Response, Response]:
+        is_over = asyncio.Event()
+
+        async def receive() -> dict[str, str]:
+            await is_over.wait()
+            return {"type": "lifespan.shutdown"}
+
+        living = asyncio.create_task(rehearsing({"type": "lifespan"}, receive, never_sent))
+        long = activating(rehearsing, second.name)
+        await asyncio.sleep(0)  # the change begins
+        other = await post(rehearsing, change.format(first=first.name, second=second.name))
+        os.kill(os.getpid(), signal.SIGTERM)
+        ended = await long  # before the server ends the lifespan: it waits for running calls first
+        is_over.set()
+        await living
+        return other, ended
+
+    other, ended = asyncio.run(play())
+    for response, reason in ((other, "another change of tiny is at work"), (ended, "the service is ending")):
+        assert (response.status, response.error["code"]) == (409, "release_busy")
+        assert reason in response.error["message"]
+    assert server_told == [signal.SIGTERM]
+
+
+async def never_sent(message: object) -> None:
+    raise AssertionError(f"the lifespan says nothing, got {message}")
+
+
+def test_change_may_be_sent_again_once_the_other_has_ended(
+    rehearsing: RecommendationApp, endless: tuple[Path, Path]
+) -> None:
+    first, _ = endless
+
+    async def play() -> list[int]:
+        return [(await post(rehearsing, f"{first.name}/activate")).status for _ in range(2)]
+
+    assert asyncio.run(play()) == [200, 200]
+
+
+@pytest.mark.server
+def test_service_that_rehearses_for_ever_ends_when_it_is_told(
+    endless: tuple[Path, Path], tmp_path: Path
+) -> None:
+    first, second = endless
+    keys = tmp_path / "keys.json"
+    keys.write_bytes(msgspec.json.encode({"keys": [KEY]}))
+    settings = {
+        "MARQUEE_WORKERS": "1",
+        "MARQUEE_RELEASE_REHEARSAL_MS": str(FOR_EVER_MS),
+        "MARQUEE_KEYS": str(keys),
+    }
+    with running_service(first.parent, tmp_path, **settings) as running:
+        outcomes: list[httpx.Response] = []
+
+        def activate_it() -> None:
+            path = f"{running.url}/v1/releases/{second.name}/activate"
+            outcomes.append(httpx.post(path, headers=AS_OPERATOR, timeout=WAIT_S, trust_env=False))
+
+        thread = threading.Thread(target=activate_it)
+        thread.start()
+        assert eventually(lambda: "was asked for" in running.log.read_text())
+        assert (
+            running.client.post("/v1/releases/back", headers=AS_OPERATOR).json()["error"]["code"]
+            == "release_busy"
+        )
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(WAIT_S) in {0, -signal.SIGTERM}
+        thread.join(WAIT_S)
+    assert "the service is ending" in outcomes[0].json()["error"]["message"]
 
 
 class Odd(Recommender):

@@ -31,13 +31,15 @@ def test_file_drains_while_it_exists(tmp_path: Path) -> None:
 
 def test_signal_drains_first_and_ends_later(ended: list[float]) -> None:
     draining = Draining(None, GRACE_S)
+    begun: list[str] = []
 
     async def steps() -> float:
-        draining.listen()
+        draining.listen(lambda: begun.append("ending"))
         started = asyncio.get_running_loop().time()
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.sleep(GRACE_S / 4)
         assert (draining.reason(), draining.is_ending, ended) == ("it was told to end", True, [])
+        assert begun == ["ending"]
         await asyncio.sleep(GRACE_S * 2)
         return started
 
@@ -48,7 +50,7 @@ def test_signal_drains_first_and_ends_later(ended: list[float]) -> None:
 
 def test_second_signal_ends_at_once(ended: list[float]) -> None:
     async def steps() -> None:
-        Draining(None, 60).listen()
+        Draining(None, 60).listen(lambda: None)
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGTERM)
             await asyncio.sleep(0.05)
@@ -59,7 +61,7 @@ def test_second_signal_ends_at_once(ended: list[float]) -> None:
 
 def test_without_a_grace_the_signal_stays_with_the_server(ended: list[float]) -> None:
     async def steps() -> None:
-        Draining(None, 0).listen()
+        Draining(None, 0).listen(lambda: None)
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.sleep(0.05)
 
