@@ -171,9 +171,8 @@ def activating(app: RecommendationApp, version: str) -> "asyncio.Task[Response]"
 
 
 async def post(app: RecommendationApp, path: str) -> Response:
-    return await asyncio.wait_for(
-        request(app, "POST", f"/v1/releases/{path}", b"", {**JSON_HEADERS, **AS_OPERATOR}), WAIT_S
-    )
+    headers = {**JSON_HEADERS, **AS_OPERATOR}
+    return await asyncio.wait_for(request(app, "POST", f"/v1/releases/{path}", b"", headers), WAIT_S)
 
 
 @pytest.fixture
@@ -263,10 +262,8 @@ def test_service_that_rehearses_for_ever_ends_when_it_is_told(
         thread = threading.Thread(target=activate_it)
         thread.start()
         assert eventually(lambda: "was asked for" in running.log.read_text())
-        assert (
-            running.client.post("/v1/releases/back", headers=AS_OPERATOR).json()["error"]["code"]
-            == "release_busy"
-        )
+        other = running.client.post("/v1/releases/back", headers=AS_OPERATOR)
+        assert other.json()["error"]["code"] == "release_busy"
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(WAIT_S) in {0, -signal.SIGTERM}
         thread.join(WAIT_S)
