@@ -83,8 +83,10 @@ def train(options: Options) -> Path:
     arguments = ["-m", "training.train", f"data={options.data}", f"runs={options.runs}", *options.overrides]
     run_command("training", arguments)
     pointer = options.runs / options.name / "latest"
+    # A `latest` of an earlier run must not be exported as this one; a file system may round its times.
     if not pointer.exists() or pointer.lstat().st_mtime < started - 1:
         raise DemoError(f"training ended well but left no {pointer}; see what it printed above")
+    # Where there are no links, `latest` is a file that holds the name (`RunFolder`).
     name = pointer.readlink() if pointer.is_symlink() else pointer.read_text(encoding="utf8").strip()
     return pointer.parent / name
 
@@ -101,17 +103,21 @@ def export(options: Options, run: Path) -> Path:
 def train_on_log(options: Options, run: Path, loop: EventLoop) -> str:
     """Trains on the event log, from the weights of a run, and returns in words what became of it."""
     declared = OmegaConf.load(ROOT / "configs" / "data" / f"{options.data}.yaml")
+    # Files of a given split fix what is judged: events of the log would belong to none of the parts.
     if OmegaConf.select(declared, "events.paths"):
         return f"{options.data} says itself which events are judged, so the loop has none of its own."
     settings = [
         f"log={loop.log}",
         f"folder={run / 'loop' / 'work'}",
+        # One click trains no model: the log is read beside the events of the data set.
         "beside=true",
         f"start.run={run}",
         "trainer.epochs=1",
     ]
     arguments = [*settings, f"data={options.data}", f"runs={options.runs}", f"bundles={options.bundles}"]
+    # Start and trainer are set above for a short training from the run: the caller's would undo that.
     given = [override for override in options.overrides if not override.startswith(("start", "trainer."))]
+    # A refusal by the gate is a result, and no failure of the demo.
     status = run_command("loop", ["-m", "training.loop", *arguments, *given], accepted=(0, REFUSED))
     if status == REFUSED:
         return "\nThe loop has refused its model for the reasons above: what is served stays."
@@ -174,6 +180,7 @@ def run_demo(console: Console, options: Options) -> None:
     show_step(console, 3, N_STEPS, "serve it")
     url = f"http://127.0.0.1:{(port := free_port())}"
     loop, log = EventLoop.make(run / "loop"), run / "logs" / "service.log"
+    # The loop's come last: events of the demo must not reach a log that our shell names.
     environment = {**service_environment(folder), **loop.environment}
     console.print(f"starting the service at {url}, log in {short(log)}", soft_wrap=True, highlight=False)
     with (
@@ -189,6 +196,7 @@ def run_demo(console: Console, options: Options) -> None:
     show_step(console, 6, N_STEPS, "train on what happened")
     console.print(train_on_log(options, run, loop), highlight=False)
     show_paths(console, options, run, bundle)
+    # Only at the end: all answers and all paths are shown first, also where one answer is wrong.
     if wrong:
         raise DemoError(f"{len(wrong)} answers made no sense, the first: {wrong[0]}")
     console.print(f"\n[bold green]done[/] in {time.monotonic() - started:.0f} s", highlight=False)
@@ -197,6 +205,7 @@ def run_demo(console: Console, options: Options) -> None:
 def end_on_signal(number: int, frame: FrameType | None) -> None:
     """Turns a request to end into an exit, so that everything started is stopped on the way out."""
     del frame
+    # The status by which shells tell an end by a signal.
     raise SystemExit(128 + number)
 
 
@@ -209,6 +218,7 @@ def main(arguments: Sequence[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         console.print(__doc__, markup=False, highlight=False, soft_wrap=True)
         return 0
+    # By default SIGTERM ends Python without any `finally`, and the service would go on without us.
     signal.signal(signal.SIGTERM, end_on_signal)
     try:
         run_demo(console, read_options(arguments))
@@ -218,6 +228,7 @@ def main(arguments: Sequence[str]) -> int:
     except (DemoError, MarqueeError) as error:
         trouble = Console(stderr=True)
         trouble.print("\ndemo failed: ", style="bold red", end="")
+        # Paths and ids may hold brackets, which Rich would take for markup.
         trouble.print(str(error), markup=False, highlight=False, soft_wrap=True)
         return 1
     return 0

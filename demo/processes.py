@@ -41,10 +41,13 @@ def run_command(
     Raises:
         DemoError: If the command ends with another status.
     """
+    # No group of its own: Ctrl-C in the terminal must reach the command itself.
     process = subprocess.Popen([sys.executable, *arguments], cwd=ROOT)
     try:
         status = process.wait()
     except KeyboardInterrupt:
+        # The command was interrupted as well and may be writing a checkpoint: it gets time to
+        # end by itself.
         with suppress(subprocess.TimeoutExpired):
             process.wait(patience_s)
         raise
@@ -75,6 +78,7 @@ def free_port() -> int:
     """
     while True:
         port = random.randrange(*_CHOSEN_PORTS)
+        # Bound for a moment to be sure; a port that is taken raises, and the next one is tried.
         with socket.socket() as listener, suppress(OSError):
             listener.bind(("127.0.0.1", port))
             return port
@@ -88,6 +92,7 @@ def service_command(port: int) -> list[str]:
 
 def service_environment(bundle: Path) -> dict[str, str]:
     """Returns our environment with what makes the service serve `bundle`, and send nothing to anybody."""
+    # BentoML reports its use to its makers unless it is told not to.
     return {**os.environ, "MARQUEE_BUNDLE": str(bundle), "BENTOML_DO_NOT_TRACK": "true"}
 
 
@@ -125,7 +130,9 @@ def running_server(
             env=environment,
             stdout=output,
             stderr=subprocess.STDOUT,
+            # What a person types is for us, not for the server.
             stdin=subprocess.DEVNULL,
+            # A group of its own: its workers end with it, and Ctrl-C does not end it before we ask it to.
             start_new_session=True,
         )
         try:
@@ -134,6 +141,7 @@ def running_server(
             yield
         finally:
             stop_process(process, patience_s)
+            # Workers may outlive the process that watched them.
             _stop_group(process.pid, patience_s)
 
 
@@ -147,6 +155,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], client: Client, log: Pat
     """Returns when /readyz answers 200; raises DemoError if the process ends or the time is over before."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
+        # A server that has ended will never be ready: its log is shown at once, not after the timeout.
         if process.poll() is not None:
             raise DemoError(
                 f"the service ended with status {process.returncode} before it was ready. "
@@ -166,6 +175,7 @@ def _stop_group(group: int, patience_s: float) -> None:
     deadline = time.monotonic() + patience_s
     with suppress(ProcessLookupError):
         while time.monotonic() < deadline:
+            # Signal 0 hits nobody and raises once the group is empty.
             os.killpg(group, 0)
             time.sleep(_POLL_S)
         os.killpg(group, signal.SIGKILL)

@@ -11,6 +11,7 @@ from marquee.bundle.bundle import Bundle
 from marquee.client import RecommendAnswer, RecommendRequest
 from marquee.core.catalog import Catalog, ItemKind
 
+# In the order in which people would rather read them.
 _TITLE_COLUMNS = ("title", "name", "headline", "description", "text")
 _HISTORY_SHOWN = 3
 _MIN_HISTORY = 3
@@ -74,6 +75,7 @@ def choose_questions(bundle: Bundle, k: int) -> list[Question]:
 
 def item_kinds(catalog: Catalog) -> list[ItemKind]:
     """Returns the kinds of items that the catalog holds, content first."""
+    # Row 0 is padding and no item.
     holds = {ItemKind.content: not catalog.is_ad[1:].all(), ItemKind.ad: bool(catalog.is_ad[1:].any())}
     return [kind for kind, held in holds.items() if held]
 
@@ -85,6 +87,7 @@ def titles(catalog: Catalog) -> dict[str, str]:
         (
             name
             for name in _TITLE_COLUMNS
+            # A column of that name may hold lists, which name nothing.
             if name in attributes.columns and attributes[name].dtype == pl.String
         ),
         None,
@@ -104,6 +107,7 @@ def problems(question: Question, answer: RecommendAnswer) -> Iterator[str]:
         yield f"no {question.kind} came back ({answer.short_reason or 'and no reason'})"
     if len(item_ids) > question.k:
         yield f"{len(item_ids)} items came back, {question.k} were wanted"
+    # Few items or a filter may leave fewer, but then the answer must say so.
     if len(item_ids) < question.k and not answer.short_reason:
         yield f"{len(item_ids)} of {question.k} items came back without a reason"
     if len(set(item_ids)) < len(item_ids):
@@ -125,8 +129,11 @@ def _two_users(lengths: npt.NDArray[np.int64]) -> tuple[int, int]:
         lengths: Length of each user's history, (n_users + 1,); row 0 is nobody.
     """
     users = np.arange(1, len(lengths))
+    # Where all histories are short, the least length gives way: somebody must be asked about.
     candidates = users[lengths[1:] >= min(_MIN_HISTORY, lengths[1:].max())]
+    # Stable: the same bundle is asked about the same users in every run.
     ascending = candidates[np.argsort(lengths[candidates], kind="stable")]
+    # Median and third quartile: neither a newcomer nor the busiest user, whose answers are not typical.
     return int(ascending[len(ascending) // 2]), int(ascending[3 * len(ascending) // 4])
 
 
@@ -134,12 +141,14 @@ def _item_ids(bundle: Bundle, user_index: int) -> list[str]:
     """Returns the ids in a user's history in the bundle, oldest first."""
     start, stop = bundle.history_offsets[user_index : user_index + 2]
     item_index = bundle.history_items[start:stop].astype(np.int64)
+    # Index 0 stands for items outside the catalog, which have no id.
     return bundle.catalog.item_ids.decode(item_index[item_index > 0])
 
 
 def _unknown_user(bundle: Bundle) -> str:
     """Returns a user_id that the bundle does not know."""
     name = "somebody-new"
+    # Ids of real data may be any text, this one included.
     while name in bundle.user_ids:
         name += "-er"
     return name

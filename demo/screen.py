@@ -43,6 +43,7 @@ def show_answer(
     table.add_column("score", justify="right")
     for place, item in enumerate(answer.items, start=1):
         title = [escape(titles.get(item.item_id, ""))] if titles else []
+        # Ids and titles are data: a bracket in one of them is no markup of Rich's.
         table.add_row(str(place), escape(item.item_id), *title, escape(item.kind), f"{item.score:.4f}")
     console.print(table)
     rests_on = [f"source: {answer.source}", f"{latency_ms:.1f} ms", answer.short_reason or ""]

@@ -17,8 +17,10 @@ from demo.screen import show_answer
 from marquee.bundle.bundle import Bundle
 from marquee.client import Client, EventMessage, RecommendAnswer, ServiceError
 
+# Five seconds with the pause: a profile that is not read by then is a fault, not a busy machine.
 _N_TRIES = 50
 _PAUSE_S = 0.1
+# An event of kind `rating` is rejected without a value.
 _RATING = 5.0
 
 
@@ -40,7 +42,9 @@ class EventLoop:
     def make(cls, folder: Path) -> "EventLoop":
         """Returns the event loop of a run, whose log and file of keys lie in its folder."""
         folder.mkdir(parents=True, exist_ok=True)
+        # Events need a key even on loopback (`Right.needs_keys`).
         key = secrets.token_urlsafe(32)
+        # The file of keys holds hashes alone.
         digest = hashlib.sha256(key.encode()).hexdigest()
         entry = {"name": "demo", "sha256": digest, "scopes": ["recommend", "events"]}
         keys = folder / "keys.json"
@@ -64,6 +68,7 @@ def click_and_ask_again(console: Console, client: Client, bundle: Bundle, k: int
         before = client.recommend(question.request())
         clicked = before.items[0].item_id
         told = client.send_events([_event(bundle, question, before)])
+        # A rejected row is told in the counts of a reply of status 200, and raises nothing.
         if told.accepted != 1:
             raise DemoError(f"the service must keep the event, got {told}; see its log")
         started = time.perf_counter()
@@ -77,6 +82,7 @@ def click_and_ask_again(console: Console, client: Client, bundle: Bundle, k: int
         f"clicks it: 1 event is on disk, of decision {before.decision_id}",
         highlight=False,
     )
+    # The clicked item in `seen`: an answer that repeats it has not read the event.
     again = replace(question, who="the same user", recent=(clicked,), seen=frozenset({clicked}))
     found = [*problems(again, after), *_unchanged(before, after)]
     show_answer(console, again, after, latency_ms, names, found)
@@ -85,6 +91,7 @@ def click_and_ask_again(console: Console, client: Client, bundle: Bundle, k: int
 
 def _event(bundle: Bundle, question: Question, answer: RecommendAnswer) -> EventMessage:
     """Returns the event of the bundle's first kind that the first item of an answer leads to."""
+    # Kinds have the names of the data set: `click` need not be among them.
     kind = next(iter(bundle.manifest.kinds.configs))
     return EventMessage(
         kind=kind,
@@ -100,6 +107,7 @@ def _ask_with_profile(client: Client, question: Question) -> RecommendAnswer:
     """Returns the first answer that knows what the user did: a busy machine may have no time for that."""
     answer = client.recommend(question.request())
     for _ in range(_N_TRIES):
+        # `profile` says why an answer goes without one; None: it was read.
         if answer.profile is None:
             break
         time.sleep(_PAUSE_S)

@@ -102,7 +102,9 @@ def window_starts(
         ConfigError: If a window would leave no events to train on.
     """
     first, last = int(events["timestamp"].min()), int(events["timestamp"].max())  # type: ignore[arg-type] # integers
+    # One second at least: the test part may be empty.
     window_s = round(config.window_days * DAY_S) or max(last + 1 - cutoffs.test, 1)
+    # Each window chooses its checkpoint on a validation part of the run's length, which needs room as well.
     room_s = cutoffs.test - first - (cutoffs.test - cutoffs.validation)
     if config.n_windows * window_s >= room_s:
         raise ConfigError(
@@ -110,6 +112,7 @@ def window_starts(
             f"{window_s / DAY_S:.3g} days in the {room_s / DAY_S:.3g} days before the test part; lower "
             "n_windows or window_days"
         )
+    # From the test part backwards: the latest window is nearest to what the model will serve.
     starts = tuple(cutoffs.test - number * window_s for number in range(config.n_windows, 0, -1))
     return starts, window_s
 
@@ -119,6 +122,7 @@ def _plan(
 ) -> Plan:
     """Returns the training of one window, with nothing in sight that comes after it."""
     split = SplitConfig(
+        # As long as the run's: a checkpoint chosen on other events would be another experiment.
         validation_from=str(start - (cutoffs.test - cutoffs.validation)),
         test_from=str(start),
         fit_on_validation=config.data.split.fit_on_validation,
@@ -128,10 +132,12 @@ def _plan(
         label=f"{day_text(start)} to {day_text(start + window_s)}",
         position=float(number),
         folder=f"{start}-{start + window_s}",
+        # Cut before the split: whatever counts over all events, such as items known, must not look ahead.
         tables=replace(tables, events=tables.events.filter(pl.col("timestamp") < start + window_s)),
         config=replace(
             config,
             data=replace(config.data, split=split),
+            # `test` of a window is what it is judged on; the run's own test part lies behind all windows.
             evaluation=replace(config.evaluation, test=True),
         ),
     )
@@ -140,6 +146,7 @@ def _plan(
 @command("backtest", BacktestConfig)
 def main(config: BacktestConfig) -> None:
     """Back-tests the run that the config names."""
+    # Lightning tells of its hardware at every training, of which there are many here.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     console = open_console()
     series = backtest(config, console)

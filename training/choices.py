@@ -20,6 +20,7 @@ SCHEMAS: dict[str, Mapping[str, type]] = {
     "optimizer": OPTIMIZERS,
     # The third start reads a run folder, of which the library knows nothing.
     "start": {
+        # The two starts of the library need nothing but the data.
         "random": InitialisationConfig,
         "spectral": SpectralInitialisationConfig,
         "earlier_run": WarmStartConfig,

@@ -149,6 +149,7 @@ class TrainerConfig:
             if size is not None and size < 1:
                 raise ConfigError(f"trainer.{name} must be 1 or more, got {size}")
         for name in ("patience", "threads", "workers", "average_half_life_epochs", "overfit_batches"):
+            # Not `<`: a NaN of a fraction must fail, and compares false with everything.
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"trainer.{name} must be 0 or more, got {getattr(self, name)}")
 
@@ -159,6 +160,7 @@ class TrainerConfig:
             >>> TrainerConfig(steps=1000).n_epochs(300), TrainerConfig(epochs=2).n_epochs(300)
             (4, 2)
         """
+        # A run that overfits passes its few batches so often that it makes as many steps.
         n_trained = min(n_batches, self.overfit_batches or n_batches)
         return math.ceil(self.steps / n_trained) if self.epochs is None else self.epochs
 
@@ -251,6 +253,7 @@ class TrainConfig:
 
     def _fill_in_examples(self) -> None:
         """Sets what is left open of the examples by what the data and the model are."""
+        # Before the unit is filled in: whether it was left open decides here.
         if self.examples.hidden_fraction is None:
             is_open = self.examples.unit is None and self.data.time is TimeMeaning.none
             self.examples.hidden_fraction = HIDDEN_FRACTION if is_open else 0.0
@@ -258,12 +261,14 @@ class TrainConfig:
             reads_order = self.data.time is not TimeMeaning.none
             next_unit = ExampleUnit.sequence if self._reads_sequences else ExampleUnit.next
             self.examples.unit = next_unit if reads_order else ExampleUnit.whole
+        # With another split people are asked at all times, old ones included: no event is out of date.
         if self.examples.half_life_days is None and self.data.split.method is not SplitMethod.time:
             self.examples.half_life_days = 0.0
 
     def validate(self) -> None:
         """Raises ConfigError if parts do not fit together."""
         if self.loss.compares_pairs and isinstance(self.negatives, CatalogNegativesConfig):
+            # The word that was written on the command line, not the name of the class.
             name = next(name for name, config in LOSSES.items() if isinstance(self.loss, config))
             raise ConfigError(
                 f"loss={name} compares each target with every candidate one by one, got negatives=catalog: "

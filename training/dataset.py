@@ -44,6 +44,7 @@ def write_dataset(config: DatasetConfig, console: Console) -> TableCounts:
         DataError: If the table is there, or nothing happened before the cutoff.
         EventLogError: If the store cannot be reached.
     """
+    # No default of now: the same command must give the same table tomorrow.
     cutoff, to = seconds_of(config.cutoff, "cutoff"), Path(config.to)
     to.parent.mkdir(parents=True, exist_ok=True)
     with opened(config.log, config.closed) as source, console.status("reading the log day by day"):

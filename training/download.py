@@ -31,6 +31,7 @@ def main(config: DownloadCommandConfig) -> None:
     console.print(f"{data.name}: {data.download.page} (read the publisher's terms there)", highlight=False)
     columns = (TextColumn("fetching"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
+        # Servers need not say how long a file is.
         task = progress.add_task("fetch", total=None)
         paths = download(
             data.download,

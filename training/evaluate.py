@@ -56,6 +56,7 @@ def evaluate_run(config: EvaluateConfig, overrides: list[str], console: Console)
     """
     if config.surfaces and not config.bundle:
         raise ConfigError(f"surfaces={config.surfaces} needs the bundle that they answer from; add bundle=…")
+    # First: a fault in the file is told before the model is loaded and judged.
     surfaces = read_surfaces(config.surfaces, config.bundle) if config.surfaces else ()
     folder = RunFolder.find(config.run)
     run_config = folder.read_config(overrides)
@@ -69,6 +70,7 @@ def evaluate_run(config: EvaluateConfig, overrides: list[str], console: Console)
     show_judgement(judgement, run_config, console)
     console.print(f"peak memory {peak_memory_mb():,.0f} MiB\nreport {page}", highlight=False, soft_wrap=True)
     reasons = list(failures(config.gate, judgement))
+    # What was judged and what is served must be one model, guardrail or not.
     if judgement.served is not None and not judgement.served.is_within_tolerance:
         reasons.append(judgement.served.sentence)
     return reasons
@@ -78,6 +80,7 @@ def evaluate_run(config: EvaluateConfig, overrides: list[str], console: Console)
 def main(config: EvaluateConfig) -> None:
     """Judges the run that the config names."""
     given = HydraConfig.get().overrides.task
+    # Only what was given: defaults of this config must not replace those that the run was judged by.
     overrides = [override for override in given if override.startswith("evaluation.")]
     console = open_console()
     reasons = evaluate_run(config, overrides, console)

@@ -46,7 +46,9 @@ def export(config: ExportConfig, console: Console) -> Path:
     """
     folder = RunFolder.find(config.run)
     run_config = folder.read_config()
+    # One moment for manifest, golden requests and version: they must agree.
     created = int(time.time())
+    # Before the data are read: a key that cannot be read ends the command at once.
     signing_key = SigningKey.read(config.signing_key) if config.signing_key else None
     prepared = prepare_trained(run_config, folder.path, console)
     with console.status("exporting and proving parity"):

@@ -92,6 +92,7 @@ def learning_curve(config: LearningCurveConfig, console: Console) -> RetrainingS
             label=f"{100 * fraction:g} % of {OF_WHAT[config.by]}",
             position=fraction,
             folder=f"{config.by}-{fraction:g}",
+            # Without the test part from the start: nothing that is counted over all events can see it.
             tables=earlier,
             config=replace(
                 run_config,
@@ -117,6 +118,7 @@ def before_the_test_part(tables: Tables, config: TrainConfig) -> tuple[Tables, S
     Raises:
         ConfigError: If the run has no validation part.
     """
+    # With the validation part in training nothing would be left to predict.
     given = replace(config.data.split, fit_on_validation=False)
     split = split_events(tables.events, given, config.data.time)
     if split.validation.is_empty():
@@ -126,10 +128,12 @@ def before_the_test_part(tables: Tables, config: TrainConfig) -> tuple[Tables, S
         )
     earlier = replace(tables, events=_relabelled(tables.events, split, given))
     if given.method in (SplitMethod.last_fraction, SplitMethod.random):
+        # The same events as in the run, as a share of what is left without the test part.
         share = given.validation_fraction / (1 - given.test_fraction)
         return earlier, replace(given, test_fraction=share, validation_fraction=min(share, 1 - 2 * share))
     if split.cutoffs is None:
         return earlier, given
+    # The new validation part is as long as the run's, and lies before it.
     length = split.cutoffs.test - split.cutoffs.validation
     moments = SplitConfig(
         validation_from=str(split.cutoffs.validation - length),
@@ -141,6 +145,7 @@ def before_the_test_part(tables: Tables, config: TrainConfig) -> tuple[Tables, S
 
 def _relabelled(events: pl.DataFrame, split: Split, config: SplitConfig) -> pl.DataFrame:
     """Returns the events before the test part; where files say the split, validation becomes test."""
+    # What is known when the test users are asked is of the test period as well.
     later = split.test if split.asked_test is None else pl.concat([split.test, split.asked_test])
     kept = events.join(later.select("event_id"), on="event_id", how="anti", maintain_order="left")
     if config.method is not SplitMethod.given:
@@ -154,11 +159,14 @@ def chooser(by: Thinning, fraction: float, seed: int) -> Callable[[pl.DataFrame]
 
     def latest(events: pl.DataFrame) -> pl.DataFrame:
         n = max(round(fraction * events.height), 1)
+        # By place, not by a cutoff: events of one second would all stay or all go.
         rank = pl.col("timestamp").rank("ordinal", descending=True)
         return events.filter(rank <= n)
 
     def of_some_users(events: pl.DataFrame) -> pl.DataFrame:
+        # Sorted: Polars gives unique values in any order, and the draw must be the same.
         users = np.array(sorted(events["user_id"].unique()), dtype=object)
+        # The beginning of one permutation: a smaller share is a part of a larger one.
         drawn = np.random.default_rng(seed).permutation(users)[: max(round(fraction * len(users)), 1)]
         return events.filter(pl.col("user_id").is_in(drawn.tolist()))
 

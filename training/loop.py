@@ -41,7 +41,9 @@ from training.looping.log import last_known, opened
 
 register_schemas()
 
+# Not 1 or 2: a refusal is a result that a scheduler must tell from a fault.
 EXIT_REFUSED = 3
+# EX_TEMPFAIL of sysexits.h: try again later.
 EXIT_LOCKED = 75
 _LOCK = ".lock"
 
@@ -82,10 +84,12 @@ class LoopConfig(TrainConfig):
 
     def trained_alone(self) -> TrainConfig:
         """Returns the training run without what is around it."""
+        # The config of a run folder must be one that every other command reads.
         return TrainConfig(**{f.name: getattr(self, f.name) for f in fields(TrainConfig)})
 
     def checksum(self) -> str:
         """Returns a checksum of all that decides what comes of a log and a cutoff."""
+        # A loop under way has its cutoff; a key may be renewed while it is.
         plain = {key: value for key, value in as_plain(self).items() if key not in ("cutoff", "signing_key")}
         return sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -111,8 +115,10 @@ def loop(config: LoopConfig, now: int, console: Console) -> int:
             begun = _begun(journal, config, source.log, now, console)
             if begun is None:
                 return 0
+            # Before the table: a killed loop goes on with its own cutoff, not with a later now.
             Journal(last=journal.last, current=begun, release=journal.release).write(config.home)
             table = config.home / str(begun.cutoff) / "table"
+            # A table is renamed into place when it is whole: what is there is complete.
             if not table.exists():
                 console.print("step 1 of 5: the training table")
                 table.parent.mkdir(exist_ok=True)
@@ -136,11 +142,13 @@ def _ended(outcome: Outcome | None, console: Console) -> int:
 def _begun(journal: Journal, config: LoopConfig, log: EventLog, now: int, console: Console) -> Loop | None:
     """Returns the loop to go on with, or a new one; None if the log holds nothing new."""
     settings = config.checksum()
+    # Of other settings the half-done loop would give what nobody asked for.
     if journal.current is not None and journal.current.settings == settings:
         console.print(f"going on with the loop of {moment_text(journal.current.cutoff)} UTC")
         return journal.current
     cutoff = seconds_of(config.cutoff, "cutoff") if config.cutoff else now
     known = last_known(log, cutoff)
+    # Also after a refusal: the same events would be refused again.
     if known <= (journal.last.known if journal.last else 0):
         console.print(
             f"nothing new: the log holds no event before {moment_text(cutoff)} UTC that the last loop did "

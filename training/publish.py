@@ -69,6 +69,7 @@ def publish(config: PublishConfig, console: Console) -> Path:
     """
     trusted = TrustedKeys.read(config.trusted_keys) if config.trusted_keys else None
     if config.back:
+        # A release that answered once may have been damaged since.
         prove(previous(Path(config.back)), trusted)
         path = go_back(Path(config.back))
     else:
@@ -88,6 +89,7 @@ def prove(path: Path, trusted: TrustedKeys | None) -> Bundle:
 def _publish(config: PublishConfig, trusted: TrustedKeys | None) -> Path:
     """Copies, signs and activates a bundle, as far as the config wants it; returns its folder."""
     signing_key = SigningKey.read(config.signing_key) if config.signing_key else None
+    # First: nothing is copied, signed or named current that does not answer.
     bundle = prove(Path(config.bundle), trusted)
     if config.to:
         return publish_copy(

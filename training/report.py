@@ -17,6 +17,7 @@ def main() -> None:
     command.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run, or `latest`")
     command.add_argument("--metric", default="", help="e.g. ndcg@10; the headline of the first run")
     command.add_argument("--folder", type=Path, help="where to write; the folder of the last run")
+    # argparse and not Hydra: runs are a list of paths, not keys of a config.
     given = parser.parse_args()
     compare(given.runs, given.metric, given.folder, open_console())
 

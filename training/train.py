@@ -17,6 +17,7 @@ from training.runs.folders import RunFolder
 
 register_schemas()
 
+# How long and where: they change no weights of the epochs that have run.
 MAY_STAND_BESIDE_RESUME = (
     "trainer.epochs",
     "trainer.steps",
@@ -44,11 +45,14 @@ def train(config: TrainConfig, console: Console, longer: Sequence[str] = ()) -> 
     if config.resume:
         folder = RunFolder.find(config.resume)
         config = folder.read_config(longer)
+        # Before anything is written or read: a missing GPU is told in a second.
         validate_hardware(config.trainer)
         folder.write_config(config)
     else:
+        # Before the folder: what cannot run must not become `latest`.
         validate_hardware(config.trainer)
         folder = RunFolder.open(config)
+    # To tell a run that was finished already from one that went on.
     n_before = len(read_epochs(folder.path / EPOCHS_FILE))
     console.print(f"run {folder.path}", highlight=False)
     prepared = prepare(config, folder.path, console)
@@ -69,6 +73,7 @@ def train(config: TrainConfig, console: Console, longer: Sequence[str] = ()) -> 
         sys.exit(EXIT_INTERRUPTED)
     try:
         judgement = judge(prepared, fitted.model, config, console)
+    # Training shut down by itself above; here only the judgement is lost.
     except KeyboardInterrupt:
         console.print(
             f"interrupted while judging; the model is kept, judge it with "
@@ -93,6 +98,7 @@ def main(config: TrainConfig) -> None:
 
 def beside_resume(given: Sequence[str]) -> list[str]:
     """Returns the settings that a resumed run takes; raises ConfigError if others are given."""
+    # Hydra's signs for adding and removing are no part of the key.
     keys = [(override.partition("=")[0].lstrip("+~"), override) for override in given]
     others = [key for key, _ in keys if key not in ("resume", *MAY_STAND_BESIDE_RESUME)]
     if others:

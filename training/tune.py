@@ -63,8 +63,10 @@ def tune(raw: DictConfig, console: Console) -> StudyContent:
     config.folder.mkdir(parents=True, exist_ok=True)
     with _only_command(config.folder):
         _require_same_space(raw, config)
+        # In the folder's lock: two commands would settle each other's trials as left over.
         study = open_study(config, worker=0)
         _settle_left_over(study)
+        # Once: a study that goes on has tried the config's own values.
         if not study.trials:
             study.enqueue_trial(_starting_point(raw, config))
         interrupted = _search(raw, config, console)
@@ -84,6 +86,7 @@ def open_study(config: TuneConfig, worker: int) -> optuna.Study:
         config: Of the search.
         worker: Number of the process: each draws settings of its own.
     """
+    # Each trial prints its own line; Optuna's would repeat it with all parameters.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     search = config.search
     study = optuna.create_study(
@@ -91,6 +94,7 @@ def open_study(config: TuneConfig, worker: int) -> optuna.Study:
         study_name=search.name,
         direction="maximize",
         load_if_exists=True,
+        # The first trials are never pruned: a median of few says little.
         pruner=optuna.pruners.MedianPruner(
             n_startup_trials=search.n_before_pruning, n_warmup_steps=search.epochs_before_pruning
         ),
@@ -132,7 +136,9 @@ def _work(raw: DictConfig, config: TuneConfig, console: Console, worker: int) ->
     """Runs trials, one after the other, until there are enough."""
     study = open_study(config, worker)
     trainee = _Trainee(raw, config, console)
+    # Counted on disk: all processes, and earlier commands, add to one number.
     while sum(trial.state.is_finished() for trial in study.trials) < config.search.n_trials:
+        # One at a time, so that the count above is looked at; settings that do not fit end a trial alone.
         study.optimize(trainee.objective, n_trials=1, catch=(MarqueeError,))
 
 
@@ -172,6 +178,7 @@ class _Trainee:
             self.console.print(f"trial {trial.number} failed: {error}", highlight=False, soft_wrap=True)
             raise
         finally:
+            # Also of what failed or was pruned: it took the time all the same.
             trial.set_user_attr(SECONDS, time.perf_counter() - started)
 
     def _train(self, trial: optuna.Trial, config: TrainConfig) -> float:
@@ -186,10 +193,13 @@ class _Trainee:
         report = ReportToStudy(trial, config.trainer.validate_every)
         fitted = fit(prepared.dataset, prepared.validation, config, folder, extra=[report])
         rows = read_epochs(folder / EPOCHS_FILE)
+        # The best epoch and not the last: that is the checkpoint which a run keeps.
         values = [float(row[MONITOR]) for row in rows if row[MONITOR]]
         trial.set_user_attr(EPOCHS, len(rows))
+        # The best settings are trained again; a model for each trial would fill the disk.
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         if fitted.interrupted:
+            # Lightning has taken Ctrl-C: without this Optuna would go on with the next trial.
             raise KeyboardInterrupt
         if report.is_pruned:
             self.console.print(f"trial {trial.number} pruned after {len(rows)} epochs", highlight=False)
@@ -199,6 +209,7 @@ class _Trainee:
 
     def _data(self, config: TrainConfig) -> Prepared:
         """Returns the prepared data of a training."""
+        # A knob of the data changes what is read; all others leave it as it is.
         if self.prepared is None or any(key.startswith("data.") for key in self.config.search.space):
             self.prepared = prepare(config, self.config.folder, open_console(quiet=True))
         return self.prepared
@@ -226,6 +237,7 @@ class ReportToStudy(Callback):
             return
         self.trial.report(float(trainer.callback_metrics[MONITOR]), trainer.current_epoch + 1)
         is_last = trainer.max_epochs is not None and trainer.current_epoch + 1 >= trainer.max_epochs
+        # After the last epoch nothing is saved by pruning, and a result would be lost.
         if not is_last and self.trial.should_prune():
             self.is_pruned = True
             trainer.should_stop = True
@@ -250,6 +262,7 @@ def _require_same_space(raw: DictConfig, config: TuneConfig) -> None:
     text = OmegaConf.to_yaml(raw.search.space)
     if not path.exists():
         path.write_text(text, encoding="utf-8")
+    # Values of another space would teach the sampler what it cannot draw.
     elif path.read_text(encoding="utf-8") != text:
         raise ConfigError(
             f"study {config.search.name!r} was begun with the space in {path}, got another; give search.name "

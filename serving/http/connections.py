@@ -49,6 +49,7 @@ def limit_connections(limits: Limits, on_end: OnEnd, workers: WorkerTable) -> No
     BentoML passes uvicorn no protocol, so uvicorn looks up its default one: that entry is replaced.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # As many connections again are open while they are being refused.
     wanted = 2 * limits.max_connections + _SPARE_FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with suppress(ValueError, OSError):  # fewer files then: the kernel refuses what is beyond them
@@ -137,6 +138,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forgets the connection."""
         self._table.open.discard(self)
+        # `Listener` has counted it when it took it.
         self._table.workers.add(-1)
         if self._running is not None:
             self._running.disconnected = True  # uvicorn tells only the latest of pipelined requests

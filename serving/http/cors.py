@@ -9,6 +9,7 @@ from collections.abc import Collection
 from marquee.errors import ConfigError
 from serving.http.exchange import AsgiApp, Event, Pairs, Receive, Scope, Send
 
+# Scheme, host and port alone (RFC 6454): with a path or a final slash it would equal no browser's header.
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?")
 _ALLOWED: Pairs = (
     (b"access-control-allow-methods", b"GET, POST, PATCH, DELETE"),
@@ -34,6 +35,7 @@ def read_origins(text: str) -> frozenset[bytes]:
                 f"MARQUEE_CORS_ORIGINS must list origins such as https://shop.example, got {origin!r}; name "
                 "scheme and host, and the port if it is not the scheme's own"
             )
+    # Scheme and host do not depend on case, and requests are compared in lower case.
     return frozenset(origin.lower().encode() for origin in origins)
 
 
@@ -51,6 +53,7 @@ class CrossOrigin:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a browser's question whether it may ask, or adds to the reply who may read it."""
+        # `lifespan` has no headers.
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -58,6 +61,7 @@ class CrossOrigin:
         origin = headers.get(b"origin", b"")
         allowed: Pairs = ()
         if origin.lower() in self._origins:
+            # As it came: browsers compare it with their own byte by byte.
             allowed = ((b"access-control-allow-origin", origin), *_READABLE)
         # Before keys: browsers send no credentials with a preflight request.
         if scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:

@@ -37,6 +37,7 @@ class Draining:
         if self.is_ending:
             return "it was told to end"
         if self._file is not None and self._file.exists():
+            # The name alone: callers need not know the folders of the machine.
             return f"{self._file.name} exists"
         return ""
 
@@ -52,6 +53,7 @@ class Draining:
         if threading.current_thread() is not threading.main_thread():
             return
         loop = asyncio.get_running_loop()
+        # The server's handler lets requests end and closes the socket: it is put off, not replaced.
         before = signal.getsignal(signal.SIGTERM)
 
         def begin(number: int, frame: FrameType | None) -> None:

@@ -35,6 +35,7 @@ from marquee.errors import (
     UnknownIdError,
 )
 
+# The header counts whole seconds (RFC 9110, section 10.2.3): 1 is the shortest pause.
 RETRY_AFTER_S = 1
 
 
@@ -163,6 +164,7 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault
 
 def refusal_of(error: BaseException) -> Refusal:
     """Returns the refusal that the caller gets for `error`; the details of our faults go to the log alone."""
+    # Whoever raised it has chosen the words for the caller.
     if isinstance(error, Refusal):
         return error
     problem = Problem.internal_error
@@ -174,6 +176,7 @@ def refusal_of(error: BaseException) -> Refusal:
         return unavailable("the bundle cannot be used at the moment, its details are in the service's log")
     if problem is Problem.internal_error:
         return Refusal(problem, "the service failed on this request; its log says why under the request_id")
+    # Errors about the request name what came: these details are the caller's own.
     return Refusal(problem, str(error), field=error.field if isinstance(error, FilterError) else None)
 
 

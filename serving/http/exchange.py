@@ -35,16 +35,22 @@ JSON: Pairs = ((b"content-type", b"application/json"),)
 HTML: Pairs = ((b"content-type", b"text/html; charset=utf-8"),)
 CLOSE: Pairs = ((b"connection", b"close"),)
 _OF_EVERY_REPLY: Pairs = (
+    # Answers are for one user: no cache may give them to another.
     (b"cache-control", b"no-store"),
+    # A browser must not guess that JSON with a text of ours in it is a page.
     (b"x-content-type-options", b"nosniff"),
+    # For browsers that do not know `frame-ancestors` below.
     (b"x-frame-options", b"DENY"),
+    # Paths and queries may name items: they leave the service with no link.
     (b"referrer-policy", b"no-referrer"),
 )
 # JSON that a browser is led to open must run nothing, whatever stands in it.
 _NOTHING_TO_SHOW = b"default-src 'none'; frame-ancestors 'none'"
 # It is written into logs and headers: nothing that could end a line or a value.
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+# Nine digits at most: `int` of thousands of digits takes its time.
 _MILLISECONDS = re.compile(r"[1-9][0-9]{0,8}")
+# The only parameter that changes nothing: JSON is UTF-8 (RFC 8259, section 8.1).
 _UTF8 = frozenset({"", "charset=utf-8", "charset=utf8"})
 
 
@@ -72,6 +78,7 @@ class Headers:
         length = found.get(b"content-length", b"")
         request_id = found.get(b"x-request-id", b"")
         return cls(
+            # Latin-1 reads any byte: odd headers are refused by their values, never by a UnicodeDecodeError.
             content_type=found.get(b"content-type", b"").decode("latin-1"),
             content_encoding=found.get(b"content-encoding", b"").decode("latin-1"),
             # No body is so long, and `int` of thousands of digits takes its time.
@@ -157,6 +164,7 @@ def read_query(query_string: bytes, names: Collection[str]) -> dict[str, str]:
     Raises:
         Refusal: If a parameter is unknown or given twice: one that is misspelt would act on the default.
     """
+    # Most requests have none, and need no parser.
     if not query_string:
         return {}
     given: dict[str, str] = {}
@@ -214,6 +222,7 @@ def deadline_within(headers: Headers, settings: HttpSettings) -> float:
             f"X-Deadline-Ms must be an integer from 1 to {10**9 - 1}, got {headers.deadline_ms[:32]!r}; send "
             "the milliseconds that you still wait, or leave it out",
         )
+    # A caller may wait less than the operator allows, never more.
     return min(int(headers.deadline_ms), settings.deadline_ms) / 1000
 
 
@@ -236,6 +245,7 @@ async def read_body(
         ClientLeft: If the connection is gone.
     """
     limit = settings.max_body_bytes if limit is None else limit
+    # Before the first `receive`, at which uvicorn asks for the body with 100 Continue.
     if headers.expects_continue and headers.content_length > limit:
         raise _too_large(headers.content_length, limit, close=True)
     chunks: list[bytes] = []
@@ -245,6 +255,7 @@ async def read_body(
         async with asyncio.timeout(settings.body_timeout_ms / 1000):
             while not is_complete:
                 event = await receive()
+                # Nobody is left to be told: this is counted, not answered.
                 if event["type"] == "http.disconnect":
                     raise ClientLeft(f"the connection closed after {size} bytes")
                 chunk = event.get("body", b"")
@@ -253,8 +264,10 @@ async def read_body(
                 if size <= limit:
                     chunks.append(chunk)
                 else:
+                    # Counted from here on and not kept: memory stays within the limit.
                     chunks.clear()
     except TimeoutError:
+        # A body that is too large already is refused as such below, however slow it is.
         if size <= limit:
             raise Refusal(
                 Problem.request_too_slow,
@@ -324,7 +337,9 @@ async def collect(app: AsgiApp, scope: Scope, receive: Receive) -> Reply:
         events.append(event)
 
     await app(scope, receive, keep)
+    # An application that returns in silence would leave the caller waiting.
     if not events or events[0]["type"] != "http.response.start":
         raise RuntimeError(f"{scope['path']} returned without a reply, got {len(events)} events")
+    # `Reply` gives the length of the body that it sends.
     headers = tuple((name, value) for name, value in events[0]["headers"] if name != b"content-length")
     return Reply(events[0]["status"], b"".join(event.get("body", b"") for event in events[1:]), headers)

@@ -61,6 +61,7 @@ def head_without_upgrade(
         if option.strip().lower() not in _HOP_HEADERS
     ]
     if options:
+        # Other options, such as `close`, hold for this connection all the same.
         kept.append((b"connection", b", ".join(options)))
     lines = b"".join(name + b": " + value + b"\r\n" for name, value in kept)
     return method + b" " + url + b" HTTP/" + version.encode() + b"\r\n" + lines + b"\r\n"

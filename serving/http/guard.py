@@ -44,6 +44,7 @@ class Right(StrEnum):
         return self in _ONLY_WITH_KEYS
 
 
+# They change what others are answered: an open service takes none of them from whoever reaches it.
 _ONLY_WITH_KEYS = frozenset({Right.events, Right.items, Right.admin})
 
 
@@ -118,6 +119,7 @@ class Guard:
         guard = cls((), folder=folder)
         if path:
             guard._path = Path(path)
+            # Before the file is read: what changes in between is seen by the next `refresh`.
             guard._seen = _facts(guard._path)
             guard._use(_read_keys(guard._path))
         return guard
@@ -129,6 +131,7 @@ class Guard:
         """
         if self._path is None or (facts := _facts(self._path)) == self._seen:
             return
+        # Also of a file that cannot be used: it is told once, not at every look.
         self._seen = facts
         try:
             self._use(_read_keys(self._path))
@@ -153,11 +156,13 @@ class Guard:
             return ""
         number = self._number(authorization)
         key = self._keys[number]
+        # The key was good: 403 tells its holder that another one is needed, not that this one is wrong.
         if right not in key.scopes:
             raise Refusal(
                 Problem.key_not_sufficient,
                 f"the key of {key.name!r} is good for {', '.join(key.scopes)}, this needs {right}",
             )
+        # After the rights: what is refused for want of a right costs the key nothing.
         self._count(number, 1)
         return key.name
 
@@ -181,6 +186,7 @@ class Guard:
             return
         number = self._number_of[name]
         most = self._most_at_once(number)
+        # Not `>`: the call itself has taken one of the bucket already.
         if n >= most:
             raise Refusal(
                 Problem.invalid_request,
@@ -196,10 +202,12 @@ class Guard:
             name: Of the key.
             cost: In plain requests, beyond those that `admit` and `charge` have counted.
         """
+        # By name: the file may have been read anew since the call was let in, and numbers have changed.
         number = self._number_of.get(name)
         if number is None or cost <= 0 or not self._keys[number].requests_per_s:
             return
         interval = 1.0 / self._keys[number].requests_per_s
+        # Bounded: one heavy call must not keep its key out for hours.
         most = self._clock() + self._most_at_once(number) * interval + MAX_DEBT_S
         self._full_at[number] = min(max(self._full_at[number], self._clock()) + cost * interval, most)
 
@@ -211,9 +219,11 @@ class Guard:
     def _number(self, authorization: str) -> int:
         """Returns which key was sent; compares with every one, in a time that tells nothing."""
         scheme, _, secret = authorization.partition(" ")
+        # A plain hash is enough: keys are long and random, as passwords are not.
         digest = hashlib.sha256(secret.strip().encode()).digest()
         found = -1
         for number, expected in enumerate(self._digests):
+            # No `break`: how long it takes must not tell which key was sent, or how much of one was right.
             if hmac.compare_digest(digest, expected):
                 found = number
         if found < 0 or scheme.lower() != "bearer":
@@ -232,11 +242,13 @@ class Guard:
             return
         now, interval = self._clock(), 1.0 / key.requests_per_s
         size = self._most_at_once(number) * interval
+        # A bucket that has been full for long holds no more than it can.
         full_at = max(self._full_at[number], now)
         if full_at > now + size + MAX_DEBT_S:  # of before a reboot, when the clock began anew
             full_at = now + size
         full_at += n * interval
         wait = full_at - now - size
+        # Sums of floats: a bucket that holds just enough must not be refused for its last digit.
         if wait > interval * 1e-6:
             raise Refusal(
                 Problem.too_many_requests,
@@ -249,6 +261,7 @@ class Guard:
 
 def _key_needed(message: str) -> Refusal:
     """Returns the refusal of a request without a good key."""
+    # A 401 must name a scheme (RFC 9110, section 15.5.2).
     return Refusal(Problem.key_needed, message, headers=((b"www-authenticate", b"Bearer"),))
 
 
@@ -272,4 +285,5 @@ def _facts(path: Path) -> tuple[int, ...] | None:
         facts = path.stat()
     except OSError:
         return None
+    # The inode as well: a file renamed into place may have the time and the size of the old one.
     return facts.st_mtime_ns, facts.st_ino, facts.st_size

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 OTHER = "other"
 """Label of every unknown path, and of bytes that are no request."""
 
+# Each about twice the one before, up to twice the default deadline of a request.
 SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 2.0)
 """Upper bounds of the buckets of every duration."""
 
@@ -50,6 +51,7 @@ class TrafficMetrics:
     def count_end(self, reason: str, status: int) -> None:
         """Counts a connection that the service ended, with the reason and the last status, 0 for none."""
         self._connections_ended.labels(reason).inc()
+        # Bytes that reached no route were answered all the same, and count as a reply.
         if status:
             self._count_status(OTHER, status)
 

@@ -14,6 +14,7 @@ SETTING_OF_OPTION = {
 
 def validate_options() -> None:
     """Raises ConfigError if the command line that started this process gives an option without effect."""
+    # None where no command line started this process, as in tests.
     context = click.get_current_context(silent=True)
     for option, variable in SETTING_OF_OPTION.items():
         value = context.params.get(option) if context else None

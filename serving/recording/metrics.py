@@ -7,7 +7,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from marquee.core.reasons import Reason
 from marquee.decision.policies.config import PolicyName
 
+# Around the budget of 5 ms (`profiles.BUDGET_S`).
 _PROFILE_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01)
+# Powers of ten: weights of off-policy estimates grow with the reciprocal of a propensity.
 _PROPENSITIES = (0.0001, 0.001, 0.01, 0.1, 0.5, 1.0)
 
 
@@ -36,6 +38,7 @@ class EventMetrics:
         self._bytes = Gauge(
             "marquee_event_log_bytes",
             "Bytes that the event log takes on its disk.",
+            # All workers look at one log: a sum would count it once for each of them.
             multiprocess_mode="livemax",
             registry=registry,
         )
@@ -80,6 +83,7 @@ class ProfileMetrics:
     def count_profiles(self, n_read: int, n_unavailable: int, seconds: float) -> None:
         """Counts the profiles of one batch."""
         self._read(n_read)
+        # Rare: most batches touch two series, not three.
         if n_unavailable:
             self._unavailable(n_unavailable)
         self._seconds.observe(seconds)
@@ -109,6 +113,7 @@ class DecisionMetrics:
             buckets=_PROPENSITIES,
             registry=registry,
         )
+        # A greedy place has propensity 1, of which there is nothing to see.
         drawing = [name.value for name in PolicyName if name is not PolicyName.greedy]
         self._observe_of = {name: least.labels(name).observe for name in drawing}
 

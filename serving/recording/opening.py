@@ -70,4 +70,5 @@ class OpenedLog:
 def validate_log(settings: RecordingSettings) -> None:
     """Raises ConfigError or EventLogError if the event log cannot be made or reached; makes it if need be."""
     if settings.events:
+        # Once before the workers start: a wrong address ends the start, not every request.
         open_event_log(settings.events).close()

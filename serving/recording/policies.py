@@ -26,6 +26,7 @@ def read_policy(declared: Mapping[str, object]) -> Exploration:
     """
     if not declared:
         return NO_EXPLORATION
+    # From the dataclass: a setting that is added to it can be declared at once.
     known = [NAME, *(one.name for one in fields(Exploration) if one.name != "policy")]
     unknown = sorted(declared.keys() - set(known))
     if unknown:

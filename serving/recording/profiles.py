@@ -83,6 +83,7 @@ class Profiles:
                 task.done.get(timeout=self._budget_s)
             except queue.Empty:
                 task.is_over = True
+        # A copy: the thread may still write into the list of a task that is over.
         found = list(task.found)
         n_found = sum(profile is not None for profile in found)
         self._metrics.count_profiles(n_found, len(found) - n_found, self._clock() - started)
@@ -101,6 +102,7 @@ class Profiles:
         for (position, _), profile in zip(named, found, strict=True):
             if profile is None:
                 has_profile[position] = False
+            # Nothing new in the log: the history of the bundle stands.
             elif profile:
                 requests[position] = with_profile(requests[position], profile)
         return requests, has_profile
@@ -108,6 +110,7 @@ class Profiles:
     def close(self) -> None:
         """Ends the thread, unless it hangs."""
         self._tasks.put(None)
+        # A read that hangs must not hold up the end of the worker.
         self._thread.join(timeout=1)
 
     def _read_all(self) -> None:
@@ -120,6 +123,7 @@ class Profiles:
                 self._read(task)
                 self._has_failed = False
             except Exception as error:  # whatever it is, answers go on without profiles
+                # Told once until a read succeeds again: every batch would write a line.
                 if not self._has_failed:
                     is_known = isinstance(error, EventLogError)
                     logger.error("profiles cannot be read: %s", error, exc_info=None if is_known else error)
@@ -132,6 +136,7 @@ class Profiles:
         """Reads for one batch until nobody waits for it."""
         log = self._log.get()
         for position, (user_id, known) in enumerate(task.wanted):
+            # The next batch must not wait for users whom nobody waits for any more.
             if task.is_over:
                 return
             task.found[position] = log.read_profile(user_id, known.sequence, known.timestamp, PROFILE_LENGTH)

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 CLOSE_S = 5.0
 """How long the store may take for what is left when a worker ends."""
 
+# With the milliseconds they fill a UUID of version 7 (RFC 9562, section 5.7).
 _RANDOM_BYTES = 10
 
 
@@ -106,6 +107,7 @@ def decision_of(
     """
     answer, exploration = decided.answer, asked.exploration
     drawn = decided.propensities
+    # Where nothing was drawn, each place was certain.
     propensities = [1.0] * len(answer.items) if drawn is None else drawn.tolist()
     return Decision(
         decision_id=begun.decision_id,

@@ -92,7 +92,9 @@ class AnsweringState:
 
     def take(self, recommender: Recommender) -> None:
         """Lets a warm recommender be the current one; what the old one holds goes with its last batch."""
+        # Outside the lock: a collection takes a while, and changes of items wait for the lock.
         _freeze()
+        # Read and replaced under the lock: items may change while a release is taken.
         with self._swapping:
             was, recommender = self.answering, recommender.with_live_items(self.items)
             self.answering = replace(was, current=recommender) if was else Answering(recommender)
@@ -101,6 +103,7 @@ class AnsweringState:
         """Gives a role to a warm candidate, or to none; returns the candidate that had it."""
         assert self.answering is not None, "a candidate is compared with a release that answers"
         was = self.answering.candidates.get(role)
+        # Most looks change nothing, and need no collection.
         if was is None and loaded is None:
             return None
         _freeze()
@@ -119,5 +122,6 @@ class AnsweringState:
 
 def _freeze() -> None:
     """Keeps the garbage collector from looking through what will stay."""
+    # First: garbage that is frozen is never freed.
     gc.collect()
     gc.freeze()

@@ -49,6 +49,7 @@ class Background:
         """Starts the thread."""
         # From the start on: a thread that hangs in its very first turn must be seen as well.
         self._metrics.show_heartbeat(self._name, self._clock())
+        # A daemon: a turn that hangs must not hold up the end of the process.
         threading.Thread(target=self._run, name=self._name, daemon=True).start()
 
     def close(self) -> None:

@@ -64,6 +64,7 @@ class Channel:
         self._metrics = metrics or Metrics()
         self._loader = loader or Loader()
         self.home = self._home.parent if is_pinned(self._home) else self._home
+        # Resolved: a path such as `.` has no name of its own.
         self.name = self.home.resolve().name or "bundle"
         self.state = AnsweringState()
         self._follower = Follower(self._home, self.name, self.state, self._loader, self._metrics, clock)
@@ -134,6 +135,7 @@ class Channel:
         """
         with _held(self._changing):
             folder, candidate = _folder(self._home, version), Candidate(role, version, share)
+            # Before the file is written: the others must not follow it to a release that fails.
             recommender = self._follower.load(folder)
             name_candidate(folder, role, share)
             self._follower.note_own_change()
@@ -160,6 +162,7 @@ class Channel:
 
     def watch(self, interval_s: float) -> None:
         """Begins to look at the files in a thread of its own, every `interval_s` seconds."""
+        # A thread per channel: one whose disk hangs does not keep the others from following.
         self._thread = Background(
             f"releases of {self.name}",
             self.refresh,
@@ -171,6 +174,7 @@ class Channel:
 
     def close(self) -> None:
         """Stops looking, and waiting for a release that is being loaded."""
+        # First: the thread ends only after a load that it waits for.
         self._loader.close()
         if self._thread is not None:
             self._thread.close()

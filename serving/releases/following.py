@@ -205,10 +205,12 @@ class Follower:
 
     def _follow(self) -> None:
         """Takes what the files name, as far as it has not been refused for good."""
+        # What fails in this turn sets it anew.
         self._retry_at = None
         self._follow_current()
         self.follow_rollout()
         if self._retry_at is not None:
+            # Once for each turn, however many releases failed in it.
             self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
 
     def _follow_current(self) -> None:
@@ -241,6 +243,7 @@ class Follower:
             recommender = self.load(folder)
         except Exception:  # counted and logged by `load`
             return None
+        # A release cannot be compared with itself, which would count every request twice.
         is_current = recommender.bundle is self._answering.current.bundle
         return None if is_current else Loaded(candidate, recommender)
 
@@ -248,6 +251,7 @@ class Follower:
         """Shows which releases are ready, and whether the current one is that of `CURRENT`."""
         self.is_behind = not is_pinned(self._home) and _named(self._home) != self._answering.current.version
         self._metrics.show_behind(self._name, is_behind=self.is_behind)
+        # At every look: `telemetry.metrics` takes a release for gone that nobody has seen for two minutes.
         self._metrics.show_ready([one.version for one in self._answering.recommenders], self._now())
 
     @property
@@ -311,6 +315,7 @@ def _named(home: Path) -> str | None:
 
 def _pointers(home: Path) -> Pointers:
     """Returns the stamp of each pointer file, None for one that is not there."""
+    # Not `ACTIVATED`: only a worker that starts reads it.
     return _stamp(home / CURRENT), _stamp(home / ROLLOUT)
 
 

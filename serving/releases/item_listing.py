@@ -77,6 +77,7 @@ def list_items(
         items, cursor = _of_release(catalog, kept, after, limit, recommender.version)
     else:
         ids = sorted(id_ for id_, item in kept.items() if _state(item, catalog) is state)
+        # Finds the place also where the item of the cursor is gone by now.
         first = bisect_right(ids, after)
         items = [_of_live(kept[id_], state) for id_ in ids[first : first + limit]]
         cursor = ids[first + limit - 1] if first + limit < len(ids) else None
@@ -122,6 +123,7 @@ def _of_release(
         )
     end = min(start + limit, catalog.n_items)
     ids = catalog.item_ids.ids[start:end]
+    # A catalog without attributes has no rows at all.
     rows = catalog.attributes.slice(start, end - start).to_dicts() or [{} for _ in ids]
     items = [
         ListedItem(
@@ -135,6 +137,7 @@ def _of_release(
         for item, (item_id, row) in enumerate(zip(ids, rows, strict=True), start + 1)
         if not (item_id in kept and kept[item_id].is_withdrawn)
     ]
+    # By the catalog and not by the page: withdrawn items make a page shorter, not the last one.
     return items, ids[-1] if end < catalog.n_items else None
 
 

@@ -45,11 +45,13 @@ def list_releases(home: Path, answering: Answering | None) -> list[Release]:
         answering: What answers in this worker, None for nothing yet.
     """
     current = None
+    # A broken pointer must not hide the releases among which another is to be chosen.
     with suppress(MarqueeError, OSError):
         current = resolve(home).name
     channel = home.parent if (home / MANIFEST).exists() else home
     folders = [folder for folder in channel.iterdir() if not folder.name.startswith(".")]
     releases = [_described(one, current, answering) for one in folders if _may_be_release(one)]
+    # The version parts releases of the same second: the order must not change between two calls.
     releases.sort(key=lambda release: (_created(release), release.version), reverse=True)
     return releases[:MAX_LISTED]
 
@@ -98,6 +100,7 @@ def _may_be_release(folder: Path) -> bool:
     try:
         return (folder / MANIFEST).is_file()
     except OSError:
+        # A folder that nobody may read is shown rather than lost.
         return True
 
 

@@ -92,6 +92,7 @@ class Loader:
         Raises:
             BundleError: If it must not answer, or takes too long; the message says why.
         """
+        # One limit for waiting and reading: an operator who set it cares about their sum.
         deadline = time.monotonic() + self._limits.load_s
         with self._only_loader(folder, deadline):
             recommender = self._within(
@@ -172,6 +173,7 @@ class Loader:
             raise BundleNotFoundError(
                 f"{folder} has no readable {MANIFEST}: {error}; publish it again"
             ) from error
+        # The lock ends with the descriptor, also where this process is killed.
         with manifest:
             # The lock only spares the processors: who has waited for it in vain loads without.
             while not _try_lock(manifest) and time.monotonic() < deadline:
@@ -226,6 +228,7 @@ def warm_up(recommender: Recommender) -> None:
                     "train again"
                 )
     for item_id in item_ids:
+        # Similar items take a way of their own through the index, which is warmed up as well.
         recommender.similar(item_id, k=10, kind=None, exclude=(), timestamp=timestamp)
 
 

@@ -24,11 +24,13 @@ class ReleaseMetrics:
             ["outcome"],
             registry=registry,
         )
+        # A series that first appears with its first failure has no increase: it must stand at 0 before.
         for outcome in ("taken", "refused", "postponed"):
             self._changes.labels(outcome)
         self._created = Gauge(
             "marquee_release_created_seconds",
             "When the oldest release that answers was made, seconds since 1970 UTC.",
+            # The oldest: a worker that stays behind must be seen, whatever the others answer from.
             multiprocess_mode="livemin",
             registry=registry,
         )
@@ -44,6 +46,7 @@ class ReleaseMetrics:
             "marquee_workers_behind",
             "Workers that answer from another release than CURRENT names.",
             ["bundle"],
+            # Of the living alone: a worker that has died answers from nothing.
             multiprocess_mode="livesum",
             registry=registry,
         )
@@ -84,6 +87,7 @@ class CandidateMetrics:
         self._shadow = Counter(
             "marquee_shadow_requests", "Requests offered to a shadow.", ["outcome"], registry=registry
         )
+        # At 0 from the start, as above.
         for outcome in ("compared", "failed", "dropped"):
             self._shadow.labels(outcome)
         self._shadow_overlap = Histogram(
@@ -116,6 +120,7 @@ class ItemMetrics:
             "marquee_live_items",
             "Items added to a bundle's, and items of it withdrawn, since its release was made.",
             ["bundle", "state"],
+            # All workers read one store: a sum would count each item once for each of them.
             multiprocess_mode="livemax",
             registry=registry,
         )

@@ -90,6 +90,7 @@ class Shadow:
             current: Where places were drawn, it is asked again, as the candidate is, without drawing: two
                 draws say nothing of two models. None where none were.
         """
+        # Most services never have a shadow: they get no thread for it.
         if self._thread is None:
             self._thread = threading.Thread(target=self._compare_all, name=_THREAD, daemon=True)
             self._thread.start()
@@ -115,6 +116,7 @@ class Shadow:
         while not self._closing.is_set():
             self._threads.show_heartbeat(_THREAD, time.time())
             try:
+                # Not for ever: the heartbeat goes on while nothing comes, and `close` is seen.
                 question = self._questions.get(timeout=0.5)
             except queue.Empty:
                 self._report_at_times()
@@ -127,6 +129,7 @@ class Shadow:
 
     def _compare(self, question: _Question) -> None:
         """Asks the candidate one question and counts how its answer compares."""
+        # A line in the log speaks of one candidate.
         if question.candidate.version != self._tally.version:
             self._report()
             self._tally.version = question.candidate.version

@@ -277,6 +277,7 @@ class SurfaceFile:
             raise ConfigError(
                 f"MARQUEE_SURFACES must name a file of surfaces, got {path}: {error}"
             ) from error
+        # Among several nobody can know which one a request without a name means.
         default = file.default or (next(iter(file.surfaces)) if len(file.surfaces) == 1 else "")
         if default and default not in file.surfaces:
             raise ConfigError(f"default in {path} must be one of {list(file.surfaces)}, got {default!r}")
@@ -292,6 +293,7 @@ class SurfaceFile:
 
         Whether it fits its surfaces every worker finds when it loads it.
         """
+        # Once for each bundle: it is verified byte by byte.
         for bundle in dict.fromkeys(surface.bundle for surface in self.surfaces):
             first_usable(Path(bundle), lambda folder: Bundle.load(folder, trusted))
 
@@ -299,6 +301,7 @@ class SurfaceFile:
         """Returns the surfaces with the releases of their bundles, none of which is loaded yet."""
         channels: dict[Path, Channel] = {}
         for surface in self.surfaces:
+            # Resolved: two spellings of one folder must not load it twice.
             home = Path(surface.bundle).resolve()
             if home not in channels:
                 sharing = [one for one in self.surfaces if Path(one.bundle).resolve() == home]

@@ -40,6 +40,7 @@ def merge_dead_workers(folder: Path) -> None:
         folder: Which the workers share.
     """
     with _locked(folder, fcntl.LOCK_EX):
+        # Unread: a gauge of this kind says what a living worker is at.
         for file in folder.glob("gauge_live*.db"):
             if _is_of_dead(file):
                 file.unlink(missing_ok=True)
@@ -66,14 +67,17 @@ def _merge(target: Path, dead: Sequence[Path], merge: Callable[[float, float], f
         read = _read(file)
         if read is None:
             continue
+        # Only what was read is removed: a file that cannot be read is kept for people to look at.
         merged.append(file)
         for key, (value, at) in read.items():
             before, before_at = values.get(key, (value, at))
             values[key] = (merge(before, value) if key in values else value, max(at, before_at))
     if not set(merged) - {target}:
         return
+    # Written beside and renamed: a crash on the way leaves the old file whole.
     new = target.with_name(_NEW)
     new.unlink(missing_ok=True)
+    # Room first: a write into a mapped file ends the process where the disk is full (`shared_memory`).
     os.close(allocate(new, FILE_BYTES))
     written = MmapedDict(str(new))  # type: ignore[no-untyped-call]  # its own annotations
     for key, (value, at) in values.items():
@@ -87,6 +91,7 @@ def _merge(target: Path, dead: Sequence[Path], merge: Callable[[float, float], f
 
 def _read(file: Path) -> dict[str, tuple[float, float]] | None:
     """Returns value and time by key, None for a file that a crash has left half-written."""
+    # Made and never written: nothing was counted, and nothing is wrong.
     if not file.stat().st_size:
         return {}
     try:

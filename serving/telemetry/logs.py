@@ -8,6 +8,7 @@ from typing import TextIO
 import msgspec
 
 LOGGER = "serving"
+# A message may repeat what a caller sent: no line may fill the disk.
 _MAX_TEXT = 10_000
 
 
@@ -23,8 +24,10 @@ class JsonLines(logging.Formatter):
             "message": record.getMessage()[:_MAX_TEXT],
             "process": record.process,
         }
+        # Facts are fields of their own, by which a log is searched.
         line |= getattr(record, "facts", {})
         if record.exc_info:
+            # The end of a stack says where it failed.
             line["stack"] = self.formatException(record.exc_info)[-_MAX_TEXT:]
         return msgspec.json.encode(line).decode()
 
@@ -36,4 +39,5 @@ def configure(stream: TextIO | None = None) -> None:
     logger = logging.getLogger(LOGGER)
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)
+    # A handler of the root logger would write each line a second time.
     logger.propagate = False

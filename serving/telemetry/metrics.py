@@ -46,6 +46,7 @@ class Metrics:
         Args:
             kind: The class of the family.
         """
+        # A registry takes each name once; several rooms ask for the same family.
         if kind not in self._families:
             self._families[kind] = kind(self._registry)
         return cast(Family, self._families[kind])  # what stands under a class was made by that class
@@ -55,6 +56,7 @@ class Metrics:
         folder = shared_folder()
         if folder is None:
             return _exposition(self._registry)
+        # A registry of its own: this worker's counters are among the files, and would count twice.
         everybody = CollectorRegistry()
         multiprocess.MultiProcessCollector(everybody)  # type: ignore[no-untyped-call]  # its own annotations
         with reading(folder):
@@ -101,6 +103,7 @@ def _shown_releases(families: Iterable[Metric]) -> frozenset[str]:
     }
     if not seen:
         return frozenset()
+    # By name where moments are equal: every worker must choose the same ones.
     latest = sorted(seen, key=lambda release: (-seen[release], release))
     is_ready = {release for release in seen if seen[release] >= seen[latest[0]] - _READY_S}
     return frozenset(is_ready.union(latest[:MAX_RELEASES]))

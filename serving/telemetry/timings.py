@@ -30,6 +30,7 @@ class Stopwatch:
     def __call__(self, stage: Stage) -> None:
         """Ends a stage."""
         now = self._clock()
+        # Added up: a stage may come more than once in a batch.
         self.seconds[stage.value] = self.seconds.get(stage.value, 0.0) + now - self._last
         self._last = now
 

@@ -37,6 +37,7 @@ class OpenTelemetryTracer:
 
     def __init__(self, exporter: SpanExporter, share: float, version: str) -> None:
         resource = Resource.create({"service.name": "marquee", "service.version": version})
+        # A caller decides for its whole trace: a part of one explains nothing.
         self._provider = TracerProvider(resource=resource, sampler=ParentBased(TraceIdRatioBased(share)))
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("serving")
@@ -44,11 +45,14 @@ class OpenTelemetryTracer:
 
     def record(self, call: Call, route: str, status: int, seconds: float, traceparent: str) -> None:
         """As `serving.telemetry.tracer.Tracer` says."""
+        # The wall clock for the end alone: durations are of a clock that never goes back.
         ended = time.time_ns()
         started = ended - int(seconds * _NANOSECONDS)
+        # W3C Trace Context: a header that is malformed gives a trace of our own.
         parent = self._propagator.extract({"traceparent": traceparent}) if traceparent else None
         span = self._tracer.start_span(route, parent, SpanKind.SERVER, start_time=started)
         call.facts["trace_id"] = trace.format_trace_id(span.get_span_context().trace_id)
+        # Most requests may not be recorded: attributes are made for those that are.
         if span.is_recording():
             span.set_attributes(
                 {
@@ -58,6 +62,7 @@ class OpenTelemetryTracer:
                     **{f"marquee.{name}": value for name, value in call.facts.items() if name != "trace_id"},
                 }
             )
+            # For a server a status of 4xx is no error (OpenTelemetry's conventions for HTTP).
             if status >= 500:
                 span.set_status(StatusCode.ERROR)
             within = trace.set_span_in_context(span)
@@ -97,6 +102,7 @@ def _exporter(traces: str) -> SpanExporter:
             f"MARQUEE_TRACES must be console, file:<path> or otlp, got {traces!r}; leave it out for no traces"
         )
     try:
+        # An extra that few need: without it the other exporters must work.
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     except ImportError as error:
         raise ConfigError(f"{_OTLP_HINT}: {error}") from error

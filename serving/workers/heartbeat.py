@@ -14,6 +14,7 @@ BEAT_S = 1.0
 PARENT_VARIABLE = "SERVING_SUPERVISOR_PID"
 """The environment variable in which the watching process tells its workers who it is."""
 
+# As long as the watching process would wait (`supervisor.END_S`), which is gone.
 _END_S = 30.0
 
 
@@ -42,6 +43,7 @@ class Heartbeat:
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """Beats now and then once a second."""
         self._table.beat()
+        # The kernel gives an orphan another parent.
         if self._parent is not None and os.getppid() != self._parent:
             self._end(loop)
             return

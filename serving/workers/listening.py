@@ -63,6 +63,7 @@ class SharingLoop(uvloop.Loop):
         backlog: int = 100,
     ) -> "Listener":
         """Returns a server that takes its share of what comes to `sock`."""
+        # Another worker may take the connection before `accept` does, which would then wait.
         sock.setblocking(False)
         sock.listen(backlog)
         if self._heartbeat is not None:
@@ -124,8 +125,10 @@ class Listener:
             self._pause(_OUT_OF_FILES_S)
             return
         connection.setblocking(False)
+        # Before the protocol begins: the others must see at once that it is taken.
         self._table.add(1)
         beginning = self._loop.create_task(self._begin(connection))
+        # The loop holds tasks weakly: one that nobody holds may be collected before it ends.
         self._beginnings.add(beginning)
         beginning.add_done_callback(self._beginnings.discard)
 
@@ -141,6 +144,7 @@ class Listener:
 
     def _pause(self, seconds: float) -> None:
         """Stops accepting for a moment; then takes a connection that still waits."""
+        # A connection that is left waiting would call the reader again at once, in a busy loop.
         self._loop.remove_reader(self._socket)
         self._waiting = self._loop.call_later(seconds, self._resume)
 

@@ -19,11 +19,12 @@ logger = logging.getLogger(__name__)
 FILE_BYTES = 1 << 20
 """Holds some thousand lines of `/metrics`; what counts has bounded labels and needs a tenth of it."""
 
-_BYTES_PER_NUMBER = 8
+_BYTES_PER_NUMBER = 8  # float64
 
 _KINDS = ("counter", "histogram", "gauge_livemin", "gauge_livemax", "gauge_livesum", "gauge_max")
 """How the names of the files begin that `serving.telemetry.metrics` writes."""
 
+# Needed when the disk is full: memory still has room.
 _MEMORY = Path("/dev/shm")
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -43,9 +44,11 @@ def reserve(folder: Path, variable: str) -> None:
         try:
             os.close(allocate(file, FILE_BYTES))
         except OSError as error:
+            # A missing folder or right is a fault of the installation, which must be seen.
             if error.errno not in _FULL:
                 raise
             for begun in files:
+                # All or none: some of the files would be read as all that this worker counts.
                 begun.unlink(missing_ok=True)
             alone = tempfile.mkdtemp(prefix="marquee-", dir=_MEMORY if _MEMORY.is_dir() else None)
             logger.error(
@@ -54,6 +57,7 @@ def reserve(folder: Path, variable: str) -> None:
                 alone,
             )
             os.environ[variable] = alone
+            # Nobody else knows this folder, or would remove it.
             atexit.register(shutil.rmtree, alone, ignore_errors=True)
             return
 
@@ -83,6 +87,7 @@ def shared_numbers(n: int, path: Path | None, alone: str) -> "memoryview[float]"
 def is_alive(pid: int) -> bool:
     """Returns whether there is a process of that number."""
     try:
+        # Signal 0 hits nobody; it only asks whether the process is there.
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
@@ -93,8 +98,10 @@ def is_alive(pid: int) -> bool:
 
 def allocate(path: Path, n_bytes: int) -> int:
     """Returns a descriptor of a file that has n_bytes of the disk; raises OSError if that is full."""
+    # No link is followed: others may write to the folder, and could aim it elsewhere.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
+        # Not `truncate`, which makes a file of holes that has no room on the disk.
         os.posix_fallocate(descriptor, 0, n_bytes)
     except OSError:
         os.close(descriptor)

@@ -82,8 +82,10 @@ class StartWatch:
             states: What the workers have told, those that have ended included. Without any, as on a full
                 disk, nothing is known and the service goes on.
         """
+        # Once is enough: a service that has answered is never given up.
         self._has_started = self._has_started or any(state.is_ready for state in states)
         self._seen |= set(pids)
+        # By process: one that circus starts again has another number.
         has_failed = len(self._seen - set(pids)) >= self._max_failed
         return has_failed and bool(states) and not self._has_started
 
@@ -122,6 +124,7 @@ class Supervisor(bentoml_circus.Arbiter):
 
     def __init__(self, *args: object, watch: Watch, **options: object) -> None:  # circus's thirty, untyped
         options["endpoint"], options["pubsub_endpoint"] = _channels(has_plugins=bool(options.get("plugins")))
+        # BentoML's own delay is among the options: ours comes last.
         super().__init__(*args, **{**options, "check_delay": LOOK_S})
         self._watch = watch
         self._starts = StartWatch(STARTS_PER_WORKER * watch.n_workers)
@@ -144,6 +147,7 @@ class Supervisor(bentoml_circus.Arbiter):
             logger.error(
                 "worker %s has not run its event loop for %g s: it is killed", pid, self._watch.hang_s
             )
+            # A loop that hangs runs no handler of SIGTERM.
             os.kill(pid, signal.SIGKILL)
         if self._starts.is_hopeless(living, states):
             self._exception = BentoMLConfigException(
@@ -218,6 +222,7 @@ def _channels(*, has_plugins: bool) -> tuple[str, str]:
     """
     if not has_plugins:
         own = f"marquee-{os.getpid()}"
+        # ZeroMQ within the process: no other process can connect.
         return f"inproc://{own}-control", f"inproc://{own}-events"
     folder = Path(tempfile.mkdtemp(prefix="marquee-control-"))  # mode 0700
     return f"ipc://{folder / 'control'}", f"ipc://{folder / 'events'}"

@@ -14,6 +14,7 @@ from serving.workers.shared_memory import is_alive, shared_numbers
 
 WORKERS_FILE = "marquee-workers.bin"
 
+# One connection more is no imbalance among few, and an eighth is none among many.
 _SLACK = 1
 _RELATIVE_SLACK = 1 / 8
 _SLOTS_PER_WORKER = 2  # BentoML numbers its workers up to so many times theirs while it replaces some
@@ -41,8 +42,10 @@ class WorkerTable:
         self._n_slots = n_workers * _SLOTS_PER_WORKER
         self._own = number % self._n_slots
         self._pids, self._held, self._ready, self._beats = _columns(n_workers, folder)
+        # The place may be that of a worker that has died.
         self._held[self._own] = self._ready[self._own] = 0
         self.beat()
+        # Last: whoever sees this process must not read what a dead one left in its place.
         self._pids[self._own] = os.getpid()
 
     @property
@@ -86,6 +89,7 @@ class WorkerTable:
 
     def _lives(self, slot: int) -> bool:
         """Returns whether the worker in a place still runs."""
+        # A worker that was killed has taken nothing back of what it told.
         return is_alive(int(self._pids[slot]))
 
 

@@ -135,6 +135,7 @@ def _groups(
     if not protected:
         return [], [], {}
     prepared = prepare_trained(config, folder.path, console)
+    # The part that the numbers of the card are of.
     part = prepared.test if config.evaluation.test and prepared.test is not None else prepared.validation
     users = prepared.dataset.query_features.users
     if part is None or users is None:
@@ -147,6 +148,7 @@ def _groups(
         raise DataError(f"the users table has no column {missing[0]!r}, it has {users.columns}")
     with console.status("reading user vectors"):
         model = load_model(prepared.dataset, config, folder.checkpoint)
+        # (n_queries, dim)
         vectors = embed_queries(model, embed_catalog(model), part.queries).astype(np.float64)
     judged = JudgedUsers.read(folder.path / USERS_FILE)
     gaps: list[GroupGaps] = []
@@ -157,8 +159,10 @@ def _groups(
             measure_gaps(name, headline, _values(judged, headline), _column(users, name, judged.user_ids))
         )
         try:
+            # Anew for each column: its result must not depend on which columns stand before it.
             generator = np.random.default_rng(config.seed)
             leaks += audit_leak(vectors, name, _column(users, name, part.user_ids), generator)
+        # Too few users of a group say nothing: the card says so, and goes on with the other columns.
         except DataError as error:
             unaudited[name] = str(error)
     return gaps, leaks, unaudited
@@ -172,5 +176,6 @@ def _values(judged: JudgedUsers, headline: str) -> Float64Array:
 def _column(users: pl.DataFrame, name: str, user_ids: Sequence[str]) -> list[object]:
     """Returns a column of the users table for these users; None where one has no row."""
     asked = pl.DataFrame({"user_id": list(user_ids)}, schema={"user_id": pl.String})
+    # In the order of the question: the values stand beside metrics and vectors by place.
     joined = asked.join(users.select("user_id", name), on="user_id", how="left", maintain_order="left")
     return list(joined[name].to_list())

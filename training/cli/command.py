@@ -30,6 +30,7 @@ P = ParamSpec("P")
 Schema = TypeVar("Schema")
 
 EXIT_ERROR = 1
+# As argparse ends where the command line is wrong.
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
@@ -44,6 +45,7 @@ def command(name: str, schema: type[Schema]) -> Callable[[Callable[[Schema], Non
         name: Of the file in `configs/`, without its ending.
         schema: Dataclass of the whole config; `DictConfig` for a command that needs the config as composed.
     """
+    # A search varies the config as composed; `TuneConfig` is registered where it is defined.
     if schema is not DictConfig:
         ConfigStore.instance().store(name=f"{name}_schema", node=schema)
     compose = hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=name)
@@ -55,6 +57,7 @@ def command(name: str, schema: type[Schema]) -> Callable[[Callable[[Schema], Non
         @functools.wraps(function)
         def run() -> None:
             replace_what_streams_cannot_show()
+            # Before Hydra, whose own help composes the whole config.
             if HELP.intersection(sys.argv[1:]):
                 print(help_text(name, f"python -m training.{name}"))
                 return
@@ -108,6 +111,7 @@ def explain_errors(function: Callable[P, None]) -> Callable[P, None]:
         except OSError as error:  # a disk that is full, a folder that may not be written
             _end(f"{type(error).__name__}: {error}", EXIT_USAGE)
         except Exception:
+            # A fault of ours: the stack is what a report of it needs.
             traceback.print_exc()
             sys.exit(EXIT_ERROR)
 
@@ -149,6 +153,7 @@ def _why_not_composed(error: CompactHydraException) -> str:
             "with ~tuned, and give those of its settings that you want to keep"
         )
     if taken := re.search(r"Could not override '([^'@]+)", words):
+        # Hydra names the group and not the folder that it took for one.
         for folder in _config_dirs():
             if (folder / taken[1]).is_dir():
                 words += (

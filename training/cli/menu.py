@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 _PACKAGE = Path(__file__).parents[1]
+# Two spaces or more part default and words: one may stand within a default.
 _KNOB = re.compile(r"#   ([\w.]+): (.*?)(?:  +(.*))?$")
 _WIDTH, _WORDS_WIDTH = 24, 100
 
@@ -31,6 +32,7 @@ def find_configs(package: Path) -> Path:
         package: Folder of the package `training`. The wheel holds the configs inside of it; a checkout, which
             an editable install points to, has them beside it.
     """
+    # The wheel first: a folder `configs` beside an installed package is somebody else's.
     inside = package / "configs"
     return inside if inside.is_dir() else package.parent / "configs"
 
@@ -71,6 +73,7 @@ class Menu:
         lines: list[str] = []
         knobs: list[Knob] = []
         for line in path.read_text(encoding="utf-8").splitlines():
+            # The head ends here; comments further down speak of single keys.
             if not line.startswith("#"):
                 break
             if found := _KNOB.fullmatch(line):
@@ -112,6 +115,7 @@ def _chosen(path: Path) -> dict[str, str]:
     for entry in content["defaults"]:
         if isinstance(entry, dict):
             key, value = next(iter(entry.items()))
+            # Hydra's words before a group are no part of its name.
             chosen[str(key).removeprefix("optional ").removeprefix("override ")] = str(value)
     return {group: value for group, value in chosen.items() if (CONFIGS / group).is_dir()}
 

@@ -35,9 +35,11 @@ def plan(config: ExperimentConfig, now: float) -> Page:
         DataError: If there is nothing to plan with.
     """
     validate_weights(config.arms)
+    # The table has no arms: everybody is put into the control arm, quoted as SQL has it.
     together = replace(config, arm="'" + config.control.replace("'", "''") + "'")
     exposed = read_exposed(together, now)
     units = arm_units(exposed, together, config.primary)[config.control]
+    # As many as came in the past, where nobody says how many will come.
     per_day = config.units_per_day or (len(units) / len(exposed.days) if exposed.days else 0.0)
     return plan_page(
         config.name,

@@ -44,12 +44,14 @@ def bundle_contents(
     dataset = prepared.dataset
     model = load_model(dataset, run_config, folder.checkpoint)
     known = dataset.known_users(prepared.events)
+    # Of real users with their histories: an index is asked with such vectors, not with random ones.
     queries = known.queries.rows(slice(0, N_RECALL_QUERIES))
     graphs = export_towers(model, queries)
     questions = Questions(
         embed_queries(model, graphs.item_vectors, queries),
         min(RECALL_K, dataset.n_items),
         allowed=[None] * len(queries),
+        # As requests are: what was seen is left out, and the index must look further for it.
         exclusions=[_seen(known.interactions, user) for user in range(1, len(queries) + 1)],
     )
     choice = choose_index(graphs.item_vectors, index, questions, time.perf_counter)
@@ -62,6 +64,7 @@ def bundle_contents(
         index_recall_k=questions.k,
         index_reason=choice.reason,
         index_sweeps=choice.sweeps,
+        # A bias is one more column of the vectors, which similar items must not be measured by.
         has_item_bias=model.config.item_bias,
         user_vectors=_with_new_users(graphs.user_vectors, len(known.user_ids)),
         user_ids=known.user_ids,
@@ -83,6 +86,7 @@ def bundle_contents(
     # Asked before it is written: the recorded answers are part of what is signed.
     bundle = Bundle.of(contents, created)
     requests = sample_requests(bundle, created, np.random.default_rng(run_config.seed))
+    # By the recommender that serving uses: what is recorded is what a worker must answer.
     return replace(contents, golden_requests=to_json(make_golden_requests(Recommender(bundle), requests)))
 
 
@@ -101,7 +105,7 @@ def _seen(interactions: Interactions, user: int) -> IndexArray:
 
 def _popularity(interactions: Interactions, n_items: int) -> FloatArray:
     """Returns each item's share of all interactions, (n_items + 1,) float32; row 0 is 0."""
-    counts = np.bincount(interactions.item_index, minlength=n_items + 1).astype(np.float64)
+    counts = np.bincount(interactions.item_index, minlength=n_items + 1).astype(np.float64)  # (n_items + 1,)
     # Events with items outside the catalog cannot be recommended.
     counts[0] = 0.0
     share: FloatArray = (counts / max(counts.sum(), 1.0)).astype(np.float32)
@@ -111,6 +115,7 @@ def _popularity(interactions: Interactions, n_items: int) -> FloatArray:
 def _known_until(events: pl.DataFrame, created: int) -> KnownUntil:
     """Returns the second of the last event, or when the bundle was made, if a simulated world is ahead."""
     last = events.get_column("timestamp").max()
+    # A moment ahead would hide all events of the log until then.
     return KnownUntil(timestamp=min(int(last), created) if isinstance(last, int) else created)
 
 

@@ -36,6 +36,7 @@ def fit_context_popularity(
     Raises:
         ConfigError: If `by` names a column that there is not, or `hour` where there is no clock.
     """
+    # Kinds that are not declared count nowhere, so not here either.
     events = events.filter(pl.col("kind").is_in(list(data.kinds)))
     users = dataset.query_features.users
     if users is not None:
@@ -43,6 +44,7 @@ def fit_context_popularity(
         columns = [name for name in users.columns if name not in events.columns]
         events = events.join(users.select("user_id", *columns), on="user_id", how="left")
     if data.time is not TimeMeaning.absolute:
+        # Numbers that are no moments have no hour of the day.
         events = events.drop("timestamp")
     by = list(config.by) or _telling(events, dataset.item_ids, _declared(data, events), config)
     return ContextPopularity.fit(events, dataset.item_ids, popularity, replace(config, by=by))
@@ -52,11 +54,13 @@ def _telling(
     events: pl.DataFrame, item_ids: IdMap, columns: Sequence[str], config: PopularityConfig
 ) -> list[str]:
     """Returns those of the columns whose lists are better than one for all, the most telling first."""
+    # The gain is that of lists of earlier events on later ones.
     ordered = events.sort("timestamp", maintain_order=True) if "timestamp" in events.columns else events
     gains = {column: measure_gain(ordered, item_ids, column, config) for column in columns}
     telling = [
         column for column, (gain, standard_error) in gains.items() if gain > _STANDARD_ERRORS * standard_error
     ]
+    # Contexts are asked in this order: the first that has a list decides.
     return sorted(telling, key=lambda column: -gains[column][0])
 
 
@@ -67,6 +71,7 @@ def _declared(data: DataConfig, events: pl.DataFrame) -> list[str]:
         columns += [_column(name, feature) for name, feature in features.items() if _is_category(feature)]
     if data.time is TimeMeaning.absolute:
         columns.append(HOUR)
+    # A column may be declared twice, of the moment and of the user.
     return list(dict.fromkeys(columns))
 
 

@@ -16,8 +16,11 @@ SECONDS_PER_DAY = 86_400
 SEASON_DAYS = 15.0
 """How fast what is popular changes, where enough of the events are younger."""
 ENOUGH_FRACTION, ENOUGH_EVENTS = 0.1, 5_000
+# Enough for a median and a sum; millions of events would be weighed again at each step of the search.
 N_SAMPLED = 10_000
+# Ten per cent at a time: a half-life need not be known more finely.
 STEP = 1.1
+# Below this a few events decide, and the loss falls as for any other data.
 FEW_FRACTION, FEW_EVENTS = 0.05, 100
 
 
@@ -40,6 +43,7 @@ class TargetAccount:
         """The account as a run prints it, with a caution where little is left."""
         ageing = f"half-life {self.half_life_days:.3g} days" if self.half_life_days else "none ages"
         line = f"targets weigh as much as {self.n_effective:,.0f} of {self.n_events:,} events ({ageing})"
+        # Half of a tiny data set is enough: a hundred events may be more than there are.
         is_much = self.n_effective >= max(FEW_FRACTION * self.n_events, min(FEW_EVENTS, self.n_events / 2))
         if is_much:
             return line
@@ -73,9 +77,12 @@ def half_life_days(timestamp: IndexArray, config: ExamplesConfig) -> float:
     n_events = len(timestamp)
     if config.half_life_days is not None or not n_events:
         return config.half_life_days or 0.0
+    # Events lie by user: every n-th one is of all users alike.
     sample = timestamp[:: max(n_events // N_SAMPLED, 1)]
+    # At most half: weights that sink at all leave less than everything.
     enough = max(ENOUGH_FRACTION, min(ENOUGH_EVENTS / n_events, 0.5))
     days = min(SEASON_DAYS, float(np.median(timestamp.max() - sample)) / SECONDS_PER_DAY)
+    # 0 where all events are of one moment: nothing is older than anything.
     while days and n_effective(by_age(sample, days)) < enough * len(sample):
         days *= STEP
     return days
@@ -86,6 +93,7 @@ def n_effective(weight: FloatArray) -> float:
 
     Source: Kish 1965, Survey Sampling, section 11.2C.
     """
+    # Squares of many float32 lose what small weights add.
     weight = weight.astype(np.float64)
     return float(weight.sum() ** 2 / np.square(weight).sum())
 
@@ -105,6 +113,7 @@ def account_for_targets(train: Interactions, config: ExamplesConfig) -> TargetAc
         ConfigError: If every target weighs nothing.
     """
     weight = target_weights(train, config)
+    # Not `<=`: a NaN among the weights must fail as well.
     if not weight.sum() > 0:
         raise ConfigError(
             f"each of the {len(weight):,} training events weighs 0 as a target, so nothing is learned; give "
@@ -115,8 +124,8 @@ def account_for_targets(train: Interactions, config: ExamplesConfig) -> TargetAc
 
 def by_place(offsets: IndexArray, decay: float) -> FloatArray:
     """Returns e^(-decay · s) of each event, (n,) float32; s is the share of its user's events after it."""
-    sizes = np.diff(offsets)
-    last = np.repeat(offsets[1:] - 1, sizes)
+    sizes = np.diff(offsets)  # (n_users + 1,)
+    last = np.repeat(offsets[1:] - 1, sizes)  # (n_events,)
     age = (last - np.arange(offsets[-1])) / np.repeat(np.maximum(sizes, 1), sizes)
     weight: FloatArray = np.exp(-decay * age).astype(np.float32)
     return weight
@@ -130,4 +139,5 @@ def by_age(timestamp: IndexArray, days: float) -> FloatArray:
         [0.25, 0.5, 1.0]
     """
     age_days = (timestamp.max() - timestamp) / SECONDS_PER_DAY
+    # By the last of all events, not of the user's: the season is the same for everybody.
     return np.asarray(np.exp2(-age_days / days), dtype=np.float32)

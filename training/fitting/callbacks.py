@@ -47,12 +47,15 @@ class AverageWeights(Callback):
         checkpoint: dict[str, Any],
     ) -> None:
         """Keeps what a resumed run goes on from."""
+        # Kept until training starts: before there are no averages to load it into.
         self.loaded = checkpoint
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begins at the weights, or where the run before this one was."""
+        # Per step: the same half-life in epochs whatever the size of a batch.
         n_steps = self.half_life_epochs * max(int(trainer.num_training_batches), 1)
         self.averages = WeightAverages(pl_module, 0.5 ** (1 / n_steps))
+        # A run may be resumed that was begun without averages.
         if AVERAGED in self.loaded:
             self.averages.load(self.loaded[AVERAGED], trainer.global_step)
         self.loaded = {}
@@ -144,6 +147,7 @@ class RankValidation(Callback):
 
 def is_ranked_epoch(trainer: L.Trainer, every: int) -> bool:
     """Returns whether the validation users are ranked after the current epoch."""
+    # The last one always: a run whose best epoch is its last must be able to keep it.
     is_last = trainer.max_epochs is not None and trainer.current_epoch + 1 >= trainer.max_epochs
     return is_last or trainer.current_epoch % every == 0
 
@@ -181,6 +185,7 @@ class KeepBest(ModelCheckpoint):
             monitor=MONITOR,
             mode="max",
             save_on_train_epoch_end=True,
+            # Else a resumed run writes `best-v1` beside `best`, and exports would take the old one.
             enable_version_counter=False,
         )
         self.every = every
@@ -218,6 +223,7 @@ class WriteEpochs(Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
         """Writes the head, and takes out rows of epochs that will run again."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        # An epoch that was cut off runs again and writes its row again.
         rows = [row for row in read_epochs(self.path) if int(row["epoch"]) <= trainer.current_epoch]
         with self.path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, EPOCH_COLUMNS)
@@ -231,6 +237,7 @@ class WriteEpochs(Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
         """Appends the epoch's row; a metric of an epoch that was not ranked stays empty."""
         metrics = {**trainer.callback_metrics}
+        # Lightning has both: the last step's loss and the mean of the epoch.
         metrics["loss"] = metrics.pop("loss_epoch")
         row = {name: f"{float(metrics[name]):.6g}" for name in EPOCH_COLUMNS if name in metrics}
         if not is_ranked_epoch(trainer, self.every):  # Lightning keeps showing the last ranking's numbers
@@ -271,6 +278,7 @@ class ShowProgress(Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
         """Shows the bar."""
+        # Of the whole run, so that the bar and the time left are the run's.
         total = float(trainer.estimated_stepping_batches)
         self.task = self.bar.add_task("train", total=total, completed=trainer.global_step, shown=Shown())
         self.bar.start()

@@ -44,6 +44,7 @@ def best_checkpoint(run: Path) -> Path:
     Raises:
         ConfigError: If training has not kept one.
     """
+    # A run without a validation part keeps the last epoch alone.
     for name in (BEST, LAST):
         path = run / CHECKPOINTS / f"{name}.ckpt"
         if path.is_file():
@@ -75,11 +76,14 @@ class WholeCheckpoints(TorchCheckpointIO):
             with beside.open("wb") as file:
                 torch.save(checkpoint, file)
                 file.flush()
+                # Before the rename: after a power cut the new name must not stand for an empty file.
                 os.fsync(file.fileno())
+        # Ctrl-C as well: a file half-written would stay and take its room.
         except BaseException:
             beside.unlink(missing_ok=True)
             raise
         beside.replace(path)
+        # The rename itself is a change of the folder, which must reach the disk too.
         sync_folder(folder)
 
 
@@ -90,6 +94,7 @@ def read_state(checkpoint: Path) -> dict[str, Tensor]:
         ConfigError: If the file is damaged.
     """
     try:
+        # Weights alone: a pickle could run code. On the CPU: the machine of the training may have had a GPU.
         found = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, UnpicklingError, ValueError) as error:
         best = checkpoint.with_name(f"{BEST}.ckpt")
@@ -99,6 +104,7 @@ def read_state(checkpoint: Path) -> dict[str, Tensor]:
             f"read ({str(error).splitlines()[0] if str(error) else type(error).__name__}); "
             f"{instead if checkpoint != best else ''}train again"
         ) from error
+    # Only a run that averages has averages; what is ranked and exported is these.
     state: dict[str, Tensor] = {**found["state_dict"], **found.get(AVERAGED, {})}
     return state
 

@@ -70,8 +70,10 @@ def draw_ranges(
     if config.unit is ExampleUnit.next:
         target = np.arange(offsets[1], offsets[-1])
         start = np.repeat(starts, ends - starts)
-        gap = generator.integers(0, config.max_gap, size=len(target), endpoint=True)
+        gap = generator.integers(0, config.max_gap, size=len(target), endpoint=True)  # (n_events,)
+        # A gap may not reach before the user's first event, into another user's.
         return ExampleRanges(start, np.maximum(target - gap, start), target, target + 1)
+    # A user without events would be an example without targets.
     starts, ends = starts[ends > starts], ends[ends > starts]
     if config.unit is ExampleUnit.whole:
         return ExampleRanges(starts, ends, starts, ends)
@@ -95,13 +97,17 @@ def _draw_sequences(
     """
     width = history_length + 1
     sizes = ends - starts
+    # At random: else each event would have the same part of its history in every epoch.
     lead = np.where(sizes > width, generator.integers(1, width, size=len(sizes), endpoint=True), width)
-    n_parts = 1 + -(-np.maximum(sizes - lead, 0) // width)
-    of_user = np.repeat(np.arange(len(sizes)), n_parts)
+    n_parts = 1 + -(-np.maximum(sizes - lead, 0) // width)  # (n_users,), rounded up
+    of_user = np.repeat(np.arange(len(sizes)), n_parts)  # (n_examples,)
     number = np.arange(len(of_user)) - np.repeat(np.cumsum(n_parts) - n_parts, n_parts)
+    # Parts do not overlap: each begins where the one before has ended.
     begin = starts[of_user] + np.where(number > 0, lead[of_user] + (number - 1) * width, 0)
     end = np.minimum(starts[of_user] + lead[of_user] + number * width, ends[of_user])
+    # The first event of a later part is no target: it follows more than this part holds.
     parts = ExampleRanges(begin, end - 1, begin + (number > 0), end)
+    # A later part of one event has no target.
     return parts.rows(parts.target_end > parts.target_start)
 
 
@@ -116,11 +122,13 @@ class TrainingBatches(TorchDataset[TrainingBatch]):
     """
 
     def __init__(self, dataset: Dataset, config: ExamplesConfig, seed: int, epoch: int) -> None:
+        # A stream for each epoch: a resumed run draws what an uninterrupted one would.
         generator = np.random.default_rng([seed, epoch])
         self.dataset = dataset
         self.unit, self.equal_queries = config.unit, config.equal_queries
         ranges = draw_ranges(dataset.train.offsets, config, dataset.history_length, generator)
         self.ranges = ranges.rows(generator.permutation(len(ranges)))
+        # After the permutation: bounds are places among the shuffled examples.
         self.bounds = self._cut(config.batch_size)
         self.items, self.kinds = dataset.train.item_index, dataset.train.kind_index
         self.weight = target_weights(dataset.train, config)
@@ -130,6 +138,7 @@ class TrainingBatches(TorchDataset[TrainingBatch]):
             self.items, self.kinds = self.items[shuffled], self.kinds[shuffled]
             if config.hidden_fraction:
                 is_shown = generator.random(len(self.items)) >= config.hidden_fraction
+                # Index 0 is padding, which the tower passes over; targets are read from the data set.
                 self.items, self.kinds = self.items * is_shown, self.kinds * is_shown
 
     def _cut(self, batch_size: int) -> IndexArray:
@@ -138,13 +147,14 @@ class TrainingBatches(TorchDataset[TrainingBatch]):
         if self.unit is ExampleUnit.sequence:
             n_queries = self.ranges.target_end - self.ranges.target_start
         batch = (np.cumsum(n_queries) - n_queries) // batch_size
-        return np.append(np.flatnonzero(np.diff(batch, prepend=-1)), len(batch))
+        return np.append(np.flatnonzero(np.diff(batch, prepend=-1)), len(batch))  # (n_batches + 1,)
 
     def __len__(self) -> int:
         return len(self.bounds) - 1
 
     def __getitem__(self, number: int) -> TrainingBatch:
         """Returns one batch; the last one of an epoch may be smaller."""
+        # The IndexError ends a loop over the data set, as Python's protocol of sequences has it.
         if not 0 <= number < len(self):
             raise IndexError(f"batch must be between 0 and {len(self) - 1}, got {number}")
         return self._batch(self.ranges.rows(slice(self.bounds[number], self.bounds[number + 1])))
@@ -152,16 +162,19 @@ class TrainingBatches(TorchDataset[TrainingBatch]):
     def _batch(self, ranges: ExampleRanges) -> TrainingBatch:
         """Returns the batch of some examples."""
         dataset, train = self.dataset, self.dataset.train
+        # (n_examples, history_length)
         positions = window_positions(ranges.history_start, ranges.history_end, dataset.history_length)
         sizes = ranges.target_end - ranges.target_start
-        row = np.repeat(np.arange(len(ranges)), sizes)
+        row = np.repeat(np.arange(len(ranges)), sizes)  # (n_targets,)
         first_of_row = np.cumsum(sizes) - sizes
         target = np.arange(sizes.sum()) - first_of_row[row] + ranges.target_start[row]
         asked, target_row, views = ranges.target_start, row, None
         if self.unit is ExampleUnit.sequence:  # every target has a query of its own
             asked, target_row = target, np.arange(len(target))
+            # Windows are filled from the right: the latest event stands last.
             end = dataset.history_length - ranges.history_end[row] + target
             views = HistoryViews(torch.from_numpy(row), torch.from_numpy(end))
+        # `right`: users without events share an offset, and the last of them owns the event.
         user_index = np.searchsorted(train.offsets, asked, side="right") - 1
         context = None if dataset.train_context is None else dataset.train_context.take(asked)
         features = with_context(dataset.query_features.of_users.take(user_index), context)
@@ -184,5 +197,6 @@ class TrainingBatches(TorchDataset[TrainingBatch]):
         weight = self.weight[target]
         if not self.equal_queries:
             return weight
-        total = np.bincount(target_row, weight)
+        total = np.bincount(target_row, weight)  # (n_queries,)
+        # A query may weigh nothing at all: 0 / tiny stays 0, where 0 / 0 would be NaN.
         return (weight / np.maximum(total[target_row], np.finfo(np.float32).tiny)).astype(np.float32)

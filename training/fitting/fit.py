@@ -65,6 +65,7 @@ class Fitted:
 def validate_hardware(config: TrainerConfig) -> None:
     """Raises ConfigError if this machine cannot train as the config says, before anything is read."""
     try:
+        # Lightning itself is the judge of what this machine has: a trainer is made and thrown away.
         L.Trainer(
             accelerator=config.accelerator,
             devices=config.devices,
@@ -85,6 +86,7 @@ def validate_hardware(config: TrainerConfig) -> None:
 
 def build_module(dataset: Dataset, config: TrainConfig) -> RetrievalModule:
     """Returns the untrained module of a config; the same seed gives the same weights."""
+    # Right before the build: whatever drew before must not move the first weights.
     torch.manual_seed(config.seed)
     model = config.model.build(
         ModelInputs(
@@ -98,7 +100,7 @@ def build_module(dataset: Dataset, config: TrainConfig) -> RetrievalModule:
             neighbours=_neighbours(dataset, config.model.towers()),
         )
     )
-    counts = np.bincount(dataset.train.item_index, minlength=dataset.n_items + 1)
+    counts = np.bincount(dataset.train.item_index, minlength=dataset.n_items + 1)  # (n_items + 1,)
     sampler = config.negatives.build(torch.from_numpy(counts).float())
     is_one_epoch = config.trainer.overfit_batches > 0
     return RetrievalModule(
@@ -106,6 +108,7 @@ def build_module(dataset: Dataset, config: TrainConfig) -> RetrievalModule:
         config.loss.build(),
         sampler,
         config.optimizer,
+        # Overfitting needs the very same batches: every epoch is the first one.
         lambda epoch: TrainingBatches(dataset, config.examples, config.seed, 0 if is_one_epoch else epoch),
         config.seed,
         config.trainer.workers,
@@ -143,8 +146,10 @@ def fit(
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     days = half_life_days(dataset.train.timestamp, config.examples)
+    # Filled in once, for batches, account and loss alike; the run's config keeps what was asked for.
     config = replace(config, examples=replace(config.examples, half_life_days=days))
     account = account_for_targets(dataset.train, config.examples)
+    # Beside the results: standard output may be read by a program.
     open_console(stderr=True).print(account.line)
     module = build_module(dataset, config)
     if config.trainer.compile:
@@ -159,23 +164,28 @@ def fit(
         logger=TensorBoardLogger(folder, name="logs", version="tensorboard"),
         plugins=[WholeCheckpoints()],
         callbacks=_callbacks(dataset, validation, config, folder, extra),
+        # Examples are drawn anew in each epoch.
         reload_dataloaders_every_n_epochs=1,
         enable_progress_bar=False,
         enable_model_summary=False,
         log_every_n_steps=10,
         limit_train_batches=config.trainer.overfit_batches or None,
+        # `RankValidation` ranks the whole catalog, which is no validation by batches.
         limit_val_batches=0,
         num_sanity_val_steps=0,
     )
     started = time.perf_counter()
     if last.exists():
         read_state(last)  # a damaged one is named here; Lightning would show its insides
+        # Other data would go on under the same rows, in silence.
         Names.read(folder).require_same(Names.of(dataset), f"resuming {folder}")
     else:
         Names.of(dataset).write(folder)
         _start(module.model, dataset, validation, config)
     _run_trainer(trainer, module, last)
+    # The best ranking, or the last epoch where no part was there to rank.
     chosen = best if best.exists() else last
+    # An interrupted run goes on from its latest weights: nothing is chosen yet.
     if chosen.exists() and not trainer.interrupted:
         module.load_state_dict(read_state(chosen))
     return Fitted(
@@ -199,6 +209,7 @@ def compiled(loss: Loss) -> Loss:
 
 
 def _validate_compiler() -> None:
+    # As torch looks for one: the variable first.
     names = [os.environ["CXX"]] if os.environ.get("CXX") else list(COMPILERS)
     if not any(shutil.which(name) for name in names):
         raise ConfigError(
@@ -215,6 +226,7 @@ def _start(model: TwoTower, dataset: Dataset, validation: JudgedPart | None, con
         return
     said = f"{done}, {time.perf_counter() - started:.1f} s"
     if validation is not None:
+        # A start that ranks as badly as chance has failed, which the first epoch would hide.
         ndcg, _ = _ranking(dataset, validation, config).rank(model)
         said += f"; validation ndcg@{config.evaluation.headline_k} {ndcg:.4f} before the first step"
     open_console(stderr=True).print(said, highlight=False, soft_wrap=True)
@@ -258,6 +270,7 @@ def load_model(dataset: Dataset, config: TrainConfig, checkpoint: Path) -> TwoTo
     state = read_state(checkpoint)
     found = {name: tuple(weights.shape) for name, weights in state.items()}
     expected = {name: tuple(weights.shape) for name, weights in module.state_dict().items()}
+    # Told by name and shape; torch's own message lists every difference without a cause.
     different = [name for name in expected if found.get(name) != expected[name]]
     if different:
         name = different[0]
@@ -288,6 +301,7 @@ def _callbacks(
         if config.trainer.patience:
             callbacks.append(StopEarly(config.trainer.patience, every))
         callbacks.append(KeepBest(checkpoints, every))
+    # First: what is ranked and what is saved must be the same weights.
     centre = CentreBiases(config.loss.odds_unit, averages)
     return [centre, *callbacks, *extra, keep_last(checkpoints)]
 

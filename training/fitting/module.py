@@ -54,10 +54,12 @@ class RetrievalModule(L.LightningModule):
 
     def train_dataloader(self) -> DataLoader[TrainingBatch]:
         """Returns the batches of the current epoch; the trainer asks anew for every epoch."""
+        # No batch size and no shuffling here: an example of this data set is a batch already.
         return DataLoader(self.batches(self.current_epoch), batch_size=None, num_workers=self.workers)
 
     def on_fit_start(self) -> None:
         """Has the sampler draw where the batches are."""
+        # It is no part of the model: Lightning does not move it, and checkpoints do not hold it.
         self.sampler = self.sampler.to(self.device)
 
     def on_train_batch_start(self, batch: TrainingBatch, batch_idx: int) -> None:  # noqa: ARG002 - Lightning's signature
@@ -67,6 +69,7 @@ class RetrievalModule(L.LightningModule):
         resumed run that happens earlier; test_resumed_run_ends_where_an_uninterrupted_one_does.
         """
         if batch_idx == 0:
+            # A prime above any number of epochs: no epoch of another seed draws the same.
             epoch_seed = self.seed * 1_000_003 + self.current_epoch
             torch.manual_seed(epoch_seed)
             self.generator = torch.Generator(self.device).manual_seed(epoch_seed)
@@ -95,5 +98,6 @@ class RetrievalModule(L.LightningModule):
         """Returns the optimizer with its schedule over the steps of the whole run."""
         optimizer = self.optimizer_config.build(self.model.parameters())
         n_steps = max(int(self.trainer.estimated_stepping_batches), 1)
+        # By the share of the run that is done: longer runs sink as far, more slowly.
         schedule = LambdaLR(optimizer, lambda step: self.optimizer_config.rate(step / n_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

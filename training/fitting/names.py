@@ -50,6 +50,7 @@ class Names:
         """Returns the names of a model's rows that is trained on a data set."""
         return cls(
             dataset.user_ids.ids,
+            # New items of the items table have features and no row.
             dataset.item_ids.ids[: dataset.n_trained_items],
             dataset.kinds.names,
             dataset.query_features.encoder,
@@ -92,6 +93,7 @@ class Names:
             names["kinds"],
             FeatureEncoder.from_json(names["query_features"]),
             FeatureEncoder.from_json(names["item_features"]),
+            # Runs of earlier versions have no checksums: they compare as equal to anything.
             names.get("train", ""),
             names.get("described", ""),
         )
@@ -99,6 +101,7 @@ class Names:
     @property
     def fitted(self) -> Fitted:
         """The same as a data set takes it, to make arrays for the model that was trained."""
+        # In the order of the training: a row of the model is a place in these lists.
         return Fitted(
             IdMap(tuple(self.users)), IdMap(tuple(self.items)), self.query_features, self.item_features
         )
@@ -111,6 +114,7 @@ class Names:
             "kinds": (self.kinds, now.kinds),
         }
         found = [f"{what}: {compare_names(before, after)}" for what, (before, after) in lists.items()]
+        # Lists that are the same leave no words behind their name.
         found = [words for words in found if not words.endswith(": ")]
         for before, after in (
             (self.query_features, now.query_features),
@@ -135,6 +139,7 @@ class Names:
             now: Of the data set as it is now.
             what: What cannot be done otherwise.
         """
+        # Other rows explain another checksum: only one of the two is told.
         differences = self.differences(now) or self.changes(now)
         if differences:
             raise DataError(
@@ -169,6 +174,7 @@ def compare_names(before: Sequence[str], after: Sequence[str]) -> str:
         for names, word in ((now - then, "new"), (then - now, "gone"))
         if names
     ]
+    # Rows are places: the same names in another order are other rows.
     if not parts and list(before) != list(after):
         return "the same in another order"
     return ", ".join(parts)

@@ -42,6 +42,7 @@ class Pairs:
     @classmethod
     def of(cls, earlier: Sequence[str], now: Sequence[str]) -> "Pairs":
         """Returns the pairs of two lists of names, whose first row is 1."""
+        # Row 0 is padding in both tables, and 0 stands for a name that is not there.
         index_of = {name: row for row, name in enumerate(earlier, start=1)}
         found = np.array([index_of.get(name, 0) for name in now], dtype=np.int64)
         rows = np.arange(1, len(now) + 1)
@@ -98,6 +99,7 @@ class WarmStartConfig(InitialisationConfig):
             **{name: kinds for name in KIND_TABLES},
             **tokens,
         }
+        # First: the new rows are placed among those that were taken over.
         take_over(model, weights, by_name, self.run)
         n_with_company = place_new_items(model, dataset, items)
         place_new_users(model, dataset, users)
@@ -126,18 +128,22 @@ def token_pairs(earlier: FeatureEncoder, now: FeatureEncoder) -> Pairs:
     kept_now: list[IndexArray] = []
     for feature, block in ((f, b) for b in now.blocks for f in now.features if f.name == b.name):
         old = blocks.get(block.name)
+        # Hashed or cut otherwise, equal rows would mean other values.
         if old is None or features[block.name].config != feature.config:
             continue
         if feature.state.values:
+            # By text: values of one feature may be of several types, which do not compare.
             both = sorted(set(feature.state.values) & set(features[block.name].state.values), key=str)
             kept_earlier.append(_rows_of(earlier, feature.column, both, old))
             kept_now.append(_rows_of(now, feature.column, both, block))
+            # The row for values that training never saw is no value, and in no list.
             if old.unknown_row and block.unknown_row:
                 kept_earlier.append(np.array([old.unknown_row]))
                 kept_now.append(np.array([block.unknown_row]))
         elif old.n_rows == block.n_rows:
             kept_earlier.append(np.arange(old.first_row, old.first_row + old.n_rows))
             kept_now.append(np.arange(block.first_row, block.first_row + block.n_rows))
+    # NumPy joins no empty list, and two encoders may share nothing.
     nothing = np.zeros(0, dtype=np.int64)
     rows_earlier = np.concatenate([nothing, *kept_earlier])
     rows_now = np.concatenate([nothing, *kept_now])
@@ -158,6 +164,7 @@ def take_over(model: TwoTower, weights: dict[str, Tensor], by_name: dict[str, Pa
     Raises:
         OtherShapeError: If the earlier model had other parts, or parts of another shape.
     """
+    # Parameters alone: buffers are of the data, such as the features of items.
     own = dict(model.named_parameters())
     if own.keys() != weights.keys():
         name = sorted(own.keys() ^ weights.keys())[0]
@@ -169,6 +176,7 @@ def take_over(model: TwoTower, weights: dict[str, Tensor], by_name: dict[str, Pa
     for name, parameter in own.items():
         found = weights[name]
         is_table = name in by_name and min(len(found), len(parameter)) > 1  # a part that is off has one row
+        # Of a table the rows may differ in number, everything else may not.
         if found.shape[is_table:] != parameter.shape[is_table:]:
             raise OtherShapeError(
                 f"start.run {run!r} was trained with {name} of shape {tuple(found.shape)}, expected "
@@ -190,7 +198,7 @@ def place_new_items(model: TwoTower, dataset: Dataset, items: Pairs) -> int:
     """
     if not model.config.item_id or not len(items.new):
         return 0
-    matrix = user_item_matrix(dataset.train, dataset.n_items)
+    matrix = user_item_matrix(dataset.train, dataset.n_items)  # (n_users + 1, n_items + 1)
     table, new = model.item_table.weight, torch.from_numpy(items.new)
     is_kept = np.zeros(dataset.n_items + 1, dtype=np.float32)
     is_kept[items.now] = 1.0
@@ -199,10 +207,12 @@ def place_new_items(model: TwoTower, dataset: Dataset, items: Pairs) -> int:
     of_user = (matrix @ rows) / np.maximum(matrix @ is_kept, 1.0)[:, None]  # (n_users + 1, dim)
     company = np.asarray(matrix.T @ of_user)[items.new]
     has_company = np.asarray(company.any(axis=1))
+    # Without features the random row stays: with zeros all such items would score alike.
     is_placed = np.ones_like(has_company) if model.item_tower.features is not None else has_company
     placed = _with_length(company, _mean_length(rows[items.now]))
     table[new[is_placed]] = torch.from_numpy(placed[is_placed])  # zeros leave the word to the features
     if model.bias_table is not None:
+        # Biases are centred: 0 is that of all items.
         model.bias_table.weight[new] = 0.0
     return int(has_company.sum())
 
@@ -232,6 +242,7 @@ def _mean_length(rows: FloatArray) -> float:
 def _with_length(rows: FloatArray, length: float) -> FloatArray:
     """Returns the rows with that length each; zeros stay zeros."""
     own = np.linalg.norm(rows, axis=1, keepdims=True)
+    # The least float in place of 0: rows of zeros stay zeros.
     scaled: FloatArray = (rows * (length / np.maximum(own, np.finfo(np.float32).tiny))).astype(np.float32)
     return scaled
 

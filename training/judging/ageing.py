@@ -50,6 +50,7 @@ def absences(
             f"here: `python -m training.backtest run={run.path} n_windows=3`"
         )
     if not run.trials_file(LEARNING_CURVE).is_file():
+        # Without moments there is no latest part of the events to keep.
         by = "" if config.data.time is TimeMeaning.absolute else " by=users"
         found[LEARNING_CURVE] = (
             "Not there yet: it trains the model again on each share of the data, so it is made on demand. "

@@ -29,6 +29,7 @@ def count_reading(folder: Path, part_name: str) -> int:
 
 def reading_cautions(part_name: str, n_readings: int) -> tuple[str, ...]:
     """Warns of a test part that was read more than once."""
+    # The validation part is there to be read often.
     if part_name != "test" or n_readings < 2:
         return ()
     return (
@@ -81,10 +82,12 @@ def split_cautions(split: Split, time: TimeMeaning, part_name: str) -> tuple[str
         part_name: The part judged, `test` or `validation`.
     """
     judged = split.test if part_name == "test" else split.validation
+    # Without time no event is later than another.
     if time is TimeMeaning.none or judged.is_empty() or split.train.is_empty():
         return ()
     first = judged.group_by("user_id").agg(pl.col("timestamp").min().alias("first"))
     last = split.train.group_by("user_id").agg(pl.col("timestamp").max().alias("last"))
+    # Users of both parts alone: a new user cannot have been looked ahead at.
     both = first.join(last, on="user_id")
     crossed = both.filter(pl.col("last") > pl.col("first")).height / max(both.height, 1)
     if crossed > MANY_FROM_THE_FUTURE:
@@ -117,12 +120,14 @@ def leakage_checks(split: Split, config: SplitConfig) -> tuple[str, ...]:
     Raises:
         LeakageError: If an event crosses the split.
     """
+    # Raises before anything is stated: a report never says of a leaking split that it is in order.
     validate_no_leakage(split, config)
     parts = {"train": split.train, "validation": split.validation, "test": split.test}
     sizes = [f"{len(events):,} {name}" for name, events in parts.items()]
     found = [f"No event stands in two parts, among {sizes[0]}, {sizes[1]} and {sizes[2]} events: 0 found."]
     if config.method is SplitMethod.given:
         found.append("No event has its like (user, item, time, kind) in another part: 0 found.")
+    # Said as it is: a sentence about time would claim what was not tested.
     elif config.method is SplitMethod.random:
         found.append("Events are drawn at random: their order in time proves nothing.")
     elif split.cutoffs is None:

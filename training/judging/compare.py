@@ -59,6 +59,7 @@ def _flat(settings: Mapping[str, object], prefix: str = "") -> Iterator[tuple[st
     """Yields `section.key` → value of nested settings."""
     for key, value in settings.items():
         if isinstance(value, Mapping) and value:
+            # An empty mapping is a value of its own, and would vanish from the comparison.
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", str(value)

@@ -41,11 +41,12 @@ def describe(
     """
     queries = evaluation.query_index
     k = config.evaluation.headline_k
+    # (n_judged, k) each
     lists = {name: model.lists.items[queries, :k] for name, model in evaluation.models.items()}
     targets, histories = evaluation.targets.rows(queries), part.seen.rows(queries)
     # Diversity needs one vocabulary; many-valued columns come first as they say most of an item.
     members = next(iter(attribute_members(prepared.dataset, config).values()), None)
-    attributes = None if members is None else np.stack([*members.values()], axis=1)
+    attributes = None if members is None else np.stack([*members.values()], axis=1)  # (n_items + 1, n_values)
     facts = CatalogFacts(training_counts(prepared.dataset), vectors, attributes)
     return {
         name: describe_lists(items, targets.contains(items), lists.get("popularity"), histories, facts)
@@ -60,6 +61,7 @@ def slice_headline(
     dataset, features = prepared.dataset, config.data.features
     users: SlicesByColumn = {"history": by_history(part.seen.sizes)}
     items: SlicesByColumn = {"popularity": by_popularity(training_counts(dataset))}
+    # A slice that holds everything repeats the headline.
     if dataset.items["kind"].n_unique() > 1:
         # None for padding, as every column of items has a row 0.
         items["kind"] = members_of([None, *dataset.items["kind"].to_list()])
@@ -117,6 +119,7 @@ def item_labels(dataset: Dataset) -> list[str]:
     if column is None:
         return ["", *ids]
     titles = dataset.items[column].cast(pl.String).to_list()
+    # A title may be missing or empty, an id never.
     return ["", *(title or id_ for title, id_ in zip(titles, ids, strict=True))]
 
 

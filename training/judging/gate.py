@@ -69,6 +69,7 @@ class GateConfig:
                     f"gate.guardrails.{name} must have at_least, at_most, gap_at_most or against, got none "
                     f"for {rail.metric!r}"
                 )
+            # A gap is of a whole column, the other bounds are of one value: no guardrail can be about both.
             if rail.gap_at_most is not None and (rail.against or any(b is not None for b in bounds[:2])):
                 raise ConfigError(
                     f"gate.guardrails.{name} bounds a gap, got another bound beside it; make two guardrails"
@@ -89,6 +90,7 @@ def failures(config: GateConfig, judgement: Judgement) -> Iterator[str]:
     Raises:
         ConfigError: If a guardrail names what the report or the bundle does not have.
     """
+    # Once, and only where a guardrail can ask for it.
     served = _served_metrics(config.bundle) if config.bundle else {}
     numbers = judgement.numbers()
     for name, rail in config.guardrails.items():
@@ -119,6 +121,7 @@ def _too_far_apart(name: str, rail: GuardrailConfig, bound: float, judgement: Ju
             f"gate.guardrails.{name} bounds a gap of {slices.metric} over one of {sorted(parts)}, got "
             f"{rail.metric!r} over {rail.slice!r}"
         )
+    # None with fewer than two groups that have an interval: nothing is known, so nothing fails.
     gap = gap_between({part.value: part.estimates[slices.model] for part in parts[rail.slice]})
     if gap is not None and gap.against(bound) is BoundFinding.fails:
         yield (
@@ -133,6 +136,7 @@ def _measured(name: str, key: str, numbers: Mapping[str, float]) -> float:
     if key not in numbers:
         metric, _, part = key.partition("|")
         of_metric = [known for known in numbers if known.partition("|")[0] == metric]
+        # Slices are many: all of them would bury the one name that was misspelt.
         known = of_metric if part and of_metric else [known for known in numbers if "|" not in known]
         raise ConfigError(
             f"gate.guardrails.{name} must be about what was measured, got {key!r}; choose one of "
@@ -157,8 +161,10 @@ def _behind_bundle(
             "them, or export a run that was judged with it"
         )
     reference = served[f"{part_name}/{key}"]
+    # `click/log_loss`: the outcome stands before the measure.
     is_lower_better = rail.metric.rpartition("/")[2] in LOWER_IS_BETTER
     lost = value - reference if is_lower_better else reference - value
+    # Not `>`: a NaN must fail.
     if not lost <= rail.margin:
         n_users, n_served = judgement.evaluation.counts.n_queries, served.get(f"{part_name}/n_users")
         others = ""

@@ -69,6 +69,7 @@ def _mistakes(
 ) -> Mistakes:
     """Counts the mistakes of the model; exact ranks are of users drawn at random."""
     n_items, queries = len(view.counts) - 1, evaluation.query_index
+    # One user at least, however large the catalog.
     n_ranked = min(len(queries), MAX_RANKED, max(SCORES_SORTED // n_items, 1))
     # `target_ranks` takes queries in ascending order, and `rows` below must follow it.
     drawn = np.sort(generator.choice(queries, size=n_ranked, replace=False))
@@ -76,6 +77,7 @@ def _mistakes(
     ranks = target_ranks(scores, evaluation.targets, drawn, excluded, part.available)
     asked = evaluation.targets.rows(drawn)
     groups = {f"popularity: {name}": members for name, members in thirds.items()}
+    # Popularity colours the map where no column tells more, and stands among the groups already.
     if view.attribute != "popularity":
         groups |= {f"{view.attribute}: {value}": members for value, members in view.members.items()}
     # Stable: equal ranks are frequent at the end, and the page must not change between runs.

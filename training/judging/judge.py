@@ -70,6 +70,7 @@ class Judgement:
 
     def headline(self, k: int) -> dict[str, float]:
         """Returns the numbers that travel with a bundle, under the name of the part: see `numbers`."""
+        # A manifest is read by people: one cutoff, and all that has none.
         at_k = {name: value for name, value in self.numbers().items() if f"@{k}" in name or "@" not in name}
         counts = self.evaluation.counts
         facts = {"n_users": float(counts.n_queries), "n_targets": float(counts.n_targets)}
@@ -133,11 +134,13 @@ def judge(
     part_name, part = part_to_judge(prepared, config)
     started = time.perf_counter()
     with console.status("fitting the baselines"):
+        # On the training part alone, like the model: otherwise they would know what is asked.
         baselines = _fit_baselines(prepared, part, config)
-    item_vectors = embed_catalog(model)
+    item_vectors = embed_catalog(model)  # (n_items + 1, out_dim)
     scores = inner_product_scores(embed_queries(model, item_vectors, part.queries), item_vectors)
     # First: the first of an evaluation is the one that the report is about.
     scorers: dict[str, ScoreBlock] = {"model": scores}
+    # In the same evaluation: a difference needs the same users, targets and exclusions.
     if bundle is not None:
         scorers[BUNDLE] = served_scores(bundle, prepared, part, config)
     scorers |= {name: _scorer(baseline) for name, baseline in baselines.models.items()}
@@ -155,6 +158,7 @@ def judge(
         slices = slice_headline(prepared, part, evaluation, config)
         inspection = inspect_model(prepared, part, evaluation, directions, scores, config)
     with console.status("measuring probabilities"):
+        # With the bias, unlike the likeness above: it is a part of the probability.
         outcomes, unjudged = judge_outcomes(prepared, part, evaluation, model, item_vectors, config)
     return Judgement(
         part_name=part_name,
@@ -200,6 +204,7 @@ def show_judgement(judgement: Judgement, config: TrainConfig, console: Console) 
             *(f"{estimate.mean:.4f}" for estimate in others),
             f"{result.coverage[f'coverage@{k}']:.3f}",
         )
+    # A table that the console may wrap softly would lose its columns.
     console.print(table, soft_wrap=False)
     verdict = judge_against(judgement.evaluation, names[0])
     console.print(verdict.sentence, highlight=False, soft_wrap=True)
@@ -227,6 +232,7 @@ def _scorer(baseline: Baseline) -> ScoreBlock:
     """Returns the scorer of a baseline; query i stands in row i + 1 of the histories."""
 
     def score(rows: slice) -> FloatArray:
+        # Row 0 of the histories is nobody.
         return baseline.scores(np.arange(rows.start + 1, rows.stop + 1))
 
     return score

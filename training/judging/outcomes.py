@@ -64,6 +64,7 @@ def _next_item(
 ) -> JudgedOutcome | str:
     """Judges the softmax of the listed items against which of them came next; or says why there is none."""
     loss = config.loss
+    # Over the whole catalog nothing is sampled, so there is nothing to correct.
     is_full = isinstance(config.negatives, CatalogNegativesConfig)
     if not isinstance(loss, SampledSoftmaxConfig) or not (loss.log_q_correction or is_full):
         return (
@@ -71,15 +72,18 @@ def _next_item(
             "that only their order means something of. loss=sampled_softmax with log_q_correction gives one."
         )
     k, queries = config.evaluation.headline_k, evaluation.query_index
+    # With the bias, which is a part of the model's logits.
     score = inner_product_scores(embed_queries(model, item_vectors, part.queries), item_vectors)
     task = config.evaluation.task(part, len(item_vectors) - 1)
+    # (n_judged,)
     log_sums = log_normalisers(score, task, loss.temperature, config.evaluation.memory_mb)[queries]
+    # Targets of an evaluation are in any order; the next item is the first in time.
     in_order, _ = part.wanted(exclude_seen=config.evaluation.exclude_seen)
     next_item = first_targets(in_order, evaluation.targets)[queries]
     lists = evaluation.models[evaluation.model].lists
     items, scores = lists.items[queries, :k], lists.scores[queries, :k].astype(np.float64)
     is_listed = items != PADDING_INDEX
-    user, rank = np.nonzero(is_listed)
+    user, rank = np.nonzero(is_listed)  # (n_listed,) each
     n_known = part.seen.sizes[queries][user]
     return judge_outcome(
         NEXT_ITEM,
@@ -101,6 +105,7 @@ def _clicks(
 ) -> JudgedOutcome | str:
     """Judges heads for clicks on the exposures of a part; or says why there is nothing to judge."""
     dataset, split = prepared.dataset, prepared.split
+    # What is known is all before the part: a head must not read what it is asked about.
     name, frame, known = "validation", split.validation, split.before_validation
     if config.evaluation.test:
         name, frame, known = "test", split.test, split.before_test
@@ -111,11 +116,13 @@ def _clicks(
     judged = read_exposures(frame, dataset.item_ids)
     said = _scored(dataset, judged, known, model, item_vectors)
     fitted, taught_by = None, ""
+    # The part before teaches the heads where there is one, so that all of the judged part is judged.
     if config.evaluation.test and not missing_for_clicks(split.validation):
         earlier = read_exposures(split.validation, dataset.item_ids)
         fitted = _scored(dataset, earlier, split.before_validation, model, item_vectors)
         taught_by = "the validation part"
     if fitted is None or not fitted.can_teach:
+        # Exposures are in the order of time: the later half never teaches.
         half = len(judged) // 2
         fitted, said = _halves(said, half)
         judged = judged.rows(slice(half, None))
@@ -132,6 +139,7 @@ def _clicks(
         f"part, in the context of each request.{_left_out(judged)}",
         head_probabilities(fitted, said),
         judged.is_clicked,
+        # Intervals draw whole users: exposures of one user are not independent.
         np.unique(judged.frame["user_id"].to_numpy(), return_inverse=True)[1],
         exposure_columns(dataset, judged.frame, config),
         np.random.default_rng(config.seed),
@@ -160,6 +168,7 @@ def _scored(
     place = None
     if columns:
         text = [pl.col(name).cast(pl.String) for name in columns]
+        # One text for both: a position means another thing on another surface.
         joined = exposures.frame.select(pl.concat_str(text, separator=" ", ignore_nulls=True))
         place = joined.to_series().to_numpy().astype(np.str_)
     return ScoredExposures(np.asarray(score, dtype=np.float64), exposures.is_clicked, place)
@@ -183,6 +192,7 @@ def exposure_columns(dataset: Dataset, frame: pl.DataFrame, config: TrainConfig)
     for name in dict.fromkeys((*PLACE_COLUMNS, *contexts)):
         if name in frame.columns and name != "timestamp" and 1 < frame[name].n_unique() <= MAX_PLACES:
             found[name] = members_of(frame[name].to_list())
+    # Row 0 is padding, for items outside the catalog.
     kind = np.array(["", *dataset.items["kind"].to_list()])[dataset.item_ids.encode(frame["item_id"])]
     if len(set(kind)) > 1:
         found["kind"] = members_of(kind.tolist())

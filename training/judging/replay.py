@@ -51,16 +51,20 @@ def replay(
         DataError: If the bundle counts other kinds of events.
     """
     dataset = prepared.dataset
+    # As serving loads it, checksums and all: what is compared is what would answer.
     bundle = Bundle.load(Path(bundle_path))
     events = prepared.split.test if config.evaluation.test else prepared.split.validation
     requests = requests_of(events, part, evaluation.query_index, config)
+    # Histories as they were before the part: the bundle itself may know what is asked for.
     rewound = rewind(bundle, part.user_ids, part.known, dataset.item_ids, dataset.kinds)
     lists = serve_lists(rewound, requests, dataset.item_ids)
     questions = index_questions(rewound, requests)
+    # None where no request is answered from vectors: there is no index to measure.
     measured = None if questions is None else sweep_index(rewound, questions, time.perf_counter)
     generator = np.random.default_rng(config.seed)
     metric = f"ndcg@{config.evaluation.headline_k}"
     compared = compare_served(evaluation, lists, bundle, metric, generator, measured)
+    # The same vectors without approximation: what is left is what the rules of a surface cost.
     exact = replace(rewound, index=Index(bundle.index.item_vectors, IndexConfig(), None))
     found = []
     for rules in surfaces:
@@ -95,10 +99,12 @@ def requests_of(
         config: Of the run.
     """
     columns = {feature.column or name for name, feature in config.data.features.context.items()}
+    # The moment of a request is a field of its own.
     columns = (columns & set(events.columns)) - {"timestamp"}
     first = (
         events.filter(pl.col("kind").is_in(list(config.data.kinds)))
         .sort("timestamp", maintain_order=True)
+        # Order kept: Polars may give any row otherwise, and each call another one.
         .unique("user_id", keep="first", maintain_order=True)
     )
     context = {
@@ -112,6 +118,7 @@ def requests_of(
                 user_id=part.user_ids[query],
                 timestamp=int(moment["timestamp"]),
                 k=config.evaluation.headline_k,
+                # A missing value is not sent: null is no category.
                 context={column: moment[column] for column in columns if moment[column] is not None},
                 exclude_seen=config.evaluation.exclude_seen,
             )

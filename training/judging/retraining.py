@@ -71,7 +71,9 @@ def run_retrainings(
         console.print(f"training {number} of {len(plans)}: {plan.label}", highlight=False)
         retrainings.append(_retraining(plan, folder.path / name / plan.folder, console))
     series = RetrainingSeries(f"ndcg@{config.evaluation.headline_k}", "model", design, tuple(retrainings))
+    # At once, also where the run was never judged: its report takes the series in later.
     replace_file(folder.trials_file(name), json.dumps(series.to_json_dict(), indent=1).encode())
+    # A run that was not judged has no report to amend.
     if (folder.path / EVALUATION_FILE).is_file():
         _amend(name, series, folder.path)
     return series
@@ -98,6 +100,7 @@ def _amend(name: str, series: RetrainingSeries, run: Path) -> None:
     path = run / EVALUATION_FILE
     numbers = json.loads(path.read_text(encoding="utf-8"))
     numbers[name] = series.to_json_dict()
+    # The section is there now.
     numbers["absent"].pop(name, None)
     replace_file(path, json.dumps(numbers, indent=1).encode())
 
@@ -107,6 +110,7 @@ def _retraining(plan: Plan, folder: Path, console: Console) -> Retraining:
     wanted = {
         "label": plan.label,
         "data": _data_checksum(plan.tables),
+        # By way of JSON, as it is read back: a tuple would differ from a list for ever.
         **json.loads(json.dumps(as_plain(plan.config))),
     }
     begun = folder / CONFIG_FILE
@@ -117,6 +121,7 @@ def _retraining(plan: Plan, folder: Path, console: Console) -> Retraining:
         console.print("done before", highlight=False)
         return Retraining.from_json_dict(json.loads(done.read_text(encoding="utf-8")))
     folder.mkdir(parents=True, exist_ok=True)
+    # Before the training: a folder without it would be resumed by whatever settings come.
     replace_file(begun, json.dumps(wanted).encode())
     prepared = _prepared(plan, console)
     fitted = fit(prepared.dataset, prepared.validation, plan.config, folder)
@@ -125,13 +130,16 @@ def _retraining(plan: Plan, folder: Path, console: Console) -> Retraining:
         sys.exit(EXIT_INTERRUPTED)
     judgement = judge(prepared, fitted.model, plan.config, console)
     retraining = _result(plan, prepared.split, judgement, fitted.seconds)
+    # Before the checkpoints go: what was interrupted in between is done.
     replace_file(done, json.dumps(asdict(retraining)).encode())
+    # A series keeps numbers alone; a model for each of its trainings would fill the disk.
     shutil.rmtree(folder / CHECKPOINTS)
     return retraining
 
 
 def _data_checksum(tables: Tables) -> str:
     """Returns a checksum of the events, whatever their number."""
+    # A hash per row and one of all: no copy of the events as text.
     rows = tables.events.select("user_id", "item_id", "timestamp", "kind", "value").hash_rows(seed=0)
     return f"{tables.events.height}-{hashlib.sha256(rows.to_numpy().tobytes()).hexdigest()}"
 
@@ -142,6 +150,7 @@ def _prepared(plan: Plan, console: Console) -> Prepared:
     if plan.choose is None:
         return prepared
     split = prepared.split
+    # The training part alone: all trainings are judged on the same users with whole histories.
     thinned = replace(split, train=plan.choose(split.train))
     dataset = Dataset.prepare(plan.tables, thinned, plan.config.data)
     validation, test = (

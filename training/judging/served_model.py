@@ -46,15 +46,18 @@ def served_scores(bundle: Bundle, prepared: Prepared, part: JudgedPart, config: 
     encoder = QueryEncoder(ItemPool(known))
     events = prepared.split.test if config.evaluation.test else prepared.split.validation
     requests = requests_of(events, part, np.arange(len(part.user_ids)), config)
+    # (n_items + 1,): the bundle's row of each item of the data set, padding for those that it lacks.
     row_of_item = np.concatenate([[PADDING_INDEX], bundle.catalog.item_ids.encode(dataset.item_ids.ids)])
     vectors, popularity = bundle.index.item_vectors[row_of_item], bundle.popularity[row_of_item]
 
     def score(rows: slice) -> FloatArray:
         asked: list[Request] = requests[rows]
         queries = encoder.encode(asked)
-        scores: FloatArray = queries.embeddings @ vectors.T
+        scores: FloatArray = queries.embeddings @ vectors.T  # (n_rows, n_items + 1)
         is_popular = np.array([source is Source.popular for source in queries.sources])
+        # As the service answers where a user has nothing to go by.
         scores[is_popular] = popularity
+        # The bundle cannot return them: a score of 0 would rank them among its own.
         scores[:, row_of_item == PADDING_INDEX] = -np.inf
         return scores
 
@@ -65,6 +68,7 @@ def _with_users(bundle: Bundle, user_ids: tuple[str, ...]) -> Bundle:
     """Returns the bundle with rows for further users, of whom nothing is known but what they did."""
     extended = bundle.user_ids.extend(user_ids)
     n_new = len(extended) - len(bundle.user_ids)
+    # Row 0 holds the features of a user of whom nothing is known.
     nobody = bundle.user_features.take(np.zeros(n_new, dtype=np.int64))
     return replace(
         bundle,

@@ -34,6 +34,7 @@ def read_surfaces(file: str, bundle: str) -> tuple[SurfaceRules, ...]:
     declared = content.get("surfaces") if isinstance(content, dict) else None
     if not isinstance(declared, dict) or not all(isinstance(one, dict) for one in declared.values()):
         raise ConfigError(f"{file} must hold a mapping `surfaces`, got {content!r}; see the examples")
+    # A surface names the folder of versions, and `bundle` may be one version in it.
     own = Path(bundle).resolve()
     rules = tuple(
         _rules(file, str(name), surface)
@@ -49,6 +50,7 @@ def read_surfaces(file: str, bundle: str) -> tuple[SurfaceRules, ...]:
 def _rules(file: str, name: str, surface: Declared) -> SurfaceRules:
     """Returns the rules of one surface."""
     defaults: Declared = surface.get("defaults") or {}
+    # A surface's own kind cannot be overruled by a request, its default kind can.
     kind = surface.get("kind") or defaults.get("kind")
     try:
         return SurfaceRules(
@@ -66,5 +68,6 @@ def _reranking(declared: Declared) -> Reranking:
     """Returns the re-ranking that a surface declares."""
     settings = dict(declared)
     if settings.get("diversity") is not None:
+        # YAML holds the word; the dataclass does not convert it.
         settings["diversity"] = Diversity(settings["diversity"])
     return Reranking(**settings)

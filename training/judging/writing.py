@@ -45,13 +45,16 @@ from training.runs.prepare import Prepared
 EVALUATION_FILE = "evaluation.json"
 PACKAGES = ("marquee", "torch", "lightning", "numpy", "polars", "faiss-cpu", "onnxruntime")
 MEBIBYTE = 2**20
+# 64 bits tell any two data sets apart; people must be able to compare them.
 _FINGERPRINT_DIGITS = 16
 
 
 def report(prepared: Prepared, judgement: Judgement, config: TrainConfig, folder: RunFolder) -> Path:
     """Writes the report of a judged run into its folder and returns the path of the page."""
+    # Before anything else: a report that fails on the way has been read all the same.
     n_readings = count_reading(folder.path, judgement.part_name)
     epochs = read_epochs(folder.path / EPOCHS_FILE)
+    # Epochs that were not ranked have no number.
     ranked = [row for row in epochs if row[MONITOR]]
     best = max(ranked, key=lambda row: float(row[MONITOR]), default=None)
     protocol = _protocol(prepared, judgement, config, sum(float(row["seconds"]) for row in epochs))
@@ -91,6 +94,7 @@ def report(prepared: Prepared, judgement: Judgement, config: TrainConfig, folder
         ),
         config=OmegaConf.to_yaml(OmegaConf.create(as_plain(config))),
     )
+    # Users before numbers and page: whoever finds these can compare the run.
     _judged_users(prepared, judgement, content).write(folder.path / USERS_FILE)
     numbers = {
         "part": judgement.part_name,
@@ -115,6 +119,7 @@ def _judged_users(prepared: Prepared, judgement: Judgement, content: ReportConte
         headline=content.headline,
         user_ids=tuple(part.user_ids[query] for query in evaluation.query_index),
         targets=target_checksums(part.targets, evaluation.query_index, ["", *prepared.dataset.item_ids.ids]),
+        # Group metrics are of fewer users, and cannot be paired with those of all.
         values={name: of_users for name, of_users in values.items() if "|" not in name},
     )
 
@@ -130,6 +135,7 @@ def _read_retrainings(folder: RunFolder, name: str) -> RetrainingSeries | None:
 def peak_memory_mb() -> float:
     """Returns the largest resident memory of this process so far, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # macOS counts bytes, Linux KiB.
     return peak / MEBIBYTE if sys.platform == "darwin" else peak * 1024 / MEBIBYTE
 
 
@@ -163,7 +169,9 @@ def _protocol(
 def _fingerprint(quality: QualityReport) -> str:
     """Returns a checksum of every byte that was read."""
     digest = hashlib.sha256()
+    # Sorted and each once: the checksum must not depend on the order of reading.
     for path in sorted({path for table in quality.tables for path in table.files}):
         with Path(path).open("rb") as file:
+            # A digest of digests: bytes that move from one file to the next change it.
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return f"sha256:{digest.hexdigest()[:_FINGERPRINT_DIGITS]}"

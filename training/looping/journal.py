@@ -96,6 +96,7 @@ class Journal:
             return cls()
         text = path.read_bytes()
         try:
+            # JSONDecodeError is a ValueError, as what `from_plain` raises is.
             return from_plain(json.loads(text), cls)
         except ValueError as error:
             raise ConfigError(
@@ -112,6 +113,7 @@ class Journal:
         assert self.current is not None, "a loop must be under way to end"
         last = replace(self.current, outcome=outcome)
         is_out = outcome is Outcome.published
+        # A refused loop leaves the release that the next one starts from as it is.
         release = Release(version=last.bundle, run=str(run), cutoff=last.cutoff) if is_out else self.release
         return Journal(last=last, release=release)
 
@@ -119,6 +121,7 @@ class Journal:
 def sweep(folder: Path, cutoff: int) -> None:
     """Removes the tables of other loops than that of a cutoff."""
     for table in folder.iterdir():
+        # The last table stays: the config of its run names it as the data.
         if table.is_dir() and table.name != str(cutoff):
             announce_step(f"remove the table of {table.name}")
             shutil.rmtree(table)

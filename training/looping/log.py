@@ -28,6 +28,7 @@ def opened(log: str, closed: str) -> Iterator[LogSource]:
     is_address = log.startswith(POSTGRES_SCHEMES)
     if is_address and not closed:
         raise ConfigError(
+            # An address may hold a password, which stands before the @.
             f"closed must name the folder of the closed days beside log={log.partition('@')[2] or log}, got "
             "none; a new folder will do while no day is closed"
         )
@@ -53,6 +54,7 @@ def last_known(log: EventLog, cutoff: int) -> int:
         log: The store.
         cutoff: First second that is not known, since 1970 UTC.
     """
+    # By halves: a log of millions is not read to find one place in it.
     low, high = 0, log.last_sequence()
     while low < high:
         middle = (low + high) // 2

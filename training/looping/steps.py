@@ -43,6 +43,7 @@ TABLE = "events/*.parquet"
 MIN_USERS = 2
 """A paired comparison needs so many; whether they are enough is for the gate to say."""
 
+# 32 bits part the bundles of one cutoff, of which there are few.
 _DIGITS = 8
 
 
@@ -89,8 +90,10 @@ class Steps:
 
     def run(self) -> Outcome | None:
         """Goes on with the loop and returns its outcome; None if a person interrupted the training."""
+        # Once per loop: the parts of the split must stay, whatever is published meanwhile.
         if self.loop.since is None:
             self._mark("begun", since=self._known_to_served())
+        # A verdict beside an older release says nothing of the one that it would replace now.
         if self.loop.reasons is None or self._is_judged_beside_another:
             if not self._train():
                 return None
@@ -109,10 +112,12 @@ class Steps:
     @property
     def _is_judged_beside_another(self) -> bool:
         """Whether another release than the one that was judged beside is served by now."""
+        # Its own bundle is served where the loop was killed after publishing it.
         return self.served not in (self.loop.against, self.loop.bundle)
 
     def _train(self) -> bool:
         """Trains, or goes on with it; returns False if a person interrupted it."""
+        # Hours of training are not begun where the judgement could not follow; `_judge` says why.
         if self.loop.is_trained or self._why_not_to_train():
             return True
         self.console.print("step 2 of 5: training")
@@ -120,9 +125,11 @@ class Steps:
         self.folder.path.mkdir(parents=True, exist_ok=True)
         self.folder.write_config(config)
         try:
+            # Goes on by itself from the last checkpoint in the folder.
             fitted = fit(self.prepared.dataset, self.prepared.validation, config, self.folder.path)
         except OtherShapeError as error:
             self.console.print(f"a fresh start, for the last release has another shape: {error}")
+            # Settings of the model may change between two loops: that must not end them.
             config = replace(config, start=SpectralInitialisationConfig())
             self.folder.write_config(config)
             fitted = fit(self.prepared.dataset, self.prepared.validation, config, self.folder.path)
@@ -141,6 +148,7 @@ class Steps:
             try:
                 reasons = self._failures(Bundle.load(self.channel / against) if against else None)
             except DataError as error:
+                # A refusal and no fault: the next loop has more events.
                 reasons = [f"the model cannot be judged: {error}"]
         self._mark("judged", reasons=tuple(reasons), against=against)
 
@@ -166,6 +174,7 @@ class Steps:
         self.console.print(f"report {report(self.prepared, judgement, config, self.folder)}")
         show_judgement(judgement, config, self.console)
         if bundle is None:
+            # Nothing is served: what compares with it holds, and all other guardrails stand.
             rails = {name: rail for name, rail in gate.guardrails.items() if rail.against != BUNDLE}
             gate = GateConfig(guardrails=rails)
         else:
@@ -193,12 +202,14 @@ class Steps:
                 self.prepared, self.run_config, self.folder, created, self.settings.index, PopularityConfig()
             )
             path = publish(
+                # By sequence: the service reads profiles from the very event on, without a gap or a repeat.
                 replace(contents, known_until=KnownUntil(sequence=self.loop.known)),
                 self.channel.parent,
                 self.channel.name,
                 created=created,
                 version=version,
                 signing_key=SigningKey.read(key) if key else None,
+                # The golden requests are asked of the bundle as it lies on disk, before it is current.
                 is_activated=False,
             )
         self._mark("exported", bundle=version)
@@ -225,6 +236,7 @@ class Steps:
         self.journal = self.journal.ended(outcome, self.folder.path)
         announce_step(f"note {outcome}")
         self.journal.write(self.settings.home)
+        # After the journal: a loop that is killed in between finds its table, or needs none.
         sweep(self.settings.home, cutoff)
         return outcome
 
@@ -259,9 +271,11 @@ class Steps:
         """The config of the run: what is judged comes after all that the served release learned from."""
         config = self._with_table
         since, split = self.loop.since, config.data.split
+        # Other splits have no moment that could be moved.
         if split.method is not SplitMethod.time or not since:
             return config
         cutoffs = split_events(self._tables.events, split, config.data.time).cutoffs
+        # The split asked for begins late enough by itself.
         if cutoffs is None or cutoffs.test >= since:
             return config
         # Where the served release has seen what is judged, its successor would be refused for that alone.
@@ -273,6 +287,7 @@ class Steps:
         version, release = self.served, self.journal.release
         if not version:
             return 0
+        # The loop knows the cutoff of its own releases, by which their tables ended.
         if release is not None and release.version == version:
             return release.cutoff
         manifest = Bundle.load(self.channel / version).manifest
@@ -283,6 +298,7 @@ class Steps:
         config = self.run_config
         if not isinstance(config.start, WarmStartConfig):
             return config
+        # The last one published, not the last one trained: a refused model is no start.
         run = self.journal.release.run if self.journal.release else config.start.run
         if run:
             return replace(config, start=replace(config.start, run=run))

@@ -11,6 +11,7 @@ from marquee.reports.evidence.page import write_page
 from training.cli.command import command
 from training.cli.console import open_console
 
+# A scheduler sees the shift without reading the page.
 EXIT_ALARM = 2
 
 

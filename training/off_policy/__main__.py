@@ -10,6 +10,7 @@ from marquee.reports.evidence.page import write_page
 from training.cli.command import command
 from training.cli.console import open_console
 
+# Not 1 or 2, which stand for faults: the page is written and says what is missing.
 EXIT_NOT_IDENTIFIABLE = 3
 
 

@@ -35,6 +35,7 @@ class RunFolder:
         # To the millisecond: processes of a search begin in the same second.
         started = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")[:-3]
         folder = cls(Path(config.runs) / config.data.name / started)
+        # No `exist_ok`: two runs in one folder would write over each other.
         folder.path.mkdir(parents=True)
         folder.write_config(config)
         # After the config is written: whoever opens `latest` must find a run.
@@ -67,6 +68,7 @@ class RunFolder:
             group: name
             for group, schemas in SCHEMAS.items()
             for name, schema in schemas.items()
+            # By the very class: schemas inherit from each other.
             if type(getattr(config, group)) is schema
         }
         text = OmegaConf.to_yaml(
@@ -87,6 +89,7 @@ class RunFolder:
         schema = OmegaConf.structured(TrainConfig)
         for group, name in choices.items():
             schema[group] = OmegaConf.structured(SCHEMAS[str(group)][name])
+        # Onto the schema, which checks each type: the file may have been edited.
         merged = OmegaConf.merge(schema, raw, OmegaConf.from_dotlist(list(overrides)))
         assert isinstance(merged, DictConfig), f"expected a mapping, got {type(merged)}"
         return _anchored(resolve(merged), started_in)
@@ -112,6 +115,7 @@ def _anchored(config: TrainConfig, started_in: str | None) -> TrainConfig:
         config: Of a run.
         started_in: Absolute path of that folder; None in runs of earlier versions.
     """
+    # The config stays as written, relative paths included, where they mean the same.
     if started_in is None or Path.cwd() == Path(started_in):
         return config
     root = Path(started_in) / config.data.root

@@ -64,6 +64,7 @@ def prepare_trained(config: TrainConfig, folder: Path, console: Console) -> Prep
     tables = read(config, folder, console)
     prepared = part(tables, config, console, names.fitted)
     counted = pl.col("kind").is_in(list(config.data.kinds))
+    # Kinds that are not declared have left no user and no item in the model.
     train = prepared.split.train.filter(counted)
     found = []
     for what, trained in (("user", names.users), ("item", names.items)):
@@ -107,6 +108,7 @@ def read(config: TrainConfig, folder: Path, console: Console) -> Tables:
         tables = read_tables(config.data, folder / "rejects")
     path = folder / QUALITY_FILE
     found = json.dumps(tables.quality.to_json_dict(), indent=1)
+    # Most commands read the data of a run again, and have nothing new to say of them.
     is_known = path.is_file() and path.read_text(encoding="utf-8") == found
     path.write_text(found, encoding="utf-8")
     for line in [f"the same counts as before, see {path}"] if is_known else tables.quality.summary_lines():
@@ -120,6 +122,7 @@ def part(tables: Tables, config: TrainConfig, console: Console, fitted: Fitted |
         split = split_events(tables.events, config.data.split, config.data.time)
         dataset = Dataset.prepare(tables, split, config.data, fitted)
         validation, test = (
+            # With all that was before the part: a user is asked with the history of that moment.
             None if judged.is_empty() else dataset.judged_part(before, judged)
             for before, judged in (
                 (split.before_validation, split.validation),
@@ -144,6 +147,7 @@ def _n_users(part: JudgedPart | None) -> int:
 def _simulate_if_missing(config: DataConfig, console: Console) -> None:
     """Simulates the market of a config whose files are not there yet."""
     root = Path(config.root)
+    # Files that are there are taken as they are, whatever the world's settings say by now.
     if config.world is None or (root / config.events.path).exists():
         return
     with console.status(escape(f"simulating {config.name}")):

@@ -41,6 +41,7 @@ def ranking_progress(
 
 def _lines(console: Console, clock: Callable[[], float]) -> EvaluationProgress:
     """Returns a callback that prints a line if the last one, or the start, is a while ago."""
+    # From the start on: a ranking of a few seconds prints nothing.
     last = clock()
 
     def show(name: str, done: int, total: int) -> None:

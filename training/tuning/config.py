@@ -39,6 +39,7 @@ class KnobConfig:
     def validate(self) -> None:
         """Raises ConfigError unless there is a range or a list, and not both."""
         is_range = self.low is not None and self.high is not None
+        # Also one end of a range beside a list: which of both was meant cannot be known.
         if bool(self.choices) == is_range or (
             self.choices and (self.low is not None or self.high is not None)
         ):
@@ -48,6 +49,7 @@ class KnobConfig:
             )
         if is_range and not self._low < self._high:
             raise ConfigError(f"low must be below high, got low={self.low}, high={self.high}")
+        # The logarithm of 0 is no number.
         if self.log and not self._low > 0:
             raise ConfigError(f"a logarithmic range must begin above 0, got low={self.low}")
 
@@ -64,6 +66,7 @@ class KnobConfig:
         """Returns whether a value is one that may be tried."""
         if self.choices:
             return value in self.choices
+        # `True` is an int to Python, and no number to a person.
         is_number = isinstance(value, float | int) and not isinstance(value, bool)
         return is_number and self._low <= float(value) <= self._high  # type: ignore[arg-type] # a number by the line above
 
@@ -148,6 +151,7 @@ def resolve_tune(config: DictConfig) -> TuneConfig:
     resolved = resolve(config)
     assert isinstance(resolved, TuneConfig), f"expected TuneConfig, got {type(resolved)}"
     for key in resolved.search.space:
+        # A value may be null: only a default of our own tells a missing key from it.
         if OmegaConf.select(config, key, default=_ABSENT) is _ABSENT:
             raise ConfigError(
                 f"search.space names {key!r}, which is no key of this training run; "
@@ -162,11 +166,13 @@ def with_knobs(config: DictConfig, knobs: dict[str, KnobValue]) -> TrainConfig:
     Raises:
         ConfigError: If they do not fit together.
     """
+    # The composed config is that of all trials.
     changed = config.copy()
     for key, value in knobs.items():
         OmegaConf.update(changed, key, value)
     resolved = resolve(changed)
     assert isinstance(resolved, TuneConfig), f"expected TuneConfig, got {type(resolved)}"
+    # Resolved anew: knobs that do not fit together are told before the training.
     return resolved.trained_alone()
 
 

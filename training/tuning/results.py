@@ -51,6 +51,7 @@ def _tried(trial: FrozenTrial) -> TriedSettings:
     return TriedSettings(
         number=trial.number,
         outcome=OUTCOME_OF[trial.state],
+        # Of a pruned trial as well: what it had reached is what pruned it.
         value=max(trial.intermediate_values.values(), default=None),
         knobs=dict(trial.params),
         epochs=int(trial.user_attrs.get(EPOCHS, 0)),
@@ -78,8 +79,10 @@ def _command(config: TuneConfig) -> str:
     data, own = config.data.name, None
     if HydraConfig.initialized():
         hydra = HydraConfig.get()
+        # The name of the file: `data.name` may say otherwise.
         data = hydra.runtime.choices["data"]
         own = next((s.path for s in hydra.runtime.config_sources if s.provider == "command-line"), None)
+        # What the search itself decided stands in the experiment that it wrote.
         given = [one for one in hydra.overrides.task if not _is_of_search(one, config.search.space)]
     if own is None:
         words += ["--config-dir", str(config.folder)]
@@ -100,6 +103,7 @@ def write_results(content: StudyContent, config: TuneConfig) -> None:
     (config.folder / PAGE).write_text(render_study(content), encoding="utf-8")
     numbers = json.dumps(content.to_json_dict(), indent=1)
     (config.folder / RESULT_FILE).write_text(numbers, encoding="utf-8")
+    # All trials failed or were pruned: there are no best settings to write.
     if content.best is None:
         return
     path = config.folder / "experiment" / f"{content.name}.yaml"
@@ -112,6 +116,7 @@ def _experiment(content: StudyContent, best: TriedSettings) -> str:
     body = OmegaConf.create({})
     for key, value in best.knobs.items():
         OmegaConf.update(body, key, value)
+    # Whoever repeats it must know on which machine it took so long.
     memory = psutil.virtual_memory().total / GIB
     seconds = sum(trial.seconds for trial in content.trials)
     return (
@@ -133,6 +138,7 @@ def show_results(content: StudyContent, config: TuneConfig, console: Console) ->
     for knob in knobs:
         table.add_column(knob.replace(".", ".\n"), justify="right", overflow="fold")
     table.add_column("outcome")
+    # By number where values are equal: the same study prints the same table.
     ranked = sorted(content.trials, key=lambda trial: (-(trial.value or 0.0), trial.number))
     for trial in ranked[:SHOWN_TRIALS]:
         value = "-" if trial.value is None else f"{trial.value:.4f}"
