@@ -156,6 +156,7 @@ def with_outcomes(
     joined = exposures.join(
         confirmed.with_columns(is_confirmed=pl.lit(True)), on=_KEYS, how="left", maintain_order="left"
     )
+    # Left joins that keep the order: the rows stay those of the answers.
     joined = joined.join(
         clicks.select(*_KEYS, clicked_at="event_time"), on=_KEYS, how="left", maintain_order="left"
     ).join(

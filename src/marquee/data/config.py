@@ -110,6 +110,7 @@ class DataConfig:
     def _validate_more_events(self) -> None:
         """Raises ConfigError if further events declare what only all events together can have."""
         for name, table in self.more_events.items():
+            # These look across files: declared for one of several, they would mean something else.
             if table.paths or table.deduplicate or table.unique or self.events.paths:
                 raise ConfigError(
                     f"data.more_events.{name} must have a path, and no paths, deduplicate or unique: these "

@@ -295,6 +295,7 @@ class Dataset:
         Content and ads where there are both, and items that training never saw where there are any.
         """
         is_ad = np.concatenate([[False], (self.items["kind"] == "ad").to_numpy()])
+        # Padding is in no group.
         is_item = np.arange(self.n_items + 1) > 0
         groups = {"content": is_item & ~is_ad, "ad": is_ad} if is_ad.any() else {}
         if self.n_trained_items < self.n_items:

@@ -62,6 +62,7 @@ class DownloadedFileConfig:
             )
         for checksum in filter(None, [self.checksum, *self.member_checksums.values()]):
             _validate_checksum(checksum)
+        # A config may come from somebody else: it must not write outside its folder.
         for path in self.targets:
             _validate_inside(path)
 
@@ -91,6 +92,7 @@ class DerivedTableConfig:
     def validate(self) -> None:
         """Raises ConfigError if the path cannot be written."""
         _validate_inside(self.path)
+        # `download` writes by the end of the name, and knows no other.
         if not self.path.endswith((".csv", ".csv.gz", ".parquet")):
             raise ConfigError(
                 f"path must end in .csv, .csv.gz or .parquet, got {self.path!r} (config "

@@ -253,6 +253,7 @@ class _Table:
 
     def _write_chunk(self, day: int, name: str, exposures: pl.DataFrame) -> None:
         """Counts exposures and writes them to files of a day."""
+        # A row of nobody has no history and trains nothing: it is counted, and in no file.
         named = exposures.filter(pl.col("user_id").is_not_null())
         self.counts.without_user += len(exposures) - len(named)
         is_open = named["click_is_open"]

@@ -56,6 +56,7 @@ class QueryFeatures:
 
 def with_context(of_users: FeatureArrays, context: FeatureArrays | None) -> FeatureArrays:
     """Returns query rows: those of users with the last columns replaced by `context`, row by row."""
+    # Nothing is replaced, so nothing need be copied.
     if context is None:
         return of_users
     # Copied, as rows of users are shared by all their queries.

@@ -67,6 +67,7 @@ class SplitConfig:
         for key in ("validation_fraction", "test_fraction"):
             if not 0 <= getattr(self, key) < 1:
                 raise ConfigError(f"data.split.{key} must be in [0, 1), got {getattr(self, key)}")
+        # Each may be in range while the two together leave nothing to train on.
         if self.validation_fraction + self.test_fraction >= 1:
             raise ConfigError(
                 "data.split must leave something to train, got "
@@ -84,6 +85,7 @@ class SplitConfig:
         moments = {"validation_from": self.validation_from, "test_from": self.test_from}
         if any(moments.values()) and self.method is not SplitMethod.time:
             raise ConfigError(f"data.split.validation_from and test_from need method=time, got {self.method}")
+        # Read here for its errors alone: a wrong moment is found before any file is read.
         for key, moment in moments.items():
             if moment:
                 seconds_of(moment, f"data.split.{key}")
@@ -92,6 +94,7 @@ class SplitConfig:
 
     def _validate_asking(self) -> None:
         """Raises ConfigError unless `ask_after` is possible and belongs to the method."""
+        # Other methods part within a user, who is asked at the cut itself.
         if self.ask_after < 0 or (self.ask_after and self.method is not SplitMethod.time):
             raise ConfigError(
                 f"data.split.ask_after must be 0 or more and needs method=time, got {self.ask_after} with "

@@ -135,6 +135,7 @@ def split_events(
     parts = [events.filter(part == number) for number in (_TRAIN, _VALIDATION, _TEST)]
     n_parted = sum(frame.height for frame in parts)
     assert n_parted == events.height, f"a split must keep every event, got {n_parted} of {events.height}"
+    # Found here, with advice: later it would be an error of whatever is fitted first.
     if parts[_TRAIN].is_empty():
         raise DataError(
             f"the split leaves no event to train on, got {events.height} events and {parting.description}; "
@@ -223,6 +224,7 @@ def _cutoff(ordered: pl.Series, fraction: float, n_events: int, end: int) -> int
     Events of one moment stay together, on the later side: the part may be larger than asked for. A part of
     no events begins at `end`.
     """
+    # The share is of all events, and fewer may lie before the test.
     n_later = min(_share(fraction, n_events), len(ordered))
     return int(ordered[len(ordered) - n_later]) if n_later else end
 
@@ -301,6 +303,7 @@ def _part_given(events: pl.DataFrame, config: SplitConfig, time: TimeMeaning) ->
         raise DataError(f"the column {PART!r} must hold one of {list(names)}, got {unknown[PART][0]!r}")
     part = events[PART].replace_strict(names, return_dtype=_PART)
     has_file = (part == _VALIDATION).any()
+    # What the files say counts, unless the config asks for something else in words.
     if config.validation_fraction == 0 or (has_file and not config.validate_end):
         return _Parting(part, "as the files say")
     train = events.filter(part == _TRAIN)
@@ -309,6 +312,7 @@ def _part_given(events: pl.DataFrame, config: SplitConfig, time: TimeMeaning) ->
     elif config.validate_end:
         train, how = train.with_columns(timestamp=pl.int_range(pl.len())), "the last in the file"
     else:
+        # Without time nothing says which events came last: a random share stands in.
         keys = np.random.default_rng(config.seed).permutation(train.height)
         train, how = train.with_columns(timestamp=pl.Series(keys)), f"at random with seed {config.seed}"
     n = pl.len().over("user_id")
@@ -366,6 +370,7 @@ def validate_no_leakage(split: Split, config: SplitConfig) -> None:
     if config.method is SplitMethod.given:
         require_once(parts, list(_SAME_EVENT), _REPEATED)
     elif split.cutoffs is not None:
+        # Then validation is part of train, which ends where test begins.
         train_end = split.cutoffs.test if config.fit_on_validation else split.cutoffs.validation
         require_period(parts, "train", None, train_end)
         require_period(parts, "validation", split.cutoffs.validation, split.cutoffs.test)

@@ -110,6 +110,7 @@ class TableConfig:
     encoding: str = "utf8"
     columns: dict[str, str] = field(default_factory=dict)
     keep_rest: bool = True
+    # CSV columns are texts: a guessed type would turn the id 007 into 7.
     types: dict[str, SourceType] = field(default_factory=dict)
     flags: dict[str, list[str]] = field(default_factory=dict)
     lists: dict[str, str] = field(default_factory=dict)
@@ -140,6 +141,7 @@ class TableConfig:
 
     def _validate_paths(self) -> None:
         """Raises ConfigError unless exactly one of path and paths is given, and its parts are known."""
+        # With both, one of them would be ignored without a word.
         if bool(self.path) == bool(self.paths):
             raise ConfigError(
                 f"a table needs either path or paths, got path={self.path!r} and paths={dict(self.paths)!r}; "
@@ -151,6 +153,7 @@ class TableConfig:
                 f"paths must name train, and may name {list(PARTS[1:])}, got {list(self.paths)} with "
                 f"optional {list(self.optional_paths)} (config data.events.paths)"
             )
+        # Without it there is nothing to learn from.
         if "train" in self.optional_paths:
             raise ConfigError(
                 f"train cannot be optional, got {list(self.optional_paths)} (config optional_paths)"
@@ -164,8 +167,10 @@ class TableConfig:
             raise ConfigError(
                 f"separator must not be empty, got {self.separator!r} (config data.events.separator)"
             )
+        # Polars knows a quote of one byte alone.
         if len(self.quote) > 1:
             raise ConfigError(f"quote must be one character or empty, got {self.quote!r} (config quote)")
+        # With both, the first row would be lost, or the header become a row.
         if self.header and self.names:
             raise ConfigError(
                 f"names are for a file without header, got {list(self.names)} and header=true; set "

@@ -165,6 +165,7 @@ class FeatureEncoder:
             # With the size given, so that a codec that returns too few tokens fails here.
             flat = np.fromiter(chain.from_iterable(map(codec.tokens, values)), np.int32, math.prod(size))
             tokens[:, block.first_column : block.first_column + block.n_columns] = flat.reshape(size)
+        # `read_number` keeps every number within float32.
         numeric = np.zeros((n_rows, self.n_numeric), dtype=np.float32)
         first = 0
         for column, number_codec in self._numbers:

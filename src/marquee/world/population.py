@@ -219,6 +219,7 @@ def _draw_tags(
     n_per_category = [len(tags) for tags in words]
     all_tags = [tag for tags in words for tag in tags]
     first_tag = np.cumsum([0, *n_per_category])
+    # Of the tag's own: tags of one category must not mean the same.
     own = _unit(rng.normal(size=(len(all_tags), category_vectors.shape[1])))
     tag_vectors = _unit(np.repeat(category_vectors, n_per_category, axis=0) + 0.8 * own)
     chosen = []

@@ -118,6 +118,7 @@ def write_world(world: World, folder: Path) -> None:
         (folder / EVENTS_FILE).unlink(missing_ok=True)
         for name in (ITEMS_FILE, USERS_FILE, EVENTS_FILE):
             os.replace(aside / name, folder / name)
+    # Also after an error: a hidden folder beside the data would stay for ever.
     finally:
         shutil.rmtree(aside)
 
@@ -143,6 +144,7 @@ def _events(config: WorldConfig, population: Population, traffic: Traffic) -> pl
     rows, kind, timestamp = rows[order], kind[order], timestamp[order]
     is_exposure, is_conversion = pl.Series(kind == 0), pl.Series(kind == 3)
     item = traffic.item[rows]
+    # Leading zeros, so that the order of texts is the order of events.
     width = len(str(max(1, len(rows))))
     return pl.DataFrame(
         {

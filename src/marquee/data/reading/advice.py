@@ -38,6 +38,7 @@ def advice_for(reason: Reason, column: str, schema: TableSchema) -> str:
     """Returns advice for rows rejected for a reason in a column of the table, or of the file."""
     if reason is Reason.unknown_kind:
         kinds = list(EventKind) if column == "kind" and schema.name == "events" else list(ItemKind)
+        # An exposure comes first among kinds, and is what an app's log rarely means.
         first = kinds[0].value if schema.name != "events" else EventKind.view.value
         return (
             f"the kinds are {', '.join(kind.value for kind in kinds)}; map yours in columns.kind, as "

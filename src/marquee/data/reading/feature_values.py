@@ -15,6 +15,7 @@ from marquee.errors import DataError
 from marquee.features import FeatureConfig, FeatureType
 from marquee.features.values import LARGEST_NUMBER, read_category, read_number, read_time, read_vector
 
+# A value may be a text of any length, and stands in one line of a report.
 _MAX_EXAMPLE_LENGTH = 60
 _READERS: dict[FeatureType, Callable[[object], object]] = {
     FeatureType.numeric: read_number,
@@ -90,6 +91,7 @@ def _is_present(column: pl.Series) -> pl.Series:
         return there & (column.str.strip_chars() != "")
     if column.dtype.is_float():
         return there & column.is_not_nan()
+    # An empty list is a missing value to the feature's codec as well.
     if isinstance(column.dtype, pl.List):
         return there & (column.list.len() > 0)
     return there
@@ -146,6 +148,7 @@ def validate_feature_times(table: str, features: Mapping[str, FeatureConfig], ro
         if config.type is not FeatureType.timestamp or rows[column].dtype.is_nested():
             continue
         numbers = rows[column].cast(pl.Float64, strict=False).drop_nulls().cast(pl.Int64, strict=False)
+        # A median of nothing does not exist; texts in ISO 8601 leave no numbers.
         advice = None if numbers.is_empty() else wrong_times(numbers.drop_nulls(), TimestampUnit.s)
         if advice is not None:
             raise DataError(

@@ -29,6 +29,7 @@ _SCHEMA: dict[str, pl.DataType] = {
 }
 _SCHEMAS = {schema.name: schema for schema in (EVENTS, ITEMS, USERS)}
 _WHY = ("reason", "columns", "column", "key")
+# A value may be a text of any length, and stands in one line of a report.
 _MAX_EXAMPLE_LENGTH = 80
 
 
@@ -121,6 +122,7 @@ class Rejects:
         if self.rows.is_empty():
             return ()
         groups = (
+            # Sorted first, so that the example is the earliest row of the first file.
             self.rows.sort("order", SOURCE, ROW, maintain_order=True)
             .group_by("reason", "columns", maintain_order=True)
             .agg(pl.len().alias("count"), pl.col(SOURCE, ROW, "column", "key").first())
@@ -204,6 +206,7 @@ def require_few(quality: TableQuality, max_fraction: float, config_key: str = "d
     """
     if quality.rejected_fraction <= max_fraction:
         return
+    # The most frequent first: the advice of one reason has to do, and this one mends most rows.
     by_count = sorted(quality.rejects, key=lambda reject: -reject.count)
     worst = by_count[0]
     where = f"column {worst.column!r}" if worst.column else "the row as a whole"

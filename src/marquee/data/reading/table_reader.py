@@ -111,6 +111,7 @@ class TableReader:
                 excluded[file.exclusions[reason]] += count
             good = meant & rows[REJECTED].is_null()
             broken.append(rows.filter(meant & ~good).select(ROW, REJECTED))
+            # Only the good rows are held while the next file is read.
             parts.append(_kept(rows, good, position, file))
             del rows  # the largest table of all, and the next file's is about to be read
         rejects = Rejects.none(name, [file.source for file in files])
@@ -180,6 +181,7 @@ def _rows_of(mapping: TableMapping, source: Source) -> tuple[MappedSource, pl.Da
     except DataError as error:
         if not source.is_quoted:
             raise _naming_expression(error, file, name) from error
+    # Only after a failure: the repair reads the whole file into memory.
     file = mapping.apply(with_repaired_quotes(source, mapping.config, name))
     try:
         return file, collect(file.frame, source.path, name)
@@ -203,6 +205,7 @@ def _mark_notes(file: MappedSource, table: str) -> Iterator[str]:
     source = file.source
     if not source.marks:
         return
+    # Marks are texts, and stand in no other column.
     texts = [name for name, dtype in source.columns.items() if dtype == pl.String]
     cells = collect(source.frame.select(texts), source.path, table)
     for column in cells:

@@ -72,6 +72,7 @@ def read_tables(config: DataConfig, rejects_folder: Path | None = None) -> Table
         if schema is EVENTS and ITEMS.name in frames and config.unknown_items is UnknownItems.reject:
             # In the order of `Reason`, where it stands before duplicates.
             rules.insert(0, unknown_item_rule(frames[ITEMS.name]["item_id"]))
+        # One reader for all of them: rules between rows must see the events of every file.
         declared = {"": table, **(config.more_events if schema is EVENTS else {})}
         mappings = [
             TableMapping(
@@ -93,6 +94,7 @@ def read_tables(config: DataConfig, rejects_folder: Path | None = None) -> Table
         frames[schema.name], qualities[schema.name] = reader.read(Path(config.root), rejects_folder)
         _require_features(features, frames[schema.name], schema)
         validate_feature_times(schema.name, features, frames[schema.name])
+        # Of kept rows: a rejected row's value trains nothing, and is counted already.
         found = measure_features(features, frames[schema.name])
         require_readable(schema.name, found, features, config.max_unreadable_fraction)
         qualities[schema.name] = replace(qualities[schema.name], features=found)
@@ -105,6 +107,7 @@ def read_tables(config: DataConfig, rejects_folder: Path | None = None) -> Table
     quality = measure_events(config.name, config.time, qualities, frames)
     if config.session_gap_minutes:
         events = users_of_sessions(events, config.session_gap_minutes)
+        # Sessions are users now, and each needs the attributes of its user.
         users = None if users is None else rows_of_sessions(users, events["user_id"])
         quality = replace(quality, notes=(*quality.notes, _session_note(events, quality.n_users, config)))
     return Tables(events=events, items=frames.get(ITEMS.name), users=users, quality=quality)

@@ -47,6 +47,7 @@ def row_rules(schema: TableSchema, present: Set[str], limits: Limits) -> list[Ru
         present: Columns that the table has; rules on others are left out.
         limits: The declared range of timestamps.
     """
+    # For every schema, as callers may declare tables of their own.
     rules = [*_common_rules(schema)]
     if schema is EVENTS:
         rules += _event_rules(limits)

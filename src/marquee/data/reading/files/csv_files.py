@@ -81,6 +81,7 @@ def has_stray_quotes(path: Path, config: TableConfig, n_columns: int) -> bool:
     lines = pl.scan_lines(read_text(path, config, keeps_mark=True), name=_LINE, glob=False)
     line = pl.col(_LINE)
     opens = line.str.count_matches(config.quote, literal=True) % 2 == 1
+    # A true value over several lines mostly leaves its first line narrower than a row.
     is_wide = line.str.count_matches(separator_of(path, config), literal=True) == n_columns - 1
     try:
         # Most files have no such line at all, and then this one count is all that they cost.

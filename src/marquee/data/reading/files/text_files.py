@@ -34,6 +34,7 @@ def read_text(path: Path, config: TableConfig, *, keeps_mark: bool = False) -> S
     """
     with open_binary(path) as file:
         head = file.read(_LONGEST_MARK)
+        # The mark outweighs the config: what it says is in the file itself.
         encoding = next((name for mark, name in _MARKS if head.startswith(mark)), config.encoding)
         if is_utf8(encoding) or (keeps_mark and encoding == "utf-8-sig"):
             return path
