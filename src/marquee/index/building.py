@@ -30,7 +30,7 @@ def build_index(item_vectors: FloatArray, config: IndexConfig) -> Index:
             "item_vectors must be (n_items + 1, dim) float32 with at least one item, got "
             f"{item_vectors.dtype} {item_vectors.shape}"
         )
-    # np.isfinite~A single NaN would poison the code book, and every query that comes near it, without a word.
+    # A single NaN would poison the code book, and every query that comes near it, without a word.
     not_finite = np.flatnonzero(~np.isfinite(item_vectors).all(axis=1))
     if not_finite.size:
         raise DataError(
@@ -59,6 +59,7 @@ def measure_recall(index: Index, queries: FloatArray, k: int) -> float:
     """
     if not len(queries):
         raise ShapeError(f"recall needs at least one query, got {len(queries)}; pass some users' queries")
+    # Longer lists end in padding, which would count as missed.
     k = min(k, index.n_items)
     found = index.search(queries, k)
     exact = Index(index.item_vectors, IndexConfig(), None).search(queries, k)

@@ -70,10 +70,13 @@ def choose_index(
         enough = [point for point in curve.points if point.recall >= config.target_recall]
         # By effort and not by time: times of neighbours differ by less than they vary.
         best = min(enough, key=lambda point: point.effort, default=None)
+        # Enough recall does not suffice: the exact search finds all, and is left only for a faster one.
         if best is not None and best.median_ms < curve.exact_ms:
             chosen = replace(curve, chosen=best.effort)
+            # Not built anew: how hard a search tries is no part of the graph.
             index = index.searched_as(replace(index.config, ef_search=best.effort))
             return IndexChoice(index, (*measured, chosen), _praise(chosen, config.target_recall))
+        # Kept for the manifest, which says why the kinds tried first are not the one.
         measured.append(curve)
         tried.append(
             f"{kind} finds at most {max(point.recall for point in curve.points):.4f}"
@@ -90,12 +93,14 @@ def choose_index(
 
 def kinds_worth_trying(n_items: int, dim: int, config: IndexConfig) -> tuple[IndexKind, ...]:
     """Returns the kinds that may beat an exact search of so many vectors, the preferred one first."""
+    # A graph promises no item for certain.
     if config.target_recall == 1.0:
         return ()
     # If not even the least effort can win by the estimate, a build of minutes is spared.
     least = replace(config, kind=IndexKind.hnsw, ef_search=EFFORTS[0])
     if ann_cost(least, n_items, 0, EFFORTS[0], 1.0) >= exact_cost(n_items, n_items, 1):
         return ()
+    # 4 bytes a number. Where vectors are large the codes come first, for the memory; else they only add work.
     return GRAPH_KINDS if 4 * n_items * dim <= LARGE_BYTES else GRAPH_KINDS[::-1]
 
 

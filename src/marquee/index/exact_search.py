@@ -24,6 +24,7 @@ _GATHERED_BYTES = 64 * 2**20
 _DROP_MARGIN = 1.5
 # Scored beyond k, so that equal scores at the end of the list seldom need a second look.
 _SPARE_CANDIDATES = 8
+# Geometric: however many items tie at the cutoff, few rounds find it out.
 _WIDENING_FACTOR = 8
 
 
@@ -52,6 +53,7 @@ def search_exactly(
         else:
             candidates, bound = _cut(candidates, scan_scores, n_scored)
         batch.score(rows, candidates, item_vectors, found)
+        # All that counts was fetched: nothing is left that could belong.
         if n_fetched == scanned.n_rows:
             return
         # A scan adds up in another order than the final score does, so an item beyond the last one scored may
@@ -73,7 +75,7 @@ def _choose_rows(item_vectors: FloatArray, batch: QueryBatch, n_queries: int) ->
     # A copy per search: it must stay small beside the memory of the workers that search at once.
     n_bytes = item_vectors.itemsize * dim * allowed.n_allowed
     if n_bytes <= _GATHERED_BYTES and is_gathering_cheaper(n_items, allowed.n_allowed, n_queries):
-        rows = item_vectors.take(allowed.item_index, axis=0)
+        rows = item_vectors.take(allowed.item_index, axis=0)  # (n_allowed, dim)
         return _ScannedRows(rows, allowed.item_index, None, allowed.n_allowed)
     return _ScannedRows(item_vectors[1:], None, None, n_items, allowed.n_allowed / n_items)
 
@@ -104,7 +106,7 @@ class _ScannedRows:
 
     def scan(self, queries: FloatArray, n: int) -> tuple[FloatArray, IndexArray]:
         """Returns the n best rows of each query, best first: inner products, and item_index."""
-        scores, rows = scan(queries, self.vectors, n, build_selector(self.allowed))
+        scores, rows = scan(queries, self.vectors, n, build_selector(self.allowed))  # (batch, n) each
         return scores, rows + 1 if self.item_index is None else self.item_index[rows]
 
 
@@ -125,7 +127,7 @@ def _cut(candidates: IndexArray, scan_scores: FloatArray, n: int) -> tuple[Index
     """
     columns = first_columns(candidates, n)
     places = np.arange(len(candidates))
-    kept = candidates[places[:, None], columns]
+    kept = candidates[places[:, None], columns]  # (rows, n)
     # A row with fewer than n has all of its own; what is left out then lies beyond the last one fetched.
     last = np.where(kept[:, -1] != PADDING_INDEX, columns[:, -1], -1)
     return kept, scan_scores[places, last]

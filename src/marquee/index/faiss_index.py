@@ -27,7 +27,7 @@ Selector: TypeAlias = "faiss.IDSelector | None"
 # From this many queries on a scan goes through BLAS. FAISS compares its threshold with queries times dim.
 BLAS_BATCH = 4
 _MIN_ITEMS_PER_CENTROID = 39  # FAISS's own advice for k-means
-_MAX_CODE_BITS = 8
+_MAX_CODE_BITS = 8  # a code is one byte
 # Below it a step of 16 would change the recall; above it, it bounds how many objects are kept.
 _EXACT_EFFORTS = 64
 _EFFORT_STEP = 16
@@ -127,6 +127,7 @@ class AnnIndex:
         # Row 0 is padding: FAISS would return it as an item.
         vectors = _pad_columns(np.ascontiguousarray(item_vectors[1:]), dim)
         index = _untrained(len(vectors), dim, config)
+        # One by default: threads that build a graph together build another one each time.
         faiss.omp_set_num_threads(config.n_build_threads)
         # A code book has two entries at least: one item alone must stand for both.
         index.train(vectors if len(vectors) > 1 else np.repeat(vectors, 2, axis=0))
@@ -153,6 +154,7 @@ class AnnIndex:
                 f"{path.name} is no index that FAISS can read ({error}); export again"
             ) from error
         n_items, dim = shape[0], _inner_dim(shape[1], config)
+        # Its checksum proves the file, not that it is over these vectors.
         if (index.ntotal, index.d) != (n_items, dim):
             raise BundleError(
                 f"{path.name} must hold {n_items} vectors of {dim} numbers, got {index.ntotal} of {index.d}; "
@@ -285,6 +287,7 @@ def _untrained(n_items: int, dim: int, config: IndexConfig) -> FaissIndex:
         else:
             codes = faiss.ScalarQuantizer.QT_8bit
             index = faiss.IndexHNSWSQ(dim, codes, config.n_links, faiss.METRIC_INNER_PRODUCT)
+        # Before any vector is added: it is read while links are made.
         index.hnsw.efConstruction = config.ef_construction
         return index
     if config.kind is IndexKind.sq8:
@@ -294,6 +297,7 @@ def _untrained(n_items: int, dim: int, config: IndexConfig) -> FaissIndex:
 
 def _untrained_lists(n_items: int, dim: int, config: IndexConfig) -> FaissIndex:
     """Returns empty inverted lists, no more than there are items to learn their centres from."""
+    # FAISS's guidelines for less than a million vectors: 4 to 16 times the root of their number.
     wanted = config.n_lists or round(4 * n_items**0.5)
     n_lists = min(wanted, max(1, n_items // _MIN_ITEMS_PER_CENTROID))
     quantizer = faiss.IndexFlatIP(dim)

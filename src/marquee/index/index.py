@@ -181,7 +181,8 @@ class Index:
                 break
             candidates = ann.search(batch.queries[rows], n_fetched, effort)
             batch.drop_forbidden(rows, candidates, self._scratch.flags)
-            n_left = np.count_nonzero(candidates, axis=1)
+            n_left = np.count_nonzero(candidates, axis=1)  # (rows,)
+            # An index of whole vectors has ordered them already: the first k that are left will do.
             if n_fetched > SCORED_AT_ONCE and not self._is_lossy:
                 candidates = np.take_along_axis(candidates, first_columns(candidates, batch.k), axis=1)
             batch.score(rows, candidates, self.item_vectors, found)

@@ -100,14 +100,17 @@ class QueryBatch:
             raise ShapeError(f"allowed must have {n_rows} rows, got {len(allowed.flags)}")
         if exclusions is not None and len(exclusions) != len(queries):
             raise ShapeError(f"exclusions must be one per query ({len(queries)}), got {len(exclusions)}")
+        # A mask that hides nothing would only rule out the faster searches.
         if allowed is not None and allowed.is_everything:
             allowed = None
         n_allowed = n_rows - 1 if allowed is None else allowed.n_allowed
+        # FAISS reads the memory behind a pointer: another layout would be read as other numbers.
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         exact_queries = queries.astype(np.float64)
         return cls(
             queries=queries,
             exact_queries=exact_queries,
+            # Cauchy-Schwarz: no inner product exceeds the product of the norms.
             largest_scores=np.sqrt(np.vecdot(exact_queries, exact_queries)) * max_norm,
             k=min(k, n_allowed),
             allowed=allowed,
@@ -128,6 +131,8 @@ class QueryBatch:
             candidates[~self.allowed.flags[candidates]] = PADDING_INDEX
         if self.n_excluded:
             for position, row in enumerate(rows.tolist()):
+                # Set, read and cleared: a new array for each query would cost as much as the catalog is
+                # large.
                 is_excluded[self.exclusions[row]] = True
                 candidates[position, is_excluded[candidates[position]]] = PADDING_INDEX
                 is_excluded[self.exclusions[row]] = False
@@ -146,8 +151,9 @@ class QueryBatch:
         candidates.sort(axis=1)  # so that a stable sort leaves equal scores by ascending item_index
         # In float64 a sum hardly depends on its order: equal vectors get equal scores in any batch.
         vectors = item_vectors.take(candidates, axis=0).astype(np.float64)  # (rows, n_candidates, dim)
+        # Negated: NumPy sorts ascending only, and a stable sort must not be turned round.
         queries = -self.exact_queries[rows, :, None]
-        costs = (vectors @ queries)[:, :, 0].astype(np.float32)
+        costs = (vectors @ queries)[:, :, 0].astype(np.float32)  # (rows, n_candidates)
         costs[candidates == PADDING_INDEX] = np.inf
         order = costs.argsort(axis=1, kind="stable")[:, : self.k]
         places = np.arange(len(rows))[:, None]

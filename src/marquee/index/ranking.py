@@ -106,6 +106,7 @@ def rank(
         scores=np.full((n_queries, k), -np.inf, dtype=np.float32),
         tied=np.zeros(n_queries, dtype=np.bool_),
     )
+    # Threads, not processes: NumPy gives up the interpreter's lock, and the block is not copied.
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         for rows in _slices(0, n_queries, block_rows(n_items, memory_mb)):
             block = _scores_of(score_block, rows, n_items)
@@ -117,6 +118,7 @@ def rank(
                 available=available,
                 ranked=ranked,
             )
+            # list: an error in a thread is raised only where its result is asked for.
             list(pool.map(select, _slices(rows.start, rows.stop, ROWS_PER_SELECTION)))
             del block, select  # before the scorer makes the next: never two blocks at a time
             if progress is not None:
@@ -174,6 +176,7 @@ def _scores_of(score_block: ScoreBlock, rows: slice, n_items: int) -> FloatArray
             f"scores of queries {rows.start} to {rows.stop} must have shape {expected} (column 0 is "
             f"padding), got {block.shape}"
         )
+    # Copies only where it must: a broadcast or read-only block could not be masked in place.
     return np.require(block, requirements=["C", "W"])
 
 
@@ -207,6 +210,7 @@ def _select(
         best = best_of_rows(scores, k)
     else:
         best = _best_available(scores, k, np.arange(part.start, part.stop), available)
+    # NaN compares false with everything: a list with it would depend on where it stands.
     if best.undefined.any():
         raise DataError(
             f"scores must be numbers, got NaN for query {part.start + int(best.undefined.argmax())}; "
@@ -229,6 +233,7 @@ def _best_available(scores: FloatArray, k: int, queries: IndexArray, available: 
         queries: Of the rows.
         available: See `rank`.
     """
+    # Of the query that misses most: one length serves all rows.
     share_there = 1.0 - available.n_unavailable[queries].max(initial=0) / max(available.n_items, 1)
     n_looked = int(MIN_LOOK + MORE_LOOKED * (k + 1) / max(share_there, MIN_SHARE_LOOKED))
     if share_there < MIN_SHARE_LOOKED or n_looked >= scores.shape[1]:
@@ -236,6 +241,7 @@ def _best_available(scores: FloatArray, k: int, queries: IndexArray, available: 
         return best_of_rows(scores, k)
     looked = best_of_rows(scores, n_looked)
     is_there = available.allows(queries[:, None], looked.columns) & (looked.scores > -np.inf)
+    # Stable: those that are there come first and keep their order.
     order = np.argsort(~is_there, axis=1, kind="stable")[:, : k + 1]
     columns = np.take_along_axis(looked.columns, order, axis=1)  # (rows, k + 1)
     values = np.take_along_axis(looked.scores, order, axis=1)

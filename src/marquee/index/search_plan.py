@@ -42,11 +42,14 @@ def ann_cost(config: IndexConfig, n_items: int, n_lists: int, n_candidates: int,
     """
     scoring = SCORED_ROW_COST * n_candidates if config.kind in LOSSY_KINDS else 0.0
     if config.kind in GRAPH_KINDS:
+        # A graph search keeps at least as many candidates as it is asked for.
         steps = max(config.ef_search * effort, n_candidates)
+        # Each step looks at every link of the item that it visits.
         return scoring + GRAPH_STEP_COST * steps * config.n_links / GRAPH_STEP_LINKS
     if not n_lists:
         return scoring + CODE_COST * n_items
     scanned = min(config.n_probe * effort / n_lists, 1.0) * n_items
+    # The centres of all lists are compared first, one row each.
     return scoring + n_lists + scanned * (CODE_COST if config.kind is IndexKind.pq else 1.0)
 
 
@@ -57,4 +60,5 @@ def _scan_cost(n_items: int, batch: int) -> float:
 
 def _gather_cost(n_allowed: int, batch: int) -> float:
     """Returns the cost per query of copying the allowed rows out, once for a batch, and scanning them."""
+    # Copied once, whatever the number of queries.
     return n_allowed * GATHERED_ROW_COST / batch + _scan_cost(n_allowed, batch)

@@ -73,12 +73,14 @@ def _group_bests(scores: FloatArray, k: int) -> FloatArray:
     ```
     """
     n_rows, n_columns = scores.shape
+    # Least work: one look at each group's best, and COST_OF_CANDIDATE for each of k * n_columns / n_groups.
     n_groups = int(np.sqrt(COST_OF_CANDIDATE * k * n_columns))
     n_full = n_columns // n_groups
     if n_full < MIN_GROUP_SIZE:
         return scores
-    in_full = scores[:, : n_full * n_groups].reshape(n_rows, n_full, n_groups)
-    bests: FloatArray = in_full.max(axis=1)
+    in_full = scores[:, : n_full * n_groups].reshape(n_rows, n_full, n_groups)  # (rows, n_full, n_groups)
+    bests: FloatArray = in_full.max(axis=1)  # (rows, n_groups)
+    # The last, incomplete round: its columns belong to the first groups.
     rest = scores[:, n_full * n_groups :]
     np.maximum(bests[:, : rest.shape[1]], rest, out=bests[:, : rest.shape[1]])
     return bests
@@ -101,6 +103,7 @@ def _best_in_groups(scores: FloatArray, bests: FloatArray, k: int) -> tuple[Inde
         return groups, certain
     n_per_group = -(-n_columns // n_groups)
     columns = groups[:, None, :] + n_groups * np.arange(n_per_group)[None, :, None]  # (rows, n_per_group, k)
+    # Beyond the last column: a second column 0 at worst makes a row uncertain, and those are done one by one.
     columns = np.where(columns < n_columns, columns, 0).reshape(len(scores), -1)
     first = np.arange(len(scores))[:, None] * n_columns
     chosen, certain_inside = _best_columns(scores.ravel().take(first + columns), k)
@@ -110,8 +113,9 @@ def _best_in_groups(scores: FloatArray, bests: FloatArray, k: int) -> tuple[Inde
 def _best_columns(values: FloatArray, k: int) -> tuple[IndexArray, BoolArray]:
     """Returns the columns of each row's k best values, (rows, k), and whether no tie blurs them, (rows,)."""
     n_columns = values.shape[1]
-    last = np.partition(values, n_columns - k, axis=1)[:, n_columns - k]
+    last = np.partition(values, n_columns - k, axis=1)[:, n_columns - k]  # (rows,)
     is_best = values >= last[:, None]
+    # More than k are as good as the k-th: a tie straddles the cutoff.
     certain = is_best.sum(axis=1) == k
     columns = np.zeros((len(values), k), dtype=np.int64)
     columns[certain] = np.flatnonzero(is_best[certain]).reshape(-1, k) % n_columns

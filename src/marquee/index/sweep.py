@@ -30,6 +30,7 @@ EFFORT_KEYS: Mapping[IndexKind, str] = MappingProxyType(
 )
 """The key of `IndexConfig` that says how hard a search of a kind tries; `flat` has none."""
 
+# Mostly below the chosen effort: the curve is to show what less of it would lose.
 EFFORT_FACTORS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4)
 MS_PER_SECOND = 1000.0
 
@@ -185,6 +186,7 @@ def sweep(
     """
     chosen = effort_of(config)
     wanted = sorted({chosen, *(efforts or efforts_around(config))}) if chosen else [0]
+    # The same vectors under the same tie rule: whatever differs is a miss.
     exact_index = Index(open_index(config).item_vectors, IndexConfig(kind=IndexKind.flat), None)
     exact, exact_ms = _ask_all(exact_index, questions, clock, n_repeats)
     points = []
@@ -208,6 +210,7 @@ def _ask_all(
 ) -> tuple[list[SearchResult], list[float]]:
     """Returns the answer to each query and the shortest time that it took, in milliseconds."""
     answers, spent_ms = [], []
+    # One at a time, as a service is asked: a batch would share the reading of the vectors.
     for row in range(len(questions)):
         times = []
         for _ in range(n_repeats):
@@ -215,6 +218,7 @@ def _ask_all(
             answer = questions.ask(index, row)
             times.append((clock() - started) * MS_PER_SECOND)
         answers.append(answer)
+        # The shortest: what is beyond it was spent on cold caches and other processes.
         spent_ms.append(min(times))
     return answers, spent_ms
 

@@ -23,6 +23,7 @@ from marquee.store.files import announce_step, sync_folder, write_file
 from marquee.store.log_rows import DECISION, SECONDS_PER_DAY, decision_columns, event_columns
 
 ROWS_PER_GROUP = 100_000
+# Bounds how many rows are Python objects at a time.
 PAGE_ROWS = 20_000
 
 EVENT_SCHEMA = pl.Schema(
@@ -79,6 +80,7 @@ def close_days(
     """
     moved: list[ClosedPart] = []
     with log.only_closer() as is_alone:
+        # Another worker closes the same days; the next run finds what it left.
         if not is_alone:
             return moved
         for rows in log.open_days():
@@ -97,6 +99,7 @@ def is_over(day: int, now: int, limits: EventLimits) -> bool:
         now: Seconds since 1970 UTC.
         limits: Until when an event of a day may come.
     """
+    # Twice: a clock may be set right by as much when the event comes, and again when it is repeated.
     return now > (day + 1) * SECONDS_PER_DAY + limits.horizon + 2 * MAX_CLOCK_ERROR
 
 
@@ -137,9 +140,11 @@ def _parts_of(log: EventLog, day: int, kind: str) -> list[ClosedPart]:
 
 def _close(log: EventLog, folder: Path, rows: DayRows) -> ClosedPart:
     """Moves one kind of a day into a file."""
+    # The same rows get the same name: a second try after a crash replaces the file of the first.
     name = f"day={datetime.fromtimestamp(rows.day * SECONDS_PER_DAY, UTC):%Y-%m-%d}.{rows.last_sequence}"
     path = folder / f"kind={rows.kind}" / f"{name}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
+    # The folder of a new kind must survive a power cut as well.
     sync_folder(folder)
     frame = _frame(log, rows)
     aside = path.with_name(f".{path.name}.new")
@@ -176,7 +181,9 @@ def _frame(log: EventLog, rows: DayRows) -> pl.DataFrame:
             columns, n_rows = event_columns(events), len(events)
         if n_rows:
             pages.append(pl.DataFrame(columns, schema=schema))
+            # By sequence: an offset would make the store read all earlier rows again for each page.
             after = int(pages[-1]["sequence"][-1])
         if n_rows < PAGE_ROWS:
             break
+    # Readers replay by time; equal times keep the order of the log.
     return pl.concat(pages).sort("time_ms" if is_decisions else "timestamp", "sequence")

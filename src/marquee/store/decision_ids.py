@@ -15,6 +15,7 @@ def decision_id(time_ms: int, random: bytes) -> str:
         '018bcfe5-6800-7000-8000-000000000000'
     """
     number = (time_ms % 2**_TIME_BITS) << 80 | int.from_bytes(random)
+    # Bits 76 to 79 hold the version, bits 62 and 63 the variant: fixed by the RFC.
     number = number & ~(0xF << 76 | 0x3 << 62) | 0x7 << 76 | 0x2 << 62
     text = f"{number:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -16,8 +16,11 @@ from threading import Condition, Thread
 from marquee.errors import EventLogError
 from marquee.store.event_log import Decision
 
+# Long enough to gather the decisions of many answers, short enough that a crash loses few.
 GROUP_S = 0.05
+# Until the store takes rows again every answer is off the record: it is asked again soon.
 RETRY_S = 0.25
+# Bounds the memory where decisions come faster than the store takes them.
 MAX_QUEUED = 10_000
 
 
@@ -38,12 +41,14 @@ class DecisionWriter:
         self._is_closing = False
         self._n_unrecorded = 0
         self._n_recorded = 0
+        # A daemon: a store that hangs must not keep the process from ending. `close` gives it its time.
         self._thread = Thread(target=self._run, name="decisions", daemon=True)
         self._thread.start()
 
     @property
     def is_recording(self) -> bool:
         """Whether a decision that is made now would be kept; nobody should explore where it is not."""
+        # Read without the lock: an answer must not wait for it, and `record` looks again under it.
         return not (self._is_refused or self._is_closing or len(self._queue) >= self._max_queued)
 
     @property
@@ -76,8 +81,10 @@ class DecisionWriter:
         with self._changed:
             self._is_closing = True
             self._changed.notify_all()
+        # Outside the lock, which the thread needs to finish.
         self._thread.join(timeout_s)
         with self._changed:
+            # Counted: their answers said that they are on record.
             n_lost = len(self._queue)
             self._n_unrecorded += n_lost
             self._queue.clear()
@@ -88,6 +95,7 @@ class DecisionWriter:
         while self._await_group():
             group = list(self._queue)  # rows leave the queue when they are kept
             try:
+                # Trap: not under the lock, or every answer would wait for the disk after all.
                 self._append(group)
             except EventLogError:
                 with self._changed:
@@ -106,5 +114,6 @@ class DecisionWriter:
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._is_closing)
             if not self._is_closing:
+                # The pause is what makes a group: only closing cuts it short, not another row.
                 self._changed.wait_for(lambda: self._is_closing, GROUP_S)
             return bool(self._queue)

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+# Long enough that two events never share a digest by chance; every row of the log holds one.
 _DIGEST_BYTES = 16
 
 
@@ -65,15 +66,19 @@ class Event:
 
         The time of receipt and what was set right about the clock are left out: a retry differs in them.
         """
+        # Without the id: digests are compared only between events of one id.
         said = (
             self.kind,
             self.item_id,
+            # As sent: `timestamp` is set right anew at each receipt, and a retry would look like another
+            # event.
             self.sent_timestamp,
             self.user_id,
             self.decision_id,
             self.value,
             self.text,
         )
+        # repr keeps None apart from "None", and one field from the next; joined texts would not.
         return hashlib.blake2b(repr(said).encode(), digest_size=_DIGEST_BYTES).digest()
 
 

@@ -22,6 +22,7 @@ from marquee.store.event_log import Event, EventLog, Kept
 from marquee.store.log_rows import SECONDS_PER_DAY
 
 MAX_CLOCK_ERROR = SECONDS_PER_DAY
+# A key of PostgreSQL's B-tree holds about 2,700 bytes: four bytes a character stay well below.
 MAX_ID_LENGTH = 256
 MAX_TEXT_LENGTH = 10_000
 
@@ -104,12 +105,15 @@ def keep_rows(
     Raises:
         EventLogError: If the log refuses; no row is then kept or remembered as seen.
     """
+    # Row by row: one bad event of a batch must not cost the others.
     judged = [judge_row(row, received, limits, user_of) for row in rows]
     good = [(number, event) for number, event in enumerate(judged) if isinstance(event, Event)]
+    # All good rows in one transaction: one flush, and an error means that none was kept.
     kept = log.append([event for _, event in good])
     rejected = [
         RejectedRow(number, *fault) for number, fault in enumerate(judged) if not isinstance(fault, Event)
     ]
+    # Only the store knows whether an id was used before for something else.
     rejected += [
         RejectedRow(number, Reason.event_id_reused, "event_id")
         for (number, _), became in zip(good, kept, strict=True)
@@ -128,6 +132,7 @@ def judge_row(
     """Returns a row as an event, or why it is none, with the field at fault."""
     if not isinstance(row, dict):
         return Reason.unreadable_row, ""
+    # In the order of `Reason`, the first counts; and later checks rely on the types.
     fault = _wrong_type(row) or _missing(row) or _wrong_time(row, received, limits) or _impossible(row)
     if fault is not None:
         return fault
@@ -154,6 +159,7 @@ def _wrong_type(row: Mapping[str, object]) -> tuple[Reason, str] | None:
             return Reason.wrong_type, name
     for name in ("timestamp", "sent_at"):
         value = row.get(name)
+        # Trap: True is an int to Python, and would be the first second of 1970.
         if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
             return Reason.wrong_type, name
     value = row.get("value")
@@ -164,6 +170,7 @@ def _wrong_type(row: Mapping[str, object]) -> tuple[Reason, str] | None:
 
 def _is_storable(text: str) -> bool:
     """Returns whether both stores can hold a text: no half of a surrogate pair, no NUL."""
+    # Most ids: no need to encode them to see that they can be stored.
     if text.isascii():
         return "\0" not in text
     try:
@@ -178,8 +185,10 @@ def _missing(row: Mapping[str, object]) -> tuple[Reason, str] | None:
     for name in ("event_id", "item_id"):
         if not row.get(name):
             return Reason.null_id, name
+    # One of the two says whose event it is.
     if not row.get("user_id") and not row.get("decision_id"):
         return Reason.null_id, "user_id"
+    # Empty is not absent: it would make one user of all senders with this mistake.
     for name in ("user_id", "decision_id"):
         if row.get(name) == "":
             return Reason.null_id, name
@@ -201,6 +210,7 @@ def _mended(row: Mapping[str, object], received: int) -> int:
     """Returns when it happened, by the service's clock."""
     timestamp, sent_at = row["timestamp"], row.get("sent_at")
     assert isinstance(timestamp, int), f"types come first, got {timestamp!r}"
+    # Both times are by the device's clock: its error cancels in their difference.
     return timestamp if not isinstance(sent_at, int) else received - (sent_at - timestamp)
 
 
@@ -216,12 +226,14 @@ def _impossible(row: Mapping[str, object]) -> tuple[Reason, str] | None:
             return Reason.non_finite_value, "value"
         if kind == EventKind.conversion and value < 0:
             return Reason.impossible_value, "value"
+    # A rating without a value says nothing; for other kinds the value is optional.
     elif kind == EventKind.rating:
         return Reason.impossible_value, "value"
     for name, most in (*((name, MAX_ID_LENGTH) for name in _IDS), ("text", MAX_TEXT_LENGTH)):
         text = row.get(name)
         if isinstance(text, str) and len(text) > most:
             return Reason.text_too_long, name
+    # Only the decision says at which place and with which propensity it was shown.
     if kind == EventKind.exposure and row.get("decision_id") is None:
         return Reason.exposure_without_decision, "decision_id"
     return None

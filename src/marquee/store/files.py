@@ -65,6 +65,7 @@ def only_publisher(home: Path) -> Iterator[None]:
     """
     with (home / _LOCK).open("w") as lock:
         try:
+            # Not waited for: a second publisher is likely a mistake, and the first may take long.
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise BundleBusyError(
@@ -85,6 +86,7 @@ class _CountedFile:
     def write(self, content: bytes) -> int:
         """Writes some bytes."""
         announce_step(f"write {self._name}")
+        # On the way out: a second pass would read a large file again.
         self._sha256.update(content)
         self._n_bytes += len(content)
         return self._file.write(content)
@@ -100,6 +102,7 @@ def write_file(path: Path, write: FileWriter) -> FileFacts:
     with path.open("wb") as file:
         counted = _CountedFile(file, path.name)
         write(counted)  # type: ignore[arg-type]  # writers use only what _CountedFile has
+        # Python's own buffer first: fsync forces out only what the system has.
         file.flush()
         announce_step(f"sync {path.name}")
         os.fsync(file.fileno())
@@ -108,10 +111,12 @@ def write_file(path: Path, write: FileWriter) -> FileFacts:
 
 def replace_file(path: Path, content: bytes) -> None:
     """Writes a small file aside and renames it: every reader sees the old one or the new one."""
+    # In the same folder: a rename is atomic only within one file system.
     aside = path.parent / f".{path.name}.new"
     write_file(aside, lambda file: file.write(content))
     announce_step(f"rename {path.name}")
     aside.rename(path)
+    # A rename survives a power cut only once its folder is on disk.
     sync_folder(path.parent)
 
 
@@ -127,6 +132,7 @@ def sync_folder(folder: Path) -> None:
 
 def read_regular_file(path: Path) -> bytes:
     """Returns the bytes of a small file; raises BundleError if it is a link or no file."""
+    # A duplicate: each of the two contexts closes its own.
     with open_regular_file(path) as descriptor, os.fdopen(os.dup(descriptor), "rb") as file:
         return file.read()
 
@@ -135,6 +141,7 @@ def read_regular_file(path: Path) -> bytes:
 def open_regular_file(path: Path) -> Iterator[int]:
     """Opens a file for reading; raises BundleError if it is missing, a link or no file."""
     try:
+        # O_NONBLOCK: opening a FIFO would wait for a writer that never comes.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         raise BundleError(
@@ -142,6 +149,7 @@ def open_regular_file(path: Path) -> Iterator[int]:
             "publish the bundle again"
         ) from error
     try:
+        # Asked of the opened file: nobody can exchange it after the look.
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise BundleError(
                 f"{path.name} must be a regular file in {path.parent}, got another kind of entry"

@@ -53,9 +53,11 @@ class GroupCommit(Generic[Row, Outcome]):
         mine = _Waiting[Row, Outcome](rows)
         with self._changing:
             self._queue.append(mine)
+            # Decided under the lock: exactly one caller writes, all others sleep.
             is_first = not self._is_writing
             self._is_writing = True
         if not is_first:
+            # Woken with an outcome, or because it is this caller's turn to write for all.
             mine.woken.wait()
         if mine.outcomes is None and mine.error is None:  # it is this caller's turn to write
             self._write(self._take())
@@ -73,6 +75,7 @@ class GroupCommit(Generic[Row, Outcome]):
         with self._changing:
             group = [self._queue.popleft()]
             n_rows = len(group[0].rows)
+            # Bounded: the first of the group waits for all of it.
             while self._queue and n_rows < MAX_ROWS_PER_GROUP:
                 group.append(self._queue.popleft())
                 n_rows += len(group[-1].rows)
@@ -100,6 +103,7 @@ class GroupCommit(Generic[Row, Outcome]):
                 waiting.woken.set()
             with self._changing:
                 if self._queue:
+                    # `_is_writing` stays up: a newcomer queues behind whoever has waited longest.
                     self._queue[0].woken.set()
                 else:
                     self._is_writing = False

@@ -26,8 +26,11 @@ from marquee.core.schema import AVAILABLE_FROM, AVAILABLE_UNTIL
 from marquee.errors import ConfigError, ItemsFullError
 from marquee.store.files import replace_file, sync_folder
 
+# A small file may hold many outdated lines: reading past them costs less than writing it anew.
 _SPARE_LINES = 1000
+# A withdrawal takes about 130 bytes: room for a hundred of them on a full disk.
 _SPARE_BYTES = 16_384
+# EDQUOT is a spent quota: to a writer the same as a full disk.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _CHECKSUM_DIGITS = 8
 
@@ -90,18 +93,21 @@ class LiveItem:
         }
         if self.changes:  # else the line stays one that services before changes can read
             body |= {"is_posted": self.is_posted, "changes": self.changes}
+        # JSON escapes line feeds, so that a line is always one change.
         text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
         return b"%08x %s\n" % (zlib.crc32(text), text)
 
     @classmethod
     def from_line(cls, line: bytes) -> "LiveItem | None":
         """Reads an item from a line without its end; returns None if the line is damaged."""
+        # A line with an end may still be damaged, and still be JSON: only the checksum tells.
         checksum, _, text = line.partition(b" ")
         if checksum != b"%08x" % zlib.crc32(text):
             return None
         try:
             body = json.loads(text)
             changes = {column: (value, moment) for column, (value, moment) in body.pop("changes", {}).items()}
+            # A field that a later release added counts as damage: an item is never half read.
             return cls(**{**body, "kind": ItemKind(body["kind"]), "changes": changes})
         except (ValueError, TypeError, KeyError, AttributeError):
             return None
@@ -155,6 +161,7 @@ class ItemLog:
         self._lock_path = folder / f".{name}.lock"
         self._spare_path = folder / f".{name}.spare"
         self._limits = limits
+        # No file has this number: the first refresh reads from the beginning.
         self._inode = -1
         self._offset = 0
         self._n_lines = 0
@@ -165,6 +172,7 @@ class ItemLog:
             with self._only_writer() as descriptor:
                 self._cut_torn_line(descriptor)
                 self._keep_spare()
+            # The names of new files too: else a power cut may leave acknowledged lines in no file.
             sync_folder(folder)
             self.refresh()
         except OSError as error:
@@ -190,16 +198,19 @@ class ItemLog:
 
     def _refresh(self) -> bool:
         """Reads what is new in the file; no other thread of this process may do so at the same time."""
+        # Workers look often and mostly nothing has changed: one stat, no open file.
         facts = self._path.stat()
         if facts.st_ino == self._inode and facts.st_size == self._offset:
             return False
         with self._path.open("rb") as file:
+            # Of the opened file: the path may have been renamed over since the look above.
             facts = os.fstat(file.fileno())
             items, is_anew = dict(self.items), False
             if facts.st_ino != self._inode or facts.st_size < self._offset:  # written anew, or cut
                 items, is_anew, self._sizes = {}, True, {}
                 self._inode, self._offset, self._n_lines = facts.st_ino, 0, 0
             file.seek(self._offset)
+            # Behind the last line feed another worker may be writing: that line is read next time.
             complete, end, _ = file.read().rpartition(b"\n")
         self._offset += len(complete) + len(end)
         has_changed = False
@@ -212,9 +223,11 @@ class ItemLog:
             has_changed |= items.get(item.item_id) != item
             items[item.item_id] = item
             self._sizes[item.item_id] = len(line) + 1
+        # A file that was written anew says mostly the same: compared as a whole, not by line.
         if is_anew:
             has_changed = items != self.items
         if has_changed:
+            # Replaced, not changed: other threads read `items` without a lock.
             self.items = items
         return has_changed
 
@@ -253,9 +266,11 @@ class ItemLog:
             sizes = {**self._sizes, **{item_id: len(line) for item_id, line in lines.items()}}
             n_before = len(items)
             self._make_room(items, sizes, frozenset(news), expendable)
+            # Twice the items: each rewrite is paid for by as many appended lines.
             is_outdated = self._n_lines + len(news) > 2 * len(items) + _SPARE_LINES
             if len(items) < n_before or is_outdated:
                 replace_file(self._path, b"".join(item.to_line() for item in items.values()))
+            # Only withdrawals may use the reserve: an item that must go is worse than one that comes late.
             elif all(change.is_withdrawn for change in news.values()):
                 self._append_whatever(descriptor, b"".join(lines.values()))
             else:
@@ -279,12 +294,16 @@ class ItemLog:
         goal = ItemLimits(_less(limits.max_items), _less(limits.max_bytes))
         for item_id in expendable(dict(items)):  # a copy: what it names is removed meanwhile
             item = items.get(item_id)
+            # Never what is being said now: it would be acknowledged and gone.
             if item is None or item_id in news:
                 continue
+            # The two count apart: forgetting a live item makes no room for withdrawals, nor the other way
+            # round.
             is_of_use = used.n_withdrawn > goal.max_items if item.is_withdrawn else used.is_over(goal)
             if is_of_use:
                 used.forget(item, sizes[item_id])
                 del items[item_id]
+        # Withdrawals pass even where the live items are over their limits already.
         if used.is_over(limits) and not all(items[item_id].is_withdrawn for item_id in news):
             raise ItemsFullError(
                 f"there is room for {limits.max_items} live items of {limits.max_bytes} bytes together, got "
@@ -299,6 +318,7 @@ class ItemLog:
         except OSError as error:
             if error.errno not in _FULL:
                 raise
+            # It held nothing but blocks of the disk: they are free for the lines now.
             self._spare_path.unlink(missing_ok=True)
             _append(descriptor, lines)
 
@@ -309,6 +329,7 @@ class ItemLog:
         with suppress(OSError):
             descriptor = os.open(self._spare_path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
             try:
+                # Allocated, not only sized: a sparse file would keep nothing free.
                 os.posix_fallocate(descriptor, 0, _SPARE_BYTES)
             except OSError:  # the disk is full now: the next change tries again
                 self._spare_path.unlink(missing_ok=True)
@@ -320,6 +341,7 @@ class ItemLog:
         size = os.fstat(descriptor).st_size
         end, position = size, size
         while position:
+            # Backwards in blocks: a torn line may be longer than one, and the file far longer.
             start = max(0, position - 65_536)
             block = os.pread(descriptor, position - start, start)
             newline = block.rfind(b"\n")
@@ -336,6 +358,8 @@ class ItemLog:
     def _only_writer(self) -> Iterator[int]:
         """Waits for the lock and opens the file; the system gives the lock back when its holder dies."""
         with self._lock_path.open("w") as lock:
+            # On a file of its own: the file of items is replaced by renames, and a lock on it would go with
+            # the old one.
             fcntl.flock(lock, fcntl.LOCK_EX)
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
             try:
@@ -381,6 +405,7 @@ def _append(descriptor: int, lines: bytes) -> None:
     size = os.fstat(descriptor).st_size
     written = 0
     try:
+        # A write may take only a part without an error, as on a disk that is nearly full.
         while written < len(lines):
             written += os.write(descriptor, lines[written:])
         os.fsync(descriptor)

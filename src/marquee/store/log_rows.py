@@ -13,6 +13,7 @@ MS_PER_DAY = 86_400_000
 DECISION = "decision"
 """The name of decisions among the kinds of rows that are closed by day."""
 
+# The digest comes last: queries that read events leave it out, and the others keep their places.
 EVENT_COLUMNS = (
     "event_id",
     "kind",
@@ -82,6 +83,7 @@ def decision_row(decision: Decision) -> DecisionRow:
         "source": decision.source,
         "policy": decision.policy,
         "parameters": dict(decision.parameters),
+        # By column: the names of the fields are not repeated for each place.
         "items": [place.item_id for place in decision.places],
         "scores": [place.score for place in decision.places],
         "propensities": [place.propensity for place in decision.places],
@@ -100,6 +102,7 @@ def logged_decision(row: Sequence[Any]) -> LoggedDecision:
         user_id=row[3],
         places=tuple(Place(*place) for place in places),
         history=tuple(body.pop("history")),
+        # A row of an earlier release may lack fields: their defaults hold.
         **body,
     )
     return LoggedDecision(row[0], decision)
@@ -117,6 +120,7 @@ def outcomes_of(events: Sequence[Event], kept: dict[str, bytes], before: dict[st
     outcomes = []
     for event in events:
         is_first = event.event_id not in before and event.event_id not in seen
+        # The same event twice in one batch: the first is new, the second repeated.
         seen.add(event.event_id)
         if is_first:
             outcomes.append(Kept.accepted)
@@ -129,6 +133,7 @@ def outcomes_of(events: Sequence[Event], kept: dict[str, bytes], before: dict[st
 
 def event_columns(logged: Sequence[LoggedEvent]) -> dict[str, list[object]]:
     """Returns events as columns, by the names that files of closed days have."""
+    # Without digest and time as sent: they tell repetitions, and a closed day gets none.
     names = (
         "event_id",
         "kind",
@@ -150,6 +155,7 @@ def decision_columns(logged: Sequence[LoggedDecision]) -> dict[str, list[object]
     plain = ("decision_id", "time_ms", "user_id", "request_id", "surface", "release", "source", "policy")
     columns: dict[str, list[object]] = {"sequence": [row.sequence for row in logged]}
     columns |= {name: [getattr(decision, name) for decision in decisions] for name in plain}
+    # As text: each policy has parameters of its own, and the column one type.
     columns["parameters"] = [msgspec.json.encode(decision.parameters).decode() for decision in decisions]
     columns["items"] = [[place.item_id for place in decision.places] for decision in decisions]
     columns["scores"] = [[place.score for place in decision.places] for decision in decisions]

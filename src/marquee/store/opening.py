@@ -16,6 +16,7 @@ def open_event_log(where: str) -> EventLog:
         EventLogError: If the store cannot be made or reached.
     """
     if where.startswith(POSTGRES_SCHEMES):
+        # Imported here: a machine without psycopg can still keep its log in a folder.
         from marquee.store.postgres import PostgresEventLog
 
         return PostgresEventLog(where)

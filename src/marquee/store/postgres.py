@@ -42,8 +42,11 @@ except ImportError as error:
         f"an event log in PostgreSQL needs psycopg, got {error}; run pip install 'marquee[serve]'"
     ) from error
 
+# libpq waits for a silent host without end unless it is told otherwise.
 CONNECT_TIMEOUT_S = 3
+# A host that vanishes sends no reset: without this a write would wait until TCP itself gives up.
 UNANSWERED_MS = 5_000
+# Advisory locks are numbers that all users of a database share: ours begin with "marquee" in ASCII.
 _SCHEMA_LOCK, _EVENTS_LOCK, _DECISIONS_LOCK, _CLOSING_LOCK = (0x6D61727175656500 + i for i in range(4))
 _FORMAT = 1
 
@@ -117,6 +120,7 @@ class PostgresEventLog:
         self._url = url
         self._group = GroupCommit(self._write_events)
         self._readers: deque[Connection] = deque()
+        # Apart for events and decisions: a decision must not wait behind the flush of an event.
         self._writing = {_EVENTS_LOCK: Lock(), _DECISIONS_LOCK: Lock()}
         self._writers: dict[int, Connection] = {}
         with self._translated():
@@ -154,6 +158,7 @@ class PostgresEventLog:
     def append_decisions(self, decisions: Sequence[Decision]) -> None:
         """Keeps decisions; see `EventLog`."""
         columns = _columns([decision_row(decision) for decision in decisions])
+        # zip of no rows has no columns, which would leave the statement without bindings.
         if columns:
             with self._writer(_DECISIONS_LOCK) as connection:
                 connection.execute(_INSERT_DECISIONS, [_DECISIONS_LOCK, *columns])
@@ -212,8 +217,10 @@ class PostgresEventLog:
     def only_closer(self) -> Iterator[bool]:
         """Holds the lock of who closes days; see `EventLog`."""
         with self._translated():
+            # A connection of its own: the lock belongs to its session, and dying gives it back.
             connection = self._connect()
             try:
+                # Tried, not waited for: whoever holds it does the same work.
                 held = connection.execute("SELECT pg_try_advisory_lock(%s)", (_CLOSING_LOCK,)).fetchall()
                 yield bool(held[0][0])
                 # A closed connection gives its lock back only once the server has noticed.
@@ -234,6 +241,7 @@ class PostgresEventLog:
     def close(self) -> None:
         """Closes all connections; see `EventLog`."""
         for writing in self._writing.values():
+            # A write that is under way ends first: nobody closes a connection beneath it.
             writing.acquire()
         while self._readers:
             self._readers.pop().close()
@@ -254,6 +262,7 @@ class PostgresEventLog:
                     if lock == _DECISIONS_LOCK:  # as with SQLite: answers never wait for a flush
                         connection.execute("SET synchronous_commit = off")
                 yield connection
+            # Whatever went wrong, the state of the session is unknown: the next write begins with a new one.
             except BaseException:
                 if connection is not None:
                     connection.close()
@@ -266,6 +275,7 @@ class PostgresEventLog:
             if self._readers:
                 try:
                     return self._read_by(self._readers.pop(), statement, bindings)
+                # IndexError: another thread took the last one between the look and the pop.
                 except (IndexError, psycopg.OperationalError):
                     # The database was restarted since: the other connections are as old as this one.
                     while self._readers:
@@ -281,13 +291,18 @@ class PostgresEventLog:
         except BaseException:
             connection.close()
             raise
+        # Only after success: a connection that has failed is never handed on.
         self._readers.append(connection)
         return rows
 
     def _connect(self) -> Connection:
         """Returns a new connection that commits each statement by itself."""
         return psycopg.connect(
-            self._url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, tcp_user_timeout=UNANSWERED_MS
+            # Autocommit: a read that left its transaction open would keep old rows from being vacuumed.
+            self._url,
+            autocommit=True,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            tcp_user_timeout=UNANSWERED_MS,
         )
 
     def _make_schema(self) -> None:
@@ -295,6 +310,8 @@ class PostgresEventLog:
         connection = self._connect()
         try:
             with connection.transaction():
+                # Trap: `IF NOT EXISTS` looks before it makes, and two services that start together both find
+                # nothing.
                 connection.execute("SELECT pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
                 connection.execute(_SCHEMA)
                 found = connection.execute("SELECT version FROM marquee.format").fetchall()
@@ -313,6 +330,7 @@ class PostgresEventLog:
         """Raises what the database reports as errors of ours."""
         try:
             yield
+        # Before psycopg.Error, its base: only this is mended by making room.
         except psycopg.errors.DiskFull as error:
             raise EventLogFullError(
                 f"the disk of the event log is full: {error}; nothing was kept, make room and send it again"
@@ -327,8 +345,10 @@ def _insert(connection: Connection, events: Sequence[Event]) -> list[Kept]:
     """Inserts what is new and returns what became of each event."""
     columns = _columns([row_of(event) for event in events])
     inserted: dict[str, bytes] = dict(connection.execute(_INSERT_EVENTS, [_EVENTS_LOCK, *columns]).fetchall())
+    # The usual case, all new: no second round trip to compare digests.
     if len(inserted) == len(events):
         return [Kept.accepted] * len(events)
+    # Those that were there before the batch: an id that stands in it twice is among `inserted`.
     others = list({event.event_id for event in events} - inserted.keys())
     found = connection.execute(
         "SELECT event_id, digest FROM marquee.events WHERE event_id = ANY(%s)", (others,)
@@ -357,6 +377,7 @@ def _close_part(connection: Connection, part: ClosedPart) -> None:
             WHERE timestamp >= %s AND timestamp < %s AND sequence <= %s AND kind = %s""",
             (start, start + SECONDS_PER_DAY, part.last_sequence, part.kind),
         )
+    # The last guard before rows are gone: the error undoes the deletion with its transaction.
     if deleted.rowcount != part.n_rows:
         raise EventLogError(
             f"{part.file} must hold all rows of its day, got {part.n_rows} of {deleted.rowcount}; nothing "

@@ -20,6 +20,7 @@ import msgspec
 from marquee.errors import BundleError, ConfigError, SignatureError
 from marquee.store.files import read_regular_file
 
+# At run time only where a key is used: an unsigned bundle loads without this library.
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -29,6 +30,7 @@ _PURPOSE = b"marquee bundle manifest\n"
 """Signed along, so that a signature of ours means nothing for anything else that the key may sign."""
 
 _PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----\n?", re.DOTALL)
+# A name to find the key by and no proof: the whole key verifies the signature.
 _KEY_ID_DIGITS = 16
 
 
@@ -62,6 +64,7 @@ class SigningKey:
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
         try:
+            # As ssh demands: a key that others can read signs for them too.
             if Path(path).stat().st_mode & 0o077:
                 raise ConfigError(
                     f"the private key {path} can be read by others than its owner; chmod 600 it"
@@ -105,6 +108,7 @@ class TrustedKeys:
         from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
         try:
+            # Several, so that a key can be exchanged: the new one is trusted before the old one is taken out.
             keys = [load_pem_public_key(block) for block in _PEM.findall(Path(path).read_bytes())]
         except (OSError, ValueError) as error:
             raise ConfigError(f"trusted keys must be public keys in PEM, got {path}: {error}") from error
@@ -137,6 +141,7 @@ class TrustedKeys:
             raise SignatureError(
                 f"{SIGNATURE} in {folder} is no signature ({error!r}); sign the bundle again"
             ) from error
+        # The algorithm is ours to say: a file that could choose one could choose a weaker one.
         if signed.key_id not in self._keys or signed.algorithm != _ALGORITHM:
             raise SignatureError(
                 f"the bundle in {folder} is signed by the {signed.algorithm} key {signed.key_id[:64]!r}, "
@@ -167,11 +172,13 @@ def write_key_pair(path: Path) -> tuple[Path, Path]:
     )
 
     public_path = path.with_name(f"{path.name}.pub")
+    # The public half as well: without it nobody can verify what the private one has signed.
     for existing in (path, public_path):
         if os.path.lexists(existing):
             raise ConfigError(f"{existing} exists, a key is never overwritten; name another file")
     key = Ed25519PrivateKey.generate()
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Made with its mode: a chmod afterwards would leave a moment in which others can read it.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))

@@ -91,6 +91,7 @@ class SqliteEventLog:
         self._folder = folder
         self._events = SqliteFile(folder / EVENTS_FILE, _EVENTS_SCHEMA, Durability.full)
         self._decisions = SqliteFile(folder / DECISIONS_FILE, _DECISIONS_SCHEMA, Durability.normal)
+        # Only events: decisions come in groups from a thread of their own.
         self._group = GroupCommit(self._write_events)
 
     def append(self, events: Sequence[Event]) -> list[Kept]:
@@ -193,8 +194,10 @@ class SqliteEventLog:
 
 def _insert(connection: apsw.Connection, events: Sequence[Event]) -> list[Kept]:
     """Inserts what is new and returns what became of each event."""
+    # Sequences above `last` are of this batch: that tells an id twice in it from one that was there.
     n_before, last = connection.total_changes(), _last_sequence(connection.execute(_LAST).fetchall())
     connection.executemany(_INSERT_EVENT, [row_of(event) for event in events])
+    # The usual case, all new: nothing needs to be looked up.
     if connection.total_changes() - n_before == len(events):
         return [Kept.accepted] * len(events)
     kept, before = dict[str, bytes](), dict[str, bytes]()
@@ -210,6 +213,7 @@ def _insert(connection: apsw.Connection, events: Sequence[Event]) -> list[Kept]:
 
 def _last_sequence(rows: Sequence[tuple[Any, ...]]) -> int:
     """Returns the sequence that a query for it gave, 0 if none was ever given."""
+    # sqlite_sequence has no row until the first insert.
     return int(rows[0][0]) if rows else 0
 
 
@@ -228,6 +232,7 @@ def _close_part(connection: apsw.Connection, part: ClosedPart) -> None:
     n_before = connection.total_changes()
     connection.execute(f"DELETE FROM {bounds}", bindings)
     n_deleted = connection.total_changes() - n_before
+    # The last guard before rows are gone: the error undoes the transaction.
     if n_deleted != part.n_rows:
         raise EventLogError(
             f"{part.file} must hold all rows of its day, got {part.n_rows} of {n_deleted}; nothing went"

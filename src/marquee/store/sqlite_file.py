@@ -34,11 +34,14 @@ except ImportError as error:
     ) from error
 
 OLDEST_SQLITE = (3, 51, 3)
+# For what the file lock does not cover, such as a tool that opens the file beside the service.
 BUSY_TIMEOUT_MS = 5_000
 CHECKPOINT_PAGES = 2_000
 """The WAL is copied into the file from this many pages on, 8 MB."""
 
+# Cuts the WAL back after a burst; SQLite alone keeps it as large as it ever was.
 _WAL_LIMIT_BYTES = 64 * 2**20
+# Each insert looks its event id up in the unique index, anywhere in it; a reader touches few pages.
 _WRITER_CACHE_KIB = 65_536
 _READER_CACHE_KIB = 8_192
 _FORMAT = 1
@@ -91,6 +94,7 @@ class SqliteFile:
         self._inode = 0
         with self._translated():
             path.parent.mkdir(parents=True, exist_ok=True)
+        # Under the lock: services that start together make the tables once.
         with self._writing, self._only_writer():
             self._writer = self._open_writer(is_new=True)
 
@@ -105,6 +109,8 @@ class SqliteFile:
                 self._writer = self._open_writer(is_new=False)
             try:
                 self._validate_present()
+                # Immediate: a deferred transaction asks for the write lock in the middle, and may be refused
+                # there.
                 self._writer.execute("BEGIN IMMEDIATE")
                 result = work(self._writer)
                 self._writer.execute("COMMIT")
@@ -123,12 +129,14 @@ class SqliteFile:
         with self._translated():
             self._validate_present()
             try:
+                # A deque pops and appends atomically: threads share the connections without a lock.
                 reader = self._readers.pop()
             except IndexError:
                 reader = self._open_reader()
             try:
                 rows = reader.execute(statement, bindings).fetchall()
             except BaseException:
+                # A statement that is still open would keep the WAL from starting anew.
                 reader.close(force=True)
                 raise
             self._readers.append(reader)
@@ -154,6 +162,7 @@ class SqliteFile:
 
     def _open_writer(self, is_new: bool) -> apsw.Connection:
         """Opens the file for writing and, the first time, makes what is not there yet."""
+        # Trap: where the file was deleted, opening it again must not put an empty log in its place.
         flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if is_new else 0)
         connection = apsw.Connection(str(self._path), flags=flags)
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
@@ -173,6 +182,7 @@ class SqliteFile:
     def _make_schema(self, connection: apsw.Connection) -> None:
         """Makes the tables in an empty file; raises ConfigError if it was made by another release."""
         (found,) = connection.execute("PRAGMA user_version").fetchall()[0]
+        # 0 is what SQLite says of a new file.
         if found not in (0, _FORMAT):
             raise ConfigError(
                 f"{self._path.name} must have format {_FORMAT}, got {found}; use the release that made it, "
@@ -180,6 +190,7 @@ class SqliteFile:
             )
         connection.execute("BEGIN IMMEDIATE")
         connection.execute(self._schema).fetchall()
+        # In the transaction of the tables: no file has a format and lacks them.
         connection.execute(f"PRAGMA user_version = {_FORMAT}").fetchall()
         connection.execute("COMMIT")
 
@@ -219,6 +230,7 @@ class SqliteFile:
         """Raises what SQLite and the system report as errors of ours."""
         try:
             yield
+        # Before apsw.Error, its base: only this is mended by making room.
         except apsw.FullError as error:
             raise self._full(error) from error
         except apsw.Error as error:
