@@ -113,6 +113,7 @@ class Bundle:
     @classmethod
     def of(cls, contents: BundleContents, created: int) -> "Bundle":
         """Returns the bundle that contents would make, in memory: to ask it before it is published."""
+        # There are no files yet, and no checksums: no answer depends on them.
         manifest = describe(contents, {}, "unpublished", "unpublished", created)
         known = known_interactions(contents)
         return cls(
@@ -155,6 +156,7 @@ class Bundle:
 def _verify(folder: Path, manifest: Manifest) -> None:
     """Raises BundleError unless the files are exactly those that the manifest names, byte for byte."""
     expected = expected_files(manifest.index.config.kind)
+    # Neither fewer nor more: a file that we do not know may change what the others mean.
     if set(manifest.files) != expected:
         raise BundleError(
             f"{MANIFEST} must name the files {sorted(expected)}, got {sorted(manifest.files)}; export again"
@@ -193,6 +195,7 @@ class _Reader:
         self._require("user_ids.json", len(user_ids), facts.n_users)
         self._require("catalog.parquet", catalog.n_items, facts.n_items)
         item_vectors = self._array("item_vectors.npy", np.float32, (items, facts.dim))
+        # No fact of the manifest says how long it is: the offsets must end where it does.
         items_of_history = self._array("history_items.npy", np.int32, (None,))
         ann = folder / INDEX_FILE if INDEX_FILE in facts.files else None
         with self._blame(GOLDEN_REQUESTS_FILE):
@@ -253,9 +256,11 @@ class _Reader:
     def _array(self, name: str, dtype: type[Scalar], shape: tuple[int | None, ...]) -> npt.NDArray[Scalar]:
         """Returns an array, mapped into memory; None in `shape` for any length."""
         with self._blame(name):
+            # No pickle: an array of objects would run code of whoever wrote it.
             mapped = np.load(self.folder / name, mmap_mode="r", allow_pickle=False)
         self._require(name, mapped.dtype, np.dtype(dtype))
         actual = mapped.shape
+        # Before the lengths: zip would raise an error that names no file.
         self._require(name, len(actual), len(shape))
         self._require(name, actual, tuple(a if e is None else e for a, e in zip(actual, shape, strict=True)))
         # Trap: every slice of a memmap is a memmap again, which costs more than a small search.
@@ -285,5 +290,6 @@ def _validate_graphs(bundle: Bundle) -> None:
         (bundle.query_tower, bundle.manifest.query_inputs),
         (bundle.item_tower, bundle.manifest.item_inputs),
     ):
+        # Found here, not at the first request: only what the manifest names is fed.
         if graph.inputs != inputs:
             raise BundleError(f"{graph.name} wants inputs {graph.inputs}, expected {inputs}; export again")

@@ -99,6 +99,7 @@ class BundleContents:
                     f"{name} must have {expected} rows for {n_users - 1} users and {n_items - 1} items, "
                     f"got {actual}; pass the arrays of one model"
                 )
+        # Every fallback ranks by popularity: a single NaN would spoil all of them.
         impossible = np.flatnonzero(~(np.isfinite(self.popularity) & (self.popularity >= 0.0)))
         if impossible.size:
             raise DataError(
@@ -172,6 +173,7 @@ def file_writers(contents: BundleContents) -> dict[str, FileWriter]:
         "item_tower.onnx": lambda file: file.write(contents.item_tower),
         "catalog.parquet": contents.catalog.write_parquet,
     }
+    # An exact index is its vectors, and the manifest then expects no file for it.
     if contents.index.has_file:
         writers[INDEX_FILE] = contents.index.write
     writers |= {name: partial(_write_text, text) for name, text in texts.items()}
@@ -184,4 +186,5 @@ def _write_text(text: str, file: IO[bytes]) -> None:
 
 
 def _write_array(array: npt.NDArray[np.generic], file: IO[bytes]) -> None:
+    # Trap: np.save would pickle an array of objects, and whoever reads it back would run code.
     np.lib.format.write_array(file, array, allow_pickle=False)

@@ -87,6 +87,9 @@ class Graph:
     def run(self, arrays: Mapping[str, npt.NDArray[np.generic]]) -> FloatArray:
         """Returns the first output; `arrays` must hold every declared input and may hold more."""
         output: FloatArray = self._session.run(
-            self._outputs, {name: arrays[name] for name in self.inputs}, self._options
+            # Only what it declares: onnxruntime refuses any other input.
+            self._outputs,
+            {name: arrays[name] for name in self.inputs},
+            self._options,
         )[0]
         return output

@@ -145,6 +145,7 @@ class Manifest:
         # As a config has them, without the name of the field that holds them in our class.
         body["kinds"] = {kind: asdict(config) for kind, config in self.kinds.configs.items()}
         try:
+            # Of the text without this field, which cannot hold a checksum of itself.
             checksum = hashlib.sha256(_dump(body)).hexdigest()
         except (TypeError, ValueError) as error:
             raise DataError(
@@ -168,8 +169,10 @@ class Manifest:
             checksum = body.pop(_SELF_CHECKSUM, None)
             # Here as well: numbers and texts that JSON can hold and nobody can write again.
             actual, again = hashlib.sha256(_dump(body)).hexdigest(), _dump({**body, _SELF_CHECKSUM: checksum})
+        # RecursionError: brackets nested thousands deep, in a text that nobody has verified yet.
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BundleError(f"{MANIFEST} is no manifest: {error!r}; publish the bundle again") from error
+        # Before the checksum: another format is no damage. By type: True is an int to isinstance.
         if type(version) is not int or version not in READ_VERSIONS:
             raise BundleVersionError(
                 f"{MANIFEST} has format_version {version!r}, this release reads "

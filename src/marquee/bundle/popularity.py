@@ -31,6 +31,7 @@ HOUR = "hour"
 """Stands for the hour of the day, UTC, of an event and of a request; no column needs to hold it."""
 
 _SECONDS_PER_HOUR = 3600
+# The last tenth: lists are judged by events that came after those they were made of.
 _HELD_OUT = 10
 _FIRST_LOOK = 8
 _WIDENING_FACTOR = 8
@@ -63,6 +64,7 @@ class PopularityConfig:
     def validate(self) -> None:
         """Raises ConfigError that names the key whose value is impossible."""
         for key, least in (("min_events", 1), ("prior_events", 0), ("max_values", 0)):
+            # False for NaN too.
             if not least <= getattr(self, key) < np.inf:
                 raise ConfigError(
                     f"{key} must be {least} or more, got {getattr(self, key)} (config popularity.{key})"
@@ -141,6 +143,7 @@ class ContextPopularity:
         tables: list[tuple[tuple[str, str], float, pl.DataFrame]] = []
         for column in config.by if config.max_values else ():
             frame = pl.DataFrame({"item": item_index, "value": _names(events, column)})
+            # Events outside the catalog or outside any context belong to no list.
             frame = frame.filter(pl.col("item") != PADDING_INDEX).drop_nulls()
             tables += [
                 ((column, value), rest, table) for value, rest, table in _tables_of(frame, popularity, config)
@@ -150,8 +153,9 @@ class ContextPopularity:
             columns=tuple(dict.fromkeys(config.by)),
             values=tuple(value for value, _, _ in tables),
             rests=tuple(rest for _, rest, _ in tables),
-            offsets=np.cumsum([0, *lengths], dtype=np.int64),
+            offsets=np.cumsum([0, *lengths], dtype=np.int64),  # (n_contexts + 1,)
             items=np.concatenate(
+                # Begins with an empty one: np.concatenate refuses to join none.
                 [np.zeros(0, np.int32), *(table["item"].to_numpy() for _, _, table in tables)]
             ),
             shares=np.concatenate(
@@ -234,6 +238,7 @@ def measure_gain(
     """
     item_index = pl.Series("item", item_ids.encode(events[ITEM_ID]), dtype=pl.Int32)
     frame = pl.DataFrame({"item": item_index, "value": _names(events, column)})
+    # By time and not at random: a service is asked about what comes next.
     latest = frame.tail(len(frame) // _HELD_OUT)
     known = frame.head(len(frame) - len(latest)).filter(pl.col("item") != PADDING_INDEX)
     counts = np.bincount(known["item"].to_numpy(), minlength=len(item_ids) + 1)
@@ -241,6 +246,7 @@ def measure_gain(
     items = PopularItems(popularity)
     everything = np.arange(len(popularity)) > PADDING_INDEX
     in_general, _ = items.rank(everything.copy(), GAIN_K, None)
+    # Events outside every context gain nothing; without their zeros a rare context would look telling.
     differences = [0.0] * len(latest)
     position = 0
     for value, rest, table in _tables_of(known, popularity, config):
@@ -250,6 +256,7 @@ def measure_gain(
         gains = np.isin(had, in_context).astype(float) - np.isin(had, in_general)
         differences[position : position + len(had)] = gains.tolist()
         position += len(had)
+    # One event has no spread that could tell a gain from chance.
     if len(latest) < 2:
         return 0.0, 0.0
     return float(np.mean(differences)), float(np.std(differences, ddof=1) / np.sqrt(len(latest)))
@@ -280,10 +287,12 @@ class PopularItems:
             return items, self._shares(items)
         listed = context.items[flags[context.items]].astype(np.int64)[:k]
         shares = context.shares[flags[context.items]][:k]
+        # They have come from the context's own table: the rest must not bring them twice.
         flags[context.items] = False
         others = self._most_popular(flags, k)
         items = np.concatenate((listed, others))
         shares = np.concatenate((shares, np.float32(context.rest) * self._shares(others)))
+        # lexsort goes by its last key first: by share, equal ones by item_index.
         order = np.lexsort((items, -shares))[:k]
         return items[order], shares[order]
 
@@ -292,6 +301,7 @@ class PopularItems:
         n_looked = _FIRST_LOOK * k
         items = self._order[:n_looked][flags[self._order[:n_looked]]]
         while len(items) < k and n_looked < len(self._order):
+            # A narrow filter leaves few of the popular ones: look further, in few steps.
             n_looked *= _WIDENING_FACTOR
             items = self._order[:n_looked][flags[self._order[:n_looked]]]
         if len(items) < k and len(flags) > len(self._popularity):
@@ -302,6 +312,7 @@ class PopularItems:
     def _shares(self, items: IndexArray) -> FloatArray:
         """Returns the share of all interactions of some items, (n,) float32."""
         is_known = items < len(self._popularity)
+        # np.where reads both sides: 0 stands in for the index of a live item.
         shares: FloatArray = np.where(is_known, self._popularity[np.where(is_known, items, 0)], np.float32(0))
         return shares
 
@@ -321,6 +332,7 @@ def _names(events: pl.DataFrame, column: str) -> pl.Series:
             f"popularity.by must name columns of single values, got {column!r} of {values.dtype}; "
             "leave it out"
         )
+    # Read once per distinct value: a column repeats them in all its rows.
     distinct = values.unique()
     names = [read_category(value) for value in distinct]
     return values.replace_strict(distinct, pl.Series(names, dtype=pl.String), return_dtype=pl.String)
@@ -331,6 +343,7 @@ def _tables_of(
 ) -> Iterator[tuple[str, float, pl.DataFrame]]:
     """Yields value, rest and table (item, share; best first) of each context of one column."""
     sizes = frame.group_by("value").len().filter(pl.col("len") >= config.min_events)
+    # Equal sizes by name: the same events must give the same tables.
     largest = sizes.drop_nulls().sort(["len", "value"], descending=[True, False]).head(config.max_values)
     counts = frame.join(largest.select("value"), on="value", how="semi").group_by("value", "item").len()
     shares = pl.DataFrame({"item": np.arange(len(popularity), dtype=np.int32), "prior": popularity})

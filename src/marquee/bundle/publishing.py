@@ -37,6 +37,7 @@ from marquee.store.files import (
 from marquee.store.signing import SIGNATURE, SigningKey
 
 _UNFINISHED = ".publishing"
+# Only tells versions of one second apart; the manifest proves the content.
 _CHECKSUM_DIGITS = 8
 
 READ_ONLY = 0o444
@@ -114,8 +115,10 @@ def publish_copy(
 
     def write(unfinished: Path) -> _Release:
         for name, expected in manifest.files.items():
+            # Verified on the way: what was damaged at its source must not be published again.
             if write_file(unfinished / name, partial(_copy_file, bundle / name)) != expected:
                 raise ChecksumError(f"{name} in {bundle} is not what its manifest says; export it again")
+        # A key signs the copy anew; without one the first publisher's signature goes along.
         if (bundle / SIGNATURE).exists() and signing_key is None:
             write_file(unfinished / SIGNATURE, partial(_copy_file, bundle / SIGNATURE))
         return release
@@ -168,6 +171,7 @@ class _Publication:
             write: Writes every file but the manifest into a folder and returns the release.
             known: What `write` will return, where that is known: the version is kept if it is there.
         """
+        # Before the lock, which is a file in this folder.
         self.home.mkdir(parents=True, exist_ok=True)
         unfinished = self.home / _UNFINISHED
         with only_publisher(self.home):
@@ -176,6 +180,7 @@ class _Publication:
                 target = self._kept(known) if known else None
                 if target is None:
                     target = self._write(unfinished, write)
+                # Last: whoever follows CURRENT finds a whole version.
                 if self.is_activated:
                     set_current(target)
             finally:
@@ -187,6 +192,7 @@ class _Publication:
         target = self.home / release.version
         if not target.exists():
             return None
+        # A manifest names every byte of the others: equal manifests, equal bundles.
         if read_regular_file(target / MANIFEST) != release.manifest:
             raise BundleError(
                 f"bundle {self.home.name} {release.version} exists already and is another one; publish under "
@@ -201,6 +207,7 @@ class _Publication:
         announce_step("create the folder")
         unfinished.mkdir()
         release = write(unfinished)
+        # Only now: the version may contain a checksum of the files.
         target = self.home / release.version
         if target.exists():
             raise BundleError(
@@ -214,6 +221,7 @@ class _Publication:
         for file in unfinished.iterdir():
             # Servers map these files into memory: who writes into one, or cuts it off, ends their processes.
             file.chmod(READ_ONLY)
+        # Before the rename: under its version a folder must never lack a file, not even after a power cut.
         sync_folder(unfinished)
         announce_step(f"rename the folder to {release.version}")
         unfinished.rename(target)
@@ -230,6 +238,7 @@ def _copy_file(source: Path, file: IO[bytes]) -> None:
 
 def _version_of(files: Mapping[str, FileFacts], created: int) -> str:
     """Returns a version that sorts by time and differs between bundles of one second."""
+    # Sorted: the same files give the same version, in whichever order they were written.
     together = "".join(f"{name} {facts.sha256}\n" for name, facts in sorted(files.items()))
     checksum = hashlib.sha256(together.encode()).hexdigest()[:_CHECKSUM_DIGITS]
     return f"{datetime.fromtimestamp(created, UTC):%Y%m%dT%H%M%SZ}-{checksum}"

@@ -25,6 +25,7 @@ from marquee.store.files import only_publisher, read_regular_file, replace_file
 CURRENT = "CURRENT"
 ACTIVATED = "ACTIVATED"
 ROLLOUT = "ROLLOUT"
+# Bounds the file, which is written anew at each activation.
 _MAX_ACTIVATED = 50
 _HASH_BYTES = 8
 
@@ -52,6 +53,7 @@ class Candidate:
 
     def __post_init__(self) -> None:
         validate_name(self.version, "the version of a candidate")
+        # It may come from a file that was edited by hand, and JSON has texts too.
         if not isinstance(self.share, float | int) or not 0.0 < self.share <= 1.0:
             raise ConfigError(f"share must be above 0 and at most 1, got {self.share!r}; choose 0.05, say")
 
@@ -61,8 +63,11 @@ class Candidate:
         A caller in a small share is in every larger share of the same candidate. Another candidate has
         other callers.
         """
+        # With the version: else every candidate would meet the same callers first.
+        # surrogatepass: a caller's name may hold half a surrogate pair.
         name = f"{self.version}\0{caller}".encode("utf-8", "surrogatepass")
         digest = hashlib.blake2b(name, digest_size=_HASH_BYTES).digest()
+        # One threshold: whoever is below it at 1 % is below it at 5 %.
         return bool(int.from_bytes(digest, "big") < self.share * 2.0 ** (8 * _HASH_BYTES))
 
 
@@ -112,6 +117,7 @@ def version_folder(home: Path, version: str, who: str) -> Path:
         BundleNotFoundError: If there is no such bundle.
     """
     folder = home / version
+    # A link could lead out of the channel.
     if folder.is_symlink() or not (folder / MANIFEST).exists():
         raise BundleNotFoundError(f"{who} {version!r}, which is no bundle beside it; activate one that is")
     return folder
@@ -144,6 +150,7 @@ def go_back(home: Path) -> Path:
     """
     with only_publisher(home):
         bundle = previous(home)
+        # ACTIVATED stays as it is: CURRENT moves back along it, so that going back again goes further.
         _point_to(bundle)
     return bundle
 

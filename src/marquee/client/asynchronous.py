@@ -188,6 +188,7 @@ class AsyncClient:
     async def _is_well(self, path: str) -> bool:
         """Returns whether a health path answers 200."""
         try:
+            # Never repeated: a check that waits for better times tells nothing.
             await self._attempt(calls.health(path), self._settings.deadline_s, uuid.uuid4().hex)
         except ServiceError:
             return False
@@ -200,14 +201,17 @@ class AsyncClient:
             headers=self._settings.headers,
             limits=self._settings.limits,
             transport=self._transport,
+            # Trap: httpx would send, the API key included, through any proxy that the environment names.
             trust_env=False,
         )
 
     async def _ask(self, call: Call[Answer], deadline_s: float | None) -> Answer:
         """Returns the answer to a call, after as many attempts as it takes and may take."""
         course = self._own.course(deadline_s, self._clock)
+        # One id for all attempts: the service's log shows them as one call.
         request_id = uuid.uuid4().hex
         while True:
+            # The loop ends by an error: this one raises at the deadline, `pause_before_next` otherwise.
             left_s = course.begin_attempt()
             try:
                 return await self._attempt(call, left_s, request_id)
@@ -221,6 +225,7 @@ class AsyncClient:
         """Returns the answer to a call that is sent once."""
         attempt_s = self._settings.attempt_within(left_s) if call.may_repeat else left_s
         try:
+            # Around the whole reply: the timeout of httpx counts anew with each piece that comes.
             async with asyncio.timeout(attempt_s):
                 response = await self._own.http.request(
                     call.method,

@@ -71,6 +71,7 @@ class Call(Generic[Answer]):
 
     def headers(self, request_id: str, left_s: float) -> Mapping[str, str]:
         """Returns the headers of an attempt for which `left_s` seconds are left."""
+        # At least 1 ms: 0 would say that nobody waits any more.
         headers = {"X-Request-Id": request_id, DEADLINE_HEADER: str(max(1, int(left_s * 1000)))}
         return headers if self.content is None else {**headers, "Content-Type": self.content_type}
 
@@ -253,6 +254,7 @@ def _read_batch(body: bytes) -> list[RecommendAnswer | RefusedError]:
                 RefusedError(
                     error.message,
                     error.request_id,
+                    # A code of a later service: 500, which is not repeated.
                     status=STATUS_OF_CODE.get(error.code, 500),
                     code=error.code,
                     field=error.field,
@@ -310,8 +312,10 @@ def _query_of(surface: str | None) -> str:
 
 def _segment(name: str, value: str) -> str:
     """Returns a value as one segment of a path; raises ValueError for one that would lead elsewhere."""
+    # Trap: dots in a path are resolved on the way, and the call would reach another route.
     if value in {"", ".", ".."}:
         raise ValueError(f"{name} must name one, got {value!r}; a path cannot hold it")
+    # Slashes too: an id that holds one is still one segment.
     return quote(value, safe="")
 
 
@@ -334,6 +338,7 @@ def _refused(
             request_id,
             status=status,
         )
+        # A proxy may ask for a pause as well.
         unexpected.retry_after_s = wait_s
         return unexpected
     return RefusedError(

@@ -14,8 +14,10 @@ from marquee.client.retries import Course, RetryBudget, RetryPolicy
 DEADLINE_S = 2.0
 IMPORT_DEADLINE_S = 3600.0
 MAX_CONNECTIONS = 100
+# A day: whoever waits longer has likely mistaken the unit.
 MAX_DEADLINE_S = 86_400.0
 _KEEPALIVE_S = 4.0  # the service closes a connection that is idle for 5 s; whoever closes first loses nothing
+# What a header can carry; the line feed of a key file is no part of the key.
 _KEY = re.compile(r"[\x21-\x7e]*")
 
 Http = TypeVar("Http", bound="httpx.Client | httpx.AsyncClient")
@@ -48,6 +50,7 @@ class Settings:
         self.headers = {"Authorization": f"Bearer {key}"} if key else {}
         self.limits = httpx.Limits(
             max_connections=MAX_CONNECTIONS,
+            # As many as may be open: else a burst would close what the next one needs.
             max_keepalive_connections=MAX_CONNECTIONS,
             keepalive_expiry=_KEEPALIVE_S,
         )
@@ -81,6 +84,7 @@ class OfProcess(Generic[Http]):
         self._http = make()
         self._rng = rng or random.Random()
         self.budget = RetryBudget(settings.policy)
+        # Weakly held: a client that nobody uses any more needs no renewal.
         _OF_THIS_PROCESS.add(self)
 
     @property
@@ -120,6 +124,7 @@ _OF_THIS_PROCESS: "WeakSet[OfProcess[Any]]" = WeakSet()  # of either kind of cli
 
 def _renew_all() -> None:
     """Lets every client of a child begin anew; runs before any other of its code."""
+    # A copy: the set shrinks when the garbage collector takes a client.
     for one in tuple(_OF_THIS_PROCESS):
         one.renew()
 

@@ -13,7 +13,9 @@ They stand beside `marquee.errors`, not below it: a caller's program knows nothi
 
 import math
 
+# Refused before anything was done: too many requests, or not ready.
 _OF_A_BUSY_SERVICE = frozenset({429, 503})
+# Without 500: whatever failed inside would fail again.
 _OF_A_PROXY = frozenset({502, 503, 504})
 
 
@@ -100,7 +102,9 @@ def seconds_of_retry_after(header: str | None) -> float:
         (2.0, 0.0)
     """
     try:
+        # A date is not read: it would need a clock that agrees with the service's.
         seconds = float(header or 0)
     except ValueError:
         return 0.0
+    # float reads "inf" and "nan" too.
     return seconds if math.isfinite(seconds) and seconds > 0 else 0.0

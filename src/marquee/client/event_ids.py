@@ -15,7 +15,9 @@ def event_id(time_ms: int) -> str:
         >>> event_id(1_700_000_000_000)[:15], len(event_id(0))
         ('018bcfe5-6800-7', 36)
     """
+    # From the system: after a fork a generator's copies would draw the same ids.
     random = secrets.randbits(_RANDOM_BITS)
+    # 48 bits of time, the version, 12 random bits; then the variant and 62 more.
     number = (time_ms & 0xFFFF_FFFF_FFFF) << 80 | 0x7 << 76 | (random >> 62) << 64
     number |= 0b10 << 62 | (random & (1 << 62) - 1)
     text = f"{number:032x}"

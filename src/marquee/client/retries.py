@@ -78,6 +78,7 @@ class RetryBudget:
     def earn(self) -> None:
         """Adds what one call is worth."""
         with self._lock:
+            # Capped: a quiet day must not save up retries for an outage.
             self._left = min(self._reserve, self._left + self._fraction)
 
     def spend(self, reason: str) -> bool:
@@ -117,6 +118,7 @@ class Course:
         self._rng = rng
         self._started = clock()
         self._n_attempts = 0
+        # Calls earn and attempts do not: else retries would pay for retries.
         budget.earn()
 
     def begin_attempt(self) -> float:
@@ -140,7 +142,9 @@ class Course:
         if self._n_attempts >= self._policy.max_attempts:
             raise _ended(failure, f"{self._n_attempts} attempts are all that is allowed")
         longest = min(self._policy.max_pause_s, self._policy.pause_s * 2 ** (self._n_attempts - 1))
+        # On top of what the service asks for: all that it told the same second would come back in it.
         pause = failure.retry_after_s + self._rng.uniform(0, longest)
+        # Before the budget: a retry that cannot be sent must not be paid for.
         if pause >= self._left_s():
             raise _ended(failure, f"its deadline of {self._deadline_s:g} s leaves no time to try again")
         if not self._budget.spend(failure.reason):

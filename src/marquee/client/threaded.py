@@ -201,6 +201,7 @@ class Client:
     def _is_well(self, path: str) -> bool:
         """Returns whether a health path answers 200."""
         try:
+            # Never repeated: a check that waits for better times tells nothing.
             self._attempt(calls.health(path), self._settings.deadline_s, uuid.uuid4().hex)
         except ServiceError:
             return False
@@ -213,14 +214,17 @@ class Client:
             headers=self._settings.headers,
             limits=self._settings.limits,
             transport=self._transport,
+            # Trap: httpx would send, the API key included, through any proxy that the environment names.
             trust_env=False,
         )
 
     def _ask(self, call: Call[Answer], deadline_s: float | None) -> Answer:
         """Returns the answer to a call, after as many attempts as it takes and may take."""
         course = self._own.course(deadline_s, self._clock)
+        # One id for all attempts: the service's log shows them as one call.
         request_id = uuid.uuid4().hex
         while True:
+            # The loop ends by an error: this one raises at the deadline, `pause_before_next` otherwise.
             left_s = course.begin_attempt()
             try:
                 return self._attempt(call, left_s, request_id)
@@ -236,6 +240,8 @@ class Client:
         ends = self._clock() + attempt_s
         body = bytearray()
         try:
+            # Piece by piece: the timeout of httpx counts anew with each, so that the time is looked at
+            # between.
             with self._own.http.stream(
                 call.method,
                 call.path,

@@ -97,6 +97,7 @@ def arrange(
     chosen: list[Choice] = []
     for place in range(min(k, len(candidates.scores))):
         choice = chooser.choose(objective.gains, rules.permitted(place))
+        # Rather a short answer than a broken cap or spacing.
         if choice is None:
             break
         chosen.append(choice)
@@ -138,8 +139,10 @@ def relevance_of(config: Reranking, candidates: CandidateTable, timestamp: int) 
     spread = float(np.ptp(scores))
     relevance: Float64Array = (scores - scores.min()) / spread if spread else np.zeros(len(scores))
     if config.freshness_weight and candidates.births is not None:
+        # An item from the future is brand-new, not newer.
         age_days = np.maximum(timestamp - candidates.births, 0.0) / SECONDS_PER_DAY
         boost = config.freshness_weight * np.exp2(-age_days / config.freshness_half_life_days)
+        # No boost where the age is unknown: NaN would spoil every comparison.
         relevance = relevance + np.nan_to_num(boost, nan=0.0)
     return relevance
 
@@ -193,11 +196,13 @@ class _MaximalMarginalRelevance:
         self._relevance = (1.0 - weight) * relevance
         self._units = units
         self._weight = weight
+        # Below every cosine: the first item taken counts even where it is unlike all.
         self._likeness = np.full(len(relevance), -np.inf)
         self.gains = self._relevance
 
     def take(self, position: int) -> None:
         """Compares every candidate with the one that was taken."""
+        # Only the latest item can raise it: a place costs one product, not one for each item above.
         np.maximum(self._likeness, self._units @ self._units[position], out=self._likeness)
         self.gains = self._relevance - self._weight * self._likeness
 
@@ -226,9 +231,10 @@ class _DeterminantalPointProcess:
     def take(self, position: int) -> None:
         """Adds the row of a candidate to the factor."""
         newness = self._newness[position]
+        # Its row would be rounding divided by almost 0.
         if newness <= _LEAST_NEWNESS:
             return
-        row = 0.5 * (1.0 + self._units @ self._units[position])
+        row = 0.5 * (1.0 + self._units @ self._units[position])  # (n_candidates,)
         for above in self._rows:
             row -= above[position] * above
         row /= np.sqrt(newness)

@@ -44,6 +44,7 @@ class Constraints:
         exclusions = seen if request.exclude_seen or request.like_item is not None else seen[:0]
         if request.exclude:
             exclusions = np.concatenate((exclusions, item_pool.table.encode(request.exclude)))
+        # Without filters first: a short answer tells how many items they took away.
         available = item_pool.allowed(request.kind, request.timestamp)
         allowed = available
         if request.filters:
@@ -72,11 +73,13 @@ class Constraints:
         n_returned = len(found.items)
         if n_returned >= self.k:
             return None
+        # There were candidates enough: caps and spacing refused them.
         if n_returned < found.n_considered:
             return (
                 f"caps and spacing permit {n_returned} of the {found.n_considered} best items that may be "
                 f"returned, {self.k} were requested"
             )
+        # Of what is allowed alone, each once: an item that is filtered out anyway took no place.
         n_excluded = int(np.count_nonzero(self.allowed.flags()[np.unique(self.exclusions)]))
         what = "items" if self.kind is None else f"items of kind {self.kind}"
         n_filtered = self.n_available - self.allowed.n_allowed

@@ -22,8 +22,10 @@ from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Answer, HistoryEvent, Request, Source
 from marquee.errors import BundleError
 
+# Eight of each kind that `sample_requests` makes.
 N_GOLDEN_REQUESTS = 32
 K = 10
+# More than float32 loses to another order of summation, less than another model changes.
 SCORE_TOLERANCE = 1e-4
 """By how much a score may differ, as a share of the largest of its answer (of 0.1 if that is smaller)."""
 
@@ -167,6 +169,7 @@ def validate_golden_requests(recommender: Recommender) -> None:
                 f"made: {problem}; serve it with the library versions that made it, or export it again"
             )
         overlaps.append(_overlap(expected, answer))
+    # Over all answers: one of ten items that strays would be a tenth of its own answer.
     if np.mean(overlaps) < MIN_OVERLAP:
         raise BundleError(
             f"release {recommender.version} gives back {np.mean(overlaps):.3f} of the items of its "
@@ -183,6 +186,7 @@ def _difference(expected: GoldenRequest, answer: Answer) -> str:
     scores = dict(zip(expected.item_ids, expected.scores, strict=True))
     tolerance = _tolerance(expected)
     for item in answer.items:
+        # An item that is not golden has no golden score: the overlap counts it.
         wanted = scores.get(item.item_id, item.score)
         if not abs(item.score - wanted) <= tolerance:  # also if one is not a number
             return f"the score of {item.item_id!r} is {item.score}, expected {wanted}"
@@ -193,6 +197,7 @@ def _overlap(expected: GoldenRequest, answer: Answer) -> float:
     """Returns the share of the golden items that came back; one that ties with the last counts as back."""
     if not expected.item_ids:
         return 1.0
+    # Another item may take the place of one that ties with the last: the model is the same.
     tied = expected.scores[-1] + _tolerance(expected)
     came_back = {item.item_id for item in answer.items}
     pairs = zip(expected.item_ids, expected.scores, strict=True)
@@ -201,6 +206,7 @@ def _overlap(expected: GoldenRequest, answer: Answer) -> float:
 
 def _tolerance(expected: GoldenRequest) -> float:
     """Returns by how much a score of an answer may differ."""
+    # Where all scores are near 0 there must still be room for rounding.
     return SCORE_TOLERANCE * max(0.1, *map(abs, expected.scores)) if expected.scores else 0.0
 
 

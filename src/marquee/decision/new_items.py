@@ -19,6 +19,7 @@ from marquee.core.schema import AVAILABLE_FROM, AVAILABLE_UNTIL, ITEM_ID, KIND
 from marquee.features.values import read_category, read_list, read_number
 from marquee.store.live_items import LiveItem
 
+# Bounds the memory of the arrays between input and output of the tower.
 _BLOCK_ROWS = 4096
 
 
@@ -65,6 +66,7 @@ def build_catalog(bundle: Bundle, items: Sequence[LiveItem]) -> Catalog:
     }
     return Catalog(
         item_ids=IdMap(tuple(item.item_id for item in items)),
+        # Row 0 is padding, as in the bundle's catalog.
         is_ad=np.array([False, *(item.kind is ItemKind.ad for item in items)]),
         available_from=_moments(ALWAYS_FROM, [item.available_from for item in items]),
         available_until=_moments(ALWAYS_UNTIL, [item.available_until for item in items]),
@@ -86,16 +88,18 @@ def extend_catalog(
     fresh = build_catalog(bundle, [item for item in items if item.item_id in changed])
     if before is None or len(fresh.item_ids) == len(items):
         return fresh
+    # The fresh rows stand behind the earlier ones, without padding of their own.
     new = iter(range(before.n_items + 1, before.n_items + 1 + fresh.n_items))
     rows = np.array(
         [next(new) if one.item_id in changed else before.item_ids.index(one.item_id) for one in items]
     )
-    taken = np.concatenate(([PADDING_INDEX], rows))
+    taken = np.concatenate(([PADDING_INDEX], rows))  # (n_items + 1,)
     return Catalog(
         item_ids=IdMap(tuple(item.item_id for item in items)),
         is_ad=np.concatenate((before.is_ad, fresh.is_ad[1:]))[taken],
         available_from=np.concatenate((before.available_from, fresh.available_from[1:]))[taken],
         available_until=np.concatenate((before.available_until, fresh.available_until[1:]))[taken],
+        # Attributes have no row of padding.
         attributes=pl.concat([before.attributes, fresh.attributes])[rows - 1],
     )
 
@@ -111,6 +115,7 @@ def embed_items(bundle: Bundle, items: Sequence[LiveItem]) -> FloatArray:
             {column: [row.get(column) for row in rows] for column in columns}, len(rows)
         )
         arrays: dict[str, npt.NDArray[np.generic]] = {
+            # Nothing was learned of these very items, only of their features.
             "id_vector": np.zeros((len(rows), bundle.manifest.dim), dtype=np.float32),
             "tokens": features.tokens.astype(np.int64),
             "numeric": features.numeric,
@@ -131,13 +136,16 @@ def read_attribute(value: object, dtype: pl.DataType) -> object:
     if isinstance(dtype, pl.List):
         entries = [read_attribute(entry, dtype.inner) for entry in read_list(value)]  # type: ignore[arg-type]
         known = [entry for entry in entries if entry is not None]
+        # All or none: a list without its unreadable entries is not what was said.
         return known if len(known) == len(entries) and known else None
     if dtype == pl.Boolean:
         return value if isinstance(value, bool) else None
     if dtype.is_numeric():
+        # Trap: True would be read as 1.
         number = None if isinstance(value, bool) else read_number(value)
         if number is None or not dtype.is_integer():
             return number
+        # Never rounded: 3.5 in a column of whole numbers is a mistake, and reported as unread.
         return int(number) if number.is_integer() else None
     return read_category(value) if dtype == pl.String else None
 

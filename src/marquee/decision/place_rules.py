@@ -30,6 +30,7 @@ class PlaceRules:
 
     def permitted(self, place: int) -> BoolArray:
         """Returns the candidates that may stand at a place, (n_candidates,) bool."""
+        # A copy: caps and spacing narrow it for this place alone.
         permitted = self._is_open.copy()
         for limit in self._limits:
             permitted &= limit.permitted()
@@ -55,6 +56,7 @@ class _Limit:
 
     def permitted(self) -> BoolArray:
         """Returns the candidates with room for all of their values."""
+        # No value, code 0, never loses room. (n_candidates, n_values) becomes (n_candidates,).
         return np.asarray((self._room > 0)[self._codes].all(axis=1))
 
     def take(self, position: int) -> None:
@@ -78,11 +80,13 @@ class _Gap:
     def take(self, position: int, place: int) -> None:
         """Keeps a candidate's values off the next places."""
         values = self._codes[position]
+        # Items without a value may stand side by side.
         self._free_from[values[values > 0]] = place + self._gap
 
 
 def _numbered(codes: IndexArray) -> tuple[IndexArray, int]:
     """Returns codes as numbers below the second result, (n_candidates, n_values); 0 stays 0."""
+    # With a 0 added, which keeps the number 0 for "no value" even where all items have one.
     values, numbers = np.unique(np.append(codes, 0), return_inverse=True)
     assert values[0] == 0, f"codes must be 0 or more, got {values[0]}"
     return numbers[:-1].reshape(len(codes), -1), len(values)

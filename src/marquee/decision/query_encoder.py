@@ -67,6 +67,7 @@ class QueryEncoder:
         configs = bundle.manifest.kinds.configs
         whole = [kind for kind, config in configs.items() if not config.edges]
         rows = bundle.manifest.kinds.encode(whole, [None] * len(whole)).tolist()
+        # Kinds whose row depends on no value are looked up in a dict, without NumPy.
         self._row_of_whole_kind: dict[str, int] = dict(zip(whole, rows, strict=True))
         self._parted_kinds = configs.keys() - self._row_of_whole_kind.keys()
         self._first_kind = next(iter(configs))
@@ -116,11 +117,13 @@ class QueryEncoder:
         """Returns the query embeddings, (batch, dim) float32; zeros if no request has anything to go by."""
         bundle = self._bundle
         if all(source is Source.popular for source in sources):
+            # Nothing is searched with these: the tower need not run.
             return np.zeros((len(users), bundle.index.dim), dtype=np.float32)
         arrays: dict[str, npt.NDArray[np.generic]] = {}
         if self._takes_user:
-            arrays["user_vector"] = bundle.user_vectors[users]
+            arrays["user_vector"] = bundle.user_vectors[users]  # (batch, user_dim)
         if self._takes_features:
+            # int32 in the bundle, for half of the bytes; the graph takes int64.
             arrays["tokens"] = np.concatenate([row.arrays.tokens for row in features]).astype(np.int64)
             arrays["numeric"] = np.concatenate([row.arrays.numeric for row in features])
         if self._takes_history:
@@ -144,10 +147,12 @@ class QueryEncoder:
     def _history(self, request: Request, user: int) -> "_History":
         """Returns the stored history of the user followed by the given one."""
         items, kinds = self._given_history(request.history)
+        # Before the stored history joins: only what the caller named is reported.
         n_unknown = len(items) - int(np.count_nonzero(items))
         if user != PADDING_INDEX:
             stored_items, stored_kinds = self._stored_history(user)
             items, kinds = np.concatenate((stored_items, items)), np.concatenate((stored_kinds, kinds))
+        # Before unusable events go: the model is not fed them, but the user has had the item.
         seen = items
         if np.count_nonzero(items) < len(items) or np.count_nonzero(kinds) < len(kinds):
             is_usable = (items != PADDING_INDEX) & (kinds != PADDING_INDEX)
@@ -183,7 +188,7 @@ class QueryEncoder:
         """Returns the history inputs of the tower, as long as the longest history."""
         if len(histories) == 1:  # needs no padding
             alone = histories[0]
-            vectors = self._item_pool.table.vectors(alone.items[None])
+            vectors = self._item_pool.table.vectors(alone.items[None])  # (1, length, dim)
             return {"history_vectors": vectors, "history_kinds": alone.kinds[None]}
         sizes = np.array([len(history.items) for history in histories], dtype=np.int64)
         ends = np.cumsum(sizes)
@@ -254,6 +259,7 @@ class _QueryFeatures:
         self._places = _places(encoder)
         self._reads_time = TIMESTAMP in self._places
         self._reads_surface = SURFACE in self._places
+        # The time is always given, and says nothing of who asks.
         telling = [place for column, place in self._places.items() if column != TIMESTAMP]
         self._telling = _Place(
             tokens=[index for place in telling for index in place.tokens],
@@ -264,6 +270,7 @@ class _QueryFeatures:
         """Returns the row of one request."""
         surface = request.surface if self._reads_surface else None
         says_something = request.features or request.context or surface is not None
+        # Always the same row: it was encoded once.
         if user == PADDING_INDEX and not (says_something or self._reads_time):
             return self._nothing_given
         values: dict[str, object] = {
@@ -272,6 +279,7 @@ class _QueryFeatures:
             **request.context,
         }
         if surface is not None:
+            # A surface in the context was named as a feature: it stays.
             values.setdefault(SURFACE, surface)
         given = values.keys() & self._places.keys()
         row = self._stored_row(user)
@@ -300,6 +308,7 @@ class _QueryFeatures:
         """Returns `under` with the features that are read from some columns replaced by those of `over`."""
         if under is self._nothing:
             return over
+        # Copies: the stored rows lie in a file that is mapped for reading.
         tokens, numeric = under.tokens.copy(), under.numeric.copy()
         for column in columns:
             place = self._places[column]

@@ -61,6 +61,7 @@ class Recommender:
 
     def with_live_items(self, items: Mapping[str, LiveItem]) -> "Recommender":
         """Returns a recommender of the same bundle with these live items in place of others."""
+        # Shallow: bundle and index are shared, only what knows of live items is replaced.
         other = copy(self)
         other.item_pool = self.item_pool.with_live_items(items)
         other.queries = self.queries.over(other.item_pool)
@@ -85,6 +86,7 @@ class Recommender:
         if request.filters:
             self.bundle.catalog.validate_filters(request.filters)
         if request.reranks:
+            # Of no candidates: an unknown attribute raises here as it would for some.
             candidate_table(request.reranking, Candidates.none(), self.item_pool)
 
     def recommend(self, requests: Sequence[Request], on_stage: OnStage = lambda _stage: None) -> list[Answer]:
@@ -110,6 +112,7 @@ class Recommender:
         for_users = [request for request in requests if request.like_item is None]
         if len(for_users) == len(requests):
             return self._decide(requests, on_stage)
+        # Users pass tower and index together; the others need neither, and keep their places.
         recommended = iter(self._decide(for_users, on_stage))
         decided = [
             next(recommended) if request.like_item is None else self._similar(request, request.like_item)
@@ -236,6 +239,7 @@ class Recommender:
     def _similar(self, request: Request, item_id: str) -> Decided:
         """Returns the items most like an item, by the cosine of their embeddings."""
         item = self._index_of(item_id)
+        # The item itself counts as seen, and so is never in its own answer.
         constraints = Constraints.of(request, np.array([item]), self.item_pool)
         source, reason = Source.similar, None
         look_further: Callable[[Constraints], Candidates] = partial(self._retriever.similar, item)

@@ -19,6 +19,7 @@ from marquee.decision.policies.config import NO_EXPLORATION, Exploration
 from marquee.decision.reranking import NO_RERANKING, Reranking
 from marquee.errors import DataError
 
+# The empty name stands for the first kind that the bundle declares.
 _EVENT_KINDS = frozenset(EventKind.__members__) | {""}
 
 
@@ -112,6 +113,7 @@ class Request:
     @property
     def stated(self) -> Mapping[str, object]:
         """All that is said of user and moment, by source column; the time excepted."""
+        # The context last: what is said of the moment stands above what is said of the user.
         said = {**self.features, **self.context}
         return said if self.surface is None else {SURFACE: self.surface, **said}
 
@@ -123,6 +125,7 @@ class Request:
     @property
     def explores(self) -> bool:
         """True if any place can be drawn otherwise than greedily."""
+        # Identity first: requests that say nothing of it share this object.
         return self.exploration is not NO_EXPLORATION and self.exploration.explores
 
     def __post_init__(self) -> None:
@@ -141,6 +144,7 @@ class Request:
                 "of them; ask for each alone"
             )
         if self.history:
+            # No loop in Python: a history may be long and is validated with each request.
             types = set(map(type, self.history))
             if types == {str}:
                 _validate_item_ids(self.history)

@@ -14,6 +14,7 @@ from marquee.decision.item_pool import ItemPool
 from marquee.decision.policies.choosing import build_chooser
 from marquee.decision.reranking import MAX_CANDIDATES, Reranking
 
+# Few rounds up to `MAX_CANDIDATES`: each one searches again.
 _WIDENING_FACTOR = 5
 
 
@@ -84,6 +85,7 @@ def candidate_table(config: Reranking, found: Candidates, item_pool: ItemPool) -
         DataError: If re-ranking names an attribute that the catalog does not have.
     """
     items = found.items
+    # None where nothing reads it, like the vectors: fetching a column of all candidates costs.
     births = item_pool.table.moments(config.freshness_attribute, items) if config.freshness_weight else None
     return CandidateTable(
         scores=found.scores,

@@ -8,6 +8,7 @@ from functools import cached_property
 from marquee.core.schema import AVAILABLE_FROM
 from marquee.errors import ConfigError
 
+# Variety compares every candidate at every place: this bounds the time of a request.
 MAX_CANDIDATES = 1000
 MAX_RULES = 8
 LARGEST_RULE = 1000
@@ -64,6 +65,7 @@ class Reranking:
                     f"{key} must be between {lowest} and {highest}, got {getattr(self, key)} "
                     f"(reranking.{key})"
                 )
+        # A cap of 0 would be a filter; a spacing of 1 forbids nothing.
         for key, least in (("caps", 1), ("spacing", 2)):
             _validate_rules(key, getattr(self, key), least)
         if not self.freshness_attribute:
@@ -95,6 +97,7 @@ def _validate_rules(key: str, rules: Mapping[str, int], least: int) -> None:
             f"{key} may name at most {MAX_RULES} attributes, got {len(rules)} (reranking.{key})"
         )
     for attribute, number in rules.items():
+        # Trap: True would pass as 1.
         if not attribute or isinstance(number, bool) or not isinstance(number, int):
             raise ConfigError(
                 f"{key} must map attributes to whole numbers, got {attribute!r}: {number!r} (reranking.{key})"

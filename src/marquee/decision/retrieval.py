@@ -53,12 +53,14 @@ class Retriever:
             allowed = constraints[rows[0]].allowed
             result = self._item_pool.search(
                 embeddings[rows],
+                # One search for all: as many as the most demanding row wants, cut for the others below.
                 min(max(constraints[row].n_candidates for row in rows), allowed.n_allowed),
                 allowed,
                 [constraints[row].exclusions for row in rows],
             )
             for position, row in enumerate(rows):
                 items = result.items[position, : constraints[row].n_candidates]
+                # Padding stands only at the end.
                 n_found = int(np.count_nonzero(items))
                 if n_found:
                     found[row] = Candidates(items[:n_found], result.scores[position, :n_found])
@@ -101,6 +103,7 @@ class Retriever:
         """
         items, k = np.flatnonzero(constraints.flags()), constraints.n_candidates
         days = self._item_pool.table.moments(AVAILABLE_FROM, items) / SECONDS_PER_DAY
+        # NaN: it could always be shown, and so is not new.
         is_known = np.isfinite(days)
         items, days = items[is_known], days[is_known]
         if len(days) > k:  # as in `similar`: all that tie with the k-th are kept

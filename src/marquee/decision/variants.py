@@ -9,8 +9,11 @@ from itertools import accumulate
 
 from marquee.errors import ConfigError
 
+# Of 32-bit FNV-1a, as the RFC fixes them.
 _OFFSET, _PRIME, _MASK = 0x811C9DC5, 0x01000193, 0xFFFFFFFF
+# As hash version 2 of GrowthBook fixes it: another number would move units between arms.
 _BUCKETS = 10_000
+# 0.1 added ten times is not 1.
 _SUM_TOLERANCE = 1e-6
 
 
@@ -26,6 +29,7 @@ def fnv1a32(text: str) -> int:
     """
     value = _OFFSET
     for byte in text.encode():
+        # First the byte, then the product: the other order is FNV-1, another hash.
         value = (value ^ byte) * _PRIME & _MASK
     return value
 
@@ -44,6 +48,7 @@ def unit_position(seed: str, unit: str) -> float:
         >>> unit_position("seed", "b"), unit_position("foo", "ab")
         (0.2696, 0.2575)
     """
+    # Hashed twice, the second time as decimal text: so the specification has it.
     return fnv1a32(str(fnv1a32(seed + unit))) % _BUCKETS / _BUCKETS
 
 

@@ -80,6 +80,7 @@ class PageComposer:
             RowKind.new: self._new,
             RowKind.continued: self._continued,
         }[row.kind](row)
+        # Whatever the kind of a later row: these are excluded from it.
         self._shown = np.concatenate((self._shown, composed.candidates.items))
         return composed
 
@@ -98,6 +99,7 @@ class PageComposer:
 
     def _continued(self, row: Row) -> Composed:
         """Returns the row that follows a list; none of it comes back."""
+        # Row 0 of the queries is the user; the lists follow in the order of their rows.
         self._n_lists += 1
         return self._for_you(row, self._n_lists, self._queries.seen[self._n_lists])
 
@@ -138,6 +140,7 @@ class PageComposer:
             return self._item_pool.table.index(row.item_id)
         seen = self._queries.seen[0]
         known = seen[seen != PADDING_INDEX]
+        # Oldest first: the last is the latest.
         return int(known[-1]) if len(known) else PADDING_INDEX
 
     def _constraints(self, row: Row, hidden: IndexArray = _NOTHING) -> Constraints:

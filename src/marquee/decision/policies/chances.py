@@ -28,6 +28,7 @@ class EpsilonChances:
     def of(self, gains: Float64Array, permitted: BoolArray) -> Float64Array:
         """Returns a probability per candidate, (n_candidates,)."""
         chances: Float64Array = permitted * (self._epsilon / np.count_nonzero(permitted))
+        # Added: the best one has its part of the even share as well.
         chances[int(np.where(permitted, gains, -np.inf).argmax())] += 1.0 - self._epsilon
         return chances
 
@@ -50,6 +51,7 @@ class SoftmaxChances:
 
     def of(self, gains: Float64Array, permitted: BoolArray) -> Float64Array:
         """Returns a probability per candidate, (n_candidates,)."""
+        # Masked, not worked out anew: without diversity all places have the same gains.
         chances: Float64Array = self._weights_of(gains) * permitted
         total = float(chances.sum())
         if total > 0.0:
@@ -62,7 +64,9 @@ class SoftmaxChances:
 
     def _weights_of(self, gains: Float64Array) -> Float64Array:
         """Returns exp((gain - largest gain) / temperature); kept while the gains stay the same array."""
+        # By identity: an objective whose gains change gives a new array.
         if gains is not self._gains:
             self._gains = gains
+            # Less the largest gain: exp would overflow at a low temperature.
             self._weights = np.exp((gains - gains.max()) / self._temperature)
         return self._weights

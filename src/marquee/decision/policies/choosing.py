@@ -27,6 +27,7 @@ from marquee.decision.policies.thompson import ClickCounts, ThompsonChances
 from marquee.errors import ConfigError
 
 _UNIFORM_BYTES = 8
+# All that BLAKE2b gives: eight numbers for one hash.
 _DIGEST_BYTES = 64
 
 
@@ -103,6 +104,7 @@ class ExploringChooser:
         if not n_permitted:
             return None
         explored, mixed = self._mixture(gains, permitted, n_permitted)
+        # Drawn and divided by the sum as it was rounded, which need not be exactly 1.
         cumulative = mixed.cumsum()
         position = int(cumulative.searchsorted(next(self._uniforms) * cumulative[-1], side="right"))
         if position == len(mixed):  # the product was rounded up to the sum
@@ -116,6 +118,7 @@ class ExploringChooser:
         if not permitted[position]:
             return 0.0
         explored, mixed = self._mixture(gains, permitted, int(np.count_nonzero(permitted)))
+        # Added up as in `choose`: both must give the same propensity to the last bit.
         propensity = float(mixed[position] / mixed.cumsum()[-1])
         self._learn(explored, mixed, position)
         return propensity
@@ -126,6 +129,7 @@ class ExploringChooser:
         """Returns the exploring part's probabilities and those of the whole, (n_candidates,) each."""
         explored = self._chances.of(gains, permitted)
         if self._floor:
+            # Not in place: the array may be the policy's own.
             explored = explored * (1.0 - self._floor)
             explored += permitted * (self._floor / n_permitted)
         if self._explored == 1.0:
@@ -183,5 +187,6 @@ def uniforms(decision_id: str) -> Iterator[float]:
     while True:
         digest = hashlib.blake2b(f"{decision_id}:{block}".encode(), digest_size=_DIGEST_BYTES).digest()
         for start in range(0, _DIGEST_BYTES, _UNIFORM_BYTES):
+            # 53 bits, as many as a double holds: rounding could make 1.0 of more.
             yield (int.from_bytes(digest[start : start + _UNIFORM_BYTES]) >> 11) * 2.0**-53
         block += 1

@@ -53,6 +53,7 @@ class Exploration:
             "share": (0.0, 1.0),
             "floor": (0.0, 1.0),
             "epsilon": (0.0, 1.0),
+            # Gains run from 0 to 1: below it is greedy, above it is even, up to rounding.
             "temperature": (1e-3, 1e3),
             "prior_clicks": (MIN_PRIOR, 1e9),
             "prior_passes": (MIN_PRIOR, 1e9),

@@ -21,8 +21,11 @@ import numpy as np
 
 from marquee.core.arrays import BoolArray, Float64Array, FloatArray, IndexArray
 
+# Propensities come in steps of 1/256; a floor gives some to candidates that win no draw.
 N_DRAWS = 256
+# As many as two raw bytes tell apart.
 _N_QUANTILES = 2**16
+# The approximation may give a root of 0 or less at a rare low draw: it must not be a divisor.
 _LEAST_ROOT = np.float32(1e-3)
 
 
@@ -118,6 +121,7 @@ def _normals(decision_id: str, n: int) -> FloatArray:
     """
     seed = int.from_bytes(hashlib.blake2b(decision_id.encode(), digest_size=16).digest())
     raw = np.random.SFC64(seed).random_raw(-(-n // 4))
+    # Four numbers of each raw one, little-endian on every machine: all draw the same.
     drawn: FloatArray = _normal_quantiles()[np.asarray(raw, dtype="<u8").view("<u2")[:n]]
     return drawn
 
@@ -126,5 +130,6 @@ def _normals(decision_id: str, n: int) -> FloatArray:
 def _normal_quantiles() -> FloatArray:
     """Returns the middles of 2^16 equally probable parts of the normal distribution, ascending, float32."""
     normal = NormalDist()
+    # By the standard library: every release of NumPy draws from the same numbers.
     half = [normal.inv_cdf((i + 0.5) / _N_QUANTILES) for i in range(_N_QUANTILES // 2)]
     return np.array([*half, *(-value for value in reversed(half))], dtype=np.float32)
