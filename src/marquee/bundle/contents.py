@@ -148,6 +148,7 @@ def file_writers(contents: BundleContents) -> dict[str, FileWriter]:
     """Returns how each file is written, the manifest excepted."""
     known = known_interactions(contents)
     texts = {
+        # JSON, not one name a line: a name may hold a line feed.
         "user_ids.json": msgspec.json.encode(contents.user_ids.ids).decode(),
         "query_features.json": contents.query_features.to_json(),
         "item_features.json": contents.item_features.to_json(),

@@ -210,6 +210,7 @@ class AsyncClient:
         course = self._own.course(deadline_s, self._clock)
         # One id for all attempts: the service's log shows them as one call.
         request_id = uuid.uuid4().hex
+        # The same loop as in `Client`: only waiting differs, and a shared one would have to be both.
         while True:
             # The loop ends by an error: this one raises at the deadline, `pause_before_next` otherwise.
             left_s = course.begin_attempt()
@@ -219,6 +220,7 @@ class AsyncClient:
                 if not call.may_repeat:
                     raise
                 pause_s = course.pause_before_next(failure)
+            # Outside the `except`: the failure and its traceback are let go of before the pause.
             await self._sleep(pause_s)
 
     async def _attempt(self, call: Call[Answer], left_s: float, request_id: str) -> Answer:
@@ -234,6 +236,7 @@ class AsyncClient:
                     headers=call.headers(request_id, left_s),
                     timeout=attempt_s,
                 )
+        # Of `asyncio.timeout`; those of httpx are told apart in `failure`.
         except TimeoutError as error:
             raise call.timed_out(attempt_s, request_id) from error
         except httpx.RequestError as error:

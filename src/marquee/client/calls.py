@@ -44,6 +44,7 @@ DEADLINE_HEADER = "X-Deadline-Ms"
 """Milliseconds that the caller still waits: the service works no longer than that on the call."""
 
 Answer = TypeVar("Answer")
+# Enough of a proxy's page to see whose it is, without all of it in a log.
 _SHOWN = 200
 _PIECE_BYTES = 65_536
 _PIECE_ITEMS = 100
@@ -153,6 +154,7 @@ def send_events(events: Sequence[EventMessage], clock: Callable[[], float]) -> C
         events: 1 to 10,000.
         clock: Returns the time, seconds since 1970 UTC.
     """
+    # Before the first attempt: a repeated call must carry the same ids, or its events would be kept twice.
     named = [
         event if event.event_id else msgspec.structs.replace(event, event_id=event_id(int(clock() * 1000)))
         for event in events
@@ -210,6 +212,7 @@ async def lines_of_any(items: Iterable[ItemMessage] | AsyncIterable[ItemMessage]
 def items(state: str, limit: int | None, cursor: str | None, surface: str | None) -> Call[ItemsPage]:
     """Returns the call that asks for a page of the items."""
     given = {"state": state, "limit": limit, "cursor": cursor, "surface": surface}
+    # What is not given is left out: an empty parameter would be another question.
     query = urlencode({name: value for name, value in given.items() if value is not None})
     return _get(f"/v1/items?{query}", ItemsPage)
 
@@ -245,9 +248,11 @@ _read_parts = msgspec.json.Decoder(_Batch).decode
 def _read_batch(body: bytes) -> list[RecommendAnswer | RefusedError]:
     """Returns one answer or one error per request of a batch."""
     parts: list[RecommendAnswer | RefusedError] = []
+    # Part by part: one that failed must not cost the answers beside it.
     for part in _read_parts(body).answers:
         try:
             parts.append(_read_answer(part))
+        # An error lacks fields that every answer has, and so is never read as one.
         except msgspec.ValidationError:
             error = _read_error(part).error
             parts.append(

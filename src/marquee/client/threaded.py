@@ -232,6 +232,7 @@ class Client:
                 if not call.may_repeat:
                     raise
                 pause_s = course.pause_before_next(failure)
+            # Outside the `except`: the failure and its traceback are let go of before the pause.
             self._sleep(pause_s)
 
     def _attempt(self, call: Call[Answer], left_s: float, request_id: str) -> Answer:
@@ -251,6 +252,7 @@ class Client:
             ) as response:
                 for piece in response.iter_bytes():
                     body += piece
+                    # Trap: a reply that trickles in would keep every single read within its timeout.
                     if self._clock() > ends:
                         raise call.timed_out(attempt_s, request_id)
         except httpx.RequestError as error:

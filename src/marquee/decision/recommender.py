@@ -123,6 +123,7 @@ class Recommender:
 
     def _decide(self, requests: Sequence[Request], on_stage: OnStage) -> list[Decided]:
         """Returns the answers to requests of users, through the tower and the index together."""
+        # The tower takes one row at least; a batch may hold none but requests of `like_item`.
         if not requests:
             return []
         queries = self.queries.encode(requests)
@@ -191,6 +192,7 @@ class Recommender:
         if row.like == PADDING_INDEX:
             return AnsweredRow(answer)
         like = np.array([row.like])
+        # Asking for a column that the catalog lacks is an error; a row is shown without a title.
         has_titles = TITLE in self.bundle.catalog.attributes.columns
         title = self.item_pool.table.values(TITLE, like)[0] if has_titles else None
         (like_item,) = self.item_pool.table.decode(like)
@@ -273,6 +275,7 @@ class Recommender:
             self._search_again, queries.embeddings[row : row + 1], source
         )
         if found is None:
+            # Where re-ranking needs more, it must look among candidates of the same kind.
             look_further = self._retriever.popular
             found = look_further(constraints)
             # The index leaves out what is popular only if no inner product with the query is a number.
@@ -297,6 +300,7 @@ class Recommender:
         ignored_features: tuple[str, ...] = (),
     ) -> Answer:
         """Maps item indices back to ids and builds the `Answer`."""
+        # Columns at once: looked up one by one, each item would cost a call into NumPy.
         items = tuple(
             [
                 Recommendation(item_id, score, ItemKind.ad if is_ad else ItemKind.content)

@@ -193,6 +193,7 @@ def sweep(
     for effort in wanted:
         found, spent_ms = _ask_all(open_index(with_effort(config, effort)), questions, clock, n_repeats)
         median, p95 = np.quantile(spent_ms, [0.5, 0.95])
+        # The tail beside the median: a masked search that starts again shows only there.
         points.append(SweepPoint(effort, _recall(found, exact), float(median), float(p95)))
     return IndexSweep(
         kind=str(config.kind),
@@ -215,6 +216,7 @@ def _ask_all(
         times = []
         for _ in range(n_repeats):
             started = clock()
+            # The clock stands around the search alone: the question was made before.
             answer = questions.ask(index, row)
             times.append((clock() - started) * MS_PER_SECOND)
         answers.append(answer)
@@ -232,6 +234,7 @@ def _recall(found: Sequence[SearchResult], exact: Sequence[SearchResult]) -> flo
     for one, truth in zip(found, exact, strict=True):
         n_wanted = int(np.count_nonzero(truth.items))
         if n_wanted:
+            # By score and not by name: which of two equal items came first is no merit of an index.
             is_hit = (one.items != PADDING_INDEX) & (one.scores >= truth.scores[0, n_wanted - 1])
             shares.append(min(int(is_hit.sum()), n_wanted) / n_wanted)
     return float(np.mean(shares)) if shares else 1.0

@@ -124,6 +124,7 @@ class SqliteEventLog:
     def append_decisions(self, decisions: Sequence[Decision]) -> None:
         """Keeps decisions; see `EventLog`."""
         rows = [decision_row(decision) for decision in decisions]
+        # IGNORE: the writer sends a group again when it does not know what became of it.
         statement = "INSERT OR IGNORE INTO decisions(decision_id, time_ms, user_id, body) VALUES (?, ?, ?, ?)"
         self._decisions.write(lambda connection: connection.executemany(statement, rows))
 
@@ -176,6 +177,7 @@ class SqliteEventLog:
 
     def only_closer(self) -> AbstractContextManager[bool]:
         """Holds the lock of who closes days; see `EventLog`."""
+        # A lock of its own: closing days takes long, and must not hold up those who write.
         return try_lock(self._folder / _CLOSING_LOCK)
 
     def wal_bytes(self) -> int:
@@ -196,6 +198,7 @@ def _insert(connection: apsw.Connection, events: Sequence[Event]) -> list[Kept]:
     """Inserts what is new and returns what became of each event."""
     # Sequences above `last` are of this batch: that tells an id twice in it from one that was there.
     n_before, last = connection.total_changes(), _last_sequence(connection.execute(_LAST).fetchall())
+    # OR IGNORE: an id that is there stays as it is, and is compared below.
     connection.executemany(_INSERT_EVENT, [row_of(event) for event in events])
     # The usual case, all new: nothing needs to be looked up.
     if connection.total_changes() - n_before == len(events):

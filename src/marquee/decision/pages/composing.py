@@ -52,6 +52,7 @@ class Composed:
 def requests_to_encode(user: Request, rows: Sequence[Row]) -> list[Request]:
     """Returns the requests that go through the tower for a page: the user, then each list that goes on."""
     lists = [row for row in rows if row.kind is RowKind.continued]
+    # A list stands in place of the history: the row goes on with it, not with the user.
     return [user, *(replace(row.request, history=row.items) for row in lists)]
 
 
@@ -118,6 +119,7 @@ class PageComposer:
     def _similar(self, row: Row) -> Composed:
         """Returns items like one, none if there is none that they could be like."""
         item = self._item_of(row)
+        # The item itself is hidden: it would be the most alike.
         constraints = self._constraints(row, np.array([item]))
         if item == PADDING_INDEX:
             told = "the history holds no item" if row.item_id is None else f"{row.item_id!r} is no item"
@@ -146,11 +148,12 @@ class PageComposer:
     def _constraints(self, row: Row, hidden: IndexArray = _NOTHING) -> Constraints:
         """Returns the constraints of a row: its own, and that nothing comes twice."""
         own = Constraints.of(row.request, self._queries.seen[0], self._item_pool)
+        # What is on the page already counts for every kind of row, popular and new ones too.
         return replace(own, exclusions=np.concatenate((own.exclusions, hidden, self._shown)))
 
     def _search(self, query: int, constraints: Constraints) -> Candidates:
         """Returns the candidates of one query, none if it has nothing to search with."""
-        embedding = self._queries.embeddings[query : query + 1]
+        embedding = self._queries.embeddings[query : query + 1]  # (1, dim)
         found = self._retriever.search(embedding, [self._queries.sources[query]], [constraints])
         return found.get(0, Candidates.none())
 
