@@ -26,11 +26,8 @@ from marquee.core.schema import AVAILABLE_FROM, AVAILABLE_UNTIL
 from marquee.errors import ConfigError, ItemsFullError
 from marquee.store.files import replace_file, sync_folder
 
-# A small file may hold many outdated lines: reading past them costs less than writing it anew.
 _SPARE_LINES = 1000
-# A withdrawal takes about 130 bytes: room for a hundred of them on a full disk.
 _SPARE_BYTES = 16_384
-# EDQUOT is a spent quota: to a writer the same as a full disk.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _CHECKSUM_DIGITS = 8
 
@@ -100,7 +97,6 @@ class LiveItem:
     @classmethod
     def from_line(cls, line: bytes) -> "LiveItem | None":
         """Reads an item from a line without its end; returns None if the line is damaged."""
-        # A line with an end may still be damaged, and still be JSON: only the checksum tells.
         checksum, _, text = line.partition(b" ")
         if checksum != b"%08x" % zlib.crc32(text):
             return None
@@ -161,7 +157,6 @@ class ItemLog:
         self._lock_path = folder / f".{name}.lock"
         self._spare_path = folder / f".{name}.spare"
         self._limits = limits
-        # No file has this number: the first refresh reads from the beginning.
         self._inode = -1
         self._offset = 0
         self._n_lines = 0
@@ -172,7 +167,6 @@ class ItemLog:
             with self._only_writer() as descriptor:
                 self._cut_torn_line(descriptor)
                 self._keep_spare()
-            # The names of new files too: else a power cut may leave acknowledged lines in no file.
             sync_folder(folder)
             self.refresh()
         except OSError as error:
@@ -198,7 +192,6 @@ class ItemLog:
 
     def _refresh(self) -> bool:
         """Reads what is new in the file; no other thread of this process may do so at the same time."""
-        # Workers look often and mostly nothing has changed: one stat, no open file.
         facts = self._path.stat()
         if facts.st_ino == self._inode and facts.st_size == self._offset:
             return False
@@ -223,11 +216,9 @@ class ItemLog:
             has_changed |= items.get(item.item_id) != item
             items[item.item_id] = item
             self._sizes[item.item_id] = len(line) + 1
-        # A file that was written anew says mostly the same: compared as a whole, not by line.
         if is_anew:
             has_changed = items != self.items
         if has_changed:
-            # Replaced, not changed: other threads read `items` without a lock.
             self.items = items
         return has_changed
 
@@ -266,7 +257,6 @@ class ItemLog:
             sizes = {**self._sizes, **{item_id: len(line) for item_id, line in lines.items()}}
             n_before = len(items)
             self._make_room(items, sizes, frozenset(news), expendable)
-            # Twice the items: each rewrite is paid for by as many appended lines.
             is_outdated = self._n_lines + len(news) > 2 * len(items) + _SPARE_LINES
             if len(items) < n_before or is_outdated:
                 replace_file(self._path, b"".join(item.to_line() for item in items.values()))
@@ -294,16 +284,12 @@ class ItemLog:
         goal = ItemLimits(_less(limits.max_items), _less(limits.max_bytes))
         for item_id in expendable(dict(items)):  # a copy: what it names is removed meanwhile
             item = items.get(item_id)
-            # Never what is being said now: it would be acknowledged and gone.
             if item is None or item_id in news:
                 continue
-            # The two count apart: forgetting a live item makes no room for withdrawals, nor the other way
-            # round.
             is_of_use = used.n_withdrawn > goal.max_items if item.is_withdrawn else used.is_over(goal)
             if is_of_use:
                 used.forget(item, sizes[item_id])
                 del items[item_id]
-        # Withdrawals pass even where the live items are over their limits already.
         if used.is_over(limits) and not all(items[item_id].is_withdrawn for item_id in news):
             raise ItemsFullError(
                 f"there is room for {limits.max_items} live items of {limits.max_bytes} bytes together, got "
@@ -318,7 +304,6 @@ class ItemLog:
         except OSError as error:
             if error.errno not in _FULL:
                 raise
-            # It held nothing but blocks of the disk: they are free for the lines now.
             self._spare_path.unlink(missing_ok=True)
             _append(descriptor, lines)
 
@@ -341,7 +326,6 @@ class ItemLog:
         size = os.fstat(descriptor).st_size
         end, position = size, size
         while position:
-            # Backwards in blocks: a torn line may be longer than one, and the file far longer.
             start = max(0, position - 65_536)
             block = os.pread(descriptor, position - start, start)
             newline = block.rfind(b"\n")
@@ -405,7 +389,6 @@ def _append(descriptor: int, lines: bytes) -> None:
     size = os.fstat(descriptor).st_size
     written = 0
     try:
-        # A write may take only a part without an error, as on a disk that is nearly full.
         while written < len(lines):
             written += os.write(descriptor, lines[written:])
         os.fsync(descriptor)
