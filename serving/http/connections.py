@@ -24,7 +24,7 @@ from uvicorn.server import ServerState
 
 from serving.http.errors import Problem, Refusal, unavailable
 from serving.http.exchange import JSON, Reply
-from serving.http.framing import PatientFlow, head_without_upgrade, new_parser, unread_coding
+from serving.http.framing import PatientFlow, has_wrong_host, head_without_upgrade, new_parser, unread_coding
 from serving.http.limits import MAX_HEADERS, MAX_PIPELINED, Limits
 from serving.workers.table import WorkerTable
 
@@ -214,6 +214,9 @@ class LimitedProtocol(HttpToolsProtocol):
         self._validate_head()
         if (coding := unread_coding(self.headers)) is not None:
             self._refuse_malformed(f"Transfer-Encoding must be chunked, got {coding}; send the body as it is")
+            raise _RefusedError
+        if has_wrong_host(self.parser.get_http_version(), self.headers):
+            self._refuse_malformed("HTTP/1.1 must have one Host header, got none or several; send one")
             raise _RefusedError
         if self.parser.should_upgrade():
             self._decline_upgrade()

@@ -37,6 +37,17 @@ def unread_coding(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     return None
 
 
+def has_wrong_host(version: str, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Returns whether a request breaks the rule that HTTP/1.1 names its host once (RFC 9112, section 3.2).
+
+    Args:
+        version: Of HTTP, such as '1.1'.
+        headers: Of the request; names in lower case.
+    """
+    n_hosts = sum(name == b"host" for name, _ in headers)
+    return n_hosts > 1 or (n_hosts == 0 and version == "1.1")
+
+
 def head_without_upgrade(
     method: bytes, url: bytes, version: str, headers: Iterable[tuple[bytes, bytes]]
 ) -> bytes:

@@ -150,7 +150,7 @@ def test_requests_sent_ahead_are_bounded(service: RunningService) -> None:
     before = worker_memory(service)
     with connect(service.url) as connection:
         connection.settimeout(0.5)
-        ahead = b"GET /livez HTTP/1.1\r\n\r\n" * 10_000
+        ahead = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 10_000
         try:
             for _ in range(100):
                 connection.sendall(ahead)
@@ -186,6 +186,22 @@ def test_broken_framing_is_told_at_once(service: RunningService, broken: bytes) 
         reply = replies.next()
         assert (reply.status, code(reply.body)) == (400, "malformed_request")
         assert replies.is_ended()
+
+
+@pytest.mark.parametrize("hosts", [b"", b"Host: x\r\nHost: y\r\n"], ids=["none", "two"])
+def test_request_that_does_not_name_its_host_once_is_refused(service: RunningService, hosts: bytes) -> None:
+    with connect(service.url) as connection:
+        connection.sendall(request().replace(b"Host: x\r\n", hosts))
+        replies = Replies(connection)
+        reply = replies.next()
+        assert (reply.status, code(reply.body)) == (400, "malformed_request")
+        assert replies.is_ended()
+
+
+def test_older_http_needs_no_host(service: RunningService) -> None:
+    with connect(service.url) as connection:
+        connection.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
+        assert Replies(connection).next().status == 200
 
 
 def test_reply_to_the_request_before_comes_before_the_refusal(service: RunningService) -> None:
