@@ -22,13 +22,14 @@ LABEL = re.compile(r'(\w+)="([^"]*)"')
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     folder = tmp_path_factory.mktemp("alarms")
     bundle = publish_tiny(folder / "bundles").parent
-    with running_service(bundle, folder, MARQUEE_WORKERS="1", MARQUEE_ITEMS=str(folder / "items")) as running:
+    kept = {"MARQUEE_ITEMS": str(folder / "items"), "MARQUEE_EVENTS": str(folder / "events")}
+    with running_service(bundle, folder, MARQUEE_WORKERS="1", **kept) as running:
         yield running
 
 
 def test_alarms_speak_of_what_the_service_counts(service: RunningService) -> None:
     with Client(service.url, deadline_s=10) as client:
-        assert client.recommend(RecommendRequest(k=100)).short_reason
+        assert client.recommend(RecommendRequest(user_id="u1", k=100)).short_reason
     labels: dict[str, set[str]] = defaultdict(set)
     for name, text in SAMPLE.findall(service.client.get("/metrics").text):
         labels[name] |= {label for label, _ in LABEL.findall(text)}

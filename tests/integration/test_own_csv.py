@@ -187,7 +187,7 @@ def test_python_of_the_readme_answers_without_torch(shop: Shop) -> None:
 
 
 def test_client_of_the_readme_asks_the_service(shop: Shop, service: RunningService) -> None:
-    (block,) = blocks("docs/asking.md", "python", "The service by example")
+    (block,) = blocks("docs/asking.md", "python")
     code = block.text.replace("http://127.0.0.1:3000", service.url)
     printed = run(["python", "-c", code], shop.folder)
     assert re.fullmatch(r"history \['\S+', '\S+', '\S+'\]\n", printed)

@@ -91,6 +91,7 @@ def told(answer: Answer) -> dict[str, Any]:
     sometimes = {
         "short_reason": answer.short_reason,
         "fallback_reason": answer.fallback_reason,
+        "unknown_user": answer.unknown_user,
         "unknown_history": answer.unknown_history,
         "ignored_features": list(answer.ignored_features),
     }
