@@ -74,19 +74,23 @@ class StartWatch:
         self._seen: set[int] = set()
         self._has_started = False
 
-    def is_hopeless(self, pids: Collection[int], states: Collection[WorkerState]) -> bool:
+    def is_hopeless(
+        self, started: Collection[int], living: Collection[int], states: Collection[WorkerState]
+    ) -> bool:
         """Returns whether too many workers have ended and none has ever been able to answer.
 
         Args:
-            pids: Of the workers that run.
+            started: Of the workers that were started since the last look, those that have ended included.
+            living: Of the workers that run.
             states: What the workers have told, those that have ended included. Without any, as on a full
                 disk, nothing is known and the service goes on.
         """
         # Once is enough: a service that has answered is never given up.
         self._has_started = self._has_started or any(state.is_ready for state in states)
-        self._seen |= set(pids)
+        # Trap: a worker may start and end between two looks, so that none ever sees it alive.
+        self._seen |= set(started)
         # By process: one that circus starts again has another number.
-        has_failed = len(self._seen - set(pids)) >= self._max_failed
+        has_failed = len(self._seen - set(living)) >= self._max_failed
         return has_failed and bool(states) and not self._has_started
 
 
@@ -149,7 +153,7 @@ class Supervisor(bentoml_circus.Arbiter):
             )
             # A loop that hangs runs no handler of SIGTERM.
             os.kill(pid, signal.SIGKILL)
-        if self._starts.is_hopeless(living, states):
+        if self._starts.is_hopeless({process.pid for process in processes}, living, states):
             self._exception = BentoMLConfigException(
                 f"no worker could load its release in {STARTS_PER_WORKER} starts each; the log above says why"
             )

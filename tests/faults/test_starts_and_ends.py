@@ -75,7 +75,11 @@ def test_what_a_worker_refuses_to_start_with_the_watching_process_refuses(
 def test_service_none_of_whose_workers_can_start_ends(bundle: Path, tmp_path: Path) -> None:
     home = tmp_path / "bundles"
     shutil.copytree(bundle, home / bundle.name)
-    with starting(home / bundle.name, tmp_path, MARQUEE_WORKERS="1") as (port, process):
+    with (
+        (home / bundle.name / "manifest.json").open("rb") as manifest,
+        starting(home / bundle.name, tmp_path, MARQUEE_WORKERS="1") as (port, process),
+    ):
+        fcntl.flock(manifest, fcntl.LOCK_EX)  # one worker loads at a time: this one never comes to it
         # The bundle goes bad between the look of the watching process and that of its worker.
         assert eventually(lambda: is_listening(port))
         (home / bundle.name / "manifest.json").unlink()

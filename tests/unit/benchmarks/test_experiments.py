@@ -129,7 +129,10 @@ def test_the_check_fails_where_one_experiment_falls_short(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("data_root")
-def test_an_experiment_runs_as_the_training_command_runs_it() -> None:
+def test_an_experiment_runs_as_the_training_command_runs_it(
+    data_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MARQUEE_DATA", str(data_root))
     few = ["trainer.epochs=1", "evaluation.baselines.als=false", "examples.batch_size=8192"]
     found = run_experiment("movielens-100k", few)
     assert found.part == "test"

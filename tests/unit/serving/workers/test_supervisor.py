@@ -39,16 +39,22 @@ def test_no_worker_hangs_where_the_operator_says_so() -> None:
 
 def test_service_is_given_up_when_all_starts_fail() -> None:
     watch = StartWatch(max_failed=2)
-    assert not watch.is_hopeless({1, 2}, [])
-    assert not watch.is_hopeless({2, 3}, [state(2, is_ready=False)])
-    assert not watch.is_hopeless({4}, [])  # without a word of any worker nothing is known
-    assert watch.is_hopeless({4}, [state(2, is_ready=False)])
+    assert not watch.is_hopeless({1, 2}, {1, 2}, [])
+    assert not watch.is_hopeless({2, 3}, {2, 3}, [state(2, is_ready=False)])
+    assert not watch.is_hopeless({4}, {4}, [])  # without a word of any worker nothing is known
+    assert watch.is_hopeless({4}, {4}, [state(2, is_ready=False)])
+
+
+def test_worker_that_ends_between_two_looks_counts() -> None:
+    watch = StartWatch(2)
+    assert not watch.is_hopeless({1}, [], [state(1, is_ready=False)])
+    assert watch.is_hopeless({2}, [], [state(1, is_ready=False)])
 
 
 def test_service_that_has_answered_is_never_given_up() -> None:
     watch = StartWatch(max_failed=1)
-    assert not watch.is_hopeless({1}, [state(1)])
-    assert not watch.is_hopeless({2}, [state(2, is_ready=False)])
+    assert not watch.is_hopeless({1}, {1}, [state(1)])
+    assert not watch.is_hopeless({2}, {2}, [state(2, is_ready=False)])
 
 
 def test_table_tells_who_is_ready_and_since_when_it_is_silent(tmp_path: Path) -> None:
