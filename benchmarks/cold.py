@@ -188,7 +188,7 @@ def judge_items(parted: Parted, seed: int) -> Iterator[Line]:
 
 
 def with_latest(parted: Parted, dataset: Dataset, held: Sequence[str], n: int) -> JudgedPart:
-    """Returns the queries of users of whom nothing is known but their latest n events before the part."""
+    """Asks about held users whose only known events are the latest n before the part."""
     is_held = pl.col("user_id").is_in(held)
     counting = parted.before.filter(is_held & pl.col("kind").is_in(list(parted.config.data.kinds)))
     latest = counting.filter(pl.int_range(pl.len()).reverse().over("user_id") < n)

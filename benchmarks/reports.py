@@ -65,7 +65,7 @@ class MetricWorld:
     """Worlds of one kind.
 
     Attributes:
-        name: What is measured, of whom.
+        name: The measure and the users that it is taken over.
         n_users: In each world.
         draw: Returns values, (n_users, n_worlds), and the true mean of each world, (n_worlds,).
         is_difference: Whether they are paired differences.

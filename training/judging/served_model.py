@@ -65,10 +65,10 @@ def served_scores(bundle: Bundle, prepared: Prepared, part: JudgedPart, config: 
 
 
 def _with_users(bundle: Bundle, user_ids: tuple[str, ...]) -> Bundle:
-    """Returns the bundle with rows for further users, of whom nothing is known but what they did."""
+    """Adds rows for further users to a bundle; only their events are known."""
     extended = bundle.user_ids.extend(user_ids)
     n_new = len(extended) - len(bundle.user_ids)
-    # Row 0 holds the features of a user of whom nothing is known.
+    # Row 0 holds the features of an unknown user.
     nobody = bundle.user_features.take(np.zeros(n_new, dtype=np.int64))
     return replace(
         bundle,

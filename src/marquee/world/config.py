@@ -16,8 +16,8 @@ class WorldConfig:
         seed: The world is a pure function of this and of the fields below.
         start: First second of the world, a midnight in UTC; the default is a Monday.
         n_days: Length of the world.
-        n_users: Users, of whom `newcomer_fraction` arrive while the world runs.
-        n_content: Content items, of which `new_item_fraction` appear while the world runs.
+        n_users: Users; a share of `newcomer_fraction` arrives while the world runs.
+        n_content: Content items; a share of `new_item_fraction` appears while the world runs.
         n_ads: Ads, spread over `n_campaigns` campaigns of `n_advertisers` advertisers.
         n_campaigns: Campaigns; each has a flight, outside of which its ads are not available.
         n_advertisers: Advertisers; each owns at least one campaign.
