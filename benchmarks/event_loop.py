@@ -26,7 +26,7 @@ from marquee.decision.policies.choosing import GREEDY, build_chooser
 from marquee.decision.policies.config import Exploration, PolicyName
 from marquee.decision.policies.thompson import ClickCounts
 from marquee.decision.reranking import Reranking
-from marquee.store.opening import open_event_log
+from marquee.store.log.opening import open_event_log
 from tests.support.event_stores import postgres_server
 from tests.support.log_writer import acknowledged, start_writer
 

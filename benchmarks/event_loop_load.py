@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from marquee.core.uuids import RANDOM_BYTES, uuid7
-from marquee.store.event_log import EventLog
-from marquee.store.event_rows import EventLimits, keep_rows
-from marquee.store.opening import open_event_log
+from marquee.store.log.event_log import EventLog
+from marquee.store.log.event_rows import EventLimits, keep_rows
+from marquee.store.log.opening import open_event_log
 
 N_USERS, N_ITEMS = 100_000, 20_000
 PREFILL_BATCH = 20_000

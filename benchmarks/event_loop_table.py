@@ -13,8 +13,8 @@ import polars as pl
 from marquee.core.event_kinds import EventKind
 from marquee.data.attribution import SECONDS_PER_DAY, AttributionConfig
 from marquee.data.loop_table import write_loop_table
-from marquee.store.closed_days import DECISION_SCHEMA, EVENT_SCHEMA
-from marquee.store.log_rows import DECISION
+from marquee.store.log.closed_days import DECISION_SCHEMA, EVENT_SCHEMA
+from marquee.store.log.log_rows import DECISION
 
 EXPOSURES_PER_DAY = 333_000
 N_PLACES = 10

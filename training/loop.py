@@ -28,8 +28,8 @@ from marquee.data.attribution import AttributionConfig
 from marquee.data.loop_table import write_loop_table
 from marquee.data.split_config import seconds_of
 from marquee.index.faiss_index import IndexConfig, IndexKind
-from marquee.store.event_log import EventLog
-from marquee.store.sqlite_file import try_lock
+from marquee.store.log.event_log import EventLog
+from marquee.store.log.sqlite_file import try_lock
 from training.choices import register_schemas
 from training.cli.command import EXIT_INTERRUPTED, command
 from training.cli.console import open_console

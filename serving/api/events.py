@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from marquee.errors import ConfigError, EventLogError, EventLogFullError
-from marquee.store.event_rows import EventLimits, Receipt, keep_rows
-from marquee.store.log_rows import SECONDS_PER_DAY
+from marquee.store.log.event_rows import EventLimits, Receipt, keep_rows
+from marquee.store.log.log_rows import SECONDS_PER_DAY
 from serving.api.messages.events import MAX_EVENTS, EventsAnswer, EventsRequest
 from serving.config import Settings
 from serving.http.errors import Problem, Refusal, unavailable

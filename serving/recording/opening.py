@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 
 from marquee.errors import EventLogError, EventLogGoneError
-from marquee.store.event_log import EventLog
-from marquee.store.opening import open_event_log
+from marquee.store.log.event_log import EventLog
+from marquee.store.log.opening import open_event_log
 from serving.recording.settings import RecordingSettings
 
 RETRY_S = 1.0

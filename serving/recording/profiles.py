@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from marquee.bundle.manifest import KnownUntil
 from marquee.decision.requests import HistoryEvent, Request
 from marquee.errors import ConfigError, EventLogError
-from marquee.store.event_log import ProfileEvent
+from marquee.store.log.event_log import ProfileEvent
 from serving.recording.metrics import ProfileMetrics
 from serving.recording.opening import OpenedLog
 from serving.telemetry.metrics import Metrics

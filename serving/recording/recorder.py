@@ -9,9 +9,9 @@ from typing import NamedTuple
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Decided, Request
 from marquee.errors import EventLogError, EventLogGoneError
-from marquee.store.decision_ids import decision_id
-from marquee.store.decision_writer import DecisionWriter
-from marquee.store.event_log import Decision, Place
+from marquee.store.log.decision_ids import decision_id
+from marquee.store.log.decision_writer import DecisionWriter
+from marquee.store.log.event_log import Decision, Place
 from serving.recording.metrics import DecisionMetrics
 from serving.recording.opening import OpenedLog
 from serving.telemetry.metrics import Metrics

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from marquee.client import Client, EventMessage, RecommendRequest, ServiceError
-from marquee.store.opening import open_event_log
+from marquee.store.log.opening import open_event_log
 from tests.support.bundles import publish_tiny
 from tests.support.event_stores import postgres_server
 from tests.support.service_process import RunningService, eventually, running_service, workers_of

@@ -21,9 +21,9 @@ from marquee.nn.architectures import TwoTowerConfig
 from marquee.nn.initialisation.tables import InitialisationConfig
 from marquee.nn.optimizers import LazyAdamConfig
 from marquee.store.files import watching_steps
+from marquee.store.log.sqlite import SqliteEventLog
+from marquee.store.log.sqlite_file import try_lock
 from marquee.store.signing import TrustedKeys, write_key_pair
-from marquee.store.sqlite import SqliteEventLog
-from marquee.store.sqlite_file import try_lock
 from marquee.world import World
 from tests.support.event_stores import NOW, event
 from tests.support.small_config import small_config

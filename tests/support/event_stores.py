@@ -13,8 +13,8 @@ import psycopg
 import pytest
 
 from demo.processes import free_port
-from marquee.store.event_log import Decision, Event, EventLog, Place
-from marquee.store.opening import open_event_log
+from marquee.store.log.event_log import Decision, Event, EventLog, Place
+from marquee.store.log.opening import open_event_log
 
 INSTALL = "apt-get install postgresql"
 NOW = 1_700_000_000

@@ -9,8 +9,8 @@ import sys
 from itertools import count
 from pathlib import Path
 
-from marquee.store.event_log import Event, Kept
-from marquee.store.opening import open_event_log
+from marquee.store.log.event_log import Event, Kept
+from marquee.store.log.opening import open_event_log
 from tests.support.paths import ROOT
 
 BATCH = 10

@@ -3,7 +3,7 @@
 import polars as pl
 
 from marquee.core.uuids import uuid7
-from marquee.store.event_log import Decision, Event, EventLog, Place
+from marquee.store.log.event_log import Decision, Event, EventLog, Place
 from marquee.world import World
 
 

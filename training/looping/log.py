@@ -6,8 +6,8 @@ from pathlib import Path
 
 from marquee.data.loop_table import LogSource
 from marquee.errors import ConfigError
-from marquee.store.event_log import EventLog
-from marquee.store.opening import POSTGRES_SCHEMES, open_event_log
+from marquee.store.log.event_log import EventLog
+from marquee.store.log.opening import POSTGRES_SCHEMES, open_event_log
 
 CLOSED = "closed"
 """Folder of the closed days within the folder of a log."""

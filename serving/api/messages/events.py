@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from marquee.core.event_kinds import EventKind
 from marquee.core.reasons import Reason
-from marquee.store.event_rows import MAX_ID_LENGTH, MAX_TEXT_LENGTH, Receipt
+from marquee.store.log.event_rows import MAX_ID_LENGTH, MAX_TEXT_LENGTH, Receipt
 
 MAX_EVENTS = 10_000
 

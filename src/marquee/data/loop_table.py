@@ -32,10 +32,10 @@ from marquee.data.attribution import (
     with_outcomes,
 )
 from marquee.errors import DataError
-from marquee.store.closed_days import EVENT_SCHEMA, days_of, read_rows
-from marquee.store.event_log import EventLog
 from marquee.store.files import announce_step, sync_folder, write_file
-from marquee.store.log_rows import DECISION
+from marquee.store.log.closed_days import EVENT_SCHEMA, days_of, read_rows
+from marquee.store.log.event_log import EventLog
+from marquee.store.log.log_rows import DECISION
 
 ROWS_PER_GROUP = 100_000
 CHUNK_DECISIONS = 5_000

@@ -15,11 +15,11 @@ from marquee.core.uuids import time_ms_of, uuid7
 from marquee.data.attribution import AttributionConfig
 from marquee.data.loop_table import LogSource, TableCounts, count_clicks, write_loop_table
 from marquee.errors import ConfigError, DataError
-from marquee.store.closed_days import close_days
-from marquee.store.event_log import Decision, Event, Place
-from marquee.store.event_rows import EventLimits
 from marquee.store.files import watching_steps
-from marquee.store.sqlite import SqliteEventLog
+from marquee.store.log.closed_days import close_days
+from marquee.store.log.event_log import Decision, Event, Place
+from marquee.store.log.event_rows import EventLimits
+from marquee.store.log.sqlite import SqliteEventLog
 
 DAY, HOUR = 86_400, 3600
 START = 19_700 * DAY

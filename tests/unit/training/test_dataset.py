@@ -12,7 +12,7 @@ from rich.console import Console
 from marquee.data.config import DataConfig
 from marquee.data.reading.tables import read_tables
 from marquee.errors import ConfigError, DataError
-from marquee.store.event_log import EventLog
+from marquee.store.log.event_log import EventLog
 from tests.support.event_stores import DAY, NOW, Postgres, Store, decision, event, postgres_server
 from tests.support.paths import ROOT
 from training.dataset import DatasetConfig, write_dataset

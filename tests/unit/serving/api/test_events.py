@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from marquee.errors import EventLogFullError, EventLogGoneError
-from marquee.store.event_log import Event, Kept
-from marquee.store.opening import open_event_log
+from marquee.store.log.event_log import Event, Kept
+from marquee.store.log.opening import open_event_log
 from serving.api.app import RecommendationApp
 from serving.api.events import MAX_WAITING, EventRoutes
 from serving.api.recommend import Endpoints

@@ -15,8 +15,8 @@ from marquee.decision.policies.config import NO_EXPLORATION, Exploration, Policy
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Request
 from marquee.errors import ConfigError, EventLogGoneError
-from marquee.store.event_log import Decision
-from marquee.store.opening import open_event_log
+from marquee.store.log.event_log import Decision
+from marquee.store.log.opening import open_event_log
 from serving.api.app import RecommendationApp
 from serving.api.recommend import Endpoints
 from serving.config import Settings

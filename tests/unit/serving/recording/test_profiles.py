@@ -14,7 +14,7 @@ from marquee.core.event_kinds import EventKind
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import HistoryEvent, Request
 from marquee.errors import EventLogGoneError
-from marquee.store.event_log import ProfileEvent
+from marquee.store.log.event_log import ProfileEvent
 from serving.api.app import RecommendationApp
 from serving.api.recommend import Endpoints
 from serving.config import Settings

@@ -7,11 +7,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from marquee.store.closed_days import close_days, days_of, is_over, read_rows
-from marquee.store.event_log import EventLog
-from marquee.store.event_rows import MAX_CLOCK_ERROR, EventLimits
 from marquee.store.files import watching_steps
-from marquee.store.log_rows import DECISION
+from marquee.store.log.closed_days import close_days, days_of, is_over, read_rows
+from marquee.store.log.event_log import EventLog
+from marquee.store.log.event_rows import MAX_CLOCK_ERROR, EventLimits
+from marquee.store.log.log_rows import DECISION
 from tests.support.event_stores import DAY, NOW, Store, decision, event
 from tests.support.paths import ROOT
 
@@ -141,10 +141,10 @@ def test_closing_that_ends_at_any_step_loses_and_doubles_nothing(store: Store, t
 KILLED = """
 import os, sys
 from pathlib import Path
-from marquee.store.closed_days import close_days
-from marquee.store.event_rows import EventLimits
+from marquee.store.log.closed_days import close_days
+from marquee.store.log.event_rows import EventLimits
 from marquee.store.files import watching_steps
-from marquee.store.sqlite import SqliteEventLog
+from marquee.store.log.sqlite import SqliteEventLog
 
 def watch(step):
     if step.startswith(sys.argv[2]):

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import pytest
 
 from marquee.errors import EventLogError
-from marquee.store.event_log import ClosedPart, Decision, Event, EventLog, Kept
+from marquee.store.log.event_log import ClosedPart, Decision, Event, EventLog, Kept
 from tests.support.event_stores import DAY, NOW, Store, decision, event
 
 A, R, U = Kept.accepted, Kept.repeated, Kept.event_id_reused

@@ -7,8 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 from marquee.errors import EventLogFullError
-from marquee.store import group_commit
-from marquee.store.group_commit import GroupCommit
+from marquee.store.log import group_commit
+from marquee.store.log.group_commit import GroupCommit
 
 WAIT_S = 20.0
 

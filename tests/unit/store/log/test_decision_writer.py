@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from marquee.errors import EventLogFullError, EventLogGoneError
-from marquee.store.decision_writer import DecisionWriter
-from marquee.store.event_log import Decision
-from marquee.store.sqlite import SqliteEventLog
+from marquee.store.log.decision_writer import DecisionWriter
+from marquee.store.log.event_log import Decision
+from marquee.store.log.sqlite import SqliteEventLog
 from tests.support.event_stores import decision
 
 WAIT_S = 20.0

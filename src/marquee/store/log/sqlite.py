@@ -12,7 +12,7 @@ from typing import Any
 import apsw
 
 from marquee.errors import EventLogError
-from marquee.store.event_log import (
+from marquee.store.log.event_log import (
     ClosedPart,
     DayRows,
     Decision,
@@ -22,8 +22,8 @@ from marquee.store.event_log import (
     LoggedEvent,
     ProfileEvent,
 )
-from marquee.store.group_commit import GroupCommit
-from marquee.store.log_rows import (
+from marquee.store.log.group_commit import GroupCommit
+from marquee.store.log.log_rows import (
     DECISION,
     EVENT_COLUMNS,
     MS_PER_DAY,
@@ -35,7 +35,7 @@ from marquee.store.log_rows import (
     profile_of,
     row_of,
 )
-from marquee.store.sqlite_file import Durability, SqliteFile, size_on_disk, try_lock
+from marquee.store.log.sqlite_file import Durability, SqliteFile, size_on_disk, try_lock
 
 EVENTS_FILE = "events.db"
 DECISIONS_FILE = "decisions.db"

@@ -12,7 +12,7 @@ from threading import Lock
 from typing import Any, LiteralString
 
 from marquee.errors import ConfigError, EventLogError, EventLogFullError, EventLogGoneError
-from marquee.store.event_log import (
+from marquee.store.log.event_log import (
     ClosedPart,
     DayRows,
     Decision,
@@ -22,8 +22,8 @@ from marquee.store.event_log import (
     LoggedEvent,
     ProfileEvent,
 )
-from marquee.store.group_commit import GroupCommit
-from marquee.store.log_rows import (
+from marquee.store.log.group_commit import GroupCommit
+from marquee.store.log.log_rows import (
     DECISION,
     MS_PER_DAY,
     SECONDS_PER_DAY,

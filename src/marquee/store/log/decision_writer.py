@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from threading import Condition, Thread
 
 from marquee.errors import EventLogError
-from marquee.store.event_log import Decision
+from marquee.store.log.event_log import Decision
 
 # Long enough to gather the decisions of many answers, short enough that a crash loses few.
 GROUP_S = 0.05

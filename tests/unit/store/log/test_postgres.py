@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from marquee.errors import ConfigError, EventLogError, EventLogGoneError
-from marquee.store.event_log import Kept
-from marquee.store.postgres import PostgresEventLog
+from marquee.store.log.event_log import Kept
+from marquee.store.log.postgres import PostgresEventLog
 from tests.support.event_stores import Postgres, Store, decision, event, postgres_server
 from tests.support.log_writer import acknowledged, start_writer
 

@@ -12,9 +12,9 @@ import apsw
 import pytest
 
 from marquee.errors import ConfigError, EventLogFullError, EventLogGoneError
-from marquee.store.event_log import Kept
-from marquee.store.sqlite import DECISIONS_FILE, EVENTS_FILE, SqliteEventLog
-from marquee.store.sqlite_file import validate_sqlite
+from marquee.store.log.event_log import Kept
+from marquee.store.log.sqlite import DECISIONS_FILE, EVENTS_FILE, SqliteEventLog
+from marquee.store.log.sqlite_file import validate_sqlite
 from tests.support.event_stores import decision, event
 from tests.support.log_writer import acknowledged, start_writer
 
@@ -148,7 +148,7 @@ def test_killed_writers_lose_and_double_nothing_that_was_acknowledged(tmp_path: 
 
 
 def test_missing_library_says_what_to_install(tmp_path: Path) -> None:
-    code = "import sys; sys.modules['apsw'] = None; import marquee.store.sqlite_file"
+    code = "import sys; sys.modules['apsw'] = None; import marquee.store.log.sqlite_file"
     ran = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import polars as pl
 
-from marquee.store.event_log import ClosedPart, DayRows, EventLog
-from marquee.store.event_rows import MAX_CLOCK_ERROR, EventLimits
 from marquee.store.files import announce_step, sync_folder, write_file
-from marquee.store.log_rows import DECISION, SECONDS_PER_DAY, decision_columns, event_columns
+from marquee.store.log.event_log import ClosedPart, DayRows, EventLog
+from marquee.store.log.event_rows import MAX_CLOCK_ERROR, EventLimits
+from marquee.store.log.log_rows import DECISION, SECONDS_PER_DAY, decision_columns, event_columns
 
 ROWS_PER_GROUP = 100_000
 # Bounds how many rows are Python objects at a time.

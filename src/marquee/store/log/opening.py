@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from marquee.errors import ConfigError
-from marquee.store.event_log import EventLog
+from marquee.store.log.event_log import EventLog
 
 POSTGRES_SCHEMES = ("postgresql://", "postgres://")
 
@@ -17,7 +17,7 @@ def open_event_log(where: str) -> EventLog:
     """
     if where.startswith(POSTGRES_SCHEMES):
         # Imported here: a machine without psycopg can still keep its log in a folder.
-        from marquee.store.postgres import PostgresEventLog
+        from marquee.store.log.postgres import PostgresEventLog
 
         return PostgresEventLog(where)
     if "://" in where:  # or else it would become a folder of that name
@@ -25,6 +25,6 @@ def open_event_log(where: str) -> EventLog:
             f"the event log must be a folder or begin with {POSTGRES_SCHEMES[0]}, got an address of "
             f"{where.partition('://')[0][:32]!r}; correct it"
         )
-    from marquee.store.sqlite import SqliteEventLog
+    from marquee.store.log.sqlite import SqliteEventLog
 
     return SqliteEventLog(Path(where))

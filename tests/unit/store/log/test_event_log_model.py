@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from marquee.store.closed_days import close_days, days_of, is_over, read_rows
-from marquee.store.event_log import Event, EventLog, Kept
-from marquee.store.event_rows import EventLimits
+from marquee.store.log.closed_days import close_days, days_of, is_over, read_rows
+from marquee.store.log.event_log import Event, EventLog, Kept
+from marquee.store.log.event_rows import EventLimits
 from tests.support.event_stores import DAY, NOW, Postgres, Store, decision, event
 
 LIMITS = EventLimits(horizon=DAY)

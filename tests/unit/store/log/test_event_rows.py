@@ -7,8 +7,8 @@ import pytest
 
 from marquee.core.reasons import Reason
 from marquee.errors import EventLogGoneError
-from marquee.store.event_log import Event
-from marquee.store.event_rows import (
+from marquee.store.log.event_log import Event
+from marquee.store.log.event_rows import (
     MAX_CLOCK_ERROR,
     MAX_ID_LENGTH,
     MAX_TEXT_LENGTH,
@@ -17,7 +17,7 @@ from marquee.store.event_rows import (
     judge_row,
     keep_rows,
 )
-from marquee.store.sqlite import SqliteEventLog
+from marquee.store.log.sqlite import SqliteEventLog
 from tests.support.event_stores import DAY, NOW
 
 GOOD = {"event_id": "e", "kind": "click", "item_id": "a", "timestamp": NOW - 5, "user_id": "u"}

@@ -6,7 +6,15 @@ from typing import Any
 
 import msgspec
 
-from marquee.store.event_log import Decision, Event, Kept, LoggedDecision, LoggedEvent, Place, ProfileEvent
+from marquee.store.log.event_log import (
+    Decision,
+    Event,
+    Kept,
+    LoggedDecision,
+    LoggedEvent,
+    Place,
+    ProfileEvent,
+)
 
 SECONDS_PER_DAY = 86_400
 MS_PER_DAY = 86_400_000

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 from marquee.core.event_kinds import EventKind
 from marquee.core.reasons import Reason
-from marquee.store.event_log import Event, EventLog, Kept
-from marquee.store.log_rows import SECONDS_PER_DAY
+from marquee.store.log.event_log import Event, EventLog, Kept
+from marquee.store.log.log_rows import SECONDS_PER_DAY
 
 MAX_CLOCK_ERROR = SECONDS_PER_DAY
 # A key of PostgreSQL's B-tree holds about 2,700 bytes: four bytes a character stay well below.
