@@ -84,7 +84,7 @@ def prefill(log: EventLog, n: int) -> None:
 
 def run_loads(loads: Sequence[Load]) -> list[Calls]:
     """Runs all loads at once; returns the times of each one's calls."""
-    command = [sys.executable, "-m", "benchmarks.event_loop_load"]
+    command = [sys.executable, "-m", "benchmarks.event_loop.load"]
     running = [
         subprocess.Popen([*command, json.dumps(asdict(load))], stdout=subprocess.PIPE, text=True)
         for load in loads

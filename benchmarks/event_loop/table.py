@@ -122,7 +122,7 @@ def measure_table(folder: Path, n_exposures: int) -> Cost:
     command = [
         sys.executable,
         "-m",
-        "benchmarks.event_loop_table",
+        "benchmarks.event_loop.table",
         str(folder / "log"),
         str(folder / "table"),
     ]

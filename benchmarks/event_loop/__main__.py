@@ -15,11 +15,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.event_loop_load import Load, prefill, run_loads, together
-from benchmarks.event_loop_table import measure_table
+from benchmarks.event_loop.figure import Figure
+from benchmarks.event_loop.load import Load, prefill, run_loads, together
+from benchmarks.event_loop.table import measure_table
 from benchmarks.reranking import NOW, candidates
 from marquee.decision.arranging import arrange
 from marquee.decision.policies.choosing import GREEDY, build_chooser
@@ -32,41 +32,6 @@ from tests.support.log_writer import acknowledged, start_writer
 
 N_ROUNDS, CALLS_PER_ROUND = 30, 20
 K = 10
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One measured number.
-
-    Attributes:
-        name: What it is.
-        measured: The number.
-        unit: Of both.
-        bound: What it must reach, or must not exceed.
-        is_least: Whether the bound is the least that is good enough.
-        reference: What it is compared with, in words.
-    """
-
-    name: str
-    measured: float
-    unit: str
-    bound: float
-    is_least: bool
-    reference: str
-
-    @property
-    def holds(self) -> bool:
-        """Whether the bound is kept."""
-        return self.measured >= self.bound if self.is_least else self.measured <= self.bound
-
-    def line(self) -> str:
-        """Returns the row of the table."""
-        sign = ">=" if self.is_least else "<="
-        verdict = "" if self.holds else "   beyond the bound"
-        return (
-            f"{self.name:<46}{self.measured:>12,.3f} {self.unit:<10}{sign} {self.bound:<10,g}"
-            f"{self.reference}{verdict}"
-        )
 
 
 def store_figures(where: str, name: str, n_events: int, seconds: float) -> Iterator[Figure]:
