@@ -36,9 +36,9 @@ from serving.recording.opening import OpenedLog, validate_log
 from serving.recording.profiles import Profiles
 from serving.recording.recorder import Recorder
 from serving.releases.live_items import LiveItemLimits, LiveItems, validate_folder
-from serving.releases.metrics import ThreadMetrics
 from serving.releases.surfaces import SurfaceFile, Surfaces
 from serving.telemetry import logs
+from serving.telemetry.background import ThreadMetrics
 from serving.telemetry.metrics import FOLDER_VARIABLE, Metrics, forget_dead_workers, shared_folder
 from serving.telemetry.tracer import Tracer
 from serving.workers.heartbeat import Heartbeat

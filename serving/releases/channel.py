@@ -25,11 +25,10 @@ from marquee.bundle.releases import (
 from marquee.decision.recommender import Recommender
 from marquee.errors import BundleBusyError, ConfigError, UnknownIdError
 from serving.releases.answering import Answering, AnsweringState, Loaded
-from serving.releases.background import Background
 from serving.releases.following import Follower, is_pinned
 from serving.releases.listing import Release, list_releases
 from serving.releases.loading import Loader, be_nice
-from serving.releases.metrics import ThreadMetrics
+from serving.telemetry.background import Background, ThreadMetrics
 from serving.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)

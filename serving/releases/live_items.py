@@ -29,12 +29,12 @@ from marquee.decision.recommender import Recommender
 from marquee.errors import ConfigError, ItemsFullError, UnknownIdError
 from marquee.store.live_items import ItemLimits, ItemLog, LiveItem
 from serving.http.errors import Problem, Refusal, unavailable
-from serving.releases.background import Background
 from serving.releases.channel import Channel
 from serving.releases.item_validation import build_change, validate_embeddings, validate_size, validate_sizes
 from serving.releases.listing import held_items, names_of_releases
-from serving.releases.metrics import ItemMetrics, ThreadMetrics
+from serving.releases.metrics import ItemMetrics
 from serving.releases.settings import ReleaseSettings
+from serving.telemetry.background import Background, ThreadMetrics
 from serving.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)

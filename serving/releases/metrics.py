@@ -1,4 +1,4 @@
-"""Counters of releases, their candidates and live items, and the heartbeats of what follows them."""
+"""Counters of releases, their candidates and live items."""
 
 from collections.abc import Collection
 
@@ -159,34 +159,3 @@ class ItemMetrics:
     def show_index_change(self, timestamp: float) -> None:
         """Shows when the items of the index last changed, by a release or by a live item."""
         self._index_changed.set(timestamp)
-
-
-class ThreadMetrics:
-    """Shows that threads in the background still do their work.
-
-    Args:
-        registry: Where the counters are registered.
-    """
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._heartbeats = Gauge(
-            "marquee_heartbeat_seconds",
-            "When a thread last ended its work without a fault, in the worker where that is longest ago.",
-            ["thread"],
-            multiprocess_mode="livemin",
-            registry=registry,
-        )
-        self._failures = Counter(
-            "marquee_thread_failures",
-            "Faults that a thread in the background has met and survived.",
-            ["thread"],
-            registry=registry,
-        )
-
-    def show_heartbeat(self, thread: str, timestamp: float) -> None:
-        """Shows that a thread has done its work."""
-        self._heartbeats.labels(thread).set(timestamp)
-
-    def count_failure(self, thread: str) -> None:
-        """Counts a fault that a thread has survived."""
-        self._failures.labels(thread).inc()

@@ -16,7 +16,8 @@ from marquee.decision.golden_requests import overlap_at_k
 from marquee.decision.policies.config import NO_EXPLORATION
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Answer, Request
-from serving.releases.metrics import CandidateMetrics, ThreadMetrics
+from serving.releases.metrics import CandidateMetrics
+from serving.telemetry.background import ThreadMetrics
 
 logger = logging.getLogger(__name__)
 

@@ -28,12 +28,12 @@ from serving.config import Settings
 from serving.http.exchange import Receive, Scope, Send
 from serving.http.guard import Guard, Key, Right
 from serving.releases import following
-from serving.releases.background import Background
 from serving.releases.channel import Channel
 from serving.releases.loading import Loader, LoadLimits
-from serving.releases.metrics import CandidateMetrics, ThreadMetrics
+from serving.releases.metrics import CandidateMetrics
 from serving.releases.shadow import Shadow
 from serving.releases.surfaces import SurfaceFile
+from serving.telemetry.background import Background, ThreadMetrics
 from serving.telemetry.metrics import Metrics
 from tests.support.asgi import JSON_HEADERS, Response, request
 from tests.support.bundles import DIM, NOW, publish_tiny

@@ -11,8 +11,9 @@ from marquee.errors import MarqueeError
 from serving.api.answering.jobs import Answered, Job
 from serving.api.metrics import AnswerMetrics
 from serving.recording.profiles import Profiles
-from serving.releases.metrics import CandidateMetrics, ThreadMetrics
+from serving.releases.metrics import CandidateMetrics
 from serving.releases.shadow import Shadow
+from serving.telemetry.background import ThreadMetrics
 from serving.telemetry.metrics import Metrics
 from serving.telemetry.timings import Stopwatch
 

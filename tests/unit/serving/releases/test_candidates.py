@@ -24,8 +24,9 @@ from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, Conf
 from marquee.store.signing import SigningKey, TrustedKeys, write_key_pair
 from serving.releases.channel import Channel
 from serving.releases.loading import Loader
-from serving.releases.metrics import CandidateMetrics, ThreadMetrics
+from serving.releases.metrics import CandidateMetrics
 from serving.releases.shadow import CAPACITY, Shadow
+from serving.telemetry.background import ThreadMetrics
 from serving.telemetry.metrics import Metrics
 from tests.support.bundles import NOW, publish_tiny
 from tests.support.counters import changes

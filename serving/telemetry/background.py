@@ -5,11 +5,42 @@ import threading
 import time
 from collections.abc import Callable
 
-from serving.releases.metrics import ThreadMetrics
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 logger = logging.getLogger(__name__)
 
 _REPEAT_LOG_S = 60.0
+
+
+class ThreadMetrics:
+    """Shows that threads in the background still do their work.
+
+    Args:
+        registry: Where the counters are registered.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._heartbeats = Gauge(
+            "marquee_heartbeat_seconds",
+            "When a thread last ended its work without a fault, in the worker where that is longest ago.",
+            ["thread"],
+            multiprocess_mode="livemin",
+            registry=registry,
+        )
+        self._failures = Counter(
+            "marquee_thread_failures",
+            "Faults that a thread in the background has met and survived.",
+            ["thread"],
+            registry=registry,
+        )
+
+    def show_heartbeat(self, thread: str, timestamp: float) -> None:
+        """Shows that a thread has done its work."""
+        self._heartbeats.labels(thread).set(timestamp)
+
+    def count_failure(self, thread: str) -> None:
+        """Counts a fault that a thread has survived."""
+        self._failures.labels(thread).inc()
 
 
 class Background:
