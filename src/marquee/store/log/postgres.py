@@ -2,16 +2,13 @@
 
 Writers take turns by an advisory lock that ends with their transaction. Without it two transactions could
 commit in another order than that of their sequences, and a follower would pass over the one that comes late.
-It also makes creating the tables safe: `CREATE … IF NOT EXISTS` fails where two do it at once.
 """
 
-from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from threading import Lock
-from typing import Any, LiteralString
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import LiteralString
 
-from marquee.errors import ConfigError, EventLogError, EventLogFullError, EventLogGoneError
+from marquee.errors import EventLogError
 from marquee.store.log.event_log import (
     ClosedPart,
     DayRows,
@@ -34,20 +31,9 @@ from marquee.store.log.log_rows import (
     profile_of,
     row_of,
 )
+from marquee.store.log.postgres_database import FIRST_LOCK, Connection, PostgresDatabase
 
-try:
-    import psycopg
-except ImportError as error:
-    raise ConfigError(
-        f"an event log in PostgreSQL needs psycopg, got {error}; run pip install 'marquee[serve]'"
-    ) from error
-
-# libpq waits for a silent host without end unless it is told otherwise.
-CONNECT_TIMEOUT_S = 3
-# A host that vanishes sends no reset: without this a write would wait until TCP itself gives up.
-UNANSWERED_MS = 5_000
-# Advisory locks are numbers that all users of a database share: ours begin with "marquee" in ASCII.
-_SCHEMA_LOCK, _EVENTS_LOCK, _DECISIONS_LOCK, _CLOSING_LOCK = (0x6D61727175656500 + i for i in range(4))
+_EVENTS_LOCK, _DECISIONS_LOCK, _CLOSING_LOCK = (FIRST_LOCK + i for i in range(1, 4))
 _FORMAT = 1
 
 _SCHEMA: LiteralString = """
@@ -102,8 +88,6 @@ _LAST: LiteralString = f"""SELECT greatest(
     (SELECT max(sequence) FROM marquee.events),
     (SELECT max(last_sequence) FROM marquee.closed_parts WHERE kind <> '{DECISION}'), 0)"""
 
-Connection = psycopg.Connection[tuple[Any, ...]]
-
 
 class PostgresEventLog:
     """An `EventLog` in a database.
@@ -117,14 +101,10 @@ class PostgresEventLog:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        # As with SQLite: answers never wait for a flush.
+        self._database = PostgresDatabase(url, (_EVENTS_LOCK, _DECISIONS_LOCK), unflushed=(_DECISIONS_LOCK,))
         self._group = GroupCommit(self._write_events)
-        self._readers: deque[Connection] = deque()
-        # Apart for events and decisions: a decision must not wait behind the flush of an event.
-        self._writing = {_EVENTS_LOCK: Lock(), _DECISIONS_LOCK: Lock()}
-        self._writers: dict[int, Connection] = {}
-        with self._translated():
-            self._make_schema()
+        self._database.make_tables(_SCHEMA, "marquee.format", _FORMAT)
 
     def append(self, events: Sequence[Event]) -> list[Kept]:
         """Keeps events and returns what became of each; see `EventLog`."""
@@ -132,54 +112,56 @@ class PostgresEventLog:
 
     def _write_events(self, events: Sequence[Event]) -> list[Kept]:
         """Keeps events in one transaction."""
-        with self._writer(_EVENTS_LOCK) as connection:
+        with self._database.writer(_EVENTS_LOCK) as connection:
             return _insert(connection, events)
 
     def read(self, after: int, limit: int) -> list[LoggedEvent]:
         """Returns the first events after a sequence; see `EventLog`."""
         statement: LiteralString = f"{_EVENTS} WHERE sequence > %s ORDER BY sequence LIMIT %s"
-        return [logged_event(row) for row in self._read(statement, (after, limit))]
+        return [logged_event(row) for row in self._database.read(statement, (after, limit))]
 
     def read_user(self, user_id: str, after: int, limit: int) -> list[LoggedEvent]:
         """Returns the last events of a user after a sequence; see `EventLog`."""
         statement: LiteralString = (
             f"{_EVENTS} WHERE user_id = %s AND sequence > %s ORDER BY sequence DESC LIMIT %s"
         )
-        return [logged_event(row) for row in reversed(self._read(statement, (user_id, after, limit)))]
+        return [
+            logged_event(row) for row in reversed(self._database.read(statement, (user_id, after, limit)))
+        ]
 
     def read_profile(self, user_id: str, after: int, since: int, limit: int) -> list[ProfileEvent]:
         """Returns the last events of a user that a history needs; see `EventLog`."""
-        return profile_of(self._read(_PROFILE, (user_id, after, since, limit)))
+        return profile_of(self._database.read(_PROFILE, (user_id, after, since, limit)))
 
     def last_sequence(self) -> int:
         """Returns the highest sequence that was ever kept; see `EventLog`."""
-        return int(self._read(_LAST)[0][0])
+        return int(self._database.read(_LAST)[0][0])
 
     def append_decisions(self, decisions: Sequence[Decision]) -> None:
         """Keeps decisions; see `EventLog`."""
         columns = _columns([decision_row(decision) for decision in decisions])
         # zip of no rows has no columns, which would leave the statement without bindings.
         if columns:
-            with self._writer(_DECISIONS_LOCK) as connection:
+            with self._database.writer(_DECISIONS_LOCK) as connection:
                 connection.execute(_INSERT_DECISIONS, [_DECISIONS_LOCK, *columns])
 
     def read_decisions(self, after: int, limit: int) -> list[LoggedDecision]:
         """Returns the first decisions after a sequence; see `EventLog`."""
         statement: LiteralString = f"{_DECISIONS} WHERE sequence > %s ORDER BY sequence LIMIT %s"
-        return [logged_decision(row) for row in self._read(statement, (after, limit))]
+        return [logged_decision(row) for row in self._database.read(statement, (after, limit))]
 
     def find_decision(self, decision_id: str) -> Decision | None:
         """Returns a decision that is still in the store; see `EventLog`."""
-        rows = self._read(f"{_DECISIONS} WHERE decision_id = %s", (decision_id,))
+        rows = self._database.read(f"{_DECISIONS} WHERE decision_id = %s", (decision_id,))
         return logged_decision(rows[0]).decision if rows else None
 
     def open_days(self) -> list[DayRows]:
         """Returns which kinds and days the store holds; see `EventLog`."""
-        events = self._read(
+        events = self._database.read(
             f"""SELECT timestamp / {SECONDS_PER_DAY}, kind, count(*), max(sequence)
             FROM marquee.events GROUP BY 1, 2"""
         )
-        decisions = self._read(
+        decisions = self._database.read(
             f"""SELECT time_ms / {MS_PER_DAY}, '{DECISION}', count(*), max(sequence)
             FROM marquee.decisions GROUP BY 1"""
         )
@@ -191,7 +173,7 @@ class PostgresEventLog:
             AND timestamp >= %s AND timestamp < %s ORDER BY sequence LIMIT %s"""
         start = rows.day * SECONDS_PER_DAY
         bindings = (after, rows.last_sequence, rows.kind, start, start + SECONDS_PER_DAY, limit)
-        return [logged_event(row) for row in self._read(statement, bindings)]
+        return [logged_event(row) for row in self._database.read(statement, bindings)]
 
     def read_decisions_of_day(self, rows: DayRows, after: int, limit: int) -> list[LoggedDecision]:
         """Returns decisions of one day; see `EventLog`."""
@@ -199,39 +181,28 @@ class PostgresEventLog:
             AND time_ms >= %s AND time_ms < %s ORDER BY sequence LIMIT %s"""
         start = rows.day * MS_PER_DAY
         bindings = (after, rows.last_sequence, start, start + MS_PER_DAY, limit)
-        return [logged_decision(row) for row in self._read(statement, bindings)]
+        return [logged_decision(row) for row in self._database.read(statement, bindings)]
 
     def closed_parts(self) -> list[ClosedPart]:
         """Lists the parts of the log that were moved into files; see `EventLog`."""
-        rows = self._read("SELECT day, kind, file, n_rows, last_sequence FROM marquee.closed_parts")
+        rows = self._database.read("SELECT day, kind, file, n_rows, last_sequence FROM marquee.closed_parts")
         return [ClosedPart(*row) for row in sorted(rows)]
 
     def note_closed(self, part: ClosedPart) -> None:
         """Notes a file and deletes its rows; see `EventLog`."""
         lock = _DECISIONS_LOCK if part.kind == DECISION else _EVENTS_LOCK
-        with self._writer(lock) as connection, connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", (lock,))
+        with self._database.turn(lock) as connection:
             _close_part(connection, part)
 
-    @contextmanager
-    def only_closer(self) -> Iterator[bool]:
+    def only_closer(self) -> AbstractContextManager[bool]:
         """Holds the lock of who closes days; see `EventLog`."""
-        with self._translated():
-            # A connection of its own: the lock belongs to its session, and dying gives it back.
-            connection = self._connect()
-            try:
-                # Tried, not waited for: whoever holds it does the same work.
-                held = connection.execute("SELECT pg_try_advisory_lock(%s)", (_CLOSING_LOCK,)).fetchall()
-                yield bool(held[0][0])
-                # A closed connection gives its lock back only once the server has noticed.
-                connection.execute("SELECT pg_advisory_unlock_all()")
-            finally:
-                connection.close()
+        # Tried, not waited for: whoever holds it does the same work.
+        return self._database.try_lock(_CLOSING_LOCK)
 
     def n_bytes(self) -> int:
         """Returns how much the tables and their indexes hold."""
         return int(
-            self._read(
+            self._database.read(
                 """SELECT sum(pg_total_relation_size(c.oid))::bigint FROM pg_class c
                 JOIN pg_namespace n ON n.oid = c.relnamespace
                 WHERE n.nspname = 'marquee' AND c.relkind = 'r'"""
@@ -240,105 +211,7 @@ class PostgresEventLog:
 
     def close(self) -> None:
         """Closes all connections; see `EventLog`."""
-        for writing in self._writing.values():
-            # A write that is under way ends first: nobody closes a connection beneath it.
-            writing.acquire()
-        while self._readers:
-            self._readers.pop().close()
-        for connection in self._writers.values():
-            connection.close()
-        self._writers.clear()
-        for writing in self._writing.values():
-            writing.release()
-
-    @contextmanager
-    def _writer(self, lock: int) -> Iterator[Connection]:
-        """Gives the connection that writes rows of one kind, to one thread at a time."""
-        with self._writing[lock], self._translated():
-            connection = self._writers.get(lock)
-            try:
-                if connection is None:
-                    connection = self._writers[lock] = self._connect()
-                    if lock == _DECISIONS_LOCK:  # as with SQLite: answers never wait for a flush
-                        connection.execute("SET synchronous_commit = off")
-                yield connection
-            # Whatever went wrong, the state of the session is unknown: the next write begins with a new one.
-            except BaseException:
-                if connection is not None:
-                    connection.close()
-                self._writers.pop(lock, None)
-                raise
-
-    def _read(self, statement: LiteralString, bindings: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """Returns all rows of a query."""
-        with self._translated():
-            if self._readers:
-                try:
-                    return self._read_by(self._readers.pop(), statement, bindings)
-                # IndexError: another thread took the last one between the look and the pop.
-                except (IndexError, psycopg.OperationalError):
-                    # The database was restarted since: the other connections are as old as this one.
-                    while self._readers:
-                        self._readers.pop().close()
-            return self._read_by(self._connect(), statement, bindings)
-
-    def _read_by(
-        self, connection: Connection, statement: LiteralString, bindings: Sequence[object]
-    ) -> list[tuple[Any, ...]]:
-        """Returns all rows of a query by one connection, which is then kept for the next one."""
-        try:
-            rows = connection.execute(statement, bindings).fetchall()
-        except BaseException:
-            connection.close()
-            raise
-        # Only after success: a connection that has failed is never handed on.
-        self._readers.append(connection)
-        return rows
-
-    def _connect(self) -> Connection:
-        """Returns a new connection that commits each statement by itself."""
-        return psycopg.connect(
-            # Autocommit: a read that left its transaction open would keep old rows from being vacuumed.
-            self._url,
-            autocommit=True,
-            connect_timeout=CONNECT_TIMEOUT_S,
-            tcp_user_timeout=UNANSWERED_MS,
-        )
-
-    def _make_schema(self) -> None:
-        """Makes the tables if they are not there; raises ConfigError if another release made them."""
-        connection = self._connect()
-        try:
-            with connection.transaction():
-                # Trap: `IF NOT EXISTS` looks before it makes, and two services that start together both find
-                # nothing.
-                connection.execute("SELECT pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
-                connection.execute(_SCHEMA)
-                found = connection.execute("SELECT version FROM marquee.format").fetchall()
-                if not found:
-                    connection.execute("INSERT INTO marquee.format VALUES (%s)", (_FORMAT,))
-                elif found[0][0] != _FORMAT:
-                    raise ConfigError(
-                        f"the tables of the event log must have format {_FORMAT}, got {found[0][0]}; use the "
-                        "release that made them, or another database"
-                    )
-        finally:
-            connection.close()
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """Raises what the database reports as errors of ours."""
-        try:
-            yield
-        # Before psycopg.Error, its base: only this is mended by making room.
-        except psycopg.errors.DiskFull as error:
-            raise EventLogFullError(
-                f"the disk of the event log is full: {error}; nothing was kept, make room and send it again"
-            ) from error
-        except psycopg.Error as error:
-            raise EventLogGoneError(
-                f"the database of the event log cannot be used: {error}; see whether it runs, and send again"
-            ) from error
+        self._database.close()
 
 
 def _insert(connection: Connection, events: Sequence[Event]) -> list[Kept]:
