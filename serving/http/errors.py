@@ -30,6 +30,8 @@ from marquee.errors import (
     OtherShapeError,
     ParityError,
     RejectedRowsError,
+    RuleError,
+    RulesChangedError,
     ShapeError,
     SignatureError,
     UnknownIdError,
@@ -54,19 +56,21 @@ class Problem(Enum):
     release_busy = (409, "another change of releases is at work; nothing was changed; send it again")
     release_refused = (409, "the release cannot be used; the old one goes on answering")
     cursor_expired = (410, "the release that the cursor belongs to answers no more; ask without it")
+    rules_changed = (412, "the rules are of another version, and come along; nothing was changed")
     body_too_large = (413, "the body is larger than allowed")
     unsupported_media_type = (
         415,
         "the body is not sent plainly in the content type that the path takes",
     )
     invalid_request = (422, "a field is wrong; `field` says which, `message` why")
+    version_needed = (428, "the header `If-Match` must say which version of the rules is replaced")
     too_many_requests = (
         429,
         "the key is used more often than it may be; `Retry-After` says when to come back",
     )
     headers_too_large = (431, "request line and headers are larger than allowed")
     internal_error = (500, "our fault: the log tells under the `request_id`")
-    not_configured = (501, "the service keeps no live items, or no events")
+    not_configured = (501, "the service keeps no live items, or no events and rules")
     unavailable = (503, "too much at once, too late, or not ready; `Retry-After` says when to come back")
     no_room = (507, "no room for more live items, or the disk is full; nothing was changed or kept")
 
@@ -93,6 +97,8 @@ PROBLEM_OF_ERROR: Mapping[type[MarqueeError], Problem] = {
     ChecksumError: Problem.unavailable,
     SignatureError: Problem.unavailable,
     ItemsFullError: Problem.no_room,
+    RuleError: Problem.invalid_request,
+    RulesChangedError: Problem.rules_changed,
     EventLogError: Problem.unavailable,
     EventLogFullError: Problem.no_room,
     EventLogGoneError: Problem.unavailable,
@@ -177,7 +183,7 @@ def refusal_of(error: BaseException) -> Refusal:
     if problem is Problem.internal_error:
         return Refusal(problem, "the service failed on this request; its log says why under the request_id")
     # Errors about the request name what came: these details are the caller's own.
-    return Refusal(problem, str(error), field=error.field if isinstance(error, FilterError) else None)
+    return Refusal(problem, str(error), field=getattr(error, "field", None))
 
 
 def unavailable(message: str) -> Refusal:

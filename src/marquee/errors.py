@@ -7,6 +7,7 @@ MarqueeError
 │   ├── UnknownIdError            an id that the catalog does not hold
 │   ├── ShapeError                arrays that do not fit together
 │   ├── FilterError               a filter that the catalog cannot apply
+│   ├── RuleError                 a rule that cannot hold
 │   ├── RejectedRowsError         more rows were rejected than `max_rejected_fraction` allows
 │   └── LeakageError              an event crosses the split
 ├── ConfigError(ValueError)       the caller's config is wrong: refuse to start
@@ -18,6 +19,7 @@ MarqueeError
 │   ├── ChecksumError             a file differs from its manifest
 │   └── SignatureError            nobody who is trusted has signed the manifest
 ├── ItemsFullError                there is no room for more live items
+├── RulesChangedError             the rules are of another version than the one that was to be replaced
 ├── EventLogError                 the event log refuses: nothing was kept, send it again
 │   ├── EventLogFullError         its disk is full
 │   └── EventLogGoneError         its folder or its database cannot be reached
@@ -55,6 +57,18 @@ class FilterError(DataError):
 
     Attributes:
         field: Where it stands in the request.
+    """
+
+    def __init__(self, message: str, field: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class RuleError(DataError):
+    """A rule that cannot hold, alone or beside another.
+
+    Attributes:
+        field: Where it stands in the set.
     """
 
     def __init__(self, message: str, field: str) -> None:
@@ -104,6 +118,18 @@ class SignatureError(BundleError):
 
 class ItemsFullError(MarqueeError):
     """There is no room for more live items."""
+
+
+class RulesChangedError(MarqueeError):
+    """The rules are of another version than the one that was to be replaced; nothing was changed.
+
+    Attributes:
+        version: The one that holds.
+    """
+
+    def __init__(self, message: str, version: int) -> None:
+        super().__init__(message)
+        self.version = version
 
 
 class EventLogError(MarqueeError):
