@@ -1,0 +1,172 @@
+"""The users in a SQLite file of the folder of the event log, which all workers of a machine share."""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from marquee.store.log.sqlite_file import Durability, SqliteFile
+from marquee.store.people.consent import Tier
+from marquee.store.people.users import STRANGER, Consent, Forgotten, Person
+
+USERS_FILE = "users.db"
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS users(
+    handle BLOB PRIMARY KEY, pseudonym TEXT UNIQUE, tier TEXT, changed INTEGER NOT NULL, erased INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS consents(
+    number INTEGER PRIMARY KEY, handle BLOB NOT NULL, time INTEGER NOT NULL, tier TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS consents_by_user ON consents(handle, number);
+CREATE TABLE IF NOT EXISTS forgotten(
+    pseudonym TEXT PRIMARY KEY, handle BLOB NOT NULL, erased INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS user_key(number INTEGER PRIMARY KEY CHECK (number = 1), fingerprint BLOB NOT NULL)
+    STRICT;
+"""
+_FIND = "SELECT pseudonym, tier, changed, erased FROM users WHERE handle = ?"
+_MAY_BE_NAMED = f"pseudonym IS NULL AND (tier = '{Tier.personal}' OR tier IS NULL AND erased IS NULL)"
+
+
+class SqliteUsers:
+    """`Users` in a folder.
+
+    Args:
+        folder: Made if it is not there.
+
+    Raises:
+        ConfigError: If SQLite is too old or the file has another format.
+        EventLogError: If the folder cannot be used.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        # Full: a pseudonym that is lost with the power leaves rows that nobody can erase any more.
+        self._file = SqliteFile(folder / USERS_FILE, _SCHEMA, Durability.full)
+
+    def find(self, handle: bytes) -> Person:
+        """Returns the row of a user as it is now; see `Users`."""
+        rows = self._file.read(_FIND, (handle,))
+        return _person(rows[0]) if rows else STRANGER
+
+    def find_many(self, handles: Collection[bytes]) -> dict[bytes, Person]:
+        """Returns the row of each of several users; see `Users`."""
+        return {handle: self.find(handle) for handle in handles}
+
+    def name(self, new: Mapping[bytes, str]) -> dict[bytes, Person]:
+        """Returns the users with pseudonyms; see `Users`."""
+        return self._file.write(lambda connection: _name(connection, new))
+
+    def set_tier(self, handle: bytes, tier: Tier, now: int) -> Person:
+        """Notes what was said for a user; see `Users`."""
+        return self._file.write(lambda connection: _set_tier(connection, handle, tier, now))
+
+    def consents(self, handle: bytes) -> list[Consent]:
+        """Returns the statements for a user; see `Users`."""
+        rows = self._file.read("SELECT time, tier FROM consents WHERE handle = ? ORDER BY number", (handle,))
+        return [Consent(time, Tier(tier)) for time, tier in rows]
+
+    def forget(self, handle: bytes, now: int) -> Person:
+        """Drops what is held of a user and leaves a tombstone; see `Users`."""
+        return self._file.write(lambda connection: _forget(connection, handle, now))
+
+    def forgotten(self) -> list[Forgotten]:
+        """Returns the dropped pseudonyms whose rows are still to be deleted; see `Users`."""
+        rows = self._file.read("SELECT handle, pseudonym, erased FROM forgotten ORDER BY erased, pseudonym")
+        return [Forgotten(*row) for row in rows]
+
+    def end_forgotten(self, pseudonyms: Collection[str]) -> None:
+        """Notes that no row of some dropped pseudonyms is left; see `Users`."""
+        rows = [(pseudonym,) for pseudonym in pseudonyms]
+        statement = "DELETE FROM forgotten WHERE pseudonym = ?"
+        self._file.write(lambda connection: connection.executemany(statement, rows))
+
+    def drop_tombstones(self, before: int) -> int:
+        """Deletes old tombstones; see `Users`."""
+        statement = "DELETE FROM users WHERE tier IS NULL AND pseudonym IS NULL AND erased < ?"
+
+        def drop(connection: apsw.Connection) -> int:
+            n_before = connection.total_changes()
+            connection.execute(statement, (before,))
+            return connection.total_changes() - n_before
+
+        return self._file.write(drop)
+
+    def n_users(self) -> int:
+        """Returns how many rows there are; see `Users`."""
+        return int(self._file.read("SELECT count(*) FROM users")[0][0])
+
+    def key_fingerprint(self) -> bytes | None:
+        """Returns the fingerprint of the key; see `Users`."""
+        rows = self._file.read("SELECT fingerprint FROM user_key")
+        return bytes(rows[0][0]) if rows else None
+
+    def note_key(self, fingerprint: bytes) -> bytes:
+        """Notes the fingerprint of the key; see `Users`."""
+        noted = self.key_fingerprint()
+        if noted is None:
+            statement = "INSERT OR IGNORE INTO user_key VALUES (1, ?)"
+            self._file.write(lambda connection: connection.execute(statement, (fingerprint,)))
+            noted = self.key_fingerprint()
+        assert noted is not None, "a fingerprint that was noted must be there, got none"
+        return noted
+
+    def close(self) -> None:
+        """Gives up all connections; see `Users`."""
+        self._file.close()
+
+
+def _person(row: Sequence[Any]) -> Person:
+    """Returns a person from a row of pseudonym, tier, time of it and time of erasure."""
+    pseudonym, tier, changed, erased = row
+    return Person(pseudonym, tier and Tier(tier), changed, erased)
+
+
+def _find(connection: apsw.Connection, handle: bytes) -> Person:
+    """Returns the row of a user within a transaction."""
+    rows: Sequence[Sequence[Any]] = connection.execute(_FIND, (handle,)).fetchall()
+    return _person(rows[0]) if rows else STRANGER
+
+
+def _name(connection: apsw.Connection, new: Mapping[bytes, str]) -> dict[bytes, Person]:
+    """Gives pseudonyms to those who have none and may have one."""
+    rows = [(handle, pseudonym) for handle, pseudonym in new.items()]
+    # The row first, the pseudonym then: who has a row with a tier alone needs the second as well.
+    connection.executemany(
+        "INSERT OR IGNORE INTO users(handle, changed) VALUES (?, 0)", [row[:1] for row in rows]
+    )
+    statement = f"UPDATE users SET pseudonym = ?2 WHERE handle = ?1 AND {_MAY_BE_NAMED}"
+    connection.executemany(statement, rows)
+    return {handle: _find(connection, handle) for handle in new}
+
+
+def _set_tier(connection: apsw.Connection, handle: bytes, tier: Tier, now: int) -> Person:
+    """Notes what was said for a user."""
+    if _find(connection, handle).tier is tier:
+        return _find(connection, handle)
+    connection.execute(
+        """INSERT INTO users(handle, tier, changed) VALUES (?1, ?2, ?3)
+        ON CONFLICT (handle) DO UPDATE SET tier = ?2, changed = ?3""",
+        (handle, tier.value, now),
+    )
+    consent = "INSERT INTO consents(handle, time, tier) VALUES (?, ?, ?)"
+    connection.execute(consent, (handle, now, tier.value))
+    return _find(connection, handle)
+
+
+def _forget(connection: apsw.Connection, handle: bytes, now: int) -> Person:
+    """Drops what is held of a user, leaves a tombstone and returns what was held."""
+    before = _find(connection, handle)
+    if before.is_erased:
+        return before
+    connection.execute(
+        """INSERT INTO users(handle, changed, erased) VALUES (?1, 0, ?2)
+        ON CONFLICT (handle) DO UPDATE SET pseudonym = NULL, tier = NULL, changed = 0, erased = ?2""",
+        (handle, now),
+    )
+    connection.execute("DELETE FROM consents WHERE handle = ?", (handle,))
+    if before.pseudonym is not None:
+        noted = "INSERT INTO forgotten(pseudonym, handle, erased) VALUES (?, ?, ?)"
+        connection.execute(noted, (before.pseudonym, handle, now))
+    return before
