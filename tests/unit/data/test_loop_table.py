@@ -16,7 +16,7 @@ from marquee.data.attribution import AttributionConfig
 from marquee.data.loop_table import LogSource, TableCounts, count_clicks, write_loop_table
 from marquee.errors import ConfigError, DataError
 from marquee.store.files import watching_steps
-from marquee.store.log.closed_days import close_days
+from marquee.store.log.closed_days import Known, close_days
 from marquee.store.log.event_log import Decision, Event, Place
 from marquee.store.log.event_rows import EventLimits
 from marquee.store.log.sqlite import SqliteEventLog
@@ -197,7 +197,7 @@ def test_same_log_and_cutoff_give_the_same_bytes(random_log: Recorded, tmp_path:
     before = contents("first")
     about = random_log.decisions[0]
     random_log.log.append([told(9999, "click", START + 5, about, received=CUTOFF + 1)])  # late, from offline
-    close_days(random_log.log, tmp_path / "closed", CUTOFF + 90 * DAY, 10**9, EventLimits())
+    close_days(random_log.log, tmp_path / "closed", CUTOFF + 90 * DAY, [Known(10**9)], EventLimits())
     assert contents("second") == before
     assert any(name.startswith("open/") for name in before)
 

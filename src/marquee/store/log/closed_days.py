@@ -11,16 +11,25 @@ reads it, and the next try replaces it with the same rows. Nothing is ever in bo
 """
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
 from marquee.store.files import announce_step, sync_folder, write_file
-from marquee.store.log.event_log import ClosedPart, DayRows, EventLog
+from marquee.store.log.decision_ids import made_ms
+from marquee.store.log.event_log import ClosedPart, DayRows, Decision, EventLog
 from marquee.store.log.event_rows import MAX_CLOCK_ERROR, EventLimits
-from marquee.store.log.log_rows import DECISION, SECONDS_PER_DAY, decision_columns, event_columns
+from marquee.store.log.log_rows import (
+    DECISION,
+    MS_PER_DAY,
+    SECONDS_PER_DAY,
+    decision_columns,
+    decision_of_columns,
+    event_columns,
+)
 
 ROWS_PER_GROUP = 100_000
 # Bounds how many rows are Python objects at a time.
@@ -58,12 +67,30 @@ DECISION_SCHEMA = pl.Schema(
         "scores": _NUMBERS,
         "propensities": _NUMBERS,
         "history": _TEXTS,
+        "more": pl.String(),
     }
 )
 
 
+class Known(NamedTuple):
+    """Up to where a release knows what users did: an event beyond both bounds is new to it.
+
+    Attributes:
+        sequence: Of this log.
+        timestamp: Seconds since 1970 UTC.
+    """
+
+    sequence: int = 0
+    timestamp: int = 0
+
+    def covers(self, rows: DayRows) -> bool:
+        """Returns whether the release knows all events of a kind and day."""
+        last_second = (rows.day + 1) * SECONDS_PER_DAY - 1
+        return rows.last_sequence <= self.sequence or last_second <= self.timestamp
+
+
 def close_days(
-    log: EventLog, folder: Path, now: int, known_sequence: int, limits: EventLimits
+    log: EventLog, folder: Path, now: int, known: Collection[Known], limits: EventLimits
 ) -> list[ClosedPart]:
     """Moves the days that are over into files and returns what has moved.
 
@@ -71,7 +98,7 @@ def close_days(
         log: Where the rows are.
         folder: Of the files; made if it is not there.
         now: Seconds since 1970 UTC.
-        known_sequence: The last event that the release in use knows; later ones stay, and so do their days.
+        known: What each release that answers knows; days of which one of them does not know all stay.
         limits: Until when an event of a day may come.
 
     Raises:
@@ -85,7 +112,7 @@ def close_days(
             return moved
         for rows in log.open_days():
             # Decisions are numbered apart from events; a release knows them through these.
-            is_known = rows.kind == DECISION or rows.last_sequence <= known_sequence
+            is_known = rows.kind == DECISION or all(one.covers(rows) for one in known)
             if is_known and is_over(rows.day, now, limits):
                 moved.append(_close(log, folder, rows))
     return moved
@@ -120,6 +147,32 @@ def days_of(log: EventLog) -> dict[int, set[str]]:
     for rows in sorted(held, key=lambda rows: rows.day):
         found.setdefault(rows.day, set()).add(rows.kind)
     return found
+
+
+def find_decision(log: EventLog, folder: Path, decision_id: str) -> Decision | None:
+    """Returns a decision from the store or from the files of closed days, None if neither holds it.
+
+    Args:
+        log: The store.
+        folder: Of the files.
+        decision_id: Of version 7: it says of which day the decision is.
+
+    Raises:
+        EventLogError: If the store refuses.
+        OSError: If a file cannot be read.
+    """
+    # The store first: a decision that leaves it meanwhile is in a noted file by then, never the other way.
+    found = log.find_decision(decision_id)
+    made = made_ms(decision_id)
+    # Any other id is none that the service has made, and says no day.
+    if found is not None or made is None:
+        return found
+    for part in _parts_of(log, made // MS_PER_DAY, DECISION):
+        # Ids rise with time, as the rows do: all row groups but one are passed over by their bounds.
+        rows = pl.scan_parquet(folder / part.file).filter(pl.col("decision_id") == decision_id).collect()
+        if len(rows):
+            return decision_of_columns(rows.row(0, named=True))
+    return None
 
 
 def _read_kind(log: EventLog, folder: Path, day: int, kind: str) -> list[pl.DataFrame]:

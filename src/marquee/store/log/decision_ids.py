@@ -1,6 +1,9 @@
 """Ids of decisions: UUIDs of version 7, which rise with time, so that an index of them grows at one end."""
 
+import re
+
 _TIME_BITS = 48
+_VERSION_7 = re.compile(r"([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
 def decision_id(time_ms: int, random: bytes) -> str:
@@ -19,3 +22,14 @@ def decision_id(time_ms: int, random: bytes) -> str:
     number = number & ~(0xF << 76 | 0x3 << 62) | 0x7 << 76 | 0x2 << 62
     text = f"{number:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def made_ms(decision_id: str) -> int | None:
+    """Returns when a decision got its id, milliseconds since 1970 UTC; None for an id of another form.
+
+    Example:
+        >>> made_ms("018bcfe5-6800-7000-8000-000000000000")
+        1700000000000
+    """
+    digits = _VERSION_7.fullmatch(decision_id)
+    return int(digits[1] + digits[2], 16) if digits else None

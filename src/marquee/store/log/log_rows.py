@@ -1,6 +1,7 @@
 """Events and decisions as rows of a table, the same in both stores."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from operator import itemgetter
 from typing import Any
 
@@ -12,7 +13,6 @@ from marquee.store.log.event_log import (
     Kept,
     LoggedDecision,
     LoggedEvent,
-    Place,
     ProfileEvent,
 )
 
@@ -35,6 +35,11 @@ EVENT_COLUMNS = (
     "text",
     "digest",
 )
+_KEYS = ("decision_id", "time_ms", "user_id")
+_PLAIN = ("request_id", "surface", "release", "source", "policy")
+# Of a decision, but for `places`: what the stores keep as JSON, and what files keep as JSON.
+_BODY = tuple(one.name for one in fields(Decision) if one.name not in (*_KEYS, "places"))
+_MORE = tuple(name for name in _BODY if name not in (*_PLAIN, "parameters", "history"))
 EventRow = tuple[str, str, str, int, int, int, str | None, str | None, float | None, str | None, bytes]
 DecisionRow = tuple[str, int, str | None, str]
 
@@ -84,36 +89,26 @@ def profile_of(rows: Sequence[Sequence[Any]]) -> list[ProfileEvent]:
 
 def decision_row(decision: Decision) -> DecisionRow:
     """Returns a decision as id, time, user and the JSON text of all else."""
-    body = {
-        "request_id": decision.request_id,
-        "surface": decision.surface,
-        "release": decision.release,
-        "source": decision.source,
-        "policy": decision.policy,
-        "parameters": dict(decision.parameters),
-        # By column: the names of the fields are not repeated for each place.
-        "items": [place.item_id for place in decision.places],
-        "scores": [place.score for place in decision.places],
-        "propensities": [place.propensity for place in decision.places],
-        "history": decision.history,
-    }
+    body = {name: getattr(decision, name) for name in _BODY}
+    # By column: the names of the fields are not repeated for each place.
+    body["items"] = [place.item_id for place in decision.places]
+    body["scores"] = [place.score for place in decision.places]
+    body["propensities"] = [place.propensity for place in decision.places]
     return decision.decision_id, decision.time_ms, decision.user_id, msgspec.json.encode(body).decode()
 
 
 def logged_decision(row: Sequence[Any]) -> LoggedDecision:
     """Returns sequence and decision from a row of sequence, id, time, user and JSON text."""
     body = msgspec.json.decode(row[4])
-    places = zip(body.pop("items"), body.pop("scores"), body.pop("propensities"), strict=True)
-    decision = Decision(
-        decision_id=row[1],
-        time_ms=row[2],
-        user_id=row[3],
-        places=tuple(Place(*place) for place in places),
-        history=tuple(body.pop("history")),
-        # A row of an earlier release may lack fields: their defaults hold.
-        **body,
-    )
-    return LoggedDecision(row[0], decision)
+    named = {"decision_id": row[1], "time_ms": row[2], "user_id": row[3]}
+    return LoggedDecision(row[0], _decision(named | body))
+
+
+def _decision(said: dict[str, Any]) -> Decision:
+    """Returns a decision from its fields, places by column; fields that are not there have their defaults."""
+    places = zip(said.pop("items"), said.pop("scores"), said.pop("propensities"), strict=True)
+    said["places"] = [{"item_id": item, "score": score, "propensity": p} for item, score, p in places]
+    return msgspec.convert(said, Decision)
 
 
 def outcomes_of(events: Sequence[Event], kept: dict[str, bytes], before: dict[str, bytes]) -> list[Kept]:
@@ -160,13 +155,24 @@ def event_columns(logged: Sequence[LoggedEvent]) -> dict[str, list[object]]:
 def decision_columns(logged: Sequence[LoggedDecision]) -> dict[str, list[object]]:
     """Returns decisions as columns, by the names that files of closed days have."""
     decisions = [row.decision for row in logged]
-    plain = ("decision_id", "time_ms", "user_id", "request_id", "surface", "release", "source", "policy")
     columns: dict[str, list[object]] = {"sequence": [row.sequence for row in logged]}
-    columns |= {name: [getattr(decision, name) for decision in decisions] for name in plain}
+    columns |= {name: [getattr(decision, name) for decision in decisions] for name in (*_KEYS, *_PLAIN)}
     # As text: each policy has parameters of its own, and the column one type.
     columns["parameters"] = [msgspec.json.encode(decision.parameters).decode() for decision in decisions]
     columns["items"] = [[place.item_id for place in decision.places] for decision in decisions]
     columns["scores"] = [[place.score for place in decision.places] for decision in decisions]
     columns["propensities"] = [[place.propensity for place in decision.places] for decision in decisions]
     columns["history"] = [list(decision.history) for decision in decisions]
+    # As text too: a field that training does not read needs no column of its own, and must not get lost.
+    columns["more"] = [
+        msgspec.json.encode({name: getattr(decision, name) for name in _MORE}).decode()
+        for decision in decisions
+    ]
     return columns
+
+
+def decision_of_columns(row: Mapping[str, Any]) -> Decision:
+    """Returns a decision from a row in the columns that `decision_columns` gives."""
+    said = {name: value for name, value in row.items() if name not in ("sequence", "parameters", "more")}
+    said["parameters"] = msgspec.json.decode(row["parameters"])
+    return _decision(said | msgspec.json.decode(row["more"]))

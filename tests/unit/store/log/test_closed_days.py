@@ -2,21 +2,24 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from marquee.store.files import watching_steps
-from marquee.store.log.closed_days import close_days, days_of, is_over, read_rows
-from marquee.store.log.event_log import EventLog
+from marquee.store.log.closed_days import Known, close_days, days_of, find_decision, is_over, read_rows
+from marquee.store.log.decision_ids import decision_id
+from marquee.store.log.event_log import Decision, EventLog
 from marquee.store.log.event_rows import MAX_CLOCK_ERROR, EventLimits
 from marquee.store.log.log_rows import DECISION
 from tests.support.event_stores import DAY, NOW, Store, decision, event
+from tests.support.filled import filled
 from tests.support.paths import ROOT
 
 LIMITS = EventLimits()
-EVERYTHING = 10**9
+EVERYTHING = [Known(sequence=10**9)]
 LATER = NOW + 30 * DAY
 TODAY = NOW // DAY
 KINDS = ("click", "view", DECISION)
@@ -81,8 +84,8 @@ def test_day_that_the_release_does_not_know_whole_stays(store: Store, tmp_path: 
     log = store.open()
     log.append([event("e1"), event("e2"), event("e3", timestamp=NOW - DAY)])
     last_of_today = log.read(0, 3)[1].sequence
-    assert close_days(log, tmp_path, LATER, last_of_today - 1, LIMITS) == []
-    assert [part.day for part in close_days(log, tmp_path, LATER, last_of_today, LIMITS)] == [TODAY]
+    assert close_days(log, tmp_path, LATER, [Known(last_of_today - 1)], LIMITS) == []
+    assert [part.day for part in close_days(log, tmp_path, LATER, [Known(last_of_today)], LIMITS)] == [TODAY]
     assert [logged.event.event_id for logged in log.read(0, 9)] == ["e3"]
 
 
@@ -141,7 +144,7 @@ def test_closing_that_ends_at_any_step_loses_and_doubles_nothing(store: Store, t
 KILLED = """
 import os, sys
 from pathlib import Path
-from marquee.store.log.closed_days import close_days
+from marquee.store.log.closed_days import Known, close_days
 from marquee.store.log.event_rows import EventLimits
 from marquee.store.files import watching_steps
 from marquee.store.log.sqlite import SqliteEventLog
@@ -152,7 +155,7 @@ def watch(step):
 
 with watching_steps(watch):
     log, folder = SqliteEventLog(Path(sys.argv[1])), Path(sys.argv[1]) / "closed"
-    close_days(log, folder, int(sys.argv[3]), 10**9, EventLimits())
+    close_days(log, folder, int(sys.argv[3]), [Known(10**9)], EventLimits())
 """
 
 
@@ -181,3 +184,48 @@ def test_file_of_decisions_holds_all_of_them_and_nothing_is_left_aside(store: St
     assert frame["propensities"].to_list() == [[0.25, 1.0]]
     assert frame["history"].to_list() == [["x", "y"]]
     assert not list(tmp_path.rglob(".*.new"))
+
+
+def test_decision_of_a_closed_day_is_found_with_every_field_it_had(store: Store, tmp_path: Path) -> None:
+    log, made = store.open(), [decision_id(NOW * 1000 + i, bytes([i] * 10)) for i in range(3)]
+    wanted = replace(filled(Decision), decision_id=made[1], time_ms=NOW * 1000 + 1)
+    log.append_decisions([decision(made[0]), wanted])
+    assert find_decision(log, tmp_path, made[1]) == wanted
+    close_days(log, tmp_path, LATER, EVERYTHING, LIMITS)
+    assert log.find_decision(made[1]) is None
+    assert find_decision(log, tmp_path, made[1]) == wanted
+    assert find_decision(log, tmp_path, made[0]) == decision(made[0])
+
+
+def test_decision_that_nobody_made_is_not_found(store: Store, tmp_path: Path) -> None:
+    log = store.open()
+    log.append_decisions([decision(decision_id(NOW * 1000, bytes(10)))])
+    close_days(log, tmp_path, LATER, EVERYTHING, LIMITS)
+    unknown = decision_id(NOW * 1000, bytes([1] * 10))
+    for one in (unknown, decision_id(0, bytes(10)), "", "d1", unknown.replace("-7", "-4"), unknown.upper()):
+        assert find_decision(log, tmp_path, one) is None
+
+
+@pytest.mark.parametrize(
+    ("known", "n_closed"),
+    [
+        ([], 2),
+        ([Known(timestamp=(TODAY + 1) * DAY - 1)], 2),
+        ([Known(timestamp=(TODAY + 1) * DAY - 2)], 1),
+        ([Known(sequence=10**9), Known(timestamp=TODAY * DAY - 1)], 1),
+        ([Known(sequence=10**9), Known()], 0),
+    ],
+    ids=[
+        "nobody-answers",
+        "to-its-last-second",
+        "second-less",
+        "of-two-the-older",
+        "one-knows-nothing",
+    ],
+)
+def test_day_stays_for_the_release_that_knows_least(
+    store: Store, tmp_path: Path, known: list[Known], n_closed: int
+) -> None:
+    log = store.open()
+    log.append([event("e1"), event("e2", timestamp=NOW - DAY)])
+    assert len(close_days(log, tmp_path, LATER, known, LIMITS)) == n_closed

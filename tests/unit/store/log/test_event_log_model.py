@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from marquee.store.log.closed_days import close_days, days_of, is_over, read_rows
+from marquee.store.log.closed_days import Known, close_days, days_of, is_over, read_rows
 from marquee.store.log.event_log import Event, EventLog, Kept
 from marquee.store.log.event_rows import EventLimits
 from tests.support.event_stores import DAY, NOW, Postgres, Store, decision, event
@@ -69,7 +69,7 @@ class Model(RuleBasedStateMachine):
     @rule(later=st.integers(0, 6), worker=st.integers(0, 1))
     def close(self, later: int, worker: int) -> None:
         now = NOW + later * DAY
-        close_days(self.logs[worker], self.folder, now, 10**9, LIMITS)
+        close_days(self.logs[worker], self.folder, now, [Known(10**9)], LIMITS)
         for event_id, one in list(self.events.items()):
             if is_over(one.timestamp // DAY, now, LIMITS):
                 self.closed[event_id] = self.events.pop(event_id)
