@@ -18,6 +18,8 @@ import bentoml
 from bentoml.exceptions import BentoMLConfigException
 
 from marquee.errors import ConfigError, MarqueeError
+from marquee.store.log.log_rows import SECONDS_PER_DAY
+from marquee.store.log.opening import folder_of_closed_days
 from marquee.store.signing import TrustedKeys
 from serving.api.app import RecommendationApp
 from serving.api.events import EventRoutes
@@ -32,9 +34,11 @@ from serving.http.guard import Guard
 from serving.http.limits import Limits
 from serving.http.metrics import TrafficMetrics
 from serving.http.options import validate_options
+from serving.recording.closing import DayCloser
 from serving.recording.opening import OpenedLog, validate_log
 from serving.recording.profiles import Profiles
 from serving.recording.recorder import Recorder
+from serving.releases.answering import known_by
 from serving.releases.live_items import LiveItemLimits, LiveItems, validate_folder
 from serving.releases.surfaces import SurfaceFile, Surfaces
 from serving.telemetry import logs
@@ -75,6 +79,7 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
         """Returns the instance that BentoML serves."""
         instance: MarqueeService = super().__call__()
         instance.surfaces, instance.items, instance.workers = self.surfaces, self.items, self.workers
+        instance.closer = self.closer
         return instance
 
     @cached_property
@@ -100,6 +105,21 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
         """The table by which this process and the other workers know of each other."""
         return WorkerTable(SETTINGS.workers, bentoml.server_context.worker_index or 0, shared_folder())
 
+    @cached_property
+    def closer(self) -> DayCloser | None:
+        """The thread that moves days out of the event log, None where none are moved."""
+        folder = folder_of_closed_days(SETTINGS.events, SETTINGS.closed_days)
+        if not (SETTINGS.events and folder and SETTINGS.close_days_every_s):
+            return None
+        return DayCloser(
+            SETTINGS.events,
+            folder,
+            SETTINGS.event_horizon_days * SECONDS_PER_DAY,
+            SETTINGS.close_days_every_s,
+            lambda: known_by(channel.answering for channel in self.surfaces.channels),
+            self.metrics,
+        )
+
     def _show_beat(self) -> None:
         """Shows that the event loop runs, to whoever watches the counters from outside."""
         self.metrics.family(ThreadMetrics).show_heartbeat("event loop", time.time())
@@ -110,7 +130,8 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
         share_connections(self.workers, Heartbeat.of_worker(self.workers, [self._show_beat, guard.refresh]))
         limit_connections(Limits.of(SETTINGS), self.metrics.family(TrafficMetrics).count_end, self.workers)
         self.surfaces.hold()
-        log = OpenedLog(SETTINGS.events) if SETTINGS.events else None
+        closed = folder_of_closed_days(SETTINGS.events, SETTINGS.closed_days)
+        log = OpenedLog(SETTINGS.events, closed=closed) if SETTINGS.events else None
         recorder = Recorder(log, self.metrics) if log else None
         profiles = Profiles(log, self.metrics) if log else None
         endpoints = Endpoints(
@@ -125,6 +146,7 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
                 ReleaseRoutes(self.surfaces),
                 ItemRoutes(self.surfaces, self.items, SETTINGS),
                 EventRoutes(log, SETTINGS, self.metrics),
+                *([self.closer] if self.closer else []),
             ),
             tracer=_tracer(),
         )
@@ -158,6 +180,7 @@ class MarqueeService:
     surfaces: Surfaces
     items: LiveItems
     workers: WorkerTable
+    closer: DayCloser | None
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]  # as above
     @staticmethod
@@ -214,6 +237,8 @@ class MarqueeService:
         self.items.open()
         self.surfaces.watch(SETTINGS.release_poll_ms / 1000)
         self.items.watch(SETTINGS.items_poll_ms / 1000)
+        if self.closer is not None:
+            self.closer.start()
         self.surfaces.admit()  # not before the live items: a withdrawn one would be shown
         self.workers.tell_ready()
 

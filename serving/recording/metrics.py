@@ -1,11 +1,13 @@
-"""Counters of events, decisions and profiles."""
+"""Counters of events, decisions, profiles and closed days."""
 
 from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from marquee.core.event_kinds import EventKind
 from marquee.core.reasons import Reason
 from marquee.decision.policies.config import PolicyName
+from marquee.store.log.log_rows import DECISION
 
 # Around the budget of 5 ms (`profiles.BUDGET_S`).
 _PROFILE_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01)
@@ -122,3 +124,26 @@ class DecisionMetrics:
         (self._recorded if is_recorded else self._unrecorded)()
         if observe := self._observe_of.get(policy):
             observe(least_propensity)
+
+
+class ClosingMetrics:
+    """Counts rows that have left the store.
+
+    Args:
+        registry: Where the counters are registered.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._rows = Counter(
+            "marquee_closed_rows",
+            "Rows of days that are over, moved from the event log into files, by kind.",
+            ["kind"],
+            registry=registry,
+        )
+        # A series that first appears with its first row has no increase: it must stand at 0 before.
+        for kind in (*EventKind, DECISION):
+            self._rows.labels(str(kind))
+
+    def count_closed(self, kind: str, n_rows: int) -> None:
+        """Counts the rows of one kind and day."""
+        self._rows.labels(kind).inc(n_rows)

@@ -3,9 +3,11 @@
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from marquee.errors import EventLogError, EventLogGoneError
-from marquee.store.log.event_log import EventLog
+from marquee.store.log.closed_days import find_decision
+from marquee.store.log.event_log import Decision, EventLog
 from marquee.store.log.opening import open_event_log
 from serving.recording.settings import RecordingSettings
 
@@ -20,6 +22,7 @@ class OpenedLog:
         where: A folder, or an address.
         open_log: Opens it.
         clock: Returns seconds that only go forward.
+        closed: Folder of the closed days; None if no day is closed.
     """
 
     def __init__(
@@ -27,8 +30,10 @@ class OpenedLog:
         where: str,
         open_log: Callable[[str], EventLog] = open_event_log,
         clock: Callable[[], float] = time.monotonic,
+        closed: Path | None = None,
     ) -> None:
         self._where = where
+        self._closed = closed
         self._open = open_log
         self._clock = clock
         self._log: EventLog | None = None
@@ -58,6 +63,18 @@ class OpenedLog:
         finally:
             self._opening.release()
         return self._log
+
+    def find_decision(self, decision_id: str) -> Decision | None:
+        """Returns a decision from the store or from the closed days, None if neither holds it.
+
+        Raises:
+            EventLogError: If the store cannot be read.
+            OSError: If a file of a closed day cannot be read.
+        """
+        log = self.get()
+        return (
+            find_decision(log, self._closed, decision_id) if self._closed else log.find_decision(decision_id)
+        )
 
     def close(self) -> None:
         """Gives up all connections."""

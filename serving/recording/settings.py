@@ -25,6 +25,18 @@ class RecordingSettings(RoomSettings):
         int, Meta(ge=1, le=365, description="older events are rejected; younger ones are kept exactly once")
     ] = 7
     max_events_bytes: Annotated[int, Meta(ge=1024, description="largest body of events")] = 16_777_216
+    closed_days: Annotated[
+        str,
+        Meta(
+            description=(
+                "folder of the [closed days](events.md#closed-days); empty: `closed` in the folder of "
+                "`MARQUEE_EVENTS`. A log in PostgreSQL closes days only where this is set"
+            )
+        ),
+    ] = ""
+    close_days_every_s: Annotated[
+        int, Meta(ge=0, le=86_400, description="how often days that are over are looked for; 0: never")
+    ] = 3600
     policy: Annotated[
         str,
         Meta(

@@ -12,6 +12,7 @@ from pathlib import Path
 from marquee.bundle.releases import Candidate, Role
 from marquee.decision.recommender import Recommender
 from marquee.store.live_items import LiveItem
+from marquee.store.log.closed_days import Known
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,17 @@ class Answering:
         """Returns the share that a version has in a role, 0 for none."""
         loaded = self.candidates.get(role)
         return loaded.candidate.share if loaded and loaded.candidate.version == version else 0.0
+
+
+def known_by(answering: Iterable[Answering | None]) -> list[Known] | None:
+    """Returns up to where each release that answers knows the event log; None before all are loaded."""
+    found: list[Known] = []
+    for one in answering:
+        if one is None:
+            return None
+        until = [recommender.bundle.manifest.known_until for recommender in one.recommenders]
+        found += [Known(known.sequence, known.timestamp) for known in until]
+    return found
 
 
 class AnsweringState:

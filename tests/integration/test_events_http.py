@@ -18,7 +18,7 @@ import pytest
 from marquee.client import Client, EventMessage, RecommendRequest, ServiceError
 from marquee.store.log.opening import open_event_log
 from tests.support.bundles import publish_tiny
-from tests.support.event_stores import postgres_server
+from tests.support.event_stores import DAY, NOW, event, postgres_server
 from tests.support.service_process import RunningService, eventually, running_service, workers_of
 
 pytestmark = pytest.mark.server
@@ -58,13 +58,15 @@ class Service:
 def settings(folder: Path, where: str) -> dict[str, str]:
     keys = [
         {"name": name, "sha256": hashlib.sha256(f"{name}-secret".encode()).hexdigest(), "scopes": [scope]}
-        for name, scope in (("shop", "recommend"), ("app", "events"))
+        for name, scope in (("shop", "recommend"), ("app", "events"), ("watch", "metrics"))
     ]
     (folder / "keys.json").write_text(json.dumps({"keys": keys}))
     return {
         "MARQUEE_WORKERS": "2",
         "MARQUEE_KEYS": str(folder / "keys.json"),
         "MARQUEE_EVENTS": where,
+        "MARQUEE_CLOSED_DAYS": str(folder / "closed"),
+        "MARQUEE_CLOSE_DAYS_EVERY_S": "2",
         "MARQUEE_POLICY": "{name: softmax, share: 0.5, floor: 0.1}",
         "MARQUEE_LOG_REQUESTS": "1",
     }
@@ -176,3 +178,20 @@ def test_acknowledged_click_is_asked_for_by_the_client_as_well(service: Service)
         ]
         assert app.send_events(rows).accepted == 3
         assert app.send_events([EventMessage(kind="view", item_id="x", timestamp=1, user_id="u")]).rejected
+
+
+def test_day_that_is_over_leaves_the_log_and_others_stay(service: Service) -> None:
+    log = open_event_log(service.where)
+    # Nobody can send an event of that day any more: it was kept then.
+    log.append([event("of long ago", timestamp=NOW - 400 * DAY), event("of the future", timestamp=2 * NOW)])
+    assert eventually(lambda: [(part.kind, part.n_rows) for part in log.closed_parts()] == [("click", 1)])
+    kept = {logged.event.event_id for logged in log.read(0, 1_000_000)}
+    log.close()
+    assert "of the future" in kept
+    assert "of long ago" not in kept
+
+    def page() -> str:
+        return service.running.client.get("/metrics", headers={"authorization": "Bearer watch-secret"}).text
+
+    assert 'marquee_heartbeat_seconds{thread="closing"}' in page()
+    assert eventually(lambda: 'marquee_closed_rows_total{kind="click"} 1.0' in page())

@@ -7,10 +7,7 @@ from pathlib import Path
 from marquee.data.loop_table import LogSource
 from marquee.errors import ConfigError
 from marquee.store.log.event_log import EventLog
-from marquee.store.log.opening import POSTGRES_SCHEMES, open_event_log
-
-CLOSED = "closed"
-"""Folder of the closed days within the folder of a log."""
+from marquee.store.log.opening import POSTGRES_SCHEMES, folder_of_closed_days, open_event_log
 
 
 @contextmanager
@@ -19,28 +16,28 @@ def opened(log: str, closed: str) -> Iterator[LogSource]:
 
     Args:
         log: Folder or `postgresql://` address.
-        closed: Folder of the closed days; empty for `CLOSED` in the folder of the log.
+        closed: Folder of the closed days; empty for `closed` in the folder of the log.
 
     Raises:
         ConfigError: If there is no such folder, or an address comes without a folder of closed days.
         EventLogError: If the store cannot be reached.
     """
-    is_address = log.startswith(POSTGRES_SCHEMES)
-    if is_address and not closed:
+    folder = folder_of_closed_days(log, closed)
+    if folder is None:
         raise ConfigError(
             # An address may hold a password, which stands before the @.
             f"closed must name the folder of the closed days beside log={log.partition('@')[2] or log}, got "
             "none; a new folder will do while no day is closed"
         )
     # Opening makes what is not there: a misspelt folder would become an empty log.
-    if not is_address and not Path(log).is_dir():
+    if not log.startswith(POSTGRES_SCHEMES) and not Path(log).is_dir():
         raise ConfigError(
             f"log must be the folder that MARQUEE_EVENTS names, or a postgresql:// address, got {log!r}, "
             "which is no folder"
         )
     store = open_event_log(log)
     try:
-        yield LogSource(store, Path(closed or f"{log}/{CLOSED}"))
+        yield LogSource(store, folder)
     finally:
         store.close()
 

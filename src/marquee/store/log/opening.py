@@ -6,6 +6,8 @@ from marquee.errors import ConfigError
 from marquee.store.log.event_log import EventLog
 
 POSTGRES_SCHEMES = ("postgresql://", "postgres://")
+CLOSED = "closed"
+"""Folder of the closed days within the folder of a log."""
 
 
 def open_event_log(where: str) -> EventLog:
@@ -28,3 +30,15 @@ def open_event_log(where: str) -> EventLog:
     from marquee.store.log.sqlite import SqliteEventLog
 
     return SqliteEventLog(Path(where))
+
+
+def folder_of_closed_days(where: str, named: str) -> Path | None:
+    """Returns the folder of the closed days of a log; None for a database beside which none is named.
+
+    Args:
+        where: As `open_event_log` takes it.
+        named: The folder that an operator names; empty for `CLOSED` in the folder of the log.
+    """
+    if named:
+        return Path(named)
+    return None if where.startswith(POSTGRES_SCHEMES) else Path(where) / CLOSED
