@@ -184,12 +184,69 @@ class DayRows:
     last_sequence: int
 
 
+@dataclass(frozen=True, slots=True)
+class RemovedRows:
+    """The counts of the rows that were deleted.
+
+    Attributes:
+        events: Events.
+        decisions: Decisions.
+    """
+
+    events: int = 0
+    decisions: int = 0
+
+    def __add__(self, other: "RemovedRows") -> "RemovedRows":
+        """Returns the sums."""
+        return RemovedRows(self.events + other.events, self.decisions + other.decisions)
+
+
+class LogRemoval(Protocol):
+    """Deletes rows of one log for good.
+
+    All methods raise EventLogError where the store refuses; a later call goes on.
+
+    The rows of a person are those that name them, and events that name nobody but one of their decisions:
+    whoever holds both knows whose they are. An event of somebody else that names such a decision stays.
+    """
+
+    def erase_user(self, user_id: str, decision_ids: Sequence[str] = ()) -> RemovedRows:
+        """Deletes the rows of a user that are in the store.
+
+        Args:
+            user_id: Who, as the log names them.
+            decision_ids: Decisions of theirs that have left the store for files.
+        """
+
+    def expire_events(self, before: int) -> int:
+        """Deletes up to `log_rows.ROWS_PER_REMOVAL` events of seconds before `before`; returns how many."""
+
+    def expire_decisions(self, before_ms: int) -> int:
+        """Deletes up to `log_rows.ROWS_PER_REMOVAL` decisions made before `before_ms`; returns how many."""
+
+    def note_rewritten(self, part: ClosedPart) -> None:
+        """Notes how many rows a file holds now."""
+
+    def forget_part(self, part: ClosedPart) -> None:
+        """Takes a file out of the list of closed parts; whoever calls deletes the file after that."""
+
+    def wipe(self) -> bool:
+        """Overwrites what deleted rows have left in the store; False where readers were in the way.
+
+        A deleted row stands in the bytes of a database until these are overwritten.
+        """
+
+
 class EventLog(Protocol):
     """The log, as a process sees it. Every method may be called from several threads at once.
 
     All raise EventLogFullError where the disk is full and EventLogGoneError where the store cannot be
     reached; a later call tries anew.
     """
+
+    @property
+    def removal(self) -> LogRemoval:
+        """Deletes rows for good."""
 
     def append(self, events: Sequence[Event]) -> list[Kept]:
         """Keeps events, all that are new in one transaction, and returns what became of each."""
@@ -209,6 +266,12 @@ class EventLog(Protocol):
             since: Only events of a later second.
             limit: How many, the latest by sequence.
         """
+
+    def read_events_of(self, user_id: str, after: int, limit: int) -> list[LoggedEvent]:
+        """Returns the first `limit` events of a user whose sequence is above `after`, ascending."""
+
+    def read_decisions_of(self, user_id: str, after: int, limit: int) -> list[LoggedDecision]:
+        """Returns the first `limit` decisions of a user whose sequence is above `after`, ascending."""
 
     def last_sequence(self) -> int:
         """Returns the highest sequence of an event that was ever given, 0 if none."""

@@ -21,6 +21,9 @@ MS_PER_DAY = 86_400_000
 DECISION = "decision"
 """The name of decisions among the kinds of rows that are closed by day."""
 
+# Bounds how long a deletion of old rows holds up those who write.
+ROWS_PER_REMOVAL = 5_000
+
 # The digest comes last: queries that read events leave it out, and the others keep their places.
 EVENT_COLUMNS = (
     "event_id",

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import LiteralString
 
-from marquee.errors import EventLogError
 from marquee.store.log.event_log import (
     ClosedPart,
     DayRows,
@@ -32,6 +31,7 @@ from marquee.store.log.log_rows import (
     row_of,
 )
 from marquee.store.log.postgres_database import FIRST_LOCK, Connection, PostgresDatabase
+from marquee.store.log.removing.postgres import PostgresRemoval, close_part
 
 _EVENTS_LOCK, _DECISIONS_LOCK, _CLOSING_LOCK = (FIRST_LOCK + i for i in range(1, 4))
 _FORMAT = 1
@@ -46,15 +46,19 @@ CREATE TABLE IF NOT EXISTS marquee.events(
     digest bytea NOT NULL
 );
 CREATE INDEX IF NOT EXISTS events_by_user ON marquee.events(user_id, sequence) WHERE user_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS events_of_nobody ON marquee.events(decision_id) WHERE user_id IS NULL;
 CREATE TABLE IF NOT EXISTS marquee.decisions(
     sequence bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, decision_id text NOT NULL UNIQUE,
     time_ms bigint NOT NULL, user_id text, body text NOT NULL
 );
 CREATE INDEX IF NOT EXISTS decisions_by_time ON marquee.decisions(time_ms);
+CREATE INDEX IF NOT EXISTS decisions_by_user ON marquee.decisions(user_id, sequence)
+    WHERE user_id IS NOT NULL;
 CREATE TABLE IF NOT EXISTS marquee.closed_parts(
     file text PRIMARY KEY, day bigint NOT NULL, kind text NOT NULL, n_rows bigint NOT NULL,
     last_sequence bigint NOT NULL
 );
+CREATE TABLE IF NOT EXISTS marquee.removed(last_sequence bigint NOT NULL);
 """
 _EVENT_COLUMNS: LiteralString = (
     "event_id, kind, item_id, timestamp, sent_timestamp, received, user_id, decision_id, value, text"
@@ -86,7 +90,8 @@ _DECISIONS: LiteralString = "SELECT sequence, decision_id, time_ms, user_id, bod
 # The generator's own value would count rows whose transaction has not committed.
 _LAST: LiteralString = f"""SELECT greatest(
     (SELECT max(sequence) FROM marquee.events),
-    (SELECT max(last_sequence) FROM marquee.closed_parts WHERE kind <> '{DECISION}'), 0)"""
+    (SELECT max(last_sequence) FROM marquee.closed_parts WHERE kind <> '{DECISION}'),
+    (SELECT max(last_sequence) FROM marquee.removed), 0)"""
 
 
 class PostgresEventLog:
@@ -104,6 +109,7 @@ class PostgresEventLog:
         # As with SQLite: answers never wait for a flush.
         self._database = PostgresDatabase(url, (_EVENTS_LOCK, _DECISIONS_LOCK), unflushed=(_DECISIONS_LOCK,))
         self._group = GroupCommit(self._write_events)
+        self.removal = PostgresRemoval(self._database, self._rows_of)
         self._database.make_tables(_SCHEMA, "marquee.format", _FORMAT)
 
     def append(self, events: Sequence[Event]) -> list[Kept]:
@@ -132,6 +138,20 @@ class PostgresEventLog:
     def read_profile(self, user_id: str, after: int, since: int, limit: int) -> list[ProfileEvent]:
         """Returns the last events of a user that a history needs; see `EventLog`."""
         return profile_of(self._database.read(_PROFILE, (user_id, after, since, limit)))
+
+    def read_events_of(self, user_id: str, after: int, limit: int) -> list[LoggedEvent]:
+        """Returns the first events of a user after a sequence; see `EventLog`."""
+        statement: LiteralString = (
+            f"{_EVENTS} WHERE user_id = %s AND sequence > %s ORDER BY sequence LIMIT %s"
+        )
+        return [logged_event(row) for row in self._database.read(statement, (user_id, after, limit))]
+
+    def read_decisions_of(self, user_id: str, after: int, limit: int) -> list[LoggedDecision]:
+        """Returns the first decisions of a user after a sequence; see `EventLog`."""
+        statement: LiteralString = (
+            f"{_DECISIONS} WHERE user_id = %s AND sequence > %s ORDER BY sequence LIMIT %s"
+        )
+        return [logged_decision(row) for row in self._database.read(statement, (user_id, after, limit))]
 
     def last_sequence(self) -> int:
         """Returns the highest sequence that was ever kept; see `EventLog`."""
@@ -190,9 +210,12 @@ class PostgresEventLog:
 
     def note_closed(self, part: ClosedPart) -> None:
         """Notes a file and deletes its rows; see `EventLog`."""
-        lock = _DECISIONS_LOCK if part.kind == DECISION else _EVENTS_LOCK
-        with self._database.turn(lock) as connection:
-            _close_part(connection, part)
+        with self._rows_of(part.kind) as connection:
+            close_part(connection, part)
+
+    def _rows_of(self, kind: str) -> AbstractContextManager[Connection]:
+        """Gives a transaction in which nobody else writes rows of a kind."""
+        return self._database.turn(_DECISIONS_LOCK if kind == DECISION else _EVENTS_LOCK)
 
     def only_closer(self) -> AbstractContextManager[bool]:
         """Holds the lock of who closes days; see `EventLog`."""
@@ -233,31 +256,3 @@ def _insert(connection: Connection, events: Sequence[Event]) -> list[Kept]:
 def _columns(rows: Sequence[Sequence[object]]) -> list[list[object]]:
     """Returns rows as columns."""
     return [list(column) for column in zip(*rows, strict=True)]
-
-
-def _close_part(connection: Connection, part: ClosedPart) -> None:
-    """Notes a file and deletes its rows; raises EventLogError if these are not as many as it holds."""
-    if part.kind == DECISION:
-        start = part.day * MS_PER_DAY
-        deleted = connection.execute(
-            "DELETE FROM marquee.decisions WHERE time_ms >= %s AND time_ms < %s AND sequence <= %s",
-            (start, start + MS_PER_DAY, part.last_sequence),
-        )
-    else:
-        start = part.day * SECONDS_PER_DAY
-        deleted = connection.execute(
-            """DELETE FROM marquee.events
-            WHERE timestamp >= %s AND timestamp < %s AND sequence <= %s AND kind = %s""",
-            (start, start + SECONDS_PER_DAY, part.last_sequence, part.kind),
-        )
-    # The last guard before rows are gone: the error undoes the deletion with its transaction.
-    if deleted.rowcount != part.n_rows:
-        raise EventLogError(
-            f"{part.file} must hold all rows of its day, got {part.n_rows} of {deleted.rowcount}; nothing "
-            "was deleted"
-        )
-    connection.execute(
-        """INSERT INTO marquee.closed_parts(file, day, kind, n_rows, last_sequence)
-        VALUES (%s, %s, %s, %s, %s)""",
-        (part.file, part.day, part.kind, part.n_rows, part.last_sequence),
-    )

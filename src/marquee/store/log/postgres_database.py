@@ -127,6 +127,21 @@ class PostgresDatabase:
             finally:
                 connection.close()
 
+    def vacuum(self, *tables: LiteralString) -> None:
+        """Frees the room of deleted rows, for new ones to overwrite.
+
+        Raises:
+            EventLogError: If the database cannot be reached.
+        """
+        with self.translated():
+            # Of its own: it takes long, and must hold up nobody.
+            connection = self.connect()
+            try:
+                for table in tables:
+                    connection.execute(f"VACUUM {table}")
+            finally:
+                connection.close()
+
     def connect(self) -> Connection:
         """Returns a new connection that commits each statement by itself."""
         return psycopg.connect(

@@ -11,7 +11,6 @@ from typing import Any
 
 import apsw
 
-from marquee.errors import EventLogError
 from marquee.store.log.event_log import (
     ClosedPart,
     DayRows,
@@ -35,6 +34,7 @@ from marquee.store.log.log_rows import (
     profile_of,
     row_of,
 )
+from marquee.store.log.removing.sqlite import SqliteRemoval, close_part
 from marquee.store.log.sqlite_file import Durability, SqliteFile, size_on_disk, try_lock
 
 EVENTS_FILE = "events.db"
@@ -55,6 +55,7 @@ CREATE TABLE IF NOT EXISTS events(
     received INTEGER NOT NULL, user_id TEXT, decision_id TEXT, value REAL, text TEXT, digest BLOB NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS events_by_user ON events(user_id, sequence) WHERE user_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS events_of_nobody ON events(decision_id) WHERE user_id IS NULL;
 {_CLOSED}
 """
 _DECISIONS_SCHEMA = f"""
@@ -63,6 +64,7 @@ CREATE TABLE IF NOT EXISTS decisions(
     user_id TEXT, body TEXT NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS decisions_by_time ON decisions(time_ms);
+CREATE INDEX IF NOT EXISTS decisions_by_user ON decisions(user_id, sequence) WHERE user_id IS NOT NULL;
 {_CLOSED}
 """
 _INSERT_EVENT = (
@@ -91,6 +93,7 @@ class SqliteEventLog:
         self._folder = folder
         self._events = SqliteFile(folder / EVENTS_FILE, _EVENTS_SCHEMA, Durability.full)
         self._decisions = SqliteFile(folder / DECISIONS_FILE, _DECISIONS_SCHEMA, Durability.normal)
+        self.removal = SqliteRemoval(self._events, self._decisions)
         # Only events: decisions come in groups from a thread of their own.
         self._group = GroupCommit(self._write_events)
 
@@ -116,6 +119,16 @@ class SqliteEventLog:
     def read_profile(self, user_id: str, after: int, since: int, limit: int) -> list[ProfileEvent]:
         """Returns the last events of a user that a history needs; see `EventLog`."""
         return profile_of(self._events.read(_PROFILE, (user_id, after, since, limit)))
+
+    def read_events_of(self, user_id: str, after: int, limit: int) -> list[LoggedEvent]:
+        """Returns the first events of a user after a sequence; see `EventLog`."""
+        statement = f"{_EVENTS} WHERE user_id = ? AND sequence > ? ORDER BY sequence LIMIT ?"
+        return [logged_event(row) for row in self._events.read(statement, (user_id, after, limit))]
+
+    def read_decisions_of(self, user_id: str, after: int, limit: int) -> list[LoggedDecision]:
+        """Returns the first decisions of a user after a sequence; see `EventLog`."""
+        statement = f"{_DECISIONS} WHERE user_id = ? AND sequence > ? ORDER BY sequence LIMIT ?"
+        return [logged_decision(row) for row in self._decisions.read(statement, (user_id, after, limit))]
 
     def last_sequence(self) -> int:
         """Returns the highest sequence that was ever given; see `EventLog`."""
@@ -173,7 +186,7 @@ class SqliteEventLog:
     def note_closed(self, part: ClosedPart) -> None:
         """Notes a file and deletes its rows; see `EventLog`."""
         file = self._decisions if part.kind == DECISION else self._events
-        file.write(lambda connection: _close_part(connection, part))
+        file.write(lambda connection: close_part(connection, part))
 
     def only_closer(self) -> AbstractContextManager[bool]:
         """Holds the lock of who closes days; see `EventLog`."""
@@ -218,29 +231,3 @@ def _last_sequence(rows: Sequence[tuple[Any, ...]]) -> int:
     """Returns the sequence that a query for it gave, 0 if none was ever given."""
     # sqlite_sequence has no row until the first insert.
     return int(rows[0][0]) if rows else 0
-
-
-def _close_part(connection: apsw.Connection, part: ClosedPart) -> None:
-    """Notes a file and deletes its rows; raises EventLogError if these are not as many as it holds."""
-    if part.kind == DECISION:
-        start, bounds = (
-            part.day * MS_PER_DAY,
-            "decisions WHERE time_ms >= ? AND time_ms < ? AND sequence <= ?",
-        )
-        bindings: tuple[int | str, ...] = (start, start + MS_PER_DAY, part.last_sequence)
-    else:
-        start = part.day * SECONDS_PER_DAY
-        bounds = "events WHERE timestamp >= ? AND timestamp < ? AND sequence <= ? AND kind = ?"
-        bindings = (start, start + SECONDS_PER_DAY, part.last_sequence, part.kind)
-    n_before = connection.total_changes()
-    connection.execute(f"DELETE FROM {bounds}", bindings)
-    n_deleted = connection.total_changes() - n_before
-    # The last guard before rows are gone: the error undoes the transaction.
-    if n_deleted != part.n_rows:
-        raise EventLogError(
-            f"{part.file} must hold all rows of its day, got {part.n_rows} of {n_deleted}; nothing went"
-        )
-    connection.execute(
-        "INSERT INTO closed_parts(file, day, kind, n_rows, last_sequence) VALUES (?, ?, ?, ?, ?)",
-        (part.file, part.day, part.kind, part.n_rows, part.last_sequence),
-    )

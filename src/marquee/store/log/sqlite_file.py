@@ -36,6 +36,8 @@ except ImportError as error:
 OLDEST_SQLITE = (3, 51, 3)
 # For what the file lock does not cover, such as a tool that opens the file beside the service.
 BUSY_TIMEOUT_MS = 5_000
+# A read ends within milliseconds; a longer one is met by trying again later.
+_REST_TIMEOUT_MS = 250
 CHECKPOINT_PAGES = 2_000
 """The WAL is copied into the file from this many pages on, 8 MB."""
 
@@ -142,6 +144,36 @@ class SqliteFile:
             self._readers.append(reader)
             return rows
 
+    @contextmanager
+    def at_rest(self) -> Iterator[apsw.VFSFile | None]:
+        """Gives the file with all that was written in it; None where readers kept the WAL from ending.
+
+        Nobody writes meanwhile, and afterwards everybody reads it anew.
+
+        Raises:
+            EventLogError: If the file cannot be read or written.
+        """
+        with self._writing, self._only_writer():
+            self._validate_present()
+            is_whole = self._end_wal()
+            if not is_whole:
+                yield None
+                return
+            # Trap: opened by SQLite. A descriptor of our own would give up, as it is closed, the locks that
+            # SQLite holds on the file for this process (POSIX).
+            flags = apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_READWRITE
+            file = apsw.VFSFile("unix", str(self._path), [flags, 0])
+            try:
+                yield file
+            finally:
+                file.xClose()
+            self._writer = self._open_writer(is_new=False)
+            # A commit that changes nothing: where the WAL was empty before, nothing else tells the other
+            # processes to drop what they remember of the file.
+            self._writer.execute("BEGIN IMMEDIATE")
+            self._writer.execute(f"PRAGMA user_version = {_FORMAT}").fetchall()
+            self._writer.execute("COMMIT")
+
     def wal_bytes(self) -> int:
         """Returns the size of what SQLite has written ahead."""
         wal = self._path.with_name(f"{self._path.name}-wal")
@@ -153,6 +185,17 @@ class SqliteFile:
             while self._readers:
                 self._readers.pop().close(force=True)
             self._close_writer()
+
+    def _end_wal(self) -> bool:
+        """Copies the WAL into the file, empties it and closes the writer; False if readers barred it."""
+        writer = self._writer or self._open_writer(is_new=False)
+        # Short: everybody who writes waits behind the lock that is held here.
+        writer.set_busy_timeout(_REST_TIMEOUT_MS)
+        ((is_busy, _, _),) = writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        self._writer = writer
+        # Its cache must not be written over what is changed below it.
+        self._close_writer()
+        return not is_busy
 
     def _close_writer(self) -> None:
         """Closes the writing connection, which undoes what it has not committed."""
@@ -172,6 +215,8 @@ class SqliteFile:
             f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}",
             f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}",
             f"PRAGMA cache_size = -{_WRITER_CACHE_KIB}",
+            # Or else a deleted row stays readable in the file; `removing.sqlite_wiping` has what this leaves.
+            "PRAGMA secure_delete = ON",
         ):
             connection.execute(statement).fetchall()
         if is_new:

@@ -1,0 +1,1 @@
+"""Removes rows from the event log for good, from either store."""
