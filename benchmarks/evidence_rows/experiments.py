@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from scipy.stats import chi2_contingency, chisquare
 
-from benchmarks.evidence_rows.row import Measured, Row
+from benchmarks.rows import Measured, Row
 from marquee.core.arrays import Float64Array
 from marquee.decision.variants import unit_position
 from marquee.evaluation.experiments.adjustment import adjust

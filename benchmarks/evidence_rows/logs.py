@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
-from benchmarks.evidence_rows.row import Measured, Row
+from benchmarks.rows import Measured, Row
 from marquee.core.arrays import Float64Array, IndexArray
 from marquee.evaluation.off_policy.estimators import Estimator, LoggedDecisions, estimate_value
 

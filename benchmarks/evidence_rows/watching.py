@@ -9,7 +9,7 @@ import polars as pl
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.preprocessing import OrdinalEncoder
 
-from benchmarks.evidence_rows.row import Measured, Row
+from benchmarks.rows import Measured, Row
 from marquee.core.arrays import Float64Array
 from marquee.evaluation.analyses.fairness import GapFinding, measure_gaps
 from marquee.evaluation.drift.bins import Bins
