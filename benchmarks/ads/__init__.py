@@ -1,0 +1,1 @@
+"""Auctions, budgets and probabilities of advertisements beside published and known numbers."""
