@@ -36,6 +36,6 @@ def measure(root: Path, fraction: float, expected: int) -> Measured:
 
 
 def prospect(known: Campaign) -> Prospect:
-    """Returns what a campaign can buy at each price."""
+    """Returns the places that a campaign can buy at each price."""
     prices = np.flatnonzero(known.price_counts)
     return Prospect(prices.tolist(), known.price_counts[prices].tolist(), known.click_rate)

@@ -84,7 +84,7 @@ def is_truthful(rng: np.random.Generator) -> bool:
 
 
 def gain(offers: list[Offer], own: int, floor: int, worth: int) -> int:
-    """Returns what an offer gains of a thousand impressions: their worth to it less their price."""
+    """Returns the gain of an offer by a thousand impressions: their worth to it less their price."""
     sold = [one for one in run_auction(offers, 1, floor).sold if one.offer.item_id == offers[own].item_id]
     return worth - sold[0].price if sold else 0
 

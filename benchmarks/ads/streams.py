@@ -24,7 +24,7 @@ CAMPAIGNS = (1458, 2259, 2261, 2821, 2997, 3358, 3386, 3427, 3476)
 
 @dataclass(frozen=True)
 class Campaign:
-    """What the training period of a campaign tells.
+    """Facts of a campaign's training period.
 
     Attributes:
         n_clicks: Of its impressions.
@@ -70,7 +70,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class Bought:
-    """What a bidder got.
+    """The impressions that a bidder got.
 
     Attributes:
         n_clicks: Clicks among the impressions.
@@ -96,7 +96,7 @@ Bidder = Callable[[int, int, int], int]
 """(number of the auction, budget left, auctions left in the episode) → bid."""
 
 Learner = Callable[[int], None]
-"""What the auction cost, 0 if it was lost → nothing."""
+"""Hears the cost of each auction, 0 if it was lost."""
 
 
 @cache

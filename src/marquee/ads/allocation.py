@@ -16,7 +16,7 @@ from marquee.errors import ConfigError
 
 @dataclass(frozen=True)
 class Prospect:
-    """What a campaign can buy.
+    """The places that a campaign can buy.
 
     Attributes:
         prices: Distinct prices of one place, 0 or more, ascending.
@@ -40,7 +40,7 @@ class Prospect:
         if any(price < 0 for price in self.prices):
             raise ConfigError(f"a prospect needs prices of 0 or more, got {min(self.prices)}")
         if any(count < 0 for count in self.counts) or not self.value >= 0:
-            raise ConfigError("a prospect needs counts and a value of 0 or more")
+            raise ConfigError(f"a prospect needs counts and a value of 0 or more, got the value {self.value}")
 
 
 @dataclass(frozen=True)

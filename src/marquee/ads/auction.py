@@ -20,14 +20,14 @@ from marquee.errors import ConfigError
 
 
 class PriceRule(StrEnum):
-    """What a winner pays."""
+    """The price that a winner pays."""
 
     second = "second"  # the next value below, or the floor
     first = "first"  # its own value
 
 
 class BidType(StrEnum):
-    """What a campaign pays for."""
+    """The billable event of a campaign."""
 
     cpm = "cpm"  # a thousand impressions
     cpc = "cpc"  # a click
@@ -36,7 +36,7 @@ class BidType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What one campaign offers for a place.
+    """The offer of one campaign for a place.
 
     Attributes:
         item_id: The creative that would be shown; of equal values the lower id wins.
@@ -72,7 +72,7 @@ class Offer:
 
     @property
     def value(self) -> int:
-        """What a thousand impressions are worth to it now, millionths, rounded down: it never pays more."""
+        """The worth of a thousand impressions now, millionths, rounded down: it never pays more."""
         return math.floor(self.bid * self.events_per_thousand * self.multiplier)
 
 
@@ -98,7 +98,7 @@ class Lost(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What came of an auction: the places from the first, and who got none."""
+    """The result of an auction: the places from the first, and who got none."""
 
     sold: tuple[Sold, ...]
     lost: tuple[Lost, ...]
@@ -147,7 +147,7 @@ def run_auction(
 
 
 def charge_of(offer: Offer, price: int) -> int:
-    """Returns what one billable event costs where a thousand impressions cost `price`, rounded up.
+    """Returns the cost of one billable event where a thousand impressions cost `price`, rounded up.
 
     Rounded up: a click's price must bring at least the floor; never above the bid.
     """

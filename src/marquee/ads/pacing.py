@@ -53,7 +53,7 @@ class PacingConfig:
 
 @dataclass(frozen=True, slots=True)
 class PacedBid:
-    """What to bid in one auction.
+    """The bid for one auction.
 
     Attributes:
         amount: The bid, an integer of the unit of the price curve; never above what is left.

@@ -1,4 +1,4 @@
-"""What a place costs: the distribution of the prices that bids had to reach.
+"""The cost of a place: the distribution of the prices that bids had to reach.
 
 Money is an integer of the smallest unit that is counted; a curve does not know which.
 """
@@ -64,7 +64,7 @@ class PriceCurve:
         return won
 
     def expected_payment(self, bids: Float64Array) -> Float64Array:
-        """Returns what each bid pays on average, wins and losses alike, shape of `bids`."""
+        """Returns the payment of each bid on average, wins and losses alike, shape of `bids`."""
         paid: Float64Array = self._payment[np.searchsorted(self._prices, bids, side="right")]
         return paid
 

@@ -11,7 +11,7 @@ N_AUCTIONS = 1_000
 
 
 def play(budget: int, dearer: float = 1.0, forecast: float = 1.0, seed: int = 0) -> tuple[int, list[int]]:
-    """Returns what was spent of a budget and when; prices follow the curve times `dearer`."""
+    """Returns the spend of a budget and when it was spent; prices follow the curve times `dearer`."""
     rng = np.random.default_rng(seed)
     shares = np.array(SHARES) / np.sum(SHARES)
     pacer, left, paid_at = Pacer(CURVE, planned=budget / N_AUCTIONS), budget, []
