@@ -28,6 +28,7 @@ def read_declared_table(
     max_rejected_fraction: float = MAX_REJECTED_FRACTION,
     *,
     keep_rest: bool = False,
+    name: str = "table",
 ) -> tuple[pl.DataFrame, TableQuality]:
     """Returns the columns of a table, and what became of each of its rows.
 
@@ -40,13 +41,14 @@ def read_declared_table(
         config_key: Where the declaration stands, for messages: `ab` for `ab.table`.
         max_rejected_fraction: Of the rows that may be wrong.
         keep_rest: Whether other columns of the file are kept under their own names.
+        name: Of the table below `config_key`.
 
     Raises:
         MissingColumnError: If the file lacks a column.
         RejectedRowsError: If more rows are wrong than allowed.
         DataError: If a file is missing or unreadable, or no row is left.
     """
-    schema = TableSchema("table", "", tuple(columns), config_key)
+    schema = TableSchema(name, "", tuple(columns), config_key)
     # The expressions of the caller win: their keys are the columns that it goes on to read.
     declared = replace(config, columns={**config.columns, **expressions}, keep_rest=keep_rest)
     reader = TableReader([TableMapping(schema, declared)], [], max_rejected_fraction)

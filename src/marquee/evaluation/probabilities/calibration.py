@@ -38,12 +38,13 @@ class LogisticHead:
     scales: Float64Array
 
     @classmethod
-    def fit(cls, features: Float64Array, outcome: BoolArray) -> "LogisticHead":
+    def fit(cls, features: Float64Array, outcome: BoolArray, ridge: float = RIDGE) -> "LogisticHead":
         """Returns the head by Newton's method.
 
         Args:
             features: (n, n_features); of a score, (n, 1).
             outcome: (n,) bool.
+            ridge: Penalty on the square of each coefficient but the intercept.
 
         Raises:
             ShapeError: If rows differ in number.
@@ -53,7 +54,7 @@ class LogisticHead:
         means, scales = features.mean(axis=0), features.std(axis=0)
         scales = np.where(scales > 0, scales, 1.0)
         columns = _with_intercept((features - means) / scales)
-        penalty = np.full(columns.shape[1], RIDGE)
+        penalty = np.full(columns.shape[1], ridge)
         # The intercept is free: the mean probability of the fit is then the rate.
         penalty[-1] = 0.0
         rate = outcome.mean()
@@ -64,7 +65,8 @@ class LogisticHead:
             probability = _sigmoid(columns @ coefficients)
             gradient = columns.T @ (probability - outcome) + penalty * coefficients
             curvature = (columns.T * (probability * (1 - probability))) @ columns + np.diag(penalty)
-            step = np.linalg.solve(curvature, gradient)
+            step = np.asarray(np.linalg.solve(curvature, gradient), dtype=np.float64)
+            step *= _length(columns, outcome, coefficients, step, penalty)
             coefficients = coefficients - step
             if np.abs(step).max() < STEP_TOLERANCE:
                 break
@@ -137,6 +139,33 @@ def logit(probability: Float64Array) -> Float64Array:
 def _sigmoid(logits: Float64Array) -> Float64Array:
     """Returns 1 / (1 + exp(−logits)), without overflow."""
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)))
+
+
+def _length(
+    columns: Float64Array,
+    outcome: BoolArray,
+    coefficients: Float64Array,
+    step: Float64Array,
+    penalty: Float64Array,
+) -> float:
+    """Returns how much of a step to take: halved until the penalised loss falls; Newton may jump too far."""
+    length = 1.0
+    before = _penalised_loss(columns, outcome, coefficients, penalty)
+    while _penalised_loss(columns, outcome, coefficients - length * step, penalty) > before:
+        length /= 2
+        # At the optimum rounding alone may make the loss rise.
+        if length < STEP_TOLERANCE:
+            return 0.0
+    return length
+
+
+def _penalised_loss(
+    columns: Float64Array, outcome: BoolArray, coefficients: Float64Array, penalty: Float64Array
+) -> float:
+    """Returns the sum of the log losses of all rows, and half the penalty on squares."""
+    logits = columns @ coefficients
+    loss = np.logaddexp(0.0, logits).sum() - logits[outcome].sum()
+    return float(loss + 0.5 * (penalty * coefficients**2).sum())
 
 
 def _with_intercept(features: Float64Array) -> Float64Array:

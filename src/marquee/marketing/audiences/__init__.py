@@ -1,0 +1,1 @@
+"""Named conditions over customers: members, what changed, and who is spoken to."""

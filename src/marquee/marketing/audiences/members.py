@@ -1,0 +1,133 @@
+"""Who belongs to an audience: a condition, an order, a bound, and who is held back at random."""
+
+import hashlib
+from dataclasses import dataclass
+
+import polars as pl
+
+from marquee.errors import MarqueeError
+from marquee.marketing.conditions import evaluate, read_expression
+from marquee.marketing.config import AudienceConfig, Purpose
+from marquee.marketing.reading.customers import USER_ID
+
+FLOOR = 100
+CONTACT, HOLDOUT = "contact", "holdout"
+GROUP, POSITION = "group", "position"
+
+
+class AudienceRefusedError(MarqueeError):
+    """An audience is too small to be written: a member could be told from it."""
+
+
+@dataclass(frozen=True)
+class Audience:
+    """An audience with its members.
+
+    Attributes:
+        name: Its name.
+        members: `user_id`, `group`, `position` from 1, and the column of the order if there is one.
+        n_of: Customers who could have been members.
+        purpose: What it is for.
+        refused: Why no file is written; empty if one is.
+        expected: Sum of the order's column over those who are spoken to; None without an order.
+    """
+
+    name: str
+    members: pl.DataFrame
+    n_of: int
+    purpose: Purpose
+    refused: str = ""
+    expected: float | None = None
+
+    @property
+    def ids(self) -> set[str]:
+        """The members."""
+        return set(self.members[USER_ID].to_list())
+
+
+def choose_members(
+    name: str, config: AudienceConfig, rows: pl.DataFrame, seed: int, refused: dict[str, str]
+) -> Audience:
+    """Returns the members of an audience.
+
+    Args:
+        name: Of the audience.
+        config: The declaration.
+        rows: Customers with their traits.
+        seed: Of the holdout.
+        refused: Trait → why it must not be used.
+
+    Raises:
+        MissingColumnError: If the condition or the order names something that is not there.
+        ConfigError: If they cannot be computed.
+    """
+    chosen = rows
+    key = f"customers.audiences.{name}"
+    used = [trait for trait in refused if trait in config.where or trait == config.order]
+    if used:
+        return Audience(
+            name, _nobody(), rows.height, config.purpose, f"{used[0]} is refused: {refused[used[0]]}"
+        )
+    if config.where:
+        # A customer of whom a trait says nothing fulfils no condition on it.
+        chosen = chosen.filter(evaluate(config.where, rows, f"{key}.where").holds.fill_null(False))
+    if config.order:
+        order = read_expression(config.order, rows, f"{key}.order")
+        # Then by id: equal values must not follow the order of the file.
+        chosen = chosen.with_columns(order.alias("__order")).filter(pl.col("__order").is_not_null())
+        chosen = chosen.sort("__order", USER_ID, descending=[True, False])
+    bounds = [
+        bound for bound in (config.top, int(config.budget / config.cost) if config.cost else 0) if bound
+    ]
+    chosen = chosen.head(min(bounds)) if bounds else chosen
+    groups = [draw_group(name, one, config.holdout, seed) for one in chosen[USER_ID].to_list()]
+    label = config.order if config.order.isidentifier() else "order"
+    shown = [pl.col("__order").alias(label)] if config.order else []
+    members = chosen.select(
+        USER_ID,
+        pl.Series(GROUP, groups, pl.String),
+        pl.int_range(1, chosen.height + 1, dtype=pl.Int64).alias(POSITION),
+        *shown,
+    )
+    expected = None
+    if config.order and chosen["__order"].dtype.is_numeric():
+        expected = float(members.filter(pl.col(GROUP) == CONTACT)[label].sum())
+    return Audience(
+        name,
+        members,
+        rows.height,
+        config.purpose,
+        floor_refusal(name, members.height, config.purpose),
+        expected,
+    )
+
+
+def draw_group(audience: str, user_id: str, holdout: float, seed: int) -> str:
+    """Returns `contact` or `holdout` for a member, the same in every run.
+
+    Args:
+        audience: Its name: two audiences hold back different people.
+        user_id: Of the member.
+        holdout: Share to hold back.
+        seed: Of the config.
+    """
+    digest = hashlib.sha256(f"{seed}\0{audience}\0{user_id}".encode()).digest()
+    position = int.from_bytes(digest[:8]) / 2**64
+    return HOLDOUT if position < holdout else CONTACT
+
+
+def floor_refusal(name: str, n: int, purpose: Purpose) -> str:
+    """Returns why an audience of a size is not written, an empty text if it is."""
+    if n == 0:
+        return f"the audience {name} is empty: nobody fulfils its condition; loosen it"
+    if n < FLOOR and purpose is not Purpose.contact:
+        return (
+            f"the audience {name} has {n} members and needs {FLOOR}, so that nobody can be told from it; "
+            "loosen its condition, or set purpose: contact for a list of people whom you will speak to"
+        )
+    return ""
+
+
+def _nobody() -> pl.DataFrame:
+    """Returns no members."""
+    return pl.DataFrame(schema={USER_ID: pl.String, GROUP: pl.String, POSITION: pl.Int64})

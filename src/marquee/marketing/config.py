@@ -1,0 +1,141 @@
+"""The declaration of customers: their tables, their columns, traits and audiences."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any  # a trait's keys depend on its type: see `traits.read_trait_config`
+
+from marquee.core.moments import read_moment
+from marquee.data.declared_table import MAX_REJECTED_FRACTION
+from marquee.data.table_config import TableConfig
+from marquee.errors import ConfigError
+
+
+class Kind(StrEnum):
+    """What a column of customers holds."""
+
+    number = "number"
+    category = "category"
+    date = "date"
+    ignore = "ignore"
+
+
+class Purpose(StrEnum):
+    """What an audience is for: `contact` lifts the floor for lists of leads, and is written down."""
+
+    advertise = "advertise"
+    contact = "contact"
+
+
+@dataclass(kw_only=True)
+class AudienceConfig:
+    """A named condition over attributes and traits.
+
+    Attributes:
+        where: SQL condition over columns and traits; empty for everybody.
+        order: Column or trait by which members stand, highest first; empty for the order of the table.
+        top: At most so many, by the order; 0 for all.
+        budget: Money for contacts, in the unit of `cost`; 0 for no bound.
+        cost: Of one contact.
+        seeds: File with one user id per line; members are those who are most like them.
+        holdout: Share of the members who are drawn at random and not spoken to.
+        purpose: `advertise`, or `contact`.
+    """
+
+    where: str = ""
+    order: str = ""
+    top: int = 0
+    budget: float = 0.0
+    cost: float = 0.0
+    seeds: str = ""
+    holdout: float = 0.0
+    purpose: Purpose = Purpose.advertise
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.holdout < 1:
+            raise ConfigError(f"holdout must lie in [0, 1), got {self.holdout}; 0.1 keeps one in ten back")
+        if self.top < 0 or self.budget < 0 or self.cost < 0:
+            raise ConfigError(
+                f"top, budget and cost must be 0 or more, got {self.top}, {self.budget} and {self.cost}"
+            )
+        if bool(self.budget) != bool(self.cost):
+            raise ConfigError(
+                f"a budget needs the cost of one contact, got budget={self.budget:g} and cost={self.cost:g}"
+            )
+        if (self.top or self.budget) and not (self.order or self.seeds):
+            raise ConfigError(
+                f"top={self.top} and budget={self.budget:g} need an order; name a trait or a column in order"
+            )
+
+
+@dataclass(kw_only=True)
+class CustomersConfig:
+    """Customers from a table of them, of their transactions, or both.
+
+    Attributes:
+        name: Of the report and of the folder of its runs.
+        root: Where paths start.
+        users: One row per customer; `columns.user_id` names the id, and without it the row number is one.
+        transactions: One row per purchase: `user_id`, `timestamp`, and `value` where amounts are known.
+        columns: Column → what it is: `number`, `category`, `date`, or `ignore`; inferred where not said.
+        known_after: Columns that were filled after the outcome: never used.
+        protected: Columns that only slice the report: never used to compute a trait.
+        use_protected: Whether traits may use the protected columns all the same.
+        consent: Column of what a customer agreed to: `personal`, `segment` or `none`; empty if all agreed.
+        as_of: Day at which ages and times since are taken; empty for the day after the last transaction.
+        erased: File with one user id per line: they are neither learned from nor scored.
+        pseudonyms: Variable of the environment with the key that ids are hashed with; empty for plain ids.
+        traits: Name → `type` and the keys of that type.
+        audiences: Name → audience.
+        seed: Of folds and draws.
+        max_rejected_fraction: Of the rows of a table that may be wrong.
+    """
+
+    name: str
+    root: str = "."
+    users: TableConfig | None = None
+    transactions: TableConfig | None = None
+    columns: dict[str, Kind] = field(default_factory=dict)
+    known_after: list[str] = field(default_factory=list)
+    protected: list[str] = field(default_factory=list)
+    use_protected: bool = False
+    consent: str = ""
+    as_of: str = ""
+    erased: str = ""
+    pseudonyms: str = ""
+    traits: dict[str, Any] = field(default_factory=dict)
+    audiences: dict[str, AudienceConfig] = field(default_factory=dict)
+    seed: int = 0
+    max_rejected_fraction: float = MAX_REJECTED_FRACTION
+
+    def __post_init__(self) -> None:
+        if self.users is None and self.transactions is None:
+            raise ConfigError(
+                "customers need a table, got neither users nor transactions; add users: {path: …}"
+            )
+        if not self.traits and not self.audiences:
+            raise ConfigError(
+                "there is nothing to compute, got neither traits nor audiences; add traits: {leaves: {type: "
+                "probability, outcome: …}}"
+            )
+        both = sorted(self.traits.keys() & self.audiences.keys())
+        if both:
+            raise ConfigError(f"{both} name a trait and an audience; rename one")
+        for name in (*self.traits, *self.audiences):
+            _validate_name(name)
+        if self.as_of and read_moment(self.as_of) is None:
+            raise ConfigError(f"as_of must be a day as 2026-03-01, got {self.as_of!r}")
+
+    @property
+    def moment(self) -> float | None:
+        """`as_of` in seconds since 1970; None where it is not given."""
+        moment = read_moment(self.as_of) if self.as_of else None
+        return None if moment is None else moment.timestamp()
+
+
+def _validate_name(name: str) -> None:
+    """Raises ConfigError unless a name can be a column of SQL and a part of a path."""
+    if not name.isidentifier() or name == "user_id":
+        raise ConfigError(
+            f"a trait or audience needs a name of letters, digits and underscores, got {name!r}; its name is "
+            "a column and a file"
+        )

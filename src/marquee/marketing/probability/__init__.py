@@ -1,0 +1,1 @@
+"""How likely an outcome is, with intervals, reasons and cautions."""

@@ -1,0 +1,135 @@
+"""Purchases: who, when, how much. No item is needed.
+
+What cannot be a purchase is counted by reason and left out: amounts of 0 or less, moments behind the present.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from marquee.bundle.traits.columns import SECONDS_PER_DAY
+
+ONE_TIME_SHARE = 0.7
+_LARGEST_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Transactions:
+    """The purchases that count.
+
+    Attributes:
+        rows: `user_id`, `timestamp` in seconds, `value` (null where amounts are not known), by time.
+        as_of: Moment up to which they are known, seconds since 1970.
+        has_values: Whether amounts are known.
+        left_out: Reason → rows.
+        notes: What looks odd, one sentence each.
+    """
+
+    rows: pl.DataFrame
+    as_of: float
+    has_values: bool
+    left_out: dict[str, int]
+    notes: tuple[str, ...]
+
+
+def clean_transactions(rows: pl.DataFrame, as_of: float | None) -> Transactions:
+    """Returns the purchases of a table.
+
+    Args:
+        rows: `user_id`, `timestamp`, and `value` where there is one.
+        as_of: Present moment, seconds since 1970; None for the midnight after the last purchase.
+    """
+    has_values = "value" in rows.columns and rows["value"].count() > 0
+    if "value" not in rows.columns:
+        rows = rows.with_columns(pl.lit(None, pl.Float64).alias("value"))
+    left_out: dict[str, int] = {}
+    notes: list[str] = []
+    if has_values:
+        for reason, is_so in (
+            ("amount is 0 or less (a return, a gift)", pl.col("value") <= 0),
+            ("amount is missing", pl.col("value").is_null()),
+        ):
+            n = rows.filter(is_so).height
+            left_out |= {reason: n} if n else {}
+        rows = rows.filter((pl.col("value") > 0).fill_null(False))
+    if as_of is None:
+        last = int(rows["timestamp"].max() or 0)  # type: ignore[arg-type] # of whole numbers
+        as_of = float((last // SECONDS_PER_DAY + 1) * SECONDS_PER_DAY)
+    n_future = rows.filter(pl.col("timestamp") >= as_of).height
+    if n_future:
+        left_out["lies behind as_of"] = n_future
+        rows = rows.filter(pl.col("timestamp") < as_of)
+    rows = rows.select("user_id", "timestamp", "value").sort("timestamp", "user_id", maintain_order=True)
+    notes += _odd(rows, has_values)
+    return Transactions(rows, as_of, has_values, left_out, tuple(notes))
+
+
+def _odd(rows: pl.DataFrame, has_values: bool) -> list[str]:
+    """Returns what looks odd in purchases."""
+    if rows.is_empty():
+        return []
+    notes = []
+    per_day = rows.with_columns((pl.col("timestamp") // SECONDS_PER_DAY).alias("day"))
+    n_same_day = rows.height - per_day.unique(["user_id", "day"]).height
+    if n_same_day:
+        notes.append(
+            f"{n_same_day:,} of {rows.height:,} rows are further ones of the same customer on the same day: "
+            "they count as one order"
+        )
+    counts = per_day.unique(["user_id", "day"]).group_by("user_id").len()
+    one_time = float((counts["len"] == 1).mean() or 0)  # type: ignore[arg-type] # of truths
+    if one_time >= ONE_TIME_SHARE:
+        notes.append(f"{one_time:.0%} of {counts.height:,} customers bought on one day alone")
+    largest, total = (
+        float(one or 0.0) for one in rows.select(pl.col("value").max(), sum=pl.col("value").sum()).row(0)
+    )
+    if has_values and largest > _LARGEST_SHARE * total:
+        notes.append(f"one purchase of {largest:,.2f} is more than a tenth of all revenue")
+    return notes
+
+
+def orders_of(rows: pl.DataFrame) -> pl.DataFrame:
+    """Returns one row per customer and day: `user_id`, `day` since 1970, `value` summed."""
+    days = rows.with_columns((pl.col("timestamp") // SECONDS_PER_DAY).alias("day"))
+    return days.group_by("user_id", "day").agg(pl.col("value").sum()).sort("user_id", "day")
+
+
+def behaviour(rows: pl.DataFrame, at: float, has_values: bool) -> pl.DataFrame:
+    """Returns what a customer did before a moment, one row per customer, in the order of ids.
+
+    `recency_days` and `tenure_days` are days since the last and the first order, `orders` counts days with
+    a purchase, `mean_value` is what such a day brought; `log_orders` and the like are their logarithms.
+
+    Args:
+        rows: Purchases.
+        at: Moment, seconds since 1970: later purchases are not seen.
+        has_values: Whether amounts are known.
+    """
+    seen = rows.filter(pl.col("timestamp") < at)
+    orders = orders_of(seen)
+    last_day = at / SECONDS_PER_DAY
+    amounts = [pl.col("value").mean().alias("mean_value"), pl.col("value").sum().alias("total_value")]
+    found = orders.group_by("user_id").agg(
+        (last_day - pl.col("day").max()).alias("recency_days"),
+        pl.len().cast(pl.Float64).alias("orders"),
+        (last_day - pl.col("day").min()).alias("tenure_days"),
+        *(amounts if has_values else []),
+    )
+    return found.sort("user_id")
+
+
+def behaviour_features(behaved: pl.DataFrame) -> pl.DataFrame:
+    """Returns behaviour on the scale that it is learned on: logarithms of counts, days and amounts."""
+    names = [
+        name for name in ("recency_days", "orders", "tenure_days", "mean_value") if name in behaved.columns
+    ]
+    return behaved.select(
+        "user_id",
+        *[pl.col(name).map_batches(_log, return_dtype=pl.Float64).alias(f"log_{name}") for name in names],
+    )
+
+
+def _log(values: pl.Series) -> pl.Series:
+    """Returns ln(1 + x)."""
+    return pl.Series(values.name, np.log1p(values.to_numpy()))

@@ -1,0 +1,1 @@
+"""From the columns of customers to fitted probabilities."""

@@ -1,0 +1,1 @@
+"""The report of customers: verdicts, probabilities, segments, values, effects, audiences."""

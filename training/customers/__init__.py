@@ -1,0 +1,1 @@
+"""`python -m training.customers customers=…`: traits and audiences of customers, and a report of them."""

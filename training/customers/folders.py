@@ -1,0 +1,103 @@
+"""Run folders of customers: what a run writes, and what the next run reads of it."""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+
+from marquee.bundle.traits.trait import write_trait
+from marquee.errors import ConfigError
+from marquee.marketing.audiences.changes import to_lines
+from marquee.marketing.audiences.members import GROUP
+from marquee.marketing.reading.customers import USER_ID, declared_yaml
+from marquee.marketing.running import CustomersResult, Previous
+from marquee.store.files import replace_file
+
+LATEST_FILE = "latest"
+TRAITS_FILE = "traits.parquet"
+AUDIENCES, FITTED = "audiences", "traits"
+
+
+@dataclass(frozen=True)
+class CustomersFolder:
+    """One run on disk.
+
+    Attributes:
+        path: `<out>/<name>/<UTC time of the start>`.
+    """
+
+    path: Path
+
+    @classmethod
+    def open(cls, out: str, name: str) -> "CustomersFolder":
+        """Returns a new folder."""
+        started = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")[:-3]
+        folder = cls(Path(out) / name / started)
+        # No `exist_ok`: two runs in one folder would write over each other.
+        folder.path.mkdir(parents=True)
+        return folder
+
+    @classmethod
+    def find(cls, path: str) -> "CustomersFolder":
+        """Returns the run at a path; `latest` stands for the folder that it names.
+
+        Raises:
+            ConfigError: If there is no run.
+        """
+        found = Path(path)
+        if found.is_file():
+            found = found.parent / found.read_text(encoding="utf-8").strip()
+        if not (found / TRAITS_FILE).is_file():
+            raise ConfigError(
+                f"{path} is no run of customers, it has no {TRAITS_FILE}; name the folder that the command "
+                "wrote, such as customers-runs/churn/latest"
+            )
+        return cls(found.resolve())
+
+    @classmethod
+    def last(cls, out: str, name: str) -> "CustomersFolder | None":
+        """Returns the last run of a name that came to its end; None if there is none."""
+        pointer = Path(out) / name / LATEST_FILE
+        return cls.find(str(pointer)) if pointer.exists() else None
+
+    def previous(self, audiences: Mapping[str, object]) -> Previous:
+        """Returns what the next run needs of this one."""
+        members = {}
+        for name in audiences:
+            file = self.path / AUDIENCES / f"{name}.csv"
+            if file.is_file():
+                with file.open(encoding="utf-8", newline="") as lines:
+                    members[name] = {row[USER_ID]: row[GROUP] for row in csv.DictReader(lines)}
+        return Previous(self.path.name, members, pl.read_parquet(self.path / TRAITS_FILE))
+
+    def write(self, result: CustomersResult, declared: str) -> None:
+        """Writes everything but the report."""
+        replace_file(self.path / "config.yaml", declared.encode())
+        replace_file(self.path / "columns.yaml", declared_yaml(result.customers).encode())
+        (self.path / FITTED).mkdir()
+        for trait in result.traits:
+            if trait.fitted is not None and not trait.refused:
+                write_trait(trait.fitted, self.path / FITTED / f"{trait.name}.json")
+        (self.path / AUDIENCES).mkdir()
+        for audience in result.audiences:
+            file = self.path / AUDIENCES / f"{audience.name}.csv"
+            if not audience.refused:
+                replace_file(file, audience.members.write_csv().encode())
+            if audience.name in result.changes:
+                lines = to_lines(result.changes[audience.name])
+                replace_file(file.with_suffix(".changes.jsonl"), lines.encode())
+        result.rows.write_parquet(self.path / TRAITS_FILE)
+
+    def become_latest(self) -> None:
+        """Makes `latest` beside the folder name it."""
+        pointer = self.path.parent / LATEST_FILE
+        beside = pointer.with_name(f".{LATEST_FILE}-{self.path.name}")
+        try:
+            beside.symlink_to(self.path.name, target_is_directory=True)
+        except OSError:  # file systems and accounts without links
+            beside.write_text(self.path.name, encoding="utf-8")
+        # Renamed into place: at no moment is there no `latest`.
+        beside.replace(pointer)
