@@ -64,7 +64,7 @@ class CustomersFolder:
         return cls.find(str(pointer)) if pointer.exists() else None
 
     def previous(self, audiences: Mapping[str, object]) -> Previous:
-        """Returns what the next run needs of this one."""
+        """Returns the members and traits that the next run compares with."""
         members = {}
         for name in audiences:
             file = self.path / AUDIENCES / f"{name}.csv"

@@ -11,7 +11,7 @@ from marquee.errors import ConfigError
 
 
 class Kind(StrEnum):
-    """What a column of customers holds."""
+    """The meaning of a column of customers."""
 
     number = "number"
     category = "category"
@@ -20,7 +20,7 @@ class Kind(StrEnum):
 
 
 class Purpose(StrEnum):
-    """What an audience is for: `contact` lifts the floor for lists of leads, and is written down."""
+    """The use of an audience: `contact` lifts the floor for lists of leads, and is written down."""
 
     advertise = "advertise"
     contact = "contact"

@@ -1,4 +1,4 @@
-"""What has changed since the last time: who was added and who was removed, each with a delivery id.
+"""The changes since the last time: who was added and who was removed, each with a delivery id.
 
 A delivery id follows from the audience, the customer, and the change since which state: who is told of the
 same change twice can see that it is the same one, and do nothing.

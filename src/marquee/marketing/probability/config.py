@@ -10,7 +10,7 @@ _RULE = re.compile(r"(nothing|conversion|purchase|order) within (\d+) ?d(?:ays)?
 
 @dataclass(frozen=True)
 class LabelRule:
-    """What happens within a time behind a cutoff.
+    """An outcome within a time behind a cutoff.
 
     Attributes:
         happens: Whether a purchase is the outcome, or that there is none.

@@ -226,7 +226,7 @@ def _effects(
 
 
 def _cautions(judged: JudgedProbability) -> list[str]:
-    """Returns what to know before believing a probability."""
+    """Returns the cautions on a probability."""
     said = [
         f"{leak.column} alone tells the outcome with AUC {leak.auc:.3f}; without it all others reach "
         f"{leak.auc_without:.3f}. Was it known before the outcome?"

@@ -265,7 +265,7 @@ def _joined(users: pl.DataFrame | None, transactions: Transactions | None) -> pl
 
 
 def _consent(rows: pl.DataFrame, config: CustomersConfig) -> pl.Series:
-    """Returns what each customer agreed to."""
+    """Returns the consent of each customer."""
     if not config.consent:
         return pl.Series("consent", [PERSONAL] * rows.height, pl.String)
     if config.consent not in rows.columns:
@@ -313,7 +313,7 @@ def _has_column(table: TableConfig, root: Path, name: str, column: str) -> bool:
 
 
 def _quality_notes(quality: TableQuality) -> list[str]:
-    """Returns what the readers say of a table."""
+    """Returns the notes of the readers on a table."""
     notes = [*quality.notes, *(f"rejected: {reject}" for reject in quality.rejects)]
     return notes + [f"{n:,} rows excluded as {reason}" for reason, n in quality.excluded.items()]
 

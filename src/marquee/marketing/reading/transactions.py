@@ -66,7 +66,7 @@ def clean_transactions(rows: pl.DataFrame, as_of: float | None) -> Transactions:
 
 
 def _odd(rows: pl.DataFrame, has_values: bool) -> list[str]:
-    """Returns what looks odd in purchases."""
+    """Returns the oddities of purchases."""
     if rows.is_empty():
         return []
     notes = []
@@ -96,7 +96,7 @@ def orders_of(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def behaviour(rows: pl.DataFrame, at: float, has_values: bool) -> pl.DataFrame:
-    """Returns what a customer did before a moment, one row per customer, in the order of ids.
+    """Returns the behaviour of customers before a moment, one row per customer, in the order of ids.
 
     `recency_days` and `tenure_days` are days since the last and the first order, `orders` counts days with
     a purchase, `mean_value` is what such a day brought; `log_orders` and the like are their logarithms.

@@ -70,7 +70,7 @@ def fit_model(
 def cross_fit(
     values: Mapping[str, Values], outcome: BoolArray, ages: Ages, seed: int, kinds: tuple[str, ...]
 ) -> OutOfFold:
-    """Returns what each model says of rows that it has not seen, and which one is to be used.
+    """Returns the probabilities of each model on rows that it has not seen, and which one is to be used.
 
     Args:
         values: Column → value per row.

@@ -75,7 +75,7 @@ def _audiences_section(result: CustomersResult) -> Section:
 
 
 def _data_section(customers: Customers) -> Section:
-    """Returns what each column was taken for, and what looks odd."""
+    """Returns the columns with their kinds, and the oddities of the tables."""
     rows = []
     for name in customers.rows.columns:
         if name == USER_ID:

@@ -1,4 +1,4 @@
-"""What a type of trait adds to the report, and how small cells are kept out of it."""
+"""The part of a trait in the report, and how small cells are kept out of it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ SUPPRESSED = "suppressed"
 
 @dataclass(frozen=True)
 class Part:
-    """What one trait adds.
+    """The sections of one trait.
 
     Attributes:
         finding: The upshot.

@@ -41,7 +41,7 @@ _CONTACT_COLUMNS = (
 
 
 def probability_part(trait: TraitResult) -> Part:
-    """Returns what a probability adds to the report."""
+    """Returns the part of a probability."""
     judged: JudgedProbability = trait.judged
     return Part(
         _finding(trait, judged),
