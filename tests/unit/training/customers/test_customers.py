@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from tests.support.customers import CHURN, customer_table, run_command
-from training.score import main as score
+from training.score.__main__ import main as score
 
 
 @pytest.fixture(scope="module")

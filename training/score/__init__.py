@@ -1,0 +1,1 @@
+"""`python -m training.score run=… path=new.csv`: new rows by the traits of a run of customers."""
