@@ -7,7 +7,7 @@ BUNDLE ?= bundles/$(DATA)
 PORT ?= 3000
 TESTS ?=
 PYTEST_FLAGS ?= -n 2 --dist loadfile
-BENCHMARKS ?= $(sort $(patsubst benchmarks/%.py,%,$(shell grep -l '__main__' benchmarks/*.py 2>/dev/null)))
+BENCHMARKS ?= $(sort $(patsubst benchmarks/%.py,%,$(patsubst %/__main__.py,%.py,$(shell grep -l '__main__' benchmarks/*.py benchmarks/*/__main__.py 2>/dev/null))))
 
 VENV := .venv
 BIN := $(VENV)/bin
