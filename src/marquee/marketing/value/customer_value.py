@@ -71,7 +71,7 @@ class CustomerValues:
 def customer_values(
     transactions: Transactions, as_of: int, config: ValueConfig, generator: np.random.Generator
 ) -> CustomerValues:
-    """Returns what each customer is worth over the horizon.
+    """Returns the value of each customer over the horizon.
 
     Args:
         transactions: Every row of the table.
@@ -127,7 +127,7 @@ def fallback_reasons(
 
 
 def _reasons_of_purchases(models: ValueModels) -> list[str]:
-    """What the parameters of the purchases say against them."""
+    """Reasons against the models in the parameters of the purchases."""
     model = models.chosen
     if model.stop_probability < NOBODY_STOPS:
         return [
@@ -141,7 +141,7 @@ def _reasons_of_purchases(models: ValueModels) -> list[str]:
 
 
 def _reasons_of_spend(models: ValueModels, histories: PurchaseHistories, config: ValueConfig) -> list[str]:
-    """What the amounts say against a model of how much apart from how often."""
+    """Reasons against a model of how much apart from how often."""
     if histories.repeat_value is None:
         return []
     if models.spend is None:
@@ -168,7 +168,7 @@ def _reasons_of_spend(models: ValueModels, histories: PurchaseHistories, config:
 
 
 def _reasons_of_holdout(judged: JudgedValue | None, config: ValueConfig) -> list[str]:
-    """What the time held out says against the models."""
+    """Reasons against the models in the holdout."""
     if judged is None:
         return ["too few bought early in the table to hold out a time: the models are not judged"]
     if not judged.is_enough:
@@ -216,7 +216,7 @@ def _judged(
 
 
 def _cautions(histories: PurchaseHistories, judged: JudgedValue | None) -> tuple[str, ...]:
-    """What a reader should know of the values, in sentences."""
+    """Cautions for a reader of the values, in sentences."""
     cautions = []
     if histories.one_time_fraction >= MANY_ONE_TIME_BUYERS:
         cautions.append(

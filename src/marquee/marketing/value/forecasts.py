@@ -22,7 +22,7 @@ CLEARLY_LIKELIER = 1.0
 
 @dataclass(frozen=True)
 class ValueModels:
-    """What was fitted to the purchases.
+    """Models that were fitted to the purchases.
 
     Attributes:
         chosen: The likelier model of purchases; BG/NBD where the two are told apart by less than one nat.
@@ -73,7 +73,7 @@ def fit_models(histories: PurchaseHistories) -> ValueModels:
 def model_forecast(
     models: ValueModels, histories: PurchaseHistories, days: float, discount: float
 ) -> ValueForecast:
-    """Returns what the models expect of each customer in the coming days.
+    """Returns purchases and money that the models expect in the coming days.
 
     Args:
         models: Fitted to these or other histories.
@@ -113,7 +113,7 @@ def past_forecast(histories: PurchaseHistories, days: float, observed_days: floa
 
 
 def discount_factor(discount: float, days: float) -> float:
-    """Returns what one unit of money in so many days is worth now."""
+    """Returns the present worth of one unit of money in so many days."""
     return float((1 - discount) ** (days / DAYS_PER_YEAR))
 
 

@@ -54,7 +54,9 @@ class Purchases:
             DataError: If a customer's last purchase is later than the moment, or the table is empty.
         """
         if not len(self.n_repeats):
-            raise DataError("no customer has a purchase: value needs at least one; look at the rejected rows")
+            raise DataError(
+                f"{len(self.n_repeats)} customers have a purchase, value needs one: look at the rejected rows"
+            )
         late = self.recency > self.age
         if late.any():
             raise DataError(
