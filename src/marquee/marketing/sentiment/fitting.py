@@ -42,7 +42,9 @@ class _Terms:
     def rows(self, rows: IndexArray) -> "_Terms":
         """Returns the terms of some texts."""
         return _Terms(
-            [self.words[row] for row in rows], [self.pieces[row] for row in rows], self.strengths[rows]
+            [self.words[row] for row in rows.tolist()],
+            [self.pieces[row] for row in rows.tolist()],
+            self.strengths[rows],
         )
 
 
@@ -85,7 +87,7 @@ def cross_score(texts: Sequence[str], praises: BoolArray, generator: np.random.G
         inside = np.flatnonzero(fold != number)
         model = _fit(terms.rows(inside), praises[inside], version="")
         outside = np.flatnonzero(fold == number)
-        scores[outside] = model.score([texts[row] for row in outside])
+        scores[outside] = model.score([texts[row] for row in outside.tolist()])
     return scores
 
 
@@ -127,7 +129,9 @@ def _weighed(
         term: place for place, term in enumerate(sorted(t for t, n in n_texts_with.items() if n >= min_texts))
     }
     rarity = np.array([np.log((1 + len(counts)) / (1 + n_texts_with[term])) + 1 for term in places])
-    ends, columns, values = [0], [], []
+    ends: list[int] = [0]
+    columns: list[int] = []
+    values: list[float] = []
     for one in counts:
         known = [(places[term], dampened(count)) for term, count in one.items() if term in places]
         row = (
