@@ -129,17 +129,37 @@ def test_a_few_times_long_before_all_others_are_noted(tmp_path: Path) -> None:
         (lambda moment: int(f"{moment:%Y%j}"), r"timestamp_format=%Y%j"),
         (lambda moment: int(moment.timestamp()) // 86_400, r"days since 1970.* \* 86400"),
         (lambda moment: moment.timestamp() / 86_400 + 25_569, r"\(CAST\(at AS DOUBLE\) - 25569\) \* 86400"),
+        (lambda moment: int(moment.timestamp()) // 3600, r"hours since 1970.* \* 3600"),
+        (lambda moment: int(moment.timestamp()) // 60, r"minutes since 1970.* \* 60"),
+        (lambda moment: int(f"{moment:%d%m%Y}"), r"RIGHT\(CONCAT\('0', at\), 8\).*timestamp_format=%d%m%Y"),
+        (lambda moment: f"{moment:%m%d%Y}", r"timestamp_format=%m%d%Y"),
+        (lambda moment: int(f"{moment:%d%m%y}"), r"timestamp_format=%d%m%y"),
+        (lambda moment: f"{moment:%d%m%Y%H%M}", r"timestamp_format=%d%m%Y%H%M"),
     ],
-    ids=["year", "month", "week", "two digits of the year", "day of the year", "days", "spreadsheet"],
+    ids=[
+        "year",
+        "month",
+        "week",
+        "two digits of the year",
+        "day of the year",
+        "days",
+        "spreadsheet",
+        "hours",
+        "minutes",
+        "day first",
+        "month first",
+        "day first, two digits of the year",
+        "day first to the minute",
+    ],
 )
 def test_a_count_or_part_of_a_date_stops_with_the_expression_that_reads_it(
-    tmp_path: Path, number: Callable[[datetime], float], advice: str
+    tmp_path: Path, number: Callable[[datetime], float | str], advice: str
 ) -> None:
     numbers: list[object] = [number(moment) for moment in MOMENTS]
     with pytest.raises(DataError, match=advice) as stop:
         read(tmp_path, numbers)
     said = str(stop.value)
-    expression = re.search(r"CONCAT\(at, '\d+'\)|\S*CAST\(at AS DOUBLE\).*? \* 86400", said)
+    expression = re.search(r"CONCAT\(at, '\d+'\)|RIGHT\(.*?, \d+\)|\S*CAST\(at AS DOUBLE\).*? \* \d+", said)
     written = re.search(r"timestamp_format=(\S+)", said)
     tables = read(
         tmp_path,

@@ -28,11 +28,21 @@ _DATES = {
     14: (("%Y%m%d%H%M%S", ""),),
     17: (("%Y%m%d%H%M%S%3f", ""),),
 }
-# Days since 1970 from 1990 to 2060, and as spreadsheets count them, from the end of 1899: the ranges do not
-# meet.
-_DAYS_SINCE_1970 = (7_305, 32_872)
-_DAYS_OF_SPREADSHEETS = (32_874, 73_050)
-_SPREADSHEET_DAY_OF_1970 = 25_569
+# Digits with the leading zero that a number has lost → formats whose day or month stands first.
+_DAY_FIRST = {
+    6: ("%d%m%y", "%m%d%y"),
+    8: ("%d%m%Y", "%m%d%Y"),
+    12: ("%d%m%Y%H%M", "%m%d%Y%H%M"),
+    14: ("%d%m%Y%H%M%S", "%m%d%Y%H%M%S"),
+}
+# What is counted → its numbers from 1990 to 2060, and the expression that makes seconds of them. Spreadsheets
+# count from the end of 1899. The ranges do not meet.
+_COUNTS = {
+    "days since 1970": (7_305, 32_872, "CAST(at AS DOUBLE) * 86400"),
+    "days as spreadsheets count them": (32_874, 73_050, "(CAST(at AS DOUBLE) - 25569) * 86400"),
+    "hours since 1970": (175_320, 788_927, "CAST(at AS DOUBLE) * 3600"),
+    "minutes since 1970": (10_519_200, 47_335_679, "CAST(at AS DOUBLE) * 60"),
+}
 
 
 def middle(numbers: pl.Series) -> int:
@@ -58,12 +68,12 @@ def wrong_times(numbers: pl.Series, unit: TimestampUnit) -> str | None:
     """
     if not are_odd(numbers // unit.per_second):
         return None
-    as_date = _date_format(numbers)
+    as_date = _date_format(numbers) or _day_first(numbers)
     if as_date is not None:
         return f"which are dates and no {_WORDS[unit]} since 1970; {as_date}"
-    in_days = _days(numbers)
-    if in_days is not None:
-        return in_days
+    counted = _count(numbers)
+    if counted is not None:
+        return counted
     half = middle(numbers)
     better = (other for other in TimestampUnit if FIRST_PLAUSIBLE <= half / other.per_second < _LAST_LIKELY)
     found = next(better, unit)
@@ -81,30 +91,46 @@ def _date_format(numbers: pl.Series) -> str | None:
     """Returns advice for dates that are written as numbers, None for other numbers."""
     texts = numbers.cast(pl.String)
     for written, appended in _DATES.get(len(str(middle(numbers))), ()):
-        has_clock = "%H" in written
-        dtype = pl.Datetime("us") if has_clock else pl.Date()
-        years = (texts + appended).str.strptime(dtype, written, strict=False).dt.year()
-        if years.is_between(1900, 2100).fill_null(False).sum() < _NEARLY_ALL * len(numbers):
+        if not _are_dates(texts + appended, written):
             continue
         if not appended:
             return f"set timestamp_format={written}"
         return (
-            f"append {'minutes' if has_clock else 'a day'} in the expression, as CONCAT(at, '{appended}') "
-            f"does, and set timestamp_format={written}"
+            f"append {'minutes' if '%H' in written else 'a day'} in the expression, as "
+            f"CONCAT(at, '{appended}') does, and set timestamp_format={written}"
         )
     return None
 
 
-def _days(numbers: pl.Series) -> str | None:
-    """Returns advice for numbers that count days, None for other numbers."""
-    for (first, last), whose, day_of_1970 in (
-        (_DAYS_SINCE_1970, "since 1970", 0),
-        (_DAYS_OF_SPREADSHEETS, "as spreadsheets count them", _SPREADSHEET_DAY_OF_1970),
-    ):
+def _day_first(numbers: pl.Series) -> str | None:
+    """Returns advice for dates as numbers whose year does not stand first, None for other numbers."""
+    half = len(str(middle(numbers)))
+    # 01032025 is 1032025 as a number: whether the file has the zero cannot be told any more.
+    n_digits = half + half % 2
+    texts = numbers.cast(pl.String).str.zfill(n_digits)
+    found = [written for written in _DAY_FIRST.get(n_digits, ()) if _are_dates(texts, written)]
+    # Days since 1970 may have six such digits too, as 020176, and are meant more often.
+    if not found or (n_digits == 6 and _count(numbers) is not None):
+        return None
+    return (
+        f"write the expression RIGHT(CONCAT('0', at), {n_digits}) and set timestamp_format="
+        f"{' or, where the month stands first, '.join(found)}"
+    )
+
+
+def _are_dates(texts: pl.Series, written: str) -> bool:
+    """Returns whether nearly all texts are dates of some year between 1900 and 2100."""
+    dtype = pl.Datetime("us") if "%H" in written else pl.Date()
+    years = texts.str.strptime(dtype, written, strict=False).dt.year()
+    return int(years.is_between(1900, 2100).fill_null(False).sum()) >= _NEARLY_ALL * len(texts)
+
+
+def _count(numbers: pl.Series) -> str | None:
+    """Returns advice for numbers that count days, hours or minutes, None for other numbers."""
+    for whose, (first, last, seconds) in _COUNTS.items():
         if numbers.is_between(first, last).sum() >= _NEARLY_ALL * len(numbers):
-            days = f"(CAST(at AS DOUBLE) - {day_of_1970})" if day_of_1970 else "CAST(at AS DOUBLE)"
             return (
-                f"which are days {whose} and no seconds; write an expression such as {days} * 86400, or set "
+                f"which are {whose} and no seconds; write an expression such as {seconds}, or set "
                 "data.time=order if they only order events"
             )
     return None
