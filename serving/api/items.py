@@ -24,7 +24,7 @@ from serving.api.messages.requests import LARGEST_NUMBER
 from serving.api.route import Chunks
 from serving.config import Settings
 from serving.http.errors import Problem, Refusal
-from serving.http.exchange import Call
+from serving.http.exchange import Call, ClientLeft
 from serving.http.lines import Line, LineSplitter
 from serving.releases.channel import Channel
 from serving.releases.item_import import ImportOutcome, ItemImport
@@ -98,8 +98,11 @@ class ItemRoutes:
                 # Awaited before more is read: a caller that sends faster than the disk is slowed down.
                 await asyncio.get_running_loop().run_in_executor(self._executor, work.apply, group)
         except Refusal as refusal:
-            n_taken = work.outcome.taken.total()
-            message = f"{refusal}; {n_taken} lines were taken before and stay"
+            done = work.outcome
+            message = (
+                f"{refusal}; {done.taken.total()} lines were taken before and stay, {done.rejected.total()} "
+                f"were rejected; send what follows line {done.last_line}"
+            )
             raise Refusal(refusal.problem, message, field=refusal.field, headers=refusal.headers) from refusal
         finally:
             facts = {
@@ -227,17 +230,28 @@ class ItemRoutes:
 
 
 async def _groups(chunks: Chunks, max_bytes: int) -> AsyncIterator[list[Line]]:
-    """Gives lines in groups, none of which holds more than a line beyond `max_bytes`."""
+    """Gives lines in groups, none of which holds more than a line beyond `max_bytes`.
+
+    Raises:
+        Refusal: If the body stops, after the lines that came whole.
+        ClientLeft: If the connection is gone, as well.
+    """
     splitter = LineSplitter(max_bytes)
     group: list[Line] = []
     n_bytes = 0
-    async for chunk in chunks:
-        for line in splitter.feed(chunk):
-            group.append(line)
-            n_bytes += len(line.text or b"")
-            if len(group) >= GROUP_LINES or n_bytes >= max_bytes:
-                yield group
-                group, n_bytes = [], 0
+    try:
+        async for chunk in chunks:
+            for line in splitter.feed(chunk):
+                group.append(line)
+                n_bytes += len(line.text or b"")
+                if len(group) >= GROUP_LINES or n_bytes >= max_bytes:
+                    yield group
+                    group, n_bytes = [], 0
+    except (Refusal, ClientLeft):
+        # Lines with an end are as good as those before them; the one without is not whole.
+        if group:
+            yield group
+        raise
     group += splitter.end()
     if group:
         yield group

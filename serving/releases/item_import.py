@@ -43,6 +43,7 @@ class ImportOutcome:
         rejected_lines: The first of them.
         unknown_attributes: Lines by attribute that the catalog does not have.
         unread_attributes: Lines by attribute whose value is of another type.
+        last_line: Number of the last line of the last group; 0 before the first one.
     """
 
     taken: Counter[str] = field(default_factory=Counter)
@@ -50,6 +51,7 @@ class ImportOutcome:
     rejected_lines: list[Rejected] = field(default_factory=list)
     unknown_attributes: Counter[str] = field(default_factory=Counter)
     unread_attributes: Counter[str] = field(default_factory=Counter)
+    last_line: int = 0
 
     def reject(self, lines: Iterable[int], refusal: Refusal) -> None:
         """Counts lines that were not taken."""
@@ -110,6 +112,8 @@ class ItemImport:
             before = group.get(item.item_id)  # it keeps its place: where room ends, the first ones fit
             group[item.item_id] = _Entry(item, (*(before.lines if before else ()), line.number))
         self._put(list(group.values()))
+        # Behind the change: of a group that the disk refused nothing is done.
+        self.outcome.last_line = max((line.number for line in lines), default=self.outcome.last_line)
         self.outcome.keep_first_rejected()
 
     def _judged(self, line: Line) -> LiveItem:

@@ -1,7 +1,9 @@
 """Every command works from any folder, as printed, under any terminal; errors come as words."""
 
+import errno
 import io
 import json
+import os
 import re
 import shlex
 import sys
@@ -12,6 +14,7 @@ import pytest
 
 from tests.support.mini_shop import MiniShop, mini_events, run
 from training import backtest, evaluate, export, learning_curve, make_key, publish, train, tune
+from training.cli.command import explain_errors
 from training.cli.console import open_console
 
 Capture = pytest.CaptureFixture[str]
@@ -175,3 +178,27 @@ def test_targets_that_nobody_can_reach_are_told_before_training(
     assert shop.train(monkeypatch) == 2
     assert re.search(r"of [\d,]+ targets [\d,]+ were seen before", capsys.readouterr().err)
     assert not [*shop.path.rglob("*.ckpt")]
+
+
+def test_full_disk_is_told_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    def fill_the_disk() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as write() tells it: without a file
+
+    with pytest.raises(SystemExit) as ended:
+        explain_errors(fill_the_disk)()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "No space left on device; make room where files are written" in said
+    assert "resume=" in said
+
+
+def test_words_that_the_locale_cannot_read_are_refused_with_the_locale(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    as_ascii = "runs=l\u00e4den".encode().decode(
+        "ascii", "surrogateescape"
+    )  # as LC_ALL=C PYTHONUTF8=0 has it
+    assert run(monkeypatch, train.main, as_ascii) == 2
+    said = capsys.readouterr().err
+    assert "'runs=l\\xe4den' is not in the encoding of this locale" in said
+    assert "LC_ALL=C.UTF-8" in said

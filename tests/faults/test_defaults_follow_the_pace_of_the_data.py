@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from marquee.core.histories import Interactions
+from marquee.evaluation.baselines import RecentPopularity
 from tests.support.mini_shop import MiniShop
 from training.config import ExamplesConfig
 from training.fitting.ageing import TargetAccount, by_age, half_life_days, n_effective
@@ -38,6 +40,25 @@ def test_data_of_hours_age_within_hours(span_days: float) -> None:
 
 def test_events_of_one_moment_never_age() -> None:
     assert half_life_days(np.full(100, 1_700_000_000), ExamplesConfig()) == 0.0
+
+
+@pytest.mark.parametrize(("span_days", "expected"), [(1 / 12, 1 / 24), (60, 7.0), (365, 7.0), (2_920, 29.2)])
+def test_what_is_popular_now_follows_the_pace_too(span_days: float, expected: float) -> None:
+    user = np.arange(1, 10_000)
+    train = Interactions.group(
+        user,
+        np.arange(1, 10_000),
+        np.ones(9_999, dtype=np.int64),
+        np.linspace(0, span_days * DAY, 9_999).astype(np.int64),
+        np.ones(9_999, dtype=np.float32),
+        n_users=9_999,
+    )
+    scores = RecentPopularity.fit(train, 9_999).item_scores  # an item per event: its score is its weight
+    oldest = 2 ** (-span_days / expected)
+    assert scores[1] == pytest.approx(oldest, rel=0.05)
+    assert RecentPopularity.fit(train, 9_999, 7.0).item_scores[1] == pytest.approx(
+        2 ** (-span_days / 7.0), rel=0.01
+    )
 
 
 def test_what_is_asked_for_is_done() -> None:

@@ -8,7 +8,7 @@ import pytest
 from marquee.data.config import DataConfig
 from marquee.data.reading.tables import Tables, read_tables
 from marquee.data.table_config import TableConfig
-from marquee.errors import DataError
+from marquee.errors import DataError, MissingColumnError
 
 EVENTS = [
     {"user_id": f"u{n}", "item_id": f"i{n}", "timestamp": 1740787200 + n, "value": n / 2} for n in range(200)
@@ -65,6 +65,19 @@ def test_a_list_of_objects_is_a_table(tmp_path: Path, indent: int | None, name: 
 def test_elements_that_are_no_objects_are_rejected(tmp_path: Path) -> None:
     (reject,) = read(tmp_path, json.dumps([*EVENTS, 17])).quality.events.rejects
     assert (reject.reason, reject.example_row) == ("unreadable_row", 201)
+
+
+@pytest.mark.parametrize("nested", [{"id": "i7"}, ["i7", "i8"]], ids=["object", "list"])
+def test_an_object_or_list_among_ids_rejects_its_row(tmp_path: Path, nested: object) -> None:
+    events = [event | ({"item_id": nested} if n == 7 else {}) for n, event in enumerate(EVENTS)]
+    (reject,) = read(tmp_path, lines(events)).quality.events.rejects
+    assert (reject.reason, reject.column, reject.count, reject.example_row) == ("wrong_type", "item_id", 1, 8)
+
+
+def test_a_field_of_what_is_an_object_in_some_rows_is_refused_in_words(tmp_path: Path) -> None:
+    events = [event | {"props": "none" if n % 3 else {"id": "i1"}} for n, event in enumerate(EVENTS)]
+    with pytest.raises(MissingColumnError, match=r"'props\.id'.*anything but objects in some rows is a text"):
+        read(tmp_path, lines(events), columns={"item_id": "props.id"})
 
 
 def test_a_list_that_ends_too_early_is_said_to(tmp_path: Path) -> None:

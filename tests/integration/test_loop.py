@@ -115,6 +115,8 @@ def test_better_model_is_published_signed_from_the_weights_of_the_last(
 ) -> None:
     (home, said), before = improved, served(begun[0]).version
     assert served(home).version != before
+    read = home / "runs" / "shop" / f"loop-{begun[1] - 2 * DAY}" / "quality.json"
+    assert served(home).manifest.created <= read.stat().st_mtime, "a change made meanwhile is newer than it"
     last = Journal.read(home / "loop" / "shop").last
     assert last is not None
     assert served(home).manifest.known_until == KnownUntil(sequence=last.known)

@@ -4,10 +4,12 @@
 `configs/publish.yaml`, its schema the dataclass. Nothing behind it sees Hydra or OmegaConf.
 """
 
+import errno
 import functools
 import os
 import re
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -57,6 +59,7 @@ def command(name: str, schema: type[Schema]) -> Callable[[Callable[[Schema], Non
         @functools.wraps(function)
         def run() -> None:
             replace_what_streams_cannot_show()
+            _require_readable_words()
             # Before Hydra, whose own help composes the whole config.
             if HELP.intersection(sys.argv[1:]):
                 print(help_text(name, f"python -m training.{name}"))
@@ -69,6 +72,23 @@ def command(name: str, schema: type[Schema]) -> Callable[[Callable[[Schema], Non
         return run
 
     return decorate
+
+
+def _require_readable_words() -> None:
+    """Ends with a message if Python could not read what was typed, or the name of the folder.
+
+    Such bytes reach a program as lone surrogates, and Hydra's grammar, YAML and JSON would each fail on them.
+    """
+    for text in (*sys.argv[1:], os.getcwd()):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            shown = text.encode(errors="surrogateescape").decode(errors="replace")
+            _end(
+                f"ConfigError: {shown!a} is not in the encoding of this locale, "
+                f"{sys.getfilesystemencoding()}; set LC_ALL=C.UTF-8 or PYTHONUTF8=1",
+                EXIT_USAGE,
+            )
 
 
 def as_object(config: DictConfig, schema: type[Schema]) -> Schema:
@@ -109,13 +129,23 @@ def explain_errors(function: Callable[P, None]) -> Callable[P, None]:
         except yaml.YAMLError as error:
             _end(f"ConfigError: a config file is no YAML: {error}", EXIT_USAGE)
         except OSError as error:  # a disk that is full, a folder that may not be written
-            _end(f"{type(error).__name__}: {error}", EXIT_USAGE)
+            _end(f"{type(error).__name__}: {error}{_room(error)}", EXIT_USAGE)
         except Exception:
             # A fault of ours: the stack is what a report of it needs.
             traceback.print_exc()
             sys.exit(EXIT_ERROR)
 
     return wrapped
+
+
+def _room(error: OSError) -> str:
+    """Returns what to do about a full disk, of which the system names neither file nor folder."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return ""
+    return (
+        f"; make room where files are written and in {tempfile.gettempdir()}, then start again; a training "
+        "goes on from its last checkpoint with resume=<run folder>"
+    )
 
 
 def _as_it_is(function: Callable[P, None]) -> Callable[P, None]:

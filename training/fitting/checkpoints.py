@@ -100,9 +100,9 @@ def read_state(checkpoint: Path) -> dict[str, Tensor]:
         best = checkpoint.with_name(f"{BEST}.ckpt")
         instead = f"copy {best} over it to go on from the best epoch, or " if best.is_file() else ""
         raise ConfigError(
-            f"checkpoint {checkpoint} is damaged, got {checkpoint.stat().st_size:,} bytes that torch cannot "
-            f"read ({str(error).splitlines()[0] if str(error) else type(error).__name__}); "
-            f"{instead if checkpoint != best else ''}train again"
+            # Torch's own words advise by guesses; they stay with the error that caused this one.
+            f"checkpoint {checkpoint} is damaged: its {checkpoint.stat().st_size:,} bytes are no whole "
+            f"file of torch; {instead if checkpoint != best else ''}train again"
         ) from error
     # Only a run that averages has averages; what is ranked and exported is these.
     state: dict[str, Tensor] = {**found["state_dict"], **found.get(AVERAGED, {})}

@@ -1,7 +1,7 @@
 """The steps of a loop behind its table: train, judge beside what is served, export, publish."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -70,12 +70,14 @@ class Steps:
         config: Of the training.
         table: Folder of the training table.
         console: Shows each step.
+        read_at: When the tables were read, seconds since 1970; 0 before that.
     """
 
     settings: Settings
     config: TrainConfig
     table: Path
     console: Console
+    read_at: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         self.journal = Journal.read(self.settings.home)
@@ -197,9 +199,11 @@ class Steps:
         if not (path / MANIFEST).exists():
             self.console.print("step 4 of 5: exporting and proving parity")
             key = self.settings.signing_key
-            created = int(time.time())
+            prepared = self.prepared
+            # Not now: a price changed while the model trained is newer than the one in the tables.
+            created = self.read_at
             contents = bundle_contents(
-                self.prepared, self.run_config, self.folder, created, self.settings.index, PopularityConfig()
+                prepared, self.run_config, self.folder, created, self.settings.index, PopularityConfig()
             )
             path = publish(
                 # By sequence: the service reads profiles from the very event on, without a gap or a repeat.
@@ -255,6 +259,7 @@ class Steps:
     def _tables(self) -> Tables:
         """The tables, read once."""
         self.folder.path.mkdir(parents=True, exist_ok=True)
+        self.read_at = int(time.time())
         return read(self._with_table, self.folder.path, self.console)
 
     @property

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 SECONDS_PER_DAY = 86_400
+WEEK_DAYS = 7.0
+# What is popular now must rest on some interactions: a week of data of decades holds hardly any.
+RECENT_FRACTION, RECENT_EVENTS = 0.01, 100
 IMPLICIT_INSTALL = "pip install 'marquee[als]'"
 
 
@@ -47,7 +50,8 @@ class BaselinesConfig:
     """Which baselines stand beside the model, and their knobs.
 
     Attributes:
-        recent_half_life_days: Recent popularity: an interaction this old counts half.
+        recent_half_life_days: Recent popularity: an interaction this old counts half; None for 7 days, or
+            what the pace of the data asks for, see `RecentPopularity.fit`.
         knn_neighbours: Item-kNN: most similar items kept per item.
         knn_shrinkage: Item-kNN: added to the denominator of the cosine, pulls rare items' similarity down.
         knn_user_damping: Item-kNN: a user of n items counts n^−damping where two items meet; 0 gives the
@@ -59,7 +63,7 @@ class BaselinesConfig:
         als_iterations: ALS: passes over the data.
     """
 
-    recent_half_life_days: float = 7.0
+    recent_half_life_days: float | None = None
     knn_neighbours: int = 200
     knn_shrinkage: float = 10.0
     knn_user_damping: float = 0.5
@@ -75,8 +79,9 @@ class BaselinesConfig:
     def validate(self) -> None:
         """Raises ConfigError, naming the key, if a value is out of its range."""
         for key in ("recent_half_life_days", "als_alpha"):
-            if not getattr(self, key) > 0:
-                raise ConfigError(f"{key} must be above 0, got {getattr(self, key)} (config baselines.{key})")
+            value = getattr(self, key)
+            if value is not None and not value > 0:
+                raise ConfigError(f"{key} must be above 0, got {value} (config baselines.{key})")
         for key in ("knn_neighbours", "als_dim", "als_iterations"):
             if getattr(self, key) < 1:
                 raise ConfigError(
@@ -174,17 +179,44 @@ class RecentPopularity:
     item_scores: FloatArray
 
     @classmethod
-    def fit(cls, train: Interactions, n_items: int, half_life_days: float) -> "RecentPopularity":
-        """Sums the weights of each item's users; timestamps must be in seconds."""
+    def fit(
+        cls, train: Interactions, n_items: int, half_life_days: float | None = None
+    ) -> "RecentPopularity":
+        """Sums the weights of each item's users; timestamps must be in seconds.
+
+        Args:
+            train: Interactions.
+            n_items: Items of the catalog, without the padding one.
+            half_life_days: None for a week, unless half of the interactions are younger, or less than a
+                hundredth or a hundred of them: then the age that these do not exceed.
+        """
         _, items, timestamp = distinct_pairs(train)
         # Back from the last training event: the moment of the request is not known.
         age_days = (timestamp.max(initial=0) - timestamp) / SECONDS_PER_DAY
-        weight = np.exp2(-age_days / half_life_days)
+        weight = np.exp2(-age_days / (half_life_days or _half_life_by_pace(age_days)))
         return cls(np.bincount(items, weight, minlength=n_items + 1).astype(np.float32))
 
     def scores(self, history_index: IndexArray) -> FloatArray:
         """See `Baseline.scores`."""
         return np.tile(self.item_scores, (len(history_index), 1))
+
+
+def _half_life_by_pace(age_days: FloatArray) -> float:
+    """Returns a week, or as much less or more as data of hours or of decades need.
+
+    Example:
+        >>> _half_life_by_pace(np.arange(365.0).repeat(100)), _half_life_by_pace(np.arange(101) / 1000)
+        (7.0, 0.05)
+        >>> round(_half_life_by_pace(np.arange(10_000.0)))
+        100
+    """
+    n_events = len(age_days)
+    if not n_events:
+        return WEEK_DAYS
+    share = max(RECENT_FRACTION, min(RECENT_EVENTS / n_events, 0.5))
+    youngest, half = np.quantile(age_days, (share, 0.5))
+    # 0 where half of them are of the last moment: nothing is known of how fast the others age.
+    return float(np.clip(WEEK_DAYS, youngest, half)) if half > 0 else WEEK_DAYS
 
 
 @dataclass(frozen=True)

@@ -157,8 +157,8 @@ def _require_fields(expression: pl.Expr, text: str, source: Source, key: str) ->
             if isinstance(dtype, pl.Struct)
         }
         raise MissingColumnError(
-            f"{source.path} has no field as {text!r} names it; its nested columns hold {fields}; correct "
-            f"{key}"
+            f"{source.path} has no field as {text!r} names it; its nested columns hold {fields}, and one "
+            f"that holds anything but objects in some rows is a text in all; correct {key}, or the file"
         ) from error
     except pl.exceptions.PolarsError:
         return  # types that do not fit are found once the declared types are read

@@ -21,7 +21,7 @@ def canonical(column: str, source: pl.DataType, target: ColumnType, config: Tabl
     """Returns the expression of a canonical column made of a column of type `source`."""
     match target:
         case ColumnType.id:
-            return as_id(column, source)
+            return _plain_id(column, source)
         case ColumnType.timestamp:
             return as_timestamp(column, source, config)
         case ColumnType.integer:
@@ -56,6 +56,16 @@ def as_id(column: str, source: pl.DataType) -> pl.Expr:
         # A decimal writes the digits of its scale: 17 as 17.00.
         return value.cast(pl.String).str.replace(r"\.0+$", "")
     return pl.lit(None, pl.String)
+
+
+def _plain_id(column: str, source: pl.DataType) -> pl.Expr:
+    """Returns ids as texts; one that is the JSON of an object or a list of texts is null."""
+    ids = as_id(column, source)
+    if source != pl.String:
+        return ids
+    # Where some lines of JSON hold a text and others an object, Polars makes texts of all of them.
+    is_nested = ids.str.starts_with('{"') | ids.str.starts_with('["')
+    return pl.when(~is_nested).then(ids)
 
 
 def as_number(column: str, source: pl.DataType) -> pl.Expr:

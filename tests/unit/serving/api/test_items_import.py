@@ -322,7 +322,7 @@ def test_what_was_applied_stays_when_the_caller_leaves(
     pieces = (line(f"n{number}") for number in range(GROUP_LINES))
     assert streamed(service, pieces, {"type": "http.disconnect"}).status == 0
     n_kept = len(service.kept)
-    assert 0 < n_kept <= GROUP_LINES
+    assert n_kept == GROUP_LINES
     (record,) = [record for record in caplog.records if record.getMessage() == "items imported"]
     assert vars(record)["facts"]["items"] == {"live": n_kept}
 
@@ -332,8 +332,16 @@ def test_body_that_stops_is_refused_and_what_was_applied_stays(start: Start) -> 
     response = streamed(service, (line(f"n{number}") for number in range(GROUP_LINES)), None)
     assert (response.status, response.headers["connection"]) == (408, "close")
     n_kept = len(service.kept)
+    assert n_kept == GROUP_LINES
     assert f"{n_kept} lines were taken before and stay" in response.error["message"]
-    assert 0 < n_kept <= GROUP_LINES
+
+
+def test_lines_that_came_whole_before_a_body_stops_are_taken_and_the_place_is_told(start: Start) -> None:
+    service = start()
+    pieces = [line("n1"), b"{broken\n", line("n2") + line("n3")[:-5]]
+    message = streamed(service, pieces, None).error["message"]
+    assert service.kept == {"n1", "n2"}
+    assert "2 lines were taken before and stay, 1 were rejected; send what follows line 3" in message
 
 
 def test_pieces_without_a_byte_are_no_progress(start: Start) -> None:
