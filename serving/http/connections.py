@@ -22,6 +22,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from serving.http.cors import read_by
 from serving.http.errors import Problem, Refusal, unavailable
 from serving.http.exchange import JSON, Reply
 from serving.http.framing import PatientFlow, has_wrong_host, head_without_upgrade, new_parser, unread_coding
@@ -384,6 +385,7 @@ class LimitedProtocol(HttpToolsProtocol):
         body = msgspec.json.encode(refusal.answer(request_id))
         headers = (
             *Reply(refusal.status, body, (*JSON, *refusal.headers)).all_headers(request_id),
+            *read_by(self.headers or (), self._table.limits.origins),
             (b"connection", b"close"),
         )
         lines = b"".join([name + b": " + value + b"\r\n" for name, value in headers])

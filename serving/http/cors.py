@@ -4,7 +4,7 @@ Without an allow-list no header is sent, and browsers keep every page of another
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from marquee.errors import ConfigError
 from serving.http.exchange import AsgiApp, Event, Pairs, Receive, Scope, Send
@@ -39,6 +39,18 @@ def read_origins(text: str) -> frozenset[bytes]:
     return frozenset(origin.lower().encode() for origin in origins)
 
 
+def read_by(headers: Iterable[tuple[bytes, bytes]], origins: Collection[bytes]) -> Pairs:
+    """Returns the headers by which a browser lets the page that asked read the reply; none for others.
+
+    Args:
+        headers: Of the request, or as much of them as came.
+        origins: Those that may, in lower case.
+    """
+    origin = dict(headers).get(b"origin", b"")
+    # As it came: browsers compare it with their own byte by byte.
+    return ((b"access-control-allow-origin", origin), *_READABLE) if origin.lower() in origins else ()
+
+
 class CrossOrigin:
     """An application that tells browsers which origins may read its replies.
 
@@ -57,14 +69,9 @@ class CrossOrigin:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = dict(scope["headers"])
-        origin = headers.get(b"origin", b"")
-        allowed: Pairs = ()
-        if origin.lower() in self._origins:
-            # As it came: browsers compare it with their own byte by byte.
-            allowed = ((b"access-control-allow-origin", origin), *_READABLE)
+        allowed = read_by(scope["headers"], self._origins)
         # Before keys: browsers send no credentials with a preflight request.
-        if scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
+        if scope["method"] == "OPTIONS" and b"access-control-request-method" in dict(scope["headers"]):
             await _answer_preflight(send, (*allowed, *_ALLOWED) if allowed else ())
             return
 

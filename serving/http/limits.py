@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from serving.http.cors import read_origins
 from serving.http.settings import HttpSettings
 
 MAX_HEADERS = 256
@@ -23,6 +24,7 @@ class Limits:
         body_timeout_s: From there to the end of a body that was answered before it was complete.
         write_timeout_s: From the end of a reply until the caller has read it.
         keep_alive_s: From the end of a reply to the next request.
+        origins: Whose pages may read why a connection was refused.
     """
 
     max_connections: int
@@ -31,6 +33,7 @@ class Limits:
     body_timeout_s: float
     write_timeout_s: float
     keep_alive_s: float
+    origins: frozenset[bytes] = frozenset()
 
     @classmethod
     def of(cls, settings: HttpSettings) -> "Limits":
@@ -42,4 +45,5 @@ class Limits:
             body_timeout_s=settings.body_timeout_ms / 1000,
             write_timeout_s=settings.write_timeout_ms / 1000,
             keep_alive_s=settings.keep_alive_ms / 1000,
+            origins=read_origins(settings.cors_origins),
         )

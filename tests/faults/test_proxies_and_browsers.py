@@ -69,6 +69,13 @@ def test_browser_asks_whether_it_may(guarded: RunningService) -> None:
     assert "access-control-allow-origin" not in elsewhere.headers
 
 
+def test_page_may_read_why_its_request_was_refused_while_it_came(guarded: RunningService) -> None:
+    refused = guarded.client.get("/livez", headers={"Origin": ORIGIN, "x": "y" * 100_000})
+    assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (431, ORIGIN)
+    elsewhere = guarded.client.get("/livez", headers={"Origin": "https://evil.example", "x": "y" * 100_000})
+    assert "access-control-allow-origin" not in elsewhere.headers
+
+
 def test_idle_connection_is_kept_for_as_long_as_the_operator_says(guarded: RunningService) -> None:
     with connect(guarded.url) as connection:
         replies = Replies(connection)

@@ -4,6 +4,7 @@ Knows nothing of what stands in a file. Every step of writing is announced befor
 watches (see `watching_steps`), so that a test can end the process there.
 """
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -144,9 +145,11 @@ def open_regular_file(path: Path) -> Iterator[int]:
         # O_NONBLOCK: opening a FIFO would wait for a writer that never comes.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
+        # A machine without descriptors or memory says nothing of the file.
+        is_of_machine = error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE)
+        what_to_do = "try again once that has passed" if is_of_machine else "publish the bundle again"
         raise BundleError(
-            f"{path.name} must be a regular file in {path.parent}, got {error.strerror}; "
-            "publish the bundle again"
+            f"{path.name} must be a regular file in {path.parent}, got {error.strerror}; {what_to_do}"
         ) from error
     try:
         # Asked of the opened file: nobody can exchange it after the look.
