@@ -139,7 +139,7 @@ def explain_errors(function: Callable[P, None]) -> Callable[P, None]:
 
 
 def _room(error: OSError) -> str:
-    """Returns what to do about a full disk, of which the system names neither file nor folder."""
+    """Returns the advice for a full disk, of which the system names neither file nor folder."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return ""
     return (
