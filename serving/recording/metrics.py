@@ -68,7 +68,7 @@ class ProfileMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         profiles = Counter(
             "marquee_profiles",
-            "Profiles that answers wanted, by outcome: read or unavailable.",
+            "Profiles that answers wanted, by outcome: read, from memory or the log, or unavailable.",
             ["outcome"],
             registry=registry,
         )
@@ -77,17 +77,20 @@ class ProfileMetrics:
         self._unavailable = profiles.labels("unavailable").inc
         self._seconds = Histogram(
             "marquee_profile_seconds",
-            "Time in which the profiles of a batch were read.",
+            "Time in which those profiles of a batch were read that were not in memory.",
             buckets=_PROFILE_SECONDS,
             registry=registry,
         )
 
-    def count_profiles(self, n_read: int, n_unavailable: int, seconds: float) -> None:
+    def count_profiles(self, n_read: int, n_unavailable: int) -> None:
         """Counts the profiles of one batch."""
         self._read(n_read)
-        # Rare: most batches touch two series, not three.
+        # Rare: most batches touch one series, not two.
         if n_unavailable:
             self._unavailable(n_unavailable)
+
+    def time_read(self, seconds: float) -> None:
+        """Tells what it took to read the profiles of a batch; most batches need none."""
         self._seconds.observe(seconds)
 
 

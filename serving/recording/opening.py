@@ -40,6 +40,11 @@ class OpenedLog:
         self._opening = threading.Lock()
         self._retry_at = 0.0
 
+    @property
+    def opened(self) -> EventLog | None:
+        """The log if it is open already; None leads to no wait."""
+        return self._log
+
     def get(self) -> EventLog:
         """Returns the log.
 

@@ -1,22 +1,26 @@
 """Profiles: the live end of the event log by user, since what the bundle knows, read for each answer.
 
-One thread reads, and who asks waits for it no longer than the budget: a disk or a database that hangs costs
-answers their profile, and nothing else.
+Most answers need no read: of a log on this machine it is known, without asking it, up to where a user has
+events (`EventLog.freshness`). Who has none since the release has no profile, and one that was read before
+holds until the user does something. Otherwise one thread reads, and who asks waits for it no longer than the
+budget: a disk or a database that hangs costs answers their profile, and nothing else.
 """
 
 import logging
 import queue
 import threading
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from marquee.bundle.manifest import KnownUntil
 from marquee.decision.requests import HistoryEvent, Request
 from marquee.errors import ConfigError, EventLogError
 from marquee.store.log.event_log import ProfileEvent
+from marquee.store.log.latest_events import Freshness
 from serving.recording.metrics import ProfileMetrics
 from serving.recording.opening import OpenedLog
 from serving.telemetry.metrics import Metrics
@@ -29,10 +33,21 @@ BUDGET_S = 0.005
 PROFILE_LENGTH = 200
 """Events of a user that are read, the latest."""
 
+N_REMEMBERED = 1024
+"""Profiles that a worker holds in memory, those that were asked for last."""
+
 Wanted = tuple[str, KnownUntil]
 """A user, and up to where the bundle knows what users did."""
 
 Profile = Sequence[ProfileEvent]
+
+
+class _Remembered(NamedTuple):
+    """A profile that was read, up to where the release knew the user, and the mark of the user before."""
+
+    known: KnownUntil
+    mark: int
+    profile: Profile
 
 
 @dataclass(slots=True, eq=False)
@@ -66,6 +81,7 @@ class Profiles:
         self._metrics = metrics.family(ProfileMetrics)
         self._budget_s = budget_s
         self._clock = clock
+        self._remembered: OrderedDict[str, _Remembered] = OrderedDict()
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._is_reading = threading.Event()
         self._has_failed = False
@@ -74,7 +90,52 @@ class Profiles:
 
     def read(self, wanted: Sequence[Wanted]) -> list[Profile | None]:
         """Returns the profile of each user, oldest first; None where it cannot be had in time."""
-        started = self._clock()
+        # Before the reads: what happens during one must make its result look old.
+        marks = [self._freshness(user_id) for user_id, _ in wanted]
+        found = [self._known(*one, fresh) for one, fresh in zip(wanted, marks, strict=True)]
+        unknown = [position for position, profile in enumerate(found) if profile is None]
+        if unknown:
+            started = self._clock()
+            read = self._read_in_time([wanted[position] for position in unknown])
+            self._metrics.time_read(self._clock() - started)
+            for position, profile in zip(unknown, read, strict=True):
+                found[position] = profile
+                self._remember(*wanted[position], marks[position], profile)
+        n_found = sum(profile is not None for profile in found)
+        self._metrics.count_profiles(n_found, len(found) - n_found)
+        return found
+
+    def _freshness(self, user_id: str) -> Freshness | None:
+        """Returns a bound of a user's latest event without a read; None where nothing is."""
+        log = self._log.opened
+        return None if log is None else log.freshness(user_id)
+
+    def _known(self, user_id: str, known: KnownUntil, fresh: Freshness | None) -> Profile | None:
+        """Returns the profile of a user if it can be told without a read."""
+        if fresh is None:
+            return None
+        # The bundle knows all, or there never was anything.
+        if fresh.last_sequence <= known.sequence:
+            return []
+        remembered = self._remembered.get(user_id)
+        if remembered is None or remembered[:2] != (known, fresh.mark):
+            return None
+        self._remembered.move_to_end(user_id)
+        return remembered.profile
+
+    def _remember(
+        self, user_id: str, known: KnownUntil, fresh: Freshness | None, profile: Profile | None
+    ) -> None:
+        """Holds a profile in memory."""
+        if fresh is None or profile is None:
+            return
+        self._remembered[user_id] = _Remembered(known, fresh.mark, profile)
+        self._remembered.move_to_end(user_id)
+        if len(self._remembered) > N_REMEMBERED:
+            self._remembered.popitem(last=False)
+
+    def _read_in_time(self, wanted: Sequence[Wanted]) -> list[Profile | None]:
+        """Returns the profile that the thread finds of each user within the budget."""
         task = _Task(wanted, [None] * len(wanted))
         if not self._is_reading.is_set():  # else it hangs in what was asked before: nobody waits behind that
             self._is_reading.set()
@@ -84,10 +145,7 @@ class Profiles:
             except queue.Empty:
                 task.is_over = True
         # A copy: the thread may still write into the list of a task that is over.
-        found = list(task.found)
-        n_found = sum(profile is not None for profile in found)
-        self._metrics.count_profiles(n_found, len(found) - n_found, self._clock() - started)
-        return found
+        return list(task.found)
 
     def before(self, asked: Sequence[Request], known: KnownUntil) -> tuple[list[Request], list[bool]]:
         """Returns requests with the profiles of their users, and which of these could be had.

@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from marquee.store.log.latest_events import Freshness
+
 # Long enough that two events never share a digest by chance; every row of the log holds one.
 _DIGEST_BYTES = 16
 
@@ -272,6 +274,12 @@ class EventLog(Protocol):
 
     def read_decisions_of(self, user_id: str, after: int, limit: int) -> list[LoggedDecision]:
         """Returns the first `limit` decisions of a user whose sequence is above `after`, ascending."""
+
+    def freshness(self, user_id: str, /) -> Freshness | None:
+        """Returns a bound of a user's latest event without a read, None where only a read can tell.
+
+        Tells of an event before `append` returns, whichever process called it.
+        """
 
     def last_sequence(self) -> int:
         """Returns the highest sequence of an event that was ever given, 0 if none."""

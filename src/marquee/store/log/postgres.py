@@ -19,6 +19,7 @@ from marquee.store.log.event_log import (
     ProfileEvent,
 )
 from marquee.store.log.group_commit import GroupCommit
+from marquee.store.log.latest_events import Freshness
 from marquee.store.log.log_rows import (
     DECISION,
     MS_PER_DAY,
@@ -152,6 +153,10 @@ class PostgresEventLog:
             f"{_DECISIONS} WHERE user_id = %s AND sequence > %s ORDER BY sequence LIMIT %s"
         )
         return [logged_decision(row) for row in self._database.read(statement, (user_id, after, limit))]
+
+    def freshness(self, _user_id: str) -> Freshness | None:
+        """Returns None: what other machines have added is known to the database alone; see `EventLog`."""
+        return None
 
     def last_sequence(self) -> int:
         """Returns the highest sequence that was ever kept; see `EventLog`."""

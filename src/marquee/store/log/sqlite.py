@@ -22,6 +22,7 @@ from marquee.store.log.event_log import (
     ProfileEvent,
 )
 from marquee.store.log.group_commit import GroupCommit
+from marquee.store.log.latest_events import Freshness, LatestEvents
 from marquee.store.log.log_rows import (
     DECISION,
     EVENT_COLUMNS,
@@ -35,10 +36,11 @@ from marquee.store.log.log_rows import (
     row_of,
 )
 from marquee.store.log.removing.sqlite import SqliteRemoval, close_part
-from marquee.store.log.sqlite_file import Durability, SqliteFile, size_on_disk, try_lock
+from marquee.store.log.sqlite_file import Durability, SqliteFile, size_on_disk, translated, try_lock
 
 EVENTS_FILE = "events.db"
 DECISIONS_FILE = "decisions.db"
+_LATEST_FILE = "events.latest"
 _CLOSING_LOCK = ".closing.lock"
 
 _CLOSED = """
@@ -75,6 +77,7 @@ _PROFILE = """SELECT item_id, kind, value, timestamp FROM events
     WHERE user_id = ? AND sequence > ? AND timestamp > ? AND kind <> 'exposure'
     ORDER BY sequence DESC LIMIT ?"""
 _DECISIONS = "SELECT sequence, decision_id, time_ms, user_id, body FROM decisions"
+_USERS_SINCE = "SELECT user_id, sequence FROM events WHERE sequence > ?"
 _LAST = "SELECT seq FROM sqlite_sequence WHERE name = 'events'"
 
 
@@ -93,7 +96,11 @@ class SqliteEventLog:
         self._folder = folder
         self._events = SqliteFile(folder / EVENTS_FILE, _EVENTS_SCHEMA, Durability.full)
         self._decisions = SqliteFile(folder / DECISIONS_FILE, _DECISIONS_SCHEMA, Durability.normal)
-        self.removal = SqliteRemoval(self._events, self._decisions)
+        with translated(_LATEST_FILE):
+            self._latest = LatestEvents(folder / _LATEST_FILE)
+        # Also what a writer left undone that was killed after its commit.
+        self._events.write(lambda _connection: None, self._follow)
+        self.removal = SqliteRemoval(self._events, self._decisions, self._latest)
         # Only events: decisions come in groups from a thread of their own.
         self._group = GroupCommit(self._write_events)
 
@@ -103,7 +110,17 @@ class SqliteEventLog:
 
     def _write_events(self, events: Sequence[Event]) -> list[Kept]:
         """Keeps events in one transaction."""
-        return self._events.write(lambda connection: _insert(connection, events))
+        return self._events.write(lambda connection: _insert(connection, events), self._follow)
+
+    def _follow(self, connection: apsw.Connection) -> None:
+        """Notes up to where users have events now; after a commit: before it, others would read too early."""
+        last = _last_sequence(connection.execute(_LAST).fetchall())
+        known = self._latest.known_until(self._events.inode)
+        self._latest.add(connection.execute(_USERS_SINCE, (known,)), last)
+
+    def freshness(self, user_id: str) -> Freshness | None:
+        """Returns a bound of a user's latest event without a read; see `EventLog`."""
+        return self._latest.of(user_id)
 
     def read(self, after: int, limit: int) -> list[LoggedEvent]:
         """Returns the first events after a sequence; see `EventLog`."""
@@ -205,6 +222,7 @@ class SqliteEventLog:
         """Closes both files; see `EventLog`."""
         self._events.close()
         self._decisions.close()
+        self._latest.close()
 
 
 def _insert(connection: apsw.Connection, events: Sequence[Event]) -> list[Kept]:

@@ -94,14 +94,22 @@ class SqliteFile:
         self._writer: apsw.Connection | None = None
         self._readers: deque[apsw.Connection] = deque()
         self._inode = 0
-        with self._translated():
+        with translated(self._path.name):
             path.parent.mkdir(parents=True, exist_ok=True)
         # Under the lock: services that start together make the tables once.
         with self._writing, self._only_writer():
             self._writer = self._open_writer(is_new=True)
 
-    def write(self, work: Callable[[apsw.Connection], Result]) -> Result:
+    def write(
+        self,
+        work: Callable[[apsw.Connection], Result],
+        then: Callable[[apsw.Connection], None] = lambda _connection: None,
+    ) -> Result:
         """Runs `work` in a transaction of its own and returns its result; an error undoes all of it.
+
+        Args:
+            work: Writes.
+            then: Called after the commit, before anybody else can write.
 
         Raises:
             EventLogError: If the disk is full or the file cannot be written; nothing was kept.
@@ -116,6 +124,7 @@ class SqliteFile:
                 self._writer.execute("BEGIN IMMEDIATE")
                 result = work(self._writer)
                 self._writer.execute("COMMIT")
+                then(self._writer)
             except BaseException:
                 # What SQLite believes of a file whose flush failed cannot be trusted: begin with a new look.
                 self._close_writer()
@@ -128,7 +137,7 @@ class SqliteFile:
         Raises:
             EventLogError: If the file cannot be read.
         """
-        with self._translated():
+        with translated(self._path.name):
             self._validate_present()
             try:
                 # A deque pops and appends atomically: threads share the connections without a lock.
@@ -173,6 +182,11 @@ class SqliteFile:
             self._writer.execute("BEGIN IMMEDIATE")
             self._writer.execute(f"PRAGMA user_version = {_FORMAT}").fetchall()
             self._writer.execute("COMMIT")
+
+    @property
+    def inode(self) -> int:
+        """The number of the file, which a copy of it does not share."""
+        return self._inode
 
     def wal_bytes(self) -> int:
         """Returns the size of what SQLite has written ahead."""
@@ -266,34 +280,37 @@ class SqliteFile:
     @contextmanager
     def _only_writer(self) -> Iterator[None]:
         """Waits for the lock of the file; the system gives it back when its holder dies."""
-        with self._translated(), self._lock_path.open("w") as lock:
+        with translated(self._path.name), self._lock_path.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """Raises what SQLite and the system report as errors of ours."""
-        try:
-            yield
-        # Before apsw.Error, its base: only this is mended by making room.
-        except apsw.FullError as error:
-            raise self._full(error) from error
-        except apsw.Error as error:
-            raise EventLogGoneError(self._refusal(error)) from error
-        except OSError as error:
-            if error.errno in _DISK_IS_FULL:
-                raise self._full(error) from error
-            raise EventLogGoneError(self._refusal(error)) from error
 
-    def _full(self, error: Exception) -> EventLogError:
-        """Returns that there is no room."""
-        return EventLogFullError(
-            f"the disk of {self._path.name} is full: {error}; nothing was kept, make room and send it again"
-        )
+@contextmanager
+def translated(name: str) -> Iterator[None]:
+    """Raises what SQLite and the system report of the file `name` as errors of ours."""
+    try:
+        yield
+    # Before apsw.Error, its base: only this is mended by making room.
+    except apsw.FullError as error:
+        raise _full(name, error) from error
+    except apsw.Error as error:
+        raise EventLogGoneError(_refusal(name, error)) from error
+    except OSError as error:
+        if error.errno in _DISK_IS_FULL:
+            raise _full(name, error) from error
+        raise EventLogGoneError(_refusal(name, error)) from error
 
-    def _refusal(self, error: Exception) -> str:
-        """Returns the cause of an error in words."""
-        return f"{self._path.name} cannot be used: {error}; nothing was kept, look at its disk and folder"
+
+def _full(name: str, error: Exception) -> EventLogError:
+    """Returns that there is no room."""
+    return EventLogFullError(
+        f"the disk of {name} is full: {error}; nothing was kept, make room and send it again"
+    )
+
+
+def _refusal(name: str, error: Exception) -> str:
+    """Returns the cause of an error in words."""
+    return f"{name} cannot be used: {error}; nothing was kept, look at its disk and folder"
 
 
 @contextmanager

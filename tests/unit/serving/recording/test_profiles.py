@@ -14,7 +14,8 @@ from marquee.core.event_kinds import EventKind
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import HistoryEvent, Request
 from marquee.errors import EventLogGoneError
-from marquee.store.log.event_log import ProfileEvent
+from marquee.store.log.event_log import EventLog, ProfileEvent
+from marquee.store.log.latest_events import Freshness
 from serving.api.app import RecommendationApp
 from serving.api.recommend import Endpoints
 from serving.config import Settings
@@ -161,6 +162,9 @@ class Hanging:
         self.may_answer = threading.Event()
         self.n_asked = 0
 
+    def freshness(self, _user_id: str) -> None:
+        return None
+
     def read_profile(self, *_: object) -> list[ProfileEvent]:
         self.n_asked += 1
         self.may_answer.wait(30)
@@ -204,3 +208,78 @@ def test_profiles_of_a_batch_are_read_together(log: OpenedLog) -> None:
     found = profiles.read([("u1", EVERYTHING), ("nobody", EVERYTHING), ("u2", EVERYTHING)])
     profiles.close()
     assert found == [[did("a"), did("c")], [], [did("b")]]
+
+
+class Counting:
+    """A log that counts its reads, as a worker has it."""
+
+    def __init__(self, log: EventLog) -> None:
+        self.log = log
+        self.n_read = 0
+
+    def freshness(self, user_id: str) -> Freshness | None:
+        return self.log.freshness(user_id)
+
+    def read_profile(self, *given: Any) -> list[ProfileEvent]:
+        self.n_read += bool(given[0])  # the first read of a thread is of nobody
+        return self.log.read_profile(*given)
+
+
+@pytest.fixture
+def counting(log: OpenedLog) -> Iterator[tuple[Counting, Profiles]]:
+    counting: Any = Counting(log.get())
+    opened = OpenedLog("", lambda _where: counting)
+    opened.get()
+    profiles = Profiles(opened, Metrics(), budget_s=5.0)
+    yield counting, profiles
+    profiles.close()
+
+
+def test_profile_is_read_again_only_when_its_user_has_done_something(
+    counting: tuple[Counting, Profiles], log: OpenedLog
+) -> None:
+    counted, profiles = counting
+    log.get().append([event("e1"), event("e2", user_id="u2")])
+    assert [profiles.read([("u1", EVERYTHING)]) for _ in range(3)] == [[[did("a")]]] * 3
+    assert counted.n_read == 1
+    log.get().append([event("e3", user_id="u2")])
+    profiles.read([("u1", EVERYTHING)])
+    assert counted.n_read == 1
+    log.get().append([event("e4", item_id="b")])
+    assert profiles.read([("u1", EVERYTHING)]) == [[did("a"), did("b")]]
+    assert counted.n_read == 2
+
+
+def test_nothing_is_read_of_who_did_nothing_since_the_release(
+    counting: tuple[Counting, Profiles], log: OpenedLog
+) -> None:
+    counted, profiles = counting
+    log.get().append([event("e1")])
+    known = KnownUntil(sequence=log.get().last_sequence())
+    assert profiles.read([("u1", known), ("nobody", EVERYTHING)]) == [[], []]
+    assert counted.n_read == 0
+    # Another release, of an older state: it knows less of the same user.
+    assert profiles.read([("u1", EVERYTHING)]) == [[did("a")]]
+
+
+def test_profiles_in_memory_are_bounded(
+    counting: tuple[Counting, Profiles], log: OpenedLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.recording.profiles.N_REMEMBERED", 2)
+    counted, profiles = counting
+    log.get().append([event(f"e{i}", user_id=f"u{i}") for i in range(3)])
+    for user in ("u0", "u1", "u0", "u2", "u0"):  # u1 was asked for longest ago
+        profiles.read([(user, EVERYTHING)])
+    assert counted.n_read == 3
+    profiles.read([("u1", EVERYTHING)])
+    assert counted.n_read == 4
+
+
+def test_profile_in_memory_goes_with_the_rows_of_its_user(
+    counting: tuple[Counting, Profiles], log: OpenedLog
+) -> None:
+    _, profiles = counting
+    log.get().append([event("e1")])
+    assert profiles.read([("u1", EVERYTHING)]) == [[did("a")]]
+    log.get().removal.erase_user("u1")
+    assert profiles.read([("u1", EVERYTHING)]) == [[]]

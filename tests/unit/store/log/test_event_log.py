@@ -219,3 +219,20 @@ def test_follower_never_passes_over_a_row_that_commits_late(store: Store) -> Non
 
 def test_nothing_is_kept_of_an_empty_batch(store: Store) -> None:
     assert store.open().append([]) == []
+
+
+def test_freshness_tells_of_an_event_that_another_worker_kept(store: Store) -> None:
+    log, other = store.open(), store.open()
+    before = log.freshness("u1")
+    other.append([event("e1"), event("e2", user_id="u2")])
+    after = log.freshness("u1")
+    if before is None or after is None:  # only a read can tell: always so, not now and then
+        assert before is after
+        return
+    assert (before.last_sequence, after.last_sequence) == (0, 1)
+    assert before.mark != after.mark
+    other.append([event("e1")])  # repeated: nothing new
+    assert log.freshness("u1") == after
+    unknown = log.freshness("never seen")
+    assert unknown is not None
+    assert unknown.last_sequence == 0

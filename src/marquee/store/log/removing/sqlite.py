@@ -6,6 +6,7 @@ import apsw
 
 from marquee.errors import EventLogError
 from marquee.store.log.event_log import ClosedPart, RemovedRows
+from marquee.store.log.latest_events import LatestEvents
 from marquee.store.log.log_rows import DECISION, MS_PER_DAY, ROWS_PER_REMOVAL, SECONDS_PER_DAY
 from marquee.store.log.removing.sqlite_wiping import wipe_file
 from marquee.store.log.sqlite_file import Bindings, SqliteFile
@@ -19,11 +20,13 @@ class SqliteRemoval:
     Args:
         events: The file of events.
         decisions: The file of decisions.
+        latest: Tells the workers whose profiles in memory are no longer true.
     """
 
-    def __init__(self, events: SqliteFile, decisions: SqliteFile) -> None:
+    def __init__(self, events: SqliteFile, decisions: SqliteFile, latest: LatestEvents) -> None:
         self._events = events
         self._decisions = decisions
+        self._latest = latest
 
     def erase_user(self, user_id: str, decision_ids: Sequence[str] = ()) -> RemovedRows:
         """Deletes the rows of a user; see `LogRemoval`."""
@@ -37,7 +40,7 @@ class SqliteRemoval:
             return int(connection.total_changes() - n_before)
 
         # Events first: killed between the two, the decisions still say which events of nobody are theirs.
-        n_events = self._events.write(erase_events)
+        n_events = self._events.write(erase_events, lambda _connection: self._latest.touch([user_id]))
         n_decisions = self._decisions.write(
             lambda connection: _deleted(connection, "decisions WHERE user_id = ?", (user_id,))
         )
