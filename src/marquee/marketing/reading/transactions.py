@@ -121,13 +121,14 @@ def behaviour(rows: pl.DataFrame, at: float, has_values: bool) -> pl.DataFrame:
 
 def behaviour_features(behaved: pl.DataFrame) -> pl.DataFrame:
     """Returns behaviour on the scale that it is learned on: logarithms of counts, days and amounts."""
-    names = [
-        name for name in ("recency_days", "orders", "tenure_days", "mean_value") if name in behaved.columns
+    # Without the tenure: a table that begins at some moment makes everybody's longer by the day, so that what
+    # was learned of it at the cutoff is wrong today.
+    logs = [
+        pl.col(name).map_batches(_log, return_dtype=pl.Float64).alias(f"log_{name}")
+        for name in ("recency_days", "orders", "mean_value")
+        if name in behaved.columns
     ]
-    return behaved.select(
-        "user_id",
-        *[pl.col(name).map_batches(_log, return_dtype=pl.Float64).alias(f"log_{name}") for name in names],
-    )
+    return behaved.select("user_id", *logs)
 
 
 def _log(values: pl.Series) -> pl.Series:

@@ -16,7 +16,7 @@ from marquee.evaluation.probabilities.calibration import LogisticHead
 
 RIDGE = 1.0
 INSTALL = "pip install 'marquee[customers]'"
-LEARNING_RATE, N_TREES, N_LEAVES, MIN_LEAF = 0.05, 100, 8, 40
+LEARNING_RATE, N_TREES, N_LEAVES, MIN_LEAF = 0.05, 100, 12, 80
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Every method on customers beside a published or known number."""
