@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from marquee.client import Client, RecommendRequest
+from tests.support.alerts import RULES
 from tests.support.bundles import publish_tiny
 from tests.support.service_process import RunningService, running_service
-from tests.unit.deploy.test_deploy import RULES
 
 pytestmark = pytest.mark.server
 

@@ -13,8 +13,8 @@ import pytest
 
 from serving.http.guard import Right
 from tests.support.bundles import publish_tiny
+from tests.support.keys import key
 from tests.support.service_process import RunningService, running_service
-from tests.unit.serving.test_keys import key
 
 pytestmark = pytest.mark.server
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.evaluation.test_comparison import compared_page
-from tests.unit.reports.test_reports import full_page
+from tests.support.compared_runs import compared_page
+from tests.support.report_pages import full_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

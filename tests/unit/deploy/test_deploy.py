@@ -17,6 +17,7 @@ from serving.api.routes import ROUTES
 from serving.config import Settings
 from tests.architecture.requirements import serving_requirements
 from tests.architecture.sources import read_text, tracked_files
+from tests.support.alerts import RULES
 from tests.support.markdown import read_page
 from tests.support.paths import ROOT
 
@@ -28,9 +29,6 @@ DOCUMENTS = {part["kind"]: part for part in yaml.safe_load_all(read_text("deploy
 POD = DOCUMENTS["Deployment"]["spec"]["template"]["spec"]
 (CONTAINER,) = POD["containers"]
 UNIT = read_text("deploy/marquee.service")
-RULES = [
-    rule for group in yaml.safe_load(read_text("deploy/alerts.yaml"))["groups"] for rule in group["rules"]
-]
 
 
 def copied(stage: Stage) -> Iterator[str]:

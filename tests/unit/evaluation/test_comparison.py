@@ -20,39 +20,8 @@ from marquee.evaluation.comparison import (
     target_checksums,
 )
 from marquee.reports import ComparedRun, Finding, compare_runs, render_comparison
+from tests.support.compared_runs import compared_run, judged_users
 from training import report as report_command
-
-N_USERS = 400
-
-
-def _users(seed: int, better_by: float = 0.0, n_users: int = N_USERS, **facts: str) -> JudgedUsers:
-    values = np.random.default_rng(seed).random(n_users) * 0.5 + better_by
-    return JudgedUsers(
-        model="model",
-        dataset="world",
-        fingerprint=facts.get("fingerprint", "sha256:1"),
-        split="by time",
-        part="test",
-        n_items=30,
-        headline="ndcg@10",
-        user_ids=tuple(f"ü-{user}" for user in range(n_users)),
-        targets=np.arange(n_users, dtype=np.uint32),
-        values={"ndcg@10": values, "recall@10": values / 2, "ndcg@5": values},
-    )
-
-
-def _run(name: str, users: JudgedUsers, **settings: str) -> ComparedRun:
-    return ComparedRun(name, users, settings)
-
-
-def compared_page() -> str:
-    """Returns a page of three runs with long names, a warning and settings that differ."""
-    runs = [
-        _run("20260105-120000-001", _users(0), **{"model.dim": "32"}),
-        _run("20260105-130000-002", _users(1, 0.2), **{"model.dim": "64"}),
-        _run("20260105-140000-003", _users(2, fingerprint="sha256:2"), **{"model.dim": "64"}),
-    ]
-    return render_comparison(compare_runs(runs))
 
 
 def test_the_p_value_is_the_share_of_all_sign_assignments_at_least_as_extreme() -> None:
@@ -120,7 +89,7 @@ def test_correction_changes_nothing_but_p_values() -> None:
 
 
 def test_values_of_users_survive_the_disk(tmp_path: Path) -> None:
-    users = _users(0)
+    users = judged_users(0)
     users.write(tmp_path / "users.npz")
     read = JudgedUsers.read(tmp_path / "users.npz")
     assert (read.user_ids, read.headline, read.n_items) == (users.user_ids, "ndcg@10", 30)
@@ -151,14 +120,19 @@ def test_the_checksum_of_targets_knows_neither_order_nor_indices() -> None:
 
 
 def test_users_with_other_targets_are_not_compared() -> None:
-    first, second = _users(0, n_users=5), _users(1, n_users=4)
+    first, second = judged_users(0, n_users=5), judged_users(1, n_users=4)
     second.targets[1] = 99
     rows, other_rows = common_users(first, second)
     assert rows.tolist() == other_rows.tolist() == [0, 2, 3]
 
 
 def test_a_comparison_says_which_run_is_better_and_of_which_it_cannot_tell() -> None:
-    runs = [_run("a", _users(0)), _run("b", _users(1, 0.2)), _run("c", _users(2)), _run("d", _users(3, -0.2))]
+    runs = [
+        compared_run("a", judged_users(0)),
+        compared_run("b", judged_users(1, 0.2)),
+        compared_run("c", judged_users(2)),
+        compared_run("d", judged_users(3, -0.2)),
+    ]
     comparison = compare_runs(runs)
     findings = [contrast.finding for contrast in comparison.headline]
     assert findings == [Finding.better, Finding.undecided, Finding.worse]
@@ -170,8 +144,8 @@ def test_a_comparison_says_which_run_is_better_and_of_which_it_cannot_tell() -> 
 
 
 def test_a_comparison_states_what_was_not_the_same() -> None:
-    other = _run("b", _users(1, n_users=300, fingerprint="sha256:2"), **{"model.dim": "64"})
-    comparison = compare_runs([_run("a", _users(0), **{"model.dim": "32", "seed": "1"}), other])
+    other = compared_run("b", judged_users(1, n_users=300, fingerprint="sha256:2"), **{"model.dim": "64"})
+    comparison = compare_runs([compared_run("a", judged_users(0), **{"model.dim": "32", "seed": "1"}), other])
     fingerprint, shared = comparison.warnings
     assert "another fingerprint" in fingerprint
     assert "share 300 users with the same targets, out of 400" in shared
@@ -179,7 +153,11 @@ def test_a_comparison_states_what_was_not_the_same() -> None:
 
 
 def test_the_details_are_corrected_for_all_that_stands_in_the_table() -> None:
-    runs = [_run("a", _users(0)), _run("b", _users(1, 0.02)), _run("c", _users(2, 0.02))]
+    runs = [
+        compared_run("a", judged_users(0)),
+        compared_run("b", judged_users(1, 0.02)),
+        compared_run("c", judged_users(2, 0.02)),
+    ]
     comparison = compare_runs(runs)
     assert [contrast.metric for contrast in comparison.details] == ["ndcg@10", "recall@10"] * 2
     for contrast, detail in zip(comparison.headline, comparison.details[::2], strict=True):
@@ -188,7 +166,9 @@ def test_the_details_are_corrected_for_all_that_stands_in_the_table() -> None:
 
 
 def test_the_page_and_the_numbers_hold_every_run() -> None:
-    comparison = compare_runs([_run("a <1>", _users(0)), _run("b", _users(1, 0.2))], "ndcg@5")
+    comparison = compare_runs(
+        [compared_run("a <1>", judged_users(0)), compared_run("b", judged_users(1, 0.2))], "ndcg@5"
+    )
     page = render_comparison(comparison)
     assert "b is better than a &lt;1&gt; on ndcg@5" in page
     assert "found from 0.0" in page
@@ -199,10 +179,18 @@ def test_the_page_and_the_numbers_hold_every_run() -> None:
 @pytest.mark.parametrize(
     ("runs", "metric", "message"),
     [
-        ([_run("a", _users(0))], "", r"two or more runs with distinct names, got \['a'\]"),
-        ([_run("a", _users(0)), _run("a", _users(1))], "", "distinct names"),
-        ([_run("a", _users(0)), _run("b", _users(1))], "map@7", "run a must have the metric 'map@7'"),
-        ([_run("a", _users(0)), _run("b", _users(1, n_users=1))], "", "must share 2 users .* got 1 of 400"),
+        ([compared_run("a", judged_users(0))], "", r"two or more runs with distinct names, got \['a'\]"),
+        ([compared_run("a", judged_users(0)), compared_run("a", judged_users(1))], "", "distinct names"),
+        (
+            [compared_run("a", judged_users(0)), compared_run("b", judged_users(1))],
+            "map@7",
+            "run a must have the metric 'map@7'",
+        ),
+        (
+            [compared_run("a", judged_users(0)), compared_run("b", judged_users(1, n_users=1))],
+            "",
+            "must share 2 users .* got 1 of 400",
+        ),
     ],
 )
 def test_runs_that_cannot_be_compared_are_refused(runs: list[ComparedRun], metric: str, message: str) -> None:

@@ -12,20 +12,11 @@ import pytest
 
 from marquee.core.item_lists import ItemLists
 from marquee.errors import ConfigError
-from marquee.evaluation.analyses.beyond_accuracy import CatalogFacts, describe_lists
-from marquee.evaluation.analyses.served import ServedComparison
-from marquee.evaluation.analyses.served_surfaces import ServedSurface
-from marquee.evaluation.analyses.slices import slice_metric
-from marquee.evaluation.evaluation import Evaluation, EvaluationTask, evaluate
 from marquee.evaluation.intervals import Estimate
-from marquee.evaluation.probabilities.outcomes import JudgedOutcome, judge_outcome
 from marquee.index.sweep import IndexSweep, SweepPoint
 from marquee.reports import (
     Curve,
     Finding,
-    Part,
-    Protocol,
-    ReportContent,
     curves_from_rows,
     judge_against,
     pick_samples,
@@ -34,141 +25,21 @@ from marquee.reports import (
     render_markdown,
     write_report,
 )
-from tests.support.report_parts import report_parts
-
-N_USERS, N_ITEMS = 600, 30
-TARGETS = ItemLists.of([[1 + user % N_ITEMS] for user in range(N_USERS)])
-LABELS = ["", *(f"item <{i}> & more" for i in range(1, N_ITEMS + 1))]
-
-
-@cache
-def _evaluation(**hit_fractions: float) -> Evaluation:
-    """Models that rank the target first for a share of the users and nowhere near for the others."""
-    generator = np.random.default_rng(0)
-    scorers = {}
-    for name, fraction in hit_fractions.items():
-        scores = generator.random((N_USERS, N_ITEMS + 1)).astype(np.float32)
-        n_hit = int(fraction * N_USERS)
-        scores[np.arange(N_USERS), TARGETS.item_index] = np.where(np.arange(N_USERS) < n_hit, 2.0, -1.0)
-        scorers[name] = lambda rows, scores=scores: scores[rows].copy()
-    tail = np.arange(N_ITEMS + 1) > 20
-    task = EvaluationTask(TARGETS, N_ITEMS, (5, 10), item_groups={"tail": tail})
-    return evaluate(scorers, task, generator, n_resamples=200)
-
-
-def _content(evaluation: Evaluation | None = None) -> ReportContent:
-    evaluation = evaluation or _evaluation(two_tower=0.6, popularity=0.3, item_knn=0.5)
-    protocol = Protocol(
-        dataset="world",
-        split="by time",
-        parts=(Part("train", 600, 30, 12_345), Part("test", 600, 30, 600)),
-        judged_on="test",
-        exclude_seen=True,
-        seed=7,
-        fingerprint="sha256 0123abcd",
-        versions={"marquee": "0.1.0"},
-        created="2026-01-05 12:00 UTC",
-        train_seconds=83.0,
-        peak_memory_mb=512.0,
-        checks=("no event crosses the split",),
-    )
-    histories = ItemLists.of([[2, 3]] * N_USERS)
-    user_ids = [f"user-{user}" for user in range(N_USERS)]
-    return ReportContent(
-        title="world <two_tower>",
-        protocol=protocol,
-        evaluation=evaluation,
-        headline="ndcg@10",
-        left_out={"als": "left out: run: pip install 'marquee[als]'"},
-        curves=(Curve("train_loss", (1.0, 2.0, 3.0), (3.0, 2.0, 1.5)),),
-        best_step=2.0,
-        quality=("events: 12,945 rows in = 12,945 kept",),
-        samples=pick_samples(
-            evaluation, TARGETS, histories, user_ids, LABELS, np.random.default_rng(0), n_samples=2
-        ),
-        config="seed: 7 # <none>\n",
-    )
+from tests.support.report_pages import (
+    LABELS,
+    N_ITEMS,
+    N_USERS,
+    TARGETS,
+    evaluated,
+    full_content,
+    full_page,
+    plain_content,
+)
 
 
 @cache
 def _page() -> str:
-    return render_html(_content())
-
-
-def _clicks() -> JudgedOutcome:
-    """Probabilities of a click from near 0 to near 1, true on the feed and too high on the sidebar."""
-    generator = np.random.default_rng(4)
-    truth = np.clip(generator.beta(0.4, 4, 6000), 0.001, 0.5)
-    is_feed = np.arange(6000) % 2 == 0
-    outcome = generator.random(6000) < truth
-    return judge_outcome(
-        "click",
-        "For each of 6,000 exposures: is it clicked?",
-        {"score and place": np.where(is_feed, truth, 2 * truth), "mean rate": np.full(6000, outcome.mean())},
-        outcome,
-        np.arange(6000) // 10,
-        {"surface": {"feed": is_feed, "sidebar": ~is_feed, "tiny": np.arange(6000) < 20}},
-        generator,
-    )
-
-
-def full_content() -> ReportContent:
-    """A report with every section: what lists are like, slices, what is served, and cautions."""
-    evaluation = _evaluation(two_tower=0.6, popularity=0.3, item_knn=0.5)
-    queries = evaluation.query_index
-    facts = CatalogFacts(
-        np.arange(N_ITEMS + 1),
-        np.random.default_rng(0).normal(size=(N_ITEMS + 1, 4)).astype(np.float32),
-        np.arange(N_ITEMS + 1)[:, None] % 3 == np.arange(3),
-    )
-    lists = {name: model.lists.items[queries] for name, model in evaluation.models.items()}
-    histories = ItemLists.of([[2, 3]] * N_USERS)
-    beyond = {
-        name: describe_lists(items, TARGETS.contains(items), lists["popularity"], histories, facts)
-        for name, items in lists.items()
-    }
-    users = {"half": {"found": np.arange(N_USERS) < 360, "lost": np.arange(N_USERS) >= 360}}
-    slices = slice_metric(evaluation, "ndcg@10", evaluation.targets, users, {}, np.random.default_rng(0))
-    same = Estimate(0.6, 0.5, 0.7)
-    served = ServedComparison(
-        "v1",
-        "hnsw",
-        "ndcg@10",
-        same,
-        Estimate(0.4, 0.3, 0.5),
-        Estimate(-0.2, -0.3, -0.1),
-        0.7,
-        0.2,
-        {"personal": 600},
-        3,
-        promised_recall=0.99,
-        index_sweep=IndexSweep(
-            kind="hnsw",
-            parameter="ef_search",
-            chosen=50,
-            points=(SweepPoint(25, 0.9025, 0.1, 0.2), SweepPoint(50, 0.9555, 0.2, 0.3)),
-            exact_ms=4.5,
-            k=10,
-            n_queries=256,
-        ),
-        surfaces=(ServedSurface("home", "only ad", same, Estimate(-0.1, -0.2, 0.0), 0.85, 7),),
-    )
-    return replace(
-        _content(evaluation),
-        beyond_accuracy=beyond,
-        slices=slices,
-        served=served,
-        cautions=("Read twice.",),
-        outcomes=(_clicks(),),
-        unjudged=("The model gives no probability of the next item.",),
-        **report_parts(evaluation, LABELS),
-    )
-
-
-@cache
-def full_page() -> str:
-    """Returns the page of a report with every section."""
-    return render_html(full_content())
+    return render_html(plain_content())
 
 
 def test_probabilities_stand_in_every_form_with_their_curve_and_their_worst_slice() -> None:
@@ -238,7 +109,7 @@ def test_an_exact_index_has_no_curve() -> None:
 
 
 def test_the_protocol_says_what_was_not_available() -> None:
-    content = _content()
+    content = plain_content()
     assert "availability: every item could be shown to everybody" in render_markdown(content)
     evaluation = content.evaluation
     counts = replace(evaluation.counts, mean_items_unavailable=7.4, n_targets_unavailable=900)
@@ -289,27 +160,27 @@ def _tags(page: str) -> list[tuple[str, dict[str, str | None]]]:
 def test_the_verdict_says_plainly_what_the_interval_says(
     model: float, knn: float, finding: Finding, words: str
 ) -> None:
-    verdict = judge_against(_evaluation(two_tower=model, popularity=0.1, item_knn=knn), "recall@10")
+    verdict = judge_against(evaluated(two_tower=model, popularity=0.1, item_knn=knn), "recall@10")
     assert verdict.finding == finding
     assert re.search(words, verdict.sentence)
     assert ("would have been found in 80%" in verdict.sentence) is (finding is Finding.undecided)
 
 
 def test_the_verdict_states_differences_in_the_direction_of_its_words() -> None:
-    verdict = judge_against(_evaluation(two_tower=0.25, popularity=0.5), "recall@10")
+    verdict = judge_against(evaluated(two_tower=0.25, popularity=0.5), "recall@10")
     assert "it does not beat popularity (0.5000): it is lower by 0.2500 (\u221250.0%; 95" in verdict.sentence
     low, high = re.findall(r"interval (\S+) to (\S+), p < 0.001\)", verdict.sentence)[0]
     assert 0 < float(low) < 0.25 < float(high)
 
 
 def test_without_baselines_the_verdict_is_that_nothing_can_be_told() -> None:
-    verdict = judge_against(_evaluation(two_tower=0.6, another=0.1), "ndcg@10")
+    verdict = judge_against(evaluated(two_tower=0.6, another=0.1), "ndcg@10")
     assert verdict.finding == Finding.undecided
     assert "no baseline was evaluated beside it" in verdict.sentence
 
 
 def test_warnings_name_what_misleads() -> None:
-    evaluation = _evaluation(two_tower=0.6, popularity=0.1)
+    evaluation = evaluated(two_tower=0.6, popularity=0.1)
     assert not list(protocol_warnings(evaluation))
     counts = replace(evaluation.counts, n_queries=120, n_targets_outside_catalog=300)
     tied = replace(evaluation.models["two_tower"], tied_fraction=0.25)
@@ -373,7 +244,7 @@ def test_figures_take_their_colours_from_the_page() -> None:
 
 
 def test_equal_content_gives_equal_bytes() -> None:
-    assert render_html(_content()) == _page()
+    assert render_html(plain_content()) == _page()
 
 
 def test_the_headline_metric_stands_first() -> None:
@@ -387,7 +258,7 @@ def test_the_headline_metric_stands_first() -> None:
 
 
 def test_empty_sections_are_left_out() -> None:
-    content = _content(_evaluation(two_tower=0.5))
+    content = plain_content(evaluated(two_tower=0.5))
     bare = replace(content, left_out={}, curves=(), best_step=None, quality=(), samples=(), config="")
     page = render_html(bare)
     for heading in ("Training", "Data quality", "Samples", "Configuration"):
@@ -396,7 +267,7 @@ def test_empty_sections_are_left_out() -> None:
 
 
 def test_markdown_holds_verdict_protocol_and_every_model() -> None:
-    content = _content()
+    content = plain_content()
     text = render_markdown(content)
     assert f"**{content.verdict.sentence}**" in text
     assert "- train: 600 users, 30 items, 12,345 events" in text
@@ -416,7 +287,7 @@ def test_markdown_holds_verdict_protocol_and_every_model() -> None:
 
 
 def test_json_holds_the_same_content() -> None:
-    content = _content()
+    content = plain_content()
     written = json.loads(json.dumps(content.to_json_dict(), allow_nan=False))
     assert written["verdict"]["sentence"] == content.verdict.sentence
     assert written["verdict"]["finding"] == "better"
@@ -432,7 +303,7 @@ def test_json_holds_the_same_content() -> None:
 
 
 def test_write_report_returns_the_page_and_writes_markdown_beside_it(tmp_path: Path) -> None:
-    content = _content()
+    content = plain_content()
     page = write_report(content, tmp_path)
     assert page == tmp_path / "report.html"
     assert page.read_text(encoding="utf-8") == render_html(content)
@@ -440,7 +311,7 @@ def test_write_report_returns_the_page_and_writes_markdown_beside_it(tmp_path: P
 
 
 def test_samples_show_histories_targets_and_marked_lists() -> None:
-    evaluation = _evaluation(two_tower=1.0, popularity=0.0)
+    evaluation = evaluated(two_tower=1.0, popularity=0.0)
     histories = ItemLists.of([[2, 0, 3]] * N_USERS)
     ids = [str(user) for user in range(N_USERS)]
     samples = pick_samples(
@@ -465,15 +336,15 @@ def test_curves_come_from_a_log_with_gaps() -> None:
 
 def test_a_headline_that_is_not_evaluated_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"must be one of recall@5, .*, got 'ndcg@7'"):
-        replace(_content(), headline="ndcg@7")
+        replace(plain_content(), headline="ndcg@7")
 
 
 def test_a_metric_without_value_is_a_dash() -> None:
-    evaluation = _evaluation(two_tower=0.5, popularity=0.1)
+    evaluation = evaluated(two_tower=0.5, popularity=0.1)
     nothing = Estimate(float("nan"), float("nan"), float("nan"))
     model = evaluation.models["two_tower"]
     missing = replace(model, estimates={**model.estimates, "ndcg@10|tail": nothing})
-    page = render_html(_content(replace(evaluation, models={**evaluation.models, "two_tower": missing})))
+    page = render_html(plain_content(replace(evaluation, models={**evaluation.models, "two_tower": missing})))
     assert re.search(r"<td>\u2013\s*</td>", page)
     assert "nan" not in re.sub(r"<svg.*?</svg>", "", page, flags=re.DOTALL)
 
@@ -482,7 +353,7 @@ def test_a_metric_without_value_is_a_dash() -> None:
 def test_a_missing_package_is_named_with_its_install_command(
     monkeypatch: pytest.MonkeyPatch, module: str, package: str
 ) -> None:
-    content = _content()
+    content = plain_content()
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ConfigError, match=rf"need the package {package}.*pip install 'marquee\[reports\]'"):
         render_html(content)

@@ -12,8 +12,8 @@ import pytest
 from marquee.errors import DataError
 from marquee.reports import ReportContent, amend_report, render_html, render_markdown, write_report
 from marquee.reports.sections import SECTIONS
+from tests.support.report_pages import full_content, full_page
 from tests.support.report_parts import series
-from tests.unit.reports.test_reports import full_content, full_page
 
 ABSENT = {name: f"{name} takes a command." for name in ("ageing", "backtest", "learning_curve")}
 

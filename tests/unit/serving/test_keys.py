@@ -1,6 +1,5 @@
 """API keys: who may ask for what, and how often; a key is never told to anybody."""
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -11,11 +10,7 @@ from marquee.errors import ConfigError
 from serving import keys
 from serving.http.errors import Refusal
 from serving.http.guard import MAX_DEBT_S, Guard, Key, Right
-
-
-def key(name: str = "shop", scopes: str = "recommend", **limits: float) -> Key:
-    digest = hashlib.sha256(f"{name}-secret".encode()).hexdigest()
-    return msgspec.convert({"name": name, "sha256": digest, "scopes": scopes.split(","), **limits}, Key)
+from tests.support.keys import key
 
 
 class Clock:
