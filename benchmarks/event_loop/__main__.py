@@ -19,6 +19,7 @@ from pathlib import Path
 
 from benchmarks.event_loop.figure import Figure
 from benchmarks.event_loop.load import Load, prefill, run_loads, together
+from benchmarks.event_loop.reading import measure_reading
 from benchmarks.event_loop.table import measure_table
 from benchmarks.reranking import NOW, candidates
 from marquee.decision.arranging import arrange
@@ -118,12 +119,14 @@ def table_figures(n_exposures: int) -> Iterator[Figure]:
     """Yields what a training table takes."""
     with _folder() as folder:
         tenth, whole = (measure_table(folder / str(n), n) for n in (n_exposures // 10, n_exposures))
+        n_bytes = measure_reading(folder / str(n_exposures) / "table")
     name = f"table of {n_exposures:,} exposures"
     yield Figure(f"{name}: memory", whole.peak_mib, "MiB", 300, False, "202 MiB; in one join 1,558 MiB")
     yield Figure(
         f"{name}: above a tenth of it", whole.peak_mib - tenth.peak_mib, "MiB", 60, False, "as for a tenth"
     )
     yield Figure(f"{name}: time", whole.seconds, "s", 90 * n_exposures / 1e7, False, "63 s for 10,000,000")
+    yield Figure(f"{name}: training reads it", n_bytes, "B/event", 200, False, "500 B with its texts")
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from marquee.core.schema import TableSchema
+from marquee.core.schema import EVENTS, TableSchema
 from marquee.data.reading.files.columns import ROW
 from marquee.data.reading.mapping import EXCLUDED, REJECTED, MappedSource, TableMapping
 from marquee.data.reading.notes import SAME_EVENT, order_notes, sorted_columns
@@ -20,6 +20,9 @@ from marquee.data.splits import PART
 from marquee.data.table_config import DUPLICATE_ROW, REPEATED_ID, TableConfig
 from marquee.errors import DataError
 
+# Texts that only tell rows apart or together; training knows users and items by theirs.
+_HELD_ONCE = ("request_id", "surface", "policy", "campaign_id")
+
 
 @dataclass(frozen=True)
 class _Collected:
@@ -27,7 +30,7 @@ class _Collected:
 
     Attributes:
         rows_in: How many there were.
-        kept: Those that are meant and right by themselves, with file and number.
+        kept: Those that are meant and right by themselves, with file and number; of events `_slim`.
         excluded: Those that are not meant, by reason.
         rejects: Those that are wrong.
         files: The files, as they were mapped in the end.
@@ -76,6 +79,9 @@ class TableReader:
         kept, repeated = _without_repeated(kept, self.schema, self.mappings[0].config)
         rows.excluded.update(repeated)
         kept = kept.drop(SOURCE, ROW)
+        if self.schema is EVENTS:
+            # The ids have told repetitions; from here on rows only need to be told apart.
+            kept = kept.with_columns(pl.int_range(pl.len(), dtype=pl.UInt32).alias(EVENTS.key))
         quality = self._quality(rows, kept, rejects, rejects_folder)
         # Before the table may be found empty: the rejects say why it is.
         require_few(quality, self.max_rejected_fraction, self.schema.config_key)
@@ -117,8 +123,7 @@ class TableReader:
         rejects = Rejects.none(name, [file.source for file in files])
         for position, (file, wrong) in enumerate(zip(files, broken, strict=True)):
             rejects = rejects.add_broken(wrong, position, file)
-        # Relaxed, as one file may hold whole numbers where another holds fractions.
-        kept = parts[0] if len(parts) == 1 else pl.concat(parts, how="diagonal_relaxed")
+        kept = _together(parts)
         return _Collected(rows_in, kept, excluded, rejects, files, tuple(self._notes(files)))
 
     def _notes(self, files: Sequence[MappedSource]) -> Iterator[str]:
@@ -136,10 +141,37 @@ class TableReader:
             if not any(file.file_columns[rule.column] for file in rows.files):
                 continue  # the column is made here, of row numbers
             broken = kept.select(rule.condition).to_series()
+            if broken.any() and self.schema is EVENTS and rule.column == EVENTS.key:
+                broken = self._is_repeated(kept, broken, rows.files)
             if broken.any():
                 rejects = rejects.add_by_rule(kept.filter(broken), rule, rows.files)
                 kept = kept.filter(~broken)
         return kept, rejects
+
+    def _is_repeated(
+        self, kept: pl.DataFrame, suspected: pl.Series, files: Sequence[MappedSource]
+    ) -> pl.Series:
+        """Returns which rows have the id of an earlier one, by the texts of the ids.
+
+        Args:
+            kept: With digests for ids.
+            suspected: The rows whose digest an earlier one has.
+            files: Where the texts are.
+        """
+        # Two ids may share a digest of 64 bits: what looks repeated is compared as it is written.
+        digests = kept.filter(suspected)[EVENTS.key].unique()
+        alike = kept.select(pl.int_range(pl.len()).alias("place"), SOURCE, ROW, EVENTS.key).filter(
+            pl.col(EVENTS.key).is_in(digests.implode())
+        )
+        texts = []
+        for (position,), rows in alike.group_by(SOURCE, maintain_order=True):
+            assert isinstance(position, int), f"a file has a position, got {position!r}"
+            file = files[position]
+            ids = file.frame.filter(pl.col(ROW).is_in(rows[ROW].implode())).select(ROW, EVENTS.key)
+            found = collect(ids, file.source.path, self.schema.name)
+            texts.append(rows.drop(EVENTS.key).join(found, on=ROW, how="left", maintain_order="left"))
+        repeated = pl.concat(texts).sort("place").filter(~pl.col(EVENTS.key).is_first_distinct())
+        return pl.int_range(kept.height, eager=True).is_in(repeated["place"].implode())
 
     def _quality(
         self, rows: _Collected, kept: pl.DataFrame, rejects: Rejects, rejects_folder: Path | None
@@ -177,16 +209,32 @@ def _rows_of(mapping: TableMapping, source: Source) -> tuple[MappedSource, pl.Da
     name = mapping.schema.name
     file = mapping.apply(source)
     try:
-        return file, collect(file.frame, source.path, name)
+        return file, collect(_slim(file.frame, mapping.schema), source.path, name)
     except DataError as error:
         if not source.is_quoted:
             raise _naming_expression(error, file, name) from error
     # Only after a failure: the repair reads the whole file into memory.
     file = mapping.apply(with_repaired_quotes(source, mapping.config, name))
     try:
-        return file, collect(file.frame, source.path, name)
+        return file, collect(_slim(file.frame, mapping.schema), source.path, name)
     except DataError as error:
         raise _naming_expression(error, file, name) from error
+
+
+def _digest(name: str) -> pl.Expr:
+    """Returns 64 bits for each text of a column."""
+    return pl.col(name).hash()
+
+
+def _slim(frame: pl.LazyFrame, schema: TableSchema) -> pl.LazyFrame:
+    """Returns events with a digest for the id, and other texts held once each; other tables as they are.
+
+    Ids of events and requests have thirty letters and more: half of what a table would take.
+    """
+    if schema is not EVENTS:
+        return frame
+    held_once = [name for name in _HELD_ONCE if name in frame.collect_schema()]
+    return frame.with_columns(_digest(EVENTS.key), pl.col(held_once).cast(pl.Categorical))
 
 
 def _naming_expression(error: DataError, file: MappedSource, table: str) -> DataError:
@@ -223,6 +271,20 @@ def _kept(rows: pl.DataFrame, good: pl.Series, position: int, file: MappedSource
     kept = (rows if good.all() else rows.filter(good)).drop(EXCLUDED, REJECTED)
     kept = kept.with_columns(pl.lit(position, pl.UInt32).alias(SOURCE))
     return kept.with_columns(pl.lit(file.source.part).alias(PART)) if file.source.part else kept
+
+
+def _together(parts: list[pl.DataFrame]) -> pl.DataFrame:
+    """Returns the rows of all files as one table; empties the list."""
+    if any(part.schema != parts[0].schema for part in parts):
+        # Relaxed, as one file may hold whole numbers where another holds fractions.
+        return pl.concat(parts, how="diagonal_relaxed").rechunk()
+    # Column by column: all parts beside the whole table would be twice the memory, and a table in pieces is
+    # made whole by the first column that is added to it.
+    columns = []
+    for name in parts[0].columns:
+        columns.append(pl.concat([part[name] for part in parts], rechunk=True))
+        parts[:] = [part.drop(name) for part in parts]
+    return pl.DataFrame(columns)
 
 
 def _without_repeated(

@@ -46,9 +46,10 @@ def read(
 def test_events_come_back_by_time(tmp_path: Path) -> None:
     tables = read(tmp_path)
     assert tables.events.rows() == [
-        ("2", "u2", "i2", 10, "view", None),
-        ("3", "u1", "i2", 20, "view", None),
-        ("1", "u1", "i1", 30, "view", None),
+        # Numbered by their places in the file, from 0.
+        (1, "u2", "i2", 10, "view", None),
+        (2, "u1", "i2", 20, "view", None),
+        (0, "u1", "i1", 30, "view", None),
     ]
     assert (tables.items, tables.users) == (None, None)
 
@@ -247,9 +248,9 @@ def test_parts_are_marked(tmp_path: Path) -> None:
     config = DataConfig(name="m", root=str(tmp_path), events=table, time=TimeMeaning.none, split=split)
     events = read_tables(config).events
     assert events.select("event_id", "item_id", "split").rows() == [
-        ("train-1", "1", "train"),
-        ("train-2", "2", "train"),
-        ("test-1", "3", "test"),
+        (0, "1", "train"),
+        (1, "2", "train"),
+        (2, "3", "test"),
     ]
 
 
@@ -260,7 +261,7 @@ def test_files_of_a_pattern_are_one_table(tmp_path: Path) -> None:
         name="m", root=str(tmp_path), events=TableConfig(path="part-*.csv"), max_rejected_fraction=1.0
     )
     tables = read_tables(config, tmp_path / "rejects")
-    assert tables.events["event_id"].to_list() == ["1-1", "2-1"]
+    assert tables.events["event_id"].to_list() == [0, 1]
     assert tables.quality.events.rejects[0].count == 2
     assert pl.read_csv(tmp_path / "rejects" / "events.csv")["row"].to_list() == [2, 2]
 
