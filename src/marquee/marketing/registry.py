@@ -2,10 +2,18 @@
 
 from typing import Any  # each type has a config of its own
 
+from marquee.marketing.forecast.trait import ForecastConfig, compute_forecast
 from marquee.marketing.probability.config import ProbabilityConfig
 from marquee.marketing.probability.trait import compute_probability
+from marquee.marketing.sentiment.config import SentimentConfig
+from marquee.marketing.sentiment.trait import compute_sentiment
 from marquee.marketing.traits import TraitType
+from marquee.marketing.value.config import ValueConfig
+from marquee.marketing.value.trait import compute_value
 
 TRAIT_TYPES: dict[str, TraitType[Any]] = {
     "probability": TraitType(ProbabilityConfig, compute_probability),
+    "value": TraitType(ValueConfig, compute_value),
+    "sentiment": TraitType(SentimentConfig, compute_sentiment),
+    "forecast": TraitType(ForecastConfig, compute_forecast),
 }

@@ -33,6 +33,7 @@ class TraitResult:
         cautions: What to know before believing it, one sentence each.
         refused: Why it must not be used; empty if it may be.
         fitted: What scores the next customer; None if nothing can.
+        files: Name → bytes of what else the run keeps of it, beside the fitted traits.
     """
 
     name: str
@@ -43,6 +44,7 @@ class TraitResult:
     cautions: tuple[str, ...] = ()
     refused: str = ""
     fitted: FittedTrait | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

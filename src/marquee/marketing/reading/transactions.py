@@ -1,6 +1,7 @@
 """Purchases: who, when, how much. No item is needed.
 
-What cannot be a purchase is counted by reason and left out: amounts of 0 or less, moments behind the present.
+What cannot be a purchase is counted by reason and left out: amounts below 0, moments behind the present. A
+purchase for 0 counts: somebody chose and ordered.
 """
 
 from dataclasses import dataclass
@@ -9,9 +10,16 @@ import numpy as np
 import polars as pl
 
 from marquee.bundle.traits.columns import SECONDS_PER_DAY
+from marquee.core.moments import day_text
 
 ONE_TIME_SHARE = 0.7
 _LARGEST_SHARE = 0.1
+
+# A return is not set off against its purchase: the table does not say which one it undoes.
+_AMOUNTS = (
+    (pl.col("value") < 0, "value is below 0: a return is no purchase; take it off its purchase, or leave it"),
+    (pl.col("value").is_null(), "value is missing; fill it, or map no value at all"),
+)
 
 
 @dataclass(frozen=True)
@@ -46,23 +54,28 @@ def clean_transactions(rows: pl.DataFrame, as_of: float | None) -> Transactions:
     left_out: dict[str, int] = {}
     notes: list[str] = []
     if has_values:
-        for reason, is_so in (
-            ("amount is 0 or less (a return, a gift)", pl.col("value") <= 0),
-            ("amount is missing", pl.col("value").is_null()),
-        ):
-            n = rows.filter(is_so).height
-            left_out |= {reason: n} if n else {}
-        rows = rows.filter((pl.col("value") > 0).fill_null(False))
+        for condition, words in _AMOUNTS:
+            left_out |= _left_out(rows.filter(condition), words)
+        rows = rows.filter((pl.col("value") >= 0).fill_null(False))
     if as_of is None:
         last = int(rows["timestamp"].max() or 0)  # type: ignore[arg-type] # of whole numbers
         as_of = float((last // SECONDS_PER_DAY + 1) * SECONDS_PER_DAY)
-    n_future = rows.filter(pl.col("timestamp") >= as_of).height
-    if n_future:
-        left_out["lies behind as_of"] = n_future
-        rows = rows.filter(pl.col("timestamp") < as_of)
+    is_late = pl.col("timestamp") >= as_of
+    late = rows.filter(is_late).sort("timestamp", descending=True, maintain_order=True)
+    left_out |= _left_out(late, "timestamp lies behind as_of; correct the date, or move as_of")
+    rows = rows.filter(~is_late)
     rows = rows.select("user_id", "timestamp", "value").sort("timestamp", "user_id", maintain_order=True)
     notes += _odd(rows, has_values)
     return Transactions(rows, as_of, has_values, left_out, tuple(notes))
+
+
+def _left_out(rows: pl.DataFrame, words: str) -> dict[str, int]:
+    """Returns reason → count of rows that are left out, the first of them named; empty for none."""
+    if rows.is_empty():
+        return {}
+    value, timestamp = rows.row(0, named=True)["value"], int(rows.row(0, named=True)["timestamp"])
+    amount = "" if value is None else f"{value:g} "
+    return {f"{words} (the first: {amount}on {day_text(timestamp)})": rows.height}
 
 
 def _odd(rows: pl.DataFrame, has_values: bool) -> list[str]:

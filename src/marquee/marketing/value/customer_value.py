@@ -50,7 +50,7 @@ class CustomerValues:
         basis: `model` or `past spend`.
         reasons: Why it is past spend, in sentences; empty for the model.
         cautions: What else to know, in sentences.
-        models: Fitted to everything up to the moment; None where there were too few customers.
+        models: Fitted to everything up to the moment.
         judged: The models on the holdout; None where the table is too short for one.
         rejected: Transactions that are no purchase, by reason.
         n_merged: Transactions that fell on a day with another of the same customer.
@@ -62,7 +62,7 @@ class CustomerValues:
     basis: str
     reasons: tuple[str, ...]
     cautions: tuple[str, ...]
-    models: ValueModels | None
+    models: ValueModels
     judged: JudgedValue | None
     rejected: tuple[RejectedTransactions, ...]
     n_merged: int

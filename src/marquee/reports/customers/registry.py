@@ -1,8 +1,14 @@
 """Which code shows each type of trait."""
 
+from marquee.reports.customers.forecast import forecast_part
 from marquee.reports.customers.parts import View
 from marquee.reports.customers.probability import probability_part
+from marquee.reports.customers.sentiment import sentiment_part
+from marquee.reports.customers.value import value_part
 
 VIEWS: dict[str, View] = {
     "probability": probability_part,
+    "value": value_part,
+    "sentiment": sentiment_part,
+    "forecast": forecast_part,
 }
