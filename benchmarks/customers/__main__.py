@@ -9,11 +9,14 @@ Data sets are looked for in $MARQUEE_DATA; a row whose file is not there says so
 
 import sys
 
-from benchmarks.customers import probabilities
+from benchmarks.customers import forecasts, probabilities, texts, values
 from benchmarks.rows import run_rows
 
 GROUPS = {
     "probabilities": probabilities.rows,
+    "values": values.rows,
+    "texts": texts.rows,
+    "forecasts": forecasts.rows,
 }
 
 
