@@ -176,15 +176,18 @@ def value_bars(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[li
     edges = [*np.linspace(0.0, top, N_BARS), np.inf]
     counts, _ = np.histogram(values, edges)
     bars: list[tuple[float, float, int]] = []
-    for low, high, count in zip(edges, edges[1:], counts.tolist(), strict=False):
-        # A range of a few people is joined to the one before it: alone it would show them.
-        if bars and (0 < count < MIN_CELL or 0 < bars[-1][2] < MIN_CELL):
-            bars[-1] = (bars[-1][0], high, bars[-1][2] + count)
-        else:
-            bars.append((low, high, count))
-    if len(bars) > 1 and 0 < bars[-1][2] < MIN_CELL:
-        low, _, count = bars[-2]
-        bars[-2:] = [(low, bars[-1][1], count + bars[-1][2])]
+    start, waiting = 0.0, 0
+    for high, count in zip(edges[1:], counts.tolist(), strict=True):
+        waiting += count
+        # A range of a few people is joined to the next: alone it would show them.
+        if waiting == 0 or waiting >= MIN_CELL:
+            bars.append((start, high, waiting))
+            start, waiting = high, 0
+    while bars and 0 < waiting < MIN_CELL:
+        start, _, count = bars.pop()
+        waiting += count
+    if waiting:
+        bars.append((start, np.inf, waiting))
     labels = [
         f"{number(low)} to {number(high)}" if np.isfinite(high) else f"{number(low)} and more"
         for low, high, _ in bars
