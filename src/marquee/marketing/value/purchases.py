@@ -196,7 +196,7 @@ def fit_purchases(purchases: Purchases, dropout: Dropout) -> PurchaseModel:
         float(a),
         float(b),
         float(log_likelihood),
-        tuple(names[ran_off]),
+        tuple(map(str, names[ran_off])),
     )
 
 

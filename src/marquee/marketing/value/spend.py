@@ -97,7 +97,9 @@ def fit_spend(n_purchases: Float64Array, mean_value: Float64Array) -> SpendModel
     ran_off = np.abs(found.x) > LOG_BOUND - 0.01
     log_likelihood = -found.fun * len(mean_value) - len(mean_value) * np.log(unit)
     names = np.array(["p", "q", "gamma"])
-    return SpendModel(float(p), float(q), float(gamma * unit), float(log_likelihood), tuple(names[ran_off]))
+    return SpendModel(
+        float(p), float(q), float(gamma * unit), float(log_likelihood), tuple(map(str, names[ran_off]))
+    )
 
 
 def _validate_spend(n_purchases: Float64Array, mean_value: Float64Array) -> None:
