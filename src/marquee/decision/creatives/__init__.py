@@ -1,0 +1,1 @@
+"""Creatives: how an item is said, by templates over its fields, one of which a bandit chooses."""
