@@ -88,7 +88,7 @@ def share_error(series: Series) -> float:
 
 
 def _retail(root: Path) -> pl.DataFrame:
-    """Returns the sold lines: `invoice`, `time` in seconds, `amount`; returns and corrections are left out."""
+    """Returns the sold lines: `invoice`, `time` in seconds, `amount`, without returns and corrections."""
     path = root / "online-retail" / "online_retail.csv.gz"
     table = pl.read_csv(path, infer_schema_length=0, encoding="utf8-lossy")
     quantity = pl.col("Quantity").cast(pl.Float64)
