@@ -10,7 +10,7 @@ from marquee.decision.creatives.choosing import CreativeCounts, CreativeSet, rea
 from marquee.decision.policies.config import Exploration, PolicyName
 from marquee.errors import ConfigError
 
-DECLARED = [
+DECLARED: list[dict[str, object]] = [
     {"name": "price", "template": "{title} for {price:.2f}"},
     {"name": "plain", "template": "{title}"},
     {"name": "genre", "template": "{title}: {genres}", "max_length": 30},
