@@ -15,7 +15,7 @@ from typing import Protocol
 import msgspec
 
 from serving.api.document.openapi import document
-from serving.api.messages.reading import Reader, reader
+from serving.api.messages.reading import Reader
 from serving.api.operating import Operating
 from serving.api.recommend import Endpoints, refusal_and_log
 from serving.api.route import Found, Handler, Route
@@ -209,7 +209,7 @@ class RecommendationApp:
 
     def _serve(self, route: Route) -> _Served:
         """Returns a row of the table with its handler and reader."""
-        read = reader(route.message) if route.message else None
+        read = route.make_reader(route.message) if route.message else None
         return _Served(route, self._bound(route), read, route.max_body_bytes(self._settings))
 
     def _bound(self, route: Route) -> Handler:

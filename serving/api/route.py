@@ -13,6 +13,7 @@ from urllib.parse import unquote
 import msgspec
 
 from serving.api.examples import Json
+from serving.api.messages.reading import Reader, reader
 from serving.config import Settings
 from serving.http.errors import Problem
 from serving.http.exchange import Reply
@@ -79,6 +80,7 @@ class Route:
         sheds_load: Whether it is refused before its body is read while the model has too much to do.
         streams_body: Whether the body is JSON lines of any length, which the handler gets in chunks.
         max_body_bytes: Returns the largest body, the longest line where it is streamed.
+        make_reader: Makes what reads the message.
     """
 
     method: str
@@ -99,6 +101,7 @@ class Route:
     sheds_load: bool = False
     streams_body: bool = False
     max_body_bytes: Callable[[Settings], int] = ordinary_body
+    make_reader: Callable[[type[msgspec.Struct]], Reader[msgspec.Struct]] = reader
 
     @property
     def parameters(self) -> tuple[str, ...]:

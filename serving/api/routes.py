@@ -17,6 +17,7 @@ from serving.api.messages.items import (
     ItemsRequest,
 )
 from serving.api.messages.pages import PageAnswer, PageRequest
+from serving.api.messages.reading import reader_of_rows
 from serving.api.messages.releases import ReleasesAnswer, RolloutAnswer, ShareRequest
 from serving.api.messages.requests import BatchRequest, RecommendRequest, SimilarRequest
 from serving.api.operating import Operating
@@ -121,6 +122,7 @@ ROUTES: tuple[Route, ...] = (
         answer_example=examples.EVENTS_ANSWER,
         problems=(Problem.not_configured, Problem.no_room),
         max_body_bytes=body_of_events,
+        make_reader=reader_of_rows,
     ),
     Route(
         method="POST",

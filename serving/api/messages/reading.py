@@ -6,6 +6,7 @@ key that occurs twice the last counts, which RFC 8259 leaves open and most reade
 
 import re
 from collections.abc import Callable
+from json import loads
 from typing import TypeVar
 
 import msgspec
@@ -14,6 +15,9 @@ from serving.http.errors import Problem, Refusal
 
 Message = TypeVar("Message")
 
+
+# Python refuses to read more than 4,300, and 20 are enough for any number of 64 bits.
+_MAX_DIGITS = 1_000
 
 Reader = Callable[[bytes | msgspec.Raw], Message]
 
@@ -50,6 +54,46 @@ def reader(message: type[Message]) -> "Reader[Message]":
             ) from None
 
     return read
+
+
+def reader_of_rows(message: type[Message]) -> "Reader[Message]":
+    """Returns a function that reads as `reader` does, and lets values pass that are no JSON.
+
+    Python, JavaScript and others write `NaN`, `Infinity`, `1e999` and halves of surrogate pairs. Where each
+    row of a body is judged by itself, such a value spoils its row, not the body.
+    """
+    read = reader(message)
+
+    def read_rows(json: bytes | msgspec.Raw) -> Message:
+        try:
+            return read(json)
+        except Refusal as refusal:
+            # Only then: the reader of the standard library takes several times as long.
+            body = _loosely(bytes(json))
+            try:
+                return msgspec.convert(body, message)
+            except msgspec.ValidationError as error:
+                # Also of what is no JSON even so: the first refusal says what is wrong with it.
+                if body is None:
+                    raise refusal from None
+                raise _refusal_of_validation(str(error)) from None
+
+    return read_rows
+
+
+def _loosely(text: bytes) -> object:
+    """Returns JSON read with the values that JSON does not have; None if it is none even so."""
+    try:
+        # Decoded here: the standard library would guess among encodings.
+        return loads(text.decode(), parse_int=_whole)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _whole(digits: str) -> int | float:
+    """Returns a whole number, infinity if it has more digits than Python reads."""
+    # A float: no field of a row takes it, and only that row is rejected.
+    return int(digits) if len(digits) <= _MAX_DIGITS else float("inf")
 
 
 def _refusal_of_validation(problem: str) -> Refusal:

@@ -7,6 +7,7 @@ class Reason(StrEnum):
     """Why a row is rejected, in the order in which rules are looked at.
 
     unreadable_row: The row has more values than columns, or is no JSON object.
+    unknown_field: The row has a field that no event has; the log alone rejects it.
     wrong_type: A value is there but is not of the column's type.
     null_id: The id of the user, the item or the event is missing.
     null_timestamp: The time is missing.
@@ -25,6 +26,7 @@ class Reason(StrEnum):
 
     # The order counts: rules are sorted by it, and a row is counted under the first that it breaks.
     unreadable_row = "unreadable_row"
+    unknown_field = "unknown_field"
     wrong_type = "wrong_type"
     null_id = "null_id"
     null_timestamp = "null_timestamp"

@@ -27,6 +27,11 @@ MAX_ID_LENGTH = 256
 MAX_TEXT_LENGTH = 10_000
 
 _KINDS = frozenset(kind.value for kind in EventKind)
+# As much of the name of an unknown field as an answer repeats.
+_MAX_NAME = 64
+_FIELDS = frozenset(
+    ("event_id", "kind", "item_id", "timestamp", "user_id", "decision_id", "value", "text", "sent_at")
+)
 _IDS = ("event_id", "item_id", "user_id", "decision_id")
 
 
@@ -133,7 +138,13 @@ def judge_row(
     if not isinstance(row, dict):
         return Reason.unreadable_row, ""
     # In the order of `Reason`, the first counts; and later checks rely on the types.
-    fault = _wrong_type(row) or _missing(row) or _wrong_time(row, received, limits) or _impossible(row)
+    fault = (
+        _unknown(row)
+        or _wrong_type(row)
+        or _missing(row)
+        or _wrong_time(row, received, limits)
+        or _impossible(row)
+    )
     if fault is not None:
         return fault
     user_id, value = row.get("user_id"), row.get("value")
@@ -149,6 +160,15 @@ def judge_row(
         value=None if value is None else float(value),
         text=row.get("text"),
     )
+
+
+def _unknown(row: Mapping[str, object]) -> tuple[Reason, str] | None:
+    """Returns the first field that no event has: a misspelt one would be lost without a word."""
+    if row.keys() <= _FIELDS:
+        return None
+    name = next(name for name in row if name not in _FIELDS)
+    # The name is the sender's: any length, and it may hold half of a surrogate pair, which no answer can.
+    return Reason.unknown_field, name[:_MAX_NAME].encode(errors="replace").decode()
 
 
 def _wrong_type(row: Mapping[str, object]) -> tuple[Reason, str] | None:

@@ -109,8 +109,8 @@ def logged_decision(row: Sequence[Any]) -> LoggedDecision:
 
 def _decision(said: dict[str, Any]) -> Decision:
     """Returns a decision from its fields, places by column; fields that are not there have their defaults."""
-    places = zip(said.pop("items"), said.pop("scores"), said.pop("propensities"), strict=True)
-    said["places"] = [{"item_id": item, "score": score, "propensity": p} for item, score, p in places]
+    columns = (said.pop(name) for name in ("items", "scores", "propensities"))
+    said["places"] = list(zip(*columns, strict=True))
     return msgspec.convert(said, Decision)
 
 

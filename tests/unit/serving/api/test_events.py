@@ -122,6 +122,33 @@ def test_bad_rows_are_rejected_alone_by_number_reason_and_field(service: Service
     assert service.counted('marquee_events_total{outcome="rejected"}') == 5
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("value", "NaN", "non_finite_value"),
+        ("value", "-Infinity", "non_finite_value"),
+        ("value", "1e999", "non_finite_value"),
+        ("value", "1" * 5_000, "non_finite_value"),
+        ("timestamp", "NaN", "wrong_type"),
+        ("user_id", "17", "wrong_type"),
+        ("text", r'"half \ud800 of a pair"', "wrong_type"),
+        ("item_id", "Infinity", "wrong_type"),
+        ("sesion", "1", "unknown_field"),
+    ],
+)
+def test_value_that_is_no_json_costs_its_row_alone(
+    service: Service, tmp_path: Path, field: str, value: str, reason: str
+) -> None:
+    rows = [click("e0"), click("bad", **{field: "here"}), click("e2", text="fine ☂")]
+    body = json.dumps({"events": rows}).replace('"here"', value).encode()
+    response = asyncio.run(service.send(body))
+    assert response.status == 200
+    answer = response.json()
+    assert answer["accepted"] == 2
+    assert answer["rejected_rows"] == [{"row": 1, "reason": reason, "field": field}]
+    assert kept_ids(tmp_path) == ["e0", "e2"]
+
+
 def test_same_id_is_repeated_and_another_event_of_that_id_rejected(service: Service) -> None:
     service.post(click("e1"))
     answer = service.post(click("e1"), click("e2"), click("e2"), click("e1", item_id="b")).json()
@@ -142,12 +169,14 @@ def test_horizon_is_the_operators(tmp_path: Path) -> None:
     ("body", "status", "field"),
     [
         (b"no json", 400, None),
-        (b'{"events": [NaN]}', 400, None),
+        (b'{"events": [NaN}', 400, None),
+        (b'{"events": ["\xff"]}', 400, None),
+        (b'{"events": NaN}', 422, "events"),
         ({"events": []}, 422, "events"),
         ({"events": [1] * 10_001}, 422, "events"),
         ({"event": []}, 422, "event"),
     ],
-    ids=["no-json", "nan", "no-rows", "too-many", "unknown-field"],
+    ids=["no-json", "nan-in-no-json", "no-utf-8", "no-array", "no-rows", "too-many", "unknown-field"],
 )
 def test_body_that_is_wrong_as_a_whole_keeps_nothing(
     service: Service, body: object, status: int, field: str | None

@@ -27,6 +27,8 @@ LIMITS = EventLimits()
 @pytest.mark.parametrize(
     ("change", "reason", "field"),
     [
+        ({"userid": "u1"}, Reason.unknown_field, "userid"),
+        ({"half \ud800" + "x" * 100: 1, "value": math.nan}, Reason.unknown_field, "half ?" + "x" * 58),
         ({"event_id": 7}, Reason.wrong_type, "event_id"),
         ({"item_id": ["a"]}, Reason.wrong_type, "item_id"),
         ({"user_id": "half \ud800"}, Reason.wrong_type, "user_id"),
@@ -82,7 +84,6 @@ def test_what_is_no_object_is_unreadable(row: object) -> None:
         {"kind": "exposure", "decision_id": "d"},
         {"kind": "conversion", "value": 0},
         {"item_id": "x" * MAX_ID_LENGTH, "text": "☂" * MAX_TEXT_LENGTH},
-        {"unknown": "field"},
     ],
 )
 def test_row_at_the_limit_is_kept(change: dict[str, object]) -> None:
