@@ -14,6 +14,7 @@ from serving.config import Settings
 from serving.http.errors import Problem, Refusal, unavailable
 from serving.http.exchange import Call
 from serving.recording.metrics import EventMetrics
+from serving.recording.named_decisions import NamedDecisions
 from serving.recording.opening import OpenedLog
 from serving.telemetry.metrics import Metrics
 
@@ -81,7 +82,7 @@ class EventRoutes:
         finally:
             self._n_waiting -= 1
         by_reason = receipt.rejected_by_reason
-        self._metrics.count_rows(receipt.accepted, receipt.repeated, by_reason)
+        self._metrics.count_rows(receipt.accepted, receipt.repeated, by_reason, receipt.orphans)
         call.facts |= {
             "accepted": receipt.accepted,
             "repeated": receipt.repeated,
@@ -98,7 +99,9 @@ class EventRoutes:
     def _keep(self, log: OpenedLog, rows: Sequence[object]) -> Receipt:
         """Keeps rows; raises Refusal if the log refuses."""
         try:
-            receipt = keep_rows(log.get(), rows, int(self._clock()), self._limits)
+            opened = log.get()
+            named = NamedDecisions(opened, self._limits, self._clock)
+            receipt = keep_rows(opened, rows, int(self._clock()), self._limits, users_of=named.users_of)
         except EventLogFullError as error:
             raise Refusal(Problem.no_room, str(error)) from error
         except (EventLogError, ConfigError) as error:

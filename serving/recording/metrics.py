@@ -37,6 +37,11 @@ class EventMetrics:
             self._events.labels(outcome)
         for reason in Reason:
             self._rejected.labels(reason.value)
+        self._orphans = Counter(
+            "marquee_orphaned_events",
+            "Rows of events that name a decision which the log does not hold.",
+            registry=registry,
+        )
         self._bytes = Gauge(
             "marquee_event_log_bytes",
             "Bytes that the event log takes on its disk.",
@@ -45,8 +50,10 @@ class EventMetrics:
             registry=registry,
         )
 
-    def count_rows(self, accepted: int, repeated: int, rejected: Mapping[Reason, int]) -> None:
-        """Counts the rows of one body."""
+    def count_rows(self, accepted: int, repeated: int, rejected: Mapping[Reason, int], orphans: int) -> None:
+        """Counts the rows of one body; `orphans` are among those that were accepted or repeated."""
+        if orphans:
+            self._orphans.inc(orphans)
         self._events.labels("accepted").inc(accepted)
         self._events.labels("repeated").inc(repeated)
         for reason, n_rows in rejected.items():

@@ -128,6 +128,10 @@ FAULTS: dict[str, tuple[str, Mapping[str, Series | None]]] = {
         "MarqueeEventsRejected",
         {"rejected": rising("marquee_events_total", 2.0, outcome="rejected")},
     ),
+    "an app sends decisions of another service": (
+        "MarqueeEventsOrphaned",
+        {"orphaned": rising("marquee_orphaned_events_total", 2.0)},
+    ),
     "the disk of decisions is full": (
         "MarqueeUnrecorded",
         {"unrecorded": rising("marquee_decisions_total", 1.0, outcome="unrecorded")},

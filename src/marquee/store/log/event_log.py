@@ -15,7 +15,7 @@ Decides nothing about which rows are good (see `event_rows`), and reads no clock
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -50,6 +50,7 @@ class Event:
         decision_id: In which answer it was shown, None if that is not known.
         value: A rating or what a conversion is worth.
         text: What was said.
+        named_by_decision: Whether `user_id` is that of the decision: the event itself named nobody.
     """
 
     event_id: str
@@ -62,6 +63,7 @@ class Event:
     decision_id: str | None = None
     value: float | None = None
     text: str | None = None
+    named_by_decision: bool = False
 
     def digest(self) -> bytes:
         """Returns a digest of the content, 16 bytes: equal for two events only if they say the same.
@@ -75,7 +77,8 @@ class Event:
             # As sent: `timestamp` is set right anew at each receipt, and a retry would look like another
             # event.
             self.sent_timestamp,
-            self.user_id,
+            # As sent: a retry may come before or after the decision is there to say who it was.
+            None if self.named_by_decision else self.user_id,
             self.decision_id,
             self.value,
             self.text,
@@ -293,6 +296,9 @@ class EventLog(Protocol):
 
     def read_decisions(self, after: int, limit: int) -> list[LoggedDecision]:
         """Returns the first `limit` decisions whose sequence is above `after`, ascending."""
+
+    def users_of(self, decision_ids: Collection[str]) -> dict[str, str | None]:
+        """Returns the user of each decision, None for nobody's; those not in the store are left out."""
 
     def find_decision(self, decision_id: str) -> Decision | None:
         """Returns a decision that is still in the store, None if it is not."""

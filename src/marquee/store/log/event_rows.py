@@ -13,8 +13,8 @@ that is sent again, word for word, would grow younger by every day that it lay i
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from marquee.core.event_kinds import EventKind
 from marquee.core.reasons import Reason
@@ -33,6 +33,9 @@ _FIELDS = frozenset(
     ("event_id", "kind", "item_id", "timestamp", "user_id", "decision_id", "value", "text", "sent_at")
 )
 _IDS = ("event_id", "item_id", "user_id", "decision_id")
+
+UsersOf = Callable[[Collection[str]], Mapping[str, str | None]]
+"""Returns the user of each of some decisions, None for nobody's; leaves out those that nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +74,13 @@ class Receipt:
         accepted: New, and on disk.
         repeated: There already, the very same.
         rejected: Not kept, in the order of the rows.
+        orphans: Kept, but the log holds no decision of the name that they give.
     """
 
     accepted: int
     repeated: int
     rejected: tuple[RejectedRow, ...]
+    orphans: int = 0
 
     @property
     def rejected_by_reason(self) -> Mapping[Reason, int]:
@@ -97,6 +102,7 @@ def keep_rows(
     received: int,
     limits: EventLimits,
     user_of: Callable[[str], str] = same_user,
+    users_of: UsersOf | None = None,
 ) -> Receipt:
     """Judges rows, keeps the good ones and returns once these are forced to disk.
 
@@ -106,6 +112,7 @@ def keep_rows(
         received: Now, seconds since 1970 UTC.
         limits: When an event may have happened.
         user_of: The name under which a user is kept.
+        users_of: Returns the users of decisions; None for those that the log has in its store.
 
     Raises:
         EventLogError: If the log refuses; no row is then kept or remembered as seen.
@@ -113,8 +120,9 @@ def keep_rows(
     # Row by row: one bad event of a batch must not cost the others.
     judged = [judge_row(row, received, limits, user_of) for row in rows]
     good = [(number, event) for number, event in enumerate(judged) if isinstance(event, Event)]
+    events, orphans = _with_users([event for _, event in good], users_of or log.users_of)
     # All good rows in one transaction: one flush, and an error means that none was kept.
-    kept = log.append([event for _, event in good])
+    kept = log.append(events)
     rejected = [
         RejectedRow(number, *fault) for number, fault in enumerate(judged) if not isinstance(fault, Event)
     ]
@@ -128,7 +136,24 @@ def keep_rows(
         accepted=kept.count(Kept.accepted),
         repeated=kept.count(Kept.repeated),
         rejected=tuple(sorted(rejected, key=lambda row: row.row)),
+        orphans=orphans,
     )
+
+
+def _with_users(events: Sequence[Event], users_of: UsersOf) -> tuple[list[Event], int]:
+    """Returns events that name a decision alone with its user, and how many name one that nobody knows."""
+    named = {event.decision_id for event in events if event.decision_id is not None}
+    # Most bodies: there is nothing to look for.
+    if not named:
+        return list(events), 0
+    users = users_of(named)
+    joined = [
+        replace(event, user_id=user_id, named_by_decision=True)
+        if event.user_id is None and (user_id := users.get(event.decision_id or "")) is not None
+        else event
+        for event in events
+    ]
+    return joined, sum(event.decision_id is not None and event.decision_id not in users for event in events)
 
 
 def judge_row(

@@ -4,7 +4,7 @@ Writers take turns by an advisory lock that ends with their transaction. Without
 commit in another order than that of their sequences, and a follower would pass over the one that comes late.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from typing import LiteralString
 
@@ -174,6 +174,13 @@ class PostgresEventLog:
         """Returns the first decisions after a sequence; see `EventLog`."""
         statement: LiteralString = f"{_DECISIONS} WHERE sequence > %s ORDER BY sequence LIMIT %s"
         return [logged_decision(row) for row in self._database.read(statement, (after, limit))]
+
+    def users_of(self, decision_ids: Collection[str]) -> dict[str, str | None]:
+        """Returns the users of decisions; see `EventLog`."""
+        statement: LiteralString = (
+            "SELECT decision_id, user_id FROM marquee.decisions WHERE decision_id = ANY(%s)"
+        )
+        return dict(self._database.read(statement, (list(decision_ids),)))
 
     def find_decision(self, decision_id: str) -> Decision | None:
         """Returns a decision that is still in the store; see `EventLog`."""

@@ -4,12 +4,13 @@ Decisions have a file of their own. An answer is written in groups by a thread, 
 wait behind an event's flush; if the machine loses power, the last decisions go, and never an event.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import apsw
+import msgspec
 
 from marquee.store.log.event_log import (
     ClosedPart,
@@ -77,6 +78,8 @@ _PROFILE = """SELECT item_id, kind, value, timestamp FROM events
     WHERE user_id = ? AND sequence > ? AND timestamp > ? AND kind <> 'exposure'
     ORDER BY sequence DESC LIMIT ?"""
 _DECISIONS = "SELECT sequence, decision_id, time_ms, user_id, body FROM decisions"
+_USERS_OF = """SELECT decision_id, user_id FROM decisions
+    WHERE decision_id IN (SELECT value FROM json_each(?))"""
 _USERS_SINCE = "SELECT user_id, sequence FROM events WHERE sequence > ?"
 _LAST = "SELECT seq FROM sqlite_sequence WHERE name = 'events'"
 
@@ -162,6 +165,12 @@ class SqliteEventLog:
         """Returns the first decisions after a sequence; see `EventLog`."""
         statement = f"{_DECISIONS} WHERE sequence > ? ORDER BY sequence LIMIT ?"
         return [logged_decision(row) for row in self._decisions.read(statement, (after, limit))]
+
+    def users_of(self, decision_ids: Collection[str]) -> dict[str, str | None]:
+        """Returns the users of decisions; see `EventLog`."""
+        # As one text: a body of events may name more decisions than a statement may have parameters.
+        wanted = msgspec.json.encode(list(decision_ids)).decode()
+        return dict(self._decisions.read(_USERS_OF, (wanted,)))
 
     def find_decision(self, decision_id: str) -> Decision | None:
         """Returns a decision that is still in the store; see `EventLog`."""

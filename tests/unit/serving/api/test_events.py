@@ -3,23 +3,27 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from marquee.errors import EventLogFullError, EventLogGoneError
+from marquee.store.log.decision_ids import decision_id
 from marquee.store.log.event_log import Event, Kept
+from marquee.store.log.event_rows import EventLimits
 from marquee.store.log.opening import open_event_log
 from serving.api.app import RecommendationApp
 from serving.api.events import MAX_WAITING, EventRoutes
 from serving.api.recommend import Endpoints
 from serving.config import Settings
 from serving.http.guard import Guard, Key, Right
+from serving.recording.named_decisions import NamedDecisions
 from serving.recording.opening import RETRY_S, OpenedLog
 from serving.telemetry.metrics import Metrics
 from tests.support.asgi import JSON_HEADERS, Response, no_bentoml, request
+from tests.support.event_stores import decision
 from tests.support.surfaces import one_surface
 
 NOW = 1_700_000_000
@@ -208,6 +212,40 @@ def test_service_without_a_log_says_how_to_have_one() -> None:
     service.close()
     assert refused.status == 501
     assert "MARQUEE_EVENTS" in refused.error["message"]
+
+
+def test_event_that_names_a_decision_alone_is_its_users(service: Service, tmp_path: Path) -> None:
+    log = open_event_log(str(tmp_path / "events"))
+    log.append_decisions([decision("d1"), decision("d2", user_id=None)])
+    rows = [click(f"e{number}", user_id=None, decision_id=f"d{number}") for number in (1, 2, 3)]
+    assert service.post(*rows, click("e4", user_id="u2", decision_id="d1")).json()["accepted"] == 4
+    assert [logged.event.user_id for logged in log.read(0, 10)] == ["u1", None, None, "u2"]
+    log.close()
+    assert service.counted("marquee_orphaned_events_total") == 1
+
+
+def test_decision_that_waits_for_its_group_is_waited_for() -> None:
+    log, slept = OneByOne(), list[float]()
+    named = NamedDecisions(log, EventLimits(), lambda: NOW, slept.append)  # type: ignore[arg-type]
+    young, old = decision_id(NOW * 1000 - 20, bytes(10)), decision_id(NOW * 1000 - 500, bytes(10))
+    assert named.users_of([young, old, "no id of ours"]) == {young: "u1"}
+    assert len(slept) == 1
+    closed = decision_id((NOW - 10 * 86_400) * 1000, bytes(10))
+    other = decision_id(NOW * 1000 - 600, bytes(10))
+    assert named.users_of([other, closed]) == {closed: None}
+    assert len(slept) == 1
+
+
+class OneByOne:
+    """A log in which a decision is found at the second look."""
+
+    def __init__(self) -> None:
+        self.asked: set[str] = set()
+
+    def users_of(self, decision_ids: Collection[str]) -> dict[str, str | None]:
+        found = {name: "u1" for name in decision_ids if name in self.asked}
+        self.asked |= set(decision_ids)
+        return dict(found)
 
 
 class Broken:

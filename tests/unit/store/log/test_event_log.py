@@ -236,3 +236,18 @@ def test_freshness_tells_of_an_event_that_another_worker_kept(store: Store) -> N
     unknown = log.freshness("never seen")
     assert unknown is not None
     assert unknown.last_sequence == 0
+
+
+def test_users_of_decisions_are_told_for_those_that_are_there(store: Store) -> None:
+    log = store.open()
+    log.append_decisions([decision("d1"), decision("d2", user_id=None), decision("d3", user_id="u3")])
+    assert log.users_of(["d1", "d2", "never made"]) == {"d1": "u1", "d2": None}
+    assert log.users_of([f"d{number}" for number in range(40_000)]) == {"d1": "u1", "d2": None, "d3": "u3"}
+
+
+def test_event_that_is_its_decisions_users_is_the_same_whenever_that_is_known(store: Store) -> None:
+    log = store.open()
+    alone = event("e1", user_id=None, decision_id="d1")
+    joined = replace(alone, user_id="u1", named_by_decision=True)
+    assert log.append([joined, alone, event("e1", decision_id="d1")]) == [A, R, U]
+    assert [one.item_id for one in log.read_profile("u1", 0, 0, 10)] == ["a"]

@@ -1,0 +1,55 @@
+"""The decisions that events name: whose they were, and whether there ever was one of that name."""
+
+import time
+from collections.abc import Callable, Collection, Mapping
+
+from marquee.store.log.decision_ids import made_ms
+from marquee.store.log.decision_writer import GROUP_S
+from marquee.store.log.event_log import EventLog
+from marquee.store.log.event_rows import MAX_CLOCK_ERROR, EventLimits
+
+# A group more than it takes a decision to be on record, on whichever worker it was made.
+YOUNG_S = 2 * GROUP_S
+
+
+class NamedDecisions:
+    """Looks decisions up by the names that one body of events gives.
+
+    Args:
+        log: Where they are.
+        limits: How old an event may be.
+        clock: Returns the time, seconds since 1970 UTC.
+        sleep: Waits for some seconds.
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        limits: EventLimits,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._log = log
+        self._closed_s = limits.horizon + 2 * MAX_CLOCK_ERROR
+        self._clock = clock
+        self._sleep = sleep
+
+    def users_of(self, decision_ids: Collection[str]) -> Mapping[str, str | None]:
+        """Returns the user of each decision, None for nobody's; those that nobody made are left out."""
+        found = self._log.users_of(decision_ids)
+        missing = {name: self._age_s(name) for name in decision_ids if name not in found}
+        young = [name for name, age_s in missing.items() if age_s is not None and abs(age_s) < YOUNG_S]
+        if young:
+            # The answer is out, its record still waits for its group: a program clicks as fast as that.
+            self._sleep(YOUNG_S)
+            found |= self._log.users_of(young)
+        # Their day may have left the store for a file: an event that late is an orphan to nobody.
+        found |= {
+            name: None for name, age_s in missing.items() if age_s is not None and age_s > self._closed_s
+        }
+        return found
+
+    def _age_s(self, decision_id: str) -> float | None:
+        """Returns how many seconds ago a decision was made, None for an id that is none of ours."""
+        made = made_ms(decision_id)
+        return None if made is None else self._clock() - made / 1000
