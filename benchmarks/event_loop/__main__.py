@@ -3,7 +3,8 @@
 `python -m benchmarks.event_loop --check` fails beyond a bound. `--events` says how many events a store holds
 before, `--postgres` measures a database too: the address of an empty one, or `start` for one of its own;
 `--kills N` ends N writers by `kill -9` and counts what is lost or double, `--exposures N` makes a training
-table of N exposures. Wall-clock figures: on cores that are busy with other work they say what is left.
+table of N exposures. A service with two workers answers what goes over HTTP; needs `wrk`. Wall-clock
+figures: on cores that are busy with other work they say what is left.
 """
 
 import argparse
@@ -17,9 +18,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.event_loop.answers import answer_figures
 from benchmarks.event_loop.figure import Figure
 from benchmarks.event_loop.load import Load, prefill, run_loads, together
 from benchmarks.event_loop.reading import measure_reading
+from benchmarks.event_loop.service import service_figures
 from benchmarks.event_loop.table import measure_table
 from benchmarks.reranking import NOW, candidates
 from marquee.decision.arranging import arrange
@@ -143,16 +146,24 @@ def figures(arguments: argparse.Namespace) -> Iterator[Figure]:
     """Yields what is asked for."""
     yield from policy_figures()
     with _folder() as folder:
-        yield from store_figures(str(folder), "SQLite", arguments.events, arguments.seconds)
+        yield from _figures_of(str(folder / "log"), "SQLite", arguments)
+        yield from answer_figures(folder / "answers", max(1, round(arguments.seconds / 3)))
     if arguments.postgres == "start":
         with postgres_server(flushes=True) as server:
-            yield from store_figures(server.url(), "PostgreSQL", arguments.events, arguments.seconds)
+            yield from _figures_of(server.url(), "PostgreSQL", arguments)
     elif arguments.postgres:
-        yield from store_figures(arguments.postgres, "PostgreSQL", arguments.events, arguments.seconds)
+        yield from _figures_of(arguments.postgres, "PostgreSQL", arguments)
     if arguments.kills:
         yield from kill_figures(arguments.kills)
     if arguments.exposures:
         yield from table_figures(arguments.exposures)
+
+
+def _figures_of(where: str, name: str, arguments: argparse.Namespace) -> Iterator[Figure]:
+    """Yields the figures of one store, without HTTP and over it."""
+    yield from store_figures(where, name, arguments.events, arguments.seconds)
+    with _folder() as folder:
+        yield from service_figures(folder, where, name, arguments.seconds)
 
 
 def main() -> int:
