@@ -137,7 +137,7 @@ def test_bad_rows_are_rejected_alone_by_number_reason_and_field(service: Service
         ("user_id", "17", "wrong_type"),
         ("text", r'"half \ud800 of a pair"', "wrong_type"),
         ("item_id", "Infinity", "wrong_type"),
-        ("sesion", "1", "unknown_field"),
+        ("session", "1", "unknown_field"),
     ],
 )
 def test_value_that_is_no_json_costs_its_row_alone(
