@@ -14,15 +14,13 @@ from marquee.decision.policies.config import NO_EXPLORATION, Exploration, Policy
 from marquee.errors import ConfigError
 
 NAME = "name"
-SERVED = tuple(name for name in PolicyName if name is not PolicyName.thompson)
-"""Thompson sampling needs click counts by surface and item, which the service does not keep."""
 
 
 def read_policy(declared: Mapping[str, object]) -> Exploration:
     """Returns the policy that is declared, the greedy one for nothing.
 
     Raises:
-        ConfigError: If a key is unknown, a number is out of range, or the service has no such policy.
+        ConfigError: If a key is unknown, a number is out of range, or there is no such policy.
     """
     if not declared:
         return NO_EXPLORATION
@@ -31,9 +29,9 @@ def read_policy(declared: Mapping[str, object]) -> Exploration:
     unknown = sorted(declared.keys() - set(known))
     if unknown:
         raise ConfigError(f"policy.{unknown[0]} is unknown, expected one of {known}; correct it")
-    if declared.get(NAME) not in set(SERVED):
+    if declared.get(NAME) not in set(PolicyName):
         raise ConfigError(
-            f"policy.name must be one of {[str(name) for name in SERVED]}, got {declared.get(NAME)!r}"
+            f"policy.name must be one of {[str(name) for name in PolicyName]}, got {declared.get(NAME)!r}"
         )
     numbers = {key: value for key, value in declared.items() if key != NAME}
     try:

@@ -136,7 +136,13 @@ class Surface:
     def validate(self, recommender: Recommender) -> None:
         """Raises BundleError if a release cannot do what the surface asks of it."""
         try:
-            asked = Request(timestamp=0, filters=self.own_filters, reranking=self.reranking or NO_RERANKING)
+            asked = Request(
+                timestamp=0,
+                filters=self.own_filters,
+                reranking=self.reranking or NO_RERANKING,
+                exploration=self.exploration,
+                decision_id="none, for nothing is drawn",
+            )
             recommender.validate(asked)
         except MarqueeError as error:
             raise BundleError(

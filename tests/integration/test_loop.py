@@ -120,6 +120,7 @@ def test_better_model_is_published_signed_from_the_weights_of_the_last(
     last = Journal.read(home / "loop" / "shop").last
     assert last is not None
     assert served(home).manifest.known_until == KnownUntil(sequence=last.known)
+    assert served(home).click_counts is not None, "a policy that learns from clicks alone draws by them"
     assert f"judging beside {before}" in said
     assert f"ndcg@10 minus that of {before}, which is served, on the same events: +0." in said
     config = (home / "runs" / "shop" / f"loop-{begun[1] - 2 * DAY}" / "config.yaml").read_text()

@@ -15,6 +15,7 @@ from marquee.bundle.popularity import PopularityConfig
 from marquee.bundle.publishing import publish
 from marquee.bundle.releases import CURRENT, activate, resolve
 from marquee.core.moments import moment_text
+from marquee.data.loop_table import count_clicks
 from marquee.data.reading.tables import Tables
 from marquee.data.split_config import SplitMethod
 from marquee.data.splits import split_events
@@ -206,8 +207,12 @@ class Steps:
                 prepared, self.run_config, self.folder, created, self.settings.index, PopularityConfig()
             )
             path = publish(
-                # By sequence: the service reads profiles from the very event on, without a gap or a repeat.
-                replace(contents, known_until=KnownUntil(sequence=self.loop.known)),
+                replace(
+                    contents,
+                    # By sequence: the service reads profiles from the very event on, without gap or repeat.
+                    known_until=KnownUntil(sequence=self.loop.known),
+                    click_counts=count_clicks(self.table),
+                ),
                 self.channel.parent,
                 self.channel.name,
                 created=created,

@@ -17,11 +17,20 @@ from typing import TypeVar
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 from polars.exceptions import PolarsError
 
+from marquee.bundle.click_counts import CLICK_COUNTS_FILE, ClickCountTable
 from marquee.bundle.contents import BundleContents, describe, known_interactions
 from marquee.bundle.graphs import ITEM_INPUTS, QUERY_INPUTS, Graph
-from marquee.bundle.manifest import GOLDEN_REQUESTS_FILE, INDEX_FILE, MANIFEST, Manifest, expected_files
+from marquee.bundle.manifest import (
+    GOLDEN_REQUESTS_FILE,
+    INDEX_FILE,
+    MANIFEST,
+    OPTIONAL_FILES,
+    Manifest,
+    expected_files,
+)
 from marquee.bundle.popularity import ContextPopularity
 from marquee.bundle.releases import resolve
 from marquee.core.arrays import FloatArray, IndexArray
@@ -57,6 +66,7 @@ class Bundle:
         catalog: The items.
         popularity: Each item's share of all interactions, (n_items + 1,) float32.
         context_popularity: The same by context.
+        click_counts: How often items were shown and clicked; None where no log told.
         history_offsets: The events of user_index u are `history_offsets[u]:history_offsets[u + 1]` of the
             two arrays below, (n_users + 2,) int64.
         history_items: item_index, oldest first, (n_events,) int32.
@@ -77,6 +87,7 @@ class Bundle:
     catalog: Catalog
     popularity: FloatArray
     context_popularity: ContextPopularity
+    click_counts: ClickCountTable | None
     history_offsets: IndexArray
     history_items: npt.NDArray[np.int32]
     history_kinds: npt.NDArray[np.int32]
@@ -130,6 +141,7 @@ class Bundle:
             catalog=contents.catalog,
             popularity=contents.popularity.astype(np.float32, copy=False),
             context_popularity=contents.context_popularity,
+            click_counts=_count_table(contents.click_counts, contents.catalog.item_ids),
             history_offsets=known.offsets,
             history_items=known.item_index.astype(np.int32),
             history_kinds=known.kind_index.astype(np.int32),
@@ -157,7 +169,7 @@ def _verify(folder: Path, manifest: Manifest) -> None:
     """Raises BundleError unless the files are exactly those that the manifest names, byte for byte."""
     expected = expected_files(manifest.index.config.kind)
     # Neither fewer nor more: a file that we do not know may change what the others mean.
-    if set(manifest.files) != expected:
+    if set(manifest.files) - OPTIONAL_FILES != expected:
         raise BundleError(
             f"{MANIFEST} must name the files {sorted(expected)}, got {sorted(manifest.files)}; export again"
         )
@@ -219,6 +231,7 @@ class _Reader:
             catalog=catalog,
             popularity=self._array("popularity.npy", np.float32, (items,)),
             context_popularity=self._context_popularity(),
+            click_counts=self._click_counts(catalog.item_ids),
             history_offsets=self._offsets(len(items_of_history)),
             history_items=items_of_history,
             history_kinds=self._array("history_kinds.npy", np.int32, items_of_history.shape),
@@ -244,6 +257,15 @@ class _Reader:
         self._require("context_shares.npy", bool(np.isfinite(shares).all()), True)
         with self._blame("context_popularity.json"):
             return ContextPopularity.from_json(self._text("context_popularity.json"), offsets, items, shares)
+
+    def _click_counts(self, item_ids: IdMap) -> ClickCountTable | None:
+        """Returns how often items were shown and clicked, None if the bundle does not say."""
+        if CLICK_COUNTS_FILE not in self.manifest.files:
+            return None
+        with self._blame(CLICK_COUNTS_FILE):
+            # Through memory, as the catalog.
+            frame = pl.read_parquet(io.BytesIO((self.folder / CLICK_COUNTS_FILE).read_bytes()))
+            return _count_table(frame, item_ids)
 
     def _offsets(self, n_events: int) -> IndexArray:
         """Returns the offsets of the histories; raises BundleError unless they part all events."""
@@ -282,6 +304,11 @@ class _Reader:
             raise
         except _CONTENT_ERRORS as error:
             raise BundleError(f"{name} in {self.folder} cannot be read ({error!r}); export again") from error
+
+
+def _count_table(frame: pl.DataFrame | None, item_ids: IdMap) -> ClickCountTable | None:
+    """Returns the counts of a frame, None for none."""
+    return None if frame is None else ClickCountTable.of(frame, item_ids)
 
 
 def _validate_graphs(bundle: Bundle) -> None:

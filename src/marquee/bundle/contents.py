@@ -12,7 +12,9 @@ from typing import IO
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
+from marquee.bundle.click_counts import CLICK_COUNTS_FILE
 from marquee.bundle.graphs import ITEM_INPUTS, QUERY_INPUTS, Graph
 from marquee.bundle.manifest import GOLDEN_REQUESTS_FILE, INDEX_FILE, IndexFacts, KnownUntil, Manifest
 from marquee.bundle.popularity import ContextPopularity
@@ -55,6 +57,8 @@ class BundleContents:
         metrics: What the model reached offline, by name.
         config: The resolved configuration, plain JSON.
         known_until: Up to where it knows what users did; None: up to when it was made.
+        click_counts: How often items were shown and clicked, with `click_counts.COLUMNS`; None where no log
+            tells.
         golden_requests: JSON of the requests that a service asks the bundle before anybody else does, with
             their answers.
     """
@@ -78,6 +82,7 @@ class BundleContents:
     metrics: Mapping[str, float]
     config: Mapping[str, object]
     known_until: KnownUntil | None = None
+    click_counts: pl.DataFrame | None = None
     index_reason: str = ""
     index_sweeps: tuple[IndexSweep, ...] = ()
     context_popularity: ContextPopularity = field(default_factory=ContextPopularity)
@@ -177,6 +182,8 @@ def file_writers(contents: BundleContents) -> dict[str, FileWriter]:
     # An exact index is its vectors, and the manifest then expects no file for it.
     if contents.index.has_file:
         writers[INDEX_FILE] = contents.index.write
+    if contents.click_counts is not None:
+        writers[CLICK_COUNTS_FILE] = contents.click_counts.write_parquet
     writers |= {name: partial(_write_text, text) for name, text in texts.items()}
     writers |= {name: partial(_write_array, array) for name, array in arrays.items()}
     return writers

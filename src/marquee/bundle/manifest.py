@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from marquee.bundle.click_counts import CLICK_COUNTS_FILE
 from marquee.core.event_kinds import EventKinds
 from marquee.core.plain import from_plain
 from marquee.errors import BundleError, BundleVersionError, ChecksumError, ConfigError, DataError
@@ -46,6 +47,8 @@ FILES = (
     "user_numeric.npy",
     GOLDEN_REQUESTS_FILE,
 )
+OPTIONAL_FILES = frozenset({CLICK_COUNTS_FILE})
+"""Files that only some bundles have: those that were trained on a log of decisions."""
 
 # It becomes a folder: no separator, no leading dot, which marks what is being written.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -197,7 +200,7 @@ class Manifest:
 
 
 def expected_files(kind: IndexKind) -> frozenset[str]:
-    """Returns the names of all files of a bundle beside the manifest."""
+    """Returns the names of all files of a bundle beside the manifest, those of `OPTIONAL_FILES` excepted."""
     return frozenset(FILES) | (frozenset() if kind is IndexKind.flat else {INDEX_FILE})
 
 

@@ -171,6 +171,11 @@ def write_loop_table(source: DaySource, cutoff: int, to: Path, config: Attributi
     return counts
 
 
+_COUNTS = pl.Schema(
+    {"surface": pl.String(), "item_id": pl.String(), "shown": pl.Int64(), "clicked": pl.Int64()}
+)
+
+
 def count_clicks(table: Path) -> pl.DataFrame:
     """Returns how often each item was shown on each surface and then clicked, for Thompson sampling.
 
@@ -180,7 +185,11 @@ def count_clicks(table: Path) -> pl.DataFrame:
     Returns:
         Columns surface, item_id, shown and clicked, ordered by surface, then item, without open exposures.
     """
-    exposures = pl.scan_parquet(table / "events" / "*.shown-*.parquet", glob=True)
+    files = sorted((table / "events").glob("*.shown-*.parquet"))
+    # A log of events without a decision: nothing was shown.
+    if not files:
+        return pl.DataFrame(schema=_COUNTS)
+    exposures = pl.scan_parquet(files)
     counted = exposures.group_by("surface", "item_id").agg(
         pl.len().cast(pl.Int64).alias("shown"), pl.col("clicked_at").count().cast(pl.Int64).alias("clicked")
     )

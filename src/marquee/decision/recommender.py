@@ -26,7 +26,7 @@ from marquee.decision.pages.composing import Composed, PageComposer, requests_to
 from marquee.decision.pages.rows import AnsweredRow, Row
 from marquee.decision.query_encoder import Queries, QueryEncoder
 from marquee.decision.requests import Answer, Decided, OnStage, Recommendation, Request, Source, Stage
-from marquee.decision.reranker import candidate_table, rerank_candidates
+from marquee.decision.reranker import candidate_table, click_counts, rerank_candidates
 from marquee.decision.reranking import NO_RERANKING, Reranking
 from marquee.decision.retrieval import Retriever
 from marquee.errors import UnknownIdError
@@ -78,13 +78,15 @@ class Recommender:
 
         Raises:
             FilterError: If the catalog cannot apply the filters.
-            DataError: If re-ranking names an attribute that the catalog does not have.
+            DataError: If re-ranking names an attribute that the catalog does not have, or a policy draws by
+                counts that the bundle does not have.
             UnknownIdError: If the item of `like_item` is none.
         """
         if request.like_item is not None:
             self._index_of(request.like_item)
         if request.filters:
             self.bundle.catalog.validate_filters(request.filters)
+        click_counts(request, Candidates.none(), self.item_pool)
         if request.reranks:
             # Of no candidates: an unknown attribute raises here as it would for some.
             candidate_table(request.reranking, Candidates.none(), self.item_pool)

@@ -12,7 +12,11 @@ from marquee.decision.arranging import CandidateTable, arrange, codes_of, rerank
 from marquee.decision.constraints import Candidates, Constraints
 from marquee.decision.item_pool import ItemPool
 from marquee.decision.policies.choosing import build_chooser
+from marquee.decision.policies.config import PolicyName
+from marquee.decision.policies.thompson import ClickCounts
+from marquee.decision.requests import Request
 from marquee.decision.reranking import MAX_CANDIDATES, Reranking
+from marquee.errors import DataError
 
 # Few rounds up to `MAX_CANDIDATES`: each one searches again.
 _WIDENING_FACTOR = 5
@@ -45,11 +49,11 @@ def rerank_candidates(
         # Trap: were it the drawn list that decides how far to look, its propensities would be those of lists
         # that happened to be long enough (test_how_far_to_look_does_not_depend_on_what_is_drawn).
         if request.explores and (is_all or not config.rule_attributes):
-            return _drawn(found, constraints, config, table)
+            return _drawn(found, constraints, config, table, item_pool)
         chosen = rerank(config, table, constraints.k, request.timestamp)
         if len(chosen) >= constraints.k or is_all:
             if request.explores:
-                return _drawn(found, constraints, config, table)
+                return _drawn(found, constraints, config, table, item_pool)
             return _chosen(found, config, chosen)
         # Caps and spacing left places empty: candidates further down may fill them.
         n_widened = min(constraints.n_candidates * _WIDENING_FACTOR, MAX_CANDIDATES)
@@ -57,12 +61,34 @@ def rerank_candidates(
         found = look_further(constraints)
 
 
+def click_counts(request: Request, found: Candidates, item_pool: ItemPool) -> ClickCounts | None:
+    """Returns what came of earlier exposures of the candidates on the surface of a request.
+
+    Returns:
+        None for a policy that does not ask.
+
+    Raises:
+        DataError: If the policy asks and the bundle does not say.
+    """
+    if not (request.explores and request.exploration.policy is PolicyName.thompson):
+        return None
+    table = item_pool.bundle.click_counts
+    if table is None:
+        raise DataError(
+            f"policy thompson draws by click counts, got none in bundle {item_pool.bundle.version}; publish "
+            "one of python -m training.loop, and choose softmax until then"
+        )
+    # Live items are beyond the items of the bundle: none of them was ever counted.
+    return ClickCounts(*table.on(request.surface).of(found.items))
+
+
 def _drawn(
-    found: Candidates, constraints: Constraints, config: Reranking, table: CandidateTable
+    found: Candidates, constraints: Constraints, config: Reranking, table: CandidateTable, item_pool: ItemPool
 ) -> Candidates:
     """Returns the candidates that the policy of the request draws, with their propensities."""
     request = constraints.request
-    chooser = build_chooser(request.exploration, request.decision_id)
+    counts = click_counts(request, found, item_pool)
+    chooser = build_chooser(request.exploration, request.decision_id, counts)
     drawn = arrange(config, table, constraints.k, request.timestamp, chooser)
     return replace(_chosen(found, config, drawn.positions), propensities=drawn.propensities)
 

@@ -242,6 +242,13 @@ def test_clicks_are_counted_by_surface_and_item(random_log: Recorded, tmp_path: 
     assert (found["shown"].sum(), found["clicked"].sum()) == (counts.exposures, counts.clicked)
 
 
+def test_log_without_an_answer_counts_nothing(tmp_path: Path) -> None:
+    made = recorded(tmp_path, [], [told(1, "click", START, None, decision_id="x")])
+    write_loop_table(made.source, CUTOFF, tmp_path / "table", CONFIG)
+    assert count_clicks(tmp_path / "table").rows() == []
+    made.log.close()
+
+
 def test_counts_and_windows_stand_beside_the_table(random_log: Recorded, tmp_path: Path) -> None:
     counts = write_loop_table(random_log.source, CUTOFF, tmp_path / "table", CONFIG)
     said = json.loads((tmp_path / "table" / "dataset.json").read_text())
