@@ -11,7 +11,7 @@ from msgspec import UNSET
 from marquee.errors import MarqueeError
 from serving.api.answering.batching import Batcher
 from serving.api.answering.cost import cost_of, cost_of_page
-from serving.api.answering.jobs import Answered, Job, JobMaker, validate_answerable
+from serving.api.answering.jobs import Answered, Job, JobMaker
 from serving.api.answering.runner import JobRunner
 from serving.api.messages.answers import (
     NOT_RECORDING,
@@ -95,9 +95,7 @@ class Endpoints:
         user = to_user(message, surface, self._now())
         job = self._jobs.make(user, surface, call.request_id, cursor=message.cursor)
         rows = to_rows(message, self.surfaces, job.asked, self._settings.max_rows)
-        for row in rows:
-            validate_answerable(job.recommender, row.request)
-        job = replace(job, rows=tuple(rows))
+        job = self._jobs.with_rows(job, rows)
         (future,) = self._enqueue([job], call)
         answered = await future
         items = [item for row in answered.rows for item in row.answer.items]
@@ -107,7 +105,8 @@ class Endpoints:
         return PageAnswer(
             request_id=call.request_id,
             version=version,
-            rows=tuple(map(row_answer, message.rows, answered.rows)),
+            rows=tuple(map(row_answer, message.rows, answered.rows, self._record_rows(job, answered))),
+            profile=None if answered.has_profile else PROFILE_UNAVAILABLE,
             cursor=job.cursor_behind(version, [item.item_id for item in items]) if items else None,
         )
 
@@ -171,6 +170,24 @@ class Endpoints:
         is_recorded = self._recorder.record(decision)
         profile = None if answered.has_profile else PROFILE_UNAVAILABLE
         return RecordOfAnswer(decision.decision_id, is_recorded, decision.policy, profile)
+
+    def _record_rows(self, job: Job, answered: Answered) -> list[RecordOfAnswer]:
+        """Puts each row of a page on record as a decision of its own, and returns what each tells of that."""
+        records: list[RecordOfAnswer] = []
+        for position, (row, begun, made) in enumerate(
+            zip(job.rows, job.begun_rows, answered.rows, strict=True)
+        ):
+            if self._recorder is None or begun is None:
+                records.append(NOT_RECORDING)
+                continue
+            # The user is the page's: a row names none.
+            asked = replace(row.request, user_id=job.asked.user_id)
+            # Numbered as the parts of a batch are.
+            request_id = f"{job.request_id}.{position}"
+            decision = decision_of(asked, begun, request_id, job.recommender, made.decided)
+            is_recorded = self._recorder.record(decision)
+            records.append(RecordOfAnswer(decision.decision_id, is_recorded, decision.policy))
+        return records
 
     def _enqueue(self, jobs: Sequence[Job], call: Call) -> "list[asyncio.Future[Answered]]":
         """Returns a future per job; charges the key for what the jobs cost beyond plain ones."""

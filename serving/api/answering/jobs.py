@@ -1,7 +1,7 @@
 """Jobs: a request with the release that answers it, how one is made, and what came of it."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from msgspec import UNSET, UnsetType
@@ -14,7 +14,7 @@ from serving.api.messages.cursors import Cursor, write_cursor
 from serving.http.errors import Problem, Refusal
 from serving.recording.recorder import Begun, Recorder
 from serving.releases.answering import Answering
-from serving.releases.surfaces import Surface, Surfaces
+from serving.releases.surfaces import DEFAULT, Surface, Surfaces
 from serving.telemetry.timings import Stopwatch
 
 
@@ -29,11 +29,12 @@ class Job:
         answering: All who might have when the request came.
         request_id: Of the request.
         timings: Whether the answer is to tell what each stage took.
-        begun: The decision that it is to be, None where nothing is recorded.
+        begun: The decision that it is to be, None where nothing is recorded; of a page none of `begun_rows`.
         since: When the job was made, seconds of `time.perf_counter`.
         is_paged: Whether the answer brings a cursor.
         shown: Items that were shown before.
         rows: Of a page; none for a plain request.
+        begun_rows: The decisions that the rows are to be, None where nothing is recorded.
     """
 
     asked: Request
@@ -47,6 +48,7 @@ class Job:
     is_paged: bool = False
     shown: tuple[str, ...] = ()
     rows: tuple[Row, ...] = ()
+    begun_rows: tuple[Begun | None, ...] = ()
 
     def cursor_behind(self, version: str, item_ids: Iterable[str]) -> str | None:
         """Returns the cursor behind an answer of a release; None if nothing may follow."""
@@ -110,9 +112,7 @@ class JobMaker:
             asked = replace(asked, exclude=(*asked.exclude, *shown))
         if surface.context:
             asked = surface.with_context(asked, recommender.bundle.columns)
-        begun = self._recorder.begin() if self._recorder else None
-        if begun and begun.may_explore and surface.exploration.explores:
-            asked = replace(asked, exploration=surface.exploration, decision_id=begun.decision_id)
+        asked, begun = self._begin(asked, surface)
         validate_answerable(recommender, asked)
         return Job(
             asked,
@@ -126,6 +126,30 @@ class JobMaker:
             is_paged=cursor is not UNSET,
             shown=shown,
         )
+
+    def with_rows(self, job: Job, rows: Sequence[Row]) -> Job:
+        """Returns the job of a page with its rows, each a decision of its own on the surface that it names.
+
+        Raises:
+            FilterError: If the catalog cannot apply the filters of a row.
+            Refusal: If the re-ranking of a row asks for an attribute that the catalog does not have.
+        """
+        made: list[Row] = []
+        begun: list[Begun | None] = []
+        for row in rows:
+            surface = self._surfaces.named(DEFAULT if row.request.surface is None else row.request.surface)
+            request, one = self._begin(row.request, surface)
+            validate_answerable(job.recommender, request)
+            made.append(replace(row, request=request))
+            begun.append(one)
+        return replace(job, rows=tuple(made), begun_rows=tuple(begun))
+
+    def _begin(self, asked: Request, surface: Surface) -> tuple[Request, Begun | None]:
+        """Returns a request that draws its places as the surface says, and the decision that it is to be."""
+        begun = self._recorder.begin() if self._recorder else None
+        if begun and begun.may_explore and surface.exploration.explores:
+            asked = replace(asked, exploration=surface.exploration, decision_id=begun.decision_id)
+        return asked, begun
 
 
 def _of_release(answering: Answering, version: str) -> Recommender:

@@ -8,6 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from marquee.decision.pages.rows import AnsweredRow, RowKind
 from marquee.decision.requests import Answer, Source
+from serving.api.messages.answers import NOT_RECORDING, RecordOfAnswer
 from serving.api.messages.derived import derived, values_of
 from serving.api.messages.requests import (
     CursorText,
@@ -73,6 +74,14 @@ class RowAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     because: Annotated[str, Meta(description="What the items rest on, in words that an app can show.")]
     like_item: Annotated[str | None, Meta(description="Of a `similar` row: what its items are like.")] = None
     returned: Annotated[int, Meta(description="How many items came.")]
+    decision_id: Annotated[
+        str | None,
+        Meta(description="Name of the row in the record of decisions; send it with events that come of it."),
+    ] = None
+    recorded: Annotated[
+        bool | None, Meta(description="Whether the row is on record; false where the store refuses.")
+    ] = None
+    policy: Annotated[str | None, Meta(description="How the places were drawn, of a recorded row.")] = None
 
 
 ROW_ANSWER = derived(RowAnswer, Answer)
@@ -92,6 +101,10 @@ class PageAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
         str | None,
         Meta(description="For the next request: nothing that stands here, or stood before, comes again."),
     ] = None
+    profile: Annotated[
+        str | None,
+        Meta(description="`unavailable` if the page goes without what the user did since the release."),
+    ] = None
 
 
 _WORDS: Mapping[Source, str] = {
@@ -104,8 +117,8 @@ _WORDS: Mapping[Source, str] = {
 }
 
 
-def row_answer(asked: RowRequest, answered: AnsweredRow) -> RowAnswer:
-    """Returns the message that tells a row."""
+def row_answer(asked: RowRequest, answered: AnsweredRow, record: RecordOfAnswer = NOT_RECORDING) -> RowAnswer:
+    """Returns the message that tells a row, and of its record."""
     answer = answered.answer
     return _make_row(
         *_fields_of_answer(answer),
@@ -114,6 +127,9 @@ def row_answer(asked: RowRequest, answered: AnsweredRow) -> RowAnswer:
         because=because(asked.row, answered),
         like_item=answered.like_item,
         returned=len(answer.items),
+        decision_id=record.decision_id,
+        recorded=record.is_recorded,
+        policy=record.policy,
     )
 
 

@@ -33,6 +33,7 @@ from marquee.errors import UnknownIdError
 from marquee.store.live_items import LiveItem
 from marquee.store.signing import TrustedKeys
 
+_READING = frozenset({Source.personal, Source.history, Source.features})
 _NOTHING_READ: IndexArray = np.zeros(0, dtype=np.int64)
 
 TITLE = "title"
@@ -191,14 +192,18 @@ class Recommender:
             unknown_history=queries.unknown_history[row.query],
             ignored_features=queries.ignored_features[row.query],
         )
+        # Rows that rest on no query read no history.
+        is_read = row.source in _READING and row.like == PADDING_INDEX
+        read = queries.read[row.query] if is_read else _NOTHING_READ
+        decided = Decided(answer, row.candidates.propensities, read)
         if row.like == PADDING_INDEX:
-            return AnsweredRow(answer)
+            return AnsweredRow(decided)
         like = np.array([row.like])
         # Asking for a column that the catalog lacks is an error; a row is shown without a title.
         has_titles = TITLE in self.bundle.catalog.attributes.columns
         title = self.item_pool.table.values(TITLE, like)[0] if has_titles else None
         (like_item,) = self.item_pool.table.decode(like)
-        return AnsweredRow(answer, like_item, title if isinstance(title, str) else None)
+        return AnsweredRow(decided, like_item, title if isinstance(title, str) else None)
 
     def similar(
         self,

@@ -62,7 +62,7 @@ def rerank_candidates(
 
 
 def click_counts(request: Request, found: Candidates, item_pool: ItemPool) -> ClickCounts | None:
-    """Returns what came of earlier exposures of the candidates on the surface of a request.
+    """Returns the counts of earlier exposures of the candidates on the surface of a request.
 
     Returns:
         None for a policy that does not ask.

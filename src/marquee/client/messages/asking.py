@@ -281,6 +281,9 @@ class RowAnswer(msgspec.Struct, kw_only=True, frozen=True):
         because: What the items rest on, in words that an app can show.
         like_item: Of a `similar` row: what its items are like.
         returned: How many items came.
+        decision_id: Name of the row in the record of decisions; send it with events that come of it.
+        recorded: Whether the row is on record; false where the store refuses.
+        policy: How the places were drawn, of a recorded row.
     """
 
     items: tuple[Recommendation, ...]
@@ -300,6 +303,9 @@ class RowAnswer(msgspec.Struct, kw_only=True, frozen=True):
     because: str
     like_item: str | None = None
     returned: int
+    decision_id: str | None = None
+    recorded: bool | None = None
+    policy: str | None = None
 
 
 class PageAnswer(msgspec.Struct, kw_only=True, frozen=True):
@@ -310,12 +316,14 @@ class PageAnswer(msgspec.Struct, kw_only=True, frozen=True):
         version: The release that made all rows.
         rows: In the order of the request.
         cursor: For the next request: nothing that stands here, or stood before, comes again.
+        profile: `unavailable` if the page goes without what the user did since the release.
     """
 
     request_id: str
     version: str
     rows: tuple[RowAnswer, ...]
     cursor: str | None = None
+    profile: str | None = None
 
 
 class BundleAnswer(msgspec.Struct, kw_only=True, frozen=True):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from marquee.decision.requests import Answer, Request
+from marquee.decision.requests import Answer, Decided, Request
 from marquee.errors import DataError
 
 
@@ -55,11 +55,16 @@ class AnsweredRow:
     """The answer for one row.
 
     Attributes:
-        answer: The items, none of which stands in a row above.
+        decided: The items, none of which stands in a row above, with what a record of them holds beside.
         like_item: The item that they are like, None for rows of other kinds.
         like_title: Its attribute `title`, None if it has none.
     """
 
-    answer: Answer
+    decided: Decided
     like_item: str | None = None
     like_title: str | None = None
+
+    @property
+    def answer(self) -> Answer:
+        """The items, and what they rest on."""
+        return self.decided.answer

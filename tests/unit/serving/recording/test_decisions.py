@@ -119,6 +119,39 @@ def test_each_part_of_a_batch_and_similar_items_are_on_record(
     assert {place.propensity for one in decisions for place in one.places} == {1.0}
 
 
+def test_each_row_of_a_page_is_a_decision_of_its_own(recommender: Recommender, log: OpenedLog) -> None:
+    service = Service(recommender, log, SOFTMAX)
+    rows = [
+        {"row": "for_you", "k": 3},
+        {"row": "popular", "k": 2},
+        {"row": "similar", "item_id": "i001", "k": 2},
+        {"row": "continued", "items": ["i005", "i006"], "k": 2},
+    ]
+    (page,) = service.ask("/v1/page", {"user_id": "u1", "history": ["i003"], "rows": rows})
+    decisions = service.written()
+    assert [one.decision_id for one in decisions] == [row["decision_id"] for row in page["rows"]]
+    for number, (told, kept) in enumerate(zip(page["rows"], decisions, strict=True)):
+        assert (told["recorded"], told["policy"], kept.policy) == (True, "softmax", "softmax")
+        assert [place.item_id for place in kept.places] == [item["item_id"] for item in told["items"]]
+        assert all(0 < place.propensity < 1 for place in kept.places)
+        assert (kept.user_id, kept.request_id) == ("u1", f"{page['request_id']}.{number}")
+        assert (kept.source, kept.release) == (told["source"], page["version"])
+    for_you, popular, similar, continued = (one.history for one in decisions)
+    assert for_you[-1] == "i003"
+    assert popular == similar == ()
+    assert continued[-2:] == ("i005", "i006")
+    shown = [place.item_id for one in decisions for place in one.places]
+    assert len(shown) == len(set(shown)), "no item stands on a page twice, drawn or not"
+
+
+def test_page_says_nothing_of_a_record_where_there_is_none(recommender: Recommender) -> None:
+    service = Service(recommender, None, NO_EXPLORATION)
+    (page,) = service.ask("/v1/page", {"user_id": "u1", "rows": [{"row": "for_you", "k": 2}]})
+    service.endpoints.close()
+    assert not {"decision_id", "recorded", "policy"} & set(page["rows"][0])
+    assert "profile" not in page
+
+
 def test_answers_are_as_before_where_nothing_is_recorded(recommender: Recommender) -> None:
     service = Service(recommender, None, NO_EXPLORATION)
     (answer,) = service.ask("/v1/recommend", {"user_id": "u1"})
