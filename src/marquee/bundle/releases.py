@@ -10,7 +10,6 @@ A channel is a folder of versions that follow each other. Decides what its files
 when it looks at them. Does not load a bundle.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,6 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from marquee.bundle.manifest import MANIFEST, validate_name
+from marquee.core.variants import unit_position
 from marquee.errors import BundleError, BundleNotFoundError, ConfigError
 from marquee.store.files import only_publisher, read_regular_file, replace_file
 
@@ -27,7 +27,6 @@ ACTIVATED = "ACTIVATED"
 ROLLOUT = "ROLLOUT"
 # Bounds the file, which is written anew at each activation.
 _MAX_ACTIVATED = 50
-_HASH_BYTES = 8
 
 
 class Role(StrEnum):
@@ -63,12 +62,9 @@ class Candidate:
         A caller in a small share is in every larger share of the same candidate. Another candidate has
         other callers.
         """
-        # With the version: else every candidate would meet the same callers first.
-        # surrogatepass: a caller's name may hold half a surrogate pair.
-        name = f"{self.version}\0{caller}".encode("utf-8", "surrogatepass")
-        digest = hashlib.blake2b(name, digest_size=_HASH_BYTES).digest()
-        # One threshold: whoever is below it at 1 % is below it at 5 %.
-        return bool(int.from_bytes(digest, "big") < self.share * 2.0 ** (8 * _HASH_BYTES))
+        # Seeded by the version: else every candidate would meet the same callers first. The position is that
+        # of experiments: people are split one way.
+        return unit_position(self.version, caller) < self.share
 
 
 Rollout = Mapping[Role, Candidate]

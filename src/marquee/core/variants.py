@@ -28,7 +28,8 @@ def fnv1a32(text: str) -> int:
         '0xe40c292c'
     """
     value = _OFFSET
-    for byte in text.encode():
+    # surrogatepass: a unit that came over HTTP may hold half a surrogate pair.
+    for byte in text.encode("utf-8", "surrogatepass"):
         # First the byte, then the product: the other order is FNV-1, another hash.
         value = (value ^ byte) * _PRIME & _MASK
     return value
