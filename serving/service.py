@@ -40,7 +40,8 @@ from serving.recording.profiles import Profiles
 from serving.recording.recorder import Recorder
 from serving.releases.answering import known_by
 from serving.releases.live_items import LiveItemLimits, LiveItems, validate_folder
-from serving.releases.surfaces import SurfaceFile, Surfaces
+from serving.releases.surface_file import SurfaceFile
+from serving.releases.surfaces import Surfaces
 from serving.telemetry import logs
 from serving.telemetry.background import ThreadMetrics
 from serving.telemetry.metrics import FOLDER_VARIABLE, Metrics, forget_dead_workers, shared_folder

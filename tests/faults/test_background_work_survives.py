@@ -32,7 +32,7 @@ from serving.releases.channel import Channel
 from serving.releases.loading import Loader, LoadLimits
 from serving.releases.metrics import CandidateMetrics
 from serving.releases.shadow import Shadow
-from serving.releases.surfaces import SurfaceFile
+from serving.releases.surface_file import SurfaceFile
 from serving.telemetry.background import Background, ThreadMetrics
 from serving.telemetry.metrics import Metrics
 from tests.support.asgi import JSON_HEADERS, Response, request

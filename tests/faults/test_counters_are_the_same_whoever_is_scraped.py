@@ -15,7 +15,7 @@ from serving.api.messages.requests import BatchRequest
 from serving.api.recommend import Endpoints
 from serving.config import Settings
 from serving.http.exchange import Call
-from serving.releases.surfaces import SurfaceFile
+from serving.releases.surface_file import SurfaceFile
 from serving.telemetry.metrics import FOLDER_VARIABLE, Metrics
 from tests.support.bundles import CREATED, publish_tiny
 

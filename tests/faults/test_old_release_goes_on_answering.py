@@ -9,7 +9,7 @@ from marquee.bundle.releases import CURRENT, activate, go_back, way_back
 from marquee.errors import BundleError, ChecksumError
 from serving.config import Settings
 from serving.releases.channel import Channel
-from serving.releases.surfaces import SurfaceFile
+from serving.releases.surface_file import SurfaceFile
 from serving.telemetry.metrics import Metrics
 from tests.support.bundles import publish_tiny
 from tests.support.counters import changes, samples

@@ -13,6 +13,8 @@ from marquee.errors import ConfigError
 _OFFSET, _PRIME, _MASK = 0x811C9DC5, 0x01000193, 0xFFFFFFFF
 # As hash version 2 of GrowthBook fixes it: another number would move units between arms.
 _BUCKETS = 10_000
+# The same of a namespace.
+_LAYER_BUCKETS = 1_000
 # 0.1 added ten times is not 1.
 _SUM_TOLERANCE = 1e-6
 
@@ -51,6 +53,19 @@ def unit_position(seed: str, unit: str) -> float:
     """
     # Hashed twice, the second time as decimal text: so the specification has it.
     return fnv1a32(str(fnv1a32(seed + unit))) % _BUCKETS / _BUCKETS
+
+
+def layer_position(layer: str, unit: str) -> float:
+    """Returns where a unit stands in a layer of experiments, in [0, 1), in steps of 1/1,000.
+
+    Source:
+        GrowthBook SDK specification, "namespace" (hash version 1), so that its SDKs agree with this service.
+
+    Example:
+        >>> layer_position("ranking", "u1")
+        0.357
+    """
+    return fnv1a32(f"{unit}__{layer}") % _LAYER_BUCKETS / _LAYER_BUCKETS
 
 
 def arm_ranges(weights: Sequence[float], coverage: float = 1.0) -> tuple[tuple[float, float], ...]:

@@ -167,7 +167,7 @@ def test_candidates_do_not_always_meet_the_same_callers() -> None:
 
 
 def test_choice_of_a_caller_never_changes() -> None:
-    """Kept from the first release of this rule, hash version 2 of GrowthBook: later ones must choose alike."""
+    """Kept from the first release of this rule, which SDKs follow too: later ones must choose alike."""
     assert sorted(included(0.001, n=4000)) == [892, 1152, 1714, 3619]
 
 

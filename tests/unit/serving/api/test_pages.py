@@ -19,7 +19,7 @@ from serving.api.recommend import Endpoints
 from serving.config import Settings
 from serving.http.guard import Guard
 from serving.releases.channel import Channel
-from serving.releases.surfaces import SurfaceFile
+from serving.releases.surface_file import SurfaceFile
 from serving.telemetry.metrics import Metrics
 from tests.support.asgi import Response, request
 from tests.support.bundles import N_ITEMS, NOW, OPENS, publish_tiny

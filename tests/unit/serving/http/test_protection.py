@@ -18,7 +18,7 @@ from serving.http.exchange import Receive, Scope, Send
 from serving.http.guard import Guard, Key, Right
 from serving.http.metrics import OTHER
 from serving.releases.channel import Channel
-from serving.releases.surfaces import SurfaceFile
+from serving.releases.surface_file import SurfaceFile
 from serving.telemetry.metrics import Metrics
 from tests.support.asgi import JSON_HEADERS, Response, request
 from tests.support.bundles import publish_tiny

@@ -25,7 +25,8 @@ from serving.recording.opening import OpenedLog
 from serving.recording.recorder import Recorder
 from serving.releases.answering import Answering, Loaded
 from serving.releases.channel import Channel
-from serving.releases.surfaces import DEFAULT, Surface, SurfaceFile, Surfaces
+from serving.releases.surface_file import SurfaceFile
+from serving.releases.surfaces import DEFAULT, Surface, Surfaces
 from serving.telemetry.metrics import Metrics
 from tests.support.asgi import no_bentoml, request
 from tests.support.bundles import NOW, publish_tiny

@@ -29,7 +29,8 @@ from serving.http.errors import Refusal
 from serving.http.exchange import Call, Scope
 from serving.http.guard import Guard, Key, Right
 from serving.releases.answering import Loaded
-from serving.releases.surfaces import SurfaceFile, Surfaces
+from serving.releases.surface_file import SurfaceFile
+from serving.releases.surfaces import Surfaces
 from serving.telemetry.metrics import Metrics
 from tests.support.asgi import JSON_HEADERS, Response, request
 from tests.support.bundles import make_tiny, publish_tiny

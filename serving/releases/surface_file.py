@@ -1,0 +1,234 @@
+"""The file of surfaces: its form, and what is wrong with it in words.
+
+```yaml
+default: home
+surfaces:
+  home: {bundle: bundles/world, defaults: {k: 12}}
+  sponsored: {bundle: bundles/world, kind: ad, reranking: {caps: {category: 1}}, limits: {max_k: 5}}
+```
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from marquee.bundle.bundle import Bundle
+from marquee.core.catalog import ItemKind
+from marquee.core.filters import Filters
+from marquee.decision.policies.config import Exploration
+from marquee.decision.recommender import Recommender
+from marquee.decision.reranking import Reranking
+from marquee.errors import ConfigError, DataError
+from marquee.store.signing import TrustedKeys
+from serving.config import Settings
+from serving.recording.policies import read_policy, read_policy_text
+from serving.releases.channel import Channel
+from serving.releases.following import first_usable
+from serving.releases.loading import Loader, LoadLimits
+from serving.releases.surfaces import DEFAULT, DEFAULT_K, Surface, Surfaces
+from serving.telemetry.metrics import Metrics
+
+_MAX_SURFACES = 64
+_Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
+
+
+class DeclaredDefaults(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """The defaults of a request."""
+
+    k: Annotated[int, Meta(ge=1)] | None = None
+    kind: ItemKind | None = None
+    filters: dict[str, dict[str, object]] = {}
+    exclude_seen: bool = True
+
+
+class _Limits(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """The operator's limits, narrowed for one surface."""
+
+    max_k: Annotated[int, Meta(ge=1)] | None = None
+    max_history: Annotated[int, Meta(ge=1)] | None = None
+    max_exclude: Annotated[int, Meta(ge=1)] | None = None
+
+
+class _Declared(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """One surface of the file."""
+
+    bundle: Annotated[str, Meta(min_length=1)]
+    kind: ItemKind | None = None
+    defaults: DeclaredDefaults = DeclaredDefaults()
+    filters: dict[str, dict[str, object]] = {}
+    reranking: dict[str, object] = {}
+    policy: dict[str, object] = {}
+    limits: _Limits = _Limits()
+
+
+class _File(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    surfaces: Annotated[dict[_Name, _Declared], Meta(min_length=1, max_length=_MAX_SURFACES)]
+    default: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurfaceFile:
+    """The declaration of a surface by its operator.
+
+    Attributes:
+        surfaces: In the order of the file.
+        default: As in `Surfaces`.
+    """
+
+    surfaces: tuple[Surface, ...]
+    default: str
+
+    @classmethod
+    def read(cls, settings: Settings) -> "SurfaceFile":
+        """Returns the surfaces that the settings name.
+
+        Raises:
+            ConfigError: If there are none, or the file is not what it should be; the message names the place.
+        """
+        if bool(settings.surfaces) == bool(settings.bundle):
+            raise ConfigError(
+                "one of MARQUEE_BUNDLE (the folder of a bundle) and MARQUEE_SURFACES (a file of surfaces) "
+                f"must be set, got {settings.bundle!r} and {settings.surfaces!r}; set MARQUEE_BUNDLE to "
+                "bundles/world, say"
+            )
+        if settings.bundle:
+            surface = Surface(
+                name=DEFAULT,
+                bundle=settings.bundle,
+                settings=settings,
+                k=_default_k(settings),
+                exploration=read_exploration({}, settings),
+            )
+            return cls(surfaces=(surface,), default=DEFAULT)
+        path = Path(settings.surfaces)
+        try:
+            file = msgspec.yaml.decode(path.read_bytes(), type=_File)
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"MARQUEE_SURFACES must name a file of surfaces, got {path}: {error}"
+            ) from error
+        # Among several nobody can know which one a request without a name means.
+        default = file.default or (next(iter(file.surfaces)) if len(file.surfaces) == 1 else "")
+        if default and default not in file.surfaces:
+            raise ConfigError(f"default in {path} must be one of {list(file.surfaces)}, got {default!r}")
+        return cls(
+            surfaces=tuple(
+                _surface(path, name, declared, settings) for name, declared in file.surfaces.items()
+            ),
+            default=default,
+        )
+
+    def validate_bundles(self, trusted: TrustedKeys | None) -> None:
+        """Raises BundleError if neither a current release nor one before it is what its publisher wrote.
+
+        Whether it fits its surfaces every worker finds when it loads it.
+        """
+        # Once for each bundle: it is verified byte by byte.
+        for bundle in dict.fromkeys(surface.bundle for surface in self.surfaces):
+            first_usable(Path(bundle), lambda folder: Bundle.load(folder, trusted))
+
+    def open(self, metrics: Metrics, trusted: TrustedKeys | None) -> Surfaces:
+        """Returns the surfaces with the releases of their bundles, none of which is loaded yet."""
+        channels: dict[Path, Channel] = {}
+        for surface in self.surfaces:
+            # Resolved: two spellings of one folder must not load it twice.
+            home = Path(surface.bundle).resolve()
+            if home not in channels:
+                sharing = [one for one in self.surfaces if Path(one.bundle).resolve() == home]
+                loader = Loader(trusted, _validator(sharing), _load_limits(surface.settings))
+                channels[home] = Channel(surface.bundle, metrics, loader)
+        by_name = {surface.name: channels[Path(surface.bundle).resolve()] for surface in self.surfaces}
+        return Surfaces(self.surfaces, self.default, by_name)
+
+
+def _load_limits(settings: Settings) -> LoadLimits:
+    """Returns how long a release may take."""
+    return LoadLimits(settings.release_load_ms / 1000, settings.release_rehearsal_ms / 1000)
+
+
+def _default_k(settings: Settings) -> int:
+    """Returns how many items come back where neither a request nor its surface says."""
+    return min(DEFAULT_K, settings.max_k)
+
+
+def _validator(surfaces: Iterable[Surface]) -> Callable[[Recommender], None]:
+    """Returns a function that raises BundleError unless a release fits all of the surfaces."""
+
+    def validate(recommender: Recommender) -> None:
+        for surface in surfaces:
+            surface.validate(recommender)
+
+    return validate
+
+
+def _surface(path: Path, name: str, declared: _Declared, settings: Settings) -> Surface:
+    """Returns one surface of the file at `path`."""
+    limits: dict[str, int] = {
+        key: limit for key, limit in msgspec.structs.asdict(declared.limits).items() if limit is not None
+    }
+    for key, limit in limits.items():
+        if limit > getattr(settings, key):
+            raise ConfigError(
+                f"surfaces.{name}.limits.{key} in {path} must be at most MARQUEE_{key.upper()} "
+                f"({getattr(settings, key)}), got {limit}; a surface narrows a limit, it never widens it"
+            )
+    narrowed = replace(settings, **limits)  # type: ignore[arg-type]  # each limit is an int
+    k = declared.defaults.k or _default_k(narrowed)
+    if k > narrowed.max_k:
+        raise ConfigError(
+            f"surfaces.{name}.defaults.k in {path} must be at most its max_k ({narrowed.max_k}), got {k}; "
+            "lower it"
+        )
+    if declared.kind and declared.defaults.kind not in (None, declared.kind):
+        raise ConfigError(
+            f"surfaces.{name}.defaults.kind in {path} must be its kind {declared.kind}, got "
+            f"{declared.defaults.kind}; leave it out"
+        )
+    try:
+        return Surface(
+            name=name,
+            bundle=declared.bundle,
+            settings=narrowed,
+            kind=declared.kind,
+            k=k,
+            default_kind=declared.defaults.kind or declared.kind,
+            own_filters=Filters.of(declared.filters) & Filters.of(declared.defaults.filters),
+            exclude_seen=declared.defaults.exclude_seen,
+            filters=Filters.of(declared.filters),
+            reranking=read_reranking(declared.reranking),
+            exploration=read_exploration(declared.policy, settings),
+            context={"surface": name},
+        )
+    except (ConfigError, DataError) as error:
+        raise ConfigError(f"surfaces.{name} in {path}: {error}") from error
+
+
+def read_reranking(declared: Mapping[str, object]) -> Reranking | None:
+    """Returns the re-ranking that a surface declares, None if it declares none."""
+    if not declared:
+        return None
+    known = [one.name for one in fields(Reranking)]
+    unknown = sorted(declared.keys() - set(known))
+    if unknown:
+        raise ConfigError(f"reranking.{unknown[0]} is unknown, expected one of {known}; correct it")
+    try:
+        return msgspec.convert(dict(declared), Reranking)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"reranking is not as expected: {error}") from error
+
+
+def read_exploration(declared: Mapping[str, object], settings: Settings) -> Exploration:
+    """Returns the policy of a surface, the operator's default one if it declares none."""
+    exploration = read_policy(declared) if declared else read_policy_text(settings.policy)
+    if exploration.explores and not settings.events:
+        raise ConfigError(
+            f"policy {exploration.policy} draws places, which must be on record, got no event log; set "
+            "MARQUEE_EVENTS, or leave the policy out"
+        )
+    return exploration
