@@ -8,8 +8,8 @@ import polars as pl
 from scipy.stats import chi2_contingency, chisquare
 
 from benchmarks.rows import Measured, Row
+from marquee.bundle.variants import unit_position
 from marquee.core.arrays import Float64Array
-from marquee.core.variants import unit_position
 from marquee.evaluation.experiments.adjustment import adjust
 from marquee.evaluation.experiments.effects import measure_effects
 from marquee.evaluation.experiments.sample_ratio import sample_ratio

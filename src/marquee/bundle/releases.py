@@ -18,7 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from marquee.bundle.manifest import MANIFEST, validate_name
-from marquee.core.variants import unit_position
+from marquee.bundle.variants import unit_position
 from marquee.errors import BundleError, BundleNotFoundError, ConfigError
 from marquee.store.files import only_publisher, read_regular_file, replace_file
 

@@ -18,7 +18,7 @@ from itertools import combinations
 from math import inf
 from typing import NamedTuple
 
-from marquee.core.variants import arm_ranges, choose_arm, layer_position, unit_position
+from marquee.bundle.variants import arm_ranges, choose_arm, layer_position, unit_position
 from marquee.errors import ConfigError
 
 MAX_HOLDOUT = 0.05

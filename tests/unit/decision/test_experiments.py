@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from marquee.core.variants import layer_position, unit_position
+from marquee.bundle.variants import layer_position, unit_position
 from marquee.decision.experiments import Experiment, Holdout, validate_layers
 from marquee.errors import ConfigError
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2_contingency, chisquare
 
-from marquee.core.variants import arm_ranges, choose_arm, unit_position
+from marquee.bundle.variants import arm_ranges, choose_arm, unit_position
 from marquee.errors import ConfigError
 
 PUBLISHED = [
