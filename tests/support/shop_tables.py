@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from marquee.data.table_config import TableConfig
@@ -11,6 +12,27 @@ from marquee.marketing.running import CustomersResult, Previous, run_customers
 N_CUSTOMERS = 700
 N_DAYS = 400
 _GOOD, _BAD = ("lovely", "great", "zippy", "sturdy", "works"), ("awful", "broken", "clunky", "late", "flimsy")
+
+TRANSACTIONS: dict[str, object] = {
+    "path": "purchases.csv",
+    "columns": {"user_id": "who", "timestamp": "when", "value": "CAST(amount AS DOUBLE)"},
+}
+TRAITS: dict[str, object] = {
+    "worth": {"type": "value", "horizon_days": 180, "holdout_days": 150},
+    "mood": {
+        "type": "sentiment",
+        "feedback": {
+            "path": "feedback.csv",
+            "columns": {
+                "user_id": "who",
+                "text": "comment",
+                "praises": "CASE WHEN stars = '5' THEN 1 WHEN stars = '1' THEN 0 END",
+                "timestamp": "when",
+            },
+        },
+    },
+    "sales": {"type": "forecast", "days": 14},
+}
 
 
 def write_purchases(folder: Path, seed: int = 0) -> None:
@@ -53,30 +75,12 @@ def write_feedback(folder: Path, seed: int = 0, n: int = 600) -> None:
 
 
 def shop_config(folder: Path, **changes: object) -> CustomersConfig:
-    """Returns the declaration of the shop: value, sentiment and forecast, and an audience by value."""
+    """Returns the declaration of the shop: value, sentiment and forecast."""
     declared: dict[str, object] = {
         "name": "shop",
         "root": str(folder),
-        "transactions": TableConfig(
-            path="purchases.csv",
-            columns={"user_id": "who", "timestamp": "when", "value": "CAST(amount AS DOUBLE)"},
-        ),
-        "traits": {
-            "worth": {"type": "value", "horizon_days": 180, "holdout_days": 150},
-            "mood": {
-                "type": "sentiment",
-                "feedback": {
-                    "path": "feedback.csv",
-                    "columns": {
-                        "user_id": "who",
-                        "text": "comment",
-                        "praises": "CASE WHEN stars = '5' THEN 1 WHEN stars = '1' THEN 0 END",
-                        "timestamp": "when",
-                    },
-                },
-            },
-            "sales": {"type": "forecast", "days": 14},
-        },
+        "transactions": msgspec.convert(TRANSACTIONS, TableConfig),
+        "traits": TRAITS,
     }
     return CustomersConfig(**{**declared, **changes})  # type: ignore[arg-type]
 

@@ -82,7 +82,8 @@ class CustomersFolder:
             if trait.fitted is not None and not trait.refused:
                 write_trait(trait.fitted, self.path / FITTED / f"{trait.name}.json")
             for name, content in trait.files.items():
-                replace_file(self.path / FITTED / name, content)
+                (self.path / name).parent.mkdir(exist_ok=True)
+                replace_file(self.path / name, content)
         (self.path / AUDIENCES).mkdir()
         for audience in result.audiences:
             file = self.path / AUDIENCES / f"{audience.name}.csv"

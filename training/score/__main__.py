@@ -1,16 +1,21 @@
 """Scores the rows of a new table by the traits of a run, and writes them as CSV or parquet."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any  # a declaration is plain YAML
 
 import msgspec
+import polars as pl
 import yaml
 
 from marquee.bundle.traits.trait import read_trait
 from marquee.data.table_config import TableConfig
 from marquee.errors import ConfigError
-from marquee.marketing.reading.customers import read_user_rows
+from marquee.marketing.reading.customers import USER_ID, read_user_rows
 from marquee.marketing.scoring.new_rows import score_new_rows
+from marquee.marketing.sentiment.new_texts import TEXT, read_sentiment, score_new_texts
+from marquee.marketing.sentiment.trait import SENTIMENTS
 from marquee.store.files import replace_file
 from training.cli.command import command
 from training.cli.console import open_console
@@ -24,7 +29,7 @@ class ScoreConfig:
     Attributes:
         run: Folder of a run of customers, or `latest` beside it.
         path: The new table, with the columns of the run's table; the outcome may be missing.
-        traits: Names of traits; empty for all that the run has fitted.
+        traits: Names of traits, or of one sentiment; empty for all traits that the run has fitted.
         out: File to write, `.csv` or `.parquet`; empty for `<path>.scores.csv`.
     """
 
@@ -39,23 +44,45 @@ def main(config: ScoreConfig) -> None:
     """Scores the table that the config names."""
     folder = CustomersFolder.find(config.run)
     files = {file.stem: file for file in sorted((folder.path / FITTED).glob("*.json"))}
-    wanted = [name.strip() for name in config.traits.split(",") if name.strip()] or list(files)
-    unknown = [name for name in wanted if name not in files]
+    sentiments = {file.stem: file for file in sorted((folder.path / SENTIMENTS).glob("*.json"))}
+    # A table of customers is no table of texts: sentiments are scored where they alone are named, or there.
+    wanted = [name.strip() for name in config.traits.split(",") if name.strip()] or list(files or sentiments)
+    known = sentiments if set(wanted) <= sentiments.keys() else files
+    unknown = [name for name in wanted if name not in known]
     if unknown or not wanted:
         raise ConfigError(
-            f"{config.run} has fitted the traits {list(files)}, got {unknown or 'none of them'}; name one "
-            "of these, or a run with a probability"
+            f"{config.run} has fitted the traits {list(files)} and the sentiments {list(sentiments)}, got "
+            f"{unknown or 'none of them'}; name traits, or one sentiment, or a run with a probability"
         )
     declared = yaml.safe_load((folder.path / "config.yaml").read_text(encoding="utf-8"))
-    table = msgspec.convert(declared["users"] or {"path": config.path}, TableConfig)
-    rows = read_user_rows(replace(table, path=config.path, paths={}), Path("."))
-    scored = score_new_rows(rows, [read_trait(files[name]) for name in wanted])
+    if known is sentiments:
+        scored = _score_texts(wanted, sentiments, declared, config.path)
+    else:
+        table = msgspec.convert(declared["users"] or {"path": config.path}, TableConfig)
+        rows = read_user_rows(replace(table, path=config.path, paths={}), Path("."))
+        scored = score_new_rows(rows, [read_trait(files[name]) for name in wanted])
     out = Path(config.out or f"{config.path}.scores.csv")
     if out.suffix == ".parquet":
         scored.write_parquet(out)
     else:
         replace_file(out, scored.write_csv().encode())
     open_console().print(f"scored {scored.height:,} rows by {', '.join(wanted)}: {out}")
+
+
+def _score_texts(
+    wanted: Sequence[str], files: Mapping[str, Path], declared: Mapping[str, Any], path: str
+) -> pl.DataFrame:
+    """Returns the probability of praise of each text of a new table."""
+    if len(wanted) > 1:
+        raise ConfigError(
+            f"texts are scored by one sentiment at a time, got {list(wanted)}; name one in traits"
+        )
+    (name,) = wanted
+    feedback = msgspec.convert(declared["traits"][name]["feedback"], TableConfig)
+    # Labels and moments teach and tell; neither is needed for a score.
+    columns = {key: value for key, value in feedback.columns.items() if key in (USER_ID, TEXT)}
+    table = replace(feedback, path=path, paths={}, columns=columns)
+    return score_new_texts(name, read_sentiment(files[name]), table, Path("."))
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ class TraitResult:
         cautions: What to know before believing it, one sentence each.
         refused: Why it must not be used; empty if it may be.
         fitted: What scores the next customer; None if nothing can.
-        files: Name → bytes of what else the run keeps of it, beside the fitted traits.
+        files: Path in the run folder → bytes of what else the run keeps of it.
     """
 
     name: str

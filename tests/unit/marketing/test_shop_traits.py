@@ -63,7 +63,7 @@ def test_sentiment_is_the_mean_of_a_customers_texts_and_its_bad_week_is_said(sho
 
 
 def test_sentiment_of_the_run_scores_the_next_text(shop: CustomersResult) -> None:
-    model = msgspec.json.decode(shop.traits[1].files["mood.sentiment.json"], type=SentimentModel)
+    model = msgspec.json.decode(shop.traits[1].files["sentiments/mood.json"], type=SentimentModel)
     good, bad = model.score(["the parcel is great", "the parcel is broken"])
     assert good > 0.5 > bad
 

@@ -12,13 +12,15 @@ from marquee.core.schema import Column, ColumnType
 from marquee.data.declared_table import read_declared_table
 from marquee.errors import DataError
 from marquee.evaluation.probabilities.outcomes import JudgedOutcome, judge_outcome
-from marquee.features.sentiment.model import SentimentModel
 from marquee.marketing.reading.customers import USER_ID, Customers, pseudonym
 from marquee.marketing.sentiment.config import SentimentConfig
 from marquee.marketing.sentiment.fitting import cross_score, fit_sentiment
 from marquee.marketing.sentiment.weeks import SentimentWeek, sentiment_weeks
 from marquee.marketing.traits import TraitContext, TraitResult
 from marquee.marketing.versions import version_of
+
+SENTIMENTS = "sentiments"
+"""Folder of a run that holds its fitted sentiments."""
 
 TEXT, PRAISES, TIMESTAMP = "text", "praises", "timestamp"
 
@@ -78,13 +80,8 @@ def compute_sentiment(name: str, config: SentimentConfig, context: TraitContext)
         values=_by_customer(name, rows[USER_ID], scores),
         judged=judged,
         cautions=(*notes, *[_odd_words(week) for week in odd]),
-        files={f"{name}.sentiment.json": msgspec.json.encode(model)},
+        files={f"{SENTIMENTS}/{name}.json": msgspec.json.encode(model)},
     )
-
-
-def read_sentiment(content: bytes) -> SentimentModel:
-    """Returns the sentiment that a run wrote under `traits/<name>.sentiment.json`."""
-    return msgspec.json.decode(content, type=SentimentModel)
 
 
 def _read_feedback(

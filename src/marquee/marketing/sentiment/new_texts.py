@@ -1,0 +1,55 @@
+"""Scores texts that came after a run, by the sentiment that it wrote."""
+
+from pathlib import Path
+
+import msgspec
+import polars as pl
+
+from marquee.core.schema import Column
+from marquee.data.declared_table import read_declared_table
+from marquee.data.table_config import TableConfig
+from marquee.errors import BundleError, BundleVersionError
+from marquee.features.sentiment.model import SENTIMENT_FORMAT, SentimentModel
+from marquee.marketing.reading.customers import USER_ID
+
+TEXT = "text"
+
+
+def read_sentiment(path: Path) -> SentimentModel:
+    """Returns the sentiment of a file.
+
+    Raises:
+        BundleVersionError: If it was written in a format that this release does not read.
+        BundleError: If it is no sentiment.
+    """
+    try:
+        model = msgspec.json.decode(path.read_bytes(), type=SentimentModel)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise BundleError(
+            f"{path} is no sentiment: {error}; name the file that a run of customers wrote under sentiments/"
+        ) from error
+    if model.format != SENTIMENT_FORMAT:
+        raise BundleVersionError(
+            f"{path} has format {model.format}, this release reads {SENTIMENT_FORMAT}; run the command that "
+            "wrote it "
+            "again, or use its release"
+        )
+    return model
+
+
+def score_new_texts(name: str, model: SentimentModel, table: TableConfig, root: Path) -> pl.DataFrame:
+    """Returns `user_id` and the probability of praise of each text, in the order of the rows; not the texts.
+
+    Args:
+        name: Of the trait: the name of the column.
+        model: As a run wrote it.
+        table: Where the texts are, with `user_id` and `text` among its columns.
+        root: Where its path starts.
+
+    Raises:
+        MissingColumnError: If a column is missing.
+        DataError: If the table cannot be read.
+    """
+    columns = [Column(USER_ID, required=True), Column(TEXT, required=True)]
+    rows, _ = read_declared_table(table, root, columns, {}, "score", name="path")
+    return rows.select(USER_ID, pl.Series(name, model.score(rows[TEXT].to_list())))
