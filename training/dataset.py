@@ -10,6 +10,7 @@ from rich.console import Console
 
 from marquee.core.moments import moment_text
 from marquee.data.attribution import AttributionConfig
+from marquee.data.log_source import last_known
 from marquee.data.loop_table import TableCounts, write_loop_table
 from marquee.data.split_config import seconds_of
 from training.cli.command import command
@@ -48,7 +49,7 @@ def write_dataset(config: DatasetConfig, console: Console) -> TableCounts:
     cutoff, to = seconds_of(config.cutoff, "cutoff"), Path(config.to)
     to.parent.mkdir(parents=True, exist_ok=True)
     with opened(config.log, config.closed) as source, console.status("reading the log day by day"):
-        counts = write_loop_table(source, cutoff, to, config.attribution)
+        counts = write_loop_table(source, cutoff, to, config.attribution, last_known(source.log, cutoff))
     console.print(f"table {to}, all that was received before {moment_text(cutoff)} UTC")
     for line in counts_in_words(counts):
         console.print(f"  {line}")

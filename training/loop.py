@@ -25,6 +25,7 @@ from rich.console import Console
 
 from marquee.core.moments import moment_text
 from marquee.data.attribution import AttributionConfig
+from marquee.data.log_source import last_known
 from marquee.data.loop_table import write_loop_table
 from marquee.data.split_config import seconds_of
 from marquee.index.faiss_index import IndexConfig, IndexKind
@@ -37,7 +38,7 @@ from training.config import TrainConfig, as_plain
 from training.dataset import counts_in_words
 from training.judging.gate import GateConfig
 from training.looping.journal import Journal, Loop, Outcome
-from training.looping.log import last_known, opened
+from training.looping.log import opened
 
 register_schemas()
 
@@ -122,7 +123,7 @@ def loop(config: LoopConfig, now: int, console: Console) -> int:
             if not table.exists():
                 console.print("step 1 of 5: the training table")
                 table.parent.mkdir(exist_ok=True)
-                counts = write_loop_table(source, begun.cutoff, table, config.attribution)
+                counts = write_loop_table(source, begun.cutoff, table, config.attribution, begun.known)
                 for line in counts_in_words(counts):
                     console.print(f"  {line}")
         # Not at the top: completion on TAB composes configs, and need not wait for Lightning and the report.

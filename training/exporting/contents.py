@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -13,6 +14,8 @@ from marquee.bundle.manifest import KnownUntil
 from marquee.bundle.popularity import PopularityConfig
 from marquee.core.arrays import FloatArray, IndexArray
 from marquee.core.histories import Interactions
+from marquee.data.config import DataConfig
+from marquee.data.loop_table import known_of
 from marquee.decision.golden_requests import make_golden_requests, sample_requests, to_json
 from marquee.decision.recommender import Recommender
 from marquee.index.choice import choose_index
@@ -79,7 +82,7 @@ def bundle_contents(
         context_popularity=fit_context_popularity(
             dataset, prepared.events, run_config.data, popularity, popularity_config
         ),
-        known_until=_known_until(prepared.events, created),
+        known_until=known_until(run_config.data, prepared.events, created),
         metrics=_metrics(folder),
         config=as_plain(run_config),
     )
@@ -112,10 +115,22 @@ def _popularity(interactions: Interactions, n_items: int) -> FloatArray:
     return share
 
 
-def _known_until(events: pl.DataFrame, created: int) -> KnownUntil:
-    """Returns the second of the last event, or when the bundle was made, if a simulated world is ahead."""
+def known_until(data: DataConfig, events: pl.DataFrame, created: int) -> KnownUntil:
+    """Returns up to where a bundle knows what users did, for the profiles that a service puts before it.
+
+    Args:
+        data: What it was trained on.
+        events: All valid events of it.
+        created: When the bundle was made, seconds since 1970 UTC.
+    """
+    for table in (data.events, *data.more_events.values()):
+        # <table>/events/*.parquet: beside the folder stands up to which sequence it knows the log.
+        known = known_of((Path(data.root) / table.path).parent.parent) if table.path else None
+        if known is not None:
+            # By sequence: profiles begin at the very next event, without a gap or a repeat.
+            return KnownUntil(sequence=known)
     last = events.get_column("timestamp").max()
-    # A moment ahead would hide all events of the log until then.
+    # A simulated world is ahead of the clock: such a moment would hide all events of the log until then.
     return KnownUntil(timestamp=min(int(last), created) if isinstance(last, int) else created)
 
 

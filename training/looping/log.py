@@ -1,12 +1,11 @@
-"""Opens the event log of a service for training, and says up to where it is known at a cutoff."""
+"""Opens the event log of a service for training."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from marquee.data.loop_table import LogSource
+from marquee.data.log_source import LogSource
 from marquee.errors import ConfigError
-from marquee.store.log.event_log import EventLog
 from marquee.store.log.opening import POSTGRES_SCHEMES, folder_of_closed_days, open_event_log
 
 
@@ -40,25 +39,3 @@ def opened(log: str, closed: str) -> Iterator[LogSource]:
         yield LogSource(store, folder)
     finally:
         store.close()
-
-
-def last_known(log: EventLog, cutoff: int) -> int:
-    """Returns the sequence of the last event that was received before the cutoff, 0 if none was.
-
-    Events are received in the order of their sequences, but for those of one moment.
-
-    Args:
-        log: The store.
-        cutoff: First second that is not known, since 1970 UTC.
-    """
-    # By halves: a log of millions is not read to find one place in it.
-    low, high = 0, log.last_sequence()
-    while low < high:
-        middle = (low + high) // 2
-        found = log.read(middle, 1)
-        if found and found[0].event.received >= cutoff:
-            high = middle
-        else:
-            # What left the store for files is older than all that is in it.
-            low = min(found[0].sequence, high) if found else high
-    return low

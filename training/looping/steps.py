@@ -10,7 +10,7 @@ from typing import Protocol
 from rich.console import Console
 
 from marquee.bundle.bundle import Bundle
-from marquee.bundle.manifest import MANIFEST, KnownUntil
+from marquee.bundle.manifest import MANIFEST
 from marquee.bundle.popularity import PopularityConfig
 from marquee.bundle.publishing import publish
 from marquee.bundle.releases import CURRENT, activate, resolve
@@ -207,12 +207,7 @@ class Steps:
                 prepared, self.run_config, self.folder, created, self.settings.index, PopularityConfig()
             )
             path = publish(
-                replace(
-                    contents,
-                    # By sequence: the service reads profiles from the very event on, without gap or repeat.
-                    known_until=KnownUntil(sequence=self.loop.known),
-                    click_counts=count_clicks(self.table),
-                ),
+                replace(contents, click_counts=count_clicks(self.table)),
                 self.channel.parent,
                 self.channel.name,
                 created=created,

@@ -4,7 +4,7 @@
 <to>/events/day=2026-11-30.parquet                events: columns of `EVENTS`, decision_id as request_id
 <to>/events/day=2026-11-30.shown-00001.parquet    exposures, in the same columns and what came of them
 <to>/open/day=2026-12-01.shown-00001.parquet      exposures whose click window is open: no negatives
-<to>/dataset.json                                 cutoff, windows and counts
+<to>/dataset.json                                 cutoff, last sequence, windows and counts
 ```
 
 Made day by day, so that memory follows the longest window and not the log. Only rows that were received
@@ -18,7 +18,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 import polars as pl
@@ -31,15 +30,16 @@ from marquee.data.attribution import (
     exposures_of,
     with_outcomes,
 )
+from marquee.data.log_source import DaySource
 from marquee.errors import DataError
 from marquee.store.files import announce_step, sync_folder, write_file
-from marquee.store.log.closed_days import EVENT_SCHEMA, days_of, read_rows
-from marquee.store.log.event_log import EventLog
-from marquee.store.log.log_rows import DECISION
+from marquee.store.log.closed_days import EVENT_SCHEMA
 
 ROWS_PER_GROUP = 100_000
 CHUNK_DECISIONS = 5_000
 """Exposures are attributed and written so many answers at a time: a busy day takes no more memory."""
+
+FACTS_FILE = "dataset.json"
 
 _NAMING = ("sequence", "kind", "decision_id", "item_id", "timestamp", "value")
 _COLUMNS: Mapping[str, pl.DataType] = {
@@ -60,44 +60,6 @@ _COLUMNS: Mapping[str, pl.DataType] = {
     "conversion_value": pl.Float64(),
     "conversion_is_open": pl.Boolean(),
 }
-
-
-class DaySource(Protocol):
-    """Rows by day, in the columns of closed days."""
-
-    def days(self) -> Sequence[int]:
-        """Returns the days that have rows, ascending, days since 1970 UTC."""
-
-    def decisions(self, day: int) -> Iterator[pl.DataFrame]:
-        """Yields the decisions of a day, each frame ordered by time, then sequence."""
-
-    def events(self, day: int) -> Iterator[pl.DataFrame]:
-        """Yields the events of a day, each frame ordered by time, then sequence."""
-
-
-@dataclass(frozen=True, slots=True)
-class LogSource:
-    """The days of an event log, in the store and in files.
-
-    Attributes:
-        log: The store.
-        folder: Of the closed days.
-    """
-
-    log: EventLog
-    folder: Path
-
-    def days(self) -> Sequence[int]:
-        """Returns the days that have rows; see `DaySource`."""
-        return list(days_of(self.log))
-
-    def decisions(self, day: int) -> Iterator[pl.DataFrame]:
-        """Yields the decisions of a day; see `DaySource`."""
-        return read_rows(self.log, self.folder, day, [DECISION])
-
-    def events(self, day: int) -> Iterator[pl.DataFrame]:
-        """Yields the events of a day; see `DaySource`."""
-        return read_rows(self.log, self.folder, day, [kind.value for kind in EventKind])
 
 
 @dataclass(slots=True)
@@ -131,7 +93,9 @@ class TableCounts:
     orphans: int = 0
 
 
-def write_loop_table(source: DaySource, cutoff: int, to: Path, config: AttributionConfig) -> TableCounts:
+def write_loop_table(
+    source: DaySource, cutoff: int, to: Path, config: AttributionConfig, known: int | None = None
+) -> TableCounts:
     """Writes the training table and returns its counts.
 
     Args:
@@ -139,6 +103,8 @@ def write_loop_table(source: DaySource, cutoff: int, to: Path, config: Attributi
         cutoff: First second that is not read, since 1970 UTC, neither by time nor by receipt.
         to: Folder of the table; it must not be there yet.
         config: The attribution windows.
+        known: Sequence of the last event that is read, see `last_known`; None for all before the cutoff. A
+            bundle that was trained on the table knows the log up to there, and profiles begin behind it.
 
     Raises:
         DataError: If the folder is there, or nothing happened before the cutoff.
@@ -152,15 +118,15 @@ def write_loop_table(source: DaySource, cutoff: int, to: Path, config: Attributi
     shutil.rmtree(aside, ignore_errors=True)
     for part in ("events", "open"):
         (aside / part).mkdir(parents=True)
-    table = _Table(source, cutoff, aside, config)
+    table = _Table(source, cutoff, aside, config, known)
     counts = table.write()
     if not counts.exposures + counts.open + counts.events + counts.without_user:
         raise DataError(
             f"the log must hold rows before the cutoff, got none before {cutoff}; name a later one"
         )
-    said = {"cutoff": cutoff, "attribution": asdict(config), "counts": asdict(counts)}
+    said = {"cutoff": cutoff, "known": known, "attribution": asdict(config), "counts": asdict(counts)}
     content = msgspec.json.format(msgspec.json.encode(said), indent=2)
-    write_file(aside / "dataset.json", lambda file: file.write(content))
+    write_file(aside / FACTS_FILE, lambda file: file.write(content))
     # After a power cut the rename may be on the disk and the names of the files not, unless synced.
     for folder in (aside / "events", aside / "open", aside):
         sync_folder(folder)
@@ -174,6 +140,29 @@ def write_loop_table(source: DaySource, cutoff: int, to: Path, config: Attributi
 _COUNTS = pl.Schema(
     {"surface": pl.String(), "item_id": pl.String(), "shown": pl.Int64(), "clicked": pl.Int64()}
 )
+
+
+def known_of(table: Path) -> int | None:
+    """Returns the sequence up to which a training table knows its log; None for a folder that is none.
+
+    Raises:
+        DataError: If the file beside the table is not what was written.
+    """
+    path = table / FACTS_FILE
+    if not path.is_file():
+        return None
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Facts).known
+    except msgspec.MsgspecError as error:
+        raise DataError(
+            f"{path} must hold the facts of a training table, got {error}; make it again"
+        ) from error
+
+
+class _Facts(msgspec.Struct):
+    """Those of the facts of a table that are read again."""
+
+    known: int | None = None
 
 
 def count_clicks(table: Path) -> pl.DataFrame:
@@ -208,6 +197,7 @@ class _Table:
     cutoff: int
     folder: Path
     config: AttributionConfig
+    known: int | None = None
     counts: TableCounts = field(default_factory=TableCounts)
     naming: dict[int, pl.DataFrame] = field(default_factory=dict)
     matched: dict[int, list[pl.DataFrame]] = field(default_factory=dict)
@@ -257,6 +247,9 @@ class _Table:
         """Yields the events of a day that are known at the cutoff."""
         # By receipt too: the same cutoff must give the same bytes after late events have come in.
         is_known = (pl.col("timestamp") < self.cutoff) & (pl.col("received") < self.cutoff)
+        if self.known is not None:
+            # What is not read is in profiles: each event is in one of both.
+            is_known &= pl.col("sequence") <= self.known
         for frame in self.source.events(day):
             yield frame.filter(is_known)
 

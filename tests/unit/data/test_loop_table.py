@@ -13,7 +13,8 @@ import pytest
 from marquee.core.schema import EVENTS
 from marquee.core.uuids import time_ms_of, uuid7
 from marquee.data.attribution import AttributionConfig
-from marquee.data.loop_table import LogSource, TableCounts, count_clicks, write_loop_table
+from marquee.data.log_source import LogSource
+from marquee.data.loop_table import TableCounts, count_clicks, write_loop_table
 from marquee.errors import ConfigError, DataError
 from marquee.store.files import watching_steps
 from marquee.store.log.closed_days import Known, close_days
@@ -252,7 +253,8 @@ def test_log_without_an_answer_counts_nothing(tmp_path: Path) -> None:
 def test_counts_and_windows_stand_beside_the_table(random_log: Recorded, tmp_path: Path) -> None:
     counts = write_loop_table(random_log.source, CUTOFF, tmp_path / "table", CONFIG)
     said = json.loads((tmp_path / "table" / "dataset.json").read_text())
-    assert said == {"cutoff": CUTOFF, "attribution": asdict(CONFIG), "counts": asdict(counts)}
+    facts = {"cutoff": CUTOFF, "known": None, "attribution": asdict(CONFIG), "counts": asdict(counts)}
+    assert said == facts
 
 
 def test_table_killed_at_any_step_is_not_there_and_can_be_made_again(tmp_path: Path) -> None:
