@@ -12,7 +12,7 @@ from training.cli.command import command
 from training.cli.console import open_console
 from training.config import EvaluationConfig
 from training.fitting.fit import load_model
-from training.judging.gate import GateConfig, failures
+from training.judging.gate import GateConfig, failures, served_bundle
 from training.judging.judge import judge, show_judgement, with_served
 from training.judging.surfaces import read_surfaces
 from training.judging.writing import peak_memory_mb, report
@@ -53,16 +53,18 @@ def evaluate_run(config: EvaluateConfig, overrides: list[str], console: Console)
 
     Raises:
         ConfigError: If there is no such run, or no such surfaces.
+        BundleError: If the gate compares with a bundle that cannot be used.
     """
     if config.surfaces and not config.bundle:
         raise ConfigError(f"surfaces={config.surfaces} needs the bundle that they answer from; add bundle=…")
     # First: a fault in the file is told before the model is loaded and judged.
     surfaces = read_surfaces(config.surfaces, config.bundle) if config.surfaces else ()
+    served = served_bundle(config.gate)
     folder = RunFolder.find(config.run)
     run_config = folder.read_config(overrides)
     prepared = prepare_trained(run_config, folder.path, console)
     model = load_model(prepared.dataset, run_config, folder.checkpoint)
-    judgement = judge(prepared, model, run_config, console)
+    judgement = judge(prepared, model, run_config, console, served)
     if config.bundle:
         with console.status(escape(f"asking {config.bundle}")):
             judgement = with_served(judgement, config.bundle, prepared, run_config, surfaces)

@@ -37,8 +37,10 @@ from marquee.world import World
 from tests.support.paths import ROOT
 from tests.support.small_data import write_tiny_world
 from training.config import EvaluationConfig, ExamplesConfig, TrainConfig, TrainerConfig
+from training.evaluate import EvaluateConfig, evaluate_run
 from training.export import ExportConfig, export
 from training.fitting.fit import fit, load_model
+from training.judging.gate import GateConfig, GuardrailConfig
 from training.judging.judge import Judgement, judge, with_served
 from training.runs.folders import RunFolder
 from training.runs.prepare import Prepared, prepare
@@ -130,6 +132,21 @@ def test_what_is_served_is_what_was_judged(judged: Judged) -> None:
     sweep = served.index_sweep
     assert sweep is not None
     assert (sweep.kind, sweep.parameter, sweep.chosen) == ("hnsw", "ef_search", GRAPH.ef_search)
+
+
+@pytest.mark.parametrize(("margin", "n_reasons"), [(0.0, 0), (-0.001, 1)], ids=["as good", "to be won"])
+def test_gate_ranks_the_served_bundle_on_the_same_events(
+    judged: Judged, margin: float, n_reasons: int
+) -> None:
+    manifest = Manifest.from_json((judged.bundle / MANIFEST).read_bytes())
+    assert "test/ndcg@10" not in manifest.metrics, "the run was never evaluated: its numbers are nowhere"
+    rail = GuardrailConfig(metric="ndcg@10", against="bundle", margin=margin)
+    gate = GateConfig(bundle=str(judged.bundle), guardrails={"served": rail})
+    reasons = evaluate_run(EvaluateConfig(run=str(judged.run.path), gate=gate), [], QUIET)
+    assert len(reasons) == n_reasons
+    for reason in reasons:
+        # The model beside itself: the very same lists.
+        assert "ndcg@10 minus that of bundle is +0.0000, 95\u00a0% interval +0.0000 to +0.0000" in reason
 
 
 def test_surfaces_are_asked_by_their_filters_and_re_ranking(judged: Judged) -> None:

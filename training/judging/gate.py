@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from marquee.bundle.bundle import Bundle
 from marquee.bundle.manifest import MANIFEST, Manifest
 from marquee.bundle.releases import resolve
 from marquee.errors import ConfigError
@@ -80,6 +81,16 @@ class GateConfig:
                 )
 
 
+def served_bundle(config: GateConfig) -> Bundle | None:
+    """Returns the bundle that a guardrail compares with, to be ranked beside the model; None if none does.
+
+    Raises:
+        BundleError: If it cannot be used.
+    """
+    is_asked = any(rail.against == BUNDLE for rail in config.guardrails.values())
+    return Bundle.load(resolve(Path(config.bundle))) if is_asked else None
+
+
 def failures(config: GateConfig, judgement: Judgement) -> Iterator[str]:
     """Yields why the model must not be published, one sentence per guardrail that does not hold.
 
@@ -105,8 +116,9 @@ def failures(config: GateConfig, judgement: Judgement) -> Iterator[str]:
             yield f"{subject} is {value:.4f}, expected {rail.at_least} or more"
         if rail.at_most is not None and not value <= rail.at_most:
             yield f"{subject} is {value:.4f}, expected {rail.at_most} or less"
-        # Where the bundle was ranked on the same users, the paired difference says more than its manifest.
-        if rail.against == BUNDLE and BUNDLE not in judgement.evaluation.models:
+        # The bundle was ranked for the same users on the same events: its manifest's numbers are of other
+        # ones, and stand only for what no user has by himself.
+        if rail.against == BUNDLE and BUNDLE not in _differences(rail, judgement):
             yield from _behind_bundle(subject, rail, key, value, served, judgement)
         elif rail.against:
             yield from _behind_model(name, subject, rail, judgement)
