@@ -2,9 +2,10 @@
 
 `python -m benchmarks.event_loop --check` fails beyond a bound. `--events` says how many events a store holds
 before, `--postgres` measures a database too: the address of an empty one, or `start` for one of its own;
-`--kills N` ends N writers by `kill -9` and counts what is lost or double, `--exposures N` makes a training
-table of N exposures. A service with two workers answers what goes over HTTP; needs `wrk`. Wall-clock
-figures: on cores that are busy with other work they say what is left.
+`--kills N` ends N writers by `kill -9`, `--service-kills N` as many workers of a service under load, and both
+count what is lost or double; `--exposures N` makes a training table of N exposures. A service with two
+workers answers what goes over HTTP; needs `wrk`. Wall-clock figures: on cores that are busy with other work
+they say what is left.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from benchmarks.event_loop.answers import answer_figures
 from benchmarks.event_loop.figure import Figure
 from benchmarks.event_loop.load import Load, prefill, run_loads, together
 from benchmarks.event_loop.reading import measure_reading
-from benchmarks.event_loop.service import service_figures
+from benchmarks.event_loop.service import service_figures, service_kill_figures
 from benchmarks.event_loop.table import measure_table
 from benchmarks.reranking import NOW, candidates
 from marquee.decision.arranging import arrange
@@ -155,6 +156,9 @@ def figures(arguments: argparse.Namespace) -> Iterator[Figure]:
         yield from _figures_of(arguments.postgres, "PostgreSQL", arguments)
     if arguments.kills:
         yield from kill_figures(arguments.kills)
+    if arguments.service_kills:
+        with _folder() as folder:
+            yield from service_kill_figures(folder, arguments.service_kills)
     if arguments.exposures:
         yield from table_figures(arguments.exposures)
 
@@ -174,6 +178,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=10.0, help="of each load")
     parser.add_argument("--postgres", default="", help="address of an empty database, or start")
     parser.add_argument("--kills", type=int, default=0, help="writers to kill")
+    parser.add_argument("--service-kills", type=int, default=0, help="workers of a service to kill")
     parser.add_argument("--exposures", type=int, default=0, help="of the training table")
     arguments = parser.parse_args()
     all_hold = True

@@ -5,7 +5,10 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import Popen
+from typing import cast
 
+import httpx
 import numpy as np
 
 from benchmarks.event_loop.answers import running
@@ -14,13 +17,16 @@ from benchmarks.event_loop.figure import Figure
 from benchmarks.event_loop.load import together
 from benchmarks.load import Server
 from benchmarks.serving_bundle import make_bundle
+from marquee.client import Client
+from tests.support.killing import SteadyLoad, missing_from
+from tests.support.service_process import RunningService
 
 N_ITEMS = 20_000
 N_CLICKS = 1_000
 # More than a service on two cores has been seen to take: who runs out of bodies ends early.
 BATCHES_PER_S, SINGLES_PER_S = 60, 400
 N_CONNECTIONS = 64
-SECRET = "of the benchmark"
+SECRET = "of-the-benchmark"
 
 
 def service_figures(
@@ -60,6 +66,35 @@ def service_figures(
         yield Figure(f"{told}: single events, 32 callers", singles.rate, "events/s", 1_500, True, "")
         yield Figure(f"{told}: p99 of a single event", singles.quantile(0.99), "ms", 50, False, "")
         yield from _click_figures(server, folder, told, n_clicks)
+
+
+def service_kill_figures(folder: Path, n_kills: int) -> Iterator[Figure]:
+    """Yields what is missing from the log of a service whose workers were killed under load.
+
+    Args:
+        folder: For bundle and log.
+        n_kills: Workers to kill, one after the other; each takes some seconds to be replaced.
+    """
+    made = make_bundle(folder / "bundles", N_ITEMS, ef_search=64)
+    where = str(folder / "log")
+    settings = {"MARQUEE_WORKERS": "2", "MARQUEE_EVENTS": where, "MARQUEE_KEYS": _write_keys(folder)}
+    with running(made, folder, **settings) as server, httpx.Client() as client:
+        url = f"http://127.0.0.1:{server.port}"
+        # Of the process it reads the number alone.
+        service = RunningService(url, client, cast(Popen[bytes], server.process), folder)
+        load = SteadyLoad("killed", service, lambda: Client(url, key=SECRET), lambda: Client(url, key=SECRET))
+        with load.going_on():
+            load.kill(n_kills)
+        missing = missing_from(where, load)
+    print(
+        f"{n_kills} workers killed, {len(load.acknowledged):,} events acknowledged, {len(load.recorded):,} "
+        f"decisions told as recorded, {len(missing.decisions_s)} of these missing",
+        flush=True,
+    )
+    yield Figure("acknowledged events lost by kills of workers", missing.events, "events", 0, False, "")
+    yield Figure("events kept twice", missing.doubles, "events", 0, False, "")
+    oldest_ms = 1000 * max(missing.decisions_s, default=0.0)
+    yield Figure("oldest decision lost, before its kill", oldest_ms, "ms", 100, False, "")
 
 
 def _click_figures(server: Server, folder: Path, name: str, n_clicks: int) -> Iterator[Figure]:
