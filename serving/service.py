@@ -20,12 +20,14 @@ from bentoml.exceptions import BentoMLConfigException
 from marquee.errors import ConfigError, MarqueeError
 from marquee.store.log.log_rows import SECONDS_PER_DAY
 from marquee.store.log.opening import folder_of_closed_days
+from marquee.store.people.user_key import UserKey
 from marquee.store.signing import TrustedKeys
 from serving.api.app import RecommendationApp
 from serving.api.events import EventRoutes
 from serving.api.items import ItemRoutes
 from serving.api.recommend import Endpoints
 from serving.api.releases import ReleaseRoutes
+from serving.api.users import UserRoutes
 from serving.config import Settings
 from serving.http.connections import limit_connections
 from serving.http.cors import CrossOrigin, read_origins
@@ -38,6 +40,7 @@ from serving.recording.closing import DayCloser
 from serving.recording.opening import OpenedLog, validate_log
 from serving.recording.profiles import Profiles
 from serving.recording.recorder import Recorder
+from serving.recording.users import KeyedUsers, PlainUsers
 from serving.releases.answering import known_by
 from serving.releases.live_items import LiveItemLimits, LiveItems, validate_folder
 from serving.releases.surface_file import SurfaceFile
@@ -133,8 +136,10 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
         self.surfaces.hold()
         closed = folder_of_closed_days(SETTINGS.events, SETTINGS.closed_days)
         log = OpenedLog(SETTINGS.events, closed=closed) if SETTINGS.events else None
-        recorder = Recorder(log, self.metrics) if log else None
-        profiles = Profiles(log, self.metrics) if log else None
+        keyed = _keyed_users()
+        users = keyed or PlainUsers(SETTINGS.default_tier)
+        recorder = Recorder(log, self.metrics, users=users) if log else None
+        profiles = Profiles(log, self.metrics, users=users) if log else None
         endpoints = Endpoints(
             SETTINGS, self.surfaces, metrics=self.metrics, recorder=recorder, profiles=profiles
         )
@@ -146,13 +151,21 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
             (
                 ReleaseRoutes(self.surfaces),
                 ItemRoutes(self.surfaces, self.items, SETTINGS),
-                EventRoutes(log, SETTINGS, self.metrics),
+                EventRoutes(log, SETTINGS, self.metrics, users=users),
+                UserRoutes(keyed, self.metrics),
                 *([self.closer] if self.closer else []),
             ),
             tracer=_tracer(),
         )
         origins = read_origins(SETTINGS.cors_origins)
         return CrossOrigin(app, origins) if origins else app
+
+
+def _keyed_users() -> KeyedUsers | None:
+    """Returns the users under pseudonyms, None where there is no key for them."""
+    if not SETTINGS.user_key:
+        return None
+    return KeyedUsers(SETTINGS.events, UserKey.read(SETTINGS.user_key), SETTINGS.default_tier)
 
 
 def _tracer() -> Tracer | None:

@@ -16,6 +16,7 @@ from serving.http.exchange import Call
 from serving.recording.metrics import EventMetrics
 from serving.recording.named_decisions import NamedDecisions
 from serving.recording.opening import OpenedLog
+from serving.recording.users import KnownUsers, PlainUsers
 from serving.telemetry.metrics import Metrics
 
 MAX_WAITING = 256
@@ -35,6 +36,7 @@ class EventRoutes:
         settings: The operator's limits.
         metrics: What counts.
         clock: Returns the time, seconds since 1970 UTC; read once per body.
+        users: Say under which name a user is kept, and whether at all.
     """
 
     def __init__(
@@ -43,8 +45,10 @@ class EventRoutes:
         settings: Settings,
         metrics: Metrics,
         clock: Callable[[], float] = time.time,
+        users: KnownUsers | None = None,
     ) -> None:
         self._log = log
+        self._users = users or PlainUsers(settings.default_tier)
         self._limits = EventLimits(settings.event_horizon_days * SECONDS_PER_DAY)
         self._metrics = metrics.family(EventMetrics)
         self._clock = clock
@@ -101,7 +105,9 @@ class EventRoutes:
         try:
             opened = log.get()
             named = NamedDecisions(opened, self._limits, self._clock)
-            receipt = keep_rows(opened, rows, int(self._clock()), self._limits, users_of=named.users_of)
+            receipt = keep_rows(
+                opened, rows, int(self._clock()), self._limits, users_of=named.users_of, namer=self._users
+            )
         except EventLogFullError as error:
             raise Refusal(Problem.no_room, str(error)) from error
         except (EventLogError, ConfigError) as error:

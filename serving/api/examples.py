@@ -197,6 +197,13 @@ ITEM_CHANGE: Bodies = {
 CHANGED_ANSWER: Json = {**ITEMS_ANSWER, "items": [{"item_id": "item-17", "state": "changed"}]}
 WITHDRAWN_ANSWER: Json = {**ITEMS_ANSWER, "items": [{"item_id": "item-17", "state": "withdrawn"}]}
 
+CONSENT: Bodies = {"nothing but the moment": {"tier": "none"}}
+CONSENT_ANSWER: Json = {
+    "request_id": "6c5f7d0c1f7e4d8e9a6b2f0f3f6f6a11",
+    "tier": "none",
+    "changed": 1767225600,
+}
+
 _DECISION_ID = "019ae4d0-7f3c-7c1e-9b2a-4f6d8e0a1c35"
 EVENTS: Bodies = {
     "a click on what was recommended": {

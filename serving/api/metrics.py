@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from marquee.decision.requests import Answer, Source
+from marquee.store.people.consent import Tier
 from serving.http.errors import Problem
 from serving.http.metrics import SECONDS
 from serving.telemetry.timings import QUEUE, READ, STAGES
@@ -63,6 +64,13 @@ class AnswerMetrics:
             ["source", "release", "surface"],
             registry=registry,
         )
+        tiers = Counter(
+            "marquee_answers_by_tier",
+            "Answers, by how much of the user they might rest on: personal, segment or none.",
+            ["tier"],
+            registry=registry,
+        )
+        self._of_tier = {tier: tiers.labels(tier.value).inc for tier in Tier}
         self._short = Counter(
             "marquee_short_answers",
             "Answers with fewer items than were asked for.",
@@ -94,7 +102,15 @@ class AnswerMetrics:
         self._of_stage[READ](read_s)
         self._of_stage[QUEUE](queue_s)
 
-    def count_answer(self, answer: Answer, n_history: int, *, gave_something: bool, surface: str) -> None:
+    def count_answer(
+        self,
+        answer: Answer,
+        n_history: int,
+        *,
+        gave_something: bool,
+        surface: str,
+        tier: Tier = Tier.personal,
+    ) -> None:
         """Counts one answer.
 
         Args:
@@ -102,7 +118,9 @@ class AnswerMetrics:
             n_history: History entries that the request gave.
             gave_something: Whether the request gave a user, a history or features.
             surface: The surface that the answer is for, one of a fixed set.
+            tier: How much of the user it might rest on.
         """
+        self._of_tier[tier]()
         labels = (answer.source.value, answer.version, surface)
         count = self._of_answer.get(labels)
         if count is None:

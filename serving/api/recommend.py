@@ -68,7 +68,9 @@ class Endpoints:
         self.metrics = metrics or Metrics()
         self._answer_metrics = self.metrics.family(AnswerMetrics)
         self._jobs = JobMaker(surfaces, recorder)
-        self._runner = JobRunner(self.metrics, profiles, is_recording=recorder is not None)
+        self._runner = JobRunner(
+            self.metrics, profiles, is_recording=recorder is not None, default=settings.default_tier
+        )
         self._batcher: Batcher[Job, Answered] = Batcher(
             self._runner.run,
             micro_batch=settings.micro_batch,
@@ -105,8 +107,9 @@ class Endpoints:
         return PageAnswer(
             request_id=call.request_id,
             version=version,
+            tier=answered.identified.request.tier,
             rows=tuple(map(row_answer, message.rows, answered.rows, self._record_rows(job, answered))),
-            profile=None if answered.has_profile else PROFILE_UNAVAILABLE,
+            profile=None if answered.identified.has_profile else PROFILE_UNAVAILABLE,
             cursor=job.cursor_behind(version, [item.item_id for item in items]) if items else None,
         )
 
@@ -154,7 +157,14 @@ class Endpoints:
         answer, cursor = answered.answer, None
         if job.is_paged and len(answer.items) == answer.requested:  # a shorter one holds all that there was
             cursor = job.cursor_behind(answer.version, [item.item_id for item in answer.items])
-        return RecommendAnswer.of(answer, job.request_id, took_ms, cursor, self._record(job, answered))
+        return RecommendAnswer.of(
+            answer,
+            job.request_id,
+            took_ms=took_ms,
+            cursor=cursor,
+            record=self._record(job, answered),
+            tier=answered.identified.request.tier,
+        )
 
     def _count_stages(self, job: Job, answered: Answered, call: Call) -> None:
         """Tells counters and log what an answer took."""
@@ -166,9 +176,11 @@ class Endpoints:
         """Puts an answer on record, if answers are, and returns what it tells of that."""
         if self._recorder is None or job.begun is None or answered.decided is None:
             return NOT_RECORDING
-        decision = decision_of(job.asked, job.begun, job.request_id, job.recommender, answered.decided)
+        decision = decision_of(
+            answered.identified, job.begun, job.request_id, job.recommender, answered.decided
+        )
         is_recorded = self._recorder.record(decision)
-        profile = None if answered.has_profile else PROFILE_UNAVAILABLE
+        profile = None if answered.identified.has_profile else PROFILE_UNAVAILABLE
         return RecordOfAnswer(decision.decision_id, is_recorded, decision.policy, profile)
 
     def _record_rows(self, job: Job, answered: Answered) -> list[RecordOfAnswer]:
@@ -181,10 +193,10 @@ class Endpoints:
                 records.append(NOT_RECORDING)
                 continue
             # The user is the page's: a row names none.
-            asked = replace(row.request, user_id=job.asked.user_id)
+            one = answered.identified._replace(request=row.within(answered.identified.request.tier).request)
             # Numbered as the parts of a batch are.
             request_id = f"{job.request_id}.{position}"
-            decision = decision_of(asked, begun, request_id, job.recommender, made.decided)
+            decision = decision_of(one, begun, request_id, job.recommender, made.decided)
             is_recorded = self._recorder.record(decision)
             records.append(RecordOfAnswer(decision.decision_id, is_recorded, decision.policy))
         return records

@@ -38,6 +38,7 @@ class Tag(Enum):
 
     asking = ("asking", "What an app asks: recommendations, similar items, which bundle answers.")
     events = ("events", "What happened: what an app tells, which the next answer takes into account.")
+    users = ("users", "What users let be known of them.")
     items = ("items", "Items that come and go between releases.")
     releases = ("releases", "Which release answers, and which ones are tried beside it.")
     operating = ("operating", "Health and counters.")

@@ -20,10 +20,12 @@ from serving.api.messages.pages import PageAnswer, PageRequest
 from serving.api.messages.reading import reader_of_rows
 from serving.api.messages.releases import ReleasesAnswer, RolloutAnswer, ShareRequest
 from serving.api.messages.requests import BatchRequest, RecommendRequest, SimilarRequest
+from serving.api.messages.users import ConsentAnswer, ConsentRequest
 from serving.api.operating import Operating
 from serving.api.recommend import Endpoints
 from serving.api.releases import ReleaseRoutes
 from serving.api.route import Route, RouteTable, Tag, body_of_events
+from serving.api.users import UserRoutes
 from serving.http.errors import Problem
 from serving.http.guard import Right
 
@@ -123,6 +125,21 @@ ROUTES: tuple[Route, ...] = (
         problems=(Problem.not_configured, Problem.no_room),
         max_body_bytes=body_of_events,
         make_reader=reader_of_rows,
+    ),
+    Route(
+        method="PUT",
+        path="/v1/users/{user_id}/consent",
+        operation="put_consent",
+        summary="Says how much of a user may be used.",
+        description="Holds for the next answer of every worker, and for every event that comes from now on.",
+        tag=Tag.users,
+        right=Right.users,
+        message=ConsentRequest,
+        answer=ConsentAnswer,
+        handler=UserRoutes.put_consent,
+        examples=examples.CONSENT,
+        answer_example=examples.CONSENT_ANSWER,
+        problems=(Problem.not_configured, Problem.no_room),
     ),
     Route(
         method="POST",

@@ -70,7 +70,7 @@ class Problem(Enum):
     )
     headers_too_large = (431, "request line and headers are larger than allowed")
     internal_error = (500, "our fault: the log tells under the `request_id`")
-    not_configured = (501, "the service keeps no live items, or no events and rules")
+    not_configured = (501, "the service keeps no live items, no events and rules, or no users")
     unavailable = (503, "too much at once, too late, or not ready; `Retry-After` says when to come back")
     no_room = (507, "no room for more live items, or the disk is full; nothing was changed or kept")
 

@@ -34,6 +34,7 @@ class Right(StrEnum):
 
     recommend = "recommend"  # ask for recommendations and which bundle gives them
     events = "events"  # tell what happened
+    users = "users"  # say how much of a user may be used, read what is held of them, and erase them
     items = "items"  # add, change and withdraw items
     metrics = "metrics"  # read the counters
     admin = "admin"  # list releases and change them
@@ -44,8 +45,8 @@ class Right(StrEnum):
         return self in _ONLY_WITH_KEYS
 
 
-# They change what others are answered: an open service takes none of them from whoever reaches it.
-_ONLY_WITH_KEYS = frozenset({Right.events, Right.items, Right.admin})
+# They change what others are answered, or tell of them: an open service takes none from whoever reaches it.
+_ONLY_WITH_KEYS = frozenset({Right.events, Right.users, Right.items, Right.admin})
 
 
 class Key(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

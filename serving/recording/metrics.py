@@ -8,6 +8,7 @@ from marquee.core.event_kinds import EventKind
 from marquee.core.reasons import Reason
 from marquee.decision.policies.config import PolicyName
 from marquee.store.log.log_rows import DECISION
+from marquee.store.people.consent import Tier
 
 # Around the budget of 5 ms (`profiles.BUDGET_S`).
 _PROFILE_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01)
@@ -99,6 +100,24 @@ class ProfileMetrics:
     def time_read(self, seconds: float) -> None:
         """Tells what it took to read the profiles of a batch; most batches need none."""
         self._seconds.observe(seconds)
+
+
+class UserMetrics:
+    """Counts what users say.
+
+    Args:
+        registry: Where the counters are registered.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        consents = Counter(
+            "marquee_consents", "Statements of how much of a user may be used.", ["tier"], registry=registry
+        )
+        self._of_tier = {tier: consents.labels(tier.value).inc for tier in Tier}
+
+    def count_consent(self, tier: Tier) -> None:
+        """Counts one statement."""
+        self._of_tier[tier]()
 
 
 class DecisionMetrics:

@@ -1,22 +1,94 @@
-"""Opens the event log of one process, and opens it again where it could not be reached."""
+"""Opens the stores of one process, and opens them again where they could not be reached."""
 
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 
-from marquee.errors import EventLogError, EventLogGoneError
+from marquee.errors import ConfigError, EventLogError, EventLogGoneError
 from marquee.store.log.closed_days import find_decision
 from marquee.store.log.event_log import Decision, EventLog
 from marquee.store.log.opening import open_event_log
+from marquee.store.people.opening import noted_key, open_users
+from marquee.store.people.user_key import UserKey, validate_key
 from serving.recording.settings import RecordingSettings
 
 RETRY_S = 1.0
 """A store that could not be reached is tried again after so long."""
 
 
-class OpenedLog:
-    """The event log, opened when it is first asked for. May be asked by several threads.
+class Closable(Protocol):
+    """A store that holds connections."""
+
+    def close(self) -> None:
+        """Gives them up."""
+
+
+Store = TypeVar("Store", bound=Closable)
+
+
+class Opened(Generic[Store]):
+    """A store, opened when it is first asked for. May be asked by several threads.
+
+    Args:
+        where: A folder, or an address.
+        open_store: Opens it.
+        clock: Returns seconds that only go forward.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        open_store: Callable[[str], Store],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._where = where
+        self._open = open_store
+        self._clock = clock
+        self._store: Store | None = None
+        self._opening = threading.Lock()
+        self._retry_at = 0.0
+
+    @property
+    def opened(self) -> Store | None:
+        """The store if it is open already; None leads to no wait."""
+        return self._store
+
+    def get(self) -> Store:
+        """Returns the store.
+
+        Raises:
+            EventLogError: If it cannot be opened, or another thread is opening it.
+            ConfigError: If it never can.
+        """
+        if self._store is not None:
+            return self._store
+        # Whoever answers a request must not wait behind a connection that does not come about.
+        if self._clock() < self._retry_at or not self._opening.acquire(blocking=False):
+            raise EventLogGoneError(
+                f"the event log is not open yet and is tried every {RETRY_S:g} s; send it again after that"
+            )
+        try:
+            if self._store is None:
+                self._store = self._open(self._where)
+        except EventLogError:
+            self._retry_at = self._clock() + RETRY_S
+            raise
+        finally:
+            self._opening.release()
+        return self._store
+
+    def close(self) -> None:
+        """Gives up all connections."""
+        with self._opening:
+            if self._store is not None:
+                self._store.close()
+            self._store = None
+
+
+class OpenedLog(Opened[EventLog]):
+    """The event log.
 
     Args:
         where: A folder, or an address.
@@ -32,42 +104,8 @@ class OpenedLog:
         clock: Callable[[], float] = time.monotonic,
         closed: Path | None = None,
     ) -> None:
-        self._where = where
+        super().__init__(where, open_log, clock)
         self._closed = closed
-        self._open = open_log
-        self._clock = clock
-        self._log: EventLog | None = None
-        self._opening = threading.Lock()
-        self._retry_at = 0.0
-
-    @property
-    def opened(self) -> EventLog | None:
-        """The log if it is open already; None leads to no wait."""
-        return self._log
-
-    def get(self) -> EventLog:
-        """Returns the log.
-
-        Raises:
-            EventLogError: If it cannot be opened, or another thread is opening it.
-            ConfigError: If it never can.
-        """
-        if self._log is not None:
-            return self._log
-        # Whoever answers a request must not wait behind a connection that does not come about.
-        if self._clock() < self._retry_at or not self._opening.acquire(blocking=False):
-            raise EventLogGoneError(
-                f"the event log is not open yet and is tried every {RETRY_S:g} s; send it again after that"
-            )
-        try:
-            if self._log is None:
-                self._log = self._open(self._where)
-        except EventLogError:
-            self._retry_at = self._clock() + RETRY_S
-            raise
-        finally:
-            self._opening.release()
-        return self._log
 
     def find_decision(self, decision_id: str) -> Decision | None:
         """Returns a decision from the store or from the closed days, None if neither holds it.
@@ -81,16 +119,50 @@ class OpenedLog:
             find_decision(log, self._closed, decision_id) if self._closed else log.find_decision(decision_id)
         )
 
-    def close(self) -> None:
-        """Gives up all connections."""
-        with self._opening:
-            if self._log is not None:
-                self._log.close()
-            self._log = None
-
 
 def validate_log(settings: RecordingSettings) -> None:
-    """Raises ConfigError or EventLogError if the event log cannot be made or reached; makes it if need be."""
-    if settings.events:
-        # Once before the workers start: a wrong address ends the start, not every request.
-        open_event_log(settings.events).close()
+    """Makes the event log and the users if need be.
+
+    Raises:
+        ConfigError: If they cannot be, or the users cannot be kept as the settings say.
+        EventLogError: If the store cannot be reached.
+    """
+    if settings.user_key and not settings.events:
+        raise ConfigError(
+            f"MARQUEE_USER_KEY needs MARQUEE_EVENTS, beside which the users are kept, got "
+            f"{settings.user_key!r} alone; set both"
+        )
+    if not settings.events:
+        return
+    # Once before the workers start: a wrong address ends the start, not every request.
+    log = open_event_log(settings.events)
+    try:
+        if settings.user_key:
+            _validate_users(log, settings)
+        elif noted_key(settings.events) is not None:
+            raise ConfigError(
+                "MARQUEE_USER_KEY must name the key that the users of this log were kept with, got none; "
+                "without it their ids would come to disk"
+            )
+    finally:
+        log.close()
+
+
+def _validate_users(log: EventLog, settings: RecordingSettings) -> None:
+    """Raises ConfigError unless the users of a log are kept with the key that the settings name."""
+    key, users = UserKey.read(settings.user_key), open_users(settings.events)
+    try:
+        # Before the key is noted: rows that are there were kept under the operator's own ids.
+        if users.key_fingerprint() is None and holds_rows(log):
+            raise ConfigError(
+                f"the log in {settings.events.rpartition('@')[2]} was begun without a user key and holds the "
+                "ids of its users, got MARQUEE_USER_KEY; begin another log"
+            )
+        validate_key(users, key)
+    finally:
+        users.close()
+
+
+def holds_rows(log: EventLog) -> bool:
+    """Returns whether a log holds anything, in the store or in files."""
+    return bool(log.last_sequence() or log.open_days() or log.closed_parts())

@@ -3,7 +3,10 @@
 Most answers need no read: of a log on this machine it is known, without asking it, up to where a user has
 events (`EventLog.freshness`). Who has none since the release has no profile, and one that was read before
 holds until the user does something. Otherwise one thread reads, and who asks waits for it no longer than the
-budget: a disk or a database that hangs costs answers their profile, and nothing else.
+budget: a disk or a database that hangs costs answers their profile.
+
+Before the profile comes the user: under which name they are kept, and how much of them may be used. Below
+`personal` no profile is read. Where that is not known in time, the answer uses nothing of the user.
 """
 
 import logging
@@ -16,13 +19,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from marquee.bundle.manifest import KnownUntil
+from marquee.bundle.manifest import KnownUntil, Manifest
 from marquee.decision.requests import HistoryEvent, Request
 from marquee.errors import ConfigError, EventLogError
 from marquee.store.log.event_log import ProfileEvent
 from marquee.store.log.latest_events import Freshness
+from marquee.store.people.consent import Tier, strictest
+from serving.recording.identity import Identified, identified, identified_by_itself
 from serving.recording.metrics import ProfileMetrics
 from serving.recording.opening import OpenedLog
+from serving.recording.users import KnownUser, KnownUsers, PlainUsers
 from serving.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -36,10 +42,40 @@ PROFILE_LENGTH = 200
 N_REMEMBERED = 1024
 """Profiles that a worker holds in memory, those that were asked for last."""
 
-Wanted = tuple[str, KnownUntil]
-"""A user, and up to where the bundle knows what users did."""
-
 Profile = Sequence[ProfileEvent]
+
+
+class Wanted(NamedTuple):
+    """A user whose profile is wanted.
+
+    Attributes:
+        user_id: As the request names them.
+        known: Up to where the bundle knows what users did.
+        most: The most of them that the request lets be used.
+    """
+
+    user_id: str
+    known: KnownUntil
+    most: Tier = Tier.personal
+
+
+class Found(NamedTuple):
+    """The part of what was wanted that could be had in time.
+
+    Attributes:
+        user: Who it is; None if that is not known.
+        profile: Oldest first; None if it could not be had, or must not be.
+        mark: Of the user, from before the profile was read; None where there is none.
+        is_complete: Whether nothing is missing.
+    """
+
+    user: KnownUser | None = None
+    profile: Profile | None = None
+    mark: int | None = None
+    is_complete: bool = False
+
+
+_NOTHING_FOUND = Found()
 
 
 class _Remembered(NamedTuple):
@@ -52,10 +88,10 @@ class _Remembered(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class _Task:
-    """The users of a batch, and what has been found of them; None for what has not."""
+    """The users of a batch, and what has been found of them so far."""
 
     wanted: Sequence[Wanted]
-    found: list[Profile | None]
+    found: list[Found]
     done: "queue.SimpleQueue[None]" = field(default_factory=queue.SimpleQueue)
     is_over: bool = False  # nobody waits for it any more, or it is finished
 
@@ -68,6 +104,7 @@ class Profiles:
         metrics: What counts.
         budget_s: How long a batch waits.
         clock: Returns seconds.
+        users: Say who may be known.
     """
 
     def __init__(
@@ -76,8 +113,10 @@ class Profiles:
         metrics: Metrics,
         budget_s: float = BUDGET_S,
         clock: Callable[[], float] = time.perf_counter,
+        users: KnownUsers | None = None,
     ) -> None:
         self._log = log
+        self._users = users or PlainUsers()
         self._metrics = metrics.family(ProfileMetrics)
         self._budget_s = budget_s
         self._clock = clock
@@ -88,55 +127,65 @@ class Profiles:
         self._thread = threading.Thread(target=self._read_all, name="profiles", daemon=True)
         self._thread.start()
 
-    def read(self, wanted: Sequence[Wanted]) -> list[Profile | None]:
-        """Returns the profile of each user, oldest first; None where it cannot be had in time."""
-        # Before the reads: what happens during one must make its result look old.
-        marks = [self._freshness(user_id) for user_id, _ in wanted]
-        found = [self._known(*one, fresh) for one, fresh in zip(wanted, marks, strict=True)]
-        unknown = [position for position, profile in enumerate(found) if profile is None]
+    def read(self, wanted: Sequence[Wanted]) -> list[Found]:
+        """Returns who each user is and their profile, as far as these can be had in time."""
+        found = [self._at_hand(one) for one in wanted]
+        unknown = [position for position, one in enumerate(found) if not one.is_complete]
         if unknown:
             started = self._clock()
             read = self._read_in_time([wanted[position] for position in unknown])
             self._metrics.time_read(self._clock() - started)
-            for position, profile in zip(unknown, read, strict=True):
-                found[position] = profile
-                self._remember(*wanted[position], marks[position], profile)
-        n_found = sum(profile is not None for profile in found)
-        self._metrics.count_profiles(n_found, len(found) - n_found)
+            for position, one in zip(unknown, read, strict=True):
+                found[position] = one
+                self._remember(wanted[position].known, one)
+        self._metrics.count_profiles(
+            sum(one.profile is not None for one in found), sum(not one.is_complete for one in found)
+        )
         return found
 
-    def _freshness(self, user_id: str) -> Freshness | None:
-        """Returns a bound of a user's latest event without a read; None where nothing is."""
-        log = self._log.opened
-        return None if log is None else log.freshness(user_id)
+    def _at_hand(self, wanted: Wanted) -> Found:
+        """Returns the part of what is wanted that needs no read."""
+        user = self._users.at_hand(wanted.user_id)
+        return _NOTHING_FOUND if user is None else self._without_read(user, wanted)
 
-    def _known(self, user_id: str, known: KnownUntil, fresh: Freshness | None) -> Profile | None:
+    def _without_read(self, user: KnownUser, wanted: Wanted) -> Found:
+        """Returns what can be told of a user without a read of the log."""
+        if user.name is None or strictest((user.tier, wanted.most)) is not Tier.personal:
+            return Found(user, is_complete=True)
+        if not user.has_rows:
+            return Found(user, (), is_complete=True)
+        log = self._log.opened
+        fresh = None if log is None else log.freshness(user.name)
+        profile = self._known(user.name, wanted.known, fresh)
+        return Found(user, profile, fresh and fresh.mark, profile is not None)
+
+    def _known(self, name: str, known: KnownUntil, fresh: Freshness | None) -> Profile | None:
         """Returns the profile of a user if it can be told without a read."""
         if fresh is None:
             return None
         # The bundle knows all, or there never was anything.
         if fresh.last_sequence <= known.sequence:
             return []
-        remembered = self._remembered.get(user_id)
+        remembered = self._remembered.get(name)
         if remembered is None or remembered[:2] != (known, fresh.mark):
             return None
-        self._remembered.move_to_end(user_id)
+        with suppress(KeyError):  # the thread that reads looks here as well
+            self._remembered.move_to_end(name)
         return remembered.profile
 
-    def _remember(
-        self, user_id: str, known: KnownUntil, fresh: Freshness | None, profile: Profile | None
-    ) -> None:
+    def _remember(self, known: KnownUntil, found: Found) -> None:
         """Holds a profile in memory."""
-        if fresh is None or profile is None:
+        user, profile, mark, _ = found
+        if user is None or user.name is None or profile is None or mark is None:
             return
-        self._remembered[user_id] = _Remembered(known, fresh.mark, profile)
-        self._remembered.move_to_end(user_id)
+        self._remembered[user.name] = _Remembered(known, mark, profile)
+        self._remembered.move_to_end(user.name)
         if len(self._remembered) > N_REMEMBERED:
             self._remembered.popitem(last=False)
 
-    def _read_in_time(self, wanted: Sequence[Wanted]) -> list[Profile | None]:
-        """Returns the profile that the thread finds of each user within the budget."""
-        task = _Task(wanted, [None] * len(wanted))
+    def _read_in_time(self, wanted: Sequence[Wanted]) -> list[Found]:
+        """Returns what the thread finds of each user within the budget."""
+        task = _Task(wanted, [_NOTHING_FOUND] * len(wanted))
         if not self._is_reading.is_set():  # else it hangs in what was asked before: nobody waits behind that
             self._is_reading.set()
             self._tasks.put(task)
@@ -147,23 +196,26 @@ class Profiles:
         # A copy: the thread may still write into the list of a task that is over.
         return list(task.found)
 
-    def before(self, asked: Sequence[Request], known: KnownUntil) -> tuple[list[Request], list[bool]]:
-        """Returns requests with the profiles of their users, and which of these could be had.
+    def before(self, asked: Sequence[Request], manifest: Manifest) -> list[Identified]:
+        """Returns requests as they may be answered: within what their users let be used, with profiles.
 
         Args:
             asked: Requests to one release.
-            known: Up to where that release knows what users did.
+            manifest: Of that release.
         """
-        requests, has_profile = list(asked), [True] * len(asked)
-        named = [(position, one.user_id) for position, one in enumerate(asked) if one.user_id]
-        found = self.read([(user_id, known) for _, user_id in named]) if named else []
-        for (position, _), profile in zip(named, found, strict=True):
-            if profile is None:
-                has_profile[position] = False
-            # Nothing new in the log: the history of the bundle stands.
-            elif profile:
-                requests[position] = with_profile(requests[position], profile)
-        return requests, has_profile
+        # Whoever asks for an answer that uses nothing of the user gets it without a look at the user.
+        wanted = [
+            Wanted(one.user_id, manifest.known_until, one.tier)
+            for one in asked
+            if one.user_id and one.tier is not Tier.none
+        ]
+        found = iter(self.read(wanted) if wanted else ())
+        return [
+            _identified(one, next(found), manifest)
+            if one.user_id and one.tier is not Tier.none
+            else identified_by_itself(one, self._users.default)
+            for one in asked
+        ]
 
     def close(self) -> None:
         """Ends the thread, unless it hangs."""
@@ -193,11 +245,26 @@ class Profiles:
     def _read(self, task: _Task) -> None:
         """Reads for one batch until nobody waits for it."""
         log = self._log.get()
-        for position, (user_id, known) in enumerate(task.wanted):
+        for position, wanted in enumerate(task.wanted):
             # The next batch must not wait for users whom nobody waits for any more.
             if task.is_over:
                 return
-            task.found[position] = log.read_profile(user_id, known.sequence, known.timestamp, PROFILE_LENGTH)
+            user = self._users.look_up(wanted.user_id)
+            # Before the read: what happens during it must make its result look old.
+            found = self._without_read(user, wanted)
+            # At once: a profile that comes too late must not make a stranger of the user.
+            task.found[position] = found
+            if user.name is not None and not found.is_complete:
+                known = wanted.known
+                profile = log.read_profile(user.name, known.sequence, known.timestamp, PROFILE_LENGTH)
+                task.found[position] = found._replace(profile=profile, is_complete=True)
+
+
+def _identified(asked: Request, found: Found, manifest: Manifest) -> Identified:
+    """Returns a request that names a user as it may be answered, with their profile."""
+    known = identified(asked, found.user, manifest, has_profile=found.is_complete)
+    # Nothing new in the log: the history of the bundle stands.
+    return known._replace(request=with_profile(known.request, found.profile)) if found.profile else known
 
 
 def with_profile(asked: Request, profile: Profile) -> Request:

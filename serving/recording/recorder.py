@@ -7,13 +7,15 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from marquee.decision.recommender import Recommender
-from marquee.decision.requests import Decided, Request
+from marquee.decision.requests import Decided
 from marquee.errors import EventLogError, EventLogGoneError
 from marquee.store.log.decision_ids import decision_id
 from marquee.store.log.decision_writer import DecisionWriter
 from marquee.store.log.event_log import Decision, Place
+from serving.recording.identity import Identified
 from serving.recording.metrics import DecisionMetrics
 from serving.recording.opening import OpenedLog
+from serving.recording.users import KnownUsers, PlainUsers
 from serving.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -47,6 +49,7 @@ class Recorder:
         metrics: What counts.
         clock: Returns the time, seconds since 1970 UTC.
         random: Returns so many random bytes.
+        users: Name those who are new.
     """
 
     def __init__(
@@ -55,8 +58,10 @@ class Recorder:
         metrics: Metrics,
         clock: Callable[[], float] = time.time,
         random: Callable[[int], bytes] = os.urandom,
+        users: KnownUsers | None = None,
     ) -> None:
         self._log = log
+        self._users = users or PlainUsers()
         self._metrics = metrics.family(DecisionMetrics)
         self._clock = clock
         self._random = random
@@ -84,7 +89,8 @@ class Recorder:
     def _append(self, decisions: Sequence[Decision]) -> None:
         """Keeps decisions; raises EventLogError, and nothing else, if that fails."""
         try:
-            self._log.get().append_decisions(decisions)
+            # Here, not in the answer: a new user costs a flush.
+            self._log.get().append_decisions(self._users.named(decisions))
         except EventLogError as error:
             logger.warning("%s decisions wait for the store: %s", len(decisions), error)
             raise
@@ -94,17 +100,18 @@ class Recorder:
 
 
 def decision_of(
-    asked: Request, begun: Begun, request_id: str, recommender: Recommender, decided: Decided
+    identified: Identified, begun: Begun, request_id: str, recommender: Recommender, decided: Decided
 ) -> Decision:
     """Returns the record of an answer.
 
     Args:
-        asked: What was asked.
+        identified: What was asked, as it was answered.
         begun: Its name and time.
         request_id: The caller's name for it.
         recommender: Who answered.
         decided: What was answered.
     """
+    asked, user = identified.request, identified.recorded_as
     answer, exploration = decided.answer, asked.exploration
     drawn = decided.propensities
     # Where nothing was drawn, each place was certain.
@@ -113,7 +120,7 @@ def decision_of(
         decision_id=begun.decision_id,
         time_ms=begun.time_ms,
         # A text in PostgreSQL holds no NUL; what nobody can write must not keep all others from the record.
-        user_id=asked.user_id and asked.user_id.replace("\0", "\ufffd"),
+        user_id=user and user.replace("\0", "\ufffd"),
         request_id=request_id,
         surface=asked.surface,
         release=answer.version,
@@ -127,4 +134,5 @@ def decision_of(
             ]
         ),
         history=tuple(recommender.item_pool.table.decode(decided.read)),
+        tier=asked.tier.value,
     )

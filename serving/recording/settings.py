@@ -5,6 +5,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from marquee.errors import ConfigError
+from marquee.store.people.consent import Tier
 from serving.settings import RoomSettings
 
 
@@ -21,6 +23,25 @@ class RecordingSettings(RoomSettings):
             )
         ),
     ] = ""
+    user_key: Annotated[
+        str,
+        Meta(
+            description=(
+                "file of the key by which users are kept under [pseudonyms](people.md), written by "
+                "`python -m serving.make_user_key`; empty: under the ids that requests name, and nobody can "
+                "consent or be erased"
+            )
+        ),
+    ] = ""
+    consent: Annotated[
+        str,
+        Meta(
+            description=(
+                "how much of a person may be used who has [said nothing](people.md#consent): `personal`, "
+                "`segment` or `none`"
+            )
+        ),
+    ] = Tier.personal.value
     event_horizon_days: Annotated[
         int, Meta(ge=1, le=365, description="older events are rejected; younger ones are kept exactly once")
     ] = 7
@@ -46,3 +67,17 @@ class RecordingSettings(RoomSettings):
             )
         ),
     ] = ""
+
+    @property
+    def default_tier(self) -> Tier:
+        """How much of a person may be used who has said nothing."""
+        return Tier(self.consent)
+
+    def validate(self) -> None:
+        """Raises ConfigError if a value is out of bounds."""
+        super().validate()
+        if self.consent not in set(Tier):
+            raise ConfigError(
+                f"MARQUEE_CONSENT must be one of {[tier.value for tier in Tier]}, got {self.consent!r}; "
+                "correct it"
+            )

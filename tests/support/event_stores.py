@@ -48,6 +48,7 @@ def decision(decision_id: str, **changes: object) -> Decision:
         "parameters": {"temperature": 0.1},
         "places": (Place("a", 1.5, 0.25), Place("b", 0.5, 1.0)),
         "history": ("x", "y"),
+        "tier": "personal",
     }
     return Decision(decision_id=decision_id, **{**fields, **changes})  # type: ignore[arg-type]
 

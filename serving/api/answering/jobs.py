@@ -10,8 +10,10 @@ from marquee.decision.pages.rows import AnsweredRow, Row
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Answer, Decided, Request
 from marquee.errors import DataError, FilterError, UnknownIdError
+from marquee.store.people.consent import Tier
 from serving.api.messages.cursors import Cursor, write_cursor
 from serving.http.errors import Problem, Refusal
+from serving.recording.identity import Identified
 from serving.recording.recorder import Begun, Recorder
 from serving.releases.answering import Answering
 from serving.releases.surfaces import DEFAULT, Surface, Surfaces
@@ -62,19 +64,17 @@ class Answered:
     """An answer, and what it took.
 
     Attributes:
-        asked: What was asked, with what the user did since the release.
+        identified: What was asked, as it may be answered, with what the user did since the release.
         answer: The answer, of a page that of its first row.
         decided: With what a record of it holds beside; None where nothing is recorded.
-        has_profile: Whether what the user did since the release was there, as far as it is asked for.
         queue_s: Seconds that the job waited for its batch.
         watch: Of the batch.
         rows: The rows of a page.
     """
 
-    asked: Request
+    identified: Identified
     answer: Answer
     decided: Decided | None
-    has_profile: bool
     queue_s: float
     watch: Stopwatch
     rows: tuple[AnsweredRow, ...] = ()
@@ -104,7 +104,9 @@ class JobMaker:
         """Returns a job with who answers it; raises FilterError before it could spoil a batch."""
         answering = self._surfaces.answering(surface)
         shown: tuple[str, ...] = ()
-        recommender = answering.choose(asked.user_id or request_id)
+        # Below `personal` nothing follows from who asks, nor which release answers.
+        user_id = asked.user_id if asked.tier is Tier.personal else None
+        recommender = answering.choose(user_id or request_id)
         if cursor is not UNSET:
             read = Cursor.read(cursor)
             recommender = _of_release(answering, read.version)

@@ -8,8 +8,10 @@ from marquee.bundle.releases import Role
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Answer, Decided, Request
 from marquee.errors import MarqueeError
+from marquee.store.people.consent import Tier
 from serving.api.answering.jobs import Answered, Job
 from serving.api.metrics import AnswerMetrics
+from serving.recording.identity import Identified, identified_by_itself
 from serving.recording.profiles import Profiles
 from serving.releases.metrics import CandidateMetrics
 from serving.releases.shadow import Shadow
@@ -27,14 +29,23 @@ class JobRunner:
         metrics: What counts.
         profiles: Knows what users did since the release; None: nobody does.
         is_recording: Whether answers are put on record, and so need what a record holds beside them.
+        default: How much of a person may be used where nobody keeps what they said.
     """
 
-    def __init__(self, metrics: Metrics, profiles: Profiles | None, *, is_recording: bool) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        profiles: Profiles | None,
+        *,
+        is_recording: bool,
+        default: Tier = Tier.personal,
+    ) -> None:
         self._answer_metrics = metrics.family(AnswerMetrics)
         self._candidate_metrics = metrics.family(CandidateMetrics)
         self._shadow = Shadow(self._candidate_metrics, metrics.family(ThreadMetrics))
         self._profiles = profiles
         self._is_recording = is_recording
+        self._default = default
 
     def run(self, jobs: Sequence[Job]) -> list[Answered]:
         """Returns the answer to each job, each from one recommender."""
@@ -66,7 +77,8 @@ class JobRunner:
             shadow = job.answering.candidates.get(Role.shadow)
             is_current = job.recommender is job.answering.current
             if shadow and is_current and not job.rows and shadow.candidate.includes(job.request_id):
-                self._shadow.offer(shadow.recommender, answer.asked, answer.answer, job.recommender)
+                asked = answer.identified.request_to(shadow.recommender.bundle.manifest)
+                self._shadow.offer(shadow.recommender, asked, answer.answer, job.recommender)
         return answers
 
     def _answers(self, jobs: Sequence[Job]) -> list[Answered]:
@@ -75,7 +87,8 @@ class JobRunner:
             return [self._page(job) if job.rows else self._answers([job])[0] for job in jobs]
         watch = Stopwatch()
         recommender = jobs[0].recommender
-        asked, has_profile = self._with_profiles(jobs)
+        identified = self._identified(jobs)
+        asked = [one.request for one in identified]
         decided: Sequence[Decided | None] = [None] * len(jobs)
         if self._is_recording:
             decided = made = recommender.decide(asked, watch)
@@ -83,39 +96,45 @@ class JobRunner:
         else:
             answers = recommender.recommend(asked, watch)
         self._answer_metrics.count_batch(len(jobs), watch.total_s, watch.seconds)
-        for job, answer in zip(jobs, answers, strict=True):
-            self._count_answer(job, answer)
+        for job, request, answer in zip(jobs, asked, answers, strict=True):
+            self._count_answer(job, request, answer)
         return [
-            Answered(request, answer, one, there, watch.started - job.since, watch)
-            for job, request, answer, one, there in zip(
-                jobs, asked, answers, decided, has_profile, strict=True
-            )
+            Answered(who, answer, one, watch.started - job.since, watch)
+            for job, who, answer, one in zip(jobs, identified, answers, decided, strict=True)
         ]
 
     def _page(self, job: Job) -> Answered:
         """Returns the rows of a page, and counts each."""
         watch = Stopwatch()
-        (asked,), (has_profile,) = self._with_profiles([job])
-        rows = job.recommender.recommend_page(asked, job.rows, watch)
+        (identified,) = self._identified([job])
+        asked = identified.request
+        wanted = [row.within(asked.tier) for row in job.rows]
+        rows = job.recommender.recommend_page(asked, wanted, watch)
         self._answer_metrics.count_batch(1, watch.total_s, watch.seconds)
         for row in rows:
-            self._count_answer(job, row.answer)
+            self._count_answer(job, asked, row.answer)
         queue_s = watch.started - job.since
-        return Answered(asked, rows[0].answer, None, has_profile, queue_s, watch, tuple(rows))
+        return Answered(identified, rows[0].answer, None, queue_s, watch, tuple(rows))
 
-    def _with_profiles(self, jobs: Sequence[Job]) -> tuple[list[Request], list[bool]]:
-        """Returns the requests with the profiles of their users, and which of these could be had."""
+    def _identified(self, jobs: Sequence[Job]) -> list[Identified]:
+        """Returns the requests as they may be answered."""
         asked = [job.asked for job in jobs]
         if self._profiles is None:
-            return asked, [True] * len(jobs)
-        return self._profiles.before(asked, jobs[0].recommender.bundle.manifest.known_until)
+            return [identified_by_itself(one, self._default) for one in asked]
+        return self._profiles.before(asked, jobs[0].recommender.bundle.manifest)
 
-    def _count_answer(self, job: Job, answer: Answer) -> None:
+    def _count_answer(self, job: Job, answered: Request, answer: Answer) -> None:
         """Tells the counters of one answer."""
-        asked, n_history = job.asked, len(job.asked.history)
+        # Of a user below `personal` what the answer may use; of others what the request gave.
+        asked = job.asked if answered.tier is Tier.personal else answered
+        n_history = len(asked.history)
         gave_something = bool(n_history or asked.user_id or asked.features or asked.like_item)
         self._answer_metrics.count_answer(
-            answer, n_history, gave_something=gave_something, surface=job.surface.name
+            answer,
+            n_history,
+            gave_something=gave_something,
+            surface=job.surface.name,
+            tier=answered.tier,
         )
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ from msgspec import Meta
 from marquee.bundle.bundle import Bundle
 from marquee.core.filters import AttributeType
 from marquee.decision.requests import Answer
+from marquee.store.people.consent import Tier
 from serving.api.messages.derived import derived, values_of
 from serving.http.errors import ErrorAnswer
 
@@ -38,6 +39,13 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=T
 
     # What only the wire has; every field of `Answer` stands beside these in `RECOMMEND_ANSWER`.
     request_id: Annotated[str, Meta(description="The id under which the log speaks of the request.")]
+    tier: Annotated[
+        Tier | None,
+        Meta(
+            description="How much of the user it rests on at most: `personal`; `segment` is declared "
+            "attributes alone, `none` the moment alone."
+        ),
+    ] = None  # has a default, for it is younger than its message: a client then reads older services as well
     returned: Annotated[int, Meta(description="How many items came.")]
     took_ms: Annotated[
         dict[str, float] | None,
@@ -70,14 +78,17 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=T
         cls,
         answer: Answer,
         request_id: str,
+        *,
         took_ms: dict[str, float] | None = None,
         cursor: str | None = None,
         record: RecordOfAnswer = NOT_RECORDING,
+        tier: Tier = Tier.personal,
     ) -> "RecommendAnswer":
         """Returns the message that tells `answer`."""
         return _make_answer(
             *_fields_of_answer(answer),
             request_id=request_id,
+            tier=tier,
             returned=len(answer.items),
             took_ms=took_ms,
             cursor=cursor,

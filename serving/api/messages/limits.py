@@ -9,6 +9,7 @@ from marquee.core.catalog import ItemKind
 from marquee.core.filters import Clause, Filters, to_bound
 from marquee.decision.requests import HistoryEvent, Request
 from marquee.errors import FilterError
+from marquee.store.people.consent import Tier
 from serving.api.messages.reading import shortened
 from serving.api.messages.requests import BatchRequest, Filter, HistoryEntry, RecommendRequest, SimilarRequest
 from serving.api.messages.reranking import reranking_within
@@ -40,6 +41,8 @@ def to_request(message: RecommendRequest, surface: Surface, timestamp: int) -> R
         reranking=reranking_within(message.reranking, surface.reranking),
         exclude=_exclude_within(message.exclude, settings),
         exclude_seen=surface.exclude_seen if message.exclude_seen is UNSET else message.exclude_seen,
+        # Of what was said elsewhere the strictest holds: it is asked for beside the model.
+        tier=Tier.personal if message.consent is UNSET else message.consent,
     )
 
 

@@ -22,6 +22,7 @@ def to_user(message: PageRequest, surface: Surface, timestamp: int) -> Request:
         features=message.features,
         context=message.context,
         exclude=message.exclude,
+        consent=message.consent,
     )
     return to_request(asked, surface, timestamp)
 

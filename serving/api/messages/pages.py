@@ -8,9 +8,11 @@ from msgspec import UNSET, Meta, UnsetType
 
 from marquee.decision.pages.rows import AnsweredRow, RowKind
 from marquee.decision.requests import Answer, Source
+from marquee.store.people.consent import Tier
 from serving.api.messages.answers import NOT_RECORDING, RecordOfAnswer
 from serving.api.messages.derived import derived, values_of
 from serving.api.messages.requests import (
+    ConsentTier,
     CursorText,
     Excluded,
     FeatureValue,
@@ -63,6 +65,7 @@ class PageRequest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fiel
     surface: SurfaceName = UNSET
     rows: Annotated[tuple[RowRequest, ...], Meta(min_length=1, description="In the order of the page.")]
     exclude: Excluded = ()
+    consent: ConsentTier = UNSET
     cursor: CursorText = UNSET
 
 
@@ -96,6 +99,10 @@ class PageAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
 
     request_id: Annotated[str, Meta(description="The id under which the log speaks of the request.")]
     version: Annotated[str, Meta(description="The release that made all rows.")]
+    tier: Annotated[
+        Tier | None,
+        Meta(description="How much of the user the rows rest on at most, as of a recommendation."),
+    ] = None
     rows: Annotated[tuple[ROW_ANSWER, ...], Meta(description="In the order of the request.")]  # type: ignore[valid-type]  # made at import
     cursor: Annotated[
         str | None,

@@ -8,6 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 from marquee.core.catalog import ItemKind
 from marquee.core.event_kinds import EventKind
 from marquee.core.filters import MOMENT_PATTERN
+from marquee.store.people.consent import Tier
 from serving.api.messages.cursors import MAX_CHARACTERS
 from serving.api.messages.reranking import RerankingRequest
 
@@ -44,6 +45,12 @@ WantedK = Annotated[
 
 WantedKind = Annotated[
     ItemKind | UnsetType | None, Meta(description="Only items of this kind; null for both.")
+]
+
+
+ConsentTier = Annotated[
+    Tier | UnsetType,
+    Meta(description="The most of the user that may be used; what was said for the user may allow less."),
 ]
 
 
@@ -138,6 +145,7 @@ class RecommendRequest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown
     exclude_seen: Annotated[
         bool | UnsetType, Meta(description="Leave out what the user's history holds, stored or given.")
     ] = UNSET
+    consent: ConsentTier = UNSET
     paging: _Paging = False
     cursor: CursorText = UNSET
     timings: _Timings = False

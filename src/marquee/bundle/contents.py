@@ -16,7 +16,14 @@ import polars as pl
 
 from marquee.bundle.click_counts import CLICK_COUNTS_FILE
 from marquee.bundle.graphs import ITEM_INPUTS, QUERY_INPUTS, Graph
-from marquee.bundle.manifest import GOLDEN_REQUESTS_FILE, INDEX_FILE, IndexFacts, KnownUntil, Manifest
+from marquee.bundle.manifest import (
+    GOLDEN_REQUESTS_FILE,
+    INDEX_FILE,
+    IndexFacts,
+    KnownUntil,
+    Manifest,
+    UserNames,
+)
 from marquee.bundle.popularity import ContextPopularity
 from marquee.core.arrays import FloatArray
 from marquee.core.catalog import Catalog
@@ -59,6 +66,7 @@ class BundleContents:
         known_until: Up to where it knows what users did; None: up to when it was made.
         click_counts: How often items were shown and clicked, with `click_counts.COLUMNS`; None where no log
             tells.
+        user_names: What the names of the known users are.
         golden_requests: JSON of the requests that a service asks the bundle before anybody else does, with
             their answers.
     """
@@ -86,6 +94,7 @@ class BundleContents:
     index_reason: str = ""
     index_sweeps: tuple[IndexSweep, ...] = ()
     context_popularity: ContextPopularity = field(default_factory=ContextPopularity)
+    user_names: UserNames = UserNames.ids
     golden_requests: str = "[]"
 
     def __post_init__(self) -> None:
@@ -146,6 +155,7 @@ def describe(
         config=dict(contents.config),
         known_until=contents.known_until or KnownUntil(timestamp=created),
         files=dict(files),
+        users=contents.user_names,
     )
 
 

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 
 from marquee.bundle.click_counts import CLICK_COUNTS_FILE
 from marquee.core.event_kinds import EventKinds
@@ -19,9 +20,10 @@ from marquee.index.faiss_index import IndexConfig, IndexKind
 from marquee.index.sweep import IndexSweep
 from marquee.store.files import FileFacts
 
-FORMAT_VERSION = 3
-READ_VERSIONS = (2, FORMAT_VERSION)
-"""Formats that are read. Those of 2 do not say until when they know what users did."""
+FORMAT_VERSION = 4
+READ_VERSIONS = (2, 3, FORMAT_VERSION)
+"""Formats that are read. Those of 2 do not say until when they know what users did, those before 4 not by
+which names they know them: these are the operator's own ids."""
 
 MANIFEST = "manifest.json"
 INDEX_FILE = "index.faiss"
@@ -52,6 +54,7 @@ OPTIONAL_FILES = frozenset({CLICK_COUNTS_FILE})
 
 # It becomes a folder: no separator, no leading dot, which marks what is being written.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_SAYS_KNOWN_UNTIL = 3
 _SELF_CHECKSUM = "manifest_sha256"
 _END_OF_TIME = 253_402_300_800  # the year 10000
 
@@ -89,6 +92,13 @@ class KnownUntil:
     timestamp: int = 0
 
 
+class UserNames(StrEnum):
+    """The names by which a bundle knows its users."""
+
+    ids = "ids"  # the operator's own
+    pseudonyms = "pseudonyms"  # those of the store of users
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """The facts of one bundle.
@@ -110,6 +120,7 @@ class Manifest:
         config: The resolved configuration that made the model.
         known_until: Up to where it knows what users did.
         files: Every other file of the bundle.
+        users: The names in its file of users.
     """
 
     name: str
@@ -128,6 +139,7 @@ class Manifest:
     config: Mapping[str, object]
     known_until: KnownUntil
     files: Mapping[str, FileFacts]
+    users: UserNames = UserNames.ids
 
     def __post_init__(self) -> None:
         for what in ("name", "version"):
@@ -179,8 +191,8 @@ class Manifest:
         if type(version) is not int or version not in READ_VERSIONS:
             raise BundleVersionError(
                 f"{MANIFEST} has format_version {version!r}, this release reads "
-                f"{' and '.join(map(str, READ_VERSIONS))}; export the bundle with this release, or serve it "
-                "with the one that wrote it"
+                f"{', '.join(map(str, READ_VERSIONS[:-1]))} and {FORMAT_VERSION}; export the bundle with "
+                "this release, or serve it with the one that wrote it"
             )
         # Also byte for byte: two texts of one content must not both be the signed one.
         if checksum != actual or again != text:
@@ -189,7 +201,9 @@ class Manifest:
                 "written; publish the bundle again"
             )
         del body["format_version"]
-        if version < FORMAT_VERSION and "created" in body:  # it knows nothing of what came after it was made
+        if (
+            version < _SAYS_KNOWN_UNTIL and "created" in body
+        ):  # it knows nothing of what came after it was made
             body["known_until"] = {"timestamp": body["created"]}
         if "kinds" in body:
             body["kinds"] = {"configs": body["kinds"]}

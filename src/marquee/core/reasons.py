@@ -21,6 +21,8 @@ class Reason(StrEnum):
     duplicate_id: An earlier row that was kept has the same id.
     text_too_long: A text is longer than the event log keeps.
     exposure_without_decision: The row reports an exposure but names no decision; the log alone rejects it.
+    no_consent: The user has not consented to being known; the log alone rejects it.
+    erased: The user was erased and has not consented to anything since; the log alone rejects it.
     event_id_reused: The event log holds another event under the same id.
     """
 
@@ -41,4 +43,6 @@ class Reason(StrEnum):
     text_too_long = "text_too_long"
     # Of the event log alone: a table neither reports to it nor knows what it holds.
     exposure_without_decision = "exposure_without_decision"
+    no_consent = "no_consent"
+    erased = "erased"
     event_id_reused = "event_id_reused"

@@ -21,6 +21,7 @@ from marquee.core.schema import SURFACE, TIMESTAMP
 from marquee.decision.item_pool import ItemPool
 from marquee.decision.requests import HistoryEvent, Request, Source
 from marquee.features import FeatureArrays, FeatureEncoder
+from marquee.store.people.consent import Tier
 
 _NO_ITEMS: IndexArray = np.zeros(0, dtype=np.int64)
 
@@ -91,7 +92,13 @@ class QueryEncoder:
         features = [
             self._features.encode(request, user) for request, user in zip(requests, users, strict=True)
         ]
-        sources = tuple(map(self._source, users, histories, features))
+        sources = tuple(
+            [
+                # Attributes that a tier lets through choose a list of popular items, and feed no tower.
+                self._source(user, history, row) if request.tier is Tier.personal else Source.popular
+                for request, user, history, row in zip(requests, users, histories, features, strict=True)
+            ]
+        )
         return Queries(
             embeddings=self._embed(users, histories, features, sources),
             sources=sources,

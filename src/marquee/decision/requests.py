@@ -6,7 +6,7 @@ ones. Nothing here reads the clock: the caller says what time it is.
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from marquee.core.schema import SURFACE
 from marquee.decision.policies.config import NO_EXPLORATION, Exploration
 from marquee.decision.reranking import NO_RERANKING, Reranking
 from marquee.errors import DataError
+from marquee.store.people.consent import Tier
 
 # The empty name stands for the first kind that the bundle declares.
 _EVENT_KINDS = frozenset(EventKind.__members__) | {""}
@@ -88,6 +89,8 @@ class Request:
         decision_id: What all draws follow from; needed where places are drawn.
         exclude: Items that must not be returned; unknown ids do no harm.
         exclude_seen: Also exclude every item of the stored and of the given history.
+        tier: How much of a person the answer may rest on; below `personal` it is what is popular. Whoever
+            sets it leaves out what the tier forbids (see `within_tier`).
 
     Raises:
         DataError: If k is below 1, an id is empty, a user is told beside `like_item`, an event's kind or
@@ -109,6 +112,7 @@ class Request:
     decision_id: str = ""
     exclude: Collection[str] = ()
     exclude_seen: bool = True
+    tier: Tier = Tier.personal
 
     @property
     def stated(self) -> Mapping[str, object]:
@@ -171,6 +175,23 @@ class Request:
                 raise DataError(
                     f"history[{position}].value must be a finite number, got {value}; leave it out if unknown"
                 )
+
+
+def within_tier(request: Request, tier: Tier) -> Request:
+    """Returns a request without what a tier forbids, as if it had never been told.
+
+    Example:
+        >>> asked = Request(timestamp=0, user_id="u", features={"age": 3}, context={"hour": 4})
+        >>> limited = within_tier(asked, Tier.segment)
+        >>> limited.user_id, limited.history, limited.stated
+        (None, (), {'age': 3, 'hour': 4})
+        >>> within_tier(asked, Tier.none).stated
+        {'hour': 4}
+    """
+    if tier is Tier.personal:
+        return request
+    features = {} if tier is Tier.none else request.features
+    return replace(request, user_id=None, history=(), features=features, tier=tier)
 
 
 def _validate_item_ids(item_ids: Sequence[object]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from marquee.bundle.bundle import Bundle
-from marquee.bundle.manifest import MANIFEST, IndexFacts, KnownUntil, Manifest
+from marquee.bundle.manifest import MANIFEST, IndexFacts, KnownUntil, Manifest, UserNames
 from marquee.bundle.publishing import publish_copy
 from marquee.core.event_kinds import EventKinds, KindConfig
 from marquee.errors import BundleError
@@ -59,6 +59,7 @@ EVERYTHING = Manifest(
     metrics={"ndcg@10": 0.1234567890123},
     config={"seed": 0, "nested": {"list": [1, 2.5, None, "ä"]}},
     known_until=KnownUntil(sequence=12, timestamp=1_600_000_000),
+    users=UserNames.pseudonyms,
     files={"user_ids.json": FileFacts(sha256="ab", bytes=12)},
 )
 
@@ -117,11 +118,11 @@ def test_manifest_of_before_an_optional_fact_is_read() -> None:
 
 def test_manifest_of_format_2_knows_nothing_of_what_came_after_it_was_made() -> None:
     body = json.loads(EVERYTHING.to_json())
-    del body["manifest_sha256"], body["known_until"]
+    del body["manifest_sha256"], body["known_until"], body["users"]
     body["format_version"] = 2
     text = dumped({**body, "manifest_sha256": hashlib.sha256(dumped(body)).hexdigest()})
     known = KnownUntil(timestamp=EVERYTHING.created)
-    assert Manifest.from_json(text) == replace(EVERYTHING, known_until=known)
+    assert Manifest.from_json(text) == replace(EVERYTHING, known_until=known, users=UserNames.ids)
 
 
 def test_copy_keeps_a_manifest_whose_numbers_this_release_would_write_otherwise(tmp_path: Path) -> None:

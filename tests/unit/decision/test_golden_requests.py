@@ -23,6 +23,7 @@ from marquee.decision.recommender import Recommender
 from marquee.decision.requests import HistoryEvent, Request, Source
 from marquee.decision.reranking import Diversity, Reranking
 from marquee.errors import BundleError
+from marquee.store.people.consent import Tier
 from tests.support.bundles import CREATED, NOW, make_tiny
 from tests.support.round_trips import fields_at_default
 
@@ -81,6 +82,7 @@ EVERYTHING = Request(
     kind=ItemKind.ad,
     exclude=("i003",),
     exclude_seen=False,
+    tier=Tier.segment,
     filters=Filters.of(
         {
             "genre": {"any_of": ["drama", True], "all_of": ["film"], "none_of": ["horror"]},

@@ -41,10 +41,13 @@ from marquee.client.messages.releases import (
     TrialAnswer,
 )
 from marquee.client.messages.shared import ErrorAnswer, ErrorBody, FeatureValue
+from marquee.client.messages.users import ConsentAnswer, ConsentRequest
 
 __all__ = [
     "BatchRequest",
     "BundleAnswer",
+    "ConsentAnswer",
+    "ConsentRequest",
     "ErrorAnswer",
     "ErrorBody",
     "EventMessage",

@@ -81,6 +81,8 @@ class RecommendRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=
         reranking: How the best items become the answer; null for as the surface has it.
         exclude: Items that must not come back.
         exclude_seen: Leave out what the user's history holds, stored or given.
+        consent: The most of the user that may be used; what was said for the user may allow less. One of
+            `none`, `personal`, `segment`.
         paging: Whether the answer brings a cursor, by which to ask for more. Left out: false.
         cursor: Of an answer before: nothing that was shown comes again. The answer brings another.
         timings: Whether the answer tells how long each stage took. Left out: false.
@@ -97,6 +99,7 @@ class RecommendRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=
     reranking: RerankingRequest | None = None
     exclude: Sequence[str] = ()
     exclude_seen: bool | None = None
+    consent: str | None = None
     paging: bool | None = None
     cursor: str | None = None
     timings: bool | None = None
@@ -137,6 +140,8 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True):
         ignored_features: Names in `features` and `context` that the bundle has no feature for, sorted.
         unknown_filter_values: Values named in `filters` that no item has, as `attribute=value`.
         request_id: The id under which the log speaks of the request.
+        tier: How much of the user it rests on at most: `personal`; `segment` is declared attributes alone,
+            `none` the moment alone. One of `none`, `personal`, `segment`.
         returned: How many items came.
         took_ms: Milliseconds by stage, and in total, where the request wanted timings. The requests of a
             batch in the model end each stage together.
@@ -160,6 +165,7 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True):
     ignored_features: tuple[str, ...] = ()
     unknown_filter_values: tuple[str, ...] = ()
     request_id: str
+    tier: str | None = None
     returned: int
     took_ms: dict[str, float] | None = None
     cursor: str | None = None
@@ -245,6 +251,8 @@ class PageRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True)
         surface: Where the answer is shown: it decides the bundle, defaults and limits.
         rows: In the order of the page.
         exclude: Items that must not come back.
+        consent: The most of the user that may be used; what was said for the user may allow less. One of
+            `none`, `personal`, `segment`.
         cursor: Of an answer before: nothing that was shown comes again. The answer brings another.
     """
 
@@ -255,6 +263,7 @@ class PageRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True)
     surface: str | None = None
     rows: Sequence[RowRequest]
     exclude: Sequence[str] = ()
+    consent: str | None = None
     cursor: str | None = None
 
 
@@ -314,6 +323,8 @@ class PageAnswer(msgspec.Struct, kw_only=True, frozen=True):
     Attributes:
         request_id: The id under which the log speaks of the request.
         version: The release that made all rows.
+        tier: How much of the user the rows rest on at most, as of a recommendation. One of `none`,
+            `personal`, `segment`.
         rows: In the order of the request.
         cursor: For the next request: nothing that stands here, or stood before, comes again.
         profile: `unavailable` if the page goes without what the user did since the release.
@@ -321,6 +332,7 @@ class PageAnswer(msgspec.Struct, kw_only=True, frozen=True):
 
     request_id: str
     version: str
+    tier: str | None = None
     rows: tuple[RowAnswer, ...]
     cursor: str | None = None
     profile: str | None = None

@@ -48,10 +48,10 @@ class RejectedEvent(msgspec.Struct, kw_only=True, frozen=True):
 
     Attributes:
         row: Its number among the events, from 0.
-        reason: Why. One of `duplicate_id`, `event_id_reused`, `exposure_without_decision`,
-            `impossible_availability`, `impossible_value`, `non_finite_value`, `null_id`, `null_timestamp`,
-            `propensity_out_of_range`, `text_too_long`, `timestamp_out_of_range`, `unknown_field`,
-            `unknown_item`, `unknown_kind`, `unreadable_row`, `wrong_type`.
+        reason: Why. One of `duplicate_id`, `erased`, `event_id_reused`, `exposure_without_decision`,
+            `impossible_availability`, `impossible_value`, `no_consent`, `non_finite_value`, `null_id`,
+            `null_timestamp`, `propensity_out_of_range`, `text_too_long`, `timestamp_out_of_range`,
+            `unknown_field`, `unknown_item`, `unknown_kind`, `unreadable_row`, `wrong_type`.
         field: The field at fault, null for the row as a whole.
     """
 

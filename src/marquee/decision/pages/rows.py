@@ -1,10 +1,11 @@
 """A page of several rows for one user, as a home page has them: what each row is to hold."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from marquee.decision.requests import Answer, Decided, Request
+from marquee.decision.requests import Answer, Decided, Request, within_tier
 from marquee.errors import DataError
+from marquee.store.people.consent import Tier
 
 
 class RowKind(StrEnum):
@@ -48,6 +49,11 @@ class Row:
                 f"items belong to a row of kind continued and to no other, got {len(self.items)} in one of "
                 f"kind {self.kind}; name the list that is to go on, or leave it out"
             )
+
+    def within(self, tier: Tier) -> "Row":
+        """Returns the row without what a tier forbids."""
+        # The list stays: none of it comes back, although nothing follows from it any more.
+        return self if tier is Tier.personal else replace(self, request=within_tier(self.request, tier))
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,6 +138,7 @@ class Decision:
         parameters: The numbers of that policy.
         places: From the first to the last.
         history: Items that were read, oldest first.
+        tier: How much of a person it might rest on, one of `Tier`; empty if that was not kept.
     """
 
     decision_id: str
@@ -151,6 +152,7 @@ class Decision:
     parameters: Mapping[str, float] = field(default_factory=dict)
     places: tuple[Place, ...] = ()
     history: tuple[str, ...] = ()
+    tier: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ that is sent again, word for word, would grow younger by every day that it lay i
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from marquee.core.event_kinds import EventKind
 from marquee.core.reasons import Reason
@@ -34,6 +35,8 @@ _FIELDS = frozenset(
 )
 _IDS = ("event_id", "item_id", "user_id", "decision_id")
 
+Judged = Event | tuple[Reason, str]
+"""A row as an event, or why it is none, with the field at fault."""
 UsersOf = Callable[[Collection[str]], Mapping[str, str | None]]
 """Returns the user of each of some decisions, None for nobody's; leaves out those that nobody knows."""
 
@@ -91,9 +94,26 @@ class Receipt:
         return counts
 
 
-def same_user(user_id: str) -> str:
-    """Returns the name under which a user is kept: the operator's own."""
-    return user_id
+class Namer(Protocol):
+    """Says under which name each user is kept, or why they must not be."""
+
+    def names_of(self, user_ids: Collection[str]) -> Mapping[str, str | Reason]:
+        """Returns the name, or the reason, of each user as events name them; raises EventLogError."""
+
+    def may_stay(self, names: Collection[str]) -> Mapping[str, str | Reason]:
+        """Returns the same for the names under which users are kept; raises EventLogError."""
+
+
+class OwnIds:
+    """Keeps everybody under the operator's own ids."""
+
+    def names_of(self, user_ids: Collection[str]) -> Mapping[str, str | Reason]:
+        """Returns each id as it is; see `Namer`."""
+        return {user_id: user_id for user_id in user_ids}
+
+    def may_stay(self, names: Collection[str]) -> Mapping[str, str | Reason]:
+        """Returns each id as it is; see `Namer`."""
+        return self.names_of(names)
 
 
 def keep_rows(
@@ -101,8 +121,8 @@ def keep_rows(
     rows: Sequence[object],
     received: int,
     limits: EventLimits,
-    user_of: Callable[[str], str] = same_user,
     users_of: UsersOf | None = None,
+    namer: Namer | None = None,
 ) -> Receipt:
     """Judges rows, keeps the good ones and returns once these are forced to disk.
 
@@ -111,18 +131,19 @@ def keep_rows(
         rows: As JSON gives them.
         received: Now, seconds since 1970 UTC.
         limits: When an event may have happened.
-        user_of: The name under which a user is kept.
         users_of: Returns the users of decisions; None for those that the log has in its store.
+        namer: Says under which name a user is kept; None: under the operator's own ids.
 
     Raises:
         EventLogError: If the log refuses; no row is then kept or remembered as seen.
     """
     # Row by row: one bad event of a batch must not cost the others.
-    judged = [judge_row(row, received, limits, user_of) for row in rows]
+    namer = namer or OwnIds()
+    judged = _with_names([judge_row(row, received, limits) for row in rows], namer)
+    judged, orphans = _with_users(judged, users_of or log.users_of, namer)
     good = [(number, event) for number, event in enumerate(judged) if isinstance(event, Event)]
-    events, orphans = _with_users([event for _, event in good], users_of or log.users_of)
     # All good rows in one transaction: one flush, and an error means that none was kept.
-    kept = log.append(events)
+    kept = log.append([event for _, event in good])
     rejected = [
         RejectedRow(number, *fault) for number, fault in enumerate(judged) if not isinstance(fault, Event)
     ]
@@ -140,25 +161,57 @@ def keep_rows(
     )
 
 
-def _with_users(events: Sequence[Event], users_of: UsersOf) -> tuple[list[Event], int]:
+def _with_names(judged: Sequence[Judged], namer: Namer) -> list[Judged]:
+    """Returns rows with their users by the names under which these are kept; without consent no event is.
+
+    Consent is asked for what arrives, not for when it happened: queues deliver late.
+    """
+    # Once for all rows: the same user stands in many of them.
+    asked = {one.user_id for one in judged if isinstance(one, Event) and one.user_id is not None}
+    names = namer.names_of(asked) if asked else {}
+    return [
+        _named(one, names[one.user_id], "user_id")
+        if isinstance(one, Event) and one.user_id is not None
+        else one
+        for one in judged
+    ]
+
+
+def _with_users(judged: Sequence[Judged], users_of: UsersOf, namer: Namer) -> tuple[list[Judged], int]:
     """Returns events that name a decision alone with its user, and how many name one that nobody knows."""
-    named = {event.decision_id for event in events if event.decision_id is not None}
+    named = {one.decision_id for one in judged if isinstance(one, Event) and one.decision_id is not None}
     # Most bodies: there is nothing to look for.
     if not named:
-        return list(events), 0
+        return list(judged), 0
     users = users_of(named)
-    joined = [
-        replace(event, user_id=user_id, named_by_decision=True)
-        if event.user_id is None and (user_id := users.get(event.decision_id or "")) is not None
-        else event
-        for event in events
-    ]
-    return joined, sum(event.decision_id is not None and event.decision_id not in users for event in events)
+    # Who has withdrawn since the answer is not known by it any more.
+    names = namer.may_stay({user_id for user_id in users.values() if user_id is not None})
+    joined: list[Judged] = []
+    orphans = 0
+    for one in judged:
+        if not isinstance(one, Event) or one.decision_id is None:
+            joined.append(one)
+            continue
+        orphans += one.decision_id not in users
+        user_id = users.get(one.decision_id)
+        is_joined = one.user_id is None and user_id is not None
+        joined.append(
+            _named(one, names[user_id], "decision_id") if is_joined and user_id is not None else one
+        )
+    return joined, orphans
 
 
-def judge_row(
-    row: object, received: int, limits: EventLimits, user_of: Callable[[str], str] = same_user
-) -> Event | tuple[Reason, str]:
+def _named(event: Event, name: str | Reason, field: str) -> Judged:
+    """Returns an event under the name of its user, or why it must not be kept."""
+    # First: a reason is a text as well.
+    if isinstance(name, Reason):
+        return name, field
+    if event.user_id is None:
+        return replace(event, user_id=name, named_by_decision=True)
+    return event if name == event.user_id else replace(event, user_id=name)
+
+
+def judge_row(row: object, received: int, limits: EventLimits) -> Judged:
     """Returns a row as an event, or why it is none, with the field at fault."""
     if not isinstance(row, dict):
         return Reason.unreadable_row, ""
@@ -172,7 +225,7 @@ def judge_row(
     )
     if fault is not None:
         return fault
-    user_id, value = row.get("user_id"), row.get("value")
+    value = row.get("value")
     return Event(
         event_id=row["event_id"],
         kind=row["kind"],
@@ -180,7 +233,7 @@ def judge_row(
         timestamp=_mended(row, received),
         sent_timestamp=row["timestamp"],
         received=received,
-        user_id=None if user_id is None else user_of(user_id),
+        user_id=row.get("user_id"),
         decision_id=row.get("decision_id"),
         value=None if value is None else float(value),
         text=row.get("text"),

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from marquee.store.log.opening import POSTGRES_SCHEMES
-from marquee.store.people.users import Users
+from marquee.store.people.users import USERS_FILE, Users
 
 
 def open_users(where: str) -> Users:
@@ -21,3 +21,19 @@ def open_users(where: str) -> Users:
     from marquee.store.people.sqlite import SqliteUsers
 
     return SqliteUsers(Path(where))
+
+
+def noted_key(where: str) -> bytes | None:
+    """Returns the fingerprint of the key that the users beside a log are kept with, None if there is none.
+
+    Raises:
+        EventLogError: If the store cannot be reached.
+    """
+    # Where nobody has a key no file is made for them.
+    if not where.startswith(POSTGRES_SCHEMES) and not (Path(where) / USERS_FILE).exists():
+        return None
+    users = open_users(where)
+    try:
+        return users.key_fingerprint()
+    finally:
+        users.close()

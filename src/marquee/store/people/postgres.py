@@ -29,9 +29,9 @@ CREATE TABLE IF NOT EXISTS marquee.user_key(
     number integer PRIMARY KEY CHECK (number = 1), fingerprint bytea NOT NULL
 );
 """
-_FIND: LiteralString = (
-    "SELECT handle, pseudonym, tier, changed, erased FROM marquee.users WHERE handle = ANY(%s)"
-)
+_ROWS: LiteralString = "SELECT handle, pseudonym, tier, changed, erased FROM marquee.users"
+_FIND: LiteralString = f"{_ROWS} WHERE handle = ANY(%s)"
+_FIND_NAMED: LiteralString = f"{_ROWS} WHERE pseudonym = ANY(%s)"
 # One statement for both kinds: who has no row, and who has one without a pseudonym.
 _NAME: LiteralString = """
 INSERT INTO marquee.users AS old(handle, pseudonym, changed)
@@ -63,6 +63,15 @@ class PostgresUsers:
     def find_many(self, handles: Collection[bytes]) -> dict[bytes, Person]:
         """Returns the row of each of several users; see `Users`."""
         return _persons(handles, self._database.read(_FIND, (list(handles),)))
+
+    def find_named(self, pseudonyms: Collection[str]) -> dict[str, Person]:
+        """Returns the rows of users by their pseudonyms; see `Users`."""
+        rows = self._database.read(_FIND_NAMED, (list(pseudonyms),))
+        return {row[1]: _person(row) for row in rows}
+
+    def mark(self, _handle: bytes) -> None:
+        """Returns None: what other machines have changed is known to the database alone; see `Users`."""
+        return
 
     def name(self, new: Mapping[bytes, str]) -> dict[bytes, Person]:
         """Returns the users with pseudonyms; see `Users`."""
@@ -144,11 +153,14 @@ class PostgresUsers:
 
 def _persons(handles: Collection[bytes], rows: Sequence[Sequence[Any]]) -> dict[bytes, Person]:
     """Returns persons by handle from rows of handle, pseudonym, tier and two times."""
-    found = {
-        bytes(handle): Person(pseudonym, tier and Tier(tier), changed, erased)
-        for handle, pseudonym, tier, changed, erased in rows
-    }
+    found = {bytes(row[0]): _person(row) for row in rows}
     return {handle: found.get(handle, STRANGER) for handle in handles}
+
+
+def _person(row: Sequence[Any]) -> Person:
+    """Returns a person from a row of handle, pseudonym, tier and two times."""
+    _, pseudonym, tier, changed, erased = row
+    return Person(pseudonym, tier and Tier(tier), changed, erased)
 
 
 def _find(connection: Connection, handles: Collection[bytes]) -> dict[bytes, Person]:

@@ -1,16 +1,15 @@
 """The users in a SQLite file of the folder of the event log, which all workers of a machine share."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import apsw
 
-from marquee.store.log.sqlite_file import Durability, SqliteFile
+from marquee.store.log.sqlite_file import Durability, SqliteFile, translated
 from marquee.store.people.consent import Tier
-from marquee.store.people.users import STRANGER, Consent, Forgotten, Person
-
-USERS_FILE = "users.db"
+from marquee.store.people.marks import Marks
+from marquee.store.people.users import STRANGER, USERS_FILE, Consent, Forgotten, Person
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS users(
@@ -27,7 +26,13 @@ CREATE TABLE IF NOT EXISTS user_key(number INTEGER PRIMARY KEY CHECK (number = 1
     STRICT;
 """
 _FIND = "SELECT pseudonym, tier, changed, erased FROM users WHERE handle = ?"
+_FIND_NAMED = "SELECT pseudonym, tier, changed, erased FROM users WHERE pseudonym = ?"
+_IS_TOMBSTONE = "tier IS NULL AND pseudonym IS NULL"
+_MARKS_FILE = "users.marks"
 _MAY_BE_NAMED = f"pseudonym IS NULL AND (tier = '{Tier.personal}' OR tier IS NULL AND erased IS NULL)"
+
+
+Result = TypeVar("Result")
 
 
 class SqliteUsers:
@@ -44,6 +49,8 @@ class SqliteUsers:
     def __init__(self, folder: Path) -> None:
         # Full: a pseudonym that is lost with the power leaves rows that nobody can erase any more.
         self._file = SqliteFile(folder / USERS_FILE, _SCHEMA, Durability.full)
+        with translated(_MARKS_FILE):
+            self._marks = Marks(folder / _MARKS_FILE)
 
     def find(self, handle: bytes) -> Person:
         """Returns the row of a user as it is now; see `Users`."""
@@ -54,13 +61,22 @@ class SqliteUsers:
         """Returns the row of each of several users; see `Users`."""
         return {handle: self.find(handle) for handle in handles}
 
+    def find_named(self, pseudonyms: Collection[str]) -> dict[str, Person]:
+        """Returns the rows of users by their pseudonyms; see `Users`."""
+        found = {name: self._file.read(_FIND_NAMED, (name,)) for name in pseudonyms}
+        return {name: _person(rows[0]) for name, rows in found.items() if rows}
+
+    def mark(self, handle: bytes) -> int | None:
+        """Returns a number that changes with a user; see `Users`."""
+        return self._marks.of(handle)
+
     def name(self, new: Mapping[bytes, str]) -> dict[bytes, Person]:
         """Returns the users with pseudonyms; see `Users`."""
-        return self._file.write(lambda connection: _name(connection, new))
+        return self._change(new, lambda connection: _name(connection, new))
 
     def set_tier(self, handle: bytes, tier: Tier, now: int) -> Person:
         """Notes what was said for a user; see `Users`."""
-        return self._file.write(lambda connection: _set_tier(connection, handle, tier, now))
+        return self._change([handle], lambda connection: _set_tier(connection, handle, tier, now))
 
     def consents(self, handle: bytes) -> list[Consent]:
         """Returns the statements for a user; see `Users`."""
@@ -69,7 +85,7 @@ class SqliteUsers:
 
     def forget(self, handle: bytes, now: int) -> Person:
         """Drops what is held of a user and leaves a tombstone; see `Users`."""
-        return self._file.write(lambda connection: _forget(connection, handle, now))
+        return self._change([handle], lambda connection: _forget(connection, handle, now))
 
     def forgotten(self) -> list[Forgotten]:
         """Returns the dropped pseudonyms whose rows are still to be deleted; see `Users`."""
@@ -84,14 +100,17 @@ class SqliteUsers:
 
     def drop_tombstones(self, before: int) -> int:
         """Deletes old tombstones; see `Users`."""
-        statement = "DELETE FROM users WHERE tier IS NULL AND pseudonym IS NULL AND erased < ?"
+        found = self._file.read(f"SELECT handle FROM users WHERE {_IS_TOMBSTONE} AND erased < ?", (before,))
+        handles = [handle for (handle,) in found]
+        # Again as a condition: somebody may have consented since.
+        statement = f"DELETE FROM users WHERE handle = ? AND {_IS_TOMBSTONE}"
 
         def drop(connection: apsw.Connection) -> int:
             n_before = connection.total_changes()
-            connection.execute(statement, (before,))
+            connection.executemany(statement, [(handle,) for handle in handles])
             return connection.total_changes() - n_before
 
-        return self._file.write(drop)
+        return self._change(handles, drop)
 
     def n_users(self) -> int:
         """Returns how many rows there are; see `Users`."""
@@ -115,6 +134,17 @@ class SqliteUsers:
     def close(self) -> None:
         """Gives up all connections; see `Users`."""
         self._file.close()
+        self._marks.close()
+
+    def _change(self, handles: Collection[bytes], work: Callable[[apsw.Connection], Result]) -> Result:
+        """Changes rows of users in a transaction, and lets every worker know."""
+
+        def marked(connection: apsw.Connection) -> Result:
+            self._marks.begin(handles)
+            return work(connection)
+
+        # An error leaves the marks as they are: nobody believes what was read, until the next change.
+        return self._file.write(marked, lambda _connection: self._marks.end(handles))
 
 
 def _person(row: Sequence[Any]) -> Person:

@@ -21,6 +21,8 @@ from typing import NamedTuple, Protocol
 
 from marquee.store.people.consent import Tier
 
+USERS_FILE = "users.db"
+"""The file of the users in the folder of an event log."""
 PSEUDONYM_BYTES = 16
 """Random bytes of a pseudonym: two users never share one by chance."""
 
@@ -96,6 +98,15 @@ class Users(Protocol):
 
     def find_many(self, handles: Collection[bytes]) -> dict[bytes, Person]:
         """Returns the row of each of several users."""
+
+    def find_named(self, pseudonyms: Collection[str]) -> dict[str, Person]:
+        """Returns what is held of users by their pseudonyms; leaves out those that nobody has."""
+
+    def mark(self, handle: bytes, /) -> int | None:
+        """Returns a number that is another one after each change of a user, whichever process made it.
+
+        Costs no read. None where only a read can tell, or a change is under way.
+        """
 
     def name(self, new: Mapping[bytes, str]) -> dict[bytes, Person]:
         """Returns the users with pseudonyms, after giving one to those who have none and may have one.

@@ -104,6 +104,7 @@ def test_recommendation_is_answered(path: str) -> None:
     body = response.json()
     assert body.pop("request_id") == response.headers["x-request-id"]
     assert body == {
+        "tier": "personal",
         "version": "7",
         "source": "personal",
         "items": [{"item_id": "u", "score": 1.0, "kind": "content"}],

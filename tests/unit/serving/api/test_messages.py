@@ -280,6 +280,7 @@ def test_answer_is_told_with_what_it_lacks_only_where_it_lacks() -> None:
     told = msgspec.json.decode(msgspec.json.encode(RecommendAnswer.of(answer, "id-1")))
     assert told == {
         "request_id": "id-1",
+        "tier": "personal",
         "version": "7",
         "source": "history",
         "items": [{"item_id": "a", "score": 1.5, "kind": "ad"}],

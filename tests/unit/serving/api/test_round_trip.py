@@ -7,6 +7,7 @@ import pytest
 
 from marquee.client import messages as of_client
 from marquee.decision.requests import Answer, Request
+from marquee.store.people.consent import Tier
 from serving.api.messages.answers import RECOMMEND_ANSWER, BatchAnswer, RecommendAnswer
 from serving.api.messages.limits import to_request
 from serving.api.messages.reading import reader
@@ -52,6 +53,8 @@ def test_every_field_of_a_request_reaches_the_library() -> None:
     request = to_request(filled(RecommendRequest), surface, timestamp=1_700_000_000)
     # What a question for similar items says, which is another message.
     others = {"like_item"}
+    # `filled` takes the first tier, which is the default as well.
+    others |= {"tier"}
     # The surface says how places are drawn, the service names the decision.
     others |= {"exploration", "decision_id"}
     kept = [
@@ -65,8 +68,8 @@ def test_every_field_of_a_request_reaches_the_library() -> None:
 
 def test_every_field_of_an_answer_is_told() -> None:
     answer = filled(Answer)
-    told = RecommendAnswer.of(answer, "id-1", {"total": 1.5})
+    told = RecommendAnswer.of(answer, "id-1", took_ms={"total": 1.5}, tier=Tier.segment)
     assert isinstance(told, RECOMMEND_ANSWER)
     plain = msgspec.json.decode(msgspec.json.encode(told))
-    own = {"request_id": "id-1", "returned": len(answer.items), "took_ms": {"total": 1.5}}
+    own = {"request_id": "id-1", "returned": len(answer.items), "took_ms": {"total": 1.5}, "tier": "segment"}
     assert plain == msgspec.json.decode(msgspec.json.encode(answer)) | own

@@ -21,7 +21,7 @@ from serving.api.recommend import Endpoints
 from serving.config import Settings
 from serving.http.guard import Guard
 from serving.recording.opening import OpenedLog
-from serving.recording.profiles import Profiles, with_profile
+from serving.recording.profiles import Profiles, Wanted, with_profile
 from serving.recording.recorder import Recorder
 from serving.telemetry.metrics import Metrics
 from tests.support.asgi import no_bentoml, request
@@ -205,9 +205,13 @@ def test_store_that_is_gone_is_told_in_the_log_once(
 def test_profiles_of_a_batch_are_read_together(log: OpenedLog) -> None:
     log.get().append([event("e1"), event("e2", user_id="u2", item_id="b"), event("e3", item_id="c")])
     profiles = Profiles(log, Metrics(), budget_s=5.0)
-    found = profiles.read([("u1", EVERYTHING), ("nobody", EVERYTHING), ("u2", EVERYTHING)])
+    found = read(profiles, ("u1", EVERYTHING), ("nobody", EVERYTHING), ("u2", EVERYTHING))
     profiles.close()
     assert found == [[did("a"), did("c")], [], [did("b")]]
+
+
+def read(profiles: Profiles, *wanted: tuple[str, KnownUntil]) -> list[Any]:
+    return [one.profile for one in profiles.read([Wanted(*one) for one in wanted])]
 
 
 class Counting:
@@ -240,13 +244,13 @@ def test_profile_is_read_again_only_when_its_user_has_done_something(
 ) -> None:
     counted, profiles = counting
     log.get().append([event("e1"), event("e2", user_id="u2")])
-    assert [profiles.read([("u1", EVERYTHING)]) for _ in range(3)] == [[[did("a")]]] * 3
+    assert [read(profiles, ("u1", EVERYTHING)) for _ in range(3)] == [[[did("a")]]] * 3
     assert counted.n_read == 1
     log.get().append([event("e3", user_id="u2")])
-    profiles.read([("u1", EVERYTHING)])
+    read(profiles, ("u1", EVERYTHING))
     assert counted.n_read == 1
     log.get().append([event("e4", item_id="b")])
-    assert profiles.read([("u1", EVERYTHING)]) == [[did("a"), did("b")]]
+    assert read(profiles, ("u1", EVERYTHING)) == [[did("a"), did("b")]]
     assert counted.n_read == 2
 
 
@@ -256,10 +260,10 @@ def test_nothing_is_read_of_who_did_nothing_since_the_release(
     counted, profiles = counting
     log.get().append([event("e1")])
     known = KnownUntil(sequence=log.get().last_sequence())
-    assert profiles.read([("u1", known), ("nobody", EVERYTHING)]) == [[], []]
+    assert read(profiles, ("u1", known), ("nobody", EVERYTHING)) == [[], []]
     assert counted.n_read == 0
     # Another release, of an older state: it knows less of the same user.
-    assert profiles.read([("u1", EVERYTHING)]) == [[did("a")]]
+    assert read(profiles, ("u1", EVERYTHING)) == [[did("a")]]
 
 
 def test_profiles_in_memory_are_bounded(
@@ -269,9 +273,9 @@ def test_profiles_in_memory_are_bounded(
     counted, profiles = counting
     log.get().append([event(f"e{i}", user_id=f"u{i}") for i in range(3)])
     for user in ("u0", "u1", "u0", "u2", "u0"):  # u1 was asked for longest ago
-        profiles.read([(user, EVERYTHING)])
+        read(profiles, (user, EVERYTHING))
     assert counted.n_read == 3
-    profiles.read([("u1", EVERYTHING)])
+    read(profiles, ("u1", EVERYTHING))
     assert counted.n_read == 4
 
 
@@ -280,6 +284,6 @@ def test_profile_in_memory_goes_with_the_rows_of_its_user(
 ) -> None:
     _, profiles = counting
     log.get().append([event("e1")])
-    assert profiles.read([("u1", EVERYTHING)]) == [[did("a")]]
+    assert read(profiles, ("u1", EVERYTHING)) == [[did("a")]]
     log.get().removal.erase_user("u1")
-    assert profiles.read([("u1", EVERYTHING)]) == [[]]
+    assert read(profiles, ("u1", EVERYTHING)) == [[]]

@@ -1,6 +1,7 @@
 """Rows of events are judged one by one, and the answer counts every one of them."""
 
 import math
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from marquee.store.log.event_rows import (
     keep_rows,
 )
 from marquee.store.log.sqlite import SqliteEventLog
-from tests.support.event_stores import DAY, NOW
+from tests.support.event_stores import DAY, NOW, decision
 
 GOOD = {"event_id": "e", "kind": "click", "item_id": "a", "timestamp": NOW - 5, "user_id": "u"}
 LIMITS = EventLimits()
@@ -126,12 +127,46 @@ def test_body_is_accounted_for_row_by_row(tmp_path: Path) -> None:
     log.close()
 
 
-def test_users_are_kept_under_the_name_that_one_function_gives(tmp_path: Path) -> None:
-    log = SqliteEventLog(tmp_path)
-    keep_rows(
-        log, [GOOD, {**GOOD, "event_id": "f", "user_id": None, "decision_id": "d"}], NOW, LIMITS, str.upper
-    )
+class Names:
+    """Names of three users, and what was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Collection[str]] = []
+
+    def names_of(self, user_ids: Collection[str]) -> dict[str, str | Reason]:
+        self.asked.append(user_ids)
+        return {"u": "U", "v": Reason.no_consent, "w": Reason.erased}
+
+    def may_stay(self, names: Collection[str]) -> dict[str, str | Reason]:
+        self.asked.append(names)
+        return {"U": "U", "V": Reason.no_consent, "W": Reason.erased}
+
+
+def test_users_are_kept_under_the_names_that_they_get(tmp_path: Path) -> None:
+    log, names = SqliteEventLog(tmp_path), Names()
+    rows = [{**GOOD, "event_id": f"e{number}", "user_id": user} for number, user in enumerate("uvwu")]
+    receipt = keep_rows(log, [*rows, {**GOOD, "user_id": "x", "kind": "like"}], NOW, LIMITS, namer=names)
+    assert names.asked == [{"u", "v", "w"}]  # once, and of nobody whose row is bad anyway
+    assert [logged.event.user_id for logged in log.read(0, 10)] == ["U", "U"]
+    assert [(one.row, one.reason, one.field) for one in receipt.rejected] == [
+        (1, Reason.no_consent, "user_id"),
+        (2, Reason.erased, "user_id"),
+        (4, Reason.unknown_kind, "kind"),
+    ]
+    log.close()
+
+
+def test_decision_names_nobody_who_has_withdrawn_since(tmp_path: Path) -> None:
+    log, names = SqliteEventLog(tmp_path), Names()
+    log.append_decisions([decision(f"d{user}", user_id=user) for user in "UVW"])
+    rows = [{**GOOD, "event_id": f"e{user}", "user_id": None, "decision_id": f"d{user}"} for user in "UVWX"]
+    receipt = keep_rows(log, rows, NOW, LIMITS, namer=names)
     assert [logged.event.user_id for logged in log.read(0, 10)] == ["U", None]
+    assert receipt.orphans == 1
+    assert [(one.row, one.reason, one.field) for one in receipt.rejected] == [
+        (1, Reason.no_consent, "decision_id"),
+        (2, Reason.erased, "decision_id"),
+    ]
     log.close()
 
 

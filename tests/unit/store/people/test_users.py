@@ -21,6 +21,8 @@ def test_stranger_gets_a_pseudonym_once_for_all_workers(users: UserStore) -> Non
     named = second.name({A: pseudonym(2), B: pseudonym(3)})
     assert named == {A: Person(pseudonym(1)), B: Person(pseudonym(3))}
     assert second.find_many([A, B, C]) == {**named, C: STRANGER}
+    assert second.find_named([pseudonym(3), pseudonym(2)]) == {pseudonym(3): named[B]}
+    assert second.find_named([]) == {}
     assert users.open().find(A) == Person(pseudonym(1))
     assert first.n_users() == 2
 
