@@ -10,7 +10,7 @@ from typing import Any
 from marquee.decision.recommender import Recommender
 from marquee.store.log.event_log import Decision
 from marquee.store.people.consent import Tier
-from serving.api.app import RecommendationApp
+from serving.api.app import Handlers, RecommendationApp
 from serving.api.events import EventRoutes
 from serving.api.recommend import Endpoints
 from serving.api.users import UserRoutes
@@ -73,7 +73,7 @@ class Worker:
             Key(name=secret, sha256=hashlib.sha256(secret.encode()).hexdigest(), scopes=list(rights))
             for secret, rights in SECRETS.items()
         ]
-        others = [self.events, self.people]
+        others: list[Handlers] = [self.events, self.people]
         self.app = RecommendationApp(no_bentoml, self.endpoints, self.settings, Guard(keys), others)
 
     async def send(self, method: str, path: str, body: object, secret: str = "app") -> Response:

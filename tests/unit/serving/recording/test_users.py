@@ -1,4 +1,4 @@
-"""Users under pseudonyms: what holds for them at the next answer, on every worker, and what is kept of them."""
+"""Users under pseudonyms: what holds for them at the next answer of every worker, and what is kept."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
