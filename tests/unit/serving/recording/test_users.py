@@ -189,7 +189,7 @@ def test_answer_uses_nothing_of_a_user_of_whom_it_is_not_known_what_they_said(
     assert [(one.user_id, one.tier) for one in worker.written()] == [(None, "none")]
 
 
-def test_who_withdraws_before_their_answer_is_written_is_not_in_it(workers: Workers, tmp_path: Path) -> None:
+def test_who_withdraws_before_their_answer_is_written_is_not_in_it(workers: Workers) -> None:
     worker = workers()
     assert worker.keyed is not None
     user = worker.keyed.look_up("somebody new")
