@@ -78,7 +78,7 @@ def _user_id(call: Call) -> str:
 
 
 def _kept(work: Callable[[], Person]) -> Person:
-    """Returns what came of a change; raises Refusal if the store refuses."""
+    """Returns the user after a change; raises Refusal if the store refuses."""
     try:
         return work()
     except EventLogFullError as error:

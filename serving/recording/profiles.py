@@ -149,7 +149,7 @@ class Profiles:
         return _NOTHING_FOUND if user is None else self._without_read(user, wanted)
 
     def _without_read(self, user: KnownUser, wanted: Wanted) -> Found:
-        """Returns what can be told of a user without a read of the log."""
+        """Returns the part that can be told without a read of the log."""
         if user.name is None or strictest((user.tier, wanted.most)) is not Tier.personal:
             return Found(user, is_complete=True)
         if not user.has_rows:
@@ -184,7 +184,7 @@ class Profiles:
             self._remembered.popitem(last=False)
 
     def _read_in_time(self, wanted: Sequence[Wanted]) -> list[Found]:
-        """Returns what the thread finds of each user within the budget."""
+        """Returns the finds of the thread for each user within the budget."""
         task = _Task(wanted, [_NOTHING_FOUND] * len(wanted))
         if not self._is_reading.is_set():  # else it hangs in what was asked before: nobody waits behind that
             self._is_reading.set()

@@ -221,7 +221,7 @@ class KeyedUsers:
         ]
 
     def person(self, user_id: str) -> tuple[Person, Sequence[Consent]]:
-        """Returns what is held of a user, and what was said for them; raises EventLogError."""
+        """Returns the row of a user and the statements for them; raises EventLogError."""
         handle, users = self._key.handle(user_id), self._users.get()
         return users.find(handle), users.consents(handle)
 

@@ -9,7 +9,7 @@ from marquee.store.people.consent import Tier
 
 
 class ConsentRequest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """What a user lets be used."""
+    """How much a user lets be used."""
 
     tier: Annotated[
         Tier,
@@ -21,7 +21,7 @@ class ConsentRequest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
 
 
 class ConsentAnswer(msgspec.Struct, kw_only=True, frozen=True):
-    """What holds from now on, for the next answer of every worker."""
+    """The tier that holds from now on, for the next answer of every worker."""
 
     request_id: Annotated[str, Meta(description="The id under which the log speaks of the request.")]
     tier: Annotated[Tier, Meta(description="What was said.")]

@@ -4,7 +4,7 @@ import msgspec
 
 
 class ConsentRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
-    """What a user lets be used.
+    """How much a user lets be used.
 
     Attributes:
         tier: `personal`: all that is known; `segment`: the attributes that requests declare; `none`: the
@@ -15,7 +15,7 @@ class ConsentRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tr
 
 
 class ConsentAnswer(msgspec.Struct, kw_only=True, frozen=True):
-    """What holds from now on, for the next answer of every worker.
+    """The tier that holds from now on, for the next answer of every worker.
 
     Attributes:
         request_id: The id under which the log speaks of the request.
