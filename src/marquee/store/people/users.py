@@ -100,7 +100,7 @@ class Users(Protocol):
         """Returns the row of each of several users."""
 
     def find_named(self, pseudonyms: Collection[str]) -> dict[str, Person]:
-        """Returns what is held of users by their pseudonyms; leaves out those that nobody has."""
+        """Returns the rows of users by their pseudonyms; leaves out those that nobody has."""
 
     def mark(self, handle: bytes, /) -> int | None:
         """Returns a number that is another one after each change of a user, whichever process made it.
