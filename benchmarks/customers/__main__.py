@@ -9,7 +9,7 @@ Data sets are looked for in $MARQUEE_DATA; a row whose file is not there says so
 
 import sys
 
-from benchmarks.customers import forecasts, probabilities, texts, values
+from benchmarks.customers import forecasts, probabilities, segments, texts, uplift, values
 from benchmarks.rows import run_rows
 
 GROUPS = {
@@ -17,6 +17,8 @@ GROUPS = {
     "values": values.rows,
     "texts": texts.rows,
     "forecasts": forecasts.rows,
+    "segments": segments.rows,
+    "uplift": uplift.rows,
 }
 
 

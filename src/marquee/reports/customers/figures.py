@@ -1,6 +1,6 @@
 """Figures of the report of customers; each returns an `<svg>` element."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from marquee.reports.panels import ACCENT, BAR, GRID, INK, MUTED, as_svg, open_panel
 
@@ -93,4 +93,52 @@ def bar_figure(title: str, labels: Sequence[str], values: Sequence[float], mark:
     axes.locator_params(axis="x", nbins=4)
     axes.set_title(title, loc="left", color=INK, fontsize=11, weight="bold")
     said = ", ".join(f"{label} {value:.3g}" for label, value in zip(labels, values, strict=True))
+    return as_svg(figure, f"{title}: {said}")
+
+
+def map_figure(
+    title: str, labels: Sequence[str], at: Sequence[tuple[float, float]], shares: Sequence[float]
+) -> str:
+    """Returns a disc per group, as large as its share, near groups that are like it; no person is drawn.
+
+    Args:
+        title: Stands above.
+        labels: Of the groups.
+        at: Place of each.
+        shares: Of all, one per group.
+    """
+    figure, axes = open_panel(_INCHES + 0.4)
+    axes.scatter(
+        [x for x, _ in at], [y for _, y in at], s=[2600 * share for share in shares], color=ACCENT, alpha=0.35
+    )
+    for label, (x, y) in zip(labels, at, strict=True):
+        axes.annotate(label[:_LONGEST_LABEL], (x, y), ha="center", va="center", color=INK, fontsize=8)
+    axes.margins(0.3)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_title(title, loc="left", color=INK, fontsize=11, weight="bold")
+    return as_svg(figure, f"{title}: {', '.join(labels)}")
+
+
+def lines_figure(title: str, axis: str, curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+    """Returns a line per name, the first in the accent, beside the straight line to its last point.
+
+    Args:
+        title: Stands above.
+        axis: Words below.
+        curves: Name → points.
+    """
+    figure, axes = open_panel(_INCHES)
+    for place, (name, points) in enumerate(curves.items()):
+        x, y = [one for one, _ in points], [one for _, one in points]
+        axes.plot(x, y, color=ACCENT if place == 0 else BAR, linewidth=2)
+        # Where the curves part, as they meet at both ends.
+        middle = len(points) // (2 + place)
+        axes.annotate(name, (x[middle], y[middle]), color=INK, fontsize=8, ha="right", va="bottom")
+    last = next(iter(curves.values()))[-1]
+    axes.plot([0, last[0]], [0, last[1]], color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
+    axes.set_xlabel(axis, color=MUTED)
+    axes.locator_params(axis="both", nbins=5)
+    axes.set_title(title, loc="left", color=INK, fontsize=11, weight="bold")
+    said = ", ".join(f"{name} ends at {points[-1][1]:.4g}" for name, points in curves.items())
     return as_svg(figure, f"{title}: {said}")

@@ -1,0 +1,277 @@
+"""Computes segments: groups, names, sizes, what each brings, what sets it apart, and who moved."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from marquee.bundle.traits.columns import encode
+from marquee.core.arrays import Float64Array, IndexArray
+from marquee.errors import ConfigError, DataError, MissingColumnError
+from marquee.marketing.reading.customers import USER_ID, Customers
+from marquee.marketing.reading.transactions import behaviour, orders_of
+from marquee.marketing.scoring.encoding import Ages, column_values, fit_columns
+from marquee.marketing.scoring.models import straight_terms
+from marquee.marketing.segments.clusters import AGREEMENT, Clusters, find_clusters
+from marquee.marketing.segments.config import SegmentConfig
+from marquee.marketing.segments.naming import Trait, distinguish, keep_names, rhythm, unique_names
+from marquee.marketing.segments.rfm import rfm_fifths, rfm_names
+from marquee.marketing.traits import TraitContext, TraitResult
+from marquee.marketing.versions import version_of
+
+# Behaviour names a segment already: said twice it would only be longer.
+_BEHAVIOUR = ("recency_days", "orders", "tenure_days", "mean_value", "total_value")
+
+
+@dataclass(frozen=True)
+class SegmentRow:
+    """One segment.
+
+    Attributes:
+        name: Its name.
+        n: Members.
+        share: Of all customers.
+        value: Mean of what a member brings; None where nothing says it.
+        value_share: Of what all bring.
+        traits: What sets it apart, the strongest first.
+        at: Place on the map, two numbers.
+    """
+
+    name: str
+    n: int
+    share: float
+    value: float | None
+    value_share: float | None
+    traits: tuple[Trait, ...]
+    at: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class JudgedSegments:
+    """The segments of all customers.
+
+    Attributes:
+        by: `rfm` or `clusters`.
+        rows: Largest value first, then the largest.
+        agreement: k → NMI between seeds; empty of RFM.
+        k: Number of segments.
+        moves: (from, to) → customers, where both runs knew them and the segment changed.
+        n_stayed: Customers who stayed.
+        n_common: Customers whom both runs knew.
+    """
+
+    by: str
+    rows: tuple[SegmentRow, ...]
+    agreement: dict[int, float]
+    k: int
+    moves: dict[tuple[str, str], int]
+    n_stayed: int
+    n_common: int
+
+
+def compute_segments(name: str, config: SegmentConfig, context: TraitContext) -> TraitResult:
+    """Returns the segment of every customer.
+
+    Raises:
+        ConfigError: If what segments are made of is not there.
+        DataError: If there are too few customers.
+    """
+    customers = context.customers
+    cautions: list[str] = []
+    agreement: dict[int, float] = {}
+    if config.by == "rfm":
+        ids, label, bases, points = _rfm(name, customers, config.min_size, cautions)
+    else:
+        ids, found, points = _clusters(name, config, context)
+        label, agreement = found.label, found.agreement
+        bases = [""] * (int(label.max()) + 1)
+        cautions += _agreement_cautions(found, int(label.max()) + 1)
+    names, traits = _names(customers, ids, label, bases)
+    named = np.array(names, dtype=object)[label]
+    earlier = _earlier(name, context)
+    kept = keep_names(named, ids, earlier)
+    # A name that is taken over must not be that of another group of today.
+    final = [kept.get(one, one if one not in kept.values() else f"{one} (new)") for one in names]
+    named = np.array(final, dtype=object)[label]
+    values = pl.DataFrame({USER_ID: ids, name: pl.Series(named.tolist(), dtype=pl.String)})
+    rows = _rows(final, label, traits, _brought(config, customers, ids), points)
+    moves, n_stayed, n_common = _moves(values, name, earlier)
+    judged = JudgedSegments(config.by, rows, agreement, len(final), moves, n_stayed, n_common)
+    version = version_of(name, config, context.version)
+    return TraitResult(name, "segment", version, values, judged, tuple(cautions))
+
+
+def _rfm(
+    name: str, customers: Customers, min_size: int, cautions: list[str]
+) -> tuple[list[str], IndexArray, list[str], Float64Array]:
+    """Returns ids, label, name of each label, and fifths as points, by the transactions."""
+    if customers.transactions is None:
+        raise ConfigError(
+            f"customers.traits.{name} is made of transactions, and the config has none; add transactions: "
+            "{path: …}, or set by: clusters"
+        )
+    transactions = customers.transactions
+    behaved = behaviour(transactions.rows, transactions.as_of, transactions.has_values)
+    # Among those who may be looked at: consent and erasure have thinned the rows.
+    behaved = behaved.filter(pl.col(USER_ID).is_in(customers.ids.to_list()))
+    found = rfm_fifths(behaved)
+    r, f = found["r"].to_numpy(), found["f"].to_numpy()
+    named = rfm_names(r, f)
+    bases = sorted(set(named.tolist()), key=lambda one: (-int((named == one).sum()), one))
+    small = [base for base in bases if (named == base).sum() < min_size]
+    if small:
+        cautions.append(f"Segments with fewer than {min_size} members: {', '.join(small)}.")
+    place = {base: number for number, base in enumerate(bases)}
+    label = np.array([place[one] for one in named.tolist()], dtype=np.int64)
+    return found[USER_ID].to_list(), label, bases, np.stack([f, r], axis=1).astype(np.float64)
+
+
+def _clusters(
+    name: str, config: SegmentConfig, context: TraitContext
+) -> tuple[list[str], Clusters, Float64Array]:
+    """Returns ids, clusters, and the first two principal axes of the vectors."""
+    customers = context.customers
+    ids, vectors = _vectors(name, config, context)
+    if not ids:
+        raise DataError(f"customers.traits.{name}: none of {customers.rows.height} customers has a vector")
+    found = find_clusters(vectors, config.k, config.max_k, config.min_size, context.seed)
+    if not ids:
+        raise DataError(
+            f"customers.traits.{name}: none of the {customers.rows.height} customers has a vector"
+        )
+    centred = vectors - vectors.mean(axis=0)
+    _, axes = np.linalg.eigh(centred.T @ centred)
+    axes = axes[:, ::-1][:, :2]
+    # An axis has no direction of its own: the largest entry is made positive.
+    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
+    points = centred @ axes
+    return ids, found, points if points.shape[1] == 2 else np.column_stack([points, np.zeros(len(points))])
+
+
+def _vectors(name: str, config: SegmentConfig, context: TraitContext) -> tuple[list[str], Float64Array]:
+    """Returns the vectors that clusters are made of."""
+    customers, key = context.customers, f"customers.traits.{name}"
+    if config.vectors:
+        path = customers.root / config.vectors
+        try:
+            table = pl.read_parquet(path)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise DataError(f"{key}.vectors: {path} cannot be read: {error}") from error
+        if not {USER_ID, "vector"} <= set(table.columns):
+            raise MissingColumnError(
+                f"{key}.vectors: {path} needs user_id and vector, it has {table.columns}; write one list of "
+                "numbers per customer"
+            )
+        own = customers.rows.select(USER_ID).join(table, on=USER_ID, how="inner", maintain_order="left")
+        return own[USER_ID].to_list(), _directions(np.array(own["vector"].to_list(), dtype=np.float64))
+    names = config.columns or list(customers.kinds)
+    unknown = [column for column in names if column not in customers.kinds]
+    if unknown or not names:
+        raise MissingColumnError(
+            f"{key}.columns names {unknown}, and may name {list(customers.kinds)}; left out are "
+            f"{customers.left_out}"
+        )
+    values = column_values(customers.rows, names)
+    columns = fit_columns(values, Ages(frozenset(), customers.as_of or 0.0))
+    # Distances need no bends: they would count a number several times.
+    design = encode(columns, values)[:, straight_terms(columns)]
+    spread = design.std(axis=0)
+    return customers.ids.to_list(), (design - design.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+
+
+def _directions(vectors: Float64Array) -> Float64Array:
+    """Returns vectors of length 1: how long one is says how active a user is, and not what they like."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(length > 0, length, 1.0), dtype=np.float64)
+
+
+def _names(
+    customers: Customers, ids: list[str], label: IndexArray, bases: list[str]
+) -> tuple[list[str], list[tuple[Trait, ...]]]:
+    """Returns a name per label, and what sets each apart."""
+    rows = pl.DataFrame({USER_ID: ids}).join(customers.rows, on=USER_ID, how="left", maintain_order="left")
+    # A protected column must not name a group of people.
+    columns = [name for name in customers.kinds if name not in customers.protected]
+    if any(bases):
+        columns = [name for name in columns if name not in _BEHAVIOUR]
+    traits = [tuple(distinguish(rows, label == number, columns)) for number in range(len(bases))]
+    words = [[trait.words for trait in found] for found in traits]
+    if customers.transactions is not None:
+        orders = orders_of(customers.transactions.rows)
+        id_of = np.array(ids, dtype=object)
+        for number, own in enumerate(words):
+            pace = rhythm(orders, id_of[label == number].tolist())
+            # One attribute, then the rhythm: `champions · Sci-Fi · weekly`.
+            own[1:1] = [pace] if pace else []
+    return unique_names(bases, words), traits
+
+
+def _brought(config: SegmentConfig, customers: Customers, ids: list[str]) -> Float64Array | None:
+    """Returns what each customer brings, None where nothing says it."""
+    column = config.value or ("total_value" if "total_value" in customers.rows.columns else "")
+    if not column:
+        return None
+    if column not in customers.rows.columns or not customers.rows[column].dtype.is_numeric():
+        raise MissingColumnError(
+            f"value must be a column of numbers, got {column!r}; there are {customers.rows.columns}"
+        )
+    own = pl.DataFrame({USER_ID: ids}).join(
+        customers.rows.select(USER_ID, column), on=USER_ID, how="left", maintain_order="left"
+    )
+    return own[column].cast(pl.Float64).fill_null(0.0).to_numpy()
+
+
+def _rows(
+    names: list[str],
+    label: IndexArray,
+    traits: list[tuple[Trait, ...]],
+    brought: Float64Array | None,
+    points: Float64Array,
+) -> tuple[SegmentRow, ...]:
+    """Returns the segments, those that bring most first."""
+    total = None if brought is None else float(brought.sum())
+    rows = []
+    for number, name in enumerate(names):
+        own = label == number
+        mean = None if brought is None else float(brought[own].mean())
+        share = None if brought is None or not total else float(brought[own].sum()) / total
+        x, y = points[own].mean(axis=0).tolist()
+        rows.append(SegmentRow(name, int(own.sum()), float(own.mean()), mean, share, traits[number], (x, y)))
+    return tuple(sorted(rows, key=lambda row: (-(row.value or 0.0), -row.n, row.name)))
+
+
+def _earlier(name: str, context: TraitContext) -> dict[str, str]:
+    """Returns customer → segment of the last run."""
+    table = context.previous.get(name)
+    if table is None or table[name].dtype != pl.String:
+        return {}
+    return dict(table.select(USER_ID, name).drop_nulls().iter_rows())
+
+
+def _moves(
+    values: pl.DataFrame, name: str, earlier: dict[str, str]
+) -> tuple[dict[tuple[str, str], int], int, int]:
+    """Returns who moved from where to where, how many stayed, and how many both runs knew."""
+    moves: dict[tuple[str, str], int] = {}
+    n_stayed = n_common = 0
+    for one, now in values.select(USER_ID, name).iter_rows():
+        before = earlier.get(one)
+        if before is None:
+            continue
+        n_common += 1
+        if before == now:
+            n_stayed += 1
+        else:
+            moves[before, now] = moves.get((before, now), 0) + 1
+    return dict(sorted(moves.items(), key=lambda one: (-one[1], one[0]))), n_stayed, n_common
+
+
+def _agreement_cautions(found: Clusters, k: int) -> list[str]:
+    """Returns whether seeds agree on the clusters."""
+    agreed = found.agreement[k]
+    if agreed >= AGREEMENT:
+        return []
+    return [
+        f"Seeds do not agree on {k} clusters (NMI {agreed:.2f}, {AGREEMENT} is asked): another draw groups "
+        "other people."
+    ]
