@@ -31,7 +31,10 @@ class SegmentConfig:
         if self.by not in ("rfm", "clusters"):
             raise ConfigError(f"by must be rfm or clusters, got {self.by!r}")
         if self.by == "rfm" and (self.columns or self.vectors or self.k):
-            raise ConfigError("columns, vectors and k are for clusters; set by: clusters, or leave them out")
+            raise ConfigError(
+                f"columns, vectors and k are for clusters, got by={self.by!r} with one of them; set by: clusters, "
+                "or leave them out"
+            )
         if self.k == 1 or self.k < 0 or self.max_k < 2 or self.min_size < 1:
             raise ConfigError(
                 f"k must be 0, or 2 and more, max_k 2 and min_size 1 or more, got {self.k}, {self.max_k} and "

@@ -39,7 +39,7 @@ class Trait:
 
 
 def distinguish(rows: pl.DataFrame, is_member: BoolArray, columns: Sequence[str]) -> list[Trait]:
-    """Returns what sets members apart from all customers, the strongest first.
+    """Returns the attributes that set members apart from all customers, the strongest first.
 
     Args:
         rows: All customers.

@@ -61,7 +61,7 @@ class Learners:
         )
 
     def scores(self, values: Mapping[str, Values]) -> dict[str, Float64Array]:
-        """Returns what each learner orders customers by, (n,) each."""
+        """Returns the scores that each learner orders customers by, (n,) each."""
         design = encode(self.columns, values)[:, straight_terms(self.columns)]
         if_treated = probabilities(self.treated.logits(design))
         none, some = (np.full((len(design), 1), arm) for arm in (0.0, 1.0))
@@ -78,7 +78,7 @@ class Learners:
 def cross_scores(
     values: Mapping[str, Values], outcome: BoolArray, treated: BoolArray, ages: Ages, seed: int
 ) -> dict[str, Float64Array]:
-    """Returns what each learner says of rows that it has not seen, (n,) each.
+    """Returns the scores of each learner on rows that it has not seen, (n,) each.
 
     Args:
         values: Column → value per row.
