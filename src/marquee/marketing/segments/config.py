@@ -32,8 +32,8 @@ class SegmentConfig:
             raise ConfigError(f"by must be rfm or clusters, got {self.by!r}")
         if self.by == "rfm" and (self.columns or self.vectors or self.k):
             raise ConfigError(
-                f"columns, vectors and k are for clusters, got by={self.by!r} with one of them; set by: clusters, "
-                "or leave them out"
+                f"columns, vectors and k are for clusters, got by={self.by!r} with one of them; set by: "
+                "clusters, or leave them out"
             )
         if self.k == 1 or self.k < 0 or self.max_k < 2 or self.min_size < 1:
             raise ConfigError(

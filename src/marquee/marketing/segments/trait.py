@@ -207,7 +207,7 @@ def _names(
 
 
 def _brought(config: SegmentConfig, customers: Customers, ids: list[str]) -> Float64Array | None:
-    """Returns what each customer brings, None where nothing says it."""
+    """Returns the value of each customer, None where nothing says it."""
     column = config.value or ("total_value" if "total_value" in customers.rows.columns else "")
     if not column:
         return None
