@@ -25,6 +25,7 @@ from marquee.store.signing import TrustedKeys
 from serving.api.app import RecommendationApp
 from serving.api.events import EventRoutes
 from serving.api.items import ItemRoutes
+from serving.api.people.erasures import ErasureRoutes
 from serving.api.recommend import Endpoints
 from serving.api.releases import ReleaseRoutes
 from serving.api.users import UserRoutes
@@ -37,11 +38,13 @@ from serving.http.limits import Limits
 from serving.http.metrics import TrafficMetrics
 from serving.http.options import validate_options
 from serving.recording.closing import DayCloser
+from serving.recording.erasing import ErasingThread, Erasures
+from serving.recording.erasing_terms import Terms, validate_terms
 from serving.recording.opening import OpenedLog, validate_log
 from serving.recording.profiles import Profiles
 from serving.recording.recorder import Recorder
 from serving.recording.users import KeyedUsers, PlainUsers
-from serving.releases.answering import known_by
+from serving.releases.answering import known_by, overdue
 from serving.releases.live_items import LiveItemLimits, LiveItems, validate_folder
 from serving.releases.surface_file import SurfaceFile
 from serving.releases.surfaces import Surfaces
@@ -83,7 +86,7 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
         """Returns the instance that BentoML serves."""
         instance: MarqueeService = super().__call__()
         instance.surfaces, instance.items, instance.workers = self.surfaces, self.items, self.workers
-        instance.closer = self.closer
+        instance.closer, instance.eraser = self.closer, self.eraser
         return instance
 
     @cached_property
@@ -124,6 +127,41 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
             self.metrics,
         )
 
+    @cached_property
+    def log(self) -> OpenedLog | None:
+        """The event log, None where none is kept."""
+        closed = folder_of_closed_days(SETTINGS.events, SETTINGS.closed_days)
+        return OpenedLog(SETTINGS.events, closed=closed) if SETTINGS.events else None
+
+    @cached_property
+    def keyed(self) -> KeyedUsers | None:
+        """The users under pseudonyms, None where there is no key for them."""
+        if not SETTINGS.user_key:
+            return None
+        return KeyedUsers(SETTINGS.events, UserKey.read(SETTINGS.user_key), SETTINGS.default_tier)
+
+    @cached_property
+    def erasures(self) -> Erasures | None:
+        """Erases users, None where they are kept under their own ids, or not at all."""
+        if self.log is None or self.keyed is None:
+            return None
+        homes = [channel.home for channel in self.surfaces.channels]
+        terms = Terms.of(SETTINGS, homes, SETTINGS.max_release_age_days)
+        closed = folder_of_closed_days(SETTINGS.events, SETTINGS.closed_days)
+        return Erasures(SETTINGS.events, closed, self.log, self.keyed, terms)
+
+    @cached_property
+    def eraser(self) -> ErasingThread | None:
+        """The thread that has passes of erasures run, None where nobody can be erased."""
+        if self.erasures is None:
+            return None
+        days = SETTINGS.max_release_age_days
+        return ErasingThread(
+            self.erasures,
+            lambda now: overdue((channel.answering for channel in self.surfaces.channels), now, days),
+            self.metrics,
+        )
+
     def _show_beat(self) -> None:
         """Shows that the event loop runs, to whoever watches the counters from outside."""
         self.metrics.family(ThreadMetrics).show_heartbeat("event loop", time.time())
@@ -134,9 +172,7 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
         share_connections(self.workers, Heartbeat.of_worker(self.workers, [self._show_beat, guard.refresh]))
         limit_connections(Limits.of(SETTINGS), self.metrics.family(TrafficMetrics).count_end, self.workers)
         self.surfaces.hold()
-        closed = folder_of_closed_days(SETTINGS.events, SETTINGS.closed_days)
-        log = OpenedLog(SETTINGS.events, closed=closed) if SETTINGS.events else None
-        keyed = _keyed_users()
+        log, keyed = self.log, self.keyed
         users = keyed or PlainUsers(SETTINGS.default_tier)
         recorder = Recorder(log, self.metrics, users=users) if log else None
         profiles = Profiles(log, self.metrics, users=users) if log else None
@@ -149,23 +185,18 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
             SETTINGS,
             guard,
             (
-                ReleaseRoutes(self.surfaces),
+                ReleaseRoutes(self.surfaces, self.erasures, SETTINGS.max_release_age_days),
                 ItemRoutes(self.surfaces, self.items, SETTINGS),
                 EventRoutes(log, SETTINGS, self.metrics, users=users),
                 UserRoutes(keyed, self.metrics),
+                ErasureRoutes(self.erasures, self.metrics),
+                *([self.eraser] if self.eraser else []),
                 *([self.closer] if self.closer else []),
             ),
             tracer=_tracer(),
         )
         origins = read_origins(SETTINGS.cors_origins)
         return CrossOrigin(app, origins) if origins else app
-
-
-def _keyed_users() -> KeyedUsers | None:
-    """Returns the users under pseudonyms, None where there is no key for them."""
-    if not SETTINGS.user_key:
-        return None
-    return KeyedUsers(SETTINGS.events, UserKey.read(SETTINGS.user_key), SETTINGS.default_tier)
 
 
 def _tracer() -> Tracer | None:
@@ -195,6 +226,7 @@ class MarqueeService:
     items: LiveItems
     workers: WorkerTable
     closer: DayCloser | None
+    eraser: ErasingThread | None
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]  # as above
     @staticmethod
@@ -212,6 +244,7 @@ class MarqueeService:
             if SETTINGS.items:
                 validate_folder(Path(SETTINGS.items))
             validate_log(SETTINGS)
+            validate_terms(SETTINGS)
             if SETTINGS.traces:
                 from serving.telemetry.traces import validate_traces
 
@@ -253,6 +286,8 @@ class MarqueeService:
         self.items.watch(SETTINGS.items_poll_ms / 1000)
         if self.closer is not None:
             self.closer.start()
+        if self.eraser is not None:
+            self.eraser.start()
         self.surfaces.admit()  # not before the live items: a withdrawn one would be shown
         self.workers.tell_ready()
 

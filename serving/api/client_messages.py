@@ -208,6 +208,8 @@ def _type(schema: Json, schemas: Json, *, is_request: bool) -> str:
     if kind == "array":
         inner = _type(schema["items"], schemas, is_request=is_request)
         return f"Sequence[{inner}]" if is_request else f"tuple[{inner}, ...]"
+    if kind == "object" and "additionalProperties" not in schema:
+        return "dict[str, object]"  # rows in the log's own columns, which may become more
     if kind == "object":
         inner = _type(schema["additionalProperties"], schemas, is_request=is_request)
         inner = FEATURE_VALUE if inner == _FEATURE_VALUE_TYPE else inner

@@ -2,16 +2,19 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from msgspec import UNSET
 
 from marquee.bundle.releases import Role
-from marquee.errors import BundleBusyError, BundleError
+from marquee.errors import BundleBusyError, BundleError, ConfigError, EventLogError
+from marquee.store.log.log_rows import SECONDS_PER_DAY
 from serving.api.messages.releases import ReleaseAnswer, ReleasesAnswer, RolloutAnswer, ShareRequest
 from serving.http.errors import Problem, Refusal, unavailable
 from serving.http.exchange import Call
+from serving.recording.erasing import Erasures
 from serving.releases.channel import Channel
 from serving.releases.loading import be_nice
 from serving.releases.surfaces import Surfaces
@@ -24,10 +27,22 @@ class ReleaseRoutes:
 
     Args:
         surfaces: Whose releases.
+        erasures: Know which releases know erased users; None where nobody can be erased.
+        max_age_days: Age from which a release should have been replaced.
+        clock: Returns the time, seconds since 1970 UTC.
     """
 
-    def __init__(self, surfaces: Surfaces) -> None:
+    def __init__(
+        self,
+        surfaces: Surfaces,
+        erasures: Erasures | None = None,
+        max_age_days: int = 30,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._surfaces = surfaces
+        self._erasures = erasures
+        self._max_age_s = max_age_days * SECONDS_PER_DAY
+        self._clock = clock
         self._changing: set[Channel] = set()
         # One thread for each channel, which has one change at a time: no change waits for that of another.
         self._executor = ThreadPoolExecutor(
@@ -40,14 +55,27 @@ class ReleaseRoutes:
 
     async def listed(self, _call: Call) -> ReleasesAnswer:
         """Returns the releases of every bundle, newest first; raises Refusal if a folder cannot be read."""
+        held = await asyncio.wrap_future(self._lister.submit(self._held))
+        oldest = int(self._clock()) - self._max_age_s
         answers = []
         for channel, names in self._surfaces.channels.items():
             try:
                 releases = await asyncio.wrap_future(self._lister.submit(channel.listed))
             except OSError as error:
                 raise _away(channel, error) from error
-            answers += [ReleaseAnswer.of(release, names) for release in releases]
+            answers += [ReleaseAnswer.of(release, names, held, oldest) for release in releases]
         return ReleasesAnswer(releases=answers)
+
+    def _held(self) -> Mapping[str, int]:
+        """Returns how many erased users each release knows; nothing of it where the store is away."""
+        if self._erasures is None:
+            return {}
+        try:
+            return self._erasures.held_by_releases()
+        except (EventLogError, ConfigError) as error:
+            # An operator wants the list just when something is wrong.
+            logger.warning("releases are listed without the erased users that they know: %s", error)
+            return {}
 
     async def activate(self, call: Call) -> RolloutAnswer:
         """Makes a release the current one; raises as `_change` does."""

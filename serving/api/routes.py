@@ -7,6 +7,7 @@ from serving.api import examples
 from serving.api.events import EventRoutes
 from serving.api.items import ItemRoutes
 from serving.api.messages.answers import RECOMMEND_ANSWER, BatchAnswer, BundleAnswer, HealthAnswer
+from serving.api.messages.erasures import ReceiptAnswer, UserAnswer
 from serving.api.messages.events import EventsAnswer, EventsRequest
 from serving.api.messages.items import (
     ItemChange,
@@ -22,6 +23,7 @@ from serving.api.messages.releases import ReleasesAnswer, RolloutAnswer, ShareRe
 from serving.api.messages.requests import BatchRequest, RecommendRequest, SimilarRequest
 from serving.api.messages.users import ConsentAnswer, ConsentRequest
 from serving.api.operating import Operating
+from serving.api.people.erasures import MAX_ROWS, ErasureRoutes
 from serving.api.recommend import Endpoints
 from serving.api.releases import ReleaseRoutes
 from serving.api.route import Route, RouteTable, Tag, body_of_events
@@ -140,6 +142,50 @@ ROUTES: tuple[Route, ...] = (
         examples=examples.CONSENT,
         answer_example=examples.CONSENT_ANSWER,
         problems=(Problem.not_configured, Problem.no_room),
+    ),
+    Route(
+        method="GET",
+        path="/v1/users/{user_id}",
+        operation="get_user",
+        summary="Tells all that is held of a user, page by page.",
+        description="Consent and its history, receipts, events and answers on record.",
+        tag=Tag.users,
+        right=Right.users,
+        answer=UserAnswer,
+        handler=ErasureRoutes.get,
+        answer_example=examples.USER_ANSWER,
+        query={
+            "limit": f"Most events and answers of the page; {MAX_ROWS} if left out, which is the most.",
+            "cursor": "Of the page before.",
+        },
+        problems=(Problem.not_configured,),
+    ),
+    Route(
+        method="DELETE",
+        path="/v1/users/{user_id}",
+        operation="erase_user",
+        summary="Erases a user.",
+        description="From the reply on no answer knows them and no event of theirs is taken. Takes no body.",
+        tag=Tag.users,
+        right=Right.users,
+        answer=ReceiptAnswer,
+        handler=ErasureRoutes.delete,
+        answer_example=examples.RECEIPT_ANSWER,
+        accepted="Erased from store and answers; files of closed days are still to be written anew.",
+        problems=(Problem.not_configured, Problem.no_room),
+    ),
+    Route(
+        method="GET",
+        path="/v1/users/{user_id}/receipt",
+        operation="get_receipt",
+        summary="Returns the receipt of the latest erasure of a user.",
+        description="The final one as soon as `finished` says when.",
+        tag=Tag.users,
+        right=Right.users,
+        answer=ReceiptAnswer,
+        handler=ErasureRoutes.receipt,
+        answer_example=examples.RECEIPT_ANSWER,
+        problems=(Problem.not_configured, Problem.not_found),
     ),
     Route(
         method="POST",

@@ -42,7 +42,7 @@ class UserRoutes:
         Raises:
             Refusal: If users are kept without a key, or the store refuses; nothing was then changed.
         """
-        users, user_id = self._keyed(), _user_id(call)
+        users, user_id = self._keyed(), named_user(call)
         work = partial(users.set_tier, user_id, message.tier, int(self._clock()))
         person = await asyncio.get_running_loop().run_in_executor(self._executor, _kept, work)
         self._metrics.count_consent(message.tier)
@@ -64,7 +64,7 @@ class UserRoutes:
         return self._users
 
 
-def _user_id(call: Call) -> str:
+def named_user(call: Call) -> str:
     """Returns the user that a path names; raises Refusal if it is too long for one."""
     user_id = call.parameters["user_id"]
     if len(user_id) > MAX_ID_LENGTH:

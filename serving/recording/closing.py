@@ -5,20 +5,17 @@ has such a thread; the log lets one at a time close days, and the others find no
 """
 
 import logging
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
 import msgspec
 
-from marquee.errors import EventLogError
 from marquee.store.log.closed_days import Known
 from marquee.store.log.event_log import ClosedPart
 from serving.recording.closing_process import Order
 from serving.recording.metrics import ClosingMetrics
+from serving.recording.orders import OrderedProcess
 from serving.telemetry.background import Background, ThreadMetrics
 from serving.telemetry.metrics import Metrics
 
@@ -30,10 +27,7 @@ LOOK_S = 20.0
 PATIENCE_S = 540.0
 """How long closing may take. What was noted until then stays closed; the next turn goes on with the rest."""
 
-_PROCESS = (sys.executable, "-m", "serving.recording.closing_process")
-_END_S = 5.0
-# The end of a traceback says what went wrong.
-_COMPLAINT = 500
+_MODULE = "serving.recording.closing_process"
 
 
 class DayCloser:
@@ -66,9 +60,7 @@ class DayCloser:
         self._clock = clock
         self._known_before: Collection[Known] | None = None
         self._due = 0.0
-        self._changing = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._is_closed = False
+        self._process = OrderedProcess(_MODULE, "closing days", PATIENCE_S)
         interval_s = min(LOOK_S, every_s)
         self._thread = Background("closing", self.look, interval_s, metrics.family(ThreadMetrics), clock)
 
@@ -79,10 +71,7 @@ class DayCloser:
     def close(self) -> None:
         """Ends the thread and the process; what that has not noted stays in the store."""
         self._thread.close()
-        with self._changing:
-            self._is_closed = True
-            if self._process is not None:
-                self._process.kill()
+        self._process.close()
 
     def look(self) -> list[ClosedPart]:
         """Closes the days that are over, if a look is due; returns what has moved.
@@ -96,43 +85,11 @@ class DayCloser:
             return []
         # What was known a turn ago as well: another worker may not have taken the release that came since.
         known = [*before, *self._known_before]
-        moved = self._run(msgspec.structs.replace(self._order, now=int(now), known=known))
+        told = self._process.run(msgspec.structs.replace(self._order, now=int(now), known=known))
+        moved = msgspec.json.decode(told, type=list[ClosedPart]) if told else []
         # Not before: a fault is tried again at the next turn.
         self._due = now + self._every_s
         for part in moved:
             logger.info("%s rows of the event log have moved to %s", part.n_rows, part.file)
             self._metrics.count_closed(part.kind, part.n_rows)
         return moved
-
-    def _run(self, order: Order) -> list[ClosedPart]:
-        """Has the order carried out by a process."""
-        with self._changing:
-            # Between these two no process may start that nobody would end.
-            if self._is_closed:
-                return []
-            pipe = subprocess.PIPE
-            self._process = subprocess.Popen(_PROCESS, stdin=pipe, stdout=pipe, stderr=pipe)
-        try:
-            # By a pipe: an address may hold a password, and everybody may read the arguments of a process.
-            told, complaint = self._process.communicate(msgspec.json.encode(order), PATIENCE_S)
-        except subprocess.TimeoutExpired as error:
-            raise EventLogError(
-                f"closing days must not take longer than {PATIENCE_S:g} s; what is left is tried again"
-            ) from error
-        finally:
-            self._end()
-        if self._process.returncode != 0:
-            words = " ".join(complaint.decode(errors="replace").split())
-            raise EventLogError(
-                f"closing days ended with {self._process.returncode} ({words[-_COMPLAINT:]}); "
-                "it is tried again"
-            )
-        return msgspec.json.decode(told, type=list[ClosedPart])
-
-    def _end(self) -> None:
-        """Ends the process if it still runs, and waits for that."""
-        assert self._process is not None, "it was started"
-        if self._process.poll() is None:
-            self._process.kill()
-            # Not `wait`: this closes the pipes as well.
-            self._process.communicate(timeout=_END_S)

@@ -176,3 +176,54 @@ class ClosingMetrics:
     def count_closed(self, kind: str, n_rows: int) -> None:
         """Counts the rows of one kind and day."""
         self._rows.labels(kind).inc(n_rows)
+
+
+class ErasureMetrics:
+    """Counts erasures, and shows how long the oldest has waited.
+
+    Args:
+        registry: Where the counters are registered.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        erasures = Counter(
+            "marquee_erasures",
+            "Erasures of users, by how far they are: asked or finished.",
+            ["stage"],
+            registry=registry,
+        )
+        self._expired = Counter(
+            "marquee_expired_rows",
+            "Rows of the event log that were deleted for their age.",
+            registry=registry,
+        )
+        # All workers look at one store: a sum would count each erasure once for each of them.
+        self._waiting = Gauge(
+            "marquee_waiting_erasure_share",
+            "Share of MARQUEE_ERASE_HOURS that the oldest unfinished erasure has waited; 0 if there is none.",
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
+        self._overdue = Gauge(
+            "marquee_overdue_erased_users",
+            "Erased users whom releases know that answer and are older than MARQUEE_MAX_RELEASE_AGE_DAYS.",
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
+        # A series that first appears with its first event has no increase: it must stand at 0 before.
+        self._asked = erasures.labels("asked").inc
+        self._finished = erasures.labels("finished").inc
+
+    def count_asked(self) -> None:
+        """Counts an erasure that was asked for."""
+        self._asked()
+
+    def count_pass(self, n_finished: int, n_expired: int) -> None:
+        """Counts what a pass has done."""
+        self._finished(n_finished)
+        self._expired.inc(n_expired)
+
+    def show(self, waiting_share: float, n_overdue: int) -> None:
+        """Shows how much of its time the oldest erasure has waited, and whom releases know too long."""
+        self._waiting.set(waiting_share)
+        self._overdue.set(n_overdue)

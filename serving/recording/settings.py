@@ -67,6 +67,30 @@ class RecordingSettings(RoomSettings):
             )
         ),
     ] = ""
+    receipt_key: Annotated[
+        str,
+        Meta(
+            description=(
+                "file of the private key by which [receipts](people.md#receipts) of erasures are signed, "
+                "written by `python -m serving.receipts make_key`; empty: they are not signed"
+            )
+        ),
+    ] = ""
+    erase_hours: Annotated[
+        int,
+        Meta(ge=1, le=720, description="within how many hours an [erasure](people.md#erasure) is finished"),
+    ] = 24
+    keep_events_days: Annotated[
+        int, Meta(ge=0, description="age at which events are [deleted](people.md#retention); 0: never")
+    ] = 0
+    keep_decisions_days: Annotated[int, Meta(ge=0, description="the same for decisions; 0: never")] = 0
+    keep_tombstones_days: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="the same for what is kept of erased users, and their receipts; 0: never",
+        ),
+    ] = 0
 
     @property
     def default_tier(self) -> Tier:

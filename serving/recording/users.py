@@ -220,6 +220,14 @@ class KeyedUsers:
             for one in decisions
         ]
 
+    def handle_of(self, user_id: str) -> bytes:
+        """Returns the handle of a user."""
+        return self._key.handle(user_id)
+
+    def store(self) -> Users:
+        """Returns the store of users; raises EventLogError."""
+        return self._users.get()
+
     def person(self, user_id: str) -> tuple[Person, Sequence[Consent]]:
         """Returns the row of a user and the statements for them; raises EventLogError."""
         handle, users = self._key.handle(user_id), self._users.get()

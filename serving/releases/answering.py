@@ -13,6 +13,7 @@ from marquee.bundle.releases import Candidate, Role
 from marquee.decision.recommender import Recommender
 from marquee.store.live_items import LiveItem
 from marquee.store.log.closed_days import Known
+from marquee.store.log.log_rows import SECONDS_PER_DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,3 +138,16 @@ def _freeze() -> None:
     # First: garbage that is frozen is never freed.
     gc.collect()
     gc.freeze()
+
+
+def overdue(answering: Iterable[Answering | None], now: float, max_age_days: int) -> list[str]:
+    """Returns the versions of the current releases that are older than they may be.
+
+    Args:
+        answering: Of each channel; None for one that has loaded nothing yet.
+        now: Seconds since 1970 UTC.
+        max_age_days: The age.
+    """
+    oldest = now - max_age_days * SECONDS_PER_DAY
+    current = [one.current for one in answering if one is not None]
+    return [release.version for release in current if release.bundle.manifest.created < oldest]

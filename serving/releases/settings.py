@@ -36,6 +36,16 @@ class ReleaseSettings(RoomSettings):
     release_poll_ms: Annotated[
         int, Meta(ge=1, description="how often a worker looks whether other releases are to answer")
     ] = 1000
+    max_release_age_days: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description=(
+                "age from which a release that knows [erased users](people.md#releases) is told in "
+                "`/v1/releases` and counted"
+            ),
+        ),
+    ] = 30
     release_load_ms: Annotated[
         int, Meta(ge=1, description="time within which the files of a release must be read and verified")
     ] = 600_000

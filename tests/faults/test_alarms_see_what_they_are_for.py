@@ -59,6 +59,8 @@ WELL = {
     "unrecorded": constant("marquee_decisions_total", 3, outcome="unrecorded"),
     "read": rising("marquee_profiles_total", 10.0, outcome="read"),
     "unavailable": rising("marquee_profiles_total", 0.1, outcome="unavailable"),
+    "waiting": constant("marquee_waiting_erasure_share", 0.6),
+    "known": constant("marquee_overdue_erased_users", 0),
     "created": now_minus("marquee_release_created_seconds", DAY),
     "personal": rising("marquee_answers_total", 9.0, source="personal", release="v1", surface="home"),
     "popular": rising("marquee_answers_total", 1.0, source="popular", release="v1", surface="home"),
@@ -139,6 +141,14 @@ FAULTS: dict[str, tuple[str, Mapping[str, Series | None]]] = {
     "the database hangs": (
         "MarqueeProfilesUnavailable",
         {"unavailable": rising("marquee_profiles_total", 5.0, outcome="unavailable")},
+    ),
+    "passes of erasures fail": (
+        "MarqueeErasuresLate",
+        {"waiting": constant("marquee_waiting_erasure_share", 0.9)},
+    ),
+    "an old release knows erased users": (
+        "MarqueeErasedUsersKnown",
+        {"known": constant("marquee_overdue_erased_users", 2)},
     ),
     "training has stopped": (
         "MarqueeReleaseOld",

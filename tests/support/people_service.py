@@ -10,12 +10,16 @@ from typing import Any
 from marquee.decision.recommender import Recommender
 from marquee.store.log.event_log import Decision
 from marquee.store.people.consent import Tier
+from marquee.store.people.erasing.eraser import Retention
 from serving.api.app import Handlers, RecommendationApp
 from serving.api.events import EventRoutes
+from serving.api.people.erasures import ErasureRoutes
 from serving.api.recommend import Endpoints
 from serving.api.users import UserRoutes
 from serving.config import Settings
 from serving.http.guard import Guard, Key, Right
+from serving.recording.erasing import Erasures
+from serving.recording.erasing_terms import Terms
 from serving.recording.opening import OpenedLog
 from serving.recording.profiles import Profiles
 from serving.recording.recorder import Recorder
@@ -25,6 +29,9 @@ from tests.support.asgi import JSON_HEADERS, Response, no_bentoml, request
 from tests.support.bundles import CREATED, NOW
 from tests.support.people import KEY
 from tests.support.surfaces import one_surface
+
+TERMS = Terms(receipt_key="", hours=24, retention=Retention())
+"""Terms of erasures: a day, and nothing goes by its age."""
 
 SECRETS: Mapping[str, Sequence[Right]] = {
     "app": (Right.recommend, Right.events),
@@ -42,6 +49,7 @@ class Worker:
         default: `MARQUEE_CONSENT`.
         has_key: Whether users are kept under pseudonyms.
         budget_s: How long an answer waits for what is known of its user.
+        terms: Of erasures.
     """
 
     def __init__(
@@ -52,6 +60,7 @@ class Worker:
         *,
         has_key: bool = True,
         budget_s: float = 5.0,
+        terms: Terms = TERMS,
     ) -> None:
         self.settings, self.metrics = Settings(consent=default.value), Metrics()
         self.log = OpenedLog(str(where))
@@ -69,11 +78,15 @@ class Worker:
         )
         self.events = EventRoutes(self.log, self.settings, self.metrics, clock=lambda: NOW, users=users)
         self.people = UserRoutes(self.keyed, self.metrics, clock=lambda: NOW)
+        self.erasures = (
+            Erasures(str(where), Path(where) / "closed", self.log, self.keyed, terms) if self.keyed else None
+        )
+        self.erasing = ErasureRoutes(self.erasures, self.metrics, clock=lambda: NOW)
         keys = [
             Key(name=secret, sha256=hashlib.sha256(secret.encode()).hexdigest(), scopes=list(rights))
             for secret, rights in SECRETS.items()
         ]
-        others: list[Handlers] = [self.events, self.people]
+        others: list[Handlers] = [self.events, self.people, self.erasing]
         self.app = RecommendationApp(no_bentoml, self.endpoints, self.settings, Guard(keys), others)
 
     async def send(self, method: str, path: str, body: object, secret: str = "app") -> Response:
@@ -97,6 +110,12 @@ class Worker:
         """Returns the response to what a user says."""
         return asyncio.run(self.send("PUT", f"/v1/users/{user_id}/consent", {"tier": tier}, secret))
 
+    def user(self, method: str, path: str, secret: str = "people") -> Response:
+        """Returns the response to a request for `/v1/users/` and a path below it."""
+        path, _, query = path.partition("?")
+        headers = {**JSON_HEADERS, "authorization": f"Bearer {secret}"}
+        return asyncio.run(request(self.app, method, f"/v1/users/{path}", b"", headers, query))
+
     def counted(self, name: str) -> float:
         """Returns a counter by its name with labels."""
         lines = self.metrics.exposition().decode().splitlines()
@@ -112,6 +131,7 @@ class Worker:
         self.endpoints.close()
         self.events.close()
         self.people.close()
+        self.erasing.close()
         if self.keyed is not None:
             self.keyed.close()
 

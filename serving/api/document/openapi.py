@@ -81,7 +81,7 @@ def _operation(route: Route, surfaces: Sequence[str]) -> Json:
         "description": _description(route),
         "parameters": _parameters(route, surfaces),
         "security": _security(route),
-        "responses": {"200": _success(route), **_refusals(problems_of(route))},
+        "responses": {**_successes(route), **_refusals(problems_of(route))},
     }
     if route.message is not None:
         operation["requestBody"] = {"required": True, "content": _body(route, route.message)}
@@ -134,6 +134,13 @@ def _parameters(route: Route, surfaces: Sequence[str]) -> list[Json]:
             }
         )
     return found
+
+
+def _successes(route: Route) -> Json:
+    """Returns the description of a 200, and of a 202 where there is one."""
+    success = _success(route)
+    accepted = {"202": {**success, "description": route.accepted}} if route.accepted else {}
+    return {"200": success, **accepted}
 
 
 def _success(route: Route) -> Json:

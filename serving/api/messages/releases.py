@@ -1,5 +1,6 @@
 """Requests and answers of operators who list and change releases."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
@@ -29,19 +30,39 @@ class ReleaseAnswer(msgspec.Struct, kw_only=True, frozen=True):
         float, Meta(description="Share of the requests that it is asked in that worker, for comparison only.")
     ] = 0.0
     metrics: Annotated[dict[str, float], Meta(description="What the model reached when it was judged.")]
+    erased_users: Annotated[
+        int, Meta(description="How many users it knows who were erased since, by names that lead to nobody.")
+    ] = 0
+    is_overdue: Annotated[
+        bool,
+        Meta(description="Whether it knows such users and is older than `MARQUEE_MAX_RELEASE_AGE_DAYS`."),
+    ] = False
 
     @classmethod
-    def of(cls, release: Release, surfaces: tuple[str, ...]) -> "ReleaseAnswer":
-        """Returns the message that tells `release`, which is of the folder of those surfaces."""
+    def of(
+        cls, release: Release, surfaces: tuple[str, ...], held: Mapping[str, int], oldest: int
+    ) -> "ReleaseAnswer":
+        """Returns the message that tells a release.
+
+        Args:
+            release: The release.
+            surfaces: Whom the releases of its folder answer for.
+            held: How many erased users each release knows, by version.
+            oldest: A release that was made before should have been replaced, seconds since 1970 UTC.
+        """
+        erased_users = held.get(release.version, 0)
+        created = release.manifest.created if release.manifest else None
         return cls(
             version=release.version,
             surfaces=surfaces,
-            created=release.manifest.created if release.manifest else None,
+            created=created,
             is_current=release.is_current,
             is_answering=release.is_answering,
             canary_share=release.canary_share,
             shadow_share=release.shadow_share,
             metrics=dict(release.manifest.metrics) if release.manifest else {},
+            erased_users=erased_users,
+            is_overdue=erased_users > 0 and created is not None and created < oldest,
         )
 
 

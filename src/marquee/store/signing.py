@@ -1,5 +1,7 @@
 """Says who published a bundle: an Ed25519 signature of its manifest, which names every byte of the rest.
 
+Receipts of erasures are signed in the same way, with another purpose and a key of their own.
+
 A signature does not say which version is to be served: whoever can write `CURRENT` can go back to any
 version that a trusted key has signed.
 
@@ -26,16 +28,18 @@ if TYPE_CHECKING:
 
 SIGNATURE = "manifest.sig"
 _ALGORITHM = "ed25519"
-_PURPOSE = b"marquee bundle manifest\n"
-"""Signed along, so that a signature of ours means nothing for anything else that the key may sign."""
+# Signed along, so that a signature of ours means nothing for anything else that the key may sign.
+_BUNDLE_PURPOSE = b"marquee bundle manifest\n"
+RECEIPT_PURPOSE = b"marquee erasure receipt\n"
+"""The purpose of the signatures of receipts."""
 
 _PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----\n?", re.DOTALL)
 # A name to find the key by and no proof: the whole key verifies the signature.
 _KEY_ID_DIGITS = 16
 
 
-class _Signature(msgspec.Struct, frozen=True):
-    """The content of a signature file; `signature` is base64."""
+class Signature(msgspec.Struct, frozen=True):
+    """A signature and the key that made it; `signature` is base64."""
 
     algorithm: str
     key_id: str
@@ -83,8 +87,12 @@ class SigningKey:
 
     def sign(self, manifest: bytes) -> bytes:
         """Returns the content of the signature file of a manifest."""
-        signature = base64.b64encode(self._private.sign(_PURPOSE + manifest)).decode()
-        return msgspec.json.encode(_Signature(_ALGORITHM, self.key_id, signature)) + b"\n"
+        return msgspec.json.encode(self.signature(manifest, _BUNDLE_PURPOSE)) + b"\n"
+
+    def signature(self, content: bytes, purpose: bytes) -> Signature:
+        """Returns the signature of some bytes for a purpose."""
+        signature = base64.b64encode(self._private.sign(purpose + content)).decode()
+        return Signature(_ALGORITHM, self.key_id, signature)
 
 
 class TrustedKeys:
@@ -127,32 +135,45 @@ class TrustedKeys:
             folder: Of the bundle, where the signature lies.
             manifest: Its manifest, byte for byte.
         """
-        from cryptography.exceptions import InvalidSignature
-
         if not os.path.lexists(folder / SIGNATURE):
             raise SignatureError(
                 f"the bundle in {folder} is not signed, expected a signature of one of {sorted(self._keys)}; "
                 "publish it with a signing key"
             )
         try:
-            signed = msgspec.json.decode(read_regular_file(folder / SIGNATURE), type=_Signature)
-            signature = base64.b64decode(signed.signature, validate=True)
+            found = msgspec.json.decode(read_regular_file(folder / SIGNATURE), type=Signature)
         except (BundleError, ValueError) as error:
             raise SignatureError(
                 f"{SIGNATURE} in {folder} is no signature ({error!r}); sign the bundle again"
             ) from error
+        self.verify_content(manifest, found, _BUNDLE_PURPOSE, f"the bundle in {folder}")
+
+    def verify_content(self, content: bytes, found: Signature, purpose: bytes, name: str) -> None:
+        """Raises SignatureError unless one of the keys has signed some bytes.
+
+        Args:
+            content: The bytes.
+            found: What is said to be their signature.
+            purpose: Signed along.
+            name: What it is, for the error.
+        """
+        from cryptography.exceptions import InvalidSignature
+
         # The algorithm is ours to say: a file that could choose one could choose a weaker one.
-        if signed.key_id not in self._keys or signed.algorithm != _ALGORITHM:
+        if found.key_id not in self._keys or found.algorithm != _ALGORITHM:
             raise SignatureError(
-                f"the bundle in {folder} is signed by the {signed.algorithm} key {signed.key_id[:64]!r}, "
-                f"expected {_ALGORITHM} and one of {sorted(self._keys)}; publish it with a trusted key"
+                f"{name} is signed by the {found.algorithm} key {found.key_id[:64]!r}, expected {_ALGORITHM} "
+                f"and one of {sorted(self._keys)}; have it signed with a trusted key"
             )
         try:
-            self._keys[signed.key_id].verify(signature, _PURPOSE + manifest)
-        except InvalidSignature as error:
+            self._keys[found.key_id].verify(
+                base64.b64decode(found.signature, validate=True), purpose + content
+            )
+        # A ValueError of base64: what is no signature does not verify either.
+        except (InvalidSignature, ValueError) as error:
             raise SignatureError(
-                f"the signature of the bundle in {folder} is not that of its manifest: it was signed as "
-                "something else, or forged; publish it again"
+                f"the signature of {name} is not that of its content: it was signed as something else, or "
+                "forged; have it signed again"
             ) from error
 
 

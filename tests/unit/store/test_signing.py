@@ -73,17 +73,20 @@ def link(file: Path, target: Path) -> None:
 FORGERIES: dict[str, tuple[Callable[[Path, Path], object], str]] = {
     "of another bundle": (
         lambda bundle, other: (bundle / "manifest.sig").write_bytes((other / "manifest.sig").read_bytes()),
-        "is not that of its manifest",
+        "is not that of its content",
     ),
     "manifest of another bundle": (
         lambda bundle, other: (bundle / "manifest.json").write_bytes((other / "manifest.json").read_bytes()),
-        "is not that of its manifest",
+        "is not that of its content",
     ),
     "no JSON": (lambda bundle, _: (bundle / "manifest.sig").write_bytes(b"\xff"), "is no signature"),
-    "no base64": (lambda bundle, _: changed(bundle / "manifest.sig", signature="*"), "is no signature"),
+    "no base64": (
+        lambda bundle, _: changed(bundle / "manifest.sig", signature="*"),
+        "is not that of its content",
+    ),
     "empty": (
         lambda bundle, _: changed(bundle / "manifest.sig", signature=""),
-        "is not that of its manifest",
+        "is not that of its content",
     ),
     "other algorithm": (
         lambda bundle, _: changed(bundle / "manifest.sig", algorithm="none"),

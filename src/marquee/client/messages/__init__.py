@@ -41,12 +41,23 @@ from marquee.client.messages.releases import (
     TrialAnswer,
 )
 from marquee.client.messages.shared import ErrorAnswer, ErrorBody, FeatureValue
-from marquee.client.messages.users import ConsentAnswer, ConsentRequest
+from marquee.client.messages.users import (
+    ConsentAnswer,
+    ConsentMessage,
+    ConsentRequest,
+    HeldEvent,
+    ReceiptAnswer,
+    ReceiptMessage,
+    ReleaseMessage,
+    SignatureMessage,
+    UserAnswer,
+)
 
 __all__ = [
     "BatchRequest",
     "BundleAnswer",
     "ConsentAnswer",
+    "ConsentMessage",
     "ConsentRequest",
     "ErrorAnswer",
     "ErrorBody",
@@ -56,6 +67,7 @@ __all__ = [
     "FeatureValue",
     "Filter",
     "HealthAnswer",
+    "HeldEvent",
     "HistoryEntry",
     "ItemChange",
     "ItemMessage",
@@ -67,18 +79,23 @@ __all__ = [
     "PageAnswer",
     "PageRequest",
     "PlacedItem",
+    "ReceiptAnswer",
+    "ReceiptMessage",
     "RecommendAnswer",
     "RecommendRequest",
     "Recommendation",
     "RejectedEvent",
     "RejectedLine",
     "ReleaseAnswer",
+    "ReleaseMessage",
     "ReleasesAnswer",
     "RerankingRequest",
     "RolloutAnswer",
     "RowAnswer",
     "RowRequest",
     "ShareRequest",
+    "SignatureMessage",
     "SimilarRequest",
     "TrialAnswer",
+    "UserAnswer",
 ]

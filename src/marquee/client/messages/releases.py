@@ -15,6 +15,8 @@ class ReleaseAnswer(msgspec.Struct, kw_only=True, frozen=True):
         canary_share: Share of the users whom it answers in that worker, in place of the current one.
         shadow_share: Share of the requests that it is asked in that worker, for comparison only.
         metrics: What the model reached when it was judged.
+        erased_users: How many users it knows who were erased since, by names that lead to nobody.
+        is_overdue: Whether it knows such users and is older than `MARQUEE_MAX_RELEASE_AGE_DAYS`.
     """
 
     version: str
@@ -25,6 +27,8 @@ class ReleaseAnswer(msgspec.Struct, kw_only=True, frozen=True):
     canary_share: float = 0.0
     shadow_share: float = 0.0
     metrics: dict[str, float]
+    erased_users: int = 0
+    is_overdue: bool = False
 
 
 class ReleasesAnswer(msgspec.Struct, kw_only=True, frozen=True):

@@ -179,7 +179,13 @@ def _read_kind(log: EventLog, folder: Path, day: int, kind: str) -> list[pl.Data
     """Returns the rows of one kind and day."""
     while True:
         parts = _parts_of(log, day, kind)
-        frames = [pl.read_parquet(folder / part.file) for part in parts]
+        try:
+            frames = [pl.read_parquet(folder / part.file) for part in parts]
+        except FileNotFoundError:
+            # An erasure has put another file in its place, and the list says so.
+            if _parts_of(log, day, kind) == parts:
+                raise
+            continue
         frames += [_frame(log, rows) for rows in log.open_days() if (rows.day, rows.kind) == (day, kind)]
         # Rows that were closed between the two looks were seen in neither place.
         if _parts_of(log, day, kind) == parts:

@@ -194,19 +194,19 @@ class DayRows:
 
 @dataclass(frozen=True, slots=True)
 class RemovedRows:
-    """The counts of the rows that were deleted.
+    """The counts of the rows of a user that were deleted, by where they were.
 
     Attributes:
-        events: Events.
-        decisions: Decisions.
+        events: In the store.
+        decisions: In the store.
+        events_in_files: In files of closed days.
+        decisions_in_files: In files of closed days.
     """
 
     events: int = 0
     decisions: int = 0
-
-    def __add__(self, other: "RemovedRows") -> "RemovedRows":
-        """Returns the sums."""
-        return RemovedRows(self.events + other.events, self.decisions + other.decisions)
+    events_in_files: int = 0
+    decisions_in_files: int = 0
 
 
 class LogRemoval(Protocol):
@@ -218,25 +218,32 @@ class LogRemoval(Protocol):
     whoever holds both knows whose they are. An event of somebody else that names such a decision stays.
     """
 
-    def erase_user(self, user_id: str, decision_ids: Sequence[str] = ()) -> RemovedRows:
-        """Deletes the rows of a user that are in the store.
+    def erase_user(self, user_id: str, erasure_id: str, decision_ids: Collection[str] = ()) -> None:
+        """Deletes the rows of a user that are in the store, and counts them in the same transactions.
 
         Args:
             user_id: Who, as the log names them.
+            erasure_id: The name under which the rows are counted.
             decision_ids: Decisions of theirs that have left the store for files.
         """
+
+    def replace_part(self, old: ClosedPart, new: ClosedPart | None, removed: Mapping[str, int]) -> None:
+        """Notes that one file of a closed day stands for another, or that nothing does.
+
+        Args:
+            old: The file that is listed; whoever calls deletes it after that.
+            new: The same kind and day, with other rows.
+            removed: How many of its rows were deleted for each erasure.
+        """
+
+    def count_removed(self, erasure_id: str) -> RemovedRows:
+        """Returns how many rows were deleted for an erasure."""
 
     def expire_events(self, before: int) -> int:
         """Deletes up to `log_rows.ROWS_PER_REMOVAL` events of seconds before `before`; returns how many."""
 
     def expire_decisions(self, before_ms: int) -> int:
         """Deletes up to `log_rows.ROWS_PER_REMOVAL` decisions made before `before_ms`; returns how many."""
-
-    def note_rewritten(self, part: ClosedPart) -> None:
-        """Notes how many rows a file holds now."""
-
-    def forget_part(self, part: ClosedPart) -> None:
-        """Takes a file out of the list of closed parts; whoever calls deletes the file after that."""
 
     def wipe(self) -> bool:
         """Overwrites what deleted rows have left in the store; False where readers were in the way.

@@ -32,7 +32,7 @@ from marquee.store.log.log_rows import (
     row_of,
 )
 from marquee.store.log.postgres_database import FIRST_LOCK, Connection, PostgresDatabase
-from marquee.store.log.removing.postgres import PostgresRemoval, close_part
+from marquee.store.log.removing.postgres import REMOVED, PostgresRemoval, close_part
 
 _EVENTS_LOCK, _DECISIONS_LOCK, _CLOSING_LOCK = (FIRST_LOCK + i for i in range(1, 4))
 _FORMAT = 1
@@ -59,7 +59,6 @@ CREATE TABLE IF NOT EXISTS marquee.closed_parts(
     file text PRIMARY KEY, day bigint NOT NULL, kind text NOT NULL, n_rows bigint NOT NULL,
     last_sequence bigint NOT NULL
 );
-CREATE TABLE IF NOT EXISTS marquee.removed(last_sequence bigint NOT NULL);
 """
 _EVENT_COLUMNS: LiteralString = (
     "event_id, kind, item_id, timestamp, sent_timestamp, received, user_id, decision_id, value, text"
@@ -111,7 +110,7 @@ class PostgresEventLog:
         self._database = PostgresDatabase(url, (_EVENTS_LOCK, _DECISIONS_LOCK), unflushed=(_DECISIONS_LOCK,))
         self._group = GroupCommit(self._write_events)
         self.removal = PostgresRemoval(self._database, self._rows_of)
-        self._database.make_tables(_SCHEMA, "marquee.format", _FORMAT)
+        self._database.make_tables(_SCHEMA + REMOVED, "marquee.format", _FORMAT)
 
     def append(self, events: Sequence[Event]) -> list[Kept]:
         """Keeps events and returns what became of each; see `EventLog`."""

@@ -36,7 +36,7 @@ from marquee.store.log.log_rows import (
     profile_of,
     row_of,
 )
-from marquee.store.log.removing.sqlite import SqliteRemoval, close_part
+from marquee.store.log.removing.sqlite import REMOVED_ROWS, SqliteRemoval, close_part
 from marquee.store.log.sqlite_file import Durability, SqliteFile, size_on_disk, translated, try_lock
 
 EVENTS_FILE = "events.db"
@@ -59,7 +59,7 @@ CREATE TABLE IF NOT EXISTS events(
 ) STRICT;
 CREATE INDEX IF NOT EXISTS events_by_user ON events(user_id, sequence) WHERE user_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS events_of_nobody ON events(decision_id) WHERE user_id IS NULL;
-{_CLOSED}
+{_CLOSED}{REMOVED_ROWS}
 """
 _DECISIONS_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS decisions(
@@ -68,7 +68,7 @@ CREATE TABLE IF NOT EXISTS decisions(
 ) STRICT;
 CREATE INDEX IF NOT EXISTS decisions_by_time ON decisions(time_ms);
 CREATE INDEX IF NOT EXISTS decisions_by_user ON decisions(user_id, sequence) WHERE user_id IS NOT NULL;
-{_CLOSED}
+{_CLOSED}{REMOVED_ROWS}
 """
 _INSERT_EVENT = (
     f"INSERT OR IGNORE INTO events({', '.join(EVENT_COLUMNS)}) VALUES ({', '.join('?' * len(EVENT_COLUMNS))})"

@@ -127,6 +127,11 @@ class PostgresUsers:
                 (before,),
             ).rowcount
 
+    def wipe(self) -> bool:
+        """Frees the room of deleted rows; see `Users`."""
+        self._database.vacuum("marquee.users", "marquee.consents", "marquee.forgotten")
+        return True
+
     def n_users(self) -> int:
         """Returns how many rows there are; see `Users`."""
         return int(self._database.read("SELECT count(*) FROM marquee.users")[0][0])

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import apsw
 
+from marquee.store.log.removing.sqlite_wiping import wipe_file
 from marquee.store.log.sqlite_file import Durability, SqliteFile, translated
 from marquee.store.people.consent import Tier
 from marquee.store.people.marks import Marks
@@ -111,6 +112,10 @@ class SqliteUsers:
             return connection.total_changes() - n_before
 
         return self._change(handles, drop)
+
+    def wipe(self) -> bool:
+        """Overwrites what deleted rows have left; see `Users`."""
+        return wipe_file(self._file)
 
     def n_users(self) -> int:
         """Returns how many rows there are; see `Users`."""

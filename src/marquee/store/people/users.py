@@ -138,6 +138,9 @@ class Users(Protocol):
     def drop_tombstones(self, before: int) -> int:
         """Deletes the tombstones of who was erased before a second, and returns how many."""
 
+    def wipe(self) -> bool:
+        """Overwrites what deleted rows have left in the store; False where readers were in the way."""
+
     def n_users(self) -> int:
         """Returns how many rows there are, tombstones included."""
 

@@ -1,6 +1,7 @@
 """Days leave the log while the service runs: only those that every release knows, whatever ends the work."""
 
 import signal
+import sys
 import threading
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -14,7 +15,6 @@ from marquee.store.log.decision_ids import decision_id
 from marquee.store.log.event_log import EventLog
 from marquee.store.log.log_rows import DECISION
 from marquee.store.log.opening import folder_of_closed_days
-from serving.recording import closing
 from serving.recording.closing import DayCloser
 from serving.recording.opening import OpenedLog
 from serving.releases.answering import Answering, known_by
@@ -26,6 +26,7 @@ from tests.support.service_process import eventually
 
 LATER = NOW + 30 * DAY
 EVERYTHING = [Known(sequence=10**9)]
+SLEEPING = [sys.executable, "-c", "import time; time.sleep(600)"]
 MADE = decision_id(NOW * 1000, bytes(10))
 
 
@@ -100,9 +101,9 @@ def test_process_that_is_killed_is_followed_by_one_that_goes_on(
     made: Closing, log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made.closer.look()
-    killed = [closing._PROCESS[0], "-c", f"import os; os.kill(os.getpid(), {signal.SIGKILL:d})"]
+    killed = [sys.executable, "-c", f"import os; os.kill(os.getpid(), {signal.SIGKILL:d})"]
     with monkeypatch.context() as patched:
-        patched.setattr(closing, "_PROCESS", killed)
+        patched.setattr(made.closer._process, "command", killed)
         with pytest.raises(EventLogError, match=r"ended with -9.*tried again"):
             made.closer.look()
     assert len(log.open_days()) == 3
@@ -111,16 +112,16 @@ def test_process_that_is_killed_is_followed_by_one_that_goes_on(
 
 def test_process_that_takes_too_long_is_ended(made: Closing, monkeypatch: pytest.MonkeyPatch) -> None:
     made.closer.look()
-    monkeypatch.setattr(closing, "_PROCESS", [closing._PROCESS[0], "-c", "import time; time.sleep(600)"])
-    monkeypatch.setattr(closing, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(made.closer._process, "command", SLEEPING)
+    monkeypatch.setattr(made.closer._process, "patience_s", 0.1)
     with pytest.raises(EventLogError, match=r"not take longer than 0\.1 s"):
         made.closer.look()
-    assert made.closer._process is not None
-    assert made.closer._process.returncode == -signal.SIGKILL
+    assert made.closer._process.process is not None
+    assert made.closer._process.process.returncode == -signal.SIGKILL
 
 
 def test_worker_that_ends_ends_the_process(made: Closing, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(closing, "_PROCESS", [closing._PROCESS[0], "-c", "import time; time.sleep(600)"])
+    monkeypatch.setattr(made.closer._process, "command", SLEEPING)
     made.closer.look()
     errors: list[EventLogError] = []
 
@@ -132,7 +133,7 @@ def test_worker_that_ends_ends_the_process(made: Closing, monkeypatch: pytest.Mo
 
     looking = threading.Thread(target=look)
     looking.start()
-    assert eventually(lambda: made.closer._process is not None)
+    assert eventually(lambda: made.closer._process.process is not None)
     made.closer.close()
     looking.join(20)
     assert "ended with -9" in str(errors[0])

@@ -285,5 +285,5 @@ def test_profile_in_memory_goes_with_the_rows_of_its_user(
     _, profiles = counting
     log.get().append([event("e1")])
     assert read(profiles, ("u1", EVERYTHING)) == [[did("a")]]
-    log.get().removal.erase_user("u1")
+    log.get().removal.erase_user("u1", "erasure")
     assert read(profiles, ("u1", EVERYTHING)) == [[]]

@@ -35,14 +35,20 @@ def test_rows_of_a_user_go_and_nobody_elses(store: Store) -> None:
             event("of nobody to a decision in a file", user_id=None, decision_id="d0"),
         ]
     )
-    assert log.removal.erase_user("u1", ["d0"]) == RemovedRows(events=4, decisions=1)
+    log.removal.erase_user("u1", "erasure", ["d0"])
+    assert store.open().removal.count_removed("erasure") == RemovedRows(events=4, decisions=1)
     assert ids(store.open()) == {
         "of another to a decision of theirs",
         "of nobody to a decision of another",
         "d2",
         "d3",
     }
-    assert log.removal.erase_user("u1", ["d0"]) == RemovedRows()
+    log.removal.erase_user("u1", "erasure", ["d0"])
+    assert log.removal.count_removed("erasure") == RemovedRows(events=4, decisions=1)
+    log.append([event("acknowledged while it ran")])
+    log.removal.erase_user("u1", "erasure")
+    assert log.removal.count_removed("erasure") == RemovedRows(events=5, decisions=1)
+    assert log.removal.count_removed("another") == RemovedRows()
 
 
 def test_rows_of_a_user_are_read_in_pages(store: Store) -> None:
@@ -74,7 +80,7 @@ def test_last_sequence_stays_when_the_last_rows_go(store: Store) -> None:
     log = store.open()
     log.append([event("e1"), event("e2", user_id="u2")])
     last = log.last_sequence()
-    log.removal.erase_user("u2")
+    log.removal.erase_user("u2", "x")
     log.removal.expire_events(NOW + 1)
     assert log.read(0, 9) == []
     assert store.open().last_sequence() == last
@@ -92,11 +98,13 @@ def test_list_of_parts_follows_what_became_of_the_files(store: Store) -> None:
             ClosedPart(rows.day, rows.kind, f"{rows.kind}.parquet", rows.n_rows, rows.last_sequence)
         )
     clicks, decisions = log.closed_parts()
-    shorter = ClosedPart(clicks.day, clicks.kind, clicks.file, 1, clicks.last_sequence)
-    log.removal.note_rewritten(shorter)
+    shorter = ClosedPart(clicks.day, clicks.kind, "click.2.parquet", 1, clicks.last_sequence)
+    log.removal.replace_part(clicks, shorter, {"one": 1, "other": 0})
     assert store.open().closed_parts() == [shorter, decisions]
-    log.removal.forget_part(shorter)
-    log.removal.forget_part(decisions)
+    log.removal.replace_part(shorter, None, {"one": 2})
+    log.removal.replace_part(decisions, None, {"one": 7})
+    assert log.removal.count_removed("one") == RemovedRows(events_in_files=3, decisions_in_files=7)
+    assert log.removal.count_removed("other") == RemovedRows()
     assert store.open().closed_parts() == []
     assert log.last_sequence() == last
 
@@ -104,7 +112,7 @@ def test_list_of_parts_follows_what_became_of_the_files(store: Store) -> None:
 def test_wiping_changes_no_row(store: Store) -> None:
     log, other = store.open(), store.open()
     log.append([event(f"e{i}", user_id=f"u{i % 7}") for i in range(200)])
-    log.removal.erase_user("u3")
+    log.removal.erase_user("u3", "x")
     before = ids(log)
     assert log.removal.wipe()
     assert ids(log) == ids(other) == before
@@ -142,7 +150,7 @@ def test_no_byte_of_an_erased_user_is_left_in_a_folder(tmp_path: Path) -> None:
     gone = users[:45]
     assert traces(tmp_path, gone) > 1000
     for user in gone:
-        log.removal.erase_user(user)
+        log.removal.erase_user(user, "x")
     others = [f"{draw.getrandbits(128):032x}" for _ in range(400)]
     # Another process remembers the pages as they are now; it must not write that back later.
     other.append([event(f"{user}-1", user_id=user) for user in others])
@@ -179,7 +187,7 @@ def test_every_page_is_wiped_whatever_the_length_of_a_step(
     monkeypatch.setattr(sqlite_wiping, "PAGES_PER_STEP", 3)
     log = SqliteEventLog(tmp_path)
     log.append([event(f"e{i}", user_id=f"user-{i % 9}", text="t" * 500) for i in range(300)])
-    log.removal.erase_user("user-4")
+    log.removal.erase_user("user-4", "x")
     assert log.removal.wipe()
     assert traces(tmp_path, ["user-4"]) == 0
     log.close()

@@ -1,6 +1,6 @@
 """Removes rows from the event log in PostgreSQL."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from typing import LiteralString
 
@@ -13,12 +13,22 @@ from marquee.store.log.postgres_database import Connection, PostgresDatabase
 _EVENT = EventKind.click.value
 """All kinds of events lie in one table, under one lock: any of them names it."""
 
+_STORE, _FILES = "store", "files"
+
+REMOVED: LiteralString = """
+CREATE TABLE IF NOT EXISTS marquee.removed(last_sequence bigint NOT NULL);
+CREATE TABLE IF NOT EXISTS marquee.removed_rows(
+    erasure_id text NOT NULL, place text NOT NULL, n_rows bigint NOT NULL, PRIMARY KEY (erasure_id, place)
+);
+"""
+"""Remembers of rows that are gone the last sequence among them, and how many went for whom."""
+
 # A sequence is never given up: whoever asks for the last one must not see it fall as rows go.
 _REMEMBER_LAST: LiteralString = """
-WITH highest AS (SELECT max(sequence) AS sequence FROM marquee.events),
-    older AS (DELETE FROM marquee.removed WHERE last_sequence < (SELECT sequence FROM highest))
-INSERT INTO marquee.removed SELECT sequence FROM highest WHERE sequence IS NOT NULL
-    AND NOT EXISTS (SELECT FROM marquee.removed WHERE last_sequence >= highest.sequence)
+INSERT INTO marquee.removed SELECT greatest(%s, (SELECT max(sequence) FROM marquee.events))
+"""
+_KEEP_HIGHEST: LiteralString = """
+DELETE FROM marquee.removed WHERE last_sequence < (SELECT max(last_sequence) FROM marquee.removed)
 """
 _OLD_EVENTS: LiteralString = f"""DELETE FROM marquee.events WHERE sequence IN
     (SELECT sequence FROM marquee.events WHERE timestamp < %s ORDER BY sequence LIMIT {ROWS_PER_REMOVAL})"""
@@ -42,27 +52,48 @@ class PostgresRemoval:
         self._database = database
         self._rows_of = rows_of
 
-    def erase_user(self, user_id: str, decision_ids: Sequence[str] = ()) -> RemovedRows:
+    def erase_user(self, user_id: str, erasure_id: str, decision_ids: Collection[str] = ()) -> None:
         """Deletes the rows of a user; see `LogRemoval`."""
-        found = self._database.read(
-            "SELECT decision_id FROM marquee.decisions WHERE user_id = %s", (user_id,)
-        )
+        statement: LiteralString = "SELECT decision_id FROM marquee.decisions WHERE user_id = %s"
+        found = self._database.read(statement, (user_id,))
         named = list({*decision_ids, *(row[0] for row in found)})
         # Events first: killed between the two, the decisions still say which events of nobody are theirs.
         with self._rows_of(_EVENT) as connection:
-            connection.execute(_REMEMBER_LAST)
+            _remember_last(connection)
             own = connection.execute("DELETE FROM marquee.events WHERE user_id = %s", (user_id,))
             of_nobody = connection.execute(
                 "DELETE FROM marquee.events WHERE user_id IS NULL AND decision_id = ANY(%s)", (named,)
             )
+            _count(connection, erasure_id, f"{_EVENT} {_STORE}", own.rowcount + of_nobody.rowcount)
         with self._rows_of(DECISION) as connection:
             decisions = connection.execute("DELETE FROM marquee.decisions WHERE user_id = %s", (user_id,))
-        return RemovedRows(own.rowcount + of_nobody.rowcount, decisions.rowcount)
+            _count(connection, erasure_id, f"{DECISION} {_STORE}", decisions.rowcount)
+
+    def replace_part(self, old: ClosedPart, new: ClosedPart | None, removed: Mapping[str, int]) -> None:
+        """Notes that a file stands for another; see `LogRemoval`."""
+        kind = DECISION if old.kind == DECISION else _EVENT
+        with self._rows_of(old.kind) as connection:
+            # A part without successor takes its last sequence along.
+            if kind == _EVENT:
+                _remember_last(connection, old.last_sequence)
+            connection.execute("DELETE FROM marquee.closed_parts WHERE file = %s", (old.file,))
+            if new is not None:
+                _note_part(connection, new)
+            for erasure_id, n_rows in removed.items():
+                _count(connection, erasure_id, f"{kind} {_FILES}", n_rows)
+
+    def count_removed(self, erasure_id: str) -> RemovedRows:
+        """Returns how many rows were deleted; see `LogRemoval`."""
+        statement: LiteralString = "SELECT place, n_rows FROM marquee.removed_rows WHERE erasure_id = %s"
+        found = dict(self._database.read(statement, (erasure_id,)))
+        return RemovedRows(
+            *(found.get(f"{kind} {place}", 0) for place in (_STORE, _FILES) for kind in (_EVENT, DECISION))
+        )
 
     def expire_events(self, before: int) -> int:
         """Deletes old events; see `LogRemoval`."""
         with self._rows_of(_EVENT) as connection:
-            connection.execute(_REMEMBER_LAST)
+            _remember_last(connection)
             return connection.execute(_OLD_EVENTS, (before,)).rowcount
 
     def expire_decisions(self, before_ms: int) -> int:
@@ -70,25 +101,17 @@ class PostgresRemoval:
         with self._rows_of(DECISION) as connection:
             return connection.execute(_OLD_DECISIONS, (before_ms,)).rowcount
 
-    def note_rewritten(self, part: ClosedPart) -> None:
-        """Notes how many rows a file holds now; see `LogRemoval`."""
-        with self._rows_of(part.kind) as connection:
-            connection.execute(
-                "UPDATE marquee.closed_parts SET n_rows = %s WHERE file = %s", (part.n_rows, part.file)
-            )
-
-    def forget_part(self, part: ClosedPart) -> None:
-        """Takes a file out of the list; see `LogRemoval`."""
-        with self._rows_of(part.kind) as connection:
-            if part.kind != DECISION:
-                connection.execute("INSERT INTO marquee.removed VALUES (%s)", (part.last_sequence,))
-            connection.execute("DELETE FROM marquee.closed_parts WHERE file = %s", (part.file,))
-
     def wipe(self) -> bool:
         """Frees the room of deleted rows, which new ones then overwrite; see `LogRemoval`."""
         # What has gone into PostgreSQL's own WAL, and from there into backups, nobody can take back.
-        self._database.vacuum("marquee.events", "marquee.decisions", "marquee.closed_parts")
+        self._database.vacuum("marquee.events", "marquee.decisions")
         return True
+
+
+def _remember_last(connection: Connection, sequence: int = 0) -> None:
+    """Remembers the last sequence before rows go: that of the events, or of a file if it is higher."""
+    connection.execute(_REMEMBER_LAST, (sequence,))
+    connection.execute(_KEEP_HIGHEST)
 
 
 def close_part(connection: Connection, part: ClosedPart) -> None:
@@ -112,8 +135,23 @@ def close_part(connection: Connection, part: ClosedPart) -> None:
             f"{part.file} must hold all rows of its day, got {part.n_rows} of {deleted.rowcount}; nothing "
             "was deleted"
         )
+    _note_part(connection, part)
+
+
+def _note_part(connection: Connection, part: ClosedPart) -> None:
+    """Lists a file of a closed day."""
     connection.execute(
         """INSERT INTO marquee.closed_parts(file, day, kind, n_rows, last_sequence)
         VALUES (%s, %s, %s, %s, %s)""",
         (part.file, part.day, part.kind, part.n_rows, part.last_sequence),
     )
+
+
+def _count(connection: Connection, erasure_id: str, place: str, n_rows: int) -> None:
+    """Adds to the rows that were deleted for an erasure."""
+    if n_rows:
+        connection.execute(
+            """INSERT INTO marquee.removed_rows AS old VALUES (%s, %s, %s)
+            ON CONFLICT (erasure_id, place) DO UPDATE SET n_rows = old.n_rows + excluded.n_rows""",
+            (erasure_id, place, n_rows),
+        )

@@ -1,6 +1,6 @@
 """Removes rows from the event log in a folder."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 
 import apsw
 
@@ -11,6 +11,13 @@ from marquee.store.log.log_rows import DECISION, MS_PER_DAY, ROWS_PER_REMOVAL, S
 from marquee.store.log.removing.sqlite_wiping import wipe_file
 from marquee.store.log.sqlite_file import Bindings, SqliteFile
 
+REMOVED_ROWS = """
+CREATE TABLE IF NOT EXISTS removed_rows(
+    erasure_id TEXT NOT NULL, place TEXT NOT NULL, n_rows INTEGER NOT NULL, PRIMARY KEY (erasure_id, place)
+) STRICT, WITHOUT ROWID;
+"""
+"""Counts what was deleted, in the file of the rows: in the transaction that deletes them."""
+_STORE, _FILES = "store", "files"
 _OF_NOBODY = "DELETE FROM events WHERE user_id IS NULL AND decision_id = ?"
 
 
@@ -28,23 +35,46 @@ class SqliteRemoval:
         self._decisions = decisions
         self._latest = latest
 
-    def erase_user(self, user_id: str, decision_ids: Sequence[str] = ()) -> RemovedRows:
+    def erase_user(self, user_id: str, erasure_id: str, decision_ids: Collection[str] = ()) -> None:
         """Deletes the rows of a user; see `LogRemoval`."""
         found = self._decisions.read("SELECT decision_id FROM decisions WHERE user_id = ?", (user_id,))
         named = {*decision_ids, *(row[0] for row in found)}
 
-        def erase_events(connection: apsw.Connection) -> int:
+        def erase_events(connection: apsw.Connection) -> None:
             n_before = connection.total_changes()
             connection.execute("DELETE FROM events WHERE user_id = ?", (user_id,))
             connection.executemany(_OF_NOBODY, [(one,) for one in named])
-            return int(connection.total_changes() - n_before)
+            _count(connection, erasure_id, _STORE, connection.total_changes() - n_before)
+
+        def erase_decisions(connection: apsw.Connection) -> None:
+            n_deleted = _deleted(connection, "decisions WHERE user_id = ?", (user_id,))
+            _count(connection, erasure_id, _STORE, n_deleted)
 
         # Events first: killed between the two, the decisions still say which events of nobody are theirs.
-        n_events = self._events.write(erase_events, lambda _connection: self._latest.touch([user_id]))
-        n_decisions = self._decisions.write(
-            lambda connection: _deleted(connection, "decisions WHERE user_id = ?", (user_id,))
+        self._events.write(erase_events, lambda _connection: self._latest.touch([user_id]))
+        self._decisions.write(erase_decisions)
+
+    def replace_part(self, old: ClosedPart, new: ClosedPart | None, removed: Mapping[str, int]) -> None:
+        """Notes that a file stands for another; see `LogRemoval`."""
+
+        def replace(connection: apsw.Connection) -> None:
+            connection.execute("DELETE FROM closed_parts WHERE file = ?", (old.file,))
+            if new is not None:
+                _note_part(connection, new)
+            for erasure_id, n_rows in removed.items():
+                _count(connection, erasure_id, _FILES, n_rows)
+
+        file = self._decisions if old.kind == DECISION else self._events
+        file.write(replace)
+
+    def count_removed(self, erasure_id: str) -> RemovedRows:
+        """Returns how many rows were deleted; see `LogRemoval`."""
+        statement = "SELECT place, n_rows FROM removed_rows WHERE erasure_id = ?"
+        events = dict(self._events.read(statement, (erasure_id,)))
+        decisions = dict(self._decisions.read(statement, (erasure_id,)))
+        return RemovedRows(
+            *(found.get(place, 0) for place in (_STORE, _FILES) for found in (events, decisions))
         )
-        return RemovedRows(n_events, n_decisions)
 
     def expire_events(self, before: int) -> int:
         """Deletes old events; see `LogRemoval`."""
@@ -54,25 +84,11 @@ class SqliteRemoval:
         """Deletes old decisions; see `LogRemoval`."""
         return _expire(self._decisions, "decisions", "time_ms < ?", before_ms)
 
-    def note_rewritten(self, part: ClosedPart) -> None:
-        """Notes how many rows a file holds now; see `LogRemoval`."""
-        statement = "UPDATE closed_parts SET n_rows = ? WHERE file = ?"
-        self._file_of(part).write(lambda connection: connection.execute(statement, (part.n_rows, part.file)))
-
-    def forget_part(self, part: ClosedPart) -> None:
-        """Takes a file out of the list; see `LogRemoval`."""
-        statement = "DELETE FROM closed_parts WHERE file = ?"
-        self._file_of(part).write(lambda connection: connection.execute(statement, (part.file,)))
-
     def wipe(self) -> bool:
         """Overwrites what deleted rows have left; see `LogRemoval`."""
         # Both, whatever the first says.
         wiped = [wipe_file(file) for file in (self._events, self._decisions)]
         return all(wiped)
-
-    def _file_of(self, part: ClosedPart) -> SqliteFile:
-        """Returns the file that lists a part."""
-        return self._decisions if part.kind == DECISION else self._events
 
 
 def close_part(connection: apsw.Connection, part: ClosedPart) -> None:
@@ -91,10 +107,25 @@ def close_part(connection: apsw.Connection, part: ClosedPart) -> None:
         raise EventLogError(
             f"{part.file} must hold all rows of its day, got {part.n_rows} of {n_deleted}; nothing went"
         )
+    _note_part(connection, part)
+
+
+def _note_part(connection: apsw.Connection, part: ClosedPart) -> None:
+    """Lists a file of a closed day."""
     connection.execute(
         "INSERT INTO closed_parts(file, day, kind, n_rows, last_sequence) VALUES (?, ?, ?, ?, ?)",
         (part.file, part.day, part.kind, part.n_rows, part.last_sequence),
     )
+
+
+def _count(connection: apsw.Connection, erasure_id: str, place: str, n_rows: int) -> None:
+    """Adds to the rows that were deleted for an erasure."""
+    if n_rows:
+        connection.execute(
+            """INSERT INTO removed_rows VALUES (?1, ?2, ?3)
+            ON CONFLICT (erasure_id, place) DO UPDATE SET n_rows = n_rows + ?3""",
+            (erasure_id, place, n_rows),
+        )
 
 
 def _deleted(connection: apsw.Connection, rows: str, bindings: Bindings) -> int:

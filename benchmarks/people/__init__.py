@@ -1,0 +1,1 @@
+"""What people decide, measured: consent, erasure, rules and reasons."""

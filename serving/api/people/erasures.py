@@ -1,0 +1,141 @@
+"""The routes by which people are erased, and told what is held of them. No log repeats their ids."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+import msgspec
+
+from marquee.errors import ConfigError, DataError, EventLogError, EventLogFullError
+from serving.api.messages.erasures import (
+    ConsentMessage,
+    HeldEvent,
+    ReceiptAnswer,
+    ReceiptMessage,
+    UserAnswer,
+)
+from serving.api.users import named_user
+from serving.http.errors import Problem, Refusal, unavailable
+from serving.http.exchange import Call, Reply
+from serving.recording.erasing import Erasures, Held
+from serving.recording.metrics import ErasureMetrics
+from serving.telemetry.metrics import Metrics
+
+Done = TypeVar("Done")
+
+MAX_ROWS = 1000
+"""Most rows of a page of what is held."""
+
+# More than one: an export that reads many files must not hold up an erasure.
+_THREADS = 4
+
+
+class ErasureRoutes:
+    """Erases people, and tells what is held of them, in threads of their own: disks may be slow.
+
+    Args:
+        erasures: What erases; None where users are kept under their own ids, or not at all.
+        metrics: What counts.
+        clock: Returns the time, seconds since 1970 UTC.
+    """
+
+    def __init__(
+        self, erasures: Erasures | None, metrics: Metrics, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._erasures = erasures
+        self._metrics = metrics.family(ErasureMetrics)
+        self._clock = clock
+        self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="erasure-routes")
+
+    async def delete(self, call: Call) -> Reply:
+        """Erases a user, and answers once no worker knows them any more.
+
+        Raises:
+            Refusal: If users are kept without a key, or a store refuses; asked again, it goes on.
+        """
+        work = partial(self._known().erase, named_user(call), int(self._clock()))
+        signed = await self._done(work)
+        receipt = signed.receipt
+        self._metrics.count_asked()
+        call.facts = {"events": receipt.events, "decisions": receipt.decisions}
+        answer = ReceiptAnswer.of(signed, call.request_id)
+        # Accepted: files of closed days are still to be written anew.
+        return Reply(202 if receipt.finished is None else 200, msgspec.json.encode(answer))
+
+    async def receipt(self, call: Call) -> ReceiptAnswer:
+        """Returns the receipt of the latest erasure of a user; raises Refusal if there was none."""
+        signed = await self._done(partial(self._known().latest, named_user(call)))
+        if signed is None:
+            raise Refusal(
+                Problem.not_found,
+                "the user must have been erased for a receipt, got one who was not; DELETE them first",
+            )
+        return ReceiptAnswer.of(signed, call.request_id)
+
+    async def get(self, call: Call) -> UserAnswer:
+        """Returns a page of what is held of a user; raises Refusal if limit or cursor is none."""
+        limit, cursor = _limit(call), call.query.get("cursor", "")
+        held = await self._done(partial(self._known().held, named_user(call), cursor, limit))
+        return _told(held, call.request_id)
+
+    def close(self) -> None:
+        """Waits for what is being erased."""
+        self._executor.shutdown()
+        if self._erasures is not None:
+            self._erasures.close()
+
+    async def _done(self, work: Callable[[], Done]) -> Done:
+        """Returns the result of some work; raises Refusal if a store refuses."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._executor, work)
+        except DataError as error:
+            raise Refusal(Problem.invalid_request, str(error), field="cursor") from error
+        except EventLogFullError as error:
+            raise Refusal(Problem.no_room, str(error)) from error
+        except (EventLogError, ConfigError, OSError) as error:
+            raise unavailable(str(error)) from error
+
+    def _known(self) -> Erasures:
+        """Returns the erasures; raises Refusal where nobody can be erased."""
+        if self._erasures is None:
+            raise Refusal(
+                Problem.not_configured,
+                "the service can erase nobody, for it has no key for users; start it with MARQUEE_EVENTS and "
+                "MARQUEE_USER_KEY",
+            )
+        return self._erasures
+
+
+def _limit(call: Call) -> int:
+    """Returns how many rows a page may hold; raises Refusal if it says no such number."""
+    said = call.query.get("limit", str(MAX_ROWS))
+    limit = int(said) if said.isascii() and said.isdigit() and len(said) < 10 else 0
+    if not 1 <= limit <= MAX_ROWS:
+        raise Refusal(
+            Problem.invalid_request,
+            f"limit must be a whole number from 1 to {MAX_ROWS}, got {said[:64]!r}; leave it out",
+            field="limit",
+        )
+    return limit
+
+
+def _told(held: Held, request_id: str) -> UserAnswer:
+    """Returns the message that tells what is held."""
+    person = held.person
+    return UserAnswer(
+        request_id=request_id,
+        tier=person.tier,
+        changed=person.changed or None,
+        erased=person.erased,
+        consents=tuple(ConsentMessage(time=one.time, tier=one.tier) for one in held.consents),
+        receipts=tuple(
+            msgspec.convert(msgspec.to_builtins(one.receipt), ReceiptMessage) for one in held.receipts
+        ),
+        events=tuple(HeldEvent(**row) for row in held.page.events),
+        decisions=tuple(held.page.decisions),
+        cursor=held.page.cursor,
+    )

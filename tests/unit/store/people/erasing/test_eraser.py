@@ -1,0 +1,274 @@
+"""Erasing users, asked of both stores: all their rows go, nobody else's do, and the receipt says how many."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from marquee.errors import SignatureError
+from marquee.store.files import watching_steps
+from marquee.store.log.closed_days import close_days
+from marquee.store.log.event_rows import EventLimits
+from marquee.store.people.erasing.eraser import SETTLE_S, Eraser, PassReport, Retention
+from marquee.store.people.erasing.receipts import ErasureReceipt, HoldingRelease
+from marquee.store.signing import SigningKey, TrustedKeys, write_key_pair
+from tests.support.erasures import ASKED, EARLIER, Service, consent, fill, rows_of
+from tests.support.event_stores import DAY, NOW, Store, event
+from tests.support.people import handle, pseudonym
+
+LATER = ASKED + SETTLE_S
+
+
+class KilledError(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture
+def service(store: Store, tmp_path: Path) -> Iterator[Service]:
+    opened = Service(store, tmp_path / "closed")
+    yield opened
+    opened.close()
+
+
+def erase(eraser: Eraser, user: str, now: int = ASKED) -> ErasureReceipt:
+    return eraser.begin(handle(user), user, now).receipt
+
+
+def final(eraser: Eraser, user: str) -> ErasureReceipt:
+    found = eraser.latest(handle(user))
+    assert found is not None
+    return found.receipt
+
+
+def test_pass_leaves_no_row_of_the_erased_and_all_of_the_others(service: Service) -> None:
+    eraser = service.eraser()
+    fill(eraser)
+    others = {user: rows_of(eraser, user) for user in ("user-0", "user-3")}
+    assert [len(rows) for rows in others.values()] == [13, 13]
+    first = erase(eraser, "user-1")
+    erase(eraser, "user-2")
+    assert (first.events, first.decisions, first.finished) == (5, 2, None)
+    assert eraser.run(LATER) == PassReport(finished=2, expired=0, is_wiped=True)
+    assert rows_of(eraser, "user-1") == rows_of(eraser, "user-2") == []
+    assert {user: rows_of(eraser, user) for user in others} == others
+    receipt = final(service.eraser(), "user-1")
+    assert receipt == replace(first, finished=LATER, events_in_files=4, decisions_in_files=2)
+    assert receipt.due == ASKED + 24 * 3600
+    counts = {part.file: part.n_rows for part in eraser.places.log.closed_parts()}
+    assert counts == {file: len(pl.read_parquet(service.closed / file)) for file in counts}
+
+
+def test_files_keep_their_order_and_schema(service: Service) -> None:
+    eraser = service.eraser()
+    fill(eraser, 30)
+    before = {part.kind: pl.read_parquet(service.closed / part.file) for part in _parts(eraser)}
+    erase(eraser, "user-7")
+    eraser.run(LATER)
+    for part in _parts(eraser):
+        after, gone = pl.read_parquet(service.closed / part.file), pseudonym(107)
+        key = "decision_id" if part.kind == "decision" else "event_id"
+        kept = before[part.kind].filter(~pl.col(key).str.starts_with("row-7-"))
+        assert after.equals(kept)
+        assert after.schema == before[part.kind].schema
+        assert gone not in after["user_id"].to_list()
+
+
+def _parts(eraser: Eraser) -> list:  # type: ignore[type-arg]
+    return eraser.places.log.closed_parts()
+
+
+def test_repeated_erasure_changes_nothing(service: Service) -> None:
+    eraser = service.eraser()
+    fill(eraser)
+    first = eraser.begin(handle("user-1"), "user-1", ASKED)
+    assert service.eraser().begin(handle("user-1"), "user-1", ASKED + 50) == first
+    eraser.run(LATER)
+    done = eraser.latest(handle("user-1"))
+    assert eraser.begin(handle("user-1"), "user-1", LATER + 50) == done
+    assert eraser.run(LATER + 100) == PassReport(0, 0, is_wiped=True)
+    assert eraser.latest(handle("user-1")) == done
+
+
+def test_stranger_gets_a_receipt_of_no_rows_and_a_tombstone(service: Service) -> None:
+    eraser = service.eraser()
+    receipt = erase(eraser, "nobody")
+    assert (receipt.finished, receipt.events, receipt.decisions) == (ASKED, 0, 0)
+    assert eraser.places.users.find(handle("nobody")).is_erased
+    assert erase(eraser, "nobody", ASKED + 9) == receipt
+    assert eraser.latest(handle("another")) is None
+
+
+def test_rows_acknowledged_while_it_ran_go_with_the_pass(service: Service) -> None:
+    eraser = service.eraser()
+    names = fill(eraser)
+    erase(eraser, "user-1")
+    # A worker had looked the pseudonym up before it was dropped, and its day was closed since.
+    log = eraser.places.log
+    log.append(
+        [
+            event("row-1-late", user_id=names[1]),
+            event("row-1-ahead-late", user_id=names[1], timestamp=NOW + 299),
+        ]
+    )
+    log.append([event("row-1-closed", user_id=names[1], timestamp=EARLIER + 3)])
+    close_days(log, service.closed, NOW, (), EventLimits())
+    assert eraser.run(ASKED + SETTLE_S - 1) == PassReport(0, 0, is_wiped=True)
+    assert len(rows_of(eraser, "user-1")) == 9
+    eraser.run(LATER)
+    assert rows_of(eraser, "user-1") == []
+    assert (final(eraser, "user-1").events, final(eraser, "user-1").events_in_files) == (7, 5)
+
+
+def test_new_consent_gives_a_new_pseudonym_that_the_pass_leaves_alone(service: Service) -> None:
+    eraser = service.eraser()
+    names = fill(eraser)
+    first = erase(eraser, "user-1")
+    again = consent(eraser, "user-1", ASKED + 5)
+    assert again not in (None, names[1])
+    eraser.places.log.append([event("row-1-again", user_id=again)])
+    eraser.run(LATER)
+    assert rows_of(eraser, "user-1") == ["row-1-again"]
+    second = erase(eraser, "user-1", LATER + 9)
+    assert second.erasure_id != first.erasure_id
+    eraser.run(LATER + 9 + SETTLE_S)
+    assert rows_of(eraser, "user-1") == []
+    assert final(eraser, "user-1").events == 1
+    receipts = eraser.places.receipts.find(handle("user-1"))
+    assert [one.receipt.erasure_id for one in receipts] == [second.erasure_id, first.erasure_id]
+
+
+def killed_at(service: Service, n: int) -> bool:
+    """Erases two users and runs the pass, and ends at the n-th step; returns whether there was one."""
+    n_steps = 0
+
+    def watch(_step: str) -> None:
+        nonlocal n_steps
+        n_steps += 1
+        if n_steps == n:
+            raise KilledError
+
+    try:
+        with watching_steps(watch):
+            eraser = service.eraser()
+            erase(eraser, "user-1")
+            erase(eraser, "user-2")
+            eraser.run(LATER)
+    except KilledError:
+        return True
+    return False
+
+
+def test_erasure_killed_at_any_step_goes_on(
+    store: Store, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    is_postgres, n, was_killed = store.where.startswith("postgresql"), 1, True
+    while was_killed:
+        where = request.getfixturevalue("postgres").empty() if is_postgres else str(tmp_path / f"log-{n}")
+        service = Service(Store(where), tmp_path / f"closed-{n}")
+        fill(service.eraser())
+        others = rows_of(service.eraser(), "user-3")
+        was_killed = killed_at(service, n)
+        service.close()
+        validate_goes_on(service, others)
+        service.close()
+        n += 9  # the benchmark takes every step
+    assert n > 30
+
+
+def validate_goes_on(service: Service, others: list[str]) -> None:
+    """Goes on as a new process does, and looks whether all is done and counted."""
+    eraser = service.eraser()
+    for user in ("user-1", "user-2"):
+        erase(eraser, user)
+    assert eraser.run(LATER + 5) is not None
+    assert rows_of(eraser, "user-1") == rows_of(eraser, "user-2") == []
+    assert rows_of(eraser, "user-3") == others
+    for receipt in (final(eraser, "user-1"), final(eraser, "user-2")):
+        assert receipt.events + receipt.events_in_files == 9
+        assert receipt.decisions + receipt.decisions_in_files == 4
+        assert receipt.finished is not None
+    assert eraser.places.users.forgotten() == []
+    assert not list(service.closed.rglob("*.new"))
+
+
+def test_old_rows_tombstones_and_receipts_go_by_age(service: Service) -> None:
+    service.retention = Retention(events=10, decisions=15, tombstones=5)
+    eraser = service.eraser()
+    fill(eraser)
+    erase(eraser, "user-1")
+    assert eraser.run(LATER) == PassReport(finished=1, expired=18, is_wiped=True)  # what was in files
+    assert len(rows_of(eraser, "user-0")) == 7
+    assert list(service.closed.rglob("*.parquet")) == []
+    report = eraser.run(NOW + 12 * DAY)
+    assert report == PassReport(finished=0, expired=15, is_wiped=True)
+    assert rows_of(eraser, "user-0") == ["row-0-new-d0", "row-0-new-d1"]
+    assert not eraser.places.users.find(handle("user-1")).is_erased
+    assert eraser.latest(handle("user-1")) is None
+    eraser.run(NOW + 17 * DAY)
+    assert rows_of(eraser, "user-0") == []
+
+
+def test_pass_is_due_daily_and_when_half_the_time_is_over(service: Service) -> None:
+    eraser = service.eraser()
+    fill(eraser)
+    assert eraser.is_due(ASKED)
+    eraser.run(ASKED)
+    assert not eraser.is_due(ASKED + DAY - 1)
+    assert eraser.is_due(ASKED + DAY)
+    erase(eraser, "user-1", ASKED)
+    assert not eraser.is_due(ASKED + DAY // 2 - 1)
+    assert eraser.is_due(ASKED + DAY // 2)
+
+
+def test_only_one_runs_a_pass_at_a_time(service: Service) -> None:
+    eraser, other = service.eraser(), service.eraser()
+    with other.places.log.only_closer():
+        assert eraser.run(LATER) is None
+
+
+def test_unlisted_files_are_deleted_and_those_of_others_stay(service: Service) -> None:
+    eraser = service.eraser()
+    fill(eraser)
+    folder = service.closed / "kind=click"
+    for name in ("day=2023-11-14.7.parquet", ".day=2023-11-14.9.parquet.new", "mine.parquet"):
+        (folder / name).write_bytes(b"left")
+    eraser.run(LATER)
+    left = {path.name for path in folder.iterdir()}
+    assert left == {"mine.parquet", *(Path(one.file).name for one in _parts(eraser) if one.kind == "click")}
+
+
+def test_receipt_is_verified_by_the_public_key_and_nothing_else(service: Service, tmp_path: Path) -> None:
+    private, public = write_key_pair(tmp_path / "keys" / "receipts")
+    _, other = write_key_pair(tmp_path / "keys" / "other")
+    service.key = SigningKey.read(private)
+    eraser = service.eraser()
+    fill(eraser)
+    receipt = eraser.begin(handle("user-1"), "user-1", ASKED)
+    receipt.verify(TrustedKeys.read(public))
+    with pytest.raises(SignatureError, match="expected ed25519 and one of"):
+        receipt.verify(TrustedKeys.read(other))
+    forged = replace(receipt, receipt=replace(receipt.receipt, events=0))
+    with pytest.raises(SignatureError, match="is not that of its content"):
+        forged.verify(TrustedKeys.read(public))
+    with pytest.raises(SignatureError, match="is not signed, expected a signature; start the service with"):
+        replace(receipt, signature=None).verify(TrustedKeys.read(public))
+    found = eraser.latest(handle("user-1"))
+    assert found == receipt
+
+
+def test_receipt_names_the_releases_that_hold_the_person(service: Service) -> None:
+    held = {
+        "user-1": [HoldingRelease("v1", ASKED)],
+        pseudonym(101): [HoldingRelease("v2", ASKED + 9)],
+        "nobody": [HoldingRelease("v1", ASKED)],
+    }
+    eraser = replace(service.eraser(), find_releases=lambda name: held.get(name, []))
+    fill(eraser)
+    assert [one.version for one in erase(eraser, "user-1").releases] == ["v1", "v2"]
+    erase(eraser, "nobody")
+    held[pseudonym(101)] = [HoldingRelease("v3", ASKED + 99)]
+    eraser.run(LATER)
+    assert [one.version for one in final(eraser, "user-1").releases] == ["v1", "v2", "v3"]
+    assert eraser.places.receipts.held() == {"v1": 2, "v2": 1, "v3": 1}

@@ -1,0 +1,86 @@
+"""All rows of a user are read in pages, from store and files, asked of both stores."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from marquee.errors import DataError
+from marquee.store.people.erasing import held_rows
+from marquee.store.people.erasing.held_rows import HeldPage, read_held
+from tests.support.erasures import Service, fill
+from tests.support.event_stores import Store
+from tests.support.people import handle
+
+
+@pytest.fixture
+def service(store: Store, tmp_path: Path) -> Iterator[Service]:
+    opened = Service(store, tmp_path / "closed")
+    yield opened
+    opened.close()
+
+
+def ids(page: HeldPage) -> list[str]:
+    return [row["event_id"] for row in page.events] + [row["decision_id"] for row in page.decisions]
+
+
+@pytest.mark.parametrize("limit", [1, 3, 100])
+def test_pages_give_every_row_of_the_user_once(service: Service, limit: int) -> None:
+    eraser = service.eraser()
+    names = fill(eraser)
+    places, found, n_pages = eraser.places, list[str](), 0
+    cursor: str | None = ""
+    assert places.closed is not None
+    while cursor is not None:
+        page = read_held(places.log, places.closed, names[2], cursor, limit)
+        assert len(page) <= limit
+        found += ids(page)
+        n_pages += 1
+        cursor = page.cursor
+    nobody = {"row-2-old-nobody", "row-2-new-nobody"}  # they name no user
+    everything = {"row-2-ahead"} | {
+        f"row-2-{step}-{row}" for step in ("old", "new") for row in ("click", "view", "shown", "d0", "d1")
+    }
+    assert len(found) == len(set(found)) == 11
+    assert set(found) == everything - nobody
+    assert n_pages >= 11 // limit
+
+
+def test_rows_hold_all_but_sequence_and_user(service: Service) -> None:
+    eraser = service.eraser()
+    names = fill(eraser)
+    assert eraser.places.closed is not None
+    page = read_held(eraser.places.log, eraser.places.closed, names[0], "", 100)
+    event = next(row for row in page.events if row["event_id"] == "row-0-new-shown")
+    assert event["decision_id"] == "row-0-new-d0"
+    assert all({"sequence", "user_id"}.isdisjoint(row) for row in (*page.events, *page.decisions))
+    assert {tuple(row) for row in page.events} == {
+        ("event_id", "kind", "item_id", "timestamp", "received", "decision_id", "value", "text")
+    }
+    assert len({tuple(row) for row in page.decisions}) == 1  # from store and files in one form
+    assert page.decisions[0]["items"] == ["a", "b"]
+
+
+def test_page_that_finds_nothing_in_many_files_ends(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held_rows, "_FILES_PER_PAGE", 1)
+    eraser = service.eraser()
+    names = fill(eraser)
+    places = eraser.places
+    assert places.closed is not None
+    first = read_held(places.log, places.closed, names[0], "", 100)
+    assert first.cursor is not None
+    second = read_held(places.log, places.closed, names[0], first.cursor, 100)
+    assert len(second) == 2 or second.cursor is not None
+    # An erasure of somebody else gives the files other names; the cursor holds.
+    eraser.begin(handle("user-1"), "user-1", 2_000_000_000)
+    eraser.run(2_000_000_060)
+    assert ids(read_held(places.log, places.closed, names[0], first.cursor, 100)) == ids(second)
+
+
+@pytest.mark.parametrize("cursor", ["x", "events:", "events:-1", "files:1/click/2", "decisions:1:2"])
+def test_cursor_of_another_kind_is_refused(service: Service, cursor: str) -> None:
+    eraser = service.eraser()
+    with pytest.raises(DataError, match="cursor must be that of the page before, got"):
+        read_held(eraser.places.log, Path(), "u", cursor, 1)
