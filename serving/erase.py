@@ -16,7 +16,7 @@ from marquee.store.people.erasing.eraser import SETTLE_S
 from serving.config import Settings
 from serving.recording.erasing_process import run
 from serving.recording.erasing_terms import Order, Terms
-from serving.releases.surfaces import SurfaceFile
+from serving.releases.surface_file import SurfaceFile
 
 USAGE = f"usage: python -m serving.erase [settle_s={SETTLE_S}]"
 

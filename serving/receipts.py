@@ -56,7 +56,7 @@ def _verify(given: Mapping[str, str]) -> str:
 
 
 def _in_words(receipt: ErasureReceipt) -> str:
-    """Returns what a receipt says."""
+    """Returns a receipt in words."""
     state = f"finished {_moment(receipt.finished)}" if receipt.finished else f"due {_moment(receipt.due)}"
     lines = [
         f"asked for {_moment(receipt.asked)}, {state}",

@@ -1,1 +1,1 @@
-"""What people decide, measured: consent, erasure, rules and reasons."""
+"""Measures of consent, erasure, rules and reasons."""

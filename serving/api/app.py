@@ -179,7 +179,7 @@ class RecommendationApp:
             validate_json_request(headers)
             body = await read_body(receive, headers, self._settings, served.max_body_bytes)
             answer = await served.handler(call, served.read(body))
-        return answer if isinstance(answer, Reply) else Reply(200, msgspec.json.encode(answer))
+        return answer if isinstance(answer, Reply) else Reply(call.status, msgspec.json.encode(answer))
 
     def _served_by(self, found: Found, scope: Scope) -> _Served:
         """Returns the route that serves a request; raises Refusal if the path does not take its method."""

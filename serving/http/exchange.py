@@ -138,6 +138,7 @@ class Call:
         charge_work: Counts work beyond that of plain requests to that key, in plain requests.
         facts: What the log says of it beside its route and status.
         stages: Seconds by stage, for a request that went through the model.
+        status: Of an answer that is no `Reply` of its own.
     """
 
     request_id: str
@@ -152,6 +153,7 @@ class Call:
     charge_work: Callable[[float], None] = lambda _cost: None
     facts: dict[str, str | int] = field(default_factory=dict)
     stages: dict[str, float] = field(default_factory=dict)
+    status: int = 200
 
 
 def read_query(query_string: bytes, names: Collection[str]) -> dict[str, str]:

@@ -19,7 +19,7 @@ from serving.api.messages.erasures import (
 )
 from serving.api.users import named_user
 from serving.http.errors import Problem, Refusal, unavailable
-from serving.http.exchange import Call, Reply
+from serving.http.exchange import Call
 from serving.recording.erasing import Erasures, Held
 from serving.recording.metrics import ErasureMetrics
 from serving.telemetry.metrics import Metrics
@@ -50,7 +50,7 @@ class ErasureRoutes:
         self._clock = clock
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="erasure-routes")
 
-    async def delete(self, call: Call) -> Reply:
+    async def delete(self, call: Call) -> ReceiptAnswer:
         """Erases a user, and answers once no worker knows them any more.
 
         Raises:
@@ -61,9 +61,9 @@ class ErasureRoutes:
         receipt = signed.receipt
         self._metrics.count_asked()
         call.facts = {"events": receipt.events, "decisions": receipt.decisions}
-        answer = ReceiptAnswer.of(signed, call.request_id)
-        # Accepted: files of closed days are still to be written anew.
-        return Reply(202 if receipt.finished is None else 200, msgspec.json.encode(answer))
+        if receipt.finished is None:
+            call.status = 202  # accepted: files of closed days are still to be written anew
+        return ReceiptAnswer.of(signed, call.request_id)
 
     async def receipt(self, call: Call) -> ReceiptAnswer:
         """Returns the receipt of the latest erasure of a user; raises Refusal if there was none."""
