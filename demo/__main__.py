@@ -17,6 +17,7 @@ import msgspec
 from omegaconf import OmegaConf
 from rich.console import Console
 
+from demo.customers import show_customers
 from demo.errors import DemoError
 from demo.processes import (
     ROOT,
@@ -35,7 +36,7 @@ from marquee.core.catalog import ItemKind
 from marquee.errors import MarqueeError
 
 USAGE = "usage: python -m demo [data=world] [key=value …]"
-N_STEPS = 6
+N_STEPS = 7
 K = 5
 PATIENCE_S = 10.0
 REFUSED = 3
@@ -124,6 +125,15 @@ def train_on_log(options: Options, run: Path, loop: EventLoop) -> str:
     return "\nThe loop has published: a service that is running takes the release over by itself."
 
 
+def know_customers(console: Console, options: Options, run: Path) -> list[str]:
+    """Shows the customers of a simulated market; returns what is wrong with them."""
+    if OmegaConf.select(OmegaConf.load(run / "config.yaml"), "data.world") is None:
+        # Elsewhere no truth is known, and which column is a customer's only its owner can say.
+        console.print(f"{options.data} is no simulated market; for tables of your own: docs/customers.md")
+        return []
+    return show_customers(console, run, options.runs)
+
+
 def ask(client: Client, request: RecommendRequest) -> tuple[RecommendAnswer, float]:
     """Returns the answer to a request and the milliseconds it took; raises DemoError if there is none."""
     started = time.perf_counter()
@@ -195,6 +205,8 @@ def run_demo(console: Console, options: Options) -> None:
     console.print("\nThe service is stopped.", highlight=False)
     show_step(console, 6, N_STEPS, "train on what happened")
     console.print(train_on_log(options, run, loop), highlight=False)
+    show_step(console, 7, N_STEPS, "know the customers")
+    wrong += know_customers(console, options, run)
     show_paths(console, options, run, bundle)
     # Only at the end: all answers and all paths are shown first, also where one answer is wrong.
     if wrong:

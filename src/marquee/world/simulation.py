@@ -39,6 +39,8 @@ class World:
         truth: Tastes and appeal behind them; its rows are those of `users` and `items`.
         exposure_click_probability: The true chance of a click on each exposure, position and context
             included, (n_exposures,), in the order of the exposures in `events`.
+        exposure_conversion_probability: The true chance that a click on each exposure leads to a conversion,
+            (n_exposures,), in the same order.
     """
 
     config: WorldConfig
@@ -47,6 +49,7 @@ class World:
     users: pl.DataFrame
     truth: Truth
     exposure_click_probability: RealArray
+    exposure_conversion_probability: RealArray
 
     def expected_click_probability(
         self, user_rows: IndexArray, item_rows: IndexArray, day: float | None = None
@@ -79,6 +82,7 @@ def simulate(config: WorldConfig) -> World:
         users=population.users,
         truth=population.truth,
         exposure_click_probability=traffic.click_probability,
+        exposure_conversion_probability=traffic.conversion_probability,
     )
 
 

@@ -78,6 +78,7 @@ class Traffic:
         position: From 1.
         propensity: Of this choice given what the policy put above it.
         click_probability: Chance of a click on this exposure, position and context included.
+        conversion_probability: Chance that a click on this exposure leads to a conversion.
         is_viewed: Looked at with interest, and not clicked.
         is_clicked: Clicked.
         converted_after: Seconds from the click to the conversion, -1 for none.
@@ -92,6 +93,7 @@ class Traffic:
     position: IndexArray
     propensity: RealArray
     click_probability: RealArray
+    conversion_probability: RealArray
     is_viewed: BoolArray
     is_clicked: BoolArray
     converted_after: IndexArray
@@ -217,7 +219,8 @@ def _respond(
     is_viewed = is_seen & ~is_clicked & (rng.random(n) < sigmoid(logits))
     price = population.price[shown.item]
     worth = 0.4 * logits - 0.5 * np.log(price / population.price.mean()) - 2.0
-    converts = is_clicked & (rng.random(n) < sigmoid(worth))
+    conversion_probability = sigmoid(worth)
+    converts = is_clicked & (rng.random(n) < conversion_probability)
     delay = 30 + rng.exponential(MEAN_CONVERSION_DELAY, n).astype(np.int64)
     return Traffic(
         request=first_request + shown.request,
@@ -230,6 +233,7 @@ def _respond(
         propensity=shown.propensity,
         # A product, as whether a position is looked at does not depend on what stands there.
         click_probability=look * sigmoid(logits),
+        conversion_probability=conversion_probability,
         is_viewed=is_viewed,
         is_clicked=is_clicked,
         converted_after=np.where(converts, delay, -1),
