@@ -6,6 +6,7 @@ the messages of one group of routes, `shared` those of several groups. They are 
 words are plain text, so that a service may be newer.
 """
 
+import json
 import re
 import sys
 import textwrap
@@ -228,6 +229,9 @@ def _left_out(wanted: str) -> str:
 
 def _default(default: object) -> str:
     """Returns the default of a field of an answer, which may lack it."""
+    if isinstance(default, str):
+        # As the formatter writes it: the file must be what it makes of it.
+        return json.dumps(default, ensure_ascii=False)
     return "()" if default in ([], ()) else repr(default)
 
 

@@ -164,6 +164,7 @@ class Endpoints:
             cursor=cursor,
             record=self._record(job, answered),
             tier=answered.identified.request.tier,
+            creatives=answered.creatives,
         )
 
     def _count_stages(self, job: Job, answered: Answered, call: Call) -> None:
@@ -177,7 +178,12 @@ class Endpoints:
         if self._recorder is None or job.begun is None or answered.decided is None:
             return NOT_RECORDING
         decision = decision_of(
-            answered.identified, job.begun, job.request_id, job.recommender, answered.decided
+            answered.identified,
+            job.begun,
+            job.request_id,
+            job.recommender,
+            answered.decided,
+            answered.creatives,
         )
         is_recorded = self._recorder.record(decision)
         profile = None if answered.identified.has_profile else PROFILE_UNAVAILABLE

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from marquee.decision.creatives.answers import ItemCreative
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Decided
 from marquee.errors import EventLogError, EventLogGoneError
@@ -100,7 +101,12 @@ class Recorder:
 
 
 def decision_of(
-    identified: Identified, begun: Begun, request_id: str, recommender: Recommender, decided: Decided
+    identified: Identified,
+    begun: Begun,
+    request_id: str,
+    recommender: Recommender,
+    decided: Decided,
+    creatives: Sequence[ItemCreative] = (),
 ) -> Decision:
     """Returns the record of an answer.
 
@@ -110,6 +116,7 @@ def decision_of(
         request_id: The caller's name for it.
         recommender: Who answered.
         decided: What was answered.
+        creatives: How its items were said.
     """
     asked, user = identified.request, identified.recorded_as
     answer, exploration = decided.answer, asked.exploration
@@ -135,4 +142,6 @@ def decision_of(
         ),
         history=tuple(recommender.item_pool.table.decode(decided.read)),
         tier=asked.tier.value,
+        creatives=tuple([one.name for one in creatives]),
+        creative_propensities=tuple([one.propensity for one in creatives]),
     )

@@ -5,6 +5,11 @@ default: home
 surfaces:
   home: {bundle: bundles/world, defaults: {k: 12}}
   sponsored: {bundle: bundles/world, kind: ad, reranking: {caps: {category: 1}}, limits: {max_k: 5}}
+  banner:
+    bundle: bundles/world
+    creatives:
+      templates: [{name: price, template: "{title}, now {price:.2f}"}, {name: plain, template: "{title}"}]
+      policy: {name: thompson, floor: 0.05}
 ```
 """
 
@@ -19,7 +24,8 @@ from msgspec import Meta
 from marquee.bundle.bundle import Bundle
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import Filters
-from marquee.decision.policies.config import Exploration
+from marquee.decision.creatives.choosing import CreativeSet, read_creatives
+from marquee.decision.policies.config import NO_EXPLORATION, Exploration
 from marquee.decision.recommender import Recommender
 from marquee.decision.reranking import Reranking
 from marquee.errors import ConfigError, DataError
@@ -53,6 +59,13 @@ class _Limits(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
     max_exclude: Annotated[int, Meta(ge=1)] | None = None
 
 
+class _Creatives(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """How the items of a surface are said."""
+
+    templates: Annotated[list[dict[str, object]], Meta(min_length=1)]
+    policy: dict[str, object] = {}
+
+
 class _Declared(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """One surface of the file."""
 
@@ -63,6 +76,7 @@ class _Declared(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields
     reranking: dict[str, object] = {}
     policy: dict[str, object] = {}
     limits: _Limits = _Limits()
+    creatives: _Creatives | None = None
 
 
 class _File(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -204,9 +218,16 @@ def _surface(path: Path, name: str, declared: _Declared, settings: Settings) -> 
             reranking=read_reranking(declared.reranking),
             exploration=read_exploration(declared.policy, settings),
             context={"surface": name},
+            creatives=None if declared.creatives is None else _read_creatives(declared.creatives, settings),
         )
     except (ConfigError, DataError) as error:
         raise ConfigError(f"surfaces.{name} in {path}: {error}") from error
+
+
+def _read_creatives(declared: _Creatives, settings: Settings) -> CreativeSet:
+    """Returns the creatives of a surface; without a policy the first that may be shown is taken."""
+    exploration = read_exploration(declared.policy, settings) if declared.policy else NO_EXPLORATION
+    return read_creatives(declared.templates, exploration)
 
 
 def read_reranking(declared: Mapping[str, object]) -> Reranking | None:

@@ -13,6 +13,8 @@ from msgspec import UNSET, UnsetType
 
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import NO_FILTERS, Filters
+from marquee.decision.creatives.answers import validate_fields
+from marquee.decision.creatives.choosing import CreativeSet
 from marquee.decision.experiments import Assigned
 from marquee.decision.policies.config import NO_EXPLORATION, Exploration
 from marquee.decision.recommender import Recommender
@@ -49,6 +51,7 @@ class Surface:
         context: What is known of the moment by the surface alone, by attribute; a request may say otherwise.
         release: Version of the one release that answers; None for the current one or the canary.
         assigned: The arms of experiments that made it what it is.
+        creatives: How items are said; None for none.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Surface:
     context: Mapping[str, str] = field(default_factory=dict)
     release: str | None = None
     assigned: tuple[Assigned, ...] = ()
+    creatives: CreativeSet | None = None
 
     def with_context(self, request: Request, columns: Collection[str]) -> Request:
         """Returns a request that also says what the surface knows, as far as answers depend on it."""
@@ -96,6 +100,8 @@ class Surface:
                 decision_id="none, for nothing is drawn",
             )
             recommender.validate(asked)
+            if self.creatives is not None:
+                validate_fields(self.creatives, recommender.item_pool.table)
         except MarqueeError as error:
             raise BundleError(
                 f"release {recommender.version} does not fit surface {self.name!r}: {error}"

@@ -44,6 +44,8 @@ def _value(info: inspect.Type, default: object) -> Any:
         return next(member for member in info.cls if member is not default)
     if isinstance(info, inspect.StructType | inspect.DataclassType):
         return filled(info.cls)
+    if isinstance(info, inspect.NamedTupleType):
+        return info.cls(*[_value(one.type, None) for one in info.fields])
     return _value_of_parts(info, default)
 
 

@@ -15,7 +15,7 @@ from marquee.bundle.popularity import PopularityConfig
 from marquee.bundle.publishing import publish
 from marquee.bundle.releases import CURRENT, activate, resolve
 from marquee.core.moments import moment_text
-from marquee.data.loop_table import count_clicks
+from marquee.data.loop_table import count_shown
 from marquee.data.reading.tables import Tables
 from marquee.data.split_config import SplitMethod
 from marquee.data.splits import split_events
@@ -207,7 +207,7 @@ class Steps:
                 prepared, self.run_config, self.folder, created, self.settings.index, PopularityConfig()
             )
             path = publish(
-                replace(contents, click_counts=count_clicks(self.table)),
+                replace(contents, click_counts=count_shown(self.table)),
                 self.channel.parent,
                 self.channel.name,
                 created=created,

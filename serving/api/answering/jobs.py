@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from msgspec import UNSET, UnsetType
 
+from marquee.decision.creatives.answers import ItemCreative
 from marquee.decision.pages.rows import AnsweredRow, Row
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Answer, Decided, Request
@@ -70,6 +71,7 @@ class Answered:
         queue_s: Seconds that the job waited for its batch.
         watch: Of the batch.
         rows: The rows of a page.
+        creatives: How its items are said, in their order; empty where the surface has no creatives.
     """
 
     identified: Identified
@@ -78,6 +80,7 @@ class Answered:
     queue_s: float
     watch: Stopwatch
     rows: tuple[AnsweredRow, ...] = ()
+    creatives: tuple[ItemCreative, ...] = ()
 
 
 class JobMaker:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from marquee.bundle.releases import Role
+from marquee.decision.creatives.answers import ItemCreative, choose_creatives, creative_counts
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Answer, Decided, Request
 from marquee.errors import MarqueeError
@@ -99,7 +100,14 @@ class JobRunner:
         for job, request, answer in zip(jobs, asked, answers, strict=True):
             self._count_answer(job, request, answer)
         return [
-            Answered(who, answer, one, watch.started - job.since, watch)
+            Answered(
+                who,
+                answer,
+                one,
+                watch.started - job.since,
+                watch,
+                creatives=_creatives(job, recommender, answer),
+            )
             for job, who, answer, one in zip(jobs, identified, answers, decided, strict=True)
         ]
 
@@ -140,3 +148,17 @@ class JobRunner:
     def close(self) -> None:
         """Ends the thread that asks shadows."""
         self._shadow.close()
+
+
+def _creatives(job: Job, recommender: Recommender, answer: Answer) -> tuple[ItemCreative, ...]:
+    """Returns how the items of an answer are said; nothing where the surface has no creatives."""
+    creatives = job.surface.creatives
+    if creatives is None:
+        return ()
+    if job.begun is None or not job.begun.may_explore:
+        # What is not on record must not be drawn: nobody could learn from it.
+        creatives = creatives.greedy
+    item_ids = [item.item_id for item in answer.items]
+    decision_id = job.request_id if job.begun is None else job.begun.decision_id
+    counts = creative_counts(recommender.bundle, job.surface.name)
+    return choose_creatives(creatives, recommender.item_pool.table, item_ids, decision_id, counts)

@@ -1,6 +1,6 @@
 """The answers to those who ask for items."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from marquee.bundle.bundle import Bundle
 from marquee.core.filters import AttributeType
+from marquee.decision.creatives.answers import ItemCreative
 from marquee.decision.requests import Answer
 from marquee.store.people.consent import Tier
 from serving.api.messages.derived import derived, values_of
@@ -32,6 +33,27 @@ class RecordOfAnswer(NamedTuple):
 
 PROFILE_UNAVAILABLE = "unavailable"
 NOT_RECORDING = RecordOfAnswer()
+
+
+class CreativeMessage(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """How one item is said."""
+
+    item_id: Annotated[str, Meta(description="The item.")]
+    name: Annotated[
+        str, Meta(description="Of the creative; empty if a field is missing or the text is too long.")
+    ] = ""
+    text: Annotated[str, Meta(description="Escaped for HTML; empty likewise.")] = ""
+    propensity: Annotated[
+        float,
+        Meta(description="How probable it was among those that may be shown; on record with the answer."),
+    ] = 1.0
+
+    @classmethod
+    def of(cls, creative: ItemCreative) -> "CreativeMessage":
+        """Returns the message that tells a creative."""
+        return cls(
+            item_id=creative.item_id, name=creative.name, text=creative.text, propensity=creative.propensity
+        )
 
 
 class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
@@ -72,6 +94,10 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=T
         str | None,
         Meta(description="`unavailable` if the answer goes without what the user did since the release."),
     ] = None
+    creatives: Annotated[
+        tuple[CreativeMessage, ...],
+        Meta(description="How each item is said, in their order; empty where the surface has no creatives."),
+    ] = ()
 
     @classmethod
     def of(
@@ -83,6 +109,7 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=T
         cursor: str | None = None,
         record: RecordOfAnswer = NOT_RECORDING,
         tier: Tier = Tier.personal,
+        creatives: Sequence[ItemCreative] = (),
     ) -> "RecommendAnswer":
         """Returns the message that tells `answer`."""
         return _make_answer(
@@ -96,6 +123,7 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=T
             recorded=record.is_recorded,
             policy=record.policy,
             profile=record.profile,
+            creatives=tuple(map(CreativeMessage.of, creatives)),
         )
 
 

@@ -2,13 +2,14 @@
 
 ```
 surface    item_index    shown    clicked        ordered by surface, then item
+surface    creative      shown    clicked        of all items that were said so
 ```
 
 A policy that learns from clicks alone draws by these counts (see `marquee.decision.policies.thompson`).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -19,6 +20,8 @@ from marquee.errors import DataError
 
 CLICK_COUNTS_FILE = "click_counts.parquet"
 COLUMNS = ("surface", "item_id", "shown", "clicked")
+CREATIVE = "creative"
+"""A further column: rows that have it are of a creative, and of no item."""
 
 _NOTHING: IndexArray = np.zeros(0, dtype=np.int64)
 
@@ -56,9 +59,11 @@ class ClickCountTable:
 
     Attributes:
         by_surface: By the name of the surface; '' for answers that named none.
+        by_creative: By surface, then by name of the creative: clicks and exposures.
     """
 
     by_surface: Mapping[str, SurfaceCounts]
+    by_creative: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, frame: pl.DataFrame, item_ids: IdMap) -> "ClickCountTable":
@@ -70,15 +75,29 @@ class ClickCountTable:
         missing = set(COLUMNS) - set(frame.columns)
         if missing:
             raise DataError(f"click counts must have {list(COLUMNS)}, got no {sorted(missing)}; count again")
+        frame = frame.with_columns(pl.col("surface").fill_null(""))
+        creatives: dict[str, dict[str, tuple[float, float]]] = {}
+        if CREATIVE in frame.columns:
+            rows = frame.filter(pl.col(CREATIVE).is_not_null())
+            for surface, name, clicked, shown in rows.select(
+                "surface", CREATIVE, "clicked", "shown"
+            ).iter_rows():
+                creatives.setdefault(surface, {})[name] = (float(clicked), float(shown))
+            frame = frame.filter(pl.col(CREATIVE).is_null())
         frame = frame.select(COLUMNS).with_columns(
-            pl.col("surface").fill_null(""),
             pl.Series("item_index", item_ids.encode(frame.get_column("item_id").to_list())),
         )
         wrong = frame.filter((pl.col("clicked") < 0) | (pl.col("clicked") > pl.col("shown")))
         if len(wrong):
             raise DataError(f"clicked must be from 0 to shown, got {wrong.row(0, named=True)}; count again")
         known = frame.filter(pl.col("item_index") != PADDING_INDEX).sort("item_index")
-        return cls({name: _counts(known.filter(pl.col("surface") == name)) for name in _surfaces(frame)})
+        return cls(
+            {name: _counts(known.filter(pl.col("surface") == name)) for name in _surfaces(frame)}, creatives
+        )
+
+    def creatives_on(self, surface: str | None) -> Mapping[str, tuple[float, float]]:
+        """Returns clicks and exposures of each creative on a surface."""
+        return self.by_creative.get(surface or "", {})
 
     def on(self, surface: str | None) -> SurfaceCounts:
         """Returns the counts of a surface, of nothing for one on which nothing was shown."""

@@ -82,8 +82,8 @@ def exposures_of(decisions: pl.DataFrame) -> pl.DataFrame:
     """Returns one row per place of some decisions, in their order; an item that stands twice counts once.
 
     Returns:
-        Columns decision_id, item_id, timestamp (seconds), user_id, surface, policy, position (from 0) and
-        propensity.
+        Columns decision_id, item_id, timestamp (seconds), user_id, surface, policy, position (from 0),
+        propensity and creative, null where the item had none.
     """
     n_places = pl.col("items").list.len()
     # An empty list would explode into a row without item.
@@ -96,11 +96,23 @@ def exposures_of(decisions: pl.DataFrame) -> pl.DataFrame:
         "policy",
         pl.int_ranges(0, n_places.cast(pl.Int64)).alias("position"),
         pl.col("propensities").alias("propensity"),
+        _creatives(decisions).alias("creative"),
     )
     # An item that stands twice has one outcome; the place nearer to the top is kept.
-    return exploded.explode("item_id", "position", "propensity").unique(
+    return exploded.explode("item_id", "position", "propensity", "creative").unique(
         _KEYS, keep="first", maintain_order=True
     )
+
+
+def _creatives(decisions: pl.DataFrame) -> pl.Expr:
+    """Returns the names of the creatives of some decisions, a list as long as that of their items."""
+    nothing = pl.lit(None, pl.String).repeat_by(pl.col("items").list.len())
+    if "more" not in decisions.columns:
+        return nothing
+    more = pl.col("more").str.json_decode(pl.Struct({"creatives": pl.List(pl.String)}))
+    names = more.struct.field("creatives").list.eval(pl.element().replace({"": None}))
+    # A decision of before there were creatives says nothing of them.
+    return pl.when(names.list.len() == pl.col("items").list.len()).then(names).otherwise(nothing)
 
 
 def attribute(exposures: pl.DataFrame, events: pl.DataFrame, config: AttributionConfig) -> pl.DataFrame:

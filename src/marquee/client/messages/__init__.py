@@ -8,6 +8,7 @@ service may be newer than its clients; words such as `source` are plain text for
 from marquee.client.messages.asking import (
     BatchRequest,
     BundleAnswer,
+    CreativeMessage,
     Filter,
     HistoryEntry,
     PageAnswer,
@@ -59,6 +60,7 @@ __all__ = [
     "ConsentAnswer",
     "ConsentMessage",
     "ConsentRequest",
+    "CreativeMessage",
     "ErrorAnswer",
     "ErrorBody",
     "EventMessage",

@@ -121,6 +121,22 @@ class Recommendation(msgspec.Struct, kw_only=True, frozen=True):
     kind: str
 
 
+class CreativeMessage(msgspec.Struct, kw_only=True, frozen=True):
+    """How one item is said.
+
+    Attributes:
+        item_id: The item.
+        name: Of the creative; empty if a field is missing or the text is too long.
+        text: Escaped for HTML; empty likewise.
+        propensity: How probable it was among those that may be shown; on record with the answer.
+    """
+
+    item_id: str
+    name: str = ""
+    text: str = ""
+    propensity: float = 1.0
+
+
 class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True):
     """The items, best first, and what they rest on.
 
@@ -150,6 +166,7 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True):
         recorded: Whether the answer is on record; false where the store refuses.
         policy: How the places were drawn, of a recorded answer.
         profile: `unavailable` if the answer goes without what the user did since the release.
+        creatives: How each item is said, in their order; empty where the surface has no creatives.
     """
 
     items: tuple[Recommendation, ...]
@@ -173,6 +190,7 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True):
     recorded: bool | None = None
     policy: str | None = None
     profile: str | None = None
+    creatives: tuple[CreativeMessage, ...] = ()
 
 
 class BatchRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):

@@ -8,6 +8,7 @@ follows from the decision's id and the item's, so that a decision can be replaye
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -73,6 +74,16 @@ class CreativeSet:
                 f"a surface needs 1 to {MAX_CREATIVES} creatives of different names, got {names}; name each "
                 "once"
             )
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields of items that any of them needs, each once."""
+        return tuple(dict.fromkeys(name for creative in self.creatives for name in creative.fields))
+
+    @cached_property
+    def greedy(self) -> "CreativeSet":
+        """The same without draws, for answers that are not on record."""
+        return CreativeSet(self.creatives)
 
     def choose(
         self,

@@ -139,6 +139,9 @@ class Decision:
         places: From the first to the last.
         history: Items that were read, oldest first.
         tier: How much of a person it might rest on, one of `Tier`; empty if that was not kept.
+        creatives: How the item of each place was said, by name, empty for one without; none where the surface
+            has none.
+        creative_propensities: How probable each was among those that could be shown; empty likewise.
     """
 
     decision_id: str
@@ -153,6 +156,8 @@ class Decision:
     places: tuple[Place, ...] = ()
     history: tuple[str, ...] = ()
     tier: str = ""
+    creatives: tuple[str, ...] = ()
+    creative_propensities: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

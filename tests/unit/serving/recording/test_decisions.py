@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from marquee.bundle.releases import Candidate, Role
+from marquee.decision.creatives.choosing import CreativeSet
 from marquee.decision.policies.config import NO_EXPLORATION, Exploration, PolicyName
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Request
@@ -43,11 +44,19 @@ def recommender(tmp_path_factory: pytest.TempPathFactory) -> Recommender:
 class Service:
     """The routes that ask, over a log of decisions."""
 
-    def __init__(self, recommender: Recommender, log: OpenedLog | None, exploration: Exploration) -> None:
+    def __init__(
+        self,
+        recommender: Recommender,
+        log: OpenedLog | None,
+        exploration: Exploration,
+        creatives: CreativeSet | None = None,
+    ) -> None:
         self.settings, self.metrics, self.log = Settings(), Metrics(), log
         self.channel = Channel("nowhere")
         self.channel.state.answering = Answering(recommender)
-        surface = Surface(name=DEFAULT, bundle="", settings=self.settings, exploration=exploration)
+        surface = Surface(
+            name=DEFAULT, bundle="", settings=self.settings, exploration=exploration, creatives=creatives
+        )
         surfaces = Surfaces((surface,), DEFAULT, {DEFAULT: self.channel})
         self.recorder = Recorder(log, self.metrics, clock=lambda: NOW + 0.25) if log else None
         self.endpoints = Endpoints(
