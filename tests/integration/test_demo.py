@@ -53,6 +53,11 @@ def test_demo_goes_from_events_to_answers(tmp_path: Path) -> None:
     assert (Path(named["bundle"]) / "manifest.json").is_file()
     assert "wrong:" not in ran.stdout
     assert re.search(r"^The loop has (published|refused its model)", ran.stdout, flags=re.MULTILINE)
+    assert "does a click lead to a purchase?" in ran.stdout
+    assert re.search(r"champions", ran.stdout)
+    audience = re.search(r"^audience of the first leads: (.+)$", ran.stdout, flags=re.MULTILINE)
+    assert audience is not None
+    assert len(Path(audience[1]).read_text(encoding="utf8").splitlines()) == 201
     assert re.search(r"^model reaches ndcg@10 .*popularity.*item_knn", ran.stdout, flags=re.MULTILINE)
 
 

@@ -46,8 +46,7 @@ def _finding(name: str, judged: JudgedTrait) -> Finding:
     if found.reasons:
         return Finding(
             f"{name}: past spend, no forecast",
-            f"{found.reasons[0][0].upper()}{found.reasons[0][1:]}. Values are past spend, spread over the "
-            "horizon.",
+            f"Values are past spend, spread over the horizon, as {found.reasons[0]}.",
             "undecided",
         )
     assert found.judged is not None, "models without a holdout are a reason for past spend"

@@ -64,7 +64,8 @@ def test_reasons_for_past_spend_stand_first(shop: CustomersResult) -> None:
     found = replace(trait.judged.found, reasons=(reason,), basis="past spend")
     part = value_part(replace(trait, judged=replace(trait.judged, found=found)))
     assert part.finding.title == "worth: past spend, no forecast"
-    assert part.finding.text.startswith("The holdout of 150 days was missed")
+    assert part.finding.text.startswith("Values are past spend")
+    assert "the holdout of 150 days was missed" in part.finding.text
     assert any(reason in text for text in part.sections[0].texts)
 
 
