@@ -171,7 +171,7 @@ def hold(traits: pl.DataFrame, truth: pl.DataFrame) -> Held:
 
 
 def wrong_customers(held: Held, buyers: pl.DataFrame, contacts: Path) -> list[str]:
-    """Returns what is wrong with the customers: each would be a fault of the code, and not of chance."""
+    """Returns the faults of the customers: each would be one of the code, and not of chance."""
     wrong = []
     # Chance at a few hundred purchases moves the mean by a tenth; a quarter is no chance.
     if not 0.75 * held.true < held.said < 1.25 * held.true:

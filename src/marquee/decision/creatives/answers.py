@@ -61,7 +61,7 @@ def choose_creatives(
 
 
 def creative_counts(bundle: Bundle, surface: str | None) -> CreativeCounts:
-    """Returns what the log of a bundle told of the creatives of a surface; nothing where it told none."""
+    """Returns the counts of the creatives of a surface in the log of a bundle; none where it has none."""
     if bundle.click_counts is None:
         return CreativeCounts()
     told = bundle.click_counts.creatives_on(surface)
