@@ -13,9 +13,11 @@ from marquee.data.attribution import AttributionConfig
 from marquee.data.log_source import last_known
 from marquee.data.loop_table import TableCounts, write_loop_table
 from marquee.data.split_config import seconds_of
+from marquee.errors import ConfigError
 from training.cli.command import command
 from training.cli.console import open_console
 from training.looping.log import opened
+from training.looping.user_table import USERS_TABLE, write_users
 
 
 @dataclass(kw_only=True)
@@ -27,6 +29,9 @@ class DatasetConfig:
         cutoff: First moment that is not read, as seconds or ISO 8601; neither by time nor by receipt.
         to: Folder of the table; it must not be there yet.
         closed: Folder of the closed days; empty for `closed` in the folder of the log.
+        users: Table of users under the operator's own ids, to be joined by their pseudonyms; empty for none.
+        users_id: Its column of ids.
+        user_key: File of the key that the log's users are kept with; needed for `users`.
         attribution: How long after an exposure an event counts as having come of it.
     """
 
@@ -34,6 +39,9 @@ class DatasetConfig:
     cutoff: str
     to: str
     closed: str = ""
+    users: str = ""
+    users_id: str = "user_id"
+    user_key: str = ""
     attribution: AttributionConfig = field(default_factory=AttributionConfig)
 
 
@@ -45,14 +53,32 @@ def write_dataset(config: DatasetConfig, console: Console) -> TableCounts:
         DataError: If the table is there, or nothing happened before the cutoff.
         EventLogError: If the store cannot be reached.
     """
+    if bool(config.users) != bool(config.user_key):
+        raise ConfigError(
+            f"users and user_key belong together, got users={config.users!r} and "
+            f"user_key={config.user_key!r}; give both or none"
+        )
     # No default of now: the same command must give the same table tomorrow.
     cutoff, to = seconds_of(config.cutoff, "cutoff"), Path(config.to)
     to.parent.mkdir(parents=True, exist_ok=True)
     with opened(config.log, config.closed) as source, console.status("reading the log day by day"):
-        counts = write_loop_table(source, cutoff, to, config.attribution, last_known(source.log, cutoff))
+        counts = write_loop_table(
+            source,
+            cutoff,
+            to,
+            config.attribution,
+            last_known(source.log, cutoff),
+            has_pseudonyms=source.has_pseudonyms,
+        )
     console.print(f"table {to}, all that was received before {moment_text(cutoff)} UTC")
     for line in counts_in_words(counts):
         console.print(f"  {line}")
+    if config.users:
+        joined = write_users(Path(config.users), config.users_id, config.user_key, config.log, to)
+        console.print(
+            f"  {joined.kept:,} users in {USERS_TABLE}; left out: {joined.unknown:,} whom the log does not "
+            f"hold, {joined.withheld:,} who do not let themselves be known"
+        )
     return counts
 
 

@@ -123,7 +123,14 @@ def loop(config: LoopConfig, now: int, console: Console) -> int:
             if not table.exists():
                 console.print("step 1 of 5: the training table")
                 table.parent.mkdir(exist_ok=True)
-                counts = write_loop_table(source, begun.cutoff, table, config.attribution, begun.known)
+                counts = write_loop_table(
+                    source,
+                    begun.cutoff,
+                    table,
+                    config.attribution,
+                    begun.known,
+                    has_pseudonyms=source.has_pseudonyms,
+                )
                 for line in counts_in_words(counts):
                     console.print(f"  {line}")
         # Not at the top: completion on TAB composes configs, and need not wait for Lightning and the report.

@@ -29,6 +29,7 @@ from training.fitting.fit import load_model
 from training.judging.writing import EVALUATION_FILE
 from training.runs.folders import RunFolder
 from training.runs.prepare import Prepared
+from training.runs.user_names import user_names
 
 # The standard error of a recall near 0.98 is then below half a percent.
 N_RECALL_QUERIES = 1000
@@ -84,6 +85,7 @@ def bundle_contents(
         ),
         known_until=known_until(run_config.data, prepared.events, created),
         metrics=_metrics(folder),
+        user_names=user_names(run_config.data),
         config=as_plain(run_config),
     )
     # Asked before it is written: the recorded answers are part of what is signed.

@@ -7,6 +7,7 @@ from pathlib import Path
 from marquee.data.log_source import LogSource
 from marquee.errors import ConfigError
 from marquee.store.log.opening import POSTGRES_SCHEMES, folder_of_closed_days, open_event_log
+from marquee.store.people.opening import noted_key
 
 
 @contextmanager
@@ -36,6 +37,6 @@ def opened(log: str, closed: str) -> Iterator[LogSource]:
         )
     store = open_event_log(log)
     try:
-        yield LogSource(store, folder)
+        yield LogSource(store, folder, has_pseudonyms=noted_key(log) is not None)
     finally:
         store.close()

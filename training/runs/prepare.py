@@ -16,6 +16,7 @@ from marquee.data.splits import Split, split_events
 from marquee.world import simulate, write_world
 from training.config import TrainConfig
 from training.fitting.names import Names, compare_names
+from training.runs.user_names import user_names
 
 QUALITY_FILE = "quality.json"
 
@@ -104,6 +105,8 @@ def read(config: TrainConfig, folder: Path, console: Console) -> Tables:
     What a command before this one has said of the same data is not said again.
     """
     _simulate_if_missing(config.data, console)
+    # Before the tables are read: two names of one user end the run.
+    user_names(config.data)
     with console.status(escape(f"reading {config.data.name}")):
         tables = read_tables(config.data, folder / "rejects")
     path = folder / QUALITY_FILE

@@ -38,10 +38,12 @@ class LogSource:
     Attributes:
         log: The store.
         folder: Of the closed days.
+        has_pseudonyms: Whether its users are kept under pseudonyms.
     """
 
     log: EventLog
     folder: Path
+    has_pseudonyms: bool = False
 
     def days(self) -> Sequence[int]:
         """Returns the days that have rows; see `DaySource`."""

@@ -40,6 +40,7 @@ CHUNK_DECISIONS = 5_000
 """Exposures are attributed and written so many answers at a time: a busy day takes no more memory."""
 
 FACTS_FILE = "dataset.json"
+_PSEUDONYMS = "pseudonyms"
 
 _NAMING = ("sequence", "kind", "decision_id", "item_id", "timestamp", "value")
 _COLUMNS: Mapping[str, pl.DataType] = {
@@ -95,7 +96,13 @@ class TableCounts:
 
 
 def write_loop_table(
-    source: DaySource, cutoff: int, to: Path, config: AttributionConfig, known: int | None = None
+    source: DaySource,
+    cutoff: int,
+    to: Path,
+    config: AttributionConfig,
+    known: int | None = None,
+    *,
+    has_pseudonyms: bool = False,
 ) -> TableCounts:
     """Writes the training table and returns its counts.
 
@@ -106,6 +113,7 @@ def write_loop_table(
         config: The attribution windows.
         known: Sequence of the last event that is read, see `last_known`; None for all before the cutoff. A
             bundle that was trained on the table knows the log up to there, and profiles begin behind it.
+        has_pseudonyms: Whether the log keeps its users under pseudonyms.
 
     Raises:
         DataError: If the folder is there, or nothing happened before the cutoff.
@@ -125,7 +133,13 @@ def write_loop_table(
         raise DataError(
             f"the log must hold rows before the cutoff, got none before {cutoff}; name a later one"
         )
-    said = {"cutoff": cutoff, "known": known, "attribution": asdict(config), "counts": asdict(counts)}
+    said = {
+        "cutoff": cutoff,
+        "known": known,
+        "users": _PSEUDONYMS if has_pseudonyms else "ids",
+        "attribution": asdict(config),
+        "counts": asdict(counts),
+    }
     content = msgspec.json.format(msgspec.json.encode(said), indent=2)
     write_file(aside / FACTS_FILE, lambda file: file.write(content))
     # After a power cut the rename may be on the disk and the names of the files not, unless synced.
@@ -149,11 +163,25 @@ def known_of(table: Path) -> int | None:
     Raises:
         DataError: If the file beside the table is not what was written.
     """
+    return _facts(table).known
+
+
+def has_pseudonyms(table: Path) -> bool:
+    """Returns whether the users of a training table are pseudonyms; False for a folder that is none.
+
+    Raises:
+        DataError: If the file beside the table is not what was written.
+    """
+    return _facts(table).users == _PSEUDONYMS
+
+
+def _facts(table: Path) -> "_Facts":
+    """Returns the facts of a training table, nothing of a folder that is none."""
     path = table / FACTS_FILE
     if not path.is_file():
-        return None
+        return _Facts()
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_Facts).known
+        return msgspec.json.decode(path.read_bytes(), type=_Facts)
     except msgspec.MsgspecError as error:
         raise DataError(
             f"{path} must hold the facts of a training table, got {error}; make it again"
@@ -164,6 +192,7 @@ class _Facts(msgspec.Struct):
     """Those of the facts of a table that are read again."""
 
     known: int | None = None
+    users: str = "ids"
 
 
 def count_clicks(table: Path) -> pl.DataFrame:
