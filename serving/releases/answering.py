@@ -40,10 +40,12 @@ class Answering:
     Attributes:
         current: Answers everybody else.
         candidates: Those that are loaded, by role.
+        arms: Those that experiments ask for and that are loaded, by version.
     """
 
     current: Recommender
     candidates: Mapping[Role, Loaded] = field(default_factory=dict)
+    arms: Mapping[str, Recommender] = field(default_factory=dict)
 
     @property
     def recommenders(self) -> Iterable[Recommender]:
@@ -51,11 +53,16 @@ class Answering:
         yield self.current
         for loaded in self.candidates.values():
             yield loaded.recommender
+        yield from self.arms.values()
 
     def choose(self, caller: str) -> Recommender:
         """Returns the recommender that answers a caller: a user id, or the id of a request without one."""
         canary = self.candidates.get(Role.canary)
         return canary.recommender if canary and canary.candidate.includes(caller) else self.current
+
+    def of_release(self, version: str) -> Recommender | None:
+        """Returns the recommender of a release, None if it is not loaded."""
+        return next((one for one in self.recommenders if one.version == version), None)
 
     def with_candidate(self, role: Role, loaded: Loaded | None) -> "Answering":
         """Returns the same releases with another candidate in a role, or none."""
@@ -65,7 +72,8 @@ class Answering:
     def with_live_items(self, items: Mapping[str, LiveItem]) -> "Answering":
         """Returns the same releases with these live items in place of others."""
         candidates = {role: one.with_live_items(items) for role, one in self.candidates.items()}
-        return Answering(self.current.with_live_items(items), candidates)
+        arms = {version: one.with_live_items(items) for version, one in self.arms.items()}
+        return Answering(self.current.with_live_items(items), candidates, arms)
 
     def loaded(self, folder: Path) -> Recommender | None:
         """Returns the recommender of a release that is loaded already, in any role; None if it is not."""
@@ -124,6 +132,14 @@ class AnsweringState:
             new = loaded and loaded.with_live_items(self.items)
             self.answering = self.answering.with_candidate(role, new)
         return was
+
+    def set_arm(self, version: str, recommender: Recommender) -> None:
+        """Lets a warm recommender answer for arms of experiments."""
+        assert self.answering is not None, "an experiment compares with a release that answers"
+        _freeze()
+        with self._swapping:
+            arms = {**self.answering.arms, version: recommender.with_live_items(self.items)}
+            self.answering = replace(self.answering, arms=arms)
 
     def take_live_items(self, items: Mapping[str, LiveItem]) -> None:
         """Lets every release that answers, and those that will, answer with these live items."""

@@ -8,7 +8,7 @@ with a new release, the old one goes on answering.
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,6 +45,7 @@ class Channel:
         metrics: What counts.
         loader: Loads releases.
         clock: Returns seconds; for the pauses between two tries.
+        arms: Versions that arms of experiments are answered by.
 
     Attributes:
         home: Folder that holds the versions.
@@ -58,6 +59,7 @@ class Channel:
         metrics: Metrics | None = None,
         loader: Loader | None = None,
         clock: Callable[[], float] = time.monotonic,
+        arms: Sequence[str] = (),
     ) -> None:
         self._home = Path(path)
         self._metrics = metrics or Metrics()
@@ -66,7 +68,9 @@ class Channel:
         # Resolved: a path such as `.` has no name of its own.
         self.name = self.home.resolve().name or "bundle"
         self.state = AnsweringState()
-        self._follower = Follower(self._home, self.name, self.state, self._loader, self._metrics, clock)
+        self._follower = Follower(
+            self._home, self.name, self.state, self._loader, self._metrics, clock, arms=arms
+        )
         self._changing = threading.Lock()
         self._thread: Background | None = None
 

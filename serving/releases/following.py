@@ -9,7 +9,7 @@ ACTIVATED the way back, for a worker that starts and cannot use what CURRENT nam
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -59,6 +59,7 @@ class Follower:
         metrics: What counts.
         clock: Returns seconds; for the pauses.
         now: Returns the time, seconds since 1970 UTC; for the counters.
+        arms: Versions that arms of experiments are answered by.
     """
 
     def __init__(
@@ -70,7 +71,9 @@ class Follower:
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
+        arms: Sequence[str] = (),
     ) -> None:
+        self._arms = arms
         self._home = home
         self._name = name
         self._state = state
@@ -105,6 +108,7 @@ class Follower:
             )
         if not is_pinned(self._home):
             self.follow_rollout()
+            self._follow_arms()
         self._show()
 
     def look(self) -> bool:
@@ -209,6 +213,7 @@ class Follower:
         self._retry_at = None
         self._follow_current()
         self.follow_rollout()
+        self._follow_arms()
         if self._retry_at is not None:
             # Once for each turn, however many releases failed in it.
             self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
@@ -229,6 +234,23 @@ class Follower:
         except Exception:  # counted and logged by `load`
             return
         self.take(recommender)
+
+    def _follow_arms(self) -> None:
+        """Takes the releases of experiments that are not loaded; a refused one suspends its experiment."""
+        for version in self._arms:
+            if self._answering.of_release(version) is not None or self._home / version in self._refused:
+                continue
+            try:
+                folder = version_folder(self._home, version, "an experiment names version")
+            except (BundleError, OSError) as error:
+                self.refuse(error, self._home / version)
+                continue
+            try:
+                recommender = self.load(folder)
+            except Exception:  # counted and logged by `load`
+                continue
+            self._state.set_arm(version, recommender)
+            logger.info("release %s answers an arm of an experiment", version)
 
     def _loaded_candidate(self, candidate: Candidate | None) -> Loaded | None:
         """Loads a candidate; None if there is none, it was refused, or it is the current release."""

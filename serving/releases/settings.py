@@ -24,6 +24,10 @@ class ReleaseSettings(RoomSettings):
             )
         ),
     ] = ""
+    experiments: Annotated[
+        str,
+        Meta(description="file that declares [experiments](experiments.md) on them; empty: there are none"),
+    ] = ""
     trusted_keys: Annotated[
         str,
         Meta(

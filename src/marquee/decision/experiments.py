@@ -111,6 +111,14 @@ class Experiment:
         """Tells whether it concerns a surface."""
         return not self.surfaces or surface in self.surfaces
 
+    def meets(self, other: "Experiment") -> bool:
+        """Tells whether one request can concern both."""
+        is_one_time = self.start < other.end and other.start < self.end
+        is_one_place = (
+            not self.surfaces or not other.surfaces or bool(set(self.surfaces) & set(other.surfaces))
+        )
+        return is_one_time and is_one_place
+
     def arm_of(self, unit: str, now: float) -> str | None:
         """Returns the arm of a unit at a moment, None if it takes no part.
 
@@ -161,19 +169,10 @@ def validate_layers(experiments: tuple[Experiment, ...]) -> None:
     Experiments at different times may have the same range.
     """
     for first, second in combinations(experiments, 2):
-        is_shared = first.layer and first.layer == second.layer and _meet(first, second)
+        is_shared = first.layer and first.layer == second.layer and first.meets(second)
         (low, high), (other_low, other_high) = first.layer_range, second.layer_range
         if is_shared and low < other_high and other_low < high:
             raise ConfigError(
                 f"experiments {first.name} and {second.name} share units of layer {first.layer}: their "
                 f"ranges are [{low}, {high}] and [{other_low}, {other_high}]; part the layer between them"
             )
-
-
-def _meet(first: Experiment, second: Experiment) -> bool:
-    """Tells whether two experiments can concern one request."""
-    is_one_time = first.start < second.end and second.start < first.end
-    is_one_place = (
-        not first.surfaces or not second.surfaces or bool(set(first.surfaces) & set(second.surfaces))
-    )
-    return is_one_time and is_one_place

@@ -1,0 +1,301 @@
+"""Experiments of one service: which arm answers a request, and what that arm changes of its surface.
+
+`MARQUEE_EXPERIMENTS` names a file that declares them:
+
+```yaml
+holdout: {share: 0.02}
+experiments:
+  variety:
+    surfaces: [home]
+    layer: ranking
+    coverage: 0.5
+    start: 2026-12-01T00:00:00Z
+    end: 2026-12-15T00:00:00Z
+    arms:
+      control: {weight: 0.5}
+      varied: {weight: 0.5, reranking: {diversity: 0.3}}
+    metrics: {clicks: {value: clicks}}
+```
+
+An arm is a surface with other settings, so whatever answers a surface answers an arm. Decides nothing about
+what came of it (`python -m training.experiment` does).
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from marquee.bundle.manifest import validate_name
+from marquee.bundle.releases import Role
+from marquee.core.catalog import ItemKind
+from marquee.core.filters import Filters
+from marquee.decision.experiments import Assigned, Experiment, Holdout, Unit, validate_layers
+from marquee.errors import ConfigError, DataError
+from serving.config import Settings
+from serving.releases.answering import Answering
+from serving.releases.surface_file import read_exploration, read_reranking
+from serving.releases.surfaces import Surface
+
+CANARY, CONTROL = "canary", "control"
+HOLDOUT, HELD_OUT, SERVED = "holdout", "held_out", "served"
+
+_MAX_EXPERIMENTS = 64
+_Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
+
+
+class _Arm(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """One arm of the file: its weight, and the settings in which it differs from its surface."""
+
+    weight: Annotated[float, Meta(ge=0, le=1)]
+    release: str | None = None
+    k: Annotated[int, Meta(ge=1)] | None = None
+    kind: ItemKind | None = None
+    filters: dict[str, dict[str, object]] | None = None
+    reranking: dict[str, object] | None = None
+    policy: dict[str, object] | None = None
+
+
+class _Declared(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """One experiment of the file. The last keys are read by `training.experiment`."""
+
+    arms: Annotated[dict[_Name, _Arm], Meta(min_length=2)]
+    surfaces: list[str] = []
+    unit: Unit = Unit.user_id
+    phase: Annotated[int, Meta(ge=1)] = 1
+    seed: str = ""
+    layer: str = ""
+    layer_range: tuple[float, float] = (0.0, 1.0)
+    coverage: float = 1.0
+    start: datetime | None = None
+    end: datetime | None = None
+    metrics: dict[str, Any] = {}
+    guardrails: list[str] = []
+    minimum_effect: float = 0.0
+
+
+class _Holdout(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """The holdout of the file."""
+
+    share: float
+    seed: str = HOLDOUT
+
+
+class _File(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    experiments: Annotated[dict[_Name, _Declared], Meta(max_length=_MAX_EXPERIMENTS)] = {}
+    holdout: _Holdout | None = None
+
+
+@dataclass(frozen=True)
+class ArmSettings:
+    """The settings of a surface that an arm changes.
+
+    Attributes:
+        changes: Fields of `Surface` and their values.
+    """
+
+    changes: Mapping[str, Any]
+
+    @property
+    def release(self) -> str | None:
+        """The version that answers, None for the one that answers everybody."""
+        version: str | None = self.changes.get("release")
+        return version
+
+
+@dataclass(frozen=True)
+class Experiments:
+    """All experiments of a service.
+
+    Attributes:
+        experiments: In the order of the file.
+        settings: Experiment → arm → what it changes.
+        holdout: Those who are answered as if nothing were known of them; None for nobody.
+    """
+
+    experiments: tuple[Experiment, ...] = ()
+    settings: Mapping[str, Mapping[str, ArmSettings]] = field(default_factory=dict)
+    holdout: Holdout | None = None
+
+    @classmethod
+    def read(cls, settings: Settings, surfaces: Iterable[Surface]) -> "Experiments":
+        """Returns the experiments that the settings name, none for an empty name.
+
+        Raises:
+            ConfigError: If the file is not what it should be; the message names the place.
+        """
+        if not settings.experiments:
+            return cls()
+        path = Path(settings.experiments)
+        try:
+            file = msgspec.yaml.decode(path.read_bytes(), type=_File)
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"MARQUEE_EXPERIMENTS must name a file of experiments, got {path}: {error}"
+            ) from error
+        known = {surface.name: surface for surface in surfaces}
+        experiments: list[Experiment] = []
+        changes: dict[str, dict[str, ArmSettings]] = {}
+        for name, declared in file.experiments.items():
+            try:
+                experiments.append(_experiment(name, declared, known))
+                changes[name] = {arm: _settings(one, settings) for arm, one in declared.arms.items()}
+            except (ConfigError, DataError) as error:
+                raise ConfigError(f"experiments.{name} in {path}: {error}") from error
+        found = tuple(experiments)
+        validate_layers(found)
+        _validate_apart(found, changes)
+        holdout = Holdout(share=file.holdout.share, seed=file.holdout.seed) if file.holdout else None
+        return cls(found, changes, holdout)
+
+    def releases(self, surfaces: Iterable[Surface]) -> tuple[str, ...]:
+        """Returns the versions that arms on some surfaces are answered by, each once."""
+        names = [surface.name for surface in surfaces]
+        wanted = [
+            arm.release
+            for experiment in self.experiments
+            if any(experiment.runs_on(name) for name in names)
+            for arm in self.settings[experiment.name].values()
+        ]
+        return tuple(dict.fromkeys(version for version in wanted if version))
+
+    def surface_for(
+        self, surface: Surface, answering: Answering, user_id: str | None, request_id: str, now: float
+    ) -> Surface:
+        """Returns a surface as the arms of a request have it, with the arms that made it so.
+
+        Args:
+            surface: As it is declared.
+            answering: The releases that are loaded for it.
+            user_id: Who asks, None if nobody may be told apart.
+            request_id: Of the request.
+            now: Seconds since 1970 UTC.
+        """
+        if self.holdout is not None and user_id:
+            is_held_out = self.holdout.includes(user_id)
+            assigned = Assigned(HOLDOUT, self.holdout.seed, HELD_OUT if is_held_out else SERVED)
+            surface = replace(surface, assigned=(assigned,))
+            if is_held_out:  # in no other experiment: nothing may be learned of these users but that
+                return surface
+        for experiment in self.experiments:
+            if not experiment.runs_on(surface.name) or self.is_suspended(experiment, answering):
+                continue
+            unit = user_id if experiment.unit is Unit.user_id else request_id
+            arm = experiment.arm_of(unit, now) if unit else None
+            if arm is not None:
+                changes = self.settings[experiment.name][arm].changes
+                assigned = Assigned(experiment.name, experiment.seed, arm)
+                surface = replace(surface, **changes, assigned=(*surface.assigned, assigned))
+        return surface
+
+    def is_suspended(self, experiment: Experiment, answering: Answering) -> bool:
+        """Tells whether a release that an arm needs is not loaded.
+
+        Nobody takes part then: one arm without its release would be answered as another, and look like it.
+        """
+        wanted = [arm.release for arm in self.settings[experiment.name].values()]
+        return any(version and answering.of_release(version) is None for version in wanted)
+
+    def suspended(self, surface: Surface, answering: Answering) -> list[str]:
+        """Returns the names of experiments on a surface that wait for a release."""
+        return [
+            experiment.name
+            for experiment in self.experiments
+            if experiment.runs_on(surface.name) and self.is_suspended(experiment, answering)
+        ]
+
+
+def with_canary(surface: Surface, answering: Answering, caller: str) -> Surface:
+    """Returns a surface with the arm of the canary: a canary is an experiment as well.
+
+    Args:
+        surface: As the arms of experiments have it; one whose release an arm decides is not changed.
+        answering: The releases that are loaded for it.
+        caller: A user id, or the id of a request without one.
+    """
+    canary = answering.candidates.get(Role.canary)
+    if canary is None or surface.release is not None:
+        return surface
+    version = canary.candidate.version
+    arm = CANARY if canary.candidate.includes(caller) else CONTROL
+    return replace(surface, assigned=(*surface.assigned, Assigned(CANARY, version, arm)))
+
+
+def _experiment(name: str, declared: _Declared, surfaces: Mapping[str, Surface]) -> Experiment:
+    """Returns an experiment of the file; raises ConfigError if it is impossible."""
+    if name in (CANARY, HOLDOUT):
+        raise ConfigError(f"{name} is the name of an experiment of every service; choose another")
+    unknown = [one for one in declared.surfaces if one not in surfaces]
+    if unknown:
+        raise ConfigError(f"surfaces must be among {list(surfaces)}, got {unknown[0]!r}")
+    moments = {"start": declared.start, "end": declared.end}
+    for key, moment in moments.items():
+        if moment is not None and moment.tzinfo is None:
+            raise ConfigError(f"{key} must say its zone, got {moment.isoformat()}; add Z for UTC")
+    return Experiment(
+        name=name,
+        arms=tuple(declared.arms),
+        weights=tuple(arm.weight for arm in declared.arms.values()),
+        surfaces=tuple(declared.surfaces),
+        unit=declared.unit,
+        phase=declared.phase,
+        declared_seed=declared.seed,
+        layer=declared.layer,
+        layer_range=declared.layer_range,
+        coverage=declared.coverage,
+        start=declared.start.timestamp() if declared.start else -math.inf,
+        end=declared.end.timestamp() if declared.end else math.inf,
+    )
+
+
+def _settings(arm: _Arm, settings: Settings) -> ArmSettings:
+    """Returns the fields of a surface that an arm changes."""
+    changes: dict[str, Any] = {}
+    if arm.release is not None:
+        validate_name(arm.release, "release")
+        changes["release"] = arm.release
+    if arm.k is not None:
+        if arm.k > settings.max_k:
+            raise ConfigError(f"k must be at most MARQUEE_MAX_K ({settings.max_k}), got {arm.k}")
+        changes["k"] = arm.k
+    if arm.kind is not None:
+        changes["default_kind"] = arm.kind
+    if arm.filters is not None:
+        filters = Filters.of(arm.filters)
+        changes |= {"filters": filters, "own_filters": filters}
+    if arm.reranking is not None:
+        changes["reranking"] = read_reranking(arm.reranking)
+    if arm.policy is not None:
+        changes["exploration"] = read_exploration(arm.policy, settings)
+    return ArmSettings(changes)
+
+
+def _validate_apart(
+    experiments: tuple[Experiment, ...], settings: Mapping[str, Mapping[str, ArmSettings]]
+) -> None:
+    """Raises ConfigError if two experiments of different layers change the same setting of one surface.
+
+    One would undo the other for the units of both.
+    """
+    for number, first in enumerate(experiments):
+        for second in experiments[number + 1 :]:
+            is_parted = bool(first.layer) and first.layer == second.layer
+            both = _changed(settings[first.name]) & _changed(settings[second.name])
+            if both and first.meets(second) and not is_parted:
+                raise ConfigError(
+                    f"experiments {first.name} and {second.name} both change {min(both)} on one "
+                    "surface; "
+                    "put them into one layer, each with its layer_range"
+                )
+
+
+def _changed(arms: Mapping[str, ArmSettings]) -> set[str]:
+    """Returns the settings that some arm changes."""
+    return {name for arm in arms.values() for name in arm.changes}
