@@ -45,6 +45,7 @@ from serving.recording.profiles import Profiles
 from serving.recording.recorder import Recorder
 from serving.recording.users import KeyedUsers, PlainUsers
 from serving.releases.answering import known_by, overdue
+from serving.releases.arms.experiments import Experiments
 from serving.releases.live_items import LiveItemLimits, LiveItems, validate_folder
 from serving.releases.surface_file import SurfaceFile
 from serving.releases.surfaces import Surfaces
@@ -99,7 +100,12 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
     @cached_property
     def surfaces(self) -> Surfaces:
         """The surfaces of this process."""
-        return SurfaceFile.read(SETTINGS).open(self.metrics, read_trusted_keys())
+        return SurfaceFile.read(SETTINGS).open(self.metrics, read_trusted_keys(), self.experiments.releases)
+
+    @cached_property
+    def experiments(self) -> Experiments:
+        """The experiments of this process."""
+        return Experiments.read(SETTINGS, SurfaceFile.read(SETTINGS).surfaces)
 
     @cached_property
     def items(self) -> LiveItems:
@@ -177,7 +183,12 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
         recorder = Recorder(log, self.metrics, users=users) if log else None
         profiles = Profiles(log, self.metrics, users=users) if log else None
         endpoints = Endpoints(
-            SETTINGS, self.surfaces, metrics=self.metrics, recorder=recorder, profiles=profiles
+            SETTINGS,
+            self.surfaces,
+            metrics=self.metrics,
+            recorder=recorder,
+            profiles=profiles,
+            experiments=self.experiments,
         )
         app = RecommendationApp(
             super().to_asgi(is_main),

@@ -9,6 +9,7 @@ from dataclasses import replace
 from msgspec import UNSET
 
 from marquee.errors import MarqueeError
+from marquee.store.people.consent import Tier
 from serving.api.answering.batching import Batcher
 from serving.api.answering.cost import cost_of, cost_of_page
 from serving.api.answering.jobs import Answered, Job, JobMaker
@@ -32,6 +33,8 @@ from serving.http.errors import ErrorAnswer, Refusal, refusal_of
 from serving.http.exchange import Call
 from serving.recording.profiles import Profiles
 from serving.recording.recorder import Recorder, decision_of
+from serving.releases.arms.callers import Arms
+from serving.releases.arms.experiments import NO_EXPERIMENTS, Experiments
 from serving.releases.surfaces import Surfaces
 from serving.telemetry.metrics import Metrics
 from serving.telemetry.timings import QUEUE, READ
@@ -49,6 +52,7 @@ class Endpoints:
         metrics: What counts.
         recorder: Puts answers on record; None: nobody does.
         profiles: Knows what users did since the release; None: nobody does.
+        experiments: Those that run.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class Endpoints:
         metrics: Metrics | None = None,
         recorder: Recorder | None = None,
         profiles: Profiles | None = None,
+        experiments: Experiments = NO_EXPERIMENTS,
     ) -> None:
         self._recorder = recorder
         self._profiles = profiles
@@ -67,6 +72,7 @@ class Endpoints:
         self._clock = clock
         self.metrics = metrics or Metrics()
         self._answer_metrics = self.metrics.family(AnswerMetrics)
+        self._arms = Arms(surfaces, experiments, settings.default_tier, clock)
         self._jobs = JobMaker(surfaces, recorder)
         self._runner = JobRunner(
             self.metrics, profiles, is_recording=recorder is not None, default=settings.default_tier
@@ -86,18 +92,19 @@ class Endpoints:
 
     async def similar(self, call: Call, message: SimilarRequest) -> RecommendAnswer:
         """Returns the items that resemble one."""
-        surface = self.surfaces.named(message.surface)
+        surface = self._arms.of(call.request_id, None, Tier.personal).named(message.surface)
         asked = to_similar_request(message, surface, self._now())
         job = self._jobs.make(asked, surface, call.request_id, timings=message.timings)
         return await self._answer(job, call)
 
     async def page(self, call: Call, message: PageRequest) -> PageAnswer:
         """Returns the rows of a page."""
-        surface = self.surfaces.named(message.surface)
+        surfaces = self._arms.of(call.request_id, message.user_id, message.consent)
+        surface = surfaces.named(message.surface)
         user = to_user(message, surface, self._now())
         job = self._jobs.make(user, surface, call.request_id, cursor=message.cursor)
-        rows = to_rows(message, self.surfaces, job.asked, self._settings.max_rows)
-        job = self._jobs.with_rows(job, rows)
+        rows = to_rows(message, surfaces, job.asked, self._settings.max_rows)
+        job = self._jobs.with_rows(job, rows, surfaces)
         (future,) = self._enqueue([job], call)
         answered = await future
         items = [item for row in answered.rows for item in row.answer.items]
@@ -165,6 +172,7 @@ class Endpoints:
             record=self._record(job, answered),
             tier=answered.identified.request.tier,
             creatives=answered.creatives,
+            experiments={one.experiment: one.arm for one in job.surface.assigned},
         )
 
     def _count_stages(self, job: Job, answered: Answered, call: Call) -> None:
@@ -184,6 +192,7 @@ class Endpoints:
             job.recommender,
             answered.decided,
             answered.creatives,
+            assigned=job.surface.assigned,
         )
         is_recorded = self._recorder.record(decision)
         profile = None if answered.identified.has_profile else PROFILE_UNAVAILABLE
@@ -192,8 +201,8 @@ class Endpoints:
     def _record_rows(self, job: Job, answered: Answered) -> list[RecordOfAnswer]:
         """Puts each row of a page on record as a decision of its own, and returns what each tells of that."""
         records: list[RecordOfAnswer] = []
-        for position, (row, begun, made) in enumerate(
-            zip(job.rows, job.begun_rows, answered.rows, strict=True)
+        for position, (row, begun, made, surface) in enumerate(
+            zip(job.rows, job.begun_rows, answered.rows, job.row_surfaces, strict=True)
         ):
             if self._recorder is None or begun is None:
                 records.append(NOT_RECORDING)
@@ -202,7 +211,9 @@ class Endpoints:
             one = answered.identified._replace(request=row.within(answered.identified.request.tier).request)
             # Numbered as the parts of a batch are.
             request_id = f"{job.request_id}.{position}"
-            decision = decision_of(one, begun, request_id, job.recommender, made.decided)
+            decision = decision_of(
+                one, begun, request_id, job.recommender, made.decided, assigned=surface.assigned
+            )
             is_recorded = self._recorder.record(decision)
             records.append(RecordOfAnswer(decision.decision_id, is_recorded, decision.policy))
         return records
@@ -246,7 +257,7 @@ class Endpoints:
 
     def _recommend_job(self, message: RecommendRequest, timestamp: int, request_id: str) -> Job:
         """Returns the job that a message makes; raises what says that it makes none."""
-        surface = self.surfaces.named(message.surface)
+        surface = self._arms.of(request_id, message.user_id, message.consent).named(message.surface)
         request = to_request(message, surface, timestamp)
         job = self._jobs.make(request, surface, request_id, timings=message.timings, cursor=message.cursor)
         return replace(job, is_paged=True) if message.paging else job

@@ -29,6 +29,14 @@ class Identified(NamedTuple):
         """The name to record the answer under, None for nobody's."""
         return self.user.name if self.user is not None and self.request.tier is Tier.personal else None
 
+    def held_out(self) -> "Identified":
+        """Returns the request without anything of the user, who stays on record.
+
+        The tier stays theirs: what a holdout takes away is not what they refused.
+        """
+        stripped = within_tier(self.request, Tier.none)
+        return self._replace(request=replace(stripped, tier=self.request.tier), user_id=None)
+
     def request_to(self, manifest: Manifest) -> Request:
         """Returns the request as another bundle names the user."""
         if self.user is None or self.user_id is None or self.request.tier is not Tier.personal:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from marquee.decision.creatives.answers import ItemCreative
+from marquee.decision.experiments import Assigned
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Decided
 from marquee.errors import EventLogError, EventLogGoneError
@@ -107,6 +108,7 @@ def decision_of(
     recommender: Recommender,
     decided: Decided,
     creatives: Sequence[ItemCreative] = (),
+    assigned: tuple[Assigned, ...] = (),
 ) -> Decision:
     """Returns the record of an answer.
 
@@ -117,6 +119,7 @@ def decision_of(
         recommender: Who answered.
         decided: What was answered.
         creatives: How its items were said.
+        assigned: The arms that it was in.
     """
     asked, user = identified.request, identified.recorded_as
     answer, exploration = decided.answer, asked.exploration
@@ -144,4 +147,5 @@ def decision_of(
         tier=asked.tier.value,
         creatives=tuple([one.name for one in creatives]),
         creative_propensities=tuple([one.propensity for one in creatives]),
+        experiments=assigned,
     )

@@ -13,7 +13,7 @@ surfaces:
 ```
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated
@@ -147,8 +147,19 @@ class SurfaceFile:
         for bundle in dict.fromkeys(surface.bundle for surface in self.surfaces):
             first_usable(Path(bundle), lambda folder: Bundle.load(folder, trusted))
 
-    def open(self, metrics: Metrics, trusted: TrustedKeys | None) -> Surfaces:
-        """Returns the surfaces with the releases of their bundles, none of which is loaded yet."""
+    def open(
+        self,
+        metrics: Metrics,
+        trusted: TrustedKeys | None,
+        arms: Callable[[Sequence[Surface]], Sequence[str]] | None = None,
+    ) -> Surfaces:
+        """Returns the surfaces with the releases of their bundles, none of which is loaded yet.
+
+        Args:
+            metrics: What counts.
+            trusted: Whose releases are taken; None: anybody's.
+            arms: Returns the versions that arms on some surfaces are answered by; None: there are none.
+        """
         channels: dict[Path, Channel] = {}
         for surface in self.surfaces:
             # Resolved: two spellings of one folder must not load it twice.
@@ -156,7 +167,7 @@ class SurfaceFile:
             if home not in channels:
                 sharing = [one for one in self.surfaces if Path(one.bundle).resolve() == home]
                 loader = Loader(trusted, _validator(sharing), _load_limits(surface.settings))
-                channels[home] = Channel(surface.bundle, metrics, loader)
+                channels[home] = Channel(surface.bundle, metrics, loader, arms=arms(sharing) if arms else ())
         by_name = {surface.name: channels[Path(surface.bundle).resolve()] for surface in self.surfaces}
         return Surfaces(self.surfaces, self.default, by_name)
 

@@ -15,7 +15,7 @@ from marquee.core.catalog import ItemKind
 from marquee.core.filters import NO_FILTERS, Filters
 from marquee.decision.creatives.answers import validate_fields
 from marquee.decision.creatives.choosing import CreativeSet
-from marquee.decision.experiments import Assigned
+from marquee.decision.experiments import HELD_OUT, HOLDOUT, Assigned
 from marquee.decision.policies.config import NO_EXPLORATION, Exploration
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Request
@@ -69,6 +69,11 @@ class Surface:
     release: str | None = None
     assigned: tuple[Assigned, ...] = ()
     creatives: CreativeSet | None = None
+
+    @property
+    def is_held_out(self) -> bool:
+        """Whether nothing that is known of the user may shape the answer."""
+        return any(one.experiment == HOLDOUT and one.arm == HELD_OUT for one in self.assigned)
 
     def with_context(self, request: Request, columns: Collection[str]) -> Request:
         """Returns a request that also says what the surface knows, as far as answers depend on it."""

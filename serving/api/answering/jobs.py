@@ -17,6 +17,7 @@ from serving.http.errors import Problem, Refusal
 from serving.recording.identity import Identified
 from serving.recording.recorder import Begun, Recorder
 from serving.releases.answering import Answering
+from serving.releases.arms.callers import CallerSurfaces
 from serving.releases.surfaces import DEFAULT, Surface, Surfaces
 from serving.telemetry.timings import Stopwatch
 
@@ -27,7 +28,7 @@ class Job:
 
     Attributes:
         asked: What.
-        surface: Where the answer is shown.
+        surface: Where the answer is shown, as the arms of the caller have it.
         recommender: Who answers.
         answering: All who might have when the request came.
         request_id: Of the request.
@@ -38,6 +39,7 @@ class Job:
         shown: Items that were shown before.
         rows: Of a page; none for a plain request.
         begun_rows: The decisions that the rows are to be, None where nothing is recorded.
+        row_surfaces: Where the rows are shown.
     """
 
     asked: Request
@@ -52,6 +54,12 @@ class Job:
     shown: tuple[str, ...] = ()
     rows: tuple[Row, ...] = ()
     begun_rows: tuple[Begun | None, ...] = ()
+    row_surfaces: tuple[Surface, ...] = ()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the current release answers, and no other could."""
+        return not self.answering.candidates and not self.answering.arms
 
     def cursor_behind(self, version: str, item_ids: Iterable[str]) -> str | None:
         """Returns the cursor behind an answer of a release; None if nothing may follow."""
@@ -109,7 +117,8 @@ class JobMaker:
         shown: tuple[str, ...] = ()
         # Below `personal` nothing follows from who asks, nor which release answers.
         user_id = asked.user_id if asked.tier is Tier.personal else None
-        recommender = answering.choose(user_id or request_id)
+        arm = answering.of_release(surface.release) if surface.release else None
+        recommender = arm or answering.choose(user_id or request_id)
         if cursor is not UNSET:
             read = Cursor.read(cursor)
             recommender = _of_release(answering, read.version)
@@ -132,8 +141,13 @@ class JobMaker:
             shown=shown,
         )
 
-    def with_rows(self, job: Job, rows: Sequence[Row]) -> Job:
+    def with_rows(self, job: Job, rows: Sequence[Row], surfaces: CallerSurfaces) -> Job:
         """Returns the job of a page with its rows, each a decision of its own on the surface that it names.
+
+        Args:
+            job: Of the page.
+            rows: What it holds.
+            surfaces: As the caller has them.
 
         Raises:
             FilterError: If the catalog cannot apply the filters of a row.
@@ -141,13 +155,15 @@ class JobMaker:
         """
         made: list[Row] = []
         begun: list[Begun | None] = []
+        shown_on: list[Surface] = []
         for row in rows:
-            surface = self._surfaces.named(DEFAULT if row.request.surface is None else row.request.surface)
+            surface = surfaces.named(DEFAULT if row.request.surface is None else row.request.surface)
+            shown_on.append(surface)
             request, one = self._begin(row.request, surface)
             validate_answerable(job.recommender, request)
             made.append(replace(row, request=request))
             begun.append(one)
-        return replace(job, rows=tuple(made), begun_rows=tuple(begun))
+        return replace(job, rows=tuple(made), begun_rows=tuple(begun), row_surfaces=tuple(shown_on))
 
     def _begin(self, asked: Request, surface: Surface) -> tuple[Request, Begun | None]:
         """Returns a request that draws its places as the surface says, and the decision that it is to be."""

@@ -50,7 +50,7 @@ class JobRunner:
 
     def run(self, jobs: Sequence[Job]) -> list[Answered]:
         """Returns the answer to each job, each from one recommender."""
-        if all(job.answering is jobs[0].answering and not job.answering.candidates for job in jobs):
+        if all(job.answering is jobs[0].answering and job.is_plain for job in jobs):
             return self._answers(jobs)
         answers: dict[int, Answered] = {}
         groups: dict[Recommender, list[int]] = {}
@@ -128,8 +128,12 @@ class JobRunner:
         """Returns the requests as they may be answered."""
         asked = [job.asked for job in jobs]
         if self._profiles is None:
-            return [identified_by_itself(one, self._default) for one in asked]
-        return self._profiles.before(asked, jobs[0].recommender.bundle.manifest)
+            known = [identified_by_itself(one, self._default) for one in asked]
+        else:
+            known = self._profiles.before(asked, jobs[0].recommender.bundle.manifest)
+        return [
+            one.held_out() if job.surface.is_held_out else one for one, job in zip(known, jobs, strict=True)
+        ]
 
     def _count_answer(self, job: Job, answered: Request, answer: Answer) -> None:
         """Tells the counters of one answer."""

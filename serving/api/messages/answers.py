@@ -1,6 +1,6 @@
 """The answers to those who ask for items."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -99,6 +99,11 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=T
         Meta(description="How each item is said, in their order; empty where the surface has no creatives."),
     ] = ()
 
+    experiments: Annotated[
+        dict[str, str] | None,
+        Meta(description="The arm of each experiment that the answer is in; a canary is one."),
+    ] = None
+
     @classmethod
     def of(
         cls,
@@ -110,6 +115,7 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=T
         record: RecordOfAnswer = NOT_RECORDING,
         tier: Tier = Tier.personal,
         creatives: Sequence[ItemCreative] = (),
+        experiments: Mapping[str, str] | None = None,
     ) -> "RecommendAnswer":
         """Returns the message that tells `answer`."""
         return _make_answer(
@@ -124,6 +130,7 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=T
             policy=record.policy,
             profile=record.profile,
             creatives=tuple(map(CreativeMessage.of, creatives)),
+            experiments=experiments or None,
         )
 
 

@@ -11,7 +11,8 @@ from serving.api.messages.limits import to_request
 from serving.api.messages.pages import PageRequest, RowRequest
 from serving.api.messages.requests import RecommendRequest
 from serving.http.errors import Problem, Refusal
-from serving.releases.surfaces import Surface, Surfaces
+from serving.releases.arms.callers import CallerSurfaces
+from serving.releases.surfaces import Surface
 
 
 def to_user(message: PageRequest, surface: Surface, timestamp: int) -> Request:
@@ -27,12 +28,12 @@ def to_user(message: PageRequest, surface: Surface, timestamp: int) -> Request:
     return to_request(asked, surface, timestamp)
 
 
-def to_rows(message: PageRequest, surfaces: Surfaces, user: Request, max_rows: int) -> list[Row]:
+def to_rows(message: PageRequest, surfaces: CallerSurfaces, user: Request, max_rows: int) -> list[Row]:
     """Returns the rows of a page; raises Refusal that names the row which exceeds a limit.
 
     Args:
         message: What came.
-        surfaces: All that there are.
+        surfaces: As the caller has them.
         user: Who asks, with what no row may hold.
         max_rows: Most rows of a page.
     """
@@ -56,7 +57,7 @@ def to_rows(message: PageRequest, surfaces: Surfaces, user: Request, max_rows: i
     return rows
 
 
-def _surface(name: str | UnsetType, home: Surface, surfaces: Surfaces) -> Surface:
+def _surface(name: str | UnsetType, home: Surface, surfaces: CallerSurfaces) -> Surface:
     """Returns the surface of a row; raises Refusal if another bundle answers there than for the page."""
     if name is UNSET:
         return home

@@ -21,6 +21,8 @@ from typing import NamedTuple
 from marquee.bundle.variants import arm_ranges, choose_arm, layer_position, unit_position
 from marquee.errors import ConfigError
 
+HOLDOUT, HELD_OUT = "holdout", "held_out"
+
 MAX_HOLDOUT = 0.05
 """More than that gives up more than the measurement of a programme is worth."""
 
@@ -149,7 +151,7 @@ class Holdout:
     """
 
     share: float
-    seed: str = "holdout"
+    seed: str = HOLDOUT
 
     def __post_init__(self) -> None:
         if not 0.0 < self.share <= MAX_HOLDOUT:

@@ -167,6 +167,7 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True):
         policy: How the places were drawn, of a recorded answer.
         profile: `unavailable` if the answer goes without what the user did since the release.
         creatives: How each item is said, in their order; empty where the surface has no creatives.
+        experiments: The arm of each experiment that the answer is in; a canary is one.
     """
 
     items: tuple[Recommendation, ...]
@@ -191,6 +192,7 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True):
     policy: str | None = None
     profile: str | None = None
     creatives: tuple[CreativeMessage, ...] = ()
+    experiments: dict[str, str] | None = None
 
 
 class BatchRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):

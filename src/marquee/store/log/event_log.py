@@ -142,6 +142,7 @@ class Decision:
         creatives: How the item of each place was said, by name, empty for one without; none where the surface
             has none.
         creative_propensities: How probable each was among those that could be shown; empty likewise.
+        experiments: The arms that it was in: experiment, phase (its seed) and arm of each.
     """
 
     decision_id: str
@@ -158,6 +159,7 @@ class Decision:
     tier: str = ""
     creatives: tuple[str, ...] = ()
     creative_propensities: tuple[float, ...] = ()
+    experiments: tuple[tuple[str, str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,15 @@ from marquee.bundle.manifest import validate_name
 from marquee.bundle.releases import Role
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import Filters
-from marquee.decision.experiments import Assigned, Experiment, Holdout, Unit, validate_layers
+from marquee.decision.experiments import (
+    HELD_OUT,
+    HOLDOUT,
+    Assigned,
+    Experiment,
+    Holdout,
+    Unit,
+    validate_layers,
+)
 from marquee.errors import ConfigError, DataError
 from serving.config import Settings
 from serving.releases.answering import Answering
@@ -43,7 +51,7 @@ from serving.releases.surface_file import read_exploration, read_reranking
 from serving.releases.surfaces import Surface
 
 CANARY, CONTROL = "canary", "control"
-HOLDOUT, HELD_OUT, SERVED = "holdout", "held_out", "served"
+SERVED = "served"
 
 _MAX_EXPERIMENTS = 64
 _Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
@@ -155,6 +163,11 @@ class Experiments:
         holdout = Holdout(share=file.holdout.share, seed=file.holdout.seed) if file.holdout else None
         return cls(found, changes, holdout)
 
+    @property
+    def are_there(self) -> bool:
+        """Whether anybody could be in an arm."""
+        return bool(self.experiments) or self.holdout is not None
+
     def releases(self, surfaces: Iterable[Surface]) -> tuple[str, ...]:
         """Returns the versions that arms on some surfaces are answered by, each once."""
         names = [surface.name for surface in surfaces]
@@ -210,6 +223,9 @@ class Experiments:
             for experiment in self.experiments
             if experiment.runs_on(surface.name) and self.is_suspended(experiment, answering)
         ]
+
+
+NO_EXPERIMENTS = Experiments()
 
 
 def with_canary(surface: Surface, answering: Answering, caller: str) -> Surface:
