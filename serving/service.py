@@ -251,7 +251,9 @@ class MarqueeService:
             validate_options()
             read_origins(SETTINGS.cors_origins)
             Guard.read(SETTINGS.keys)
-            SurfaceFile.read(SETTINGS).validate_bundles(read_trusted_keys())
+            file = SurfaceFile.read(SETTINGS)
+            Experiments.read(SETTINGS, file.surfaces)
+            file.validate_bundles(read_trusted_keys())
             if SETTINGS.items:
                 validate_folder(Path(SETTINGS.items))
             validate_log(SETTINGS)

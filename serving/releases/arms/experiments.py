@@ -158,10 +158,12 @@ class Experiments:
             except (ConfigError, DataError) as error:
                 raise ConfigError(f"experiments.{name} in {path}: {error}") from error
         found = tuple(experiments)
-        validate_layers(found)
-        _validate_apart(found, changes)
-        holdout = Holdout(share=file.holdout.share, seed=file.holdout.seed) if file.holdout else None
-        return cls(found, changes, holdout)
+        try:
+            validate_layers(found)
+            _validate_apart(found, changes)
+        except ConfigError as error:
+            raise ConfigError(f"experiments in {path}: {error}") from error
+        return cls(found, changes, _holdout(path, file.holdout))
 
     @property
     def are_there(self) -> bool:
@@ -242,6 +244,16 @@ def with_canary(surface: Surface, answering: Answering, caller: str) -> Surface:
     version = canary.candidate.version
     arm = CANARY if canary.candidate.includes(caller) else CONTROL
     return replace(surface, assigned=(*surface.assigned, Assigned(CANARY, version, arm)))
+
+
+def _holdout(path: Path, declared: _Holdout | None) -> Holdout | None:
+    """Returns the holdout of the file at `path`, None if it has none."""
+    if declared is None:
+        return None
+    try:
+        return Holdout(share=declared.share, seed=declared.seed)
+    except ConfigError as error:
+        raise ConfigError(f"holdout in {path}: {error}") from error
 
 
 def _experiment(name: str, declared: _Declared, surfaces: Mapping[str, Surface]) -> Experiment:

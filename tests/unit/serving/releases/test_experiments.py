@@ -1,0 +1,261 @@
+"""Experiments of a service: what is declared, who is in which arm, and what answers and records say."""
+
+import asyncio
+import gc
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from marquee.bundle.releases import Candidate, Role, activate
+from marquee.decision.recommender import Recommender
+from marquee.errors import ConfigError
+from marquee.store.log.event_log import Decision
+from serving.api.app import RecommendationApp
+from serving.api.recommend import Endpoints
+from serving.config import Settings
+from serving.http.guard import Guard
+from serving.recording.opening import OpenedLog
+from serving.recording.recorder import Recorder
+from serving.releases.answering import Loaded
+from serving.releases.arms.experiments import Experiments
+from serving.releases.surface_file import SurfaceFile
+from serving.telemetry.metrics import Metrics
+from tests.support.asgi import no_bentoml, request
+from tests.support.bundles import NOW, publish_tiny
+
+# Of the tiny bundle: known to it, and with a history.
+KNOWN = "u1"
+CALLERS = [f"caller-{number}" for number in range(300)]
+
+
+@pytest.fixture(autouse=True)
+def _unfrozen() -> Iterator[None]:
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two releases; the first is current."""
+    folder = tmp_path_factory.mktemp("bundles")
+    paths = [publish_tiny(folder, seed=seed) for seed in range(2)]
+    activate(paths[0])
+    return paths[0].parent
+
+
+def versions(home: Path) -> list[str]:
+    return sorted(path.name for path in home.iterdir() if path.is_dir())
+
+
+def other_version(home: Path) -> str:
+    current = (home / "CURRENT").read_text().strip()
+    return next(version for version in versions(home) if version != current)
+
+
+class Service:
+    """A service of one bundle with experiments, over a log of its own."""
+
+    def __init__(self, home: Path, folder: Path, text: str, **settings: Any) -> None:
+        path = folder / "experiments.yaml"
+        path.write_text(text, encoding="utf-8")
+        self.settings = Settings(bundle=str(home), experiments=str(path), **settings)
+        file = SurfaceFile.read(self.settings)
+        self.experiments = Experiments.read(self.settings, file.surfaces)
+        self.metrics = Metrics()
+        self.surfaces = file.open(self.metrics, None, self.experiments.releases)
+        self.surfaces.load()
+        self.log = OpenedLog(str(folder / "events"))
+        recorder = Recorder(self.log, self.metrics, clock=lambda: float(NOW))
+        self.endpoints = Endpoints(
+            self.settings,
+            self.surfaces,
+            clock=lambda: NOW,
+            metrics=self.metrics,
+            recorder=recorder,
+            experiments=self.experiments,
+        )
+
+    def ask(self, *bodies: dict[str, object], path: str = "/v1/recommend") -> list[Any]:
+        async def send() -> list[Any]:
+            app = RecommendationApp(no_bentoml, self.endpoints, self.settings, Guard([]))
+            return [(await request(app, "POST", path, json.dumps(body).encode())).json() for body in bodies]
+
+        return asyncio.run(send())
+
+    def written(self) -> list[Decision]:
+        """Ends the service, as draining does, and returns what is on record."""
+        self.endpoints.close()
+        found = [logged.decision for logged in self.log.get().read_decisions(0, 10_000)]
+        self.log.close()
+        self.surfaces.close()
+        return found
+
+
+def users(callers: list[str] = CALLERS, **more: object) -> list[dict[str, object]]:
+    return [{"user_id": caller, **more} for caller in callers]
+
+
+SIZES = "experiments: {sizes: {arms: {ten: {weight: 0.5}, three: {weight: 0.5, k: 3}}}}"
+
+
+def test_arm_changes_its_surface_and_stands_in_answer_and_record(home: Path, tmp_path: Path) -> None:
+    service = Service(home, tmp_path, SIZES)
+    answers = service.ask(*users())
+    arms = Counter(answer["experiments"]["sizes"] for answer in answers)
+    assert 100 < arms["ten"] < 200
+    assert arms["ten"] + arms["three"] == len(CALLERS)
+    assert all(
+        answer["returned"] == {"ten": 10, "three": 3}[answer["experiments"]["sizes"]] for answer in answers
+    )
+    again = service.ask(*users())
+    assert [one["experiments"] for one in again] == [one["experiments"] for one in answers]
+    recorded = {decision.decision_id: decision.experiments for decision in service.written()}
+    (experiment,) = service.experiments.experiments
+    assert all(
+        recorded[answer["decision_id"]] == (("sizes", experiment.seed, answer["experiments"]["sizes"]),)
+        for answer in answers
+    )
+
+
+def test_what_the_request_says_goes_before_the_arm(home: Path, tmp_path: Path) -> None:
+    service = Service(home, tmp_path, SIZES)
+    assert {answer["returned"] for answer in service.ask(*users(k=5))} == {5}
+    service.written()
+
+
+def test_whoever_lets_nothing_be_known_takes_no_part(home: Path, tmp_path: Path) -> None:
+    service = Service(home, tmp_path, SIZES)
+    answers = service.ask(*users(CALLERS[:50], consent="segment"), {"k": 4}, {})
+    assert all("experiments" not in answer for answer in answers)
+    assert all(decision.experiments == () for decision in service.written())
+
+
+def test_requests_without_users_are_drawn_by_their_id(home: Path, tmp_path: Path) -> None:
+    service = Service(home, tmp_path, SIZES.replace("{arms", "{unit: request_id, arms"))
+    arms = Counter(answer["experiments"]["sizes"] for answer in service.ask(*[{} for _ in range(100)]))
+    assert set(arms) == {"ten", "three"}
+    service.written()
+
+
+def test_parts_of_a_batch_and_rows_of_a_page_are_in_arms(home: Path, tmp_path: Path) -> None:
+    service = Service(home, tmp_path, SIZES)
+    (batch,) = service.ask({"requests": users(CALLERS[:20])}, path="/v1/recommend/batch")
+    pages = service.ask(*users(CALLERS[:20], rows=[{"row": "for_you"}]), path="/v1/page")
+    plain = service.ask(*users(CALLERS[:20]))
+    expected = [answer["returned"] for answer in plain]
+    assert [answer["returned"] for answer in batch["answers"]] == expected
+    assert [len(page["rows"][0]["items"]) for page in pages] == expected
+    by_user: dict[str | None, set[Any]] = {}
+    for decision in service.written():
+        by_user.setdefault(decision.user_id, set()).add(decision.experiments)
+    assert all(len(found) == 1 for found in by_user.values())
+
+
+def test_arm_of_a_release_is_answered_by_it(home: Path, tmp_path: Path) -> None:
+    other = other_version(home)
+    text = f"experiments: {{two: {{arms: {{old: {{weight: 0.5}}, new: {{weight: 0.5, release: {other}}}}}}}}}"
+    service = Service(home, tmp_path, text)
+    for answer in service.ask(*users(CALLERS[:60])):
+        assert (answer["version"] == other) == (answer["experiments"]["two"] == "new")
+    service.written()
+
+
+def test_experiment_whose_release_is_not_there_is_suspended(home: Path, tmp_path: Path) -> None:
+    text = "experiments: {two: {arms: {old: {weight: 0.5}, new: {weight: 0.5, release: 20200101T000000Z-0}}}}"
+    service = Service(home, tmp_path, text)
+    answers = service.ask(*users(CALLERS[:30]))
+    assert all("experiments" not in answer and answer["returned"] for answer in answers)
+    surface = service.surfaces.named("default")
+    assert service.experiments.suspended(surface, service.surfaces.answering(surface)) == ["two"]
+    service.written()
+
+
+def test_canary_is_an_experiment(home: Path, tmp_path: Path) -> None:
+    service = Service(home, tmp_path, SIZES)
+    other = other_version(home)
+    channel = service.surfaces.channel(service.surfaces.named("default"))
+    candidate = Candidate(Role.canary, other, 0.3)
+    channel.state.set_candidate(Role.canary, Loaded(candidate, Recommender.load(home / other)))
+    answers = service.ask(*users())
+    for caller, answer in zip(CALLERS, answers, strict=True):
+        arm = "canary" if candidate.includes(caller) else "control"
+        assert answer["experiments"]["canary"] == arm
+        assert (answer["version"] == other) == (arm == "canary")
+    service.written()
+
+
+def test_holdout_is_answered_as_strangers_and_stays_on_record(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    plain = Service(home, tmp_path / "plain", "experiments: {}")
+    history = [{"item_id": "i003", "kind": "click"}]
+    (stranger,) = plain.ask({})
+    (known,) = plain.ask({"user_id": KNOWN, "history": history})
+    plain.written()
+    assert stranger["items"] != known["items"], "or else this test shows nothing"
+    service = Service(home, tmp_path, f"holdout: {{share: 0.05}}\n{SIZES}")
+    answers = dict(zip(CALLERS, service.ask(*users(history=history)), strict=True))
+    held = {caller for caller, answer in answers.items() if answer["experiments"]["holdout"] == "held_out"}
+    assert 3 < len(held) < 35
+    for caller, answer in answers.items():
+        if caller in held:
+            assert answer["items"] == stranger["items"]
+            assert answer["experiments"] == {"holdout": "held_out"}
+            assert answer["source"] == "popular"
+        else:
+            assert answer["experiments"]["sizes"] in ("ten", "three")
+    recorded = {decision.user_id for decision in service.written()}
+    assert recorded == set(CALLERS)
+
+
+WRONG = {
+    "no YAML": ("experiments: [", "must name a file of experiments"),
+    "misspelt key": ("experiments: {a: {arm: {}}}", "arm"),
+    "one arm": ("experiments: {a: {arms: {x: {weight: 1}}}}", "length >= 2"),
+    "weights": (
+        "experiments: {a: {arms: {x: {weight: 0.5}, y: {weight: 0.4}}}}",
+        r"experiments\.a in .*sum to 1",
+    ),
+    "surface": (
+        "experiments: {a: {surfaces: [shop], arms: {x: {weight: 0.5}, y: {weight: 0.5}}}}",
+        r"surfaces must be among \['default'\], got 'shop'",
+    ),
+    "zone": (
+        "experiments: {a: {start: 2026-12-01T00:00:00, arms: {x: {weight: 0.5}, y: {weight: 0.5}}}}",
+        "start must say its zone",
+    ),
+    "k": ("experiments: {a: {arms: {x: {weight: 0.5}, y: {weight: 0.5, k: 501}}}}", "at most MARQUEE_MAX_K"),
+    "policy without a log": (
+        "experiments: {a: {arms: {x: {weight: 0.5}, y: {weight: 0.5, policy: {name: softmax}}}}}",
+        "MARQUEE_EVENTS",
+    ),
+    "name of ours": ("experiments: {canary: {arms: {x: {weight: 0.5}, y: {weight: 0.5}}}}", "choose another"),
+    "release": (
+        "experiments: {a: {arms: {x: {weight: 0.5}, y: {weight: 0.5, release: ../up}}}}",
+        r"experiments\.a in .*release",
+    ),
+    "holdout": ("holdout: {share: 0.5}", r"holdout in .*at most 0\.05"),
+    "same setting twice": (
+        "experiments: {a: {arms: {x: {weight: 0.5}, y: {weight: 0.5, k: 3}}}, "
+        "b: {arms: {x: {weight: 0.5}, y: {weight: 0.5, k: 4}}}}",
+        "experiments a and b both change k",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "said"), WRONG.values(), ids=WRONG)
+def test_wrong_file_is_refused_with_its_place(text: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "experiments.yaml"
+    path.write_text(text, encoding="utf-8")
+    settings = Settings(bundle="nowhere", experiments=str(path))
+    with pytest.raises(ConfigError, match=said):
+        Experiments.read(settings, SurfaceFile.read(settings).surfaces)
+
+
+def test_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    settings = Settings(bundle="nowhere", experiments=str(tmp_path / "none.yaml"))
+    with pytest.raises(ConfigError, match="MARQUEE_EXPERIMENTS must name a file of experiments"):
+        Experiments.read(settings, ())
