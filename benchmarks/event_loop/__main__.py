@@ -148,7 +148,7 @@ def figures(arguments: argparse.Namespace) -> Iterator[Figure]:
     yield from policy_figures()
     with _folder() as folder:
         yield from _figures_of(str(folder / "log"), "SQLite", arguments)
-        yield from answer_figures(folder / "answers", max(1, round(arguments.seconds / 3)))
+        yield from answer_figures(folder / "answers", max(1, round(arguments.seconds / 10)))
     if arguments.postgres == "start":
         with postgres_server(flushes=True) as server:
             yield from _figures_of(server.url(), "PostgreSQL", arguments)

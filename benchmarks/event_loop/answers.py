@@ -5,23 +5,23 @@ of the users that ask have events in the log which the bundle does not know.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 
 from benchmarks.event_loop.figure import Figure
 from benchmarks.event_loop.load import N_USERS, prefill
-from benchmarks.load import Load, Server, inherited, listening, take_turns, write_script
+from benchmarks.load import Load, Server, inherited, listening, write_script
 from benchmarks.serving_bundle import Made, make_bundle
 from demo.processes import free_port
 from marquee.store.log.opening import open_event_log
 
 N_ITEMS = 20_000
 CONNECTIONS = (1, 8)
-ROUNDS = 4
+ROUNDS = 10
 STRIDE = N_USERS // 500
 SERVICE = (sys.executable, "-m", "bentoml", "serve", "serving.service:MarqueeService", "--host", "127.0.0.1")
-PLAIN, WITH_LOG = "without a log", "with record and profile"
 
 
 @contextmanager
@@ -48,19 +48,37 @@ def answer_figures(folder: Path, seconds: int, n_events: int = 100_000) -> Itera
     log.close()
     script = _write_requests(folder / "requests.lua", made)
     with running(made, folder) as plain, running(made, folder, MARQUEE_EVENTS=where) as with_log:
-        servers = {PLAIN: (plain, script), WITH_LOG: (with_log, script)}
-        found = take_turns(servers, CONNECTIONS, seconds, ROUNDS)
-    for n in CONNECTIONS:
-        yield from _figures(n, found[PLAIN][n], found[WITH_LOG][n])
+        for server in (plain, with_log):
+            server.measure(script, max(CONNECTIONS), 3)  # all of it warm
+        for n in CONNECTIONS:
+            yield from _figures(n, _pairs(plain, with_log, script, n, seconds))
 
 
-def _figures(n: int, plain: Load, with_log: Load) -> Iterator[Figure]:
-    """Yields the figures of one number of connections."""
+def _pairs(plain: Server, with_log: Server, script: Path, n: int, seconds: int) -> list[tuple[Load, Load]]:
+    """Returns the loads of both services in turns, a pair for each round."""
+    pairs = []
+    for number in range(ROUNDS):
+        # Each goes first in half of the rounds: whatever comes second runs on a warmer machine.
+        if number % 2:
+            second, first = with_log.measure(script, n, seconds), plain.measure(script, n, seconds)
+        else:
+            first, second = plain.measure(script, n, seconds), with_log.measure(script, n, seconds)
+        pairs.append((first, second))
+    return pairs
+
+
+def _figures(n: int, pairs: Sequence[tuple[Load, Load]]) -> Iterator[Figure]:
+    """Yields the figures of one number of connections: the medians over the rounds."""
     name = f"an answer, {n} connection{'s' * (n > 1)}"
-    without = f"{plain.cpu_us:.0f} us without, p99 {plain.p99_ms:.2f} ms"
-    assert not plain.failed + plain.broken + with_log.failed + with_log.broken, (plain, with_log)
-    yield Figure(f"{name}: CPU more", with_log.cpu_us - plain.cpu_us, "us", 100, False, without)
-    yield Figure(f"{name}: p99, times", with_log.p99_ms / plain.p99_ms, "x", 1.5, False, without)
+    for plain, with_log in pairs:
+        assert not plain.failed + plain.broken + with_log.failed + with_log.broken, (plain, with_log)
+    without = f"{median(one.cpu_us for one, _ in pairs):.0f} us without"
+    # By pairs: what else the machine does changes from minute to minute, and falls on both of a pair.
+    more_us = median(other.cpu_us - one.cpu_us for one, other in pairs)
+    yield Figure(f"{name}: CPU more", more_us, "us", 100, False, without)
+    without = f"p99 {median(one.p99_ms for one, _ in pairs):.2f} ms without"
+    times = median(other.p99_ms / one.p99_ms for one, other in pairs)
+    yield Figure(f"{name}: p99, times", times, "x", 1.5, False, without)
 
 
 def _write_requests(path: Path, made: Made) -> Path:
