@@ -7,6 +7,7 @@ reads the settings and nothing else, for BentoML also imports it in the process 
 
 import logging
 import os
+import sys
 import threading
 import time
 from functools import cached_property
@@ -62,6 +63,9 @@ logger = logging.getLogger(__name__)
 
 _ONE_THREAD_EACH = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
 """Workers scale by processes; a second thread inside one turns 0.1 ms into tens of ms on a busy host."""
+
+SWITCH_S = 0.0005
+"""A thread that computes lets the event loop go on after so long."""
 
 
 def read_settings() -> Settings:
@@ -174,6 +178,8 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
 
     def to_asgi(self, is_main: bool = True) -> AsgiApp:
         """Returns BentoML's application inside ours, before uvicorn is told how to serve it."""
+        # Python's own 5 ms is what a request would wait for while a thread judges rows of events.
+        sys.setswitchinterval(SWITCH_S)
         guard = Guard.read(SETTINGS.keys, shared_folder())
         share_connections(self.workers, Heartbeat.of_worker(self.workers, [self._show_beat, guard.refresh]))
         limit_connections(Limits.of(SETTINGS), self.metrics.family(TrafficMetrics).count_end, self.workers)
