@@ -33,6 +33,9 @@ LOOK_S = 20.0
 PATIENCE_S = 540.0
 """How long a pass may take. What it has deleted stays deleted; the next one goes on with the rest."""
 
+OPEN_S = 5.0
+"""How long to wait for a store that another thread opens."""
+
 _MODULE = "serving.recording.erasing_process"
 
 
@@ -86,20 +89,22 @@ class Erasures:
 
     def held(self, user_id: str, cursor: str, limit: int) -> Held:
         """Returns a page of all that is held of a user; raises DataError if the cursor is none."""
-        handle, users = self._users.handle_of(user_id), self._users.store()
+        handle, users = self._users.handle_of(user_id), self._users.store(OPEN_S)
         person, page = users.find(handle), HeldPage()
         if person.pseudonym is not None:
-            log, closed = self._log.get(), self._closed or Path()
+            log, closed = self._log.get(OPEN_S), self._closed or Path()
             page = read_held(log, closed, person.pseudonym, cursor, limit)
-        return Held(person, users.consents(handle), self._receipts.get().find(handle), page)
+        return Held(person, users.consents(handle), self._receipts.get(OPEN_S).find(handle), page)
 
     def held_by_releases(self) -> dict[str, int]:
         """Returns how many erased users each release knows, by version."""
-        return dict(self._receipts.get().held())
+        return dict(self._receipts.get(OPEN_S).held())
 
     def eraser(self) -> Eraser:
         """Returns the eraser on the terms of the operator."""
-        places = Places(self._log.get(), self._closed, self._users.store(), self._receipts.get())
+        # Who erases may wait: no answer stands behind this.
+        log, users, receipts = self._log.get(OPEN_S), self._users.store(OPEN_S), self._receipts.get(OPEN_S)
+        places = Places(log, self._closed, users, receipts)
         return self._terms.eraser(places)
 
     def close(self) -> None:

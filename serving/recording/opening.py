@@ -55,8 +55,11 @@ class Opened(Generic[Store]):
         """The store if it is open already; None leads to no wait."""
         return self._store
 
-    def get(self) -> Store:
+    def get(self, patience_s: float = 0.0) -> Store:
         """Returns the store.
+
+        Args:
+            patience_s: How long to wait while another thread opens it, seconds.
 
         Raises:
             EventLogError: If it cannot be opened, or another thread is opening it.
@@ -65,7 +68,7 @@ class Opened(Generic[Store]):
         if self._store is not None:
             return self._store
         # Whoever answers a request must not wait behind a connection that does not come about.
-        if self._clock() < self._retry_at or not self._opening.acquire(blocking=False):
+        if self._clock() < self._retry_at or not self._opening.acquire(timeout=patience_s):
             raise EventLogGoneError(
                 f"the event log is not open yet and is tried every {RETRY_S:g} s; send it again after that"
             )

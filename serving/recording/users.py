@@ -224,9 +224,9 @@ class KeyedUsers:
         """Returns the handle of a user."""
         return self._key.handle(user_id)
 
-    def store(self) -> Users:
-        """Returns the store of users; raises EventLogError."""
-        return self._users.get()
+    def store(self, patience_s: float = 0.0) -> Users:
+        """Returns the store of users; raises EventLogError, as `Opened.get`."""
+        return self._users.get(patience_s)
 
     def person(self, user_id: str) -> tuple[Person, Sequence[Consent]]:
         """Returns the row of a user and the statements for them; raises EventLogError."""

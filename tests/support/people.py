@@ -1,5 +1,7 @@
 """Users for tests: a key, handles, and both stores."""
 
+import hashlib
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,6 +10,8 @@ from marquee.store.people.user_key import UserKey, write_user_key
 from marquee.store.people.users import Users
 
 KEY = UserKey(bytes(range(32)))
+SECRET = "secret"
+AUTHORIZATION = {"authorization": f"Bearer {SECRET}"}
 
 
 def handle(user_id: str) -> bytes:
@@ -26,6 +30,19 @@ def key_file(folder: Path) -> Path:
     if not path.exists():
         write_user_key(path, bytes(range(32)))
     return path
+
+
+def service_settings(folder: Path) -> dict[str, str]:
+    """Returns the settings of a service that keeps users, and lets the bearer of `SECRET` do everything."""
+    digest = hashlib.sha256(SECRET.encode()).hexdigest()
+    rights = ["recommend", "events", "metrics", "admin", "users"]
+    keys = folder / "keys.json"
+    keys.write_text(json.dumps({"keys": [{"name": "test", "sha256": digest, "scopes": rights}]}))
+    return {
+        "MARQUEE_EVENTS": str(folder / "log"),
+        "MARQUEE_USER_KEY": str(key_file(folder)),
+        "MARQUEE_KEYS": str(keys),
+    }
 
 
 @dataclass
