@@ -7,10 +7,11 @@ python -m benchmarks.people --only rules     rows whose name holds the word
 
 import sys
 
-from benchmarks.people import erasure
+from benchmarks.people import erasure, users
 from benchmarks.rows import run_rows
 
 GROUPS = {
+    "users": users.rows,
     "erasure": erasure.rows,
 }
 
