@@ -1,5 +1,6 @@
 """Opens the stores of one process, and opens them again where they could not be reached."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,12 @@ from marquee.store.people.opening import noted_key, open_users
 from marquee.store.people.user_key import UserKey, validate_key
 from serving.recording.settings import RecordingSettings
 
+logger = logging.getLogger(__name__)
+
+PLAIN_IDS = (
+    "users are kept under the ids that requests name, for MARQUEE_USER_KEY names no key: nobody can consent "
+    "or be erased"
+)
 RETRY_S = 1.0
 """A store that could not be reached is tried again after so long."""
 
@@ -142,7 +149,10 @@ def validate_log(settings: RecordingSettings) -> None:
     try:
         if settings.user_key:
             _validate_users(log, settings)
-        elif noted_key(settings.events) is not None:
+        elif noted_key(settings.events) is None:
+            # Once, by the process that watches the workers.
+            logger.warning("%s", PLAIN_IDS)
+        else:
             raise ConfigError(
                 "MARQUEE_USER_KEY must name the key that the users of this log were kept with, got none; "
                 "without it their ids would come to disk"
@@ -159,7 +169,7 @@ def _validate_users(log: EventLog, settings: RecordingSettings) -> None:
         if users.key_fingerprint() is None and holds_rows(log):
             raise ConfigError(
                 f"the log in {settings.events.rpartition('@')[2]} was begun without a user key and holds the "
-                "ids of its users, got MARQUEE_USER_KEY; begin another log"
+                "ids of its users, got MARQUEE_USER_KEY; convert it with `python -m serving.convert_users`"
             )
         validate_key(users, key)
     finally:

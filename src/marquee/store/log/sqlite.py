@@ -41,7 +41,7 @@ from marquee.store.log.sqlite_file import Durability, SqliteFile, size_on_disk, 
 
 EVENTS_FILE = "events.db"
 DECISIONS_FILE = "decisions.db"
-_LATEST_FILE = "events.latest"
+LATEST_FILE = "events.latest"
 _CLOSING_LOCK = ".closing.lock"
 
 _CLOSED = """
@@ -99,8 +99,8 @@ class SqliteEventLog:
         self._folder = folder
         self._events = SqliteFile(folder / EVENTS_FILE, _EVENTS_SCHEMA, Durability.full)
         self._decisions = SqliteFile(folder / DECISIONS_FILE, _DECISIONS_SCHEMA, Durability.normal)
-        with translated(_LATEST_FILE):
-            self._latest = LatestEvents(folder / _LATEST_FILE)
+        with translated(LATEST_FILE):
+            self._latest = LatestEvents(folder / LATEST_FILE)
         # Also what a writer left undone that was killed after its commit.
         self._events.write(lambda _connection: None, self._follow)
         self.removal = SqliteRemoval(self._events, self._decisions, self._latest)
