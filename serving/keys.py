@@ -14,7 +14,7 @@ import msgspec
 from serving.http.guard import Key, Right
 
 USAGE = (
-    "usage: python -m serving.keys name=<name> [scopes=recommend,events,users,items,metrics,admin] "
+    "usage: python -m serving.keys name=<name> [scopes=recommend,events,users,items,rules,metrics,admin] "
     "[requests_per_s=0] [burst=0]"
 )
 

@@ -29,6 +29,7 @@ from serving.api.items import ItemRoutes
 from serving.api.people.erasures import ErasureRoutes
 from serving.api.recommend import Endpoints
 from serving.api.releases import ReleaseRoutes
+from serving.api.rules import RuleRoutes
 from serving.api.users import UserRoutes
 from serving.config import Settings
 from serving.http.connections import limit_connections
@@ -44,6 +45,7 @@ from serving.recording.erasing_terms import Terms, validate_terms
 from serving.recording.opening import OpenedLog, validate_log
 from serving.recording.profiles import Profiles
 from serving.recording.recorder import Recorder
+from serving.recording.rules.following import Rules, validate_rule_store
 from serving.recording.users import KeyedUsers, PlainUsers
 from serving.releases.answering import known_by, overdue
 from serving.releases.arms.experiments import Experiments
@@ -92,6 +94,7 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
         instance: MarqueeService = super().__call__()
         instance.surfaces, instance.items, instance.workers = self.surfaces, self.items, self.workers
         instance.closer, instance.eraser = self.closer, self.eraser
+        instance.rules = self.rules
         return instance
 
     @cached_property
@@ -116,6 +119,11 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
         """The live items of this process."""
         folder = Path(SETTINGS.items) if SETTINGS.items else None
         return LiveItems(self.surfaces.channels, folder, LiveItemLimits.of(SETTINGS), self.metrics)
+
+    @cached_property
+    def rules(self) -> Rules | None:
+        """The rules of this process, None where none are kept."""
+        return Rules(SETTINGS.events, self.metrics) if SETTINGS.events else None
 
     @cached_property
     def workers(self) -> WorkerTable:
@@ -195,6 +203,7 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
             recorder=recorder,
             profiles=profiles,
             experiments=self.experiments,
+            rules=self.rules,
         )
         app = RecommendationApp(
             super().to_asgi(is_main),
@@ -209,6 +218,7 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
                 ErasureRoutes(self.erasures, self.metrics),
                 *([self.eraser] if self.eraser else []),
                 *([self.closer] if self.closer else []),
+                RuleRoutes(self.surfaces, self.rules, log, self.metrics),
             ),
             tracer=_tracer(),
         )
@@ -241,6 +251,7 @@ class MarqueeService:
 
     surfaces: Surfaces
     items: LiveItems
+    rules: Rules | None
     workers: WorkerTable
     closer: DayCloser | None
     eraser: ErasingThread | None
@@ -264,6 +275,7 @@ class MarqueeService:
                 validate_folder(Path(SETTINGS.items))
             validate_log(SETTINGS)
             validate_terms(SETTINGS)
+            validate_rule_store(SETTINGS.events)
             if SETTINGS.traces:
                 from serving.telemetry.traces import validate_traces
 
@@ -301,6 +313,9 @@ class MarqueeService:
         """Loads the current release and begins to watch for the next one."""
         self.surfaces.load()
         self.items.open()
+        if self.rules is not None:
+            self.rules.open()
+            self.rules.watch()
         self.surfaces.watch(SETTINGS.release_poll_ms / 1000)
         self.items.watch(SETTINGS.items_poll_ms / 1000)
         if self.closer is not None:
@@ -308,6 +323,7 @@ class MarqueeService:
         if self.eraser is not None:
             self.eraser.start()
         self.surfaces.admit()  # not before the live items: a withdrawn one would be shown
+        self.surfaces.admit()  # not before items and rules: what is withdrawn or blocked would be shown
         self.workers.tell_ready()
 
     def _load_or_end(self) -> None:

@@ -164,6 +164,7 @@ class RecommendationApp:
         if route.more_for is not None:
             call.sees_more = self._guard.permits(headers.authorization, route.more_for)
         call.parameters = found.parameters
+        call.if_match = headers.if_match
         call.query = read_query(scope["query_string"], route.query)
         if route.sheds_load:
             call.deadline_s = deadline_within(headers, self._settings)

@@ -7,6 +7,7 @@ words are plain text, so that a service may be newer.
 """
 
 import json
+import keyword
 import re
 import sys
 import textwrap
@@ -74,7 +75,7 @@ def _module(name: str, schemas: Json) -> str:
         route.tag.title
         for route in ROUTES
         if route.tag is not None
-        for one in (route.message, route.answer)
+        for one in (route.message, route.answer, *route.refusals.values())
         if one is not None and name in _closure(one.__name__, schemas)
     }
     is_of_all = name in _closure(ErrorAnswer.__name__, schemas)
@@ -173,7 +174,9 @@ def _class(name: str, schemas: Json) -> str:
     lines.append("    Attributes:")
     for field, one in schema["properties"].items():
         made = _MADE_BY_CLIENT.get((name, field), "")
-        text = f"{field}: {one['description']}{_words(one, schemas)} {made}"
+        # Python's own words cannot be names: `from` is `from_` there, and stays what it is on the wire.
+        name_there = f"{field}_" if keyword.iskeyword(field) else field
+        text = f"{name_there}: {one['description']}{_words(one, schemas)} {made}"
         lines += textwrap.wrap(
             text, WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 12, break_on_hyphens=False
         )
@@ -182,6 +185,8 @@ def _class(name: str, schemas: Json) -> str:
         wanted = _type(one, schemas, is_request=is_request)
         if (name, field) in _MADE_BY_CLIENT:
             lines.append(f'    {field}: {wanted} = ""')
+        elif keyword.iskeyword(field):
+            lines.append(f'    {field}_: {wanted} = msgspec.field(default=None, name="{field}")')
         elif is_request and field not in required:
             lines.append(f"    {field}: {_left_out(wanted)}")
         elif field in required and not wanted.endswith("| None"):

@@ -288,6 +288,43 @@ EVENTS_ANSWER: Json = {
     "rejected_rows": [{"row": 1, "reason": "timestamp_out_of_range", "field": "timestamp"}],
 }
 
+_RULES: list[Json] = [
+    {
+        "id": "spring fair",
+        "author": "anna",
+        "note": "the partner's week",
+        "from": 1769904000,
+        "until": 1770508800,
+        "surfaces": ["default"],
+        "pin": [{"item_id": "item-17", "place": 1}, {"item_id": "ad-7", "place": 4}],
+    },
+    {"id": "recall", "author": "ben", "block": {"items": ["item-4"]}},
+    {
+        "id": "own brand",
+        "author": "anna",
+        "boost": {"weight": 0.2, "filters": {"brand": {"any_of": ["Acme"]}}},
+    },
+]
+RULES: Bodies = {
+    "pinned for a week, recalled, and lifted": {"rules": _RULES},
+    "no rules any more": {"rules": []},
+}
+RULES_ANSWER: Json = {"version": 3, "rules": _RULES, "changed": 1769900000, "changed_by": "merchandising"}
+RULE_HISTORY_ANSWER: Json = {
+    "changes": [{**RULES_ANSWER, "added": ["recall"], "edited": ["spring fair"], "removed": []}]
+}
+DRY_RUN: Bodies = {"an item in front, on the last answers": {"rules": _RULES[:1], "sample": 200}}
+DRY_RUN_ANSWER: Json = {
+    "version": 3,
+    "asked": 200,
+    "left_out": 4,
+    "changed": 187,
+    "gaining": [{"item_id": "item-17", "before": 31, "after": 200}],
+    "losing": [{"item_id": "item-8", "before": 88, "after": 61}],
+    "applied": {"spring fair": 200},
+    "predicted_clicks": {"before": 61.5, "after": 58.25, "clicks": 2114},
+}
+
 SHARE: Bodies = {"one in twenty": {"share": 0.05}}
 ROLLOUT_ANSWER: Json = {
     "version": _VERSION,

@@ -33,6 +33,7 @@ from serving.http.errors import ErrorAnswer, Refusal, refusal_of
 from serving.http.exchange import Call
 from serving.recording.profiles import Profiles
 from serving.recording.recorder import Recorder, decision_of
+from serving.recording.rules.following import Rules
 from serving.releases.arms.callers import Arms
 from serving.releases.arms.experiments import NO_EXPERIMENTS, Experiments
 from serving.releases.surfaces import Surfaces
@@ -53,6 +54,7 @@ class Endpoints:
         recorder: Puts answers on record; None: nobody does.
         profiles: Knows what users did since the release; None: nobody does.
         experiments: Those that run.
+        rules: Knows what people have decided; None: nobody has.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Endpoints:
         recorder: Recorder | None = None,
         profiles: Profiles | None = None,
         experiments: Experiments = NO_EXPERIMENTS,
+        rules: Rules | None = None,
     ) -> None:
         self._recorder = recorder
         self._profiles = profiles
@@ -75,7 +78,7 @@ class Endpoints:
         self._arms = Arms(surfaces, experiments, settings.default_tier, clock)
         self._jobs = JobMaker(surfaces, recorder)
         self._runner = JobRunner(
-            self.metrics, profiles, is_recording=recorder is not None, default=settings.default_tier
+            self.metrics, profiles, rules, is_recording=recorder is not None, default=settings.default_tier
         )
         self._batcher: Batcher[Job, Answered] = Batcher(
             self._runner.run,

@@ -15,7 +15,7 @@ import msgspec
 from serving.api.examples import Json
 from serving.api.messages.reading import Reader, reader
 from serving.config import Settings
-from serving.http.errors import Problem
+from serving.http.errors import ErrorAnswer, Problem
 from serving.http.exchange import Reply
 from serving.http.guard import Right
 
@@ -40,6 +40,7 @@ class Tag(Enum):
     events = ("events", "What happened: what an app tells, which the next answer takes into account.")
     users = ("users", "What users let be known of them.")
     items = ("items", "Items that come and go between releases.")
+    rules = ("rules", "What people decide about answers: pinned, blocked and boosted items.")
     releases = ("releases", "Which release answers, and which ones are tried beside it.")
     operating = ("operating", "Health and counters.")
 
@@ -78,6 +79,7 @@ class Route:
         answer_example: An answer; text where the answer is no JSON.
         query: Query parameters by name, each with its description. Any other parameter is refused.
         problems: Words with which it refuses beside those that follow from the rest of the row.
+        refusals: Answers with which it refuses, by word, where they tell more than others do.
         sheds_load: Whether it is refused before its body is read while the model has too much to do.
         accepted: Says when the status is 202 in place of 200; empty for never.
         streams_body: Whether the body is JSON lines of any length, which the handler gets in chunks.
@@ -100,6 +102,7 @@ class Route:
     answer_example: Json | str = ""
     query: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
+    refusals: Mapping[Problem, type[ErrorAnswer]] = field(default_factory=dict)
     sheds_load: bool = False
     accepted: str = ""
     streams_body: bool = False

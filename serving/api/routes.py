@@ -27,6 +27,7 @@ from serving.api.people.erasures import MAX_ROWS, ErasureRoutes
 from serving.api.recommend import Endpoints
 from serving.api.releases import ReleaseRoutes
 from serving.api.route import Route, RouteTable, Tag, body_of_events
+from serving.api.rules import RULE_ROUTES
 from serving.api.users import UserRoutes
 from serving.http.errors import Problem
 from serving.http.guard import Right
@@ -267,6 +268,7 @@ ROUTES: tuple[Route, ...] = (
         query=_SURFACE,
         problems=(Problem.not_found, Problem.not_configured, Problem.no_room),
     ),
+    *RULE_ROUTES,
     Route(
         method="GET",
         path="/v1/releases",

@@ -69,6 +69,7 @@ class Headers:
     authorization: str = field(repr=False)  # never in a log
     deadline_ms: str
     traceparent: str
+    if_match: str
     request_id: str
 
     @classmethod
@@ -87,6 +88,7 @@ class Headers:
             authorization=found.get(b"authorization", b"").decode("latin-1"),
             traceparent=found.get(b"traceparent", b"").decode("latin-1"),
             deadline_ms=found.get(b"x-deadline-ms", b"").decode("latin-1"),
+            if_match=found.get(b"if-match", b"").decode("latin-1"),
             request_id=request_id.decode()
             if _SANE_REQUEST_ID.fullmatch(request_id)
             else secrets.token_hex(16),
@@ -131,6 +133,7 @@ class Call:
         deadline_s: Seconds within which it is answered or refused, from when its body is there.
         parameters: Values of the parameters in its path.
         query: Values of the parameters in its query.
+        if_match: The version that it is to replace, as the header of that name says it.
         key: Name of the key that let it in, '' if none was needed.
         caller: Whose turn it takes where requests wait: the key's, or its connection's.
         sees_more: Whether it may be told all, where a route tells less to those without the right.
@@ -146,6 +149,7 @@ class Call:
     deadline_s: float = 0.0
     parameters: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
+    if_match: str = ""
     key: str = ""
     sees_more: bool = True
     caller: str = ""

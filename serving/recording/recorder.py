@@ -148,4 +148,7 @@ def decision_of(
         creatives=tuple([one.name for one in creatives]),
         creative_propensities=tuple([one.propensity for one in creatives]),
         experiments=assigned,
+        rules=answer.rules,
+        rules_not_applied=tuple([(one.rule_id, one.why) for one in answer.rules_not_applied]),
+        rules_version=decided.rules_version,
     )

@@ -16,6 +16,7 @@ from marquee.decision.golden_requests import overlap_at_k
 from marquee.decision.policies.config import NO_EXPLORATION
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Answer, Request
+from marquee.store.rules.rule import NO_RULES
 from serving.releases.metrics import CandidateMetrics
 from serving.telemetry.background import ThreadMetrics
 
@@ -88,16 +89,16 @@ class Shadow:
             candidate: Is asked.
             request: What the current release was asked.
             answer: What it answered.
-            current: Where places were drawn, it is asked again, as the candidate is, without drawing: two
-                draws say nothing of two models. None where none were.
+            current: Where places were drawn, or rules held, it is asked again, as the candidate is, without
+                them: two draws say nothing of two models, and nor does what people pin in both.
         """
         # Most services never have a shadow: they get no thread for it.
         if self._thread is None:
             self._thread = threading.Thread(target=self._compare_all, name=_THREAD, daemon=True)
             self._thread.start()
         try:
-            if current is not None and request.explores:
-                request = replace(request, exploration=NO_EXPLORATION)
+            if current is not None and (request.explores or request.rules):
+                request = replace(request, exploration=NO_EXPLORATION, rules=NO_RULES)
             else:
                 current = None
             # Dropped and not awaited: this is the thread that answers.

@@ -61,6 +61,8 @@ WELL = {
     "unavailable": rising("marquee_profiles_total", 0.1, outcome="unavailable"),
     "waiting": constant("marquee_waiting_erasure_share", 0.6),
     "known": constant("marquee_overdue_erased_users", 0),
+    "rule end": Series("marquee_rules_next_end_seconds", lambda _at: UNTIL + 2 * DAY, {}),
+    "stale": constant("marquee_rules_stale_total", 2),
     "created": now_minus("marquee_release_created_seconds", DAY),
     "personal": rising("marquee_answers_total", 9.0, source="personal", release="v1", surface="home"),
     "popular": rising("marquee_answers_total", 1.0, source="popular", release="v1", surface="home"),
@@ -150,6 +152,11 @@ FAULTS: dict[str, tuple[str, Mapping[str, Series | None]]] = {
         "MarqueeErasedUsersKnown",
         {"known": constant("marquee_overdue_erased_users", 2)},
     ),
+    "a rule ends tonight": (
+        "MarqueeRuleEnds",
+        {"rule end": Series("marquee_rules_next_end_seconds", lambda _at: UNTIL + 3600, {})},
+    ),
+    "the rules cannot be read": ("MarqueeRulesStale", {"stale": rising("marquee_rules_stale_total", 0.1)}),
     "training has stopped": (
         "MarqueeReleaseOld",
         {"created": now_minus("marquee_release_created_seconds", 8 * DAY)},

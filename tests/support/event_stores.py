@@ -49,6 +49,9 @@ def decision(decision_id: str, **changes: object) -> Decision:
         "places": (Place("a", 1.5, 0.25), Place("b", 0.5, 1.0)),
         "history": ("x", "y"),
         "tier": "personal",
+        "rules": ("front",),
+        "rules_not_applied": (("gone", "why"),),
+        "rules_version": 3,
     }
     return Decision(decision_id=decision_id, **{**fields, **changes})  # type: ignore[arg-type]
 

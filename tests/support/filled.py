@@ -5,6 +5,8 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
+_MESSAGES = inspect.StructType | inspect.DataclassType | inspect.NamedTupleType
+
 
 def filled(message: type) -> Any:
     """Returns an instance of a message; fails where a field would have its default all the same."""
@@ -16,13 +18,13 @@ def filled(message: type) -> Any:
 
 
 def _fields(info: inspect.Type) -> dict[str, Any]:
-    assert isinstance(info, inspect.StructType | inspect.DataclassType), f"no message: {info}"
+    assert isinstance(info, _MESSAGES), f"no message: {info}"
     return {field.name: _value(field.type, field.default) for field in info.fields}
 
 
 def _defaults(message: type) -> dict[str, Any]:
     info = inspect.type_info(message)
-    assert isinstance(info, inspect.StructType | inspect.DataclassType), f"no message: {info}"
+    assert isinstance(info, _MESSAGES), f"no message: {info}"
     return {field.name: field.default for field in info.fields if field.default is not msgspec.NODEFAULT}
 
 
@@ -42,7 +44,7 @@ def _value(info: inspect.Type, default: object) -> Any:
         return default is False
     if isinstance(info, inspect.EnumType):
         return next(member for member in info.cls if member is not default)
-    if isinstance(info, inspect.StructType | inspect.DataclassType):
+    if isinstance(info, _MESSAGES):
         return filled(info.cls)
     if isinstance(info, inspect.NamedTupleType):
         return info.cls(*[_value(one.type, None) for one in info.fields])
@@ -58,8 +60,9 @@ def _value_of_parts(info: inspect.Type, default: object) -> Any:
             return _value(next(one for one in info.types if not isinstance(one, inspect.NoneType)), default)
         case inspect.ListType():
             return [_value(info.item_type, None)]
-        case inspect.VarTupleType():
-            return (_value(info.item_type, None),)
+        case inspect.TupleType() | inspect.VarTupleType():
+            items = info.item_types if isinstance(info, inspect.TupleType) else (info.item_type,)
+            return tuple(_value(one, None) for one in items)
         case inspect.DictType():
             return {_value(info.key_type, None): _value(info.value_type, None)}
         case inspect.AnyType():

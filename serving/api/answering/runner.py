@@ -14,6 +14,8 @@ from serving.api.answering.jobs import Answered, Job
 from serving.api.metrics import AnswerMetrics
 from serving.recording.identity import Identified, identified_by_itself
 from serving.recording.profiles import Profiles
+from serving.recording.rules.following import Rules
+from serving.recording.rules.metrics import RuleMetrics
 from serving.releases.metrics import CandidateMetrics
 from serving.releases.shadow import Shadow
 from serving.telemetry.background import ThreadMetrics
@@ -29,6 +31,7 @@ class JobRunner:
     Args:
         metrics: What counts.
         profiles: Knows what users did since the release; None: nobody does.
+        rules: Knows what people have decided; None: nobody has.
         is_recording: Whether answers are put on record, and so need what a record holds beside them.
         default: How much of a person may be used where nobody keeps what they said.
     """
@@ -37,6 +40,7 @@ class JobRunner:
         self,
         metrics: Metrics,
         profiles: Profiles | None,
+        rules: Rules | None,
         *,
         is_recording: bool,
         default: Tier = Tier.personal,
@@ -44,7 +48,9 @@ class JobRunner:
         self._answer_metrics = metrics.family(AnswerMetrics)
         self._candidate_metrics = metrics.family(CandidateMetrics)
         self._shadow = Shadow(self._candidate_metrics, metrics.family(ThreadMetrics))
+        self._rule_metrics = metrics.family(RuleMetrics)
         self._profiles = profiles
+        self._rules = rules
         self._is_recording = is_recording
         self._default = default
 
@@ -90,6 +96,10 @@ class JobRunner:
         recommender = jobs[0].recommender
         identified = self._identified(jobs)
         asked = [one.request for one in identified]
+        if self._rules is not None:
+            asked = self._rules.of_requests(asked, [job.surface.name for job in jobs])
+            # A shadow must know that rules held: it is compared without them.
+            identified = [who._replace(request=one) for who, one in zip(identified, asked, strict=True)]
         decided: Sequence[Decided | None] = [None] * len(jobs)
         if self._is_recording:
             decided = made = recommender.decide(asked, watch)
@@ -117,6 +127,8 @@ class JobRunner:
         (identified,) = self._identified([job])
         asked = identified.request
         wanted = [row.within(asked.tier) for row in job.rows]
+        if self._rules is not None:
+            wanted = self._rules.of_rows(wanted, job.surface.name)
         rows = job.recommender.recommend_page(asked, wanted, watch)
         self._answer_metrics.count_batch(1, watch.total_s, watch.seconds)
         for row in rows:
@@ -148,6 +160,8 @@ class JobRunner:
             surface=job.surface.name,
             tier=answered.tier,
         )
+        if answer.rules or answer.rules_not_applied:
+            self._rule_metrics.count_answer(len(answer.rules), len(answer.rules_not_applied))
 
     def close(self) -> None:
         """Ends the thread that asks shadows."""

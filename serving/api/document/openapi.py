@@ -40,7 +40,7 @@ def document(settings: Settings, surfaces: Sequence[str], routes: Iterable[Route
 
 def problems_of(route: Route) -> list[Problem]:
     """Returns every word with which a route may refuse, in the order of `Problem`."""
-    found = {*_OF_EVERY_ROUTE, *route.problems}
+    found = {*_OF_EVERY_ROUTE, *route.problems, *route.refusals}
     if route.more_for is not None:
         found.add(Problem.key_needed)
     if route.right is not None:
@@ -67,7 +67,12 @@ _OF_EVERY_ROUTE = (
 
 def _messages(routes: Iterable[Route]) -> list[type[msgspec.Struct]]:
     """Returns every type of body and answer, each once."""
-    types = [one for route in routes for one in (route.message, route.answer) if one is not None]
+    types = [
+        one
+        for route in routes
+        for one in (route.message, route.answer, *route.refusals.values())
+        if one is not None
+    ]
     return list(dict.fromkeys([*types, ErrorAnswer]))
 
 
@@ -81,7 +86,7 @@ def _operation(route: Route, surfaces: Sequence[str]) -> Json:
         "description": _description(route),
         "parameters": _parameters(route, surfaces),
         "security": _security(route),
-        "responses": {**_successes(route), **_refusals(problems_of(route))},
+        "responses": {**_successes(route), **_refusals(route)},
     }
     if route.message is not None:
         operation["requestBody"] = {"required": True, "content": _body(route, route.message)}
@@ -117,6 +122,8 @@ def _parameters(route: Route, surfaces: Sequence[str]) -> list[Json]:
     found: list[Json] = [_REQUEST_ID]
     if route.sheds_load:
         found.append(_DEADLINE)
+    if Problem.version_needed in route.problems:
+        found.append(_VERSION)
     for name in route.parameters:
         schema = {"type": "string", "minLength": 1}
         found.append({"name": name, "in": "path", "required": True, "schema": schema})
@@ -153,20 +160,27 @@ def _success(route: Route) -> Json:
     return {"description": "The answer.", "headers": _HEADERS, "content": content}
 
 
-def _refusals(problems: Iterable[Problem]) -> Json:
+def _refusals(route: Route) -> Json:
     """Returns the description of every status with which an operation refuses."""
-    content = {"application/json": {"schema": reference(ErrorAnswer), "example": ERROR}}
     words: dict[int, list[str]] = {}
-    for problem in problems:
+    answers: dict[int, type[ErrorAnswer]] = {}
+    for problem in problems_of(route):
         words.setdefault(problem.status, []).append(f"`{problem.name}`: {problem.description}")
+        answers[problem.status] = route.refusals.get(problem, ErrorAnswer)
     return {
         str(status): {
             "description": "; ".join(said) + ".",
             "headers": _HEADERS | _HEADERS_OF_STATUS.get(status, {}),
-            "content": content,
+            "content": _refusal_content(answers[status]),
         }
         for status, said in sorted(words.items())
     }
+
+
+def _refusal_content(answer: type[ErrorAnswer]) -> Json:
+    """Returns the description of the body of a refusal; only what all share has an example."""
+    example: Json = {"example": ERROR} if answer is ErrorAnswer else {}
+    return {"application/json": {"schema": reference(answer), **example}}
 
 
 _REQUEST_ID: Json = {
@@ -183,6 +197,14 @@ _DEADLINE: Json = {
     "required": False,
     "description": "Whole milliseconds, from 1, that the caller still waits; the service may wait for less.",
     "schema": {"type": "string", "pattern": "^[1-9][0-9]{0,8}$"},
+}
+
+_VERSION: Json = {
+    "name": "If-Match",
+    "in": "header",
+    "required": True,
+    "description": "Version of the set that is replaced, as the last answer tells it; 0 for the first set.",
+    "schema": {"type": "string", "pattern": '^(W/)?"?[0-9]{1,18}"?$'},
 }
 
 _HEADERS: Json = {"X-Request-Id": {"required": True, "schema": {"type": "string"}}}

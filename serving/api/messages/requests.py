@@ -82,7 +82,7 @@ class HistoryEntry(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fie
     value: Annotated[_Integer | _Number | None, Meta(description="Its value, such as a rating.")] = None
 
 
-class Filter(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+class Filter(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A condition on one attribute of the items; everything given must hold, null means not asked."""
 
     any_of: Annotated[_Values | None, Meta(description="The item has at least one of these values.")] = None

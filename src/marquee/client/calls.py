@@ -21,6 +21,8 @@ from marquee.client.event_ids import event_id
 from marquee.client.messages import (
     BatchRequest,
     BundleAnswer,
+    DryRunAnswer,
+    DryRunRequest,
     ErrorAnswer,
     EventMessage,
     EventsAnswer,
@@ -37,6 +39,9 @@ from marquee.client.messages import (
     RecommendRequest,
     ReleasesAnswer,
     RolloutAnswer,
+    RuleHistoryAnswer,
+    RulesAnswer,
+    RulesRequest,
     SimilarRequest,
 )
 
@@ -61,6 +66,7 @@ class Call(Generic[Answer]):
         read: Returns the answer that a body of JSON tells; raises msgspec.MsgspecError if it tells none.
         content_type: Of the body.
         may_repeat: Whether it can be sent again; not where the pieces of its body are gone once sent.
+        if_match: Version that it replaces; None where it replaces none.
     """
 
     method: str
@@ -69,11 +75,14 @@ class Call(Generic[Answer]):
     read: Callable[[bytes], Answer]
     content_type: str = "application/json"
     may_repeat: bool = True
+    if_match: int | None = None
 
     def headers(self, request_id: str, left_s: float) -> Mapping[str, str]:
         """Returns the headers of an attempt for which `left_s` seconds are left."""
         # At least 1 ms: 0 would say that nobody waits any more.
         headers = {"X-Request-Id": request_id, DEADLINE_HEADER: str(max(1, int(left_s * 1000)))}
+        if self.if_match is not None:
+            headers["If-Match"] = f'"{self.if_match}"'
         return headers if self.content is None else {**headers, "Content-Type": self.content_type}
 
     def answer_of(self, status: int, headers: Mapping[str, str], body: bytes, request_id: str) -> Answer:
@@ -227,6 +236,29 @@ def withdraw_item(item_id: str, surface: str | None) -> Call[ItemsAnswer]:
     """Returns the call that withdraws an item."""
     path = f"/v1/items/{_segment('item_id', item_id)}{_query_of(surface)}"
     return Call("DELETE", path, None, msgspec.json.Decoder(ItemsAnswer).decode)
+
+
+def rules() -> Call[RulesAnswer]:
+    """Returns the call that asks for the rules that hold."""
+    return _get("/v1/rules", RulesAnswer)
+
+
+def put_rules(request: RulesRequest, version: int) -> Call[RulesAnswer]:
+    """Returns the call that replaces the whole set of a version."""
+    read = msgspec.json.Decoder(RulesAnswer).decode
+    return Call("PUT", "/v1/rules", _encoded(request), read, if_match=version)
+
+
+def rule_history(limit: int | None, before: int | None) -> Call[RuleHistoryAnswer]:
+    """Returns the call that asks who changed the rules when."""
+    given = {"limit": limit, "before": before}
+    query = urlencode({name: value for name, value in given.items() if value is not None})
+    return _get(f"/v1/rules/history{'?' if query else ''}{query}", RuleHistoryAnswer)
+
+
+def try_rules(request: DryRunRequest) -> Call[DryRunAnswer]:
+    """Returns the call that asks what a set of rules would change."""
+    return _post("/v1/rules/dry_run", request, DryRunAnswer)
 
 
 def health(path: str) -> Call[bytes]:

@@ -13,6 +13,7 @@ from marquee.client.retries import Course, RetryBudget, RetryPolicy
 
 DEADLINE_S = 2.0
 IMPORT_DEADLINE_S = 3600.0
+DRY_RUN_DEADLINE_S = 60.0
 MAX_CONNECTIONS = 100
 # A day: whoever waits longer has likely mistaken the unit.
 MAX_DEADLINE_S = 86_400.0

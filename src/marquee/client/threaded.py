@@ -13,10 +13,18 @@ import httpx
 
 from marquee.client import calls
 from marquee.client.calls import Call
-from marquee.client.connections import DEADLINE_S, IMPORT_DEADLINE_S, OfProcess, Settings
+from marquee.client.connections import (
+    DEADLINE_S,
+    DRY_RUN_DEADLINE_S,
+    IMPORT_DEADLINE_S,
+    OfProcess,
+    Settings,
+)
 from marquee.client.errors import RefusedError, ServiceError
 from marquee.client.messages import (
     BundleAnswer,
+    DryRunAnswer,
+    DryRunRequest,
     EventMessage,
     EventsAnswer,
     ItemChange,
@@ -31,6 +39,9 @@ from marquee.client.messages import (
     RecommendRequest,
     ReleasesAnswer,
     RolloutAnswer,
+    RuleHistoryAnswer,
+    RulesAnswer,
+    RulesRequest,
     SimilarRequest,
 )
 from marquee.client.retries import RetryPolicy
@@ -189,6 +200,29 @@ class Client:
     ) -> ItemsAnswer:
         """Withdraws an item from every answer; needs such a key as well; raises ServiceError."""
         return self._ask(calls.withdraw_item(item_id, surface), deadline_s)
+
+    def rules(self, *, deadline_s: float | None = None) -> RulesAnswer:
+        """Returns the rules that hold; needs a key that is good for rules; raises ServiceError."""
+        return self._ask(calls.rules(), deadline_s)
+
+    def put_rules(
+        self, request: RulesRequest, version: int, *, deadline_s: float | None = None
+    ) -> RulesAnswer:
+        """Replaces the whole set of a version, that of the answer that told it; raises ServiceError.
+
+        Another set may hold by now: then the error's status is 412, and nothing was changed.
+        """
+        return self._ask(calls.put_rules(request, version), deadline_s)
+
+    def rule_history(
+        self, *, limit: int | None = None, before: int | None = None, deadline_s: float | None = None
+    ) -> RuleHistoryAnswer:
+        """Returns who changed the rules when, the latest first; raises ServiceError."""
+        return self._ask(calls.rule_history(limit, before), deadline_s)
+
+    def try_rules(self, request: DryRunRequest, *, deadline_s: float = DRY_RUN_DEADLINE_S) -> DryRunAnswer:
+        """Returns the difference that a set of rules would make, in seconds; raises ServiceError."""
+        return self._ask(calls.try_rules(request), deadline_s)
 
     def is_alive(self) -> bool:
         """Returns whether the service lives, asked once."""

@@ -208,6 +208,15 @@ class Catalog:
         """Raises FilterError if the catalog cannot apply the filters."""
         self._columns.validate(filters)
 
+    def passing(self, filters: Filters) -> BoolArray:
+        """Returns which items pass filters, available or not, (n_items + 1,) bool.
+
+        Raises:
+            FilterError: If the catalog cannot apply the filters.
+        """
+        self.validate_filters(filters)
+        return self._columns.flags(filters)
+
     def allowed(self, kind: ItemKind | None, timestamp: int, filters: Filters = NO_FILTERS) -> ItemMask:
         """Returns the items of a kind (None for both) that may be shown at a time and pass the filters.
 
@@ -284,9 +293,8 @@ class Catalog:
 
     def _filtered(self, kind: ItemKind | None, timestamp: int, filters: Filters) -> ItemMask:
         """Returns those of the available items that pass the filters."""
-        self.validate_filters(filters)
         # Through `allowed`: the mask without filters is shared by all filters of a period.
-        flags = self._columns.flags(filters) & self.allowed(kind, timestamp).flags
+        flags = self.passing(filters) & self.allowed(kind, timestamp).flags
         return ItemMask(flags, self._columns.unknown_values(filters))
 
 

@@ -6,7 +6,8 @@ score: an answer tells the inner product of every item, in whatever order the it
 
 ```
 candidates   best first, n_candidates of them
-relevance    their scores, stretched to 0 … 1, plus the freshness boost
+relevance    their scores, stretched to 0 … 1, plus freshness and what rules of people boost
+pins         stand at their places before any other is filled
 place 1, 2 …  the candidate of the highest gain among those that caps and spacing permit
 gain         relevance; MMR: less the likeness to what stands above; DPP: plus the log of what is new in it
 ```
@@ -33,6 +34,8 @@ SECONDS_PER_DAY = 86_400.0
 _LEAST_NEWNESS = 1e-9
 """Below this a candidate is a combination of what stands above it: rounding is all that is left of it."""
 
+NO_PINS: Mapping[int, int] = {}
+
 
 @dataclass(frozen=True, slots=True)
 class CandidateTable:
@@ -45,12 +48,17 @@ class CandidateTable:
             (n_candidates,) or, where an item has several, (n_candidates, n_values) int64.
         births: When each came to be, (n_candidates,) float64, NaN where that is not known; needed for
             freshness.
+        boosts: What rules of people add to the relevance of each, (n_candidates,); None for nothing.
+        n_ranked: How many of them, from the first, are compared; None for all. The others are pinned and
+            were no candidates: their scores, in any order, must not stretch those of the others.
     """
 
     scores: FloatArray
     vectors: FloatArray | None = None
     codes: Mapping[str, IndexArray] = field(default_factory=dict)
     births: Float64Array | None = None
+    boosts: Float64Array | None = None
+    n_ranked: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +96,34 @@ def rerank(config: Reranking, candidates: CandidateTable, k: int, timestamp: int
 
 
 def arrange(
-    config: Reranking, candidates: CandidateTable, k: int, timestamp: int, chooser: Chooser
+    config: Reranking,
+    candidates: CandidateTable,
+    k: int,
+    timestamp: int,
+    chooser: Chooser,
+    pins: Mapping[int, int] = NO_PINS,
 ) -> Arrangement:
-    """Returns which candidates are the answer, as `rerank`, each drawn by `chooser`, with its propensity."""
+    """Returns which candidates are the answer, as `rerank`, each drawn by `chooser`, with its propensity.
+
+    Args:
+        config: As in `rerank`, and so are candidates, k and timestamp.
+        candidates: As above.
+        k: As above.
+        timestamp: As above.
+        chooser: Fills the places that are not pinned.
+        pins: Position of a candidate by place, from 0, below k; no candidate twice. It stands there with
+            certainty, whatever caps and spacing say. Where the list ends above it, it stands at the end.
+    """
     if not len(candidates.scores):
         return Arrangement(np.zeros(0, dtype=np.int64), np.zeros(0))
-    rules, objective = _begin(config, candidates, timestamp)
+    if chooser is GREEDY and not (config.rule_attributes or config.diversity):
+        return _best_first(relevance_of(config, candidates, timestamp), k, pins)
+    rules, objective = _begin(config, candidates, timestamp, pins)
     chosen: list[Choice] = []
     for place in range(min(k, len(candidates.scores))):
+        if place in pins:
+            chosen.append(Choice(pins[place], 1.0))
+            continue
         choice = chooser.choose(objective.gains, rules.permitted(place))
         # Rather a short answer than a broken cap or spacing.
         if choice is None:
@@ -103,48 +131,79 @@ def arrange(
         chosen.append(choice)
         rules.take(choice.position, place)
         objective.take(choice.position)
+    chosen += [Choice(pins[place], 1.0) for place in sorted(pins) if place >= len(chosen)]
     return Arrangement(
         np.array([choice.position for choice in chosen], dtype=np.int64),
         np.array([choice.propensity for choice in chosen], dtype=np.float64),
     )
 
 
+def _best_first(relevance: Float64Array, k: int, pins: Mapping[int, int]) -> Arrangement:
+    """Returns the places where nothing but relevance orders them: as the loop would, without asking each."""
+    order = np.argsort(-relevance, kind="stable")  # equal ones by the order of the candidates
+    if pins:
+        positions = [one for one in order[: k + len(pins)].tolist() if one not in pins.values()]
+        for place in sorted(pins):  # behind the end it appends
+            positions.insert(place, pins[place])
+        order = np.array(positions, dtype=np.int64)
+    return Arrangement(order[:k], np.ones(min(k, len(order))))
+
+
 def propensities_of(
-    config: Reranking, candidates: CandidateTable, positions: IndexArray, timestamp: int, chooser: Chooser
+    config: Reranking,
+    candidates: CandidateTable,
+    positions: IndexArray,
+    timestamp: int,
+    chooser: Chooser,
+    pins: Mapping[int, int] = NO_PINS,
 ) -> Float64Array:
     """Returns how probable each place of a given answer is with `chooser`, given those above, (n,)."""
-    rules, objective = _begin(config, candidates, timestamp)
+    rules, objective = _begin(config, candidates, timestamp, pins)
     propensities = np.zeros(len(positions))
     for place, position in enumerate(positions.tolist()):
+        if position in pins.values():
+            propensities[place] = 1.0
+            continue
         propensities[place] = chooser.weigh(objective.gains, rules.permitted(place), position)
         rules.take(position, place)
         objective.take(position)
     return propensities
 
 
-def _begin(config: Reranking, candidates: CandidateTable, timestamp: int) -> tuple[PlaceRules, "_Objective"]:
-    """Returns the rules and the objective of an empty list."""
+def _begin(
+    config: Reranking, candidates: CandidateTable, timestamp: int, pins: Mapping[int, int]
+) -> tuple[PlaceRules, "_Objective"]:
+    """Returns the rules and the objective of a list in which nothing but the pins stands."""
     relevance = relevance_of(config, candidates, timestamp)
     objective = _build_objective(config, relevance, candidates)
-    return PlaceRules(config.caps, config.spacing, candidates.codes, len(relevance)), objective
+    rules = PlaceRules(config.caps, config.spacing, candidates.codes, len(relevance))
+    for place, position in pins.items():
+        rules.reserve(position, place)
+        # Before the loop: what stands above a pin must be unlike it as well.
+        objective.take(position)
+    return rules, objective
 
 
 def relevance_of(config: Reranking, candidates: CandidateTable, timestamp: int) -> Float64Array:
-    """Returns the scores stretched to 0 … 1, plus the boost of what is new, (n_candidates,).
+    """Returns the scores stretched to 0 … 1, plus what is new and what rules boost, (n_candidates,).
 
     Inner products have no scale of their own; stretched, a weight means the same for every request. Where
-    all scores are equal they are 0.
+    all scores are equal they are 0. Of candidates that are not compared it is 0.
     """
-    scores = candidates.scores.astype(np.float64)
-    spread = float(np.ptp(scores))
+    n_ranked = candidates.n_ranked
+    scores = candidates.scores[:n_ranked].astype(np.float64)
+    spread = float(np.ptp(scores)) if len(scores) else 0.0
     relevance: Float64Array = (scores - scores.min()) / spread if spread else np.zeros(len(scores))
     if config.freshness_weight and candidates.births is not None:
         # An item from the future is brand-new, not newer.
-        age_days = np.maximum(timestamp - candidates.births, 0.0) / SECONDS_PER_DAY
+        age_days = np.maximum(timestamp - candidates.births[:n_ranked], 0.0) / SECONDS_PER_DAY
         boost = config.freshness_weight * np.exp2(-age_days / config.freshness_half_life_days)
         # No boost where the age is unknown: NaN would spoil every comparison.
         relevance = relevance + np.nan_to_num(boost, nan=0.0)
-    return relevance
+    if candidates.boosts is not None:
+        relevance = relevance + candidates.boosts[:n_ranked]
+    n_unranked = len(candidates.scores) - len(scores)
+    return np.append(relevance, np.zeros(n_unranked)) if n_unranked else relevance
 
 
 def codes_of(values: Sequence[object]) -> IndexArray:

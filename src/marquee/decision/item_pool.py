@@ -26,10 +26,12 @@ from marquee.core.ids import PADDING_INDEX
 from marquee.decision.item_changes import Overrides, overlay, overrides_of
 from marquee.decision.item_table import ItemTable, Segment
 from marquee.decision.new_items import embed_items, extend_catalog, takes_new_items
+from marquee.decision.rules.ruling import Ruling, RulingCache
 from marquee.index.faiss_index import IndexConfig
 from marquee.index.index import Index
 from marquee.index.query_batch import SearchResult
 from marquee.store.live_items import LiveItem
+from marquee.store.rules.rule import ActiveRules
 
 Embedded = tuple[LiveItem, FloatArray | None]
 """A live item with its embedding, None if that is not finite."""
@@ -59,6 +61,13 @@ class Allowed:
             return self.own.unknown_values
         return tuple([value for value in self.own.unknown_values if value in self.added.unknown_values])
 
+    def permits(self, item: int) -> bool:
+        """Tells whether an item may be returned."""
+        n_own = len(self.own.flags) - 1
+        if item <= n_own:
+            return bool(self.own.flags[item])
+        return self.added is not None and bool(self.added.flags[item - n_own])
+
     def flags(self) -> BoolArray:
         """Returns which items may be returned, (n + m + 1,) bool: a copy to be written to."""
         if self.added is None:
@@ -82,6 +91,8 @@ class ItemPool:
         self._vectors: Mapping[str, Embedded] = {}
         self._withdrawn: IndexArray = np.zeros(0, dtype=np.int64)
         self._masks: WeakKeyDictionary[ItemMask, ItemMask] = WeakKeyDictionary()
+        self._rules = RulingCache()
+        self._rulings: WeakKeyDictionary[ActiveRules, Ruling] = WeakKeyDictionary()
 
     def with_live_items(self, items: Mapping[str, LiveItem]) -> "ItemPool":
         """Returns a pool with these live items in place of others.
@@ -95,6 +106,7 @@ class ItemPool:
             [id_ for id_, item in items.items() if item.is_withdrawn and id_ in ids]
         )
         other._masks = WeakKeyDictionary()
+        other._rulings = WeakKeyDictionary()  # rulings name items of the table that is replaced below
         added = [
             item for id_, item in items.items() if item.is_posted and not item.is_withdrawn and id_ not in ids
         ]
@@ -126,6 +138,19 @@ class ItemPool:
         if added is None:
             return Allowed(own)
         return Allowed(own, added.catalog.allowed(kind, timestamp, filters))
+
+    def ruling(self, active: ActiveRules) -> Ruling:
+        """Returns the rules that hold over these items; the same rules give the same object."""
+        ruling = self._rulings.get(active)
+        if ruling is None:
+            ruling = self._rulings[active] = self._rules.ruling(active, self.table)
+        return ruling
+
+    def without_blocked(self, allowed: Allowed, ruling: Ruling) -> Allowed:
+        """Returns the items that are allowed and not blocked; equal masks give equal ones."""
+        return (
+            Allowed(*ruling.without_blocked(allowed.own, allowed.added)) if ruling.active.blocks else allowed
+        )
 
     def search(
         self, queries: FloatArray, k: int, allowed: Allowed, exclusions: Sequence[IndexArray]

@@ -38,6 +38,14 @@ class PlaceRules:
             permitted &= gap.permitted(place)
         return permitted
 
+    def reserve(self, position: int, place: int) -> None:
+        """Keeps a place for a candidate, whatever caps and spacing say; the others keep them beside it."""
+        self._is_open[position] = False
+        for limit in self._limits:
+            limit.take(position)
+        for gap in self._gaps:
+            gap.reserve(position, place)
+
     def take(self, position: int, place: int) -> None:
         """Puts a candidate at a place."""
         self._is_open[position] = False
@@ -72,10 +80,20 @@ class _Gap:
         self._codes, n_values = _numbered(codes)
         self._free_from = np.zeros(n_values, dtype=np.int64)
         self._gap = gap
+        self._reserved: list[tuple[int, IndexArray]] = []  # places, also below, and the values there
 
     def permitted(self, place: int) -> BoolArray:
         """Returns the candidates all of whose values may stand at a place."""
-        return np.asarray((self._free_from <= place)[self._codes].all(axis=1))
+        is_free = self._free_from <= place
+        for reserved, values in self._reserved:
+            if abs(reserved - place) < self._gap:
+                is_free[values] = False
+        return np.asarray(is_free[self._codes].all(axis=1))
+
+    def reserve(self, position: int, place: int) -> None:
+        """Keeps a candidate's values off the places on both sides of its own."""
+        values = self._codes[position]
+        self._reserved.append((place, values[values > 0]))
 
     def take(self, position: int, place: int) -> None:
         """Keeps a candidate's values off the next places."""

@@ -152,6 +152,7 @@ class Recommender:
                 ),
                 candidates.propensities,
                 queries.read[row],
+                constraints[row].request.rules.version,
             )
             for row, (candidates, source, reason) in enumerate(chosen)
         ]
@@ -195,7 +196,7 @@ class Recommender:
         # Rows that rest on no query read no history.
         is_read = row.source in _READING and row.like == PADDING_INDEX
         read = queries.read[row.query] if is_read else _NOTHING_READ
-        decided = Decided(answer, row.candidates.propensities, read)
+        decided = Decided(answer, row.candidates.propensities, read, row.constraints.request.rules.version)
         if row.like == PADDING_INDEX:
             return AnsweredRow(decided)
         like = np.array([row.like])
@@ -258,7 +259,7 @@ class Recommender:
         found = look_further(constraints)
         chosen = rerank_candidates(found, constraints, self.item_pool, look_further)
         answer = self._answer(chosen, constraints, source, fallback_reason=reason)
-        return Decided(answer, chosen.propensities, _NOTHING_READ)
+        return Decided(answer, chosen.propensities, _NOTHING_READ, request.rules.version)
 
     def _index_of(self, item_id: str) -> int:
         """Returns the item_index of an item of the bundle or a live one; raises UnknownIdError for others."""
@@ -293,7 +294,7 @@ class Recommender:
 
     def _search_again(self, embedding: FloatArray, source: Source, constraints: Constraints) -> Candidates:
         """Returns the candidates of one query, (1, dim), that has found some before."""
-        return self._retriever.search(embedding, [source], [constraints])[0]
+        return self._retriever.search(embedding, [source], [constraints]).get(0, Candidates.none())
 
     def _answer(
         self,
@@ -332,4 +333,6 @@ class Recommender:
             unknown_history=unknown_history,
             ignored_features=ignored_features,
             unknown_filter_values=constraints.allowed.unknown_values,
+            rules=constraints.applied(found),
+            rules_not_applied=found.rules_not_applied,
         )

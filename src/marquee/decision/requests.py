@@ -19,6 +19,7 @@ from marquee.decision.policies.config import NO_EXPLORATION, Exploration
 from marquee.decision.reranking import NO_RERANKING, Reranking
 from marquee.errors import DataError
 from marquee.store.people.consent import Tier
+from marquee.store.rules.rule import NO_RULES, ActiveRules
 
 # The empty name stands for the first kind that the bundle declares.
 _EVENT_KINDS = frozenset(EventKind.__members__) | {""}
@@ -91,6 +92,7 @@ class Request:
         exclude_seen: Also exclude every item of the stored and of the given history.
         tier: How much of a person the answer may rest on; below `personal` it is what is popular. Whoever
             sets it leaves out what the tier forbids (see `within_tier`).
+        rules: What people have decided for all answers here and now.
 
     Raises:
         DataError: If k is below 1, an id is empty, a user is told beside `like_item`, an event's kind or
@@ -113,6 +115,7 @@ class Request:
     exclude: Collection[str] = ()
     exclude_seen: bool = True
     tier: Tier = Tier.personal
+    rules: ActiveRules = NO_RULES
 
     @property
     def stated(self) -> Mapping[str, object]:
@@ -218,6 +221,19 @@ class Recommendation:
 
 
 @dataclass(frozen=True, slots=True)
+class RuleNotApplied:
+    """A rule that holds and had no effect, or not the whole of it.
+
+    Attributes:
+        rule_id: The rule.
+        why: In words.
+    """
+
+    rule_id: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Decided:
     """An answer, and what nobody but the record of it needs to know.
 
@@ -225,11 +241,13 @@ class Decided:
         answer: The answer.
         propensities: How probable each place was, given those above, (n_items,); None if each was certain.
         read: item_index of the history that the query tower was fed, oldest first, (length,) int64.
+        rules_version: Of the set whose rules held; 0 where none did.
     """
 
     answer: "Answer"
     propensities: Float64Array | None
     read: IndexArray
+    rules_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +268,8 @@ class Answer:
         unknown_history: Events of the given history whose item the bundle does not know.
         ignored_features: Names in `features` and `context` that the bundle has no feature for, sorted.
         unknown_filter_values: Values named in `filters` that no item has, as `attribute=value`.
+        rules: Ids of the rules that had an effect, in the order of their set.
+        rules_not_applied: Rules that hold and could not have theirs, with the reason.
     """
 
     items: tuple[Recommendation, ...]
@@ -264,3 +284,5 @@ class Answer:
     unknown_history: int = 0
     ignored_features: tuple[str, ...] = ()
     unknown_filter_values: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+    rules_not_applied: tuple[RuleNotApplied, ...] = ()

@@ -4,18 +4,22 @@ Decides how far to look. Leaves to others how candidates are ordered (see `arran
 (see `policies`) and where they come from (see `retrieval`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from marquee.core.arrays import IndexArray
-from marquee.decision.arranging import CandidateTable, arrange, codes_of, rerank
+from marquee.decision.arranging import NO_PINS, CandidateTable, arrange, codes_of
 from marquee.decision.constraints import Candidates, Constraints
 from marquee.decision.item_pool import ItemPool
-from marquee.decision.policies.choosing import build_chooser
+from marquee.decision.policies.choosing import GREEDY, build_chooser
 from marquee.decision.policies.config import PolicyName
 from marquee.decision.policies.thompson import ClickCounts
 from marquee.decision.requests import Request
-from marquee.decision.reranking import MAX_CANDIDATES, Reranking
+from marquee.decision.reranking import MAX_CANDIDATES, NO_RERANKING, Reranking
+from marquee.decision.rules.pinning import standing_pins
+from marquee.decision.rules.ruling import PinnedItem, Ruling
 from marquee.errors import DataError
 
 # Few rounds up to `MAX_CANDIDATES`: each one searches again.
@@ -28,37 +32,66 @@ def rerank_candidates(
     item_pool: ItemPool,
     look_further: Callable[[Constraints], Candidates],
 ) -> Candidates:
-    """Returns the candidates that become the answer, in its order; `found` itself without re-ranking.
+    """Returns the candidates that become the answer, in its order; `found` itself if nothing changes it.
 
     Args:
         found: Best first.
         constraints: Of the request.
         item_pool: Holds the vectors and attributes of the candidates.
-        look_further: Returns more candidates for constraints that consider more.
+        look_further: Returns more candidates for constraints that consider more, or others.
 
     Raises:
         DataError: If re-ranking names an attribute that the catalog does not have.
     """
+    if constraints.ruling is None:
+        return _reranked(found, constraints, item_pool, look_further)
+    pins = constraints.ruling.pins
+    standing = standing_pins(pins, constraints.k, lambda item: constraints.reason_against(item, item_pool))
+    chosen = _reranked(found, constraints, item_pool, look_further, standing.pins)
+    applied, moved = standing.seated(chosen.items.tolist())
+    return replace(
+        chosen,
+        rules=(*chosen.rules, *applied),
+        rules_not_applied=(*standing.refused, *moved, *constraints.ruling.idle),
+    )
+
+
+def _reranked(
+    found: Candidates,
+    constraints: Constraints,
+    item_pool: ItemPool,
+    look_further: Callable[[Constraints], Candidates],
+    pins: Sequence[PinnedItem] = (),
+) -> Candidates:
+    """Returns the candidates that become the answer, with some of them at places of their own."""
     config = constraints.reranking
-    if config is None:
-        return found
+    if config is None and not pins:
+        return found.first(constraints.k)
+    config = config or NO_RERANKING
     request = constraints.request
+    missing = _missing_pins(pins, found, constraints, look_further) if pins else Candidates.none()
     while True:
-        table = candidate_table(config, found, item_pool)
+        # Behind all others: they take part in no comparison.
+        listed, n_ranked = found.followed_by(missing), len(found.items)
+        pinned = _positions(pins, listed)
+        table = replace(candidate_table(config, listed, item_pool, constraints.ruling), n_ranked=n_ranked)
         is_all = len(found.items) < constraints.n_candidates or constraints.n_candidates >= MAX_CANDIDATES
         # Trap: were it the drawn list that decides how far to look, its propensities would be those of lists
         # that happened to be long enough (test_how_far_to_look_does_not_depend_on_what_is_drawn).
-        if request.explores and (is_all or not config.rule_attributes):
-            return _drawn(found, constraints, config, table, item_pool)
-        chosen = rerank(config, table, constraints.k, request.timestamp)
-        if len(chosen) >= constraints.k or is_all:
-            if request.explores:
-                return _drawn(found, constraints, config, table, item_pool)
-            return _chosen(found, config, chosen)
-        # Caps and spacing left places empty: candidates further down may fill them.
-        n_widened = min(constraints.n_candidates * _WIDENING_FACTOR, MAX_CANDIDATES)
-        constraints = replace(constraints, n_widened=n_widened)
-        found = look_further(constraints)
+        if not (request.explores and (is_all or not config.rule_attributes)):
+            chosen = arrange(config, table, constraints.k, request.timestamp, GREEDY, pinned)
+            if not (len(chosen.positions) >= constraints.k or is_all):
+                # Caps and spacing left places empty: candidates further down may fill them.
+                n_widened = min(constraints.n_candidates * _WIDENING_FACTOR, MAX_CANDIDATES)
+                constraints = replace(constraints, n_widened=n_widened)
+                found = look_further(constraints)
+                continue
+            if not request.explores:
+                return _chosen(listed, constraints, config, chosen.positions)
+        counts = click_counts(request, listed, item_pool)
+        chooser = build_chooser(request.exploration, request.decision_id, counts)
+        drawn = arrange(config, table, constraints.k, request.timestamp, chooser, pinned)
+        return replace(_chosen(listed, constraints, config, drawn.positions), propensities=drawn.propensities)
 
 
 def click_counts(request: Request, found: Candidates, item_pool: ItemPool) -> ClickCounts | None:
@@ -82,29 +115,50 @@ def click_counts(request: Request, found: Candidates, item_pool: ItemPool) -> Cl
     return ClickCounts(*table.on(request.surface).of(found.items))
 
 
-def _drawn(
-    found: Candidates, constraints: Constraints, config: Reranking, table: CandidateTable, item_pool: ItemPool
+def _missing_pins(
+    pins: Sequence[PinnedItem],
+    found: Candidates,
+    constraints: Constraints,
+    look_further: Callable[[Constraints], Candidates],
 ) -> Candidates:
-    """Returns the candidates that the policy of the request draws, with their propensities."""
-    request = constraints.request
-    counts = click_counts(request, found, item_pool)
-    chooser = build_chooser(request.exploration, request.decision_id, counts)
-    drawn = arrange(config, table, constraints.k, request.timestamp, chooser)
-    return replace(_chosen(found, config, drawn.positions), propensities=drawn.propensities)
+    """Returns the pinned items that are no candidates, with the scores that they would have as such."""
+    known = set(found.items.tolist())
+    items = np.array([pin.item for pin in pins if pin.item not in known], dtype=np.int64)
+    if not len(items):
+        return Candidates.none()
+    scored = look_further(constraints.alone(items))
+    score_of = dict(zip(scored.items.tolist(), scored.scores.tolist(), strict=True))
+    # Not each has one: the newest items are found by a birth, which a pinned one may lack.
+    scores = np.array([score_of.get(item, 0.0) for item in items.tolist()], dtype=np.float32)
+    return Candidates(items, scores)
 
 
-def _chosen(found: Candidates, config: Reranking, positions: IndexArray) -> Candidates:
+def _positions(pins: Sequence[PinnedItem], listed: Candidates) -> Mapping[int, int]:
+    """Returns where the item of each pinned place stands among the candidates."""
+    if not pins:
+        return NO_PINS
+    position_of = {item: position for position, item in enumerate(listed.items.tolist())}
+    return {pin.place: position_of[pin.item] for pin in pins}
+
+
+def _chosen(
+    found: Candidates, constraints: Constraints, config: Reranking, positions: IndexArray
+) -> Candidates:
     """Returns the candidates at some positions."""
+    boosts = constraints.ruling is not None and constraints.ruling.boosts
     return replace(
         found,
         items=found.items[positions],
         scores=found.scores[positions],
         reranked=config.steps,
         n_considered=len(found.items),
+        rules=tuple(constraints.ruling.boosting(found.items)) if constraints.ruling and boosts else (),
     )
 
 
-def candidate_table(config: Reranking, found: Candidates, item_pool: ItemPool) -> CandidateTable:
+def candidate_table(
+    config: Reranking, found: Candidates, item_pool: ItemPool, ruling: Ruling | None = None
+) -> CandidateTable:
     """Returns the candidates with the columns that re-ranking reads.
 
     Raises:
@@ -118,4 +172,5 @@ def candidate_table(config: Reranking, found: Candidates, item_pool: ItemPool) -
         vectors=item_pool.table.directions(items) if config.diversity else None,
         codes={name: codes_of(item_pool.table.values(name, items)) for name in config.rule_attributes},
         births=births,
+        boosts=ruling.boost_of(items) if ruling is not None and ruling.boosts else None,
     )

@@ -11,7 +11,7 @@ import numpy as np
 
 from marquee.bundle.bundle import Bundle
 from marquee.bundle.popularity import PopularItems
-from marquee.core.arrays import FloatArray
+from marquee.core.arrays import FloatArray, IndexArray
 from marquee.core.schema import AVAILABLE_FROM
 from marquee.decision.arranging import SECONDS_PER_DAY
 from marquee.decision.constraints import Candidates, Constraints
@@ -49,6 +49,9 @@ class Retriever:
             constraints: One per row.
         """
         found: dict[int, Candidates] = {}
+        if len(constraints) == 1 and (listed := constraints[0].listed) is not None:
+            # Scored and not searched for: these items are known.
+            return {0: Candidates(listed, self._scores(embeddings[0], listed))}
         for rows in _group_by_mask(sources, constraints):
             allowed = constraints[rows[0]].allowed
             result = self._item_pool.search(
@@ -65,6 +68,12 @@ class Retriever:
                 if n_found:
                     found[row] = Candidates(items[:n_found], result.scores[position, :n_found])
         return found
+
+    def _scores(self, embedding: FloatArray, items: IndexArray) -> FloatArray:
+        """Returns the inner products of a query with some items, (n,) float32, as a search gives them."""
+        vectors = self._item_pool.table.vectors(items).astype(np.float64)
+        scores = vectors @ -embedding.astype(np.float64)
+        return 0.0 - scores.astype(np.float32)  # never -0.0
 
     def popular(self, constraints: Constraints) -> Candidates:
         """Returns the allowed items with the largest share of the interactions in the request's context."""

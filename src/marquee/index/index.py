@@ -12,6 +12,7 @@ Returns fewer than k only where fewer are left.
 """
 
 from collections.abc import Sequence
+from math import sqrt
 from pathlib import Path
 from typing import IO
 
@@ -29,6 +30,8 @@ from marquee.index.search_plan import ann_cost, exact_cost
 # near a query a few more may be hidden than elsewhere.
 _MASKED_EFFORT = 1.5
 _EFFORT_FACTOR = 4.0
+# Fraction of the items: blocked ones are few, those that a filter leaves out are most of all.
+_HIDES_LITTLE = 0.2
 _QUERIES_AT_ONCE = 256
 _NORM_BLOCK_ROWS = 65_536
 # Beyond it a float32 score is infinite, and infinite scores have no order.
@@ -152,8 +155,16 @@ class Index:
         """True if the ANN index sorts by codes: then all that it gives is scored, not just its first k."""
         return self.config.kind in LOSSY_KINDS
 
-    def _n_considered(self, k: int) -> int:
-        """Returns how many candidates the answer is picked from where every item is allowed."""
+    def _n_considered(self, k: int, hidden: float) -> int:
+        """Returns how many candidates the answer is to be picked from under a mask.
+
+        Args:
+            k: Items of the answer.
+            hidden: Fraction of the items that the mask hides.
+        """
+        if hidden < _HIDES_LITTLE and not self._is_lossy:
+            # As many as without a mask: what blocked items hide leaves the graph around them as it is.
+            return max(self.config.ef_search, k) if self.config.kind in GRAPH_KINDS else k
         n_candidates = k * self.config.candidates_per_item
         return max(self.config.ef_search, n_candidates) if self.config.kind in GRAPH_KINDS else n_candidates
 
@@ -170,8 +181,9 @@ class Index:
         # Half of the exclusions at first: seldom are all of them near the query, and each candidate costs.
         n_spare, effort, n_fetched = -(-batch.n_excluded // 2), 1.0, 0
         if batch.allowed is not None:
-            n_needed = n_wanted = self._n_considered(batch.k)
-            effort = _MASKED_EFFORT * self.n_items / batch.n_allowed
+            hidden = 1.0 - batch.n_allowed / self.n_items
+            n_needed = n_wanted = self._n_considered(batch.k, hidden)
+            effort = _masked_effort(hidden, n_wanted)
         while rows.size and n_fetched < self.n_items:
             n_fetched = min(round(n_wanted * effort) + n_spare, self.n_items)
             cost = ann_cost(self.config, self.n_items, ann.n_lists, n_fetched, effort)
@@ -193,6 +205,20 @@ class Index:
             rows = rows[n_left < (n_enough if n_fetched < self.n_items else batch.k)]
             n_spare, effort = batch.n_excluded, effort * _EFFORT_FACTOR
         return rows
+
+
+def _masked_effort(hidden: float, n_wanted: int) -> float:
+    """Returns how many times as many candidates to ask for, so that enough are likely to be allowed.
+
+    Args:
+        hidden: Fraction of the items that are not allowed, in [0, 1).
+        n_wanted: Candidates that must be left.
+    """
+    most = _MASKED_EFFORT / (1.0 - hidden)
+    if hidden >= _HIDES_LITTLE:
+        return most
+    # Twice as many near the query, and three standard deviations of their number.
+    return min(most, 1.0 / (1.0 - 2.0 * hidden) + 3.0 * sqrt(hidden / n_wanted))
 
 
 def _largest_norm(item_vectors: FloatArray) -> float:

@@ -9,7 +9,6 @@ from marquee.client.messages.asking import (
     BatchRequest,
     BundleAnswer,
     CreativeMessage,
-    Filter,
     HistoryEntry,
     PageAnswer,
     PageRequest,
@@ -19,6 +18,7 @@ from marquee.client.messages.asking import (
     RerankingRequest,
     RowAnswer,
     RowRequest,
+    RuleNotApplied,
     SimilarRequest,
 )
 from marquee.client.messages.events import EventMessage, EventsAnswer, EventsRequest, RejectedEvent
@@ -41,7 +41,22 @@ from marquee.client.messages.releases import (
     ShareRequest,
     TrialAnswer,
 )
-from marquee.client.messages.shared import ErrorAnswer, ErrorBody, FeatureValue
+from marquee.client.messages.rules import (
+    BoostMessage,
+    ClicksAnswer,
+    DryRunAnswer,
+    DryRunRequest,
+    ItemShiftAnswer,
+    PinMessage,
+    RuleChangeAnswer,
+    RuleHistoryAnswer,
+    RuleMessage,
+    RulesAnswer,
+    RulesChangedAnswer,
+    RulesRequest,
+    TargetMessage,
+)
+from marquee.client.messages.shared import ErrorAnswer, ErrorBody, FeatureValue, Filter
 from marquee.client.messages.users import (
     ConsentAnswer,
     ConsentMessage,
@@ -56,11 +71,15 @@ from marquee.client.messages.users import (
 
 __all__ = [
     "BatchRequest",
+    "BoostMessage",
     "BundleAnswer",
+    "ClicksAnswer",
     "ConsentAnswer",
     "ConsentMessage",
     "ConsentRequest",
     "CreativeMessage",
+    "DryRunAnswer",
+    "DryRunRequest",
     "ErrorAnswer",
     "ErrorBody",
     "EventMessage",
@@ -73,6 +92,7 @@ __all__ = [
     "HistoryEntry",
     "ItemChange",
     "ItemMessage",
+    "ItemShiftAnswer",
     "ItemsAnswer",
     "ItemsImportAnswer",
     "ItemsPage",
@@ -80,6 +100,7 @@ __all__ = [
     "ListedItem",
     "PageAnswer",
     "PageRequest",
+    "PinMessage",
     "PlacedItem",
     "ReceiptAnswer",
     "ReceiptMessage",
@@ -95,9 +116,17 @@ __all__ = [
     "RolloutAnswer",
     "RowAnswer",
     "RowRequest",
+    "RuleChangeAnswer",
+    "RuleHistoryAnswer",
+    "RuleMessage",
+    "RuleNotApplied",
+    "RulesAnswer",
+    "RulesChangedAnswer",
+    "RulesRequest",
     "ShareRequest",
     "SignatureMessage",
     "SimilarRequest",
+    "TargetMessage",
     "TrialAnswer",
     "UserAnswer",
 ]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from marquee.client.messages.shared import FeatureValue
+from marquee.client.messages.shared import FeatureValue, Filter
 
 
 class HistoryEntry(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
@@ -20,24 +20,6 @@ class HistoryEntry(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True
     item_id: str
     kind: str | None = None
     value: int | float | None = None
-
-
-class Filter(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
-    """A condition on one attribute of the items; everything given must hold, null means not asked.
-
-    Attributes:
-        any_of: The item has at least one of these values.
-        all_of: The item has each of these values.
-        none_of: The item has none of these values; one without a value passes.
-        min: The item's number is this or more; a date or time means its seconds since 1970.
-        max: The item's number is this or less; a date means the whole day.
-    """
-
-    any_of: Sequence[bool | int | float | str] | None = None
-    all_of: Sequence[bool | int | float | str] | None = None
-    none_of: Sequence[bool | int | float | str] | None = None
-    min: int | float | str | None = None
-    max: int | float | str | None = None
 
 
 class RerankingRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
@@ -121,6 +103,18 @@ class Recommendation(msgspec.Struct, kw_only=True, frozen=True):
     kind: str
 
 
+class RuleNotApplied(msgspec.Struct, kw_only=True, frozen=True):
+    """A rule that holds and had no effect, or not the whole of it.
+
+    Attributes:
+        rule_id: The rule.
+        why: In words.
+    """
+
+    rule_id: str
+    why: str
+
+
 class CreativeMessage(msgspec.Struct, kw_only=True, frozen=True):
     """How one item is said.
 
@@ -155,6 +149,8 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True):
         unknown_history: Events of the given history whose item the bundle does not know.
         ignored_features: Names in `features` and `context` that the bundle has no feature for, sorted.
         unknown_filter_values: Values named in `filters` that no item has, as `attribute=value`.
+        rules: Ids of the rules that had an effect, in the order of their set.
+        rules_not_applied: Rules that hold and could not have theirs, with the reason.
         request_id: The id under which the log speaks of the request.
         tier: How much of the user it rests on at most: `personal`; `segment` is declared attributes alone,
             `none` the moment alone. One of `none`, `personal`, `segment`.
@@ -182,6 +178,8 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True):
     unknown_history: int = 0
     ignored_features: tuple[str, ...] = ()
     unknown_filter_values: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+    rules_not_applied: tuple[RuleNotApplied, ...] = ()
     request_id: str
     tier: str | None = None
     returned: int
@@ -305,6 +303,8 @@ class RowAnswer(msgspec.Struct, kw_only=True, frozen=True):
         unknown_history: Events of the given history whose item the bundle does not know.
         ignored_features: Names in `features` and `context` that the bundle has no feature for, sorted.
         unknown_filter_values: Values named in `filters` that no item has, as `attribute=value`.
+        rules: Ids of the rules that had an effect, in the order of their set.
+        rules_not_applied: Rules that hold and could not have theirs, with the reason.
         row: As it was asked. One of `continued`, `for_you`, `new`, `popular`, `similar`.
         name: As it was asked.
         because: What the items rest on, in words that an app can show.
@@ -327,6 +327,8 @@ class RowAnswer(msgspec.Struct, kw_only=True, frozen=True):
     unknown_history: int = 0
     ignored_features: tuple[str, ...] = ()
     unknown_filter_values: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+    rules_not_applied: tuple[RuleNotApplied, ...] = ()
     row: str
     name: str | None = None
     because: str

@@ -8,6 +8,24 @@ FeatureValue = bool | int | float | str | Sequence[bool | int | float | str | No
 """The types that an attribute may have."""
 
 
+class Filter(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """A condition on one attribute of the items; everything given must hold, null means not asked.
+
+    Attributes:
+        any_of: The item has at least one of these values.
+        all_of: The item has each of these values.
+        none_of: The item has none of these values; one without a value passes.
+        min: The item's number is this or more; a date or time means its seconds since 1970.
+        max: The item's number is this or less; a date means the whole day.
+    """
+
+    any_of: Sequence[bool | int | float | str] | None = None
+    all_of: Sequence[bool | int | float | str] | None = None
+    none_of: Sequence[bool | int | float | str] | None = None
+    min: int | float | str | None = None
+    max: int | float | str | None = None
+
+
 class ErrorBody(msgspec.Struct, kw_only=True, frozen=True):
     """Why a request was refused.
 

@@ -143,6 +143,9 @@ class Decision:
             has none.
         creative_propensities: How probable each was among those that could be shown; empty likewise.
         experiments: The arms that it was in: experiment, phase (its seed) and arm of each.
+        rules: Ids of the rules that had an effect.
+        rules_not_applied: Ids of those that could not have theirs, each with the reason.
+        rules_version: Version of their set; 0 where no rule held.
     """
 
     decision_id: str
@@ -160,6 +163,9 @@ class Decision:
     creatives: tuple[str, ...] = ()
     creative_propensities: tuple[float, ...] = ()
     experiments: tuple[tuple[str, str, str], ...] = ()
+    rules: tuple[str, ...] = ()
+    rules_not_applied: tuple[tuple[str, str], ...] = ()
+    rules_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,6 +321,9 @@ class EventLog(Protocol):
 
     def users_of(self, decision_ids: Collection[str]) -> dict[str, str | None]:
         """Returns the user of each decision, None for nobody's; those not in the store are left out."""
+
+    def read_last_decisions(self, limit: int) -> list[LoggedDecision]:
+        """Returns the last `limit` decisions that are still in the store, ascending."""
 
     def find_decision(self, decision_id: str) -> Decision | None:
         """Returns a decision that is still in the store, None if it is not."""

@@ -181,6 +181,11 @@ class PostgresEventLog:
         )
         return dict(self._database.read(statement, (list(decision_ids),)))
 
+    def read_last_decisions(self, limit: int) -> list[LoggedDecision]:
+        """Returns the last decisions; see `EventLog`."""
+        statement: LiteralString = f"{_DECISIONS} ORDER BY sequence DESC LIMIT %s"
+        return [logged_decision(row) for row in reversed(self._database.read(statement, (limit,)))]
+
     def find_decision(self, decision_id: str) -> Decision | None:
         """Returns a decision that is still in the store; see `EventLog`."""
         rows = self._database.read(f"{_DECISIONS} WHERE decision_id = %s", (decision_id,))

@@ -172,6 +172,11 @@ class SqliteEventLog:
         wanted = msgspec.json.encode(list(decision_ids)).decode()
         return dict(self._decisions.read(_USERS_OF, (wanted,)))
 
+    def read_last_decisions(self, limit: int) -> list[LoggedDecision]:
+        """Returns the last decisions; see `EventLog`."""
+        rows = self._decisions.read(f"{_DECISIONS} ORDER BY sequence DESC LIMIT ?", (limit,))
+        return [logged_decision(row) for row in reversed(rows)]
+
     def find_decision(self, decision_id: str) -> Decision | None:
         """Returns a decision that is still in the store; see `EventLog`."""
         rows = self._decisions.read(f"{_DECISIONS} WHERE decision_id = ?", (decision_id,))

@@ -31,6 +31,8 @@ class PostgresRuleStore(RuleStore):
         url: `postgresql://…`, as libpq reads it.
     """
 
+    is_remote = True
+
     def __init__(self, url: str) -> None:
         super().__init__()
         self._database = PostgresDatabase(url, (_RULES_LOCK,))

@@ -239,11 +239,11 @@ def rule_of(plain: Mapping[str, Any]) -> Rule:
 
 
 def changes_between(before: Sequence[Rule], after: Sequence[Rule]) -> dict[str, list[str]]:
-    """Returns the ids of the rules that were added, changed and removed; words without ids are left out."""
+    """Returns the ids of the rules that were added, edited and removed; words without ids are left out."""
     old, new = _by_id(before), _by_id(after)
     told = {
         "added": [rule_id for rule_id in new if rule_id not in old],
-        "changed": [rule_id for rule_id, rule in new.items() if rule_id in old and old[rule_id] != rule],
+        "edited": [rule_id for rule_id, rule in new.items() if rule_id in old and old[rule_id] != rule],
         "removed": [rule_id for rule_id in old if rule_id not in new],
     }
     return {word: ids for word, ids in told.items() if ids}

@@ -1,6 +1,6 @@
 """Which rules can stand in one set: each possible by itself, and no two at odds over a place.
 
-Leaves to others whether items, attributes and surfaces exist (see `marquee.decision.rules`).
+Leaves to others whether items, attributes and surfaces exist (see `marquee.decision.trials`).
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """The store of rules: the set that holds, and every set that ever held.
 
 ```
-rule_sets   version, when, whose key, what was added, changed and removed, and the whole set
+rule_sets   version, when, whose key, what was added, edited and removed, and the whole set
 ```
 
 One table is both the set and its audit: the set is the row of the highest version, a change adds a row, and
@@ -34,7 +34,7 @@ class RuleChange:
 
     Attributes:
         rule_set: The set that held from then on, with its version, time and who put it.
-        changes: Ids of rules by `added`, `changed` and `removed`.
+        changes: Ids of rules by `added`, `edited` and `removed`.
     """
 
     rule_set: RuleSet
@@ -46,7 +46,12 @@ class RuleStore(ABC):
 
     All raise EventLogFullError where the disk is full and EventLogGoneError where the store cannot be
     reached; a later call tries anew.
+
+    Attributes:
+        is_remote: Whether asking takes a network, which may hang.
     """
+
+    is_remote = False
 
     def __init__(self) -> None:
         self._known = NO_RULE_SET

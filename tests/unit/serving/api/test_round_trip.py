@@ -57,6 +57,8 @@ def test_every_field_of_a_request_reaches_the_library() -> None:
     others |= {"tier"}
     # The surface says how places are drawn, the service names the decision.
     others |= {"exploration", "decision_id"}
+    # People decide the rules, of all answers alike.
+    others |= {"rules"}
     kept = [
         one.name
         for one in fields(Request)

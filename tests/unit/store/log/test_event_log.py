@@ -37,6 +37,14 @@ def test_no_field_of_an_event_or_decision_is_lost(store: Store) -> None:
     assert log.read_decisions(0, 10)[0].decision == decision("d")
 
 
+def test_last_decisions_come_in_their_order(store: Store) -> None:
+    log = store.open()
+    plain = decision("d3", rules_version=0, rules=(), rules_not_applied=())
+    log.append_decisions([decision("d1"), decision("d2"), plain])
+    assert [one.decision for one in log.read_last_decisions(2)] == [decision("d2"), plain]
+    assert len(log.read_last_decisions(9)) == 3
+
+
 def test_same_event_is_kept_once_for_ever(store: Store) -> None:
     log = store.open()
     assert log.append([event("e1")]) == [A]

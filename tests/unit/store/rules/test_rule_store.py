@@ -89,7 +89,7 @@ def test_audit_tells_every_change_and_every_set(workers: Open) -> None:
     ]
     assert [one.changes for one in changes] == [
         {"removed": ["a", "c"]},
-        {"added": ["c"], "changed": ["a"], "removed": ["b"]},
+        {"added": ["c"], "edited": ["a"], "removed": ["b"]},
         {"added": ["a", "b"]},
     ]
     assert [one.rule_set.version for one in store.history(2, 1)] == [2]

@@ -1,0 +1,1 @@
+"""The rules of one worker, and their counters."""

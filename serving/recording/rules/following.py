@@ -1,0 +1,170 @@
+"""The rules of one worker: asked anew for every batch, so that what was put holds at the next answer.
+
+A store in a file is asked in microseconds, without its disk; a database in a thread, for no longer than a
+profile is waited for. Where the store cannot be asked in time, the rules that were known go on.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as TooLateError
+from dataclasses import replace
+
+from marquee.decision.pages.rows import Row
+from marquee.decision.requests import Request
+from marquee.errors import EventLogError, EventLogGoneError
+from marquee.store.rules.opening import open_rule_store
+from marquee.store.rules.rule import NO_RULE_SET, RuleSet
+from marquee.store.rules.rule_store import RuleStore
+from serving.recording.profiles import BUDGET_S
+from serving.recording.rules.metrics import RuleMetrics
+from serving.telemetry.background import Background, ThreadMetrics
+from serving.telemetry.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 5.0
+"""Also without answers the rules are asked so often: the counters of all workers then tell the same."""
+
+
+class Rules:
+    """The rules, as a worker knows them.
+
+    Args:
+        where: That of the event log.
+        metrics: What counts.
+        budget_s: How long a batch waits for a database.
+        open_store: Opens the store.
+        clock: Returns the time, seconds since 1970 UTC.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        metrics: Metrics,
+        budget_s: float = BUDGET_S,
+        open_store: Callable[[str], RuleStore] = open_rule_store,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._where = where
+        self._metrics = metrics.family(RuleMetrics)
+        self._threads = metrics.family(ThreadMetrics)
+        self._budget_s = budget_s
+        self._open = open_store
+        self._clock = clock
+        self._store: RuleStore | None = None
+        self._known = NO_RULE_SET
+        self._shown: RuleSet | None = None
+        self._has_failed = False
+        self._asking: Future[RuleSet] | None = None
+        self._thread: Background | None = None
+        self._asker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rules")
+
+    def open(self) -> None:
+        """Reads the rules for the first time: a worker that does not know them must not answer.
+
+        Raises:
+            EventLogError: If the store cannot be made or reached.
+            ConfigError: If it never can.
+        """
+        self._store = self._open(self._where)
+        self._take(self._store.current())
+
+    def watch(self, interval_s: float = LOOK_EVERY_S) -> None:
+        """Begins to ask for the rules in a thread of its own as well."""
+        self._thread = Background("rules", self._look, interval_s, self._threads, self._clock)
+        self._thread.start()
+
+    @property
+    def store(self) -> RuleStore:
+        """The store; raises EventLogGoneError before it is open."""
+        if self._store is None:
+            raise EventLogGoneError(
+                f"the rules are not read yet, got version {self._known.version}; send it again in a moment"
+            )
+        return self._store
+
+    def current(self) -> RuleSet:
+        """Returns the rules that hold now; those that held when the store was last reached, if it is not."""
+        store = self._store
+        if store is None:
+            return self._known
+        try:
+            found = self._ask(store) if store.is_remote else store.current()
+        except (EventLogError, TooLateError) as error:
+            self._metrics.count_stale()
+            # Told once until it succeeds again: every batch would write a line.
+            if not self._has_failed:
+                logger.error("the rules cannot be read, version %s goes on: %s", self._known.version, error)
+            self._has_failed = True
+            return self._known
+        self._has_failed = False
+        self._take(found)
+        return found
+
+    def of_requests(self, asked: Sequence[Request], surfaces: Sequence[str]) -> list[Request]:
+        """Returns requests with the rules that hold for each.
+
+        Args:
+            asked: Requests.
+            surfaces: The name of the surface of each.
+        """
+        rules = self.current()
+        if not rules.rules:
+            return list(asked)
+        return [_ruled(one, rules, surface) for one, surface in zip(asked, surfaces, strict=True)]
+
+    def of_rows(self, rows: Sequence[Row], surface: str) -> list[Row]:
+        """Returns the rows of a page with the rules that hold for each.
+
+        Args:
+            rows: Each may name a surface of its own.
+            surface: That of the page.
+        """
+        rules = self.current()
+        if not rules.rules:
+            return list(rows)
+        return [
+            replace(row, request=_ruled(row.request, rules, row.request.surface or surface)) for row in rows
+        ]
+
+    def close(self) -> None:
+        """Ends the threads and gives up the store."""
+        if self._thread is not None:
+            self._thread.close()
+        # Not waited for: a database that hangs must not hold up the end of the worker.
+        self._asker.shutdown(wait=False, cancel_futures=True)
+        if self._store is not None and (self._asking is None or self._asking.done()):
+            self._store.close()
+
+    def _ask(self, store: RuleStore) -> RuleSet:
+        """Returns the rules of a database; raises TooLateError where it takes longer than the budget."""
+        # One that hangs is asked no second time until it comes back: nobody waits behind it.
+        if self._asking is not None and not self._asking.done():
+            raise TooLateError(f"the store has not answered for more than {self._budget_s:g} s")
+        self._asking = self._asker.submit(store.current)
+        return self._asking.result(timeout=self._budget_s)
+
+    def _take(self, rules: RuleSet) -> None:
+        """Keeps what was read, and shows it if it is new."""
+        self._known = rules
+        if rules is not self._shown:
+            self._shown = rules
+            self._metrics.show_rules(rules, self._clock())
+
+    def _look(self) -> None:
+        """Asks for the rules, and shows which of them ends next."""
+        self._metrics.show_rules(self.current(), self._clock())
+
+
+def _ruled(asked: Request, rules: RuleSet, surface: str) -> Request:
+    """Returns a request with the rules that hold on a surface at its time."""
+    active = rules.at(surface, asked.timestamp)
+    return replace(asked, rules=active) if active else asked
+
+
+def validate_rule_store(where: str) -> None:
+    """Raises ConfigError or EventLogError if rules cannot be kept; makes their store if need be."""
+    if where:
+        open_rule_store(where).close()

@@ -1,0 +1,1 @@
+"""Rules of people over the items of a release: masks, boosts and pins."""

@@ -1,0 +1,1 @@
+"""Rules before they hold: checked against the releases that answer, and tried on decisions of the log."""

@@ -1,0 +1,70 @@
+"""Which rules fit the releases that answer: surfaces, attributes and items that there are."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from marquee.core.ids import PADDING_INDEX
+from marquee.decision.recommender import Recommender
+from marquee.errors import FilterError, RuleError
+from marquee.store.rules.rule import Rule
+
+_SHOWN = 20
+"""Surfaces that a message names."""
+
+
+def validate_on(rules: Sequence[Rule], answering: Mapping[str, Collection[Recommender]]) -> None:
+    """Raises RuleError that names the first field which no release can follow.
+
+    Args:
+        rules: A whole set.
+        answering: By surface who answers there, candidates included.
+
+    Raises:
+        RuleError: If a rule names a surface that there is not, an attribute that a surface where it holds
+            does not have, or an item that nobody there knows.
+    """
+    for number, rule in enumerate(rules):
+        place = f"rules[{number}]"
+        for position, surface in enumerate(rule.surfaces):
+            if surface not in answering:
+                field = f"{place}.surfaces[{position}]"
+                raise RuleError(
+                    f"{field} must be one of {list(answering)[:_SHOWN]}, got {surface!r}; correct it", field
+                )
+        surfaces = rule.surfaces or tuple(answering)
+        _validate_filters(rule, f"{place}.{rule.kind}", surfaces, answering)
+        for field, item_id in _items(rule, place):
+            if not any(_knows(one, item_id) for surface in surfaces for one in answering[surface]):
+                raise RuleError(
+                    f"{field} must be an item of a release that answers on {list(surfaces)[:_SHOWN]}, or a "
+                    f"live one, got {item_id!r}; correct it, or post the item first",
+                    field,
+                )
+
+
+def _validate_filters(
+    rule: Rule, place: str, surfaces: Sequence[str], answering: Mapping[str, Collection[Recommender]]
+) -> None:
+    """Raises RuleError if a surface where a rule holds cannot apply its filters."""
+    if rule.target is None or not rule.target.filters:
+        return
+    for surface in surfaces:
+        for recommender in answering[surface]:
+            try:
+                recommender.bundle.catalog.validate_filters(rule.target.filters)
+            except FilterError as error:
+                raise RuleError(
+                    f"{place}.{error} (release {recommender.version} of surface {surface!r})",
+                    f"{place}.{error.field}",
+                ) from error
+
+
+def _items(rule: Rule, place: str) -> list[tuple[str, str]]:
+    """Returns the items that a rule names, each with its field."""
+    pinned = [(f"{place}.pin[{n}].item_id", pin.item_id) for n, pin in enumerate(rule.pins)]
+    named = rule.target.items if rule.target is not None else ()
+    return pinned + [(f"{place}.{rule.kind}.items[{n}]", item_id) for n, item_id in enumerate(named)]
+
+
+def _knows(recommender: Recommender, item_id: str) -> bool:
+    """Tells whether a release or a live item has an id."""
+    return recommender.item_pool.table.index(item_id) != PADDING_INDEX
