@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from demo.__main__ import ask, ask_everything
+from demo.deciding import pin_an_item
 from demo.errors import DemoError
 from demo.processes import free_port, running_server, service_command, service_environment
 from demo.questions import choose_questions, item_kinds, titles
@@ -64,6 +65,19 @@ def test_click_changes_the_next_answer(client: Client, bundle: Bundle) -> None:
     assert "1 event is on disk" in shown
     assert "content for the same user" in shown
     assert "source: history" in shown
+
+
+@pytest.mark.server
+def test_pinned_item_is_first_and_the_rules_are_as_before(client: Client, bundle: Bundle) -> None:
+    console = Console(record=True, width=200)
+    before = client.rules()
+    assert pin_an_item(console, client, bundle, 5) == []
+    shown = console.export_text()
+    assert "answers on record" in shown
+    assert 'by rules ["the demo\'s choice"] of version' in shown
+    after = client.rules()
+    assert (after.version, after.rules) == (before.version + 2, before.rules)
+    assert [change.changed_by for change in client.rule_history(limit=2).changes] == ["demo", "demo"]
 
 
 def test_silence_is_told() -> None:
