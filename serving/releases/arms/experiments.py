@@ -76,7 +76,7 @@ class _Declared(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields
     surfaces: list[str] = []
     unit: Unit = Unit.user_id
     phase: Annotated[int, Meta(ge=1)] = 1
-    seed: str = ""
+    seed: Annotated[str, Meta(pattern=r"^[^;@'%]*\Z", max_length=128)] = ""
     layer: str = ""
     layer_range: tuple[float, float] = (0.0, 1.0)
     coverage: float = 1.0

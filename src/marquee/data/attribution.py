@@ -83,7 +83,8 @@ def exposures_of(decisions: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         Columns decision_id, item_id, timestamp (seconds), user_id, surface, policy, position (from 0),
-        propensity and creative, null where the item had none.
+        propensity, creative, null where the item had none, and experiments: the arms that the answer was in,
+        `;name=arm@phase;` for each, null for none.
     """
     n_places = pl.col("items").list.len()
     # An empty list would explode into a row without item.
@@ -97,6 +98,7 @@ def exposures_of(decisions: pl.DataFrame) -> pl.DataFrame:
         pl.int_ranges(0, n_places.cast(pl.Int64)).alias("position"),
         pl.col("propensities").alias("propensity"),
         _creatives(decisions).alias("creative"),
+        _experiments(decisions).alias("experiments"),
     )
     # An item that stands twice has one outcome; the place nearer to the top is kept.
     return exploded.explode("item_id", "position", "propensity", "creative").unique(
@@ -113,6 +115,19 @@ def _creatives(decisions: pl.DataFrame) -> pl.Expr:
     names = more.struct.field("creatives").list.eval(pl.element().replace({"": None}))
     # A decision of before there were creatives says nothing of them.
     return pl.when(names.list.len() == pl.col("items").list.len()).then(names).otherwise(nothing)
+
+
+def _experiments(decisions: pl.DataFrame) -> pl.Expr:
+    """Returns the arms that some decisions were in, as one text each."""
+    if "more" not in decisions.columns:
+        return pl.lit(None, pl.String)
+    more = pl.col("more").str.json_decode(pl.Struct({"experiments": pl.List(pl.List(pl.String))}))
+    part = pl.element().list
+    said = more.struct.field("experiments").list.eval(
+        pl.concat_str(part.get(0), pl.lit("="), part.get(2), pl.lit("@"), part.get(1))
+    )
+    text = pl.concat_str(pl.lit(";"), said.list.join(";"), pl.lit(";"))
+    return pl.when(said.list.len() > 0).then(text).otherwise(pl.lit(None, pl.String))
 
 
 def attribute(exposures: pl.DataFrame, events: pl.DataFrame, config: AttributionConfig) -> pl.DataFrame:

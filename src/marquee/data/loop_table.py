@@ -56,6 +56,7 @@ _COLUMNS: Mapping[str, pl.DataType] = {
     "policy": pl.String(),
     "propensity": pl.Float64(),
     "creative": pl.String(),
+    "experiments": pl.String(),
     "is_confirmed": pl.Boolean(),
     "clicked_at": pl.Int64(),
     "converted_at": pl.Int64(),

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -308,3 +308,17 @@ def test_impossible_window_is_named(key: str, value: float) -> None:
 
 def test_counts_begin_at_nothing() -> None:
     assert set(asdict(TableCounts()).values()) == {0}
+
+
+def test_arms_of_an_answer_stand_beside_each_of_its_exposures(tmp_path: Path) -> None:
+    arms = (("variety", "variety/1/0.5,0.5", "varied"), ("canary", "v2", "control"))
+    decisions = [replace(shown(1, START), experiments=arms), shown(2, START + 5)]
+    made = recorded(tmp_path, decisions, [told(1, "click", START + 10, decisions[0])])
+    write_loop_table(made.source, CUTOFF, tmp_path / "table", CONFIG)
+    rows = read_table(tmp_path / "table").filter(pl.col("kind") == "exposure")
+    said = dict(rows.select("request_id", "experiments").unique().iter_rows())
+    assert said == {
+        decisions[0].decision_id: ";variety=varied@variety/1/0.5,0.5;canary=control@v2;",
+        decisions[1].decision_id: None,
+    }
+    made.log.close()

@@ -65,6 +65,9 @@ class ExperimentConfig:
         slices: Columns whose values the first metric is shown by.
         unit: Column, or SQL, of what was drawn into an arm; empty if each row is a unit.
         arm: Column of the arm.
+        experiment: Name of an experiment of the service, in place of `arm`: the table is the training table
+            of an event log, whose column `experiments` tells the arms of an exposure. Others are left out.
+        phase: Seed of the phase that counts, where that experiment had several; empty for all.
         time: Column of the moment of each row; empty if there is none.
         exposed: Column of the moment at which the unit was first exposed; empty for its first row.
         zone: Zone in which days begin and end, e.g. `Europe/Berlin`.
@@ -87,6 +90,8 @@ class ExperimentConfig:
     slices: list[str] = field(default_factory=list)
     unit: str = "unit"
     arm: str = "arm"
+    experiment: str = ""
+    phase: str = ""
     time: str = ""
     exposed: str = ""
     zone: str = "UTC"
@@ -100,6 +105,8 @@ class ExperimentConfig:
     max_rejected_fraction: float = MAX_REJECTED_FRACTION
 
     def __post_init__(self) -> None:
+        if self.experiment:
+            self._take_arm_of_log()
         self._validate_metrics()
         self._validate_times()
         if self.minimum_effect < 0 or self.units_per_day < 0:
@@ -107,6 +114,18 @@ class ExperimentConfig:
                 "minimum_effect and units_per_day must be 0 or more, got "
                 f"{self.minimum_effect:g} and {self.units_per_day:g}; `better: less` turns a metric around"
             )
+
+    def _take_arm_of_log(self) -> None:
+        """Reads the arm out of what the log tells of an exposure's experiments."""
+        wrong = [text for text in (self.experiment, self.phase) if set(text) & set("';@")]
+        if wrong:
+            raise ConfigError(f"experiment and phase must not hold ', ; or @, got {wrong[0]!r}")
+        said = f"SPLIT_PART(SPLIT_PART(experiments, ';{self.experiment}=', 2), ';', 1)"
+        self.arm = f"SPLIT_PART({said}, '@', 1)"
+        is_other = f"experiments IS NULL OR STRPOS(experiments, ';{self.experiment}=') = 0"
+        if self.phase:
+            is_other += f" OR SPLIT_PART({said}, '@', 2) <> '{self.phase}'"
+        self.table.exclude = {**self.table.exclude, f"not in experiment {self.experiment}": is_other}
 
     @property
     def control(self) -> str:

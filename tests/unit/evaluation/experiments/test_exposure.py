@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -138,3 +139,40 @@ def test_a_metric_that_cannot_be_is_refused() -> None:
         MetricConfig(value="n", winsorise=99)
     with pytest.raises(ConfigError, match="a ratio has no quantiles"):
         MetricConfig(value="n", per="views", quantiles=[0.5])
+
+
+def test_arms_of_an_experiment_of_the_service_are_read_out_of_its_training_table(tmp_path: Path) -> None:
+    decisions = [
+        ("u1", ";variety=varied@s1;canary=control@v1;", 1),
+        ("u1", ";variety=varied@s1;", 0),
+        ("u2", ";canary=canary@v1;variety=control@s1;", 1),
+        ("u3", ";variety_2=varied@s1;", 1),
+        ("u4", None, 1),
+        ("u5", ";variety=control@s0;", 1),
+    ]
+    pl.DataFrame(decisions, schema=["user_id", "experiments", "clicked"], orient="row").write_parquet(
+        tmp_path / "shown.parquet"
+    )
+    said: dict[str, Any] = {
+        "root": str(tmp_path),
+        "arms": {"control": 0.5, "varied": 0.5},
+        "metrics": {"clicks": MetricConfig(value="clicked")},
+        "unit": "user_id",
+        "experiment": "variety",
+    }
+    exposed = read_exposed(ExperimentConfig(table=TableConfig(path="shown.parquet"), phase="s1", **said))
+    assert exposed.n_units() == {"control": 1, "varied": 1}
+    assert any("3 rows excluded as not in experiment variety" in note for note in exposed.notes)
+    every_phase = read_exposed(ExperimentConfig(table=TableConfig(path="shown.parquet"), **said))
+    assert every_phase.n_units() == {"control": 2, "varied": 1}
+
+
+@pytest.mark.parametrize("name", ["a'b", "a;b", "a@b"])
+def test_name_that_would_break_out_of_the_text_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="experiment and phase must not hold"):
+        ExperimentConfig(
+            table=TableConfig(path="x"),
+            arms={"a": 1.0},
+            metrics={"m": MetricConfig(value="x")},
+            experiment=name,
+        )
