@@ -33,7 +33,7 @@ class SteadyLoad:
         shop: Makes a client that may ask.
         acknowledged: Ids of events that the service said are kept.
         recorded: Decisions that the service said are on record.
-        killed_at: When each worker was dead, seconds since 1970 UTC.
+        ended_at: When each worker, or the store, was dead, seconds since 1970 UTC.
     """
 
     name: str
@@ -42,7 +42,7 @@ class SteadyLoad:
     shop: Callable[[], Client]
     acknowledged: list[str] = field(default_factory=list)
     recorded: list[str] = field(default_factory=list)
-    killed_at: list[float] = field(default_factory=list)
+    ended_at: list[float] = field(default_factory=list)
     _is_over: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager
@@ -66,20 +66,20 @@ class SteadyLoad:
             assert eventually(lambda: len(workers_of(self.running)) == 2)
             victim = workers_of(self.running)[kill % 2].pid
             os.kill(victim, signal.SIGKILL)
-            self.killed_at.append(time.time())
+            self.ended_at.append(time.time())
         self.await_work()
 
     def lost_decisions(self, log: EventLog) -> list[float]:
-        """Returns for each decision that is not on record how long before a kill it was made, seconds."""
+        """Returns for each decision that is not on record how long before an end it was made, seconds."""
         kept = log.users_of(self.recorded)
-        return [self._before_kill_s(one) for one in self.recorded if one not in kept]
+        return [self._before_end_s(one) for one in self.recorded if one not in kept]
 
-    def _before_kill_s(self, decision_id: str) -> float:
-        """Returns how long after a decision a worker was killed, infinity if none was."""
+    def _before_end_s(self, decision_id: str) -> float:
+        """Returns how long after a decision a worker or the store ended, infinity if none did."""
         # By the id, not by the answer: that may come after the death of who gave it.
         made = made_ms(decision_id)
         assert made is not None, decision_id
-        ages = [killed - made / 1000 for killed in self.killed_at if killed > made / 1000]
+        ages = [ended - made / 1000 for ended in self.ended_at if ended > made / 1000]
         return min(ages, default=math.inf)
 
     def await_work(self) -> None:
@@ -133,7 +133,7 @@ class Missing:
     Attributes:
         events: Acknowledged, and not there.
         doubles: There more than once.
-        decisions_s: For each decision that is not there how long before a kill it was made, seconds.
+        decisions_s: For each decision that is not there how long before an end it was made, seconds.
     """
 
     events: int
