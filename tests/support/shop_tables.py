@@ -1,14 +1,21 @@
 """Tables of a small shop as CSV: purchases with a weekly pattern, and feedback, a part of it labelled."""
 
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import msgspec
 import numpy as np
+import yaml
 
 from marquee.data.table_config import TableConfig
 from marquee.marketing.config import CustomersConfig
 from marquee.marketing.running import CustomersResult, Previous, run_customers
+from marquee.reports.customers.page import customers_page
+from marquee.reports.evidence.page import render_page
+from tests.support.paths import ROOT
 
+EXAMPLE = ROOT / "examples" / "my-shop"
 N_CUSTOMERS = 700
 N_DAYS = 400
 _GOOD, _BAD = ("lovely", "great", "zippy", "sturdy", "works"), ("awful", "broken", "clunky", "late", "flimsy")
@@ -88,3 +95,14 @@ def shop_config(folder: Path, **changes: object) -> CustomersConfig:
 def run_shop(folder: Path, **changes: object) -> CustomersResult:
     """Returns the customers of the shop."""
     return run_customers(shop_config(folder, **changes), Previous())
+
+
+@cache
+def shop_page() -> str:
+    """Returns the page of the example shop, with values, a sentiment, segments and a forecast."""
+    declared = yaml.safe_load((EXAMPLE / "customers" / "shop.yaml").read_text(encoding="utf-8"))
+    churn = yaml.safe_load((EXAMPLE / "customers" / "churn.yaml").read_text(encoding="utf-8"))
+    config = msgspec.convert({**declared, "root": str(EXAMPLE)}, CustomersConfig)
+    result = run_customers(config, Previous())
+    leaves = run_customers(msgspec.convert({**churn, "root": str(EXAMPLE)}, CustomersConfig), Previous())
+    return render_page(customers_page("shop", replace(result, traits=(*result.traits, *leaves.traits))))

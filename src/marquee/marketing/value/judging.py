@@ -27,6 +27,9 @@ from marquee.marketing.value.histories import (
 
 N_TENTHS = 10
 
+# A mean of fewer says little, and reports do not show it: fewer customers are parted into fewer groups.
+MIN_PER_TENTH = 50
+
 # Below so many purchases in the holdout, a quarter too many or too few is what chance makes.
 MIN_HOLDOUT_PURCHASES = 50
 
@@ -159,11 +162,11 @@ def top_share(score: Float64Array, came: Float64Array) -> float:
 def value_tenths(
     expected: Float64Array, came: Float64Array, generator: np.random.Generator
 ) -> tuple[Tenth, ...]:
-    """Returns tenths of the customers by expected value, highest first, each with the mean of what came."""
+    """Returns tenths of the customers by expected value, highest first; fewer groups of few customers."""
     order = np.argsort(-expected, kind="stable")
     return tuple(
         Tenth(len(rows), float(expected[rows].mean()), mean_interval(came[rows], generator))
-        for rows in np.array_split(order, min(N_TENTHS, len(order)))
+        for rows in np.array_split(order, min(N_TENTHS, max(len(order) // MIN_PER_TENTH, 1)))
     )
 
 

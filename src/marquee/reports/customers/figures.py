@@ -112,7 +112,7 @@ def map_figure(
         [x for x, _ in at], [y for _, y in at], s=[2600 * share for share in shares], color=ACCENT, alpha=0.35
     )
     for label, (x, y) in zip(labels, at, strict=True):
-        axes.annotate(label[:_LONGEST_LABEL], (x, y), ha="center", va="center", color=INK, fontsize=8)
+        axes.annotate(label[:_LONGEST_LABEL], (x, y), ha="center", va="center", color=INK, fontsize=10)
     axes.margins(0.3)
     axes.set_xticks([])
     axes.set_yticks([])
@@ -134,7 +134,7 @@ def lines_figure(title: str, axis: str, curves: Mapping[str, Sequence[tuple[floa
         axes.plot(x, y, color=ACCENT if place == 0 else BAR, linewidth=2)
         # Where the curves part, as they meet at both ends.
         middle = len(points) // (2 + place)
-        axes.annotate(name, (x[middle], y[middle]), color=INK, fontsize=8, ha="right", va="bottom")
+        axes.annotate(name, (x[middle], y[middle]), color=INK, fontsize=10, ha="right", va="bottom")
     last = next(iter(curves.values()))[-1]
     axes.plot([0, last[0]], [0, last[1]], color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
     axes.set_xlabel(axis, color=MUTED)

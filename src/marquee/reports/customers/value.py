@@ -119,18 +119,25 @@ def _holdout_section(name: str, judged: JudgedValue) -> Section:
     if not any(hidden):
         figures = (
             tenths_figure(
-                f"{name}: expected and came, by tenth",
+                f"{name}: expected and came, by expected value",
                 [tenth.expected for tenth in judged.tenths],
                 [tenth.came for tenth in judged.tenths],
             ),
         )
     rows = tuple(
-        (f"tenth {place + 1}", SUPPRESSED, SUPPRESSED, SUPPRESSED)
+        (f"{place + 1} of {len(hidden)}", SUPPRESSED, SUPPRESSED, SUPPRESSED)
         if is_hidden
-        else (f"tenth {place + 1}", f"{tenth.n_customers:,}", number(tenth.expected), estimated(tenth.came))
+        else (
+            f"{place + 1} of {len(hidden)}",
+            f"{tenth.n_customers:,}",
+            number(tenth.expected),
+            estimated(tenth.came),
+        )
         for place, (tenth, is_hidden) in enumerate(zip(judged.tenths, hidden, strict=True))
     )
-    grids.append(Grid("By tenth of expected value", ("tenth", "customers", "expected", "came"), rows))
+    grids.append(
+        Grid("By expected value, the highest first", ("group", "customers", "expected", "came"), rows)
+    )
     return Section(f"{name}: the holdout", texts, tuple(grids), figures)
 
 

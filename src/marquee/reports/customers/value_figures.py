@@ -1,10 +1,14 @@
 """Figures of value and forecasts; each returns an `<svg>` element."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from marquee.core.moments import day_text
 from marquee.evaluation.intervals import Estimate
-from marquee.reports.panels import ACCENT, BAR, GRID, INK, MUTED, as_svg, few_ticks, open_panel
+from marquee.reports.panels import ACCENT, BAR, GRID, INK, MUTED, as_svg, open_panel
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _INCHES = 2.9
 
@@ -27,7 +31,7 @@ def tenths_figure(title: str, expected: Sequence[float], came: Sequence[Estimate
         at, means, yerr=list(zip(*ends, strict=True)), fmt="none", ecolor=INK, elinewidth=1, capsize=2
     )
     axes.plot(at, expected, color=ACCENT, linewidth=2, marker="o", markersize=4)
-    axes.set_xlabel("tenth of customers by expected value, highest first", color=MUTED)
+    axes.set_xlabel("customers by expected value, highest first", color=MUTED)
     axes.set_ylabel("mean in the holdout", color=MUTED)
     axes.set_xticks(list(at))
     axes.locator_params(axis="y", nbins=5)
@@ -63,8 +67,7 @@ def fan_figure(
         )
     axes.plot(after, [value for _, value in ahead], color=ACCENT, linewidth=2)
     moments = [moment for moment, _ in (*past, *ahead)]
-    ticks = few_ticks([float(place) for place in range(0, len(moments), max(len(moments) // 4, 1))])
-    axes.set_xticks(ticks, [day_text(moments[int(place)]) for place in ticks], fontsize=8)
+    _date_ticks(axes, moments)
     axes.set_ylim(bottom=0)
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
@@ -96,10 +99,16 @@ def series_figure(title: str, weeks: Sequence[tuple[int, float, float]], odd: Se
     )
     marked = [place for place in at if odd[place]]
     axes.plot(marked, [means[place] for place in marked], color=INK, marker="o", linewidth=0)
-    ticks = few_ticks([float(place) for place in at])
-    axes.set_xticks(ticks, [day_text(weeks[int(place)][0]) for place in ticks], fontsize=8)
+    _date_ticks(axes, [start for start, _, _ in weeks])
     axes.set_ylim(0, 1)
     axes.set_ylabel("mean probability of praise", color=MUTED)
     axes.set_title(title, loc="left", color=INK, fontsize=11, weight="bold")
     said = ", ".join(f"{day_text(start)} {mean:.2f}" for start, mean, _ in weeks)
     return as_svg(figure, f"{title}: {said}")
+
+
+def _date_ticks(axes: "Axes", moments: Sequence[int]) -> None:
+    """Labels three moments: more dates in a size that can be read would run into each other."""
+    last = len(moments) - 1
+    places = sorted({round(last * share) for share in (0.12, 0.5, 0.88)})
+    axes.set_xticks(places, [day_text(moments[place]) for place in places])

@@ -30,11 +30,16 @@ def page(shop: CustomersResult) -> Page:
 
 def test_page_holds_every_part_as_text_and_as_figure(page: Page) -> None:
     text, html = render_page_markdown(page), render_page(page)
-    for title in ("worth: the holdout", "mood: by week", "sales: ahead", "By tenth of expected value"):
+    for title in (
+        "worth: the holdout",
+        "mood: by week",
+        "sales: ahead",
+        "By expected value, the highest first",
+    ):
         assert title in text
         assert title in html
     for figure in (
-        "worth: expected and came, by tenth",
+        "worth: expected and came, by expected value",
         "worth: customers by value",
         "sales: share of each weekday",
     ):
