@@ -229,3 +229,18 @@ def test_day_stays_for_the_release_that_knows_least(
     log = store.open()
     log.append([event("e1"), event("e2", timestamp=NOW - DAY)])
     assert len(close_days(log, tmp_path, LATER, known, LIMITS)) == n_closed
+
+
+def test_decisions_of_one_millisecond_and_of_a_clock_set_back_are_all_found(
+    store: Store, tmp_path: Path
+) -> None:
+    # Midnight lies between: the clock is set back by two seconds, and goes on.
+    midnight = TODAY * DAY * 1000
+    times = [midnight + 500, midnight + 500, midnight - 1500, midnight - 1500, midnight - 1, midnight + 500]
+    made = [decision_id(at, number.to_bytes(10)) for number, at in enumerate(times)]
+    log = store.open()
+    log.append_decisions([decision(name, time_ms=at) for name, at in zip(made, times, strict=True)])
+    assert [row.decision.decision_id for row in log.read_decisions(0, 10)] == made
+    assert [part.n_rows for part in close_days(log, tmp_path, LATER, EVERYTHING, LIMITS)] == [3, 3]
+    for name, at in zip(made, times, strict=True):
+        assert find_decision(log, tmp_path, name) == decision(name, time_ms=at)

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from marquee.store.log.closed_days import Known, close_days, days_of, is_over, read_rows
+from marquee.store.log.closed_days import Known, close_days, days_of, find_decision, is_over, read_rows
+from marquee.store.log.decision_ids import decision_id
 from marquee.store.log.event_log import Event, EventLog, Kept
 from marquee.store.log.event_rows import EventLimits
 from tests.support.event_stores import DAY, NOW, Postgres, Store, decision, event
@@ -38,7 +39,7 @@ class Model(RuleBasedStateMachine):
         self.logs: list[EventLog] = [self.store.open(), self.store.open()]
         self.events: dict[str, Event] = {}  # what is still in the store, in order
         self.closed: dict[str, Event] = {}
-        self.decisions: list[str] = []
+        self.decisions: set[str] = set()
 
     @rule(batch=st.lists(EVENTS, max_size=6), worker=st.integers(0, 1))
     def append(self, batch: list[Event], worker: int) -> None:
@@ -57,9 +58,14 @@ class Model(RuleBasedStateMachine):
     @rule(number=st.integers(0, 5), day=st.integers(0, 2), worker=st.integers(0, 1))
     def decide(self, number: int, day: int, worker: int) -> None:
         name = f"d{number}"
-        self.logs[worker].append_decisions([decision(name, time_ms=(NOW - day * DAY) * 1000)])
-        if name not in self.decisions:
-            self.decisions.append(name)
+        # The id says the time, so that the one number on two days is two decisions.
+        name = decision_id((NOW - day * DAY) * 1000, number.to_bytes(10))
+        if name in self.decisions and find_decision(self.logs[worker], self.folder, name) is None:
+            raise AssertionError(f"{name} is lost")
+        # A writer that does not know what became of a group sends it again, but never after days.
+        if self.logs[worker].find_decision(name) is not None or name not in self.decisions:
+            self.logs[worker].append_decisions([decision(name, time_ms=(NOW - day * DAY) * 1000)] * 2)
+        self.decisions.add(name)
 
     @rule(worker=st.integers(0, 1))
     def restart(self, worker: int) -> None:
@@ -81,15 +87,21 @@ class Model(RuleBasedStateMachine):
         for user in ("u1", "u2"):
             mine = [one for one in self.events.values() if one.user_id == user]
             assert [logged.event for logged in self.logs[1].read_user(user, 0, 1000)] == mine
+            by_time = sorted(mine, key=lambda one: one.timestamp)  # equal times in the order of the log
+            profile = self.logs[0].read_profile(user, 0, 0, 1000)
+            assert [one.item_id for one in profile] == [one.item_id for one in by_time]
         everything = [
             row_id
             for day, kinds in days_of(self.logs[1]).items()
             for frame in read_rows(self.logs[1], self.folder, day, sorted(kinds))
             for row_id in frame["decision_id" if "items" in frame.columns else "event_id"]
         ]
-        assert sorted(set(everything)) == sorted([*self.events, *self.closed, *set(self.decisions)])
-        events = [row_id for row_id in everything if row_id.startswith("e")]
-        assert len(events) == len(self.events) + len(self.closed)
+        # Each exactly once, in the store or in a file.
+        assert sorted(everything) == sorted([*self.events, *self.closed, *self.decisions])
+        for name in self.decisions:
+            found = find_decision(self.logs[0], self.folder, name)
+            assert found is not None
+            assert found.decision_id == name
 
     def teardown(self) -> None:
         self.store.close()
