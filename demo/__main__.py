@@ -17,6 +17,7 @@ import msgspec
 from omegaconf import OmegaConf
 from rich.console import Console
 
+from demo.crowd import Trend, follow_a_trend
 from demo.customers import show_customers
 from demo.errors import DemoError
 from demo.processes import (
@@ -27,7 +28,7 @@ from demo.processes import (
     service_command,
     service_environment,
 )
-from demo.questions import choose_questions, item_kinds, problems, titles
+from demo.questions import choose_questions, followers_question, item_kinds, problems, titles
 from demo.screen import show_answer, show_end, show_step
 from demo.telling import EventLoop, click_and_ask_again
 from marquee.bundle.bundle import Bundle
@@ -101,12 +102,8 @@ def export(options: Options, run: Path) -> Path:
     return bundle
 
 
-def train_on_log(options: Options, run: Path, loop: EventLoop) -> str:
-    """Trains on the event log, from the weights of a run, and returns in words what became of it."""
-    declared = OmegaConf.load(ROOT / "configs" / "data" / f"{options.data}.yaml")
-    # Files of a given split fix what is judged: events of the log would belong to none of the parts.
-    if OmegaConf.select(declared, "events.paths"):
-        return f"{options.data} says itself which events are judged, so the loop has none of its own."
+def train_on_log(options: Options, run: Path, loop: EventLoop, trend: Trend) -> bool:
+    """Trains on the event log, from the weights of a run; returns whether a release was published."""
     settings = [
         f"log={loop.log}",
         f"folder={run / 'loop' / 'work'}",
@@ -114,15 +111,69 @@ def train_on_log(options: Options, run: Path, loop: EventLoop) -> str:
         "beside=true",
         f"start.run={run}",
         "trainer.epochs=1",
+        # What comes first is learned from, what comes behind is judged by: one model with no time to wait.
+        "data.split.method=time",
+        f"data.split.test_from={trend.judged_from}",
+        "data.split.fit_on_validation=true",
     ]
     arguments = [*settings, f"data={options.data}", f"runs={options.runs}", f"bundles={options.bundles}"]
     # Start and trainer are set above for a short training from the run: the caller's would undo that.
     given = [override for override in options.overrides if not override.startswith(("start", "trainer."))]
     # A refusal by the gate is a result, and no failure of the demo.
-    status = run_command("loop", ["-m", "training.loop", *arguments, *given], accepted=(0, REFUSED))
-    if status == REFUSED:
-        return "\nThe loop has refused its model for the reasons above: what is served stays."
-    return "\nThe loop has published: a service that is running takes the release over by itself."
+    return run_command("loop", ["-m", "training.loop", *arguments, *given], accepted=(0, REFUSED)) == 0
+
+
+def why_no_loop(options: Options) -> str:
+    """Returns why events of the log cannot be judged by beside a data set; empty if they can."""
+    declared = OmegaConf.load(ROOT / "configs" / "data" / f"{options.data}.yaml")
+    # Files of a given split fix what is judged: events of the log would belong to none of the parts.
+    if OmegaConf.select(declared, "events.paths"):
+        return f"{options.data} says itself which events are judged"
+    if OmegaConf.select(declared, "time") not in (None, "absolute"):
+        return f"{options.data} has no moments that those of the log could follow"
+    return ""
+
+
+def train_and_follow(
+    console: Console, client: Client, options: Options, run: Path, loop: EventLoop, bundle: Bundle
+) -> list[str]:
+    """Has a crowd click, trains on that, and asks the release that the service then follows.
+
+    Returns:
+        Reasons why its answer makes no sense; none if it does.
+    """
+    reason = why_no_loop(options)
+    trend = None if reason else follow_a_trend(client, bundle)
+    if trend is None:
+        reason = reason or "there are too few items for a trend"
+        console.print(f"The loop is left out: {reason}.", highlight=False)
+        return []
+    console.print(
+        f"{trend.n_people} people follow a trend: {trend.n_events:,} clicks, made up, on the "
+        f"{len(trend.items)} items that were chosen least so far",
+        highlight=False,
+    )
+    published = train_on_log(options, run, loop, trend)
+    told = time.perf_counter()
+    if not published:
+        console.print("\nThe loop has refused its model for the reasons above: what is served stays.")
+        return []
+    question = followers_question(bundle, trend.person, trend.clicked, K)
+    while (found := ask(client, question.request()))[0].version == bundle.version:
+        if time.perf_counter() - told > PATIENCE_S:
+            return [f"the service did not take the new release within {PATIENCE_S:g} s"]
+        time.sleep(0.1)
+    answer, latency_ms = found
+    console.print(
+        f"\nThe loop has published: the running service answers by {answer.version} "
+        f"{time.perf_counter() - told:.1f} s after that",
+        highlight=False,
+    )
+    wrong = list(problems(question, answer))
+    show_answer(console, question, answer, latency_ms, titles(bundle.catalog), wrong)
+    n_followed = sum(item.item_id in trend.items for item in answer.items)
+    console.print(f"{n_followed} of {len(answer.items)} belong to the trend", highlight=False)
+    return wrong
 
 
 def know_customers(console: Console, options: Options, run: Path) -> list[str]:
@@ -190,8 +241,9 @@ def run_demo(console: Console, options: Options) -> None:
     show_step(console, 3, N_STEPS, "serve it")
     url = f"http://127.0.0.1:{(port := free_port())}"
     loop, log = EventLoop.make(run / "loop"), run / "logs" / "service.log"
-    # The loop's come last: events of the demo must not reach a log that our shell names.
-    environment = {**service_environment(folder), **loop.environment}
+    # The loop's come last: events of the demo must not reach a log that our shell names. The folder of all
+    # versions is served, so that the next release is followed.
+    environment = {**service_environment(folder.parent), **loop.environment}
     console.print(f"starting the service at {url}, log in {short(log)}", soft_wrap=True, highlight=False)
     with (
         running_server(service_command(port), environment, url, log),
@@ -202,9 +254,9 @@ def run_demo(console: Console, options: Options) -> None:
         wrong = ask_everything(console, client, bundle)
         show_step(console, 5, N_STEPS, "click, and ask again")
         wrong += click_and_ask_again(console, client, bundle, K)
+        show_step(console, 6, N_STEPS, "train on what happened, publish, and ask again")
+        wrong += train_and_follow(console, client, options, run, loop, bundle)
     console.print("\nThe service is stopped.", highlight=False)
-    show_step(console, 6, N_STEPS, "train on what happened")
-    console.print(train_on_log(options, run, loop), highlight=False)
     show_step(console, 7, N_STEPS, "know the customers")
     wrong += know_customers(console, options, run)
     show_paths(console, options, run, bundle)

@@ -73,6 +73,18 @@ def choose_questions(bundle: Bundle, k: int) -> list[Question]:
     return [replace(asker, kind=kind) for kind in item_kinds(bundle.catalog) for asker in askers]
 
 
+def followers_question(bundle: Bundle, user_id: str, clicked: tuple[str, ...], k: int) -> Question:
+    """Returns the question of somebody who has clicked some items lately, oldest first."""
+    return Question(
+        who="somebody of the crowd",
+        kind=item_kinds(bundle.catalog)[0],
+        k=k,
+        user_id=user_id,
+        recent=clicked[-_HISTORY_SHOWN:],
+        seen=frozenset(clicked),
+    )
+
+
 def item_kinds(catalog: Catalog) -> list[ItemKind]:
     """Returns the kinds of items that the catalog holds, content first."""
     # Row 0 is padding and no item.

@@ -20,8 +20,8 @@ from marquee.client import Client, EventMessage, RecommendAnswer, ServiceError
 # Five seconds with the pause: a profile that is not read by then is a fault, not a busy machine.
 _N_TRIES = 50
 _PAUSE_S = 0.1
-# An event of kind `rating` is rejected without a value.
-_RATING = 5.0
+RATING = 5.0
+"""An event of kind `rating` is rejected without a value."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _event(bundle: Bundle, question: Question, answer: RecommendAnswer) -> Event
         timestamp=int(time.time()),
         user_id=question.user_id,
         decision_id=answer.decision_id,
-        value=_RATING if kind == "rating" else None,
+        value=RATING if kind == "rating" else None,
     )
 
 
