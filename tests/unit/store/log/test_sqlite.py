@@ -12,6 +12,7 @@ import apsw
 import pytest
 
 from marquee.errors import ConfigError, EventLogFullError, EventLogGoneError
+from marquee.store.log import sqlite_file
 from marquee.store.log.event_log import Kept
 from marquee.store.log.sqlite import DECISIONS_FILE, EVENTS_FILE, SqliteEventLog
 from marquee.store.log.sqlite_file import validate_sqlite
@@ -105,7 +106,13 @@ def test_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
         SqliteEventLog(tmp_path)
 
 
-def test_reader_that_never_ends_does_not_let_the_wal_grow(log: SqliteEventLog) -> None:
+def test_reader_that_never_ends_does_not_let_the_wal_grow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 8 MB, so that 25 MB of texts begin it anew several times.
+    monkeypatch.setattr(sqlite_file, "CHECKPOINT_PAGES", 2_000)
+    log = SqliteEventLog(tmp_path / "log")
+
     def follow() -> Iterator[str]:
         after = 0
         while True:
@@ -123,6 +130,7 @@ def test_reader_that_never_ends_does_not_let_the_wal_grow(log: SqliteEventLog) -
     assert max(sizes) < 24 * 2**20  # 40 rounds are 25 MB of text alone, and more of pages
     assert max(sizes[20:]) <= max(sizes[:20]) * 1.5
     assert next(reader) == "first1"
+    log.close()
 
 
 @pytest.mark.slow
