@@ -4,12 +4,11 @@ import time
 from collections.abc import Callable, Collection, Mapping
 
 from marquee.store.log.decision_ids import made_ms
-from marquee.store.log.decision_writer import GROUP_S
 from marquee.store.log.event_log import EventLog
 from marquee.store.log.event_rows import MAX_CLOCK_ERROR, EventLimits
 
-# A group more than it takes a decision to be on record, on whichever worker it was made.
-YOUNG_S = 2 * GROUP_S
+YOUNG_S = 0.1
+"""Until a decision is this old it may still wait for its group, on whichever worker it was made."""
 
 
 class NamedDecisions:

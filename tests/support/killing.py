@@ -61,11 +61,12 @@ class SteadyLoad:
 
     def kill(self, n_kills: int) -> None:
         """Kills so many workers, one after the other, each in the middle of work."""
-        for kill in range(n_kills):
+        for _ in range(n_kills):
             self.await_work()
             assert eventually(lambda: len(workers_of(self.running)) == 2)
-            victim = workers_of(self.running)[kill % 2].pid
-            os.kill(victim, signal.SIGKILL)
+            # The one that has lived longest: another may not have begun to answer yet.
+            victim = min(workers_of(self.running), key=lambda worker: worker.create_time())
+            os.kill(victim.pid, signal.SIGKILL)
             self.ended_at.append(time.time())
         self.await_work()
 
