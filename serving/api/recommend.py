@@ -118,7 +118,15 @@ class Endpoints:
             request_id=call.request_id,
             version=version,
             tier=answered.identified.request.tier,
-            rows=tuple(map(row_answer, message.rows, answered.rows, self._record_rows(job, answered))),
+            rows=tuple(
+                map(
+                    row_answer,
+                    message.rows,
+                    answered.rows,
+                    self._record_rows(job, answered),
+                    answered.row_creatives,
+                )
+            ),
             profile=None if answered.identified.has_profile else PROFILE_UNAVAILABLE,
             cursor=job.cursor_behind(version, [item.item_id for item in items]) if items else None,
         )
@@ -215,7 +223,13 @@ class Endpoints:
             # Numbered as the parts of a batch are.
             request_id = f"{job.request_id}.{position}"
             decision = decision_of(
-                one, begun, request_id, job.recommender, made.decided, assigned=surface.assigned
+                one,
+                begun,
+                request_id,
+                job.recommender,
+                made.decided,
+                answered.row_creatives[position],
+                assigned=surface.assigned,
             )
             is_recorded = self._recorder.record(decision)
             records.append(RecordOfAnswer(decision.decision_id, is_recorded, decision.policy))

@@ -80,6 +80,7 @@ class Answered:
         watch: Of the batch.
         rows: The rows of a page.
         creatives: How its items are said, in their order; empty where the surface has no creatives.
+        row_creatives: The same of each row of a page.
     """
 
     identified: Identified
@@ -89,6 +90,7 @@ class Answered:
     watch: Stopwatch
     rows: tuple[AnsweredRow, ...] = ()
     creatives: tuple[ItemCreative, ...] = ()
+    row_creatives: tuple[tuple[ItemCreative, ...], ...] = ()
 
 
 class JobMaker:

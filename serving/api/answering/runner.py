@@ -14,10 +14,12 @@ from serving.api.answering.jobs import Answered, Job
 from serving.api.metrics import AnswerMetrics
 from serving.recording.identity import Identified, identified_by_itself
 from serving.recording.profiles import Profiles
+from serving.recording.recorder import Begun
 from serving.recording.rules.following import Rules
 from serving.recording.rules.metrics import RuleMetrics
 from serving.releases.metrics import CandidateMetrics
 from serving.releases.shadow import Shadow
+from serving.releases.surfaces import Surface
 from serving.telemetry.background import ThreadMetrics
 from serving.telemetry.metrics import Metrics
 from serving.telemetry.timings import Stopwatch
@@ -116,7 +118,7 @@ class JobRunner:
                 one,
                 watch.started - job.since,
                 watch,
-                creatives=_creatives(job, recommender, answer),
+                creatives=_creatives(job.surface, job.begun, job.request_id, recommender, answer),
             )
             for job, who, answer, one in zip(jobs, identified, answers, decided, strict=True)
         ]
@@ -134,7 +136,13 @@ class JobRunner:
         for row in rows:
             self._count_answer(job, asked, row.answer)
         queue_s = watch.started - job.since
-        return Answered(identified, rows[0].answer, None, queue_s, watch, tuple(rows))
+        said = [
+            _creatives(surface, begun, job.request_id, job.recommender, row.answer)
+            for surface, begun, row in zip(job.row_surfaces, job.begun_rows, rows, strict=True)
+        ]
+        return Answered(
+            identified, rows[0].answer, None, queue_s, watch, tuple(rows), row_creatives=tuple(said)
+        )
 
     def _identified(self, jobs: Sequence[Job]) -> list[Identified]:
         """Returns the requests as they may be answered."""
@@ -168,15 +176,17 @@ class JobRunner:
         self._shadow.close()
 
 
-def _creatives(job: Job, recommender: Recommender, answer: Answer) -> tuple[ItemCreative, ...]:
+def _creatives(
+    surface: Surface, begun: Begun | None, request_id: str, recommender: Recommender, answer: Answer
+) -> tuple[ItemCreative, ...]:
     """Returns how the items of an answer are said; nothing where the surface has no creatives."""
-    creatives = job.surface.creatives
+    creatives = surface.creatives
     if creatives is None:
         return ()
-    if job.begun is None or not job.begun.may_explore:
+    if begun is None or not begun.may_explore:
         # What is not on record must not be drawn: nobody could learn from it.
         creatives = creatives.greedy
     item_ids = [item.item_id for item in answer.items]
-    decision_id = job.request_id if job.begun is None else job.begun.decision_id
-    counts = creative_counts(recommender.bundle, job.surface.name)
+    decision_id = request_id if begun is None else begun.decision_id
+    counts = creative_counts(recommender.bundle, surface.name)
     return choose_creatives(creatives, recommender.item_pool.table, item_ids, decision_id, counts)

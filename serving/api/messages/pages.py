@@ -1,15 +1,16 @@
 """The messages of a page of several rows, and the words for what a row rests on."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from marquee.decision.creatives.answers import ItemCreative
 from marquee.decision.pages.rows import AnsweredRow, RowKind
 from marquee.decision.requests import Answer, Source
 from marquee.store.people.consent import Tier
-from serving.api.messages.answers import NOT_RECORDING, RecordOfAnswer
+from serving.api.messages.answers import NOT_RECORDING, CreativeMessage, RecordOfAnswer
 from serving.api.messages.derived import derived, values_of
 from serving.api.messages.requests import (
     ConsentTier,
@@ -85,6 +86,10 @@ class RowAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
         bool | None, Meta(description="Whether the row is on record; false where the store refuses.")
     ] = None
     policy: Annotated[str | None, Meta(description="How the places were drawn, of a recorded row.")] = None
+    creatives: Annotated[
+        tuple[CreativeMessage, ...],
+        Meta(description="How each item is said, in their order; empty where the surface has no creatives."),
+    ] = ()
 
 
 ROW_ANSWER = derived(RowAnswer, Answer)
@@ -124,7 +129,12 @@ _WORDS: Mapping[Source, str] = {
 }
 
 
-def row_answer(asked: RowRequest, answered: AnsweredRow, record: RecordOfAnswer = NOT_RECORDING) -> RowAnswer:
+def row_answer(
+    asked: RowRequest,
+    answered: AnsweredRow,
+    record: RecordOfAnswer = NOT_RECORDING,
+    creatives: Sequence[ItemCreative] = (),
+) -> RowAnswer:
     """Returns the message that tells a row, and of its record."""
     answer = answered.answer
     return _make_row(
@@ -137,6 +147,7 @@ def row_answer(asked: RowRequest, answered: AnsweredRow, record: RecordOfAnswer 
         decision_id=record.decision_id,
         recorded=record.is_recorded,
         policy=record.policy,
+        creatives=tuple(map(CreativeMessage.of, creatives)),
     )
 
 

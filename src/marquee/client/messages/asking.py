@@ -313,6 +313,7 @@ class RowAnswer(msgspec.Struct, kw_only=True, frozen=True):
         decision_id: Name of the row in the record of decisions; send it with events that come of it.
         recorded: Whether the row is on record; false where the store refuses.
         policy: How the places were drawn, of a recorded row.
+        creatives: How each item is said, in their order; empty where the surface has no creatives.
     """
 
     items: tuple[Recommendation, ...]
@@ -337,6 +338,7 @@ class RowAnswer(msgspec.Struct, kw_only=True, frozen=True):
     decision_id: str | None = None
     recorded: bool | None = None
     policy: str | None = None
+    creatives: tuple[CreativeMessage, ...] = ()
 
 
 class PageAnswer(msgspec.Struct, kw_only=True, frozen=True):

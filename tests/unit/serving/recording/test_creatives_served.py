@@ -107,6 +107,21 @@ def test_what_is_not_on_record_is_not_drawn(recommender: Recommender) -> None:
     service.endpoints.close()
 
 
+def test_rows_of_a_page_have_creatives_and_their_own_records(
+    recommender: Recommender, log: OpenedLog
+) -> None:
+    service = service_with(recommender, log, read_creatives(DECLARED, THOMPSON))
+    body = {"user_id": "u1", "rows": [{"row": "for_you", "k": 3}, {"row": "popular", "k": 2}]}
+    (page,) = service.ask("/v1/page", body)
+    decisions = {one.decision_id: one for one in service.written()}
+    for row in page["rows"]:
+        assert [one["item_id"] for one in row["creatives"]] == [item["item_id"] for item in row["items"]]
+        assert {one["name"] for one in row["creatives"]} <= {"genre", "loud"}
+        record = decisions[row["decision_id"]]
+        assert record.creatives == tuple(one["name"] for one in row["creatives"])
+        assert record.creative_propensities == tuple(one.get("propensity", 1.0) for one in row["creatives"])
+
+
 def test_surface_without_creatives_says_nothing_of_them(recommender: Recommender, log: OpenedLog) -> None:
     service = Service(recommender, log, NO_EXPLORATION)
     (answer,) = service.ask("/v1/recommend", {"k": 3})
