@@ -119,7 +119,7 @@ def _holdout_section(name: str, judged: JudgedValue) -> Section:
     if not any(hidden):
         figures = (
             tenths_figure(
-                f"{name}: expected and came, by expected value",
+                f"{name}: expected and came",
                 [tenth.expected for tenth in judged.tenths],
                 [tenth.came for tenth in judged.tenths],
             ),
