@@ -92,6 +92,9 @@ class CustomersFolder:
             if audience.name in result.changes:
                 lines = to_lines(result.changes[audience.name])
                 replace_file(file.with_suffix(".changes.jsonl"), lines.encode())
+        for name, converted in result.converted.items():
+            lines = "".join(f"{one}\n" for one in converted)
+            replace_file(self.path / AUDIENCES / f"{name}.converted.txt", lines.encode())
         result.rows.write_parquet(self.path / TRAITS_FILE)
 
     def become_latest(self) -> None:

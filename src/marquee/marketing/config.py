@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any  # a trait's keys depend on its type: see `traits.read_trait_config`
+from urllib.parse import urlsplit
 
 from marquee.core.moments import read_moment
 from marquee.data.declared_table import MAX_REJECTED_FRACTION
@@ -26,6 +27,61 @@ class Purpose(StrEnum):
     contact = "contact"
 
 
+class Channel(StrEnum):
+    """Where contacts go: a file beside the runs, or a signed request."""
+
+    file = "file"
+    webhook = "webhook"
+
+
+@dataclass(kw_only=True)
+class FollowUpConfig:
+    """How the members of an audience are spoken to.
+
+    Attributes:
+        channel: `file` or `webhook`.
+        url: Of the webhook.
+        hosts: Names of hosts that a webhook may call.
+        secret: Variable of the environment with the key that requests are signed with.
+        wait_days: From becoming a member to the first contact.
+        again_days: From one contact to the next; 0 for one contact alone.
+        cap: Most contacts of a person in `cap_days`, over all audiences of the runs.
+        cap_days: Length of the window of the cap.
+        stop: SQL condition over columns and traits that a conversion fulfils: such a person is left alone.
+    """
+
+    channel: Channel = Channel.file
+    url: str = ""
+    hosts: list[str] = field(default_factory=list)
+    secret: str = ""
+    wait_days: float = 0.0
+    again_days: float = 0.0
+    cap: int = 1
+    cap_days: float = 7.0
+    stop: str = ""
+
+    def __post_init__(self) -> None:
+        if self.channel is Channel.webhook:
+            host = urlsplit(self.url).hostname
+            if host is None or host not in self.hosts:
+                raise ConfigError(
+                    f"follow_up.url must lead to one of hosts, got {self.url!r} and {list(self.hosts)}; add "
+                    "its host if you trust it"
+                )
+            if urlsplit(self.url).scheme != "https" and host not in ("localhost", "127.0.0.1"):
+                raise ConfigError(f"follow_up.url must begin with https://, got {self.url!r}")
+            if not self.secret:
+                raise ConfigError(
+                    f"follow_up of {self.url!r} must be signed, got no secret; name the environment variable "
+                    "that holds its key"
+                )
+        if min(self.wait_days, self.again_days) < 0 or self.cap < 1 or self.cap_days <= 0:
+            raise ConfigError(
+                "follow_up needs wait_days and again_days of 0 or more, cap of 1 or more and cap_days above "
+                f"0, got {self.wait_days}, {self.again_days}, {self.cap} and {self.cap_days}"
+            )
+
+
 @dataclass(kw_only=True)
 class AudienceConfig:
     """A named condition over attributes and traits.
@@ -37,8 +93,12 @@ class AudienceConfig:
         budget: Money for contacts, in the unit of `cost`; 0 for no bound.
         cost: Of one contact.
         seeds: File with one user id per line; members are those who are most like them.
+        vectors: Parquet file with `user_id` and `vector`, by which they are alike, beside their columns.
+        activity: Column that says how active a customer is; empty for the orders of the transactions.
+        ignore: Columns by which nobody is like a seed.
         holdout: Share of the members who are drawn at random and not spoken to.
         purpose: `advertise`, or `contact`.
+        follow_up: How members are spoken to; see `marquee follow-up`.
     """
 
     where: str = ""
@@ -47,12 +107,20 @@ class AudienceConfig:
     budget: float = 0.0
     cost: float = 0.0
     seeds: str = ""
+    vectors: str = ""
+    activity: str = ""
+    ignore: list[str] = field(default_factory=list)
     holdout: float = 0.0
     purpose: Purpose = Purpose.advertise
+    follow_up: FollowUpConfig | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.holdout < 1:
             raise ConfigError(f"holdout must lie in [0, 1), got {self.holdout}; 0.1 keeps one in ten back")
+        if self.seeds and self.order:
+            raise ConfigError(
+                f"an audience of seeds stands by likeness, got order={self.order!r}; leave it out"
+            )
         if self.top < 0 or self.budget < 0 or self.cost < 0:
             raise ConfigError(
                 f"top, budget and cost must be 0 or more, got {self.top}, {self.budget} and {self.cost}"

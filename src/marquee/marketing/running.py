@@ -1,17 +1,21 @@
 """The whole of it as one function: tables become traits, traits become audiences, with what changed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
 from marquee.marketing.audiences.changes import Change, find_changes
+from marquee.marketing.audiences.lookalike import LIKENESS, likeness
 from marquee.marketing.audiences.members import GROUP, Audience, choose_members
-from marquee.marketing.config import CustomersConfig
+from marquee.marketing.conditions import evaluate
+from marquee.marketing.config import AudienceConfig, CustomersConfig
 from marquee.marketing.reading.customers import USER_ID, Customers, read_customers
 from marquee.marketing.registry import TRAIT_TYPES
 from marquee.marketing.traits import TraitContext, TraitResult, read_trait_config, with_traits
 from marquee.marketing.versions import version_of
+
+TENTH = 0.1
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class CustomersResult:
         changes: Audience → what changed since the last run.
         previous: The last run.
         version: Of tables, config and seed.
+        converted: Audience with a follow-up → those for whom its `stop` holds.
     """
 
     customers: Customers
@@ -48,6 +53,7 @@ class CustomersResult:
     changes: Mapping[str, list[Change]]
     previous: Previous
     version: str
+    converted: Mapping[str, list[str]] = field(default_factory=dict)
 
     @property
     def rows(self) -> pl.DataFrame:
@@ -84,18 +90,11 @@ def run_customers(config: CustomersConfig, previous: Previous, key: bytes = b"")
         context = TraitContext(customers, version, config.seed, dict(computed), earlier)
         computed[name] = kind.compute(name, own, context)
     audiences = _audiences(config, customers, computed)
-    changes = {
-        audience.name: find_changes(
-            audience.name,
-            previous.members.get(audience.name, {}),
-            _members(audience),
-            customers.erased,
-        )
-        for audience in audiences
-        # A list that is not written changes nothing at whoever has the last one.
-        if not audience.refused
-    }
-    return CustomersResult(customers, tuple(computed.values()), audiences, changes, previous, version)
+    changes = {audience.name: _changes(audience, customers, previous) for audience in audiences}
+    converted = _converted(config, customers, computed)
+    return CustomersResult(
+        customers, tuple(computed.values()), audiences, changes, previous, version, converted
+    )
 
 
 def _audiences(
@@ -105,8 +104,52 @@ def _audiences(
     rows = with_traits(customers.rows, computed.values())
     refused = {name: trait.refused for name, trait in computed.items() if trait.refused}
     return tuple(
-        choose_members(name, own, rows, config.seed, refused) for name, own in config.audiences.items()
+        _lookalike(name, own, customers, rows, config.seed, refused)
+        if own.seeds
+        else choose_members(name, own, rows, config.seed, refused)
+        for name, own in config.audiences.items()
     )
+
+
+def _lookalike(
+    name: str,
+    config: AudienceConfig,
+    customers: Customers,
+    rows: pl.DataFrame,
+    seed: int,
+    refused: dict[str, str],
+) -> Audience:
+    """Returns the audience of those who are most like a list of seeds; without a bound a tenth of all."""
+    alike, judged = likeness(name, config, customers, seed)
+    own = rows.join(alike, on=USER_ID, how="left", maintain_order="left")
+    top = config.top or (0 if config.budget else max(round(TENTH * rows.height), 1))
+    ordered = replace(config, seeds="", order=LIKENESS, top=top)
+    return replace(choose_members(name, ordered, own, seed, refused), lookalike=judged)
+
+
+def _changes(audience: Audience, customers: Customers, previous: Previous) -> list[Change]:
+    """Returns the changes of an audience since the last run."""
+    before = previous.members.get(audience.name, {})
+    if audience.refused:
+        # A list that is not written changes nothing at whoever has the last one, but for erased people.
+        now = {one: group for one, group in before.items() if one not in customers.erased}
+    else:
+        now = _members(audience)
+    return find_changes(audience.name, before, now, customers.erased)
+
+
+def _converted(
+    config: CustomersConfig, customers: Customers, computed: Mapping[str, TraitResult]
+) -> dict[str, list[str]]:
+    """Returns for each follow-up those who are to be left alone."""
+    rows = with_traits(customers.rows, computed.values())
+    found = {}
+    for name, own in config.audiences.items():
+        if own.follow_up is None or not own.follow_up.stop:
+            continue
+        holds = evaluate(own.follow_up.stop, rows, f"customers.audiences.{name}.follow_up.stop").holds
+        found[name] = rows.filter(holds.fill_null(False))[USER_ID].to_list()
+    return found
 
 
 def _members(audience: Audience) -> dict[str, str]:

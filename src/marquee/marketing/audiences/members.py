@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from marquee.errors import MarqueeError
+from marquee.marketing.audiences.lookalike import JudgedLookalike
 from marquee.marketing.conditions import evaluate, read_expression
 from marquee.marketing.config import AudienceConfig, Purpose
 from marquee.marketing.reading.customers import USER_ID
@@ -38,6 +39,7 @@ class Audience:
     purpose: Purpose
     refused: str = ""
     expected: float | None = None
+    lookalike: JudgedLookalike | None = None
 
     @property
     def ids(self) -> set[str]:

@@ -10,6 +10,7 @@ from marquee.core.arrays import Float64Array, IndexArray
 from marquee.errors import ConfigError, DataError, MissingColumnError
 from marquee.marketing.reading.customers import USER_ID, Customers
 from marquee.marketing.reading.transactions import behaviour, orders_of
+from marquee.marketing.reading.vectors import read_vectors
 from marquee.marketing.scoring.encoding import Ages, column_values, fit_columns
 from marquee.marketing.scoring.models import straight_terms
 from marquee.marketing.segments.clusters import AGREEMENT, Clusters, find_clusters
@@ -152,18 +153,10 @@ def _vectors(name: str, config: SegmentConfig, context: TraitContext) -> tuple[l
     """Returns the vectors that clusters are made of."""
     customers, key = context.customers, f"customers.traits.{name}"
     if config.vectors:
-        path = customers.root / config.vectors
-        try:
-            table = pl.read_parquet(path)
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise DataError(f"{key}.vectors: {path} cannot be read: {error}") from error
-        if not {USER_ID, "vector"} <= set(table.columns):
-            raise MissingColumnError(
-                f"{key}.vectors: {path} needs user_id and vector, it has {table.columns}; write one list of "
-                "numbers per customer"
-            )
-        own = customers.rows.select(USER_ID).join(table, on=USER_ID, how="inner", maintain_order="left")
-        return own[USER_ID].to_list(), _directions(np.array(own["vector"].to_list(), dtype=np.float64))
+        own, vectors = read_vectors(
+            customers.rows.select(USER_ID), customers.root / config.vectors, f"{key}.vectors"
+        )
+        return own[USER_ID].to_list(), vectors
     names = config.columns or list(customers.kinds)
     unknown = [column for column in names if column not in customers.kinds]
     if unknown or not names:
@@ -177,12 +170,6 @@ def _vectors(name: str, config: SegmentConfig, context: TraitContext) -> tuple[l
     design = encode(columns, values)[:, straight_terms(columns)]
     spread = design.std(axis=0)
     return customers.ids.to_list(), (design - design.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
-
-
-def _directions(vectors: Float64Array) -> Float64Array:
-    """Returns vectors of length 1: how long one is says how active a user is, and not what they like."""
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.where(length > 0, length, 1.0), dtype=np.float64)
 
 
 def _names(

@@ -1,6 +1,7 @@
 """The page of customers: verdicts first, then audiences, every trait, and the quality of the data."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any  # of JSON
 
 from marquee.core.moments import day_text
@@ -70,8 +71,25 @@ def _audiences_section(result: CustomersResult) -> Section:
             )
         )
     since = f"since the run {result.previous.run}" if result.previous.run else "there was no run before"
-    texts = (f"Added and removed: {since}.",)
+    texts = (f"Added and removed: {since}.", *_likeness(result))
     return Section("Audiences", texts, (Grid("Audiences", _AUDIENCE_COLUMNS, tuple(rows)),))
+
+
+def _likeness(result: CustomersResult) -> list[str]:
+    """Returns a sentence per audience of seeds: how well seeds are found again, beside activity."""
+    said = []
+    for audience in result.audiences:
+        found = audience.lookalike
+        if found is None:
+            continue
+        words = f"{audience.name}: seeds are found again with AUC {found.auc:.3f}"
+        if found.auc_activity == found.auc_activity:  # no NaN: something says how active customers are
+            words += (
+                f", by activity alone {found.auc_activity:.3f}; among the equally active "
+                f"{found.auc_within:.3f} and {found.auc_activity_within:.3f}"
+            )
+        said.append(words + ".")
+    return said
 
 
 def _data_section(customers: Customers) -> Section:
@@ -123,6 +141,7 @@ def _facts(name: str, result: CustomersResult, parts: Mapping[str, Part]) -> dic
                 "refused": audience.refused,
                 "purpose": audience.purpose.value,
                 "expected": audience.expected,
+                "lookalike": None if audience.lookalike is None else asdict(audience.lookalike),
                 "n_changes": _cell(len(result.changes.get(audience.name, []))),
             }
             for audience in result.audiences
