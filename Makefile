@@ -17,7 +17,7 @@ STAMP := $(VENV)/.installed
 export BENTOML_DO_NOT_TRACK := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo train serve bento test coverage check sizes bench lock clean distclean
+.PHONY: help setup demo train customers serve bento test coverage check sizes bench lock clean distclean
 
 help: ## show these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ demo: $(STAMP) ## DATA=world: train, judge, export, serve and ask, from events t
 
 train: $(STAMP) ## DATA=world: train only; further settings in ARGS="trainer.epochs=3 …"
 	$(BIN)/python -m training.train data=$(DATA) $(ARGS)
+
+customers: $(STAMP) ## DATA=docs: who will leave, whom to speak to; or telco-churn, bank, cdnow, hillstrom
+	$(BIN)/python -m training.customers customers=$(if $(filter world,$(DATA)),docs,$(DATA)) $(ARGS)
 
 serve: $(STAMP) ## BUNDLE=bundles/world: serve a bundle over HTTP on PORT
 	@[ -e '$(BUNDLE)' ] || { \

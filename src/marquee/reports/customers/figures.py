@@ -1,5 +1,6 @@
 """Figures of the report of customers; each returns an `<svg>` element."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from marquee.reports.panels import ACCENT, BAR, GRID, INK, MUTED, as_svg, open_panel
@@ -53,18 +54,13 @@ def curve_figure(
         high: Upper ends.
     """
     figure, axes = open_panel(_INCHES)
-    axes.fill_between(at, low, high, color=ACCENT, alpha=0.18, linewidth=0)
-    axes.plot(at, ratio, color=ACCENT, linewidth=2)
-    axes.axhline(1, color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
-    axes.set_yscale("log")
-    axes.minorticks_off()
-    ends = min(low), max(high)
-    ticks = [
-        tick
-        for tick in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
-        if ends[0] <= tick <= ends[1]
-    ]
-    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    # Logarithms on a straight axis: matplotlib's own logarithmic axis takes several times as long.
+    middle, below, above = ([math.log(one) for one in side] for side in (ratio, low, high))
+    axes.fill_between(at, below, above, color=ACCENT, alpha=0.18, linewidth=0)
+    axes.plot(at, middle, color=ACCENT, linewidth=2)
+    axes.axhline(0, color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
+    ticks = [tick for tick in _ODDS_TICKS if min(low) <= tick <= max(high)]
+    axes.set_yticks([math.log(tick) for tick in ticks], [f"{tick:g}" for tick in ticks])
     axes.locator_params(axis="x", nbins=4)
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)

@@ -68,8 +68,10 @@ def _finding(trait: TraitResult, judged: JudgedProbability) -> Finding:
             f"AUC {estimated(area)}: the columns say no more than chance of {judged.outcome}.",
             "undecided",
         )
-    can = "Can be read as a probability" if error.mean <= GOOD_ERROR else "Puts customers into an order"
-    tone = "better" if error.mean <= GOOD_ERROR and area.mean >= GOOD_AUC else "undecided"
+    # By the lower end: of few customers chance alone makes an error that the best model has as well.
+    is_right = error.low <= GOOD_ERROR
+    can = "Can be read as a probability" if is_right else "Puts customers into an order"
+    tone = "better" if is_right and area.mean >= GOOD_AUC else "undecided"
     return Finding(
         f"{trait.name}: {'a probability to use' if tone == 'better' else 'use with care'}",
         f"{can}: AUC {estimated(area)}, calibration error {number(error.mean)}, by {judged.chosen}. "
@@ -214,7 +216,9 @@ def _slices_section(name: str, judged: JudgedProbability) -> list[Section]:
     """Returns the probability on parts of the customers; small ones are suppressed."""
     grids = []
     for column in judged.judged.columns:
-        hidden = suppressed([part.n for part in column.slices])
+        shown = [part.n for part in column.slices]
+        # The rest too is a cell: all less those shown.
+        hidden = suppressed([*shown, judged.n - sum(shown)])[:-1]
         rows = tuple(
             (
                 part.name,
