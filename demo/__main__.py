@@ -19,6 +19,7 @@ from rich.console import Console
 
 from demo.crowd import Trend, follow_a_trend
 from demo.customers import show_customers
+from demo.deciding import pin_an_item
 from demo.errors import DemoError
 from demo.processes import (
     ROOT,
@@ -37,7 +38,7 @@ from marquee.core.catalog import ItemKind
 from marquee.errors import MarqueeError
 
 USAGE = "usage: python -m demo [data=world] [key=value …]"
-N_STEPS = 7
+N_STEPS = 8
 K = 5
 PATIENCE_S = 10.0
 REFUSED = 3
@@ -254,10 +255,12 @@ def run_demo(console: Console, options: Options) -> None:
         wrong = ask_everything(console, client, bundle)
         show_step(console, 5, N_STEPS, "click, and ask again")
         wrong += click_and_ask_again(console, client, bundle, K)
-        show_step(console, 6, N_STEPS, "train on what happened, publish, and ask again")
+        show_step(console, 6, N_STEPS, "let people decide")
+        wrong += pin_an_item(console, client, bundle, K)
+        show_step(console, 7, N_STEPS, "train on what happened, publish, and ask again")
         wrong += train_and_follow(console, client, options, run, loop, bundle)
     console.print("\nThe service is stopped.", highlight=False)
-    show_step(console, 7, N_STEPS, "know the customers")
+    show_step(console, 8, N_STEPS, "know the customers")
     wrong += know_customers(console, options, run)
     show_paths(console, options, run, bundle)
     # Only at the end: all answers and all paths are shown first, also where one answer is wrong.
