@@ -1,7 +1,8 @@
 """The rules of one worker: asked anew for every batch, so that what was put holds at the next answer.
 
-A store in a file is asked in microseconds, without its disk; a database in a thread, for no longer than a
-profile is waited for. Where the store cannot be asked in time, the rules that were known go on.
+A store in a file is asked in microseconds, without its disk; a database in a thread, and waited for: an
+outdated rule is worse than a late answer. One that hangs is waited for once; until it comes back, what was
+known goes on.
 """
 
 import logging
@@ -17,12 +18,14 @@ from marquee.errors import EventLogError, EventLogGoneError
 from marquee.store.rules.opening import open_rule_store
 from marquee.store.rules.rule import NO_RULE_SET, RuleSet
 from marquee.store.rules.rule_store import RuleStore
-from serving.recording.profiles import BUDGET_S
 from serving.recording.rules.metrics import RuleMetrics
 from serving.telemetry.background import Background, ThreadMetrics
 from serving.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
+
+BUDGET_S = 0.1
+"""How long a batch waits for a database."""
 
 LOOK_EVERY_S = 5.0
 """Also without answers the rules are asked so often: the counters of all workers then tell the same."""

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -312,9 +313,13 @@ class Sick:
     is_remote = True
 
     def __init__(self, store: RuleStore) -> None:
-        self.store, self.is_gone = store, False
+        self.store, self.is_gone, self.n_asked = store, False, 0
+        self.answers = threading.Event()
+        self.answers.set()
 
     def current(self) -> RuleSet:
+        self.n_asked += 1
+        self.answers.wait(10)
         if self.is_gone:
             raise EventLogGoneError("no network")
         return self.store.current()
@@ -336,6 +341,20 @@ def test_rules_that_were_known_go_on_while_the_store_is_away(tmp_path: Path) -> 
     store.replace([], 1, "ops", 1)
     assert rules.current().version == 2
     assert b"marquee_rules_stale_total 1.0" in metrics.exposition()
+    rules.close()
+
+
+def test_database_that_hangs_is_waited_for_once(tmp_path: Path) -> None:
+    store = open_rule_store(str(tmp_path))
+    sick = Sick(store)
+    rules = Rules("", Metrics(), budget_s=0.02, open_store=lambda _where: sick, clock=lambda: NOW)  # type: ignore[arg-type,return-value]
+    rules.open()
+    store.replace([], 0, "ops", 1)
+    sick.answers.clear()
+    assert [rules.current().version for _ in range(3)] == [0, 0, 0]
+    assert sick.n_asked == 2  # at the start, and by the first of the three
+    sick.answers.set()
+    assert eventually(lambda: rules.current().version == 1)
     rules.close()
 
 
