@@ -64,7 +64,7 @@ def write_days(folder: Path, n_exposures: int) -> None:
         ids = pl.Series([f"{time_ms:012x}-7000-8000-{number:012x}" for number, time_ms in enumerate(times)])
         items = rng.integers(0, 100_000, (n, N_PLACES))
         texts = pl.Series(items.ravel()).cast(pl.String).to_numpy().reshape(n, N_PLACES).tolist()
-        plain = {name: [""] * n for name in ("request_id", "parameters", "more")}
+        plain = {"request_id": [""] * n, "parameters": ["{}"] * n, "more": ["{}"] * n}
         decisions = pl.DataFrame(
             {
                 "sequence": np.arange(n),

@@ -5,16 +5,18 @@
 ```
 
 A day is over when no event of it can be accepted any more, and stays in the store until the release that
-answers knows all of it. Each kind of a day is written aside, forced to disk, renamed, and only then noted and
-deleted from the store, in one transaction of the store. Killed before that, the file is not noted: nobody
-reads it, and the next try replaces it with the same rows. Nothing is ever in both places, or in neither.
+answers knows all of it. Rows are written aside, forced to disk, renamed, and only then noted and deleted from
+the store, in one transaction of the store and `PART_ROWS` at a time, so that writers wait for moments. Killed
+before that, the file is not noted: nobody reads it, and the next try replaces it with the same rows. Nothing
+is ever in both places, or in neither.
 """
 
 import io
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import polars as pl
 
@@ -32,6 +34,9 @@ from marquee.store.log.log_rows import (
 )
 
 ROWS_PER_GROUP = 100_000
+PART_ROWS = 20_000
+"""Rows of a file: deleting them from the store takes a third of a second, for which writers wait."""
+
 # Bounds how many rows are Python objects at a time.
 PAGE_ROWS = 20_000
 
@@ -114,7 +119,7 @@ def close_days(
             # Decisions are numbered apart from events; a release knows them through these.
             is_known = rows.kind == DECISION or all(one.covers(rows) for one in known)
             if is_known and is_over(rows.day, now, limits):
-                moved.append(_close(log, folder, rows))
+                moved += _close(log, folder, rows)
     return moved
 
 
@@ -131,7 +136,7 @@ def is_over(day: int, now: int, limits: EventLimits) -> bool:
 
 
 def read_rows(log: EventLog, folder: Path, day: int, kinds: Sequence[str]) -> Iterator[pl.DataFrame]:
-    """Yields the rows of a day and some kinds, wherever they are, a frame per file or kind.
+    """Yields the rows of a day and some kinds, wherever they are, a frame per kind.
 
     `DECISION` gives frames of `DECISION_SCHEMA`, kinds of events those of `EVENT_SCHEMA`, each ordered by
     time, then sequence. A day that is being closed meanwhile is given once.
@@ -189,7 +194,8 @@ def _read_kind(log: EventLog, folder: Path, day: int, kind: str) -> list[pl.Data
         frames += [_frame(log, rows) for rows in log.open_days() if (rows.day, rows.kind) == (day, kind)]
         # Rows that were closed between the two looks were seen in neither place.
         if _parts_of(log, day, kind) == parts:
-            return frames
+            # One frame, so that readers see the same rows however they are parted.
+            return [_in_order(frames, kind)] if frames else []
 
 
 def _parts_of(log: EventLog, day: int, kind: str) -> list[ClosedPart]:
@@ -197,52 +203,68 @@ def _parts_of(log: EventLog, day: int, kind: str) -> list[ClosedPart]:
     return [part for part in log.closed_parts() if (part.day, part.kind) == (day, kind)]
 
 
-def _close(log: EventLog, folder: Path, rows: DayRows) -> ClosedPart:
-    """Moves one kind of a day into a file."""
-    # The same rows get the same name: a second try after a crash replaces the file of the first.
-    name = f"day={datetime.fromtimestamp(rows.day * SECONDS_PER_DAY, UTC):%Y-%m-%d}.{rows.last_sequence}"
-    path = folder / f"kind={rows.kind}" / f"{name}.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _close(log: EventLog, folder: Path, rows: DayRows) -> Iterator[ClosedPart]:
+    """Moves one kind of a day into files, and yields each."""
+    folder_of_kind = folder / f"kind={rows.kind}"
+    folder_of_kind.mkdir(parents=True, exist_ok=True)
     # The folder of a new kind must survive a power cut as well.
     sync_folder(folder)
-    frame = _frame(log, rows)
-    aside = path.with_name(f".{path.name}.new")
-    content = _parquet(frame)
-    write_file(aside, lambda file: file.write(content))
-    announce_step(f"rename {path.name}")
-    aside.rename(path)
-    sync_folder(path.parent)
-    part = ClosedPart(rows.day, rows.kind, str(path.relative_to(folder)), len(frame), rows.last_sequence)
-    announce_step(f"note {path.name}")
-    log.note_closed(part)
-    announce_step(f"noted {path.name}")
-    return part
+    # The first by sequence: what is left in the store is then what comes behind them.
+    while len(frame := _frame(log, rows, PART_ROWS)):
+        last = frame["sequence"].max()
+        assert isinstance(last, int), f"rows have sequences, got {last!r}"
+        # The same rows get the same name: a second try after a crash replaces the file of the first.
+        name = f"day={datetime.fromtimestamp(rows.day * SECONDS_PER_DAY, UTC):%Y-%m-%d}.{last}.parquet"
+        path = folder_of_kind / name
+        aside = path.with_name(f".{name}.new")
+        write_file(aside, partial(_write_parquet, frame))
+        announce_step(f"rename {name}")
+        aside.rename(path)
+        sync_folder(folder_of_kind)
+        part = ClosedPart(rows.day, rows.kind, str(path.relative_to(folder)), len(frame), last)
+        announce_step(f"note {name}")
+        log.note_closed(part)
+        announce_step(f"noted {name}")
+        yield part
 
 
-def _parquet(frame: pl.DataFrame) -> bytes:
-    """Returns a frame as a Parquet file."""
+def _write_parquet(frame: pl.DataFrame, file: IO[bytes]) -> None:
+    """Writes a frame as a Parquet file."""
     buffer = io.BytesIO()
     frame.write_parquet(buffer, compression="zstd", row_group_size=ROWS_PER_GROUP)
-    return buffer.getvalue()
+    file.write(buffer.getvalue())
 
 
-def _frame(log: EventLog, rows: DayRows) -> pl.DataFrame:
-    """Returns rows of the store as a frame, page by page: Python objects take ten times its room."""
+def _frame(log: EventLog, rows: DayRows, limit: int | None = None) -> pl.DataFrame:
+    """Returns rows of the store as a frame, page by page: Python objects take ten times its room.
+
+    Args:
+        log: The store.
+        rows: Of which kind and day.
+        limit: How many, the first by sequence; None for all.
+    """
     is_decisions = rows.kind == DECISION
     schema = DECISION_SCHEMA if is_decisions else EVENT_SCHEMA
     pages, after = [pl.DataFrame(schema=schema)], 0
-    while True:
+    n_left = rows.n_rows if limit is None else min(limit, rows.n_rows)
+    while n_left > 0:
+        n_asked = min(n_left, PAGE_ROWS)
         if is_decisions:
-            decisions = log.read_decisions_of_day(rows, after, PAGE_ROWS)
+            decisions = log.read_decisions_of_day(rows, after, n_asked)
             columns, n_rows = decision_columns(decisions), len(decisions)
         else:
-            events = log.read_day(rows, after, PAGE_ROWS)
+            events = log.read_day(rows, after, n_asked)
             columns, n_rows = event_columns(events), len(events)
-        if n_rows:
-            pages.append(pl.DataFrame(columns, schema=schema))
-            # By sequence: an offset would make the store read all earlier rows again for each page.
-            after = int(pages[-1]["sequence"][-1])
-        if n_rows < PAGE_ROWS:
+        # Some may have left since they were counted.
+        if not n_rows:
             break
-    # Readers replay by time; equal times keep the order of the log.
-    return pl.concat(pages).sort("time_ms" if is_decisions else "timestamp", "sequence")
+        pages.append(pl.DataFrame(columns, schema=schema))
+        n_left -= n_rows
+        # By sequence: an offset would make the store read all earlier rows again for each page.
+        after = int(pages[-1]["sequence"][-1])
+    return _in_order(pages, rows.kind)
+
+
+def _in_order(frames: Sequence[pl.DataFrame], kind: str) -> pl.DataFrame:
+    """Returns rows by time; equal times keep the order of the log."""
+    return pl.concat(frames).sort("time_ms" if kind == DECISION else "timestamp", "sequence")

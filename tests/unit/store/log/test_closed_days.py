@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from marquee.store.files import watching_steps
+from marquee.store.log import closed_days
 from marquee.store.log.closed_days import Known, close_days, days_of, find_decision, is_over, read_rows
 from marquee.store.log.decision_ids import decision_id
 from marquee.store.log.event_log import Decision, EventLog
@@ -99,6 +100,22 @@ def test_second_part_of_a_day_stands_beside_the_first(store: Store, tmp_path: Pa
     assert len(log.closed_parts()) == 2
 
 
+def test_day_of_many_rows_leaves_in_parts_and_reads_as_one(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(closed_days, "PART_ROWS", 3)
+    monkeypatch.setattr(closed_days, "PAGE_ROWS", 2)
+    log = store.open()
+    log.append([event(f"e{i}", timestamp=NOW - i * 7 % 5) for i in range(10)])
+    (before,) = read_rows(log, tmp_path, TODAY, ["click"])
+    parts = close_days(log, tmp_path, LATER, EVERYTHING, LIMITS)
+    assert sorted(part.n_rows for part in parts) == [1, 3, 3, 3]
+    assert len({part.file for part in parts}) == 4
+    (after,) = read_rows(log, tmp_path, TODAY, ["click"])
+    assert after.equals(before)
+    assert after["timestamp"].is_sorted()
+
+
 def test_nobody_closes_days_twice_at_once(store: Store, tmp_path: Path) -> None:
     log, other = store.open(), store.open()
     fill(log)
@@ -124,7 +141,11 @@ def killed_at(log: EventLog, folder: Path, n: int) -> bool:
     return False
 
 
-def test_closing_that_ends_at_any_step_loses_and_doubles_nothing(store: Store, tmp_path: Path) -> None:
+def test_closing_that_ends_at_any_step_loses_and_doubles_nothing(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Three events a time: a day is closed in several parts.
+    monkeypatch.setattr(closed_days, "PART_ROWS", 2)
     n, was_killed = 0, True
     while was_killed:
         n += 1
