@@ -112,6 +112,8 @@ def train_on_log(options: Options, run: Path, loop: EventLoop, trend: Trend) -> 
         "beside=true",
         f"start.run={run}",
         "trainer.epochs=1",
+        # Seconds of factorization: the demo has shown that baseline once.
+        "evaluation.baselines.als=false",
         # What comes first is learned from, what comes behind is judged by: one model with no time to wait.
         "data.split.method=time",
         f"data.split.test_from={trend.judged_from}",
