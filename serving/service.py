@@ -18,6 +18,7 @@ from typing import Any
 import bentoml
 from bentoml.exceptions import BentoMLConfigException
 
+from marquee.decision.explaining.sentences import Words
 from marquee.errors import ConfigError, MarqueeError
 from marquee.store.log.log_rows import SECONDS_PER_DAY
 from marquee.store.log.opening import folder_of_closed_days
@@ -25,6 +26,9 @@ from marquee.store.people.user_key import UserKey
 from marquee.store.signing import TrustedKeys
 from serving.api.app import RecommendationApp
 from serving.api.events import EventRoutes
+from serving.api.explaining.decisions import KeptDecisions
+from serving.api.explaining.releases import ReleasesToAsk
+from serving.api.explaining.why import WhyRoutes
 from serving.api.items import ItemRoutes
 from serving.api.people.erasures import ErasureRoutes
 from serving.api.recommend import Endpoints
@@ -84,6 +88,11 @@ SETTINGS = read_settings()
 def read_trusted_keys() -> TrustedKeys | None:
     """Returns the keys of those who may publish, None for anybody."""
     return TrustedKeys.read(SETTINGS.trusted_keys) if SETTINGS.trusted_keys else None
+
+
+def read_words() -> Words:
+    """Returns the sentences of explanations."""
+    return Words.read(Path(SETTINGS.why_words)) if SETTINGS.why_words else Words()
 
 
 class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SDK is not typed
@@ -219,6 +228,13 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
                 *([self.eraser] if self.eraser else []),
                 *([self.closer] if self.closer else []),
                 RuleRoutes(self.surfaces, self.rules, log, self.metrics),
+                WhyRoutes(
+                    KeptDecisions(log, users, SETTINGS.keep_decisions_days),
+                    ReleasesToAsk(self.surfaces, SETTINGS.why_release_bytes, read_trusted_keys()),
+                    self.rules,
+                    self.metrics,
+                    read_words(),
+                ),
             ),
             tracer=_tracer(),
         )
@@ -276,6 +292,7 @@ class MarqueeService:
             validate_log(SETTINGS)
             validate_terms(SETTINGS)
             validate_rule_store(SETTINGS.events)
+            read_words()
             if SETTINGS.traces:
                 from serving.telemetry.traces import validate_traces
 

@@ -7,13 +7,14 @@ python -m benchmarks.people --only rules     rows whose name holds the word
 
 import sys
 
-from benchmarks.people import erasure, rules, users
+from benchmarks.people import erasure, rules, users, why
 from benchmarks.rows import run_rows
 
 GROUPS = {
     "users": users.rows,
     "erasure": erasure.rows,
     "rules": rules.rows,
+    "why": why.rows,
 }
 
 if __name__ == "__main__":

@@ -325,6 +325,72 @@ DRY_RUN_ANSWER: Json = {
     "predicted_clicks": {"before": 61.5, "after": 58.25, "clicks": 2114},
 }
 
+WHY_ANSWER: Json = {
+    "request_id": _REQUEST_ID,
+    "decision_id": _DECISION_ID,
+    "record": {
+        "time_ms": 1769860860123,
+        "release": _VERSION,
+        "source": "history",
+        "surface": "home",
+        "tier": "personal",
+        "policy": "softmax",
+        "parameters": {"share": 0.1, "floor": 0.0, "temperature": 0.1},
+        "rules": ["spring"],
+        "rules_version": 3,
+        "history": ["item-3", "item-9"],
+        "timestamp": 1769860860,
+        "k": 2,
+        "kind": "content",
+        "context": {"device": "phone"},
+    },
+    "replay": {
+        "outcome": "agrees",
+        "why": "asked again, the release gives the same answer",
+        "live_items_changed": False,
+        "largest_difference": 1.5e-7,
+    },
+    "stages": [
+        {"stage": "items", "n_left": 1682},
+        {"stage": "available", "n_left": 1680},
+        {"stage": "kind", "n_left": 1400},
+        {"stage": "filters", "n_left": 320},
+        {"stage": "rules", "n_left": 319},
+        {"stage": "exclusions", "n_left": 317},
+        {"stage": "candidates", "n_left": 200},
+        {"stage": "answer", "n_left": 2},
+    ],
+    "filters": [{"attribute": "year", "condition": {"min": 1990}, "n_removed": 1080}],
+    "n_seen": 2,
+    "n_excluded": 0,
+    "relevance_scale": 3.5,
+    "items": [
+        {
+            "item_id": "item-17",
+            "score": 4.25,
+            "propensity": 0.91,
+            "because": "Because of The old one",
+            "cause": "event",
+            "without_events": [4.0, 2.75],
+            "without_features": {"device": 4.2},
+            "bias": 0.5,
+            "average_bias": 0.25,
+        },
+        {
+            "item_id": "item-4",
+            "score": 3.5,
+            "propensity": 1.0,
+            "because": "Chosen by our editors",
+            "cause": "pin",
+            "without_events": [3.5, 3.0],
+            "without_features": {"device": 3.5},
+            "bias": 0.5,
+            "average_bias": 0.25,
+            "pinned": True,
+        },
+    ],
+}
+
 SHARE: Bodies = {"one in twenty": {"share": 0.05}}
 ROLLOUT_ANSWER: Json = {
     "version": _VERSION,

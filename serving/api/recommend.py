@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from msgspec import UNSET
 
+from marquee.decision.explaining.asked import AskedRow
 from marquee.errors import MarqueeError
 from marquee.store.people.consent import Tier
 from serving.api.answering.batching import Batcher
@@ -212,14 +213,17 @@ class Endpoints:
     def _record_rows(self, job: Job, answered: Answered) -> list[RecordOfAnswer]:
         """Puts each row of a page on record as a decision of its own, and returns what each tells of that."""
         records: list[RecordOfAnswer] = []
+        page, shown = answered.identified.request, list[str]()
         for position, (row, begun, made, surface) in enumerate(
             zip(job.rows, job.begun_rows, answered.rows, job.row_surfaces, strict=True)
         ):
             if self._recorder is None or begun is None:
                 records.append(NOT_RECORDING)
                 continue
-            # The user is the page's: a row names none.
-            one = answered.identified._replace(request=row.within(answered.identified.request.tier).request)
+            # User and history are the page's: a row names none.
+            asked = replace(row.within(page.tier).request, user_id=page.user_id, history=page.history)
+            own = AskedRow(row.kind.value, row.item_id, row.items, tuple(shown), page.surface)
+            one = answered.identified._replace(request=asked)
             # Numbered as the parts of a batch are.
             request_id = f"{job.request_id}.{position}"
             decision = decision_of(
@@ -230,7 +234,9 @@ class Endpoints:
                 made.decided,
                 answered.row_creatives[position],
                 assigned=surface.assigned,
+                row=own,
             )
+            shown += [item.item_id for item in made.answer.items]
             is_recorded = self._recorder.record(decision)
             records.append(RecordOfAnswer(decision.decision_id, is_recorded, decision.policy))
         return records

@@ -5,6 +5,7 @@ To add one: write a handler, and add a row. `tests/architecture/test_routes.py` 
 
 from serving.api import examples
 from serving.api.events import EventRoutes
+from serving.api.explaining.why import WHY_ROUTES
 from serving.api.items import ItemRoutes
 from serving.api.messages.answers import RECOMMEND_ANSWER, BatchAnswer, BundleAnswer, HealthAnswer
 from serving.api.messages.erasures import ReceiptAnswer, UserAnswer
@@ -269,6 +270,7 @@ ROUTES: tuple[Route, ...] = (
         problems=(Problem.not_found, Problem.not_configured, Problem.no_room),
     ),
     *RULE_ROUTES,
+    *WHY_ROUTES,
     Route(
         method="GET",
         path="/v1/releases",

@@ -27,6 +27,24 @@ class ApiSettings(RoomSettings):
     micro_batch: Annotated[
         int, Meta(ge=1, description="most requests that go through the model together")
     ] = 32
+    why_words: Annotated[
+        str,
+        Meta(
+            description=(
+                "YAML file of the sentences by which [explanations](why.md#words) say causes; empty: ours"
+            )
+        ),
+    ] = ""
+    why_release_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description=(
+                "largest release that answers no more and is loaded to [explain](why.md) what it answered, "
+                "one at a time in each worker; 0: none is"
+            ),
+        ),
+    ] = 268_435_456
 
     def validate(self) -> None:
         """Raises ConfigError if a setting is out of bounds or a batch could never be accepted."""

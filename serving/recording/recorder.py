@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from marquee.decision.creatives.answers import ItemCreative
 from marquee.decision.experiments import Assigned
+from marquee.decision.explaining.asked import AskedRow, asked_of
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Decided
 from marquee.errors import EventLogError, EventLogGoneError
@@ -109,6 +110,7 @@ def decision_of(
     decided: Decided,
     creatives: Sequence[ItemCreative] = (),
     assigned: tuple[Assigned, ...] = (),
+    row: AskedRow | None = None,
 ) -> Decision:
     """Returns the record of an answer.
 
@@ -120,6 +122,7 @@ def decision_of(
         decided: What was answered.
         creatives: How its items were said.
         assigned: The arms that it was in.
+        row: Of a page; None for a request of its own.
     """
     asked, user = identified.request, identified.recorded_as
     answer, exploration = decided.answer, asked.exploration
@@ -151,4 +154,11 @@ def decision_of(
         rules=answer.rules,
         rules_not_applied=tuple([(one.rule_id, one.why) for one in answer.rules_not_applied]),
         rules_version=decided.rules_version,
+        asked=asked_of(
+            asked,
+            recommender.bundle.columns,
+            is_known_user=asked.user_id is not None and not answer.unknown_user,
+            row=row,
+        ),
+        live_items=recommender.item_pool.live_digest,
     )

@@ -63,6 +63,8 @@ WELL = {
     "known": constant("marquee_overdue_erased_users", 0),
     "rule end": Series("marquee_rules_next_end_seconds", lambda _at: UNTIL + 2 * DAY, {}),
     "stale": constant("marquee_rules_stale_total", 2),
+    "explained": rising("marquee_explanations_total", 0.1, outcome="agrees"),
+    "differs": constant("marquee_explanations_total", 1, outcome="differs"),
     "created": now_minus("marquee_release_created_seconds", DAY),
     "personal": rising("marquee_answers_total", 9.0, source="personal", release="v1", surface="home"),
     "popular": rising("marquee_answers_total", 1.0, source="popular", release="v1", surface="home"),
@@ -155,6 +157,10 @@ FAULTS: dict[str, tuple[str, Mapping[str, Series | None]]] = {
     "a rule ends tonight": (
         "MarqueeRuleEnds",
         {"rule end": Series("marquee_rules_next_end_seconds", lambda _at: UNTIL + 3600, {})},
+    ),
+    "a release answers otherwise than it did": (
+        "MarqueeExplanationsDiffer",
+        {"differs": rising("marquee_explanations_total", 0.001, outcome="differs")},
     ),
     "the rules cannot be read": ("MarqueeRulesStale", {"stale": rising("marquee_rules_stale_total", 0.1)}),
     "training has stopped": (

@@ -44,6 +44,7 @@ from marquee.client.messages import (
     RulesAnswer,
     RulesRequest,
     SimilarRequest,
+    WhyAnswer,
 )
 from marquee.client.retries import RetryPolicy
 
@@ -212,6 +213,10 @@ class AsyncClient:
     ) -> DryRunAnswer:
         """Returns the difference that a set of rules would make, in seconds; raises ServiceError."""
         return await self._ask(calls.try_rules(request), deadline_s)
+
+    async def why(self, decision_id: str, *, deadline_s: float | None = None) -> WhyAnswer:
+        """Returns the explanation of a decision; needs a key for `users`; raises ServiceError."""
+        return await self._ask(calls.why(decision_id), deadline_s)
 
     async def is_alive(self) -> bool:
         """Returns whether the service lives, asked once."""

@@ -43,6 +43,7 @@ from marquee.client.messages import (
     RulesAnswer,
     RulesRequest,
     SimilarRequest,
+    WhyAnswer,
 )
 
 DEADLINE_HEADER = "X-Deadline-Ms"
@@ -259,6 +260,11 @@ def rule_history(limit: int | None, before: int | None) -> Call[RuleHistoryAnswe
 def try_rules(request: DryRunRequest) -> Call[DryRunAnswer]:
     """Returns the call that asks what a set of rules would change."""
     return _post("/v1/rules/dry_run", request, DryRunAnswer)
+
+
+def why(decision_id: str) -> Call[WhyAnswer]:
+    """Returns the call that asks for the explanation of a decision."""
+    return _get(f"/v1/why/{_segment('decision_id', decision_id)}", WhyAnswer)
 
 
 def health(path: str) -> Call[bytes]:

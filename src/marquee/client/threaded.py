@@ -43,6 +43,7 @@ from marquee.client.messages import (
     RulesAnswer,
     RulesRequest,
     SimilarRequest,
+    WhyAnswer,
 )
 from marquee.client.retries import RetryPolicy
 
@@ -223,6 +224,10 @@ class Client:
     def try_rules(self, request: DryRunRequest, *, deadline_s: float = DRY_RUN_DEADLINE_S) -> DryRunAnswer:
         """Returns the difference that a set of rules would make, in seconds; raises ServiceError."""
         return self._ask(calls.try_rules(request), deadline_s)
+
+    def why(self, decision_id: str, *, deadline_s: float | None = None) -> WhyAnswer:
+        """Returns the explanation of a decision; needs a key for `users`; raises ServiceError."""
+        return self._ask(calls.why(decision_id), deadline_s)
 
     def is_alive(self) -> bool:
         """Returns whether the service lives, asked once."""

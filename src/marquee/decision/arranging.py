@@ -195,15 +195,20 @@ def relevance_of(config: Reranking, candidates: CandidateTable, timestamp: int) 
     spread = float(np.ptp(scores)) if len(scores) else 0.0
     relevance: Float64Array = (scores - scores.min()) / spread if spread else np.zeros(len(scores))
     if config.freshness_weight and candidates.births is not None:
-        # An item from the future is brand-new, not newer.
-        age_days = np.maximum(timestamp - candidates.births[:n_ranked], 0.0) / SECONDS_PER_DAY
-        boost = config.freshness_weight * np.exp2(-age_days / config.freshness_half_life_days)
-        # No boost where the age is unknown: NaN would spoil every comparison.
-        relevance = relevance + np.nan_to_num(boost, nan=0.0)
+        relevance = relevance + freshness_of(config, candidates.births[:n_ranked], timestamp)
     if candidates.boosts is not None:
         relevance = relevance + candidates.boosts[:n_ranked]
     n_unranked = len(candidates.scores) - len(scores)
     return np.append(relevance, np.zeros(n_unranked)) if n_unranked else relevance
+
+
+def freshness_of(config: Reranking, births: Float64Array, timestamp: int) -> Float64Array:
+    """Returns the gain in relevance of items for being new, (n,); 0 where the birth, NaN, is not known."""
+    # An item from the future is brand-new, not newer.
+    age_days = np.maximum(timestamp - births, 0.0) / SECONDS_PER_DAY
+    gain: Float64Array = config.freshness_weight * np.exp2(-age_days / config.freshness_half_life_days)
+    # No gain where the age is unknown: NaN would spoil every comparison.
+    return np.nan_to_num(gain, nan=0.0)
 
 
 def codes_of(values: Sequence[object]) -> IndexArray:

@@ -166,6 +166,7 @@ class Candidates:
         reranked: As in `Answer`.
         n_considered: Number of candidates that re-ranking chose among, 0 without re-ranking.
         propensities: As in `Decided`.
+        considered: As in `Decided`.
         rules: Ids of the rules that pin or boost and had an effect.
         rules_not_applied: As in `Answer`.
     """
@@ -176,6 +177,7 @@ class Candidates:
     reranked: tuple[str, ...] = ()
     n_considered: int = 0
     propensities: Float64Array | None = None
+    considered: FloatArray | None = None
     rules: tuple[str, ...] = ()
     rules_not_applied: tuple[RuleNotApplied, ...] = ()
 

@@ -30,6 +30,7 @@ from marquee.decision.rules.ruling import Ruling, RulingCache
 from marquee.index.faiss_index import IndexConfig
 from marquee.index.index import Index
 from marquee.index.query_batch import SearchResult
+from marquee.store.item_digests import Digests, digest_of_all, digests_of
 from marquee.store.live_items import LiveItem
 from marquee.store.rules.rule import ActiveRules
 
@@ -81,12 +82,15 @@ class ItemPool:
     Attributes:
         bundle: Holds the first items; live ones come with `with_live_items`.
         table: The rows of all items.
+        live_digest: Digest of the live items, '' for none.
     """
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
         own = Segment(bundle.catalog, bundle.index, bundle.manifest.has_item_bias)
         self.table = ItemTable(own, None, bundle.version)
+        self.live_digest = ""
+        self._digests: Digests = {}
         self._overrides: Overrides = {}
         self._vectors: Mapping[str, Embedded] = {}
         self._withdrawn: IndexArray = np.zeros(0, dtype=np.int64)
@@ -105,6 +109,8 @@ class ItemPool:
         other._withdrawn = ids.encode(
             [id_ for id_, item in items.items() if item.is_withdrawn and id_ in ids]
         )
+        other._digests = digests_of(items, self._digests)
+        other.live_digest = digest_of_all(other._digests)
         other._masks = WeakKeyDictionary()
         other._rulings = WeakKeyDictionary()  # rulings name items of the table that is replaced below
         added = [

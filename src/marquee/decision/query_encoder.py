@@ -5,9 +5,9 @@ Decides what an answer is made from and what a user has seen. Leaves the choice 
 in training.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import cast
 
@@ -17,10 +17,10 @@ import numpy.typing as npt
 from marquee.core.arrays import FloatArray, IndexArray
 from marquee.core.histories import gather, window_positions
 from marquee.core.ids import PADDING_INDEX
-from marquee.core.schema import SURFACE, TIMESTAMP
+from marquee.decision.encoding.ablations import Ablations
+from marquee.decision.encoding.query_features import FeatureRow, QueryFeatures
 from marquee.decision.item_pool import ItemPool
 from marquee.decision.requests import HistoryEvent, Request, Source
-from marquee.features import FeatureArrays, FeatureEncoder
 from marquee.store.people.consent import Tier
 
 _NO_ITEMS: IndexArray = np.zeros(0, dtype=np.int64)
@@ -64,7 +64,7 @@ class QueryEncoder:
         self._takes_user = "user_vector" in inputs
         self._takes_history = "history_vectors" in inputs or "history_kinds" in inputs
         self._takes_features = "tokens" in inputs or "numeric" in inputs
-        self._features = _QueryFeatures(bundle.query_features, bundle.user_features, bundle.columns)
+        self._features = QueryFeatures(bundle.query_features, bundle.user_features, bundle.columns)
         configs = bundle.manifest.kinds.configs
         whole = [kind for kind, config in configs.items() if not config.edges]
         rows = bundle.manifest.kinds.encode(whole, [None] * len(whole)).tolist()
@@ -114,11 +114,36 @@ class QueryEncoder:
             read=tuple([history.items if self._takes_history else _NO_ITEMS for history in histories]),
         )
 
+    def seen(self, request: Request) -> IndexArray:
+        """Returns item_index of what the user of a request had, stored and given, (n_seen,) int64."""
+        return self._events(request, self._bundle.user_ids.index(request.user_id or "")).seen
+
+    def without_each(self, request: Request) -> Ablations:
+        """Returns the query of a request without each thing that it rests on; all pass the tower together.
+
+        An event less means that the one before the window moves up, as if it had never been.
+        """
+        user = self._bundle.user_ids.index(request.user_id or "")
+        events, row = self._events(request, user), self._features.encode(request, user)
+        whole, has_user = self._latest(events), self._has_vector(user)
+        n_events = len(whole.items) if self._takes_history else 0
+        first = len(events.items) - n_events
+        columns = self._features.telling_columns(row) if self._takes_features else ()
+        variants = [
+            (user, whole, row),
+            *((user, self._latest(events.without(first + n)), row) for n in range(n_events)),
+            *((user, whole, self._features.without(row, column)) for column in columns),
+            *([(PADDING_INDEX, whole, row)] if has_user else []),
+        ]
+        users, histories, rows = (list(column) for column in zip(*variants, strict=True))
+        sources = tuple(map(self._source, users, histories, rows))
+        return Ablations(self._embed(users, histories, rows, sources), sources, n_events, columns, has_user)
+
     def _embed(
         self,
         users: Sequence[int],
         histories: Sequence["_History"],
-        features: Sequence["_FeatureRow"],
+        features: Sequence[FeatureRow],
         sources: Sequence[Source],
     ) -> FloatArray:
         """Returns the query embeddings, (batch, dim) float32; zeros if no request has anything to go by."""
@@ -137,7 +162,7 @@ class QueryEncoder:
             arrays |= self._history_arrays(histories)
         return bundle.query_tower.run(arrays)
 
-    def _source(self, user: int, history: "_History", features: "_FeatureRow") -> Source:
+    def _source(self, user: int, history: "_History", features: FeatureRow) -> Source:
         """Returns the strongest signal that the query tower can use of a request."""
         has_history = self._takes_history and len(history.items) > 0
         has_features = self._takes_features and features.says_something
@@ -152,7 +177,17 @@ class QueryEncoder:
         return self._takes_user and bool(self._bundle.user_vectors[user].any())
 
     def _history(self, request: Request, user: int) -> "_History":
-        """Returns the stored history of the user followed by the given one."""
+        """Returns the latest of the stored history of the user followed by the given one."""
+        return self._latest(self._events(request, user))
+
+    def _latest(self, history: "_History") -> "_History":
+        """Returns a history cut to what the tower is fed."""
+        length = self._bundle.manifest.history_length
+        # Not `replace`, which costs several times as much: every request comes here.
+        return _History(history.items[-length:], history.kinds[-length:], history.seen, history.n_unknown)
+
+    def _events(self, request: Request, user: int) -> "_History":
+        """Returns all that could be fed of the stored history of the user followed by the given one."""
         items, kinds = self._given_history(request.history)
         # Before the stored history joins: only what the caller named is reported.
         n_unknown = len(items) - int(np.count_nonzero(items))
@@ -164,8 +199,7 @@ class QueryEncoder:
         if np.count_nonzero(items) < len(items) or np.count_nonzero(kinds) < len(kinds):
             is_usable = (items != PADDING_INDEX) & (kinds != PADDING_INDEX)
             items, kinds = items[is_usable], kinds[is_usable]
-        length = self._bundle.manifest.history_length
-        return _History(items=items[-length:], kinds=kinds[-length:], seen=seen, n_unknown=n_unknown)
+        return _History(items=items, kinds=kinds, seen=seen, n_unknown=n_unknown)
 
     def _stored_history(self, user: int) -> tuple[IndexArray, IndexArray]:
         """Returns items and kinds that the bundle knows of a user."""
@@ -213,7 +247,7 @@ class _History:
     """The history of one request.
 
     Attributes:
-        items: item_index of the latest events that the tower is fed, oldest first, (length,) int64.
+        items: item_index of the events that the tower is fed, oldest first, (length,) int64.
         kinds: Their kinds, never 0.
         seen: item_index of all events, (n_events,) int64; 0 for an unknown item.
         n_unknown: Given events whose item is unknown.
@@ -224,115 +258,6 @@ class _History:
     seen: IndexArray
     n_unknown: int
 
-
-@dataclass(frozen=True, slots=True)
-class _FeatureRow:
-    """The features of one request.
-
-    Attributes:
-        arrays: One row.
-        says_something: True if the row differs from that of a request that gives nothing but the time.
-        ignored: Names given that nothing reads.
-    """
-
-    arrays: FeatureArrays
-    says_something: bool
-    ignored: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Columns of `FeatureArrays` that come from one source column."""
-
-    tokens: list[int]
-    numeric: list[int]
-
-
-class _QueryFeatures:
-    """Rows of query features: what the bundle knows of a user under what the request says.
-
-    Args:
-        encoder: Of user and context features.
-        stored: Of the known users, n_users + 1 rows.
-        columns: What a request may state to any effect, not only on features.
-    """
-
-    def __init__(self, encoder: FeatureEncoder, stored: FeatureArrays, columns: frozenset[str]) -> None:
-        self._encoder = encoder
-        self._columns = columns | {TIMESTAMP}
-        self._stored = stored
-        self._nothing = encoder.encode_one({})
-        self._nothing_given = _FeatureRow(self._nothing, says_something=False, ignored=())
-        self._places = _places(encoder)
-        self._reads_time = TIMESTAMP in self._places
-        self._reads_surface = SURFACE in self._places
-        # The time is always given, and says nothing of who asks.
-        telling = [place for column, place in self._places.items() if column != TIMESTAMP]
-        self._telling = _Place(
-            tokens=[index for place in telling for index in place.tokens],
-            numeric=[index for place in telling for index in place.numeric],
-        )
-
-    def encode(self, request: Request, user: int) -> _FeatureRow:
-        """Returns the row of one request."""
-        surface = request.surface if self._reads_surface else None
-        says_something = request.features or request.context or surface is not None
-        # Always the same row: it was encoded once.
-        if user == PADDING_INDEX and not (says_something or self._reads_time):
-            return self._nothing_given
-        values: dict[str, object] = {
-            TIMESTAMP: request.timestamp,
-            **request.features,
-            **request.context,
-        }
-        if surface is not None:
-            # A surface in the context was named as a feature: it stays.
-            values.setdefault(SURFACE, surface)
-        given = values.keys() & self._places.keys()
-        row = self._stored_row(user)
-        if given:
-            row = self._overlaid(row, self._encoder.encode_one(values), given)
-        ignored = values.keys() - self._columns if len(values) > len(given) + 1 else ()
-        return _FeatureRow(row, self._says_something(row), tuple(sorted(ignored)))
-
-    def _says_something(self, row: FeatureArrays) -> bool:
-        """Returns True if a row differs from that of a request that gives nothing but the time."""
-        nothing, telling = self._nothing, self._telling
-        return row is not nothing and bool(
-            (row.tokens != nothing.tokens)[0, telling.tokens].any()
-            or (row.numeric != nothing.numeric)[0, telling.numeric].any()
-        )
-
-    def _stored_row(self, user: int) -> FeatureArrays:
-        """Returns the stored features of a user; the empty row for the unknown one."""
-        if user == PADDING_INDEX:
-            return self._nothing
-        return FeatureArrays(
-            tokens=self._stored.tokens[user : user + 1], numeric=self._stored.numeric[user : user + 1]
-        )
-
-    def _overlaid(self, under: FeatureArrays, over: FeatureArrays, columns: Iterable[str]) -> FeatureArrays:
-        """Returns `under` with the features that are read from some columns replaced by those of `over`."""
-        if under is self._nothing:
-            return over
-        # Copies: the stored rows lie in a file that is mapped for reading.
-        tokens, numeric = under.tokens.copy(), under.numeric.copy()
-        for column in columns:
-            place = self._places[column]
-            tokens[:, place.tokens] = over.tokens[:, place.tokens]
-            numeric[:, place.numeric] = over.numeric[:, place.numeric]
-        return FeatureArrays(tokens=tokens, numeric=numeric)
-
-
-def _places(encoder: FeatureEncoder) -> dict[str, _Place]:
-    """Returns where the features that are read from each source column stand."""
-    places: dict[str, _Place] = {}
-    n_tokens, n_numeric = 0, 0
-    for feature in encoder.features:
-        alone = FeatureEncoder((feature,))
-        place = places.setdefault(feature.column, _Place([], []))
-        place.tokens.extend(range(n_tokens, n_tokens + alone.n_token_columns))
-        place.numeric.extend(range(n_numeric, n_numeric + alone.n_numeric))
-        n_tokens += alone.n_token_columns
-        n_numeric += alone.n_numeric
-    return places
+    def without(self, position: int) -> "_History":
+        """Returns the history without the event at a position."""
+        return replace(self, items=np.delete(self.items, position), kinds=np.delete(self.kinds, position))

@@ -47,13 +47,14 @@ class Recommender:
         bundle: What it answers from.
         item_pool: The items of the bundle, and the live ones.
         queries: Turns requests into query embeddings.
+        retriever: Finds candidates.
     """
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
         self.item_pool = ItemPool(bundle)
         self.queries = QueryEncoder(self.item_pool)
-        self._retriever = Retriever(bundle, self.item_pool)
+        self.retriever = Retriever(bundle, self.item_pool)
 
     @classmethod
     def load(cls, path: Path | str, trusted: TrustedKeys | None = None) -> "Recommender":
@@ -66,7 +67,7 @@ class Recommender:
         other = copy(self)
         other.item_pool = self.item_pool.with_live_items(items)
         other.queries = self.queries.over(other.item_pool)
-        other._retriever = self._retriever.over(other.item_pool)
+        other.retriever = self.retriever.over(other.item_pool)
         return other
 
     @property
@@ -135,7 +136,7 @@ class Recommender:
             Constraints.of(request, seen, self.item_pool)
             for request, seen in zip(requests, queries.seen, strict=True)
         ]
-        found = self._retriever.search(queries.embeddings, queries.sources, constraints)
+        found = self.retriever.search(queries.embeddings, queries.sources, constraints)
         on_stage(Stage.retrieve)
         chosen = [self._choose(queries, row, one, found.get(row)) for row, one in enumerate(constraints)]
         on_stage(Stage.rerank)
@@ -153,6 +154,7 @@ class Recommender:
                 candidates.propensities,
                 queries.read[row],
                 constraints[row].request.rules.version,
+                candidates.considered,
             )
             for row, (candidates, source, reason) in enumerate(chosen)
         ]
@@ -175,7 +177,7 @@ class Recommender:
         """
         queries = self.queries.encode(requests_to_encode(user, rows))
         on_stage(Stage.encode)
-        composer = PageComposer(queries, self.item_pool, self._retriever)
+        composer = PageComposer(queries, self.item_pool, self.retriever)
         composed = [composer.compose(row) for row in rows]
         on_stage(Stage.retrieve)
         answered = [self._answered_row(row, queries) for row in composed]
@@ -252,14 +254,15 @@ class Recommender:
         # The item itself counts as seen, and so is never in its own answer.
         constraints = Constraints.of(request, np.array([item]), self.item_pool)
         source, reason = Source.similar, None
-        look_further: Callable[[Constraints], Candidates] = partial(self._retriever.similar, item)
-        if not self._retriever.has_direction(item):
+        look_further: Callable[[Constraints], Candidates] = partial(self.retriever.similar, item)
+        if not self.retriever.has_direction(item):
             source, reason = Source.popular, f"{item_id!r} has no embedding"
-            look_further = self._retriever.popular
+            look_further = self.retriever.popular
         found = look_further(constraints)
         chosen = rerank_candidates(found, constraints, self.item_pool, look_further)
         answer = self._answer(chosen, constraints, source, fallback_reason=reason)
-        return Decided(answer, chosen.propensities, _NOTHING_READ, request.rules.version)
+        version = request.rules.version
+        return Decided(answer, chosen.propensities, _NOTHING_READ, version, chosen.considered)
 
     def _index_of(self, item_id: str) -> int:
         """Returns the item_index of an item of the bundle or a live one; raises UnknownIdError for others."""
@@ -284,7 +287,7 @@ class Recommender:
         )
         if found is None:
             # Where re-ranking needs more, it must look among candidates of the same kind.
-            look_further = self._retriever.popular
+            look_further = self.retriever.popular
             found = look_further(constraints)
             # The index leaves out what is popular only if no inner product with the query is a number.
             if source is not Source.popular and len(found.items):
@@ -294,7 +297,7 @@ class Recommender:
 
     def _search_again(self, embedding: FloatArray, source: Source, constraints: Constraints) -> Candidates:
         """Returns the candidates of one query, (1, dim), that has found some before."""
-        return self._retriever.search(embedding, [source], [constraints]).get(0, Candidates.none())
+        return self.retriever.search(embedding, [source], [constraints]).get(0, Candidates.none())
 
     def _answer(
         self,

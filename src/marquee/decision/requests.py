@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 from typing import NamedTuple
 
-from marquee.core.arrays import Float64Array, IndexArray
+from marquee.core.arrays import Float64Array, FloatArray, IndexArray
 from marquee.core.catalog import ItemKind
 from marquee.core.event_kinds import EventKind
 from marquee.core.filters import NO_FILTERS, Filters
@@ -242,12 +242,15 @@ class Decided:
         propensities: How probable each place was, given those above, (n_items,); None if each was certain.
         read: item_index of the history that the query tower was fed, oldest first, (length,) int64.
         rules_version: Of the set whose rules held; 0 where none did.
+        considered: Scores of the candidates that re-ranking chose among, pinned ones included,
+            (n_candidates,) float32; None without re-ranking.
     """
 
     answer: "Answer"
     propensities: Float64Array | None
     read: IndexArray
     rules_version: int = 0
+    considered: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,6 +152,7 @@ def _chosen(
         scores=found.scores[positions],
         reranked=config.steps,
         n_considered=len(found.items),
+        considered=found.scores,
         rules=tuple(constraints.ruling.boosting(found.items)) if constraints.ruling and boosts else (),
     )
 

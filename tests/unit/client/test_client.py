@@ -156,6 +156,30 @@ def test_items_are_put_and_withdrawn_by_an_encoded_path(kind: str) -> None:
     ]
 
 
+def test_decision_is_explained_by_an_encoded_path(kind: str) -> None:
+    told = {
+        "request_id": "r",
+        "decision_id": "a/b",
+        "record": {"time_ms": 7, "release": "v", "source": "history", "policy": "greedy", "history": ["x"]},
+        "replay": {"outcome": "agrees", "why": "the same"},
+        "items": [
+            {
+                "item_id": "y",
+                "score": 2.5,
+                "propensity": 1.0,
+                "because": "Because of x",
+                "cause": "event",
+                "without_events": [None],
+            }
+        ],
+    }
+    script = Script([answered(told)])
+    answer = client_of(kind, script).why("a/b")
+    assert (answer.record.release, answer.replay.outcome) == ("v", "agrees")
+    assert (answer.items[0].because, answer.items[0].without_events) == ("Because of x", (None,))
+    assert [(one.method, one.url.raw_path) for one in script.seen] == [("GET", b"/v1/why/a%2Fb")]
+
+
 def test_events_get_ids_that_rise_and_that_a_repetition_keeps(kind: str) -> None:
     told = {"request_id": "r", "accepted": 3, "repeated": 0, "rejected": {}}
     script = Script([refused(503), answered(told)])

@@ -33,7 +33,16 @@ from marquee.client.messages.items import (
     PlacedItem,
     RejectedLine,
 )
-from marquee.client.messages.operating import HealthAnswer
+from marquee.client.messages.operating import (
+    HealthAnswer,
+    WhyAnswer,
+    WhyFilter,
+    WhyItem,
+    WhyRecord,
+    WhyReplay,
+    WhyRule,
+    WhyStage,
+)
 from marquee.client.messages.releases import (
     ReleaseAnswer,
     ReleasesAnswer,
@@ -129,4 +138,11 @@ __all__ = [
     "TargetMessage",
     "TrialAnswer",
     "UserAnswer",
+    "WhyAnswer",
+    "WhyFilter",
+    "WhyItem",
+    "WhyRecord",
+    "WhyReplay",
+    "WhyRule",
+    "WhyStage",
 ]

@@ -19,7 +19,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from marquee.store.log.latest_events import Freshness
 
@@ -146,6 +146,8 @@ class Decision:
         rules: Ids of the rules that had an effect.
         rules_not_applied: Ids of those that could not have theirs, each with the reason.
         rules_version: Version of their set; 0 where no rule held.
+        asked: The rest of the request, by name (see `decision.explaining.asked`); empty if it was not kept.
+        live_items: Digest of the live items that could be in the answer, '' for none.
     """
 
     decision_id: str
@@ -166,6 +168,8 @@ class Decision:
     rules: tuple[str, ...] = ()
     rules_not_applied: tuple[tuple[str, str], ...] = ()
     rules_version: int = 0
+    asked: Mapping[str, Any] = field(default_factory=dict)  # JSON: each name has a type of its own
+    live_items: str = ""
 
 
 @dataclass(frozen=True, slots=True)

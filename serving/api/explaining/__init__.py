@@ -1,0 +1,1 @@
+"""The route that explains one decision, and the releases that it asks."""

@@ -1,0 +1,164 @@
+"""A request as the record of its decision keeps it, and back: all that the same answer follows from.
+
+```
+of the decision itself   user, surface, policy and its parameters, tier, version of the rules
+asked                    time, k, history as it was given, attributes, kind, filters, re-ranking, exclusions
+```
+
+Of the attributes only those are kept that the release reads: no other can have changed the answer, and what
+an app sends along is not ours to keep. What is at its default is left out.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import fields
+from typing import Any, NamedTuple
+
+import msgspec
+
+from marquee.core.catalog import ItemKind
+from marquee.core.filters import Clause, Filters
+from marquee.decision.policies.config import Exploration, PolicyName
+from marquee.decision.requests import HistoryEvent, Request
+from marquee.decision.reranking import NO_RERANKING, Reranking
+from marquee.errors import DataError, MarqueeError
+from marquee.store.log.event_log import Decision
+from marquee.store.people.consent import Tier
+
+KNOWN_USER = "known_user"
+"""Whether the release knew the user: one that is known by another name now cannot be looked up again."""
+
+_ROW = "row"
+
+_RERANKING = tuple((one.name, getattr(NO_RERANKING, one.name)) for one in fields(Reranking))
+_CONDITIONS = tuple(one.name for one in fields(Clause))
+
+
+class AskedRow(NamedTuple):
+    """The part of a row of a page that a request of its own does not say.
+
+    Attributes:
+        kind: One of `RowKind`.
+        item_id: As in `Row`.
+        items: As in `Row`.
+        shown: Items of the rows above.
+        surface: Of the page.
+    """
+
+    kind: str
+    item_id: str | None = None
+    items: tuple[str, ...] = ()
+    shown: tuple[str, ...] = ()
+    surface: str | None = None
+
+
+def asked_of(
+    request: Request, columns: Collection[str], *, is_known_user: bool, row: AskedRow | None = None
+) -> Mapping[str, Any]:
+    """Returns a request as its record keeps it.
+
+    Args:
+        request: As it was answered, with the profile of its user; of a row with the history of its page.
+        columns: What requests may state to any effect (see `Bundle.columns`).
+        is_known_user: Whether the release knew the user.
+        row: Of a page; None for a request of its own.
+    """
+    asked: dict[str, Any] = {"timestamp": request.timestamp, "k": request.k}
+    if request.history:
+        asked["history"] = request.history
+    for name, said in (("features", request.features), ("context", request.context)):
+        if said and (read := {column: said[column] for column in said if column in columns}):
+            asked[name] = read
+    if request.like_item is not None:
+        asked["like_item"] = request.like_item
+    if is_known_user:
+        asked[KNOWN_USER] = True
+    if row is not None:
+        asked[_ROW] = row
+    return asked | _wanted(request)
+
+
+def row_of(decision: Decision) -> AskedRow | None:
+    """Returns the row of a page that a decision was, None for a request of its own."""
+    said = decision.asked.get(_ROW)
+    return None if said is None else msgspec.convert(said, AskedRow)
+
+
+def _wanted(request: Request) -> dict[str, Any]:
+    """Returns which items a request wants and in which order, as far as it is not at its default."""
+    wanted: dict[str, Any] = {}
+    if request.kind is not None:
+        wanted["kind"] = request.kind.value
+    if request.filters:
+        wanted["filters"] = [_plain_clause(clause) for clause in request.filters.clauses]
+    if request.reranking is not NO_RERANKING:
+        wanted["reranking"] = _plain_reranking(request.reranking)
+    if request.exclude:
+        wanted["exclude"] = tuple(request.exclude)
+    if not request.exclude_seen:
+        wanted["exclude_seen"] = False
+    return wanted
+
+
+def request_of(decision: Decision) -> Request:
+    """Returns the request of a decision, without the rules that held.
+
+    Raises:
+        DataError: If the record does not hold it.
+    """
+    asked = dict(decision.asked)
+    if "timestamp" not in asked:
+        raise DataError(
+            f"decision {decision.decision_id} must hold its request, got a record without; it was made by an "
+            "earlier version of the service"
+        )
+    for name in (KNOWN_USER, _ROW):
+        asked.pop(name, None)
+    try:
+        return Request(
+            **{
+                **asked,
+                "history": tuple(
+                    [one if isinstance(one, str) else HistoryEvent(*one) for one in asked.get("history", ())]
+                ),
+                "kind": ItemKind(asked["kind"]) if "kind" in asked else None,
+                "filters": Filters(tuple([_clause(one) for one in asked.get("filters", ())])),
+                "reranking": msgspec.convert(asked.get("reranking", {}), Reranking),
+                "exclude": tuple(asked.get("exclude", ())),
+            },
+            user_id=decision.user_id,
+            surface=decision.surface,
+            exploration=_exploration_of(decision),
+            decision_id=decision.decision_id,
+            tier=Tier(decision.tier) if decision.tier else Tier.personal,
+        )
+    except (MarqueeError, TypeError, ValueError) as error:
+        raise DataError(
+            f"decision {decision.decision_id} must hold a request that this version can read, got {error}; "
+            "another one made it"
+        ) from error
+
+
+def _exploration_of(decision: Decision) -> Exploration:
+    """Returns the policy of a decision; parameters are kept where it could draw, and nowhere else."""
+    if not decision.parameters:
+        return Exploration()
+    return Exploration(policy=PolicyName(decision.policy), **decision.parameters)
+
+
+def _plain_clause(clause: Clause) -> dict[str, object]:
+    """Returns a clause by its conditions, those that are not given left out."""
+    values = ((name, getattr(clause, name)) for name in _CONDITIONS)
+    return {name: value for name, value in values if value not in ((), None)}
+
+
+def _clause(plain: Mapping[str, Any]) -> Clause:
+    """Returns the clause that `_plain_clause` wrote."""
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()
+    }
+    return Clause(**given)
+
+
+def _plain_reranking(config: Reranking) -> dict[str, object]:
+    """Returns the settings of a re-ranking that are not at their default."""
+    return {name: value for name, default in _RERANKING if (value := getattr(config, name)) != default}
