@@ -52,6 +52,11 @@ def decision(decision_id: str, **changes: object) -> Decision:
         "rules": ("front",),
         "rules_not_applied": (("gone", "why"),),
         "rules_version": 3,
+        "creatives": ("short", ""),
+        "creative_propensities": (0.5, 1.0),
+        "experiments": (("order", "1", "b"),),
+        "asked": {"timestamp": NOW, "k": 2, "history": [["x", "click", None], ["y", "rating", 4.5]]},
+        "live_items": "00ff00ff00ff00ff",
     }
     return Decision(decision_id=decision_id, **{**fields, **changes})  # type: ignore[arg-type]
 

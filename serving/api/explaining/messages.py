@@ -19,6 +19,13 @@ class WhyRule(msgspec.Struct, kw_only=True, frozen=True):
     why: Annotated[str, Meta(description="The reason, in words.")]
 
 
+class WhyArm(msgspec.Struct, kw_only=True, frozen=True):
+    """An arm of an experiment that the decision was in."""
+
+    experiment: Annotated[str, Meta(description="The experiment.")]
+    arm: Annotated[str, Meta(description="The arm.")]
+
+
 class WhyRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """The record of a decision, as it was written when it was made."""
 
@@ -36,6 +43,7 @@ class WhyRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     rules_version: Annotated[int | None, Meta(description="Version of the rules; null where none held.")] = (
         None
     )
+    experiments: Annotated[tuple[WhyArm, ...], Meta(description="The arms that it was in.")] = ()
     history: Annotated[
         tuple[str, ...], Meta(description="Items of the history that was read, the oldest first.")
     ] = ()
@@ -71,6 +79,9 @@ class WhyRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
                 [WhyRule(rule_id=rule_id, why=why) for rule_id, why in decision.rules_not_applied]
             ),
             rules_version=decision.rules_version or None,
+            experiments=tuple(
+                [WhyArm(experiment=name, arm=arm) for name, _phase, arm in decision.experiments]
+            ),
             history=decision.history,
             timestamp=asked.get("timestamp"),
             k=asked.get("k"),
@@ -128,6 +139,9 @@ class WhyItem(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     propensity: Annotated[
         float, Meta(description="How probable the place was, given those above; 1 where nothing was drawn.")
     ]
+    creative: Annotated[
+        str | None, Meta(description="How the item was said, by name; null where it had no creative.")
+    ] = None
     because: Annotated[str, Meta(description="One sentence for people, from the largest cause.")]
     cause: Annotated[str, Meta(description="Which cause that is; the word by which sentences are replaced.")]
     without_events: Annotated[
@@ -226,6 +240,7 @@ def _filters(counts: Counts) -> tuple[WhyFilter, ...]:
 def _items(explanation: Explanation) -> tuple[WhyItem, ...]:
     """Returns the places of a decision: as recorded, with their causes where these are known."""
     reasons = explanation.reasons
+    creatives = explanation.decision.creatives or ("",) * len(explanation.decision.places)
     causes = reasons.items if reasons else [None] * len(explanation.decision.places)
     return tuple(
         [
@@ -233,12 +248,13 @@ def _items(explanation: Explanation) -> tuple[WhyItem, ...]:
                 item_id=place.item_id,
                 score=place.score,
                 propensity=place.propensity,
+                creative=creative or None,
                 because=sentence.text,
                 cause=sentence.cause,
                 **_causes(item),
             )
-            for place, sentence, item in zip(
-                explanation.decision.places, explanation.sentences, causes, strict=True
+            for place, creative, sentence, item in zip(
+                explanation.decision.places, creatives, explanation.sentences, causes, strict=True
             )
         ]
     )

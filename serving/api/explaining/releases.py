@@ -50,9 +50,8 @@ class ReleasesToAsk:
         channels = list(self._channels(decision))
         for channel in channels:
             answering = channel.answering
-            for recommender in answering.recommenders if answering else ():
-                if recommender.version == decision.release:
-                    return recommender
+            if answering and (recommender := answering.of_release(decision.release)):
+                return recommender
         for channel in channels:
             if (older := self._find_older(channel, decision.release)) is not None:
                 return older

@@ -33,16 +33,7 @@ from marquee.client.messages.items import (
     PlacedItem,
     RejectedLine,
 )
-from marquee.client.messages.operating import (
-    HealthAnswer,
-    WhyAnswer,
-    WhyFilter,
-    WhyItem,
-    WhyRecord,
-    WhyReplay,
-    WhyRule,
-    WhyStage,
-)
+from marquee.client.messages.operating import HealthAnswer
 from marquee.client.messages.releases import (
     ReleaseAnswer,
     ReleasesAnswer,
@@ -76,6 +67,14 @@ from marquee.client.messages.users import (
     ReleaseMessage,
     SignatureMessage,
     UserAnswer,
+    WhyAnswer,
+    WhyArm,
+    WhyFilter,
+    WhyItem,
+    WhyRecord,
+    WhyReplay,
+    WhyRule,
+    WhyStage,
 )
 
 __all__ = [
@@ -139,6 +138,7 @@ __all__ = [
     "TrialAnswer",
     "UserAnswer",
     "WhyAnswer",
+    "WhyArm",
     "WhyFilter",
     "WhyItem",
     "WhyRecord",
