@@ -40,12 +40,14 @@ from training.runs.prepare import prepare
 
 N_EVENTS, K = 50, 10
 N_TIMED, MOST_MS = 200, 50.0
-N_AGREEING, N_CALLERS = 1_000, 8
+N_AGREEING, N_CALLERS, N_TOGETHER = 1_000, 8, 8
 MOST_TIMES, MOST_RECORD_US = 1.5, 50.0
 LOADED_S, PAUSE_S = 15.0, 0.01
 N_REPEATED = 2_000
 SECRET = "of the benchmark"
 HOME, FEED = "home", "feed"
+# An answer of the surface that explores, to a user, and no page or batch.
+PLAIN = 5
 
 
 def rows(_root: Path) -> Iterator[Row]:
@@ -96,7 +98,11 @@ class Asking:
         if number % 4 == 0:
             body["context"] = {"device": "mobile"}
         path = "/v1/recommend"
-        if number % 10 == 0:
+        if number % 3 == 1:
+            # One batch through the tower, whatever else is on its way: sums round otherwise than alone.
+            body = {"requests": [{**body, "k": K, "history": history[place:]} for place in range(N_TOGETHER)]}
+            path = "/v1/recommend/batch"
+        elif number % 10 == 0:
             kinds = ("for_you", "popular", "similar", "new")
             body["rows"] = [{"row": kind, "k": K // 2} for kind in kinds]
             path = "/v1/page"
@@ -104,7 +110,7 @@ class Asking:
             body["k"] = K
             body["exclude_seen"] = number % 5 != 0
         reply = client.post(path, json=body).raise_for_status().json()
-        return list(reply.get("rows", [reply]))
+        return list(reply.get("answers") or reply.get("rows") or [reply])
 
 
 @cache
@@ -169,7 +175,7 @@ def measure_time() -> Measured:
     rng, took, cpu_ms = np.random.default_rng(0), [], 0.0
     with asking(n_workers=1) as asked:
         client = asked.service.client
-        names = [asked.answer(client, rng, 2 * number + 1)[0]["decision_id"] for number in range(N_TIMED)]
+        names = [asked.answer(client, rng, PLAIN)[0]["decision_id"] for _ in range(N_TIMED)]
         for name in names:
             began = time.perf_counter()
             told = client.get(f"/v1/why/{name}").raise_for_status().json()
@@ -215,7 +221,7 @@ def measure_answers_meanwhile() -> Measured:
     """Measures answers of one worker alone, and while somebody asks for explanations without a pause."""
     rng = np.random.default_rng(0)
     with asking(n_workers=1) as asked:
-        name = asked.answer(asked.service.client, rng, 1)[0]["decision_id"]
+        name = asked.answer(asked.service.client, rng, PLAIN)[0]["decision_id"]
         alone = timed_answers(asked, rng)
         is_over, n_explained = threading.Event(), 0
 
@@ -244,7 +250,7 @@ def timed_answers(asked: Asking, rng: np.random.Generator) -> list[float]:
     took, end = [], time.perf_counter() + LOADED_S
     while time.perf_counter() < end:
         began = time.perf_counter()
-        asked.answer(asked.service.client, rng, 1)
+        asked.answer(asked.service.client, rng, PLAIN)
         took.append(1000 * (time.perf_counter() - began))
         time.sleep(PAUSE_S)
     return took
