@@ -180,16 +180,16 @@ def test_what_a_popular_and_a_similar_answer_rest_on_is_said(recommender: Recomm
 
 def test_largest_cause_is_said_in_the_operator_s_words(recommender: Recommender, tmp_path: Path) -> None:
     path = tmp_path / "words.yaml"
-    path.write_text("event: 'Weil Sie {event} mochten'\nbias: Beliebt\n")
+    path.write_text("event: 'Vous avez vu {event}'\nbias: Populaire\n")
     (decision,) = decide_together(recommender, [ASKED])
     explanation = explain(decision, recommender, NO_RULES, Words.read(path))
     assert explanation.reasons is not None
     for item, sentence in zip(explanation.reasons.items, explanation.sentences, strict=True):
         effects = [item.score - (without or 0.0) for without in item.without.events]
         if sentence.cause == "event":
-            assert sentence.text == f"Weil Sie {HISTORY[-4:][int(np.argmax(effects))]} mochten"
+            assert sentence.text == f"Vous avez vu {HISTORY[-4:][int(np.argmax(effects))]}"
     said = {sentence.cause: sentence.text for sentence in explanation.sentences}
-    assert said.get("bias", "Beliebt") == "Beliebt"
+    assert said.get("bias", "Populaire") == "Populaire"
     assert "event" in said
 
 

@@ -425,8 +425,8 @@ def test_link_in_the_folder_of_releases_leads_nowhere(
 
 
 def test_operator_s_words_are_told(home: Path, recommender: Recommender, tmp_path: Path) -> None:
-    words = Words({**Words().sentences, "popular_in": "Gerade beliebt"})
+    words = Words({**Words().sentences, "popular_in": "Populaire"})
     service = Service(home, tmp_path, recommender, words=words)
     told = service.explain(service.ask()["decision_id"]).json()
-    assert {item["because"] for item in told["items"]} == {"Gerade beliebt"}
+    assert {item["because"] for item in told["items"]} == {"Populaire"}
     service.close()
