@@ -9,7 +9,7 @@ Data sets are looked for in $MARQUEE_DATA; a row whose file is not there says so
 
 import sys
 
-from benchmarks.customers import audiences, forecasts, probabilities, segments, texts, uplift, values
+from benchmarks.customers import audiences, forecasts, probabilities, scale, segments, texts, uplift, values
 from benchmarks.rows import run_rows
 
 GROUPS = {
@@ -20,6 +20,7 @@ GROUPS = {
     "segments": segments.rows,
     "audiences": audiences.rows,
     "uplift": uplift.rows,
+    "scale": scale.rows,
 }
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.compared_runs import compared_page
+from tests.support.customers_page import customers_html
 from tests.support.report_pages import full_page
-from tests.support.shop_tables import shop_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -142,8 +142,8 @@ FAULTS = """<!doctype html><html><head></head><body><main>
         pytest.param(full_page, SCREEN, DARK, id="report on a dark screen"),
         pytest.param(compared_page, PHONE, (), id="comparison on a light phone"),
         pytest.param(compared_page, SCREEN, DARK, id="comparison on a dark screen"),
-        pytest.param(shop_page, PHONE, (), id="customers on a light phone"),
-        pytest.param(shop_page, SCREEN, DARK, id="customers on a dark screen"),
+        pytest.param(customers_html, PHONE, (), id="customers on a light phone"),
+        pytest.param(customers_html, SCREEN, DARK, id="customers on a dark screen"),
     ],
 )
 def test_the_page_is_whole_in_a_browser(

@@ -20,7 +20,7 @@ from marquee.marketing.probability.effects import Curve, OddsRatio, measure_effe
 from marquee.marketing.probability.examples import Examples, make_examples
 from marquee.marketing.probability.lift import LiftRow, measure_lift
 from marquee.marketing.reading.customers import USER_ID
-from marquee.marketing.scoring.folds import LOGISTIC, TREES, OutOfFold, cross_fit, fit_model
+from marquee.marketing.scoring.folds import LOGISTIC, TREES, OutOfFold, compete, fit_model
 from marquee.marketing.scoring.models import with_covariance
 from marquee.marketing.traits import TraitContext, TraitResult
 from marquee.marketing.versions import version_of
@@ -80,7 +80,7 @@ def compute_probability(name: str, config: ProbabilityConfig, context: TraitCont
         examples.learned, examples.outcome, examples.ages, context.seed, config.known_before
     )
     kinds = (LOGISTIC, TREES) if config.model == "auto" else (config.model,)
-    folds = cross_fit(examples.learned, examples.outcome, examples.ages, context.seed, kinds)
+    folds = compete(examples.learned, examples.outcome, examples.ages, context.seed, kinds)
     columns, model = fit_model(folds.chosen, examples.learned, examples.outcome, examples.ages, context.seed)
     version = version_of(name, config, context.version)
     fitted = FittedTrait(
