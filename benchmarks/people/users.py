@@ -19,14 +19,16 @@ from serving.recording.profiles import Profiles
 from serving.recording.users import KeyedUsers, KnownUsers, PlainUsers
 from serving.telemetry.metrics import Metrics
 from tests.support.bundles import NOW, publish_tiny
-from tests.support.event_stores import Postgres, event, postgres_server
+from tests.support.event_stores import Postgres, Store, event, postgres_server
 from tests.support.people import AUTHORIZATION, KEY, service_settings
+from tests.support.people_model import run as run_model
 from tests.support.people_service import Worker
 from tests.support.service_process import running_service
 
 N_ASKED, N_KNOWN, MOST_US = 4000, 2000, 100.0
 N_PUT = 500
 N_RECORDS = 10_000
+N_INTERLEAVINGS = 30
 N_CHANGES, N_CALLERS, N_WORKERS = 200, 4, 2
 # Long enough for some answers between two changes.
 PAUSE_S = 0.1
@@ -55,6 +57,12 @@ def rows(_root: Path) -> Iterator[Row]:
         measure_next_answer,
     )
     yield Row("consent changed under load", "-", "0 answers above the tier after the reply", measure_load)
+    yield Row(
+        "random interleavings beside a model in memory",
+        "-",
+        f"none differs, {N_INTERLEAVINGS} on each store",
+        measure_interleavings,
+    )
     yield Row(
         f"{N_RECORDS:,} answers of tier none",
         "-",
@@ -154,6 +162,16 @@ def measure_records() -> Measured:
             )
             worker.close()
     return Measured(f"{without:,} of {total:,}", without == total == N_RECORDS)
+
+
+def measure_interleavings() -> Measured:
+    """Runs events, decisions, consents, erasures, rules, retries and restarts in random order."""
+    # It raises where a store says what the model does not.
+    with tempfile.TemporaryDirectory() as name, postgres_server() as server:
+        folder = Path(name)
+        run_model(lambda: Store(tempfile.mkdtemp(dir=folder)), folder, N_INTERLEAVINGS)
+        run_model(lambda: Store(server.empty()), folder, N_INTERLEAVINGS)
+    return Measured(f"0 of {2 * N_INTERLEAVINGS} differ, 20 steps each", True)
 
 
 async def _ask_all(worker: Worker, bodies: Sequence[object]) -> None:
