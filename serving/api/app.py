@@ -189,7 +189,8 @@ class RecommendationApp:
             allowed = [name for name in found.routes for name in _methods(name)]
             raise Refusal(
                 Problem.method_not_allowed,
-                f"{scope['path']} takes {' and '.join(allowed)}, got {method[:32]}; use {allowed[0]}",
+                # Not as it was sent: the path of a user holds an id.
+                f"{found.path} takes {' and '.join(allowed)}, got {method[:32]}; use {allowed[0]}",
                 headers=((b"allow", ", ".join(allowed).encode()),),
             )
         return self._served[method, found.path]
@@ -205,7 +206,7 @@ class RecommendationApp:
                 return page
         raise Refusal(
             Problem.not_found,
-            f"there is nothing at {path[:120]!r}; POST to /v1/recommend, or GET /docs.json for every path",
+            f"there is nothing at {_shown(path)!r}; POST to /v1/recommend, or GET /docs.json for every path",
         )
 
     def _serve(self, route: Route) -> _Served:
@@ -233,6 +234,12 @@ def _address(scope: Scope) -> str:
     """Returns where a request comes from: without keys each connection counts as a caller of its own."""
     client = scope.get("client")
     return f"{client[0]}:{client[1]}" if client else ""
+
+
+def _shown(path: str) -> str:
+    """Returns as much of an unknown path as an error may repeat: no id of a user."""
+    before, users, _ = path.partition("/users/")
+    return f"{before[:120]}{users}…" if users else path[:120]
 
 
 def _methods(method: str) -> tuple[str, ...]:

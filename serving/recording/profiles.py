@@ -228,6 +228,7 @@ class Profiles:
         with suppress(EventLogError, ConfigError):  # told when somebody asks
             # The first read opens a connection, for which no answer has the time.
             self._log.get().read_profile("", 0, 0, 1)
+            self._users.look_up("")
         while (task := self._tasks.get()) is not None:
             try:
                 self._read(task)

@@ -62,7 +62,7 @@ class Worker:
 
 
 class Model(RuleBasedStateMachine):
-    """What must hold of people, whichever worker did what."""
+    """The invariants of people, whichever worker did what."""
 
     def __init__(self, make: Callable[[], Store], folder: Path) -> None:
         super().__init__()

@@ -68,6 +68,8 @@ class Worker:
         self.log.get()
         self.keyed = KeyedUsers(str(where), KEY, default) if has_key else None
         users = self.keyed or PlainUsers(default)
+        # Opened here for the same reason as the log.
+        users.look_up("")
         self.endpoints = Endpoints(
             self.settings,
             one_surface(self.settings, recommender),

@@ -1,5 +1,6 @@
 """Users under pseudonyms: what holds for them at the next answer of every worker, and what is kept."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -242,3 +243,27 @@ def test_user_whose_id_is_too_long_is_refused_without_its_id(workers: Workers) -
     response = workers().consent("x" * 257, "none")
     assert (response.status, response.error["field"]) == (422, "user_id")
     assert "xxx" not in response.error["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/v1/users/ann@example.org/consent", 405),
+        ("GET", "/v2/users/ann@example.org", 404),
+        ("PATCH", "/v1/users/ann@example.org", 405),
+        ("PUT", "/v1/users/ann@example.org/consent", 422),
+    ],
+)
+def test_no_error_repeats_the_id_in_a_path(workers: Workers, method: str, path: str, status: int) -> None:
+    response = asyncio.run(workers().send(method, path, {"tier": "all"}, "people"))
+    assert response.status == status
+    assert b"ann" not in response.body
+
+
+def test_users_of_a_body_of_events_are_found_together(workers: Workers) -> None:
+    worker = workers()
+    rows = [click(f"e{number}", f"user-{number}") for number in range(1_100)]
+    assert worker.post(*rows)["accepted"] == 1_100
+    assert worker.post(*rows)["repeated"] == 1_100
+    named = {one.event.user_id for one in worker.log.get().read(0, 2_000)}
+    assert len(named) == 1_100
