@@ -26,6 +26,8 @@ from marquee.client.errors import (
 from marquee.client.messages import (
     BoostMessage,
     BundleAnswer,
+    ConsentAnswer,
+    ConsentRequest,
     DryRunAnswer,
     DryRunRequest,
     EventMessage,
@@ -42,6 +44,7 @@ from marquee.client.messages import (
     PageRequest,
     PinMessage,
     PlacedItem,
+    ReceiptAnswer,
     RecommendAnswer,
     Recommendation,
     RecommendRequest,
@@ -58,6 +61,7 @@ from marquee.client.messages import (
     RulesRequest,
     SimilarRequest,
     TargetMessage,
+    UserAnswer,
 )
 from marquee.client.retries import RetryPolicy
 from marquee.client.threaded import Client
@@ -67,6 +71,8 @@ __all__ = [
     "BoostMessage",
     "BundleAnswer",
     "Client",
+    "ConsentAnswer",
+    "ConsentRequest",
     "DryRunAnswer",
     "DryRunRequest",
     "EventMessage",
@@ -83,6 +89,7 @@ __all__ = [
     "PageRequest",
     "PinMessage",
     "PlacedItem",
+    "ReceiptAnswer",
     "RecommendAnswer",
     "RecommendRequest",
     "Recommendation",
@@ -105,4 +112,5 @@ __all__ = [
     "TimedOutError",
     "UnexpectedReplyError",
     "UnreachableError",
+    "UserAnswer",
 ]

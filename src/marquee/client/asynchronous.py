@@ -12,7 +12,7 @@ from typing import Self, TypeVar
 
 import httpx
 
-from marquee.client import calls
+from marquee.client import calls, people
 from marquee.client.calls import Call
 from marquee.client.connections import (
     DEADLINE_S,
@@ -24,6 +24,8 @@ from marquee.client.connections import (
 from marquee.client.errors import RefusedError, ServiceError
 from marquee.client.messages import (
     BundleAnswer,
+    ConsentAnswer,
+    ConsentRequest,
     DryRunAnswer,
     DryRunRequest,
     EventMessage,
@@ -36,6 +38,7 @@ from marquee.client.messages import (
     ItemsRequest,
     PageAnswer,
     PageRequest,
+    ReceiptAnswer,
     RecommendAnswer,
     RecommendRequest,
     ReleasesAnswer,
@@ -44,6 +47,7 @@ from marquee.client.messages import (
     RulesAnswer,
     RulesRequest,
     SimilarRequest,
+    UserAnswer,
     WhyAnswer,
 )
 from marquee.client.retries import RetryPolicy
@@ -217,6 +221,31 @@ class AsyncClient:
     async def why(self, decision_id: str, *, deadline_s: float | None = None) -> WhyAnswer:
         """Returns the explanation of a decision; needs a key for `users`; raises ServiceError."""
         return await self._ask(calls.why(decision_id), deadline_s)
+
+    async def put_consent(
+        self, user_id: str, request: ConsentRequest, *, deadline_s: float | None = None
+    ) -> ConsentAnswer:
+        """Says how much of a user may be used; needs a key that is good for users; raises ServiceError."""
+        return await self._ask(people.put_consent(user_id, request), deadline_s)
+
+    async def erase_user(self, user_id: str, *, deadline_s: float | None = None) -> ReceiptAnswer:
+        """Erases a user and returns the receipt so far; needs such a key as well; raises ServiceError."""
+        return await self._ask(people.erase_user(user_id), deadline_s)
+
+    async def receipt(self, user_id: str, *, deadline_s: float | None = None) -> ReceiptAnswer:
+        """Returns the receipt of the latest erasure of a user; raises ServiceError."""
+        return await self._ask(people.receipt(user_id), deadline_s)
+
+    async def user(
+        self,
+        user_id: str,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        deadline_s: float | None = None,
+    ) -> UserAnswer:
+        """Returns a page of all that is held of a user; raises ServiceError."""
+        return await self._ask(people.user(user_id, limit, cursor), deadline_s)
 
     async def is_alive(self) -> bool:
         """Returns whether the service lives, asked once."""

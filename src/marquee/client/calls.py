@@ -66,6 +66,7 @@ class Call(Generic[Answer]):
         content: JSON, or its pieces; None for no body.
         read: Returns the answer that a body of JSON tells; raises msgspec.MsgspecError if it tells none.
         content_type: Of the body.
+        shown: The path as errors show it, where it holds an id; empty for as it is.
         may_repeat: Whether it can be sent again; not where the pieces of its body are gone once sent.
         if_match: Version that it replaces; None where it replaces none.
     """
@@ -76,6 +77,7 @@ class Call(Generic[Answer]):
     read: Callable[[bytes], Answer]
     content_type: str = "application/json"
     may_repeat: bool = True
+    shown: str = ""
     if_match: int | None = None
 
     def headers(self, request_id: str, left_s: float) -> Mapping[str, str]:
@@ -86,6 +88,11 @@ class Call(Generic[Answer]):
             headers["If-Match"] = f'"{self.if_match}"'
         return headers if self.content is None else {**headers, "Content-Type": self.content_type}
 
+    @property
+    def name(self) -> str:
+        """Method and path, as errors show them."""
+        return f"{self.method} {self.shown or self.path}"
+
     def answer_of(self, status: int, headers: Mapping[str, str], body: bytes, request_id: str) -> Answer:
         """Returns the answer in a reply.
 
@@ -93,13 +100,13 @@ class Call(Generic[Answer]):
             RefusedError: If the service refused.
             UnexpectedReplyError: If the reply is not one of the service.
         """
-        if status != 200:
+        if status not in (200, 202):
             raise _refused(status, headers, body, request_id)
         try:
             return self.read(body)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise UnexpectedReplyError(
-                f"{self.method} {self.path} was answered with 200 and no such answer as this client knows: "
+                f"{self.name} was answered with {status} and no such answer as this client knows: "
                 f"{error}, got {body[:_SHOWN]!r}; is the client as new as the service?",
                 request_id,
                 status=status,
@@ -110,14 +117,13 @@ class Call(Generic[Answer]):
         if isinstance(error, httpx.TimeoutException):
             return self.timed_out(attempt_s, request_id)
         return UnreachableError(
-            f"{self.method} {self.path} got no whole reply: {type(error).__name__} {error}; is the service "
-            "running?",
+            f"{self.name} got no whole reply: {type(error).__name__} {error}; is the service running?",
             request_id,
         )
 
     def timed_out(self, attempt_s: float, request_id: str) -> TimedOutError:
         """Returns the error of an attempt that got no whole reply within `attempt_s`."""
-        return TimedOutError(f"{self.method} {self.path} got no whole reply in {attempt_s:.3f} s", request_id)
+        return TimedOutError(f"{self.name} got no whole reply in {attempt_s:.3f} s", request_id)
 
 
 def recommend(request: RecommendRequest) -> Call[RecommendAnswer]:
@@ -127,7 +133,7 @@ def recommend(request: RecommendRequest) -> Call[RecommendAnswer]:
 
 def recommend_batch(requests: Sequence[RecommendRequest]) -> Call[list[RecommendAnswer | RefusedError]]:
     """Returns the call that asks for several at once."""
-    content = _encoded(BatchRequest(requests=requests))
+    content = encoded(BatchRequest(requests=requests))
     return Call("POST", "/v1/recommend/batch", content, _read_batch)
 
 
@@ -153,7 +159,7 @@ def releases() -> Call[ReleasesAnswer]:
 
 def activate(version: str) -> Call[RolloutAnswer]:
     """Returns the call that lets a release answer."""
-    path = f"/v1/releases/{_segment('version', version)}/activate"
+    path = f"/v1/releases/{segment('version', version)}/activate"
     return Call("POST", path, None, msgspec.json.Decoder(RolloutAnswer).decode)
 
 
@@ -195,7 +201,7 @@ def lines_of(items: Iterable[ItemMessage]) -> Iterator[bytes]:
     """Gives JSON lines in pieces of some size: a piece for each item would be a packet for each."""
     piece = bytearray()
     for item in items:
-        piece += _encoded(item) + b"\n"
+        piece += encoded(item) + b"\n"
         if len(piece) >= _PIECE_BYTES:
             yield bytes(piece)
             piece.clear()
@@ -229,13 +235,13 @@ def items(state: str, limit: int | None, cursor: str | None, surface: str | None
 
 def change_item(item_id: str, change: ItemChange, surface: str | None) -> Call[ItemsAnswer]:
     """Returns the call that changes some columns of an item."""
-    path = f"/v1/items/{_segment('item_id', item_id)}{_query_of(surface)}"
-    return Call("PATCH", path, _encoded(change), msgspec.json.Decoder(ItemsAnswer).decode)
+    path = f"/v1/items/{segment('item_id', item_id)}{_query_of(surface)}"
+    return Call("PATCH", path, encoded(change), msgspec.json.Decoder(ItemsAnswer).decode)
 
 
 def withdraw_item(item_id: str, surface: str | None) -> Call[ItemsAnswer]:
     """Returns the call that withdraws an item."""
-    path = f"/v1/items/{_segment('item_id', item_id)}{_query_of(surface)}"
+    path = f"/v1/items/{segment('item_id', item_id)}{_query_of(surface)}"
     return Call("DELETE", path, None, msgspec.json.Decoder(ItemsAnswer).decode)
 
 
@@ -247,7 +253,7 @@ def rules() -> Call[RulesAnswer]:
 def put_rules(request: RulesRequest, version: int) -> Call[RulesAnswer]:
     """Returns the call that replaces the whole set of a version."""
     read = msgspec.json.Decoder(RulesAnswer).decode
-    return Call("PUT", "/v1/rules", _encoded(request), read, if_match=version)
+    return Call("PUT", "/v1/rules", encoded(request), read, if_match=version)
 
 
 def rule_history(limit: int | None, before: int | None) -> Call[RuleHistoryAnswer]:
@@ -320,10 +326,10 @@ STATUS_OF_CODE: Mapping[str, int] = {
 
 def _post(path: str, request: msgspec.Struct, answer: type[Answer]) -> Call[Answer]:
     """Returns a call that sends a message."""
-    return Call("POST", path, _encoded(request), msgspec.json.Decoder(answer).decode)
+    return Call("POST", path, encoded(request), msgspec.json.Decoder(answer).decode)
 
 
-def _encoded(message: msgspec.Struct) -> bytes:
+def encoded(message: msgspec.Struct) -> bytes:
     """Returns a message as JSON; raises ValueError for a number that JSON cannot hold."""
     content = msgspec.json.encode(message)
     # What is not finite is written as null, which means "not asked". Few messages hold another null.
@@ -353,7 +359,7 @@ def _query_of(surface: str | None) -> str:
     return f"?surface={quote(surface, safe='')}" if surface else ""
 
 
-def _segment(name: str, value: str) -> str:
+def segment(name: str, value: str) -> str:
     """Returns a value as one segment of a path; raises ValueError for one that would lead elsewhere."""
     # Trap: dots in a path are resolved on the way, and the call would reach another route.
     if value in {"", ".", ".."}:

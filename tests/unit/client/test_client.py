@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from marquee.client import (
+    ConsentRequest,
     EventMessage,
     HistoryEntry,
     ItemChange,
@@ -131,6 +132,56 @@ def test_releases_are_listed_and_changed_by_an_encoded_path(kind: str) -> None:
     assert client.activate(listed.version).version == "a/b"
     assert script.seen[1].url.raw_path == b"/v1/releases/a%2Fb/activate"
     assert script.seen[1].content == b""
+
+
+RECEIPT = {
+    "erasure_id": "e",
+    "handle": "5f",
+    "asked": 1,
+    "due": 2,
+    "finished": None,
+    "events": 3,
+    "decisions": 4,
+    "events_in_files": 0,
+    "decisions_in_files": 0,
+    "releases": [],
+}
+
+
+def test_people_are_asked_and_erased_by_encoded_paths_that_errors_do_not_show(kind: str) -> None:
+    told = {"request_id": "r", "receipt": RECEIPT, "signature": None}
+    held = {
+        "request_id": "r",
+        "tier": None,
+        "changed": None,
+        "erased": 1,
+        "consents": [],
+        "receipts": [RECEIPT],
+        "events": [],
+        "decisions": [{"items": ["a"]}],
+        "cursor": "c",
+    }
+    said = {"request_id": "r", "tier": "none", "changed": 1}
+    script = Script([answered(said), answered(told, 202), answered(told), answered(held), answered({})])
+    client = client_of(kind, script)
+    assert client.put_consent("a b/c", ConsentRequest(tier="none")).tier == "none"
+    assert client.erase_user("a b/c").receipt.events == 3
+    assert client.receipt("a b/c").receipt.finished is None
+    page = client.user("a b/c", limit=2)
+    assert (page.cursor, page.decisions[0]["items"], page.receipts[0].decisions) == ("c", ["a"], 4)
+    with pytest.raises(
+        UnexpectedReplyError, match="GET /v1/users/…\\?cursor=c was answered with 200"
+    ) as caught:
+        client.user("a b/c", cursor="c")
+    assert "a%20b" not in str(caught.value)
+    paths = [seen.url.raw_path for seen in script.seen]
+    assert paths == [
+        b"/v1/users/a%20b%2Fc/consent",
+        b"/v1/users/a%20b%2Fc",
+        b"/v1/users/a%20b%2Fc/receipt",
+        b"/v1/users/a%20b%2Fc?limit=2",
+        b"/v1/users/a%20b%2Fc?cursor=c",
+    ]
 
 
 def test_items_are_put_and_withdrawn_by_an_encoded_path(kind: str) -> None:
