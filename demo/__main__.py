@@ -21,6 +21,7 @@ from demo.crowd import Trend, follow_a_trend
 from demo.customers import show_customers
 from demo.deciding import pin_an_item
 from demo.errors import DemoError
+from demo.forgetting import forget_a_person
 from demo.processes import (
     ROOT,
     free_port,
@@ -38,7 +39,7 @@ from marquee.core.catalog import ItemKind
 from marquee.errors import MarqueeError
 
 USAGE = "usage: python -m demo [data=world] [key=value …]"
-N_STEPS = 8
+N_STEPS = 9
 K = 5
 PATIENCE_S = 10.0
 REFUSED = 3
@@ -262,7 +263,9 @@ def run_demo(console: Console, options: Options) -> None:
         show_step(console, 7, N_STEPS, "train on what happened, publish, and ask again")
         wrong += train_and_follow(console, client, options, run, loop, bundle)
     console.print("\nThe service is stopped.", highlight=False)
-    show_step(console, 8, N_STEPS, "know the customers")
+    show_step(console, 8, N_STEPS, "forget a person")
+    wrong += forget_a_person(console, bundle, run / "people", K)
+    show_step(console, 9, N_STEPS, "know the customers")
     wrong += know_customers(console, options, run)
     show_paths(console, options, run, bundle)
     # Only at the end: all answers and all paths are shown first, also where one answer is wrong.

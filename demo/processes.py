@@ -28,7 +28,11 @@ _CHOSEN_PORTS = (15_000, 32_000)  # Linux hands out 32768 and above, others 4915
 
 
 def run_command(
-    title: str, arguments: Sequence[str], patience_s: float = _PATIENCE_S, accepted: Sequence[int] = (0,)
+    title: str,
+    arguments: Sequence[str],
+    patience_s: float = _PATIENCE_S,
+    accepted: Sequence[int] = (0,),
+    environment: Mapping[str, str] | None = None,
 ) -> int:
     """Runs `python …` in the repository with its output on our terminal, and returns its exit status.
 
@@ -37,12 +41,13 @@ def run_command(
         arguments: Arguments of the Python interpreter.
         patience_s: Seconds that an interrupted command has to end by itself.
         accepted: Exit statuses that are no failure.
+        environment: Of the command; None for ours.
 
     Raises:
         DemoError: If the command ends with another status.
     """
     # No group of its own: Ctrl-C in the terminal must reach the command itself.
-    process = subprocess.Popen([sys.executable, *arguments], cwd=ROOT)
+    process = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=environment)
     try:
         status = process.wait()
     except KeyboardInterrupt:

@@ -63,8 +63,8 @@ def _in_words(receipt: ErasureReceipt) -> str:
         f"from the store {receipt.events} events and {receipt.decisions} answers, from files "
         f"{receipt.events_in_files} events and {receipt.decisions_in_files} answers",
         *(
-            f"release {release.version} holds what it learned, under a name that leads to nobody, "
-            f"until {_moment(release.until)}"
+            f"release {release.version} holds what it learned, which no answer looks up, until "
+            f"{_moment(release.until)}"
             for release in receipt.releases
         ),
     ]
