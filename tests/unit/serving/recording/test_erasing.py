@@ -1,5 +1,6 @@
 """Erasing users of a service: what holds on every worker at once, and the passes that follow."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,13 @@ from marquee.errors import ConfigError, EventLogError
 from marquee.store.people.erasing.eraser import SETTLE_S, PassReport, Retention
 from marquee.store.people.erasing.receipts import SignedReceipt
 from marquee.store.signing import TrustedKeys, write_key_pair
+from serving.api.releases import ReleaseRoutes
 from serving.config import Settings
-from serving.recording.erasing import ErasingThread
+from serving.http.exchange import Call
+from serving.recording.erasing import ErasingThread, Erasures
 from serving.recording.erasing_terms import Terms, validate_terms
+from serving.releases.answering import overdue
+from serving.releases.surface_file import SurfaceFile
 from tests.support.bundles import CREATED, NOW, publish_tiny
 from tests.support.people_service import TERMS, Worker, click
 
@@ -163,6 +168,29 @@ def test_thread_has_a_pass_run_when_it_is_due(workers: Workers, release: Path, t
     msgspec.json.decode(final.body, type=SignedReceipt).verify(TrustedKeys.read(public))
     assert worker.erasures is not None
     assert worker.erasures.held_by_releases() == {release.name: 1}
+
+
+def test_releases_say_whom_they_still_know(workers: Workers, release: Path) -> None:
+    terms = msgspec.structs.replace(TERMS, channels=(str(release.parent),), max_release_age_s=30 * DAY)
+    worker = workers(terms=terms)
+    worker.user("DELETE", "u1")
+    worker.user("DELETE", "u2")
+    worker.user("DELETE", "whom no release knows")
+    surfaces = SurfaceFile.read(Settings(bundle=str(release.parent))).open(worker.metrics, None)
+    surfaces.load()
+
+    def listed(now: float, erasures: Erasures | None = worker.erasures) -> list[tuple[int, bool]]:
+        routes = ReleaseRoutes(surfaces, erasures, 30, lambda: now)
+        answer = asyncio.run(routes.listed(Call("r", 0.0)))
+        return [(one.erased_users, one.is_overdue) for one in answer.releases]
+
+    answering = [channel.answering for channel in surfaces.channels]
+    assert listed(CREATED + 30 * DAY) == [(2, False)]
+    assert list(overdue(answering, CREATED + 30 * DAY, 30)) == []
+    assert listed(CREATED + 30 * DAY + 1) == [(2, True)]
+    assert list(overdue(answering, CREATED + 30 * DAY + 1, 30)) == [release.name]
+    assert listed(CREATED + 30 * DAY + 1, None) == [(0, False)]
+    surfaces.close()
 
 
 def test_pass_that_fails_is_told_and_tried_again(workers: Workers, tmp_path: Path) -> None:
