@@ -39,6 +39,7 @@ SETTLE_S = 60
 """Longer than any worker holds an event or a decision before it is in the log."""
 
 SECONDS_PER_HOUR = 3600
+_N_TRIES = 4
 
 FindReleases = Callable[[str], Sequence[HoldingRelease]]
 """Returns the releases that hold a user, by the name that they have for them."""
@@ -178,10 +179,10 @@ class Eraser:
             self._erase_rows(settled)
             expired = self._expire(now)
             # Before anything is called finished: a deleted row still stands in the bytes of the store.
-            if not log.removal.wipe():
+            if not _tried(log.removal.wipe):
                 return PassReport(0, expired, is_wiped=False)
             self._finish(settled, now)
-            return PassReport(len(settled), expired, is_wiped=self.places.users.wipe())
+            return PassReport(len(settled), expired, is_wiped=_tried(self.places.users.wipe))
 
     def _settled(self, now: int) -> list[Forgotten]:
         """Returns the dropped pseudonyms under which no further row can come."""
@@ -258,6 +259,11 @@ class Eraser:
         """Returns the receipt of an erasure, None if none was kept."""
         found = self.places.receipts.find(handle)
         return next((one for one in found if one.receipt.erasure_id == erasure_id), None)
+
+
+def _tried(wipe: Callable[[], bool]) -> bool:
+    """Tries to overwrite what deleted rows have left; each try waits a moment for readers."""
+    return any(wipe() for _ in range(_N_TRIES))
 
 
 def _merged(some: Iterable[HoldingRelease], others: Iterable[HoldingRelease]) -> tuple[HoldingRelease, ...]:

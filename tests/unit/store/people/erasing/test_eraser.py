@@ -91,6 +91,22 @@ def test_repeated_erasure_changes_nothing(service: Service) -> None:
     assert eraser.latest(handle("user-1")) == done
 
 
+def test_nothing_is_finished_before_the_bytes_are_overwritten(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eraser = service.eraser()
+    fill(eraser)
+    erase(eraser, "user-1")
+    with monkeypatch.context() as patched:
+        patched.setattr(eraser.places.log.removal, "wipe", lambda: False)
+        assert eraser.run(LATER) == PassReport(0, 0, is_wiped=False)
+    assert final(eraser, "user-1").finished is None
+    answers = iter([False, True])
+    monkeypatch.setattr(eraser.places.log.removal, "wipe", lambda: next(answers))
+    assert eraser.run(LATER) == PassReport(1, 0, is_wiped=True)
+    assert final(eraser, "user-1").finished == LATER
+
+
 def test_stranger_gets_a_receipt_of_no_rows_and_a_tombstone(service: Service) -> None:
     eraser = service.eraser()
     receipt = erase(eraser, "nobody")
