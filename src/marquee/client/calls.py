@@ -270,7 +270,7 @@ def try_rules(request: DryRunRequest) -> Call[DryRunAnswer]:
 
 def why(decision_id: str) -> Call[WhyAnswer]:
     """Returns the call that asks for the explanation of a decision."""
-    return _get(f"/v1/why/{_segment('decision_id', decision_id)}", WhyAnswer)
+    return _get(f"/v1/why/{segment('decision_id', decision_id)}", WhyAnswer)
 
 
 def health(path: str) -> Call[bytes]:
