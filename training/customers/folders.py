@@ -67,11 +67,21 @@ class CustomersFolder:
         """Returns the members and traits that the next run compares with."""
         members = {}
         for name in audiences:
-            file = self.path / AUDIENCES / f"{name}.csv"
-            if file.is_file():
+            file = self._last_members(name)
+            if file is not None:
                 with file.open(encoding="utf-8", newline="") as lines:
                     members[name] = {row[USER_ID]: row[GROUP] for row in csv.DictReader(lines)}
         return Previous(self.path.name, members, pl.read_parquet(self.path / TRAITS_FILE))
+
+    def _last_members(self, audience: str) -> Path | None:
+        """Returns the last list of an audience that was written: whoever receives lists still has it."""
+        runs = [run for run in self.path.parent.iterdir() if run.is_dir() and run.name <= self.path.name]
+        # A run that refused the audience wrote none, and the one before it still holds.
+        for run in sorted(runs, reverse=True):
+            file = run / AUDIENCES / f"{audience}.csv"
+            if file.is_file() and not run.is_symlink():
+                return file
+        return None
 
     def write(self, result: CustomersResult, declared: str) -> None:
         """Writes everything but the report."""

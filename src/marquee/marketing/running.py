@@ -8,9 +8,9 @@ import polars as pl
 from marquee.marketing.audiences.changes import Change, find_changes
 from marquee.marketing.audiences.lookalike import LIKENESS, likeness
 from marquee.marketing.audiences.members import GROUP, Audience, choose_members
-from marquee.marketing.conditions import evaluate
+from marquee.marketing.conditions import evaluate, read_expression
 from marquee.marketing.config import AudienceConfig, CustomersConfig
-from marquee.marketing.reading.customers import USER_ID, Customers, read_customers
+from marquee.marketing.reading.customers import SEGMENT, USER_ID, Customers, read_customers
 from marquee.marketing.registry import TRAIT_TYPES
 from marquee.marketing.traits import TraitContext, TraitResult, read_trait_config, with_traits
 from marquee.marketing.versions import version_of
@@ -106,9 +106,31 @@ def _audiences(
     return tuple(
         _lookalike(name, own, customers, rows, config.seed, refused)
         if own.seeds
-        else choose_members(name, own, rows, config.seed, refused)
+        else choose_members(
+            name, own, _who_agreed(name, own, rows, customers, computed), config.seed, refused
+        )
         for name, own in config.audiences.items()
     )
+
+
+def _who_agreed(
+    name: str,
+    config: AudienceConfig,
+    rows: pl.DataFrame,
+    customers: Customers,
+    computed: Mapping[str, TraitResult],
+) -> pl.DataFrame:
+    """Returns the customers who may be members: those who agreed to be grouped only where groups decide."""
+    if not (customers.consent == SEGMENT).any() or any(
+        trait.refused and trait.name in f"{config.where} {config.order}" for trait in computed.values()
+    ):
+        return rows.filter(customers.may_be_scored)
+    key = f"customers.audiences.{name}"
+    used = {*(evaluate(config.where, rows, f"{key}.where").columns if config.where else ())}
+    if config.order:
+        used |= {*read_expression(config.order, rows, f"{key}.order").meta.root_names()}
+    groups = {trait.name for trait in computed.values() if trait.type == "segment"}
+    return rows if used and used <= groups else rows.filter(customers.may_be_scored)
 
 
 def _lookalike(

@@ -94,6 +94,32 @@ def test_consent_decides_who_is_learned_from_scored_and_grouped(tmp_path: Path) 
     assert "agreed" not in result.customers.kinds
 
 
+def test_who_agreed_to_be_grouped_is_a_member_only_where_groups_decide(tmp_path: Path) -> None:
+    traits = {"leaves": TRAIT, "group": {"type": "segment", "by": "clusters", "k": 2, "min_size": 20}}
+    audiences = {
+        "grouped": AudienceConfig(where="group IS NOT NULL"),
+        "young": AudienceConfig(where="months >= 0"),
+        "likely": AudienceConfig(where="leaves >= 0 AND group IS NOT NULL"),
+    }
+    table = TABLE.with_columns(CONSENT)
+    result = run(tmp_path, table, consent="agreed", traits=traits, audiences=audiences)
+    assert [audience.members.height for audience in result.audiences] == [400, 300, 300]
+
+
+def test_a_list_that_was_refused_once_is_compared_with_the_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    TABLE.write_csv(tmp_path / "customers.csv")
+    latest = tmp_path / "runs" / "churn" / "latest" / "audiences"
+    assert run_command(monkeypatch, tmp_path, QUICK) == 0
+    assert run_command(monkeypatch, tmp_path, QUICK.replace("leaves >= 0.4", "leaves >= 2")) == 2
+    assert not (latest / "keep.csv").exists()
+    assert (latest / "keep.changes.jsonl").read_text() == ""
+    assert run_command(monkeypatch, tmp_path, QUICK) == 0
+    assert (latest / "keep.csv").exists()
+    assert (latest / "keep.changes.jsonl").read_text() == ""
+
+
 def test_a_word_that_is_no_consent_is_named(tmp_path: Path) -> None:
     table = TABLE.with_columns(pl.Series("agreed", ["yes"] + ["personal"] * 599))
     with pytest.raises(DataError, match=r"got 'yes' in row 1 and 1 such values"):
