@@ -21,6 +21,7 @@ from demo.crowd import Trend, follow_a_trend
 from demo.customers import show_customers
 from demo.deciding import pin_an_item
 from demo.errors import DemoError
+from demo.explaining import explain_an_answer
 from demo.forgetting import forget_a_person
 from demo.processes import (
     ROOT,
@@ -259,6 +260,7 @@ def run_demo(console: Console, options: Options) -> None:
         show_step(console, 5, N_STEPS, "click, and ask again")
         wrong += click_and_ask_again(console, client, bundle, K)
         show_step(console, 6, N_STEPS, "let people decide")
+        wrong += explain_an_answer(console, client, bundle, K)
         wrong += pin_an_item(console, client, bundle, K)
         show_step(console, 7, N_STEPS, "train on what happened, publish, and ask again")
         wrong += train_and_follow(console, client, options, run, loop, bundle)

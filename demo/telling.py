@@ -46,7 +46,7 @@ class EventLoop:
         key = secrets.token_urlsafe(32)
         # The file of keys holds hashes alone.
         digest = hashlib.sha256(key.encode()).hexdigest()
-        entry = {"name": "demo", "sha256": digest, "scopes": ["recommend", "events", "rules"]}
+        entry = {"name": "demo", "sha256": digest, "scopes": ["recommend", "events", "rules", "users"]}
         keys = folder / "keys.json"
         keys.write_text(json.dumps({"keys": [entry]}), encoding="utf8")
         log = folder / "events"

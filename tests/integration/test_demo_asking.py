@@ -8,6 +8,7 @@ from rich.console import Console
 from demo.__main__ import ask, ask_everything
 from demo.deciding import pin_an_item
 from demo.errors import DemoError
+from demo.explaining import explain_an_answer
 from demo.processes import free_port, running_server, service_command, service_environment
 from demo.questions import choose_questions, item_kinds, titles
 from demo.telling import EventLoop, click_and_ask_again
@@ -78,6 +79,16 @@ def test_pinned_item_is_first_and_the_rules_are_as_before(client: Client, bundle
     after = client.rules()
     assert (after.version, after.rules) == (before.version + 2, before.rules)
     assert [change.changed_by for change in client.rule_history(limit=2).changes] == ["demo", "demo"]
+
+
+@pytest.mark.server
+def test_one_answer_is_explained(client: Client, bundle: Bundle) -> None:
+    console = Console(record=True, width=200)
+    assert explain_an_answer(console, client, bundle, 5) == []
+    shown = console.export_text()
+    assert "asked again, the release gives the same answer" in shown
+    assert "owes most to" in shown
+    assert "5 answer" in shown
 
 
 def test_silence_is_told() -> None:

@@ -62,6 +62,8 @@ from marquee.client.messages import (
     SimilarRequest,
     TargetMessage,
     UserAnswer,
+    WhyAnswer,
+    WhyItem,
 )
 from marquee.client.retries import RetryPolicy
 from marquee.client.threaded import Client
@@ -113,4 +115,6 @@ __all__ = [
     "UnexpectedReplyError",
     "UnreachableError",
     "UserAnswer",
+    "WhyAnswer",
+    "WhyItem",
 ]
