@@ -36,7 +36,7 @@ N_KILLS = 100
 N_ASKED, N_CONNECTIONS, MOST_MS = 200, 2, 100.0
 LATER = ASKED + SETTLE_S
 # Calls of one client that pauses between two: what else the pass does to them is seen, not their own queue.
-PAUSE_S, BEFORE_S = 0.01, 20.0
+PAUSE_S, ALONE_S = 0.01, 15.0
 
 
 def rows(_root: Path) -> Iterator[Row]:
@@ -65,7 +65,7 @@ def measure_pass() -> Measured:
             service.client.headers.update(AUTHORIZATION)
             for user in names:
                 service.client.delete(f"/v1/users/{user}").raise_for_status()
-            before = ask(service.client, BEFORE_S)
+            alone = ask(service.client, ALONE_S)
             order = Order(
                 where=str(where),
                 closed=str(closed),
@@ -89,12 +89,14 @@ def measure_pass() -> Measured:
             assert process.stdout is not None, "it is a pipe"
             told = process.stdout.read()
             seconds, mib = time.perf_counter() - began, max(peaks)
+            # Before and after: what else the machine does changes from minute to minute.
+            alone += ask(service.client, ALONE_S)
         assert process.wait() == 0, process.returncode
         report = msgspec.json.decode(told, type=PassReport)
         left = count_left(closed, len(names))
-    times = quantile(meanwhile, 0.99) / quantile(before, 0.99)
+    times = quantile(meanwhile, 0.99) / quantile(alone, 0.99)
     return Measured(
-        f"{seconds:.1f} s, {mib:.0f} MiB, p99 {1000 * quantile(before, 0.99):.1f} ms before and "
+        f"{seconds:.1f} s, {mib:.0f} MiB, p99 {1000 * quantile(alone, 0.99):.1f} ms alone and "
         f"{1000 * quantile(meanwhile, 0.99):.1f} ms meanwhile ({times:.2f} x), {left} rows left",
         (seconds, mib, times) <= (MOST_S, MOST_MIB, MOST_TIMES)
         and mib <= MOST_MIB
