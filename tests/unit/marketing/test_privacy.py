@@ -27,11 +27,13 @@ TRAIT = {"type": "probability", "outcome": "left = 'yes'", "model": "logistic"}
 def run(folder: Path, table: pl.DataFrame, key: bytes = b"", **more: object) -> CustomersResult:
     """Returns a run over a table."""
     table.write_csv(folder / "customers.csv")
-    declared: dict[str, object] = {"traits": {"leaves": TRAIT}}
+    declared: dict[str, object] = {
+        "traits": {"leaves": TRAIT},
+        "users": TableConfig(path="customers.csv", columns={"user_id": "customer"}),
+    }
     config = CustomersConfig(
         name="churn",
         root=str(folder),
-        users=TableConfig(path="customers.csv", columns={"user_id": "customer"}),
         **(declared | more),  # type: ignore[arg-type] # as YAML
     )
     return run_customers(config, Previous(), key)
@@ -78,6 +80,16 @@ def test_rows_in_an_order_are_named_and_the_last_fifth_judged(tmp_path: Path) ->
     assert trait.judged.ordered.p < 1e-6
     assert "Rows look ordered" in " ".join(trait.cautions)
     assert run(tmp_path, TABLE).traits[0].judged.ordered is None
+
+
+def test_rows_that_say_their_time_are_audited_by_it(tmp_path: Path) -> None:
+    # In the file the outcomes are mixed, in time all leavers come last.
+    is_late = pl.col("left") == "yes"
+    late = TABLE.with_columns(pl.when(is_late).then(1_700_000_000).otherwise(1_600_000_000).alias("made"))
+    users = TableConfig(path="customers.csv", columns={"user_id": "customer", "timestamp": "made"})
+    (trait,) = run(tmp_path, late, users=users).traits
+    assert trait.judged.ordered is not None
+    assert "timestamp" not in trait.judged.weights
 
 
 CONSENT = pl.Series("agreed", (["personal"] * 3 + ["segment", "none", None]) * 100)

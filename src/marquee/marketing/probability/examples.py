@@ -10,12 +10,12 @@ import numpy as np
 import polars as pl
 
 from marquee.bundle.traits.columns import SECONDS_PER_DAY, Values
-from marquee.core.arrays import BoolArray
+from marquee.core.arrays import BoolArray, IndexArray
 from marquee.errors import ConfigError, DataError
 from marquee.marketing.conditions import evaluate, simple_equality
 from marquee.marketing.config import Kind
 from marquee.marketing.probability.config import LabelRule, ProbabilityConfig
-from marquee.marketing.reading.customers import USER_ID, Customers
+from marquee.marketing.reading.customers import TIMESTAMP, USER_ID, Customers
 from marquee.marketing.reading.transactions import behaviour, behaviour_features
 from marquee.marketing.scoring.encoding import Ages, column_values
 
@@ -37,6 +37,7 @@ class Examples:
         slices: Columns that the report is sliced by, of the learned rows.
         notes: One sentence each.
         to_score: Rows whose outcome is not known.
+        order: The learned rows by the time at which they were made, or as in the file, (n,).
     """
 
     learned: dict[str, Values]
@@ -49,6 +50,7 @@ class Examples:
     slices: pl.DataFrame
     notes: tuple[str, ...]
     to_score: int
+    order: IndexArray
 
 
 def make_examples(name: str, config: ProbabilityConfig, customers: Customers) -> Examples:
@@ -96,6 +98,7 @@ def _by_condition(name: str, config: ProbabilityConfig, customers: Customers) ->
         slices=learned.select(customers.protected),
         notes=tuple(notes),
         to_score=n_unknown,
+        order=_order(learned),
     )
 
 
@@ -144,7 +147,16 @@ def _by_rule(name: str, config: ProbabilityConfig, rule: LabelRule, customers: C
             "what they did since.",
         ),
         to_score=now.height,
+        order=np.arange(before.height),
     )
+
+
+def _order(rows: pl.DataFrame) -> IndexArray:
+    """Returns the rows by time where the table says it, else as they are, (n,)."""
+    if TIMESTAMP not in rows.columns:
+        return np.arange(rows.height)
+    # Stable, so that rows of one moment stay as in the file; rows without one come first.
+    return np.argsort(rows[TIMESTAMP].fill_null(0).to_numpy(), kind="stable").astype(np.int64)
 
 
 def _steady(customers: Customers) -> pl.DataFrame | None:

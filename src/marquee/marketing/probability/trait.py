@@ -20,6 +20,7 @@ from marquee.marketing.probability.effects import Curve, OddsRatio, measure_effe
 from marquee.marketing.probability.examples import Examples, make_examples
 from marquee.marketing.probability.lift import LiftRow, measure_lift
 from marquee.marketing.reading.customers import USER_ID
+from marquee.marketing.scoring.encoding import take_rows
 from marquee.marketing.scoring.folds import LOGISTIC, TREES, OutOfFold, compete, fit_model
 from marquee.marketing.scoring.models import with_covariance
 from marquee.marketing.traits import TraitContext, TraitResult
@@ -93,7 +94,7 @@ def compute_probability(name: str, config: ProbabilityConfig, context: TraitCont
         model=model,
     )
     values, weights = _values(name, config, examples, folds, fitted, context)
-    ordered = audit_order(examples.learned, examples.outcome, examples.ages) if examples.same else None
+    ordered = _ordered(examples)
     odds, curves = _effects(examples, columns, model, context.seed)
     judged = JudgedProbability(
         outcome=config.outcome,
@@ -123,6 +124,14 @@ def compute_probability(name: str, config: ProbabilityConfig, context: TraitCont
         refused=_refusal(open_leaks),
         fitted=fitted,
     )
+
+
+def _ordered(examples: Examples) -> Ordered | None:
+    """Returns how the outcome changes along the rows; None of a rule, whose rows are in the order of ids."""
+    if not examples.same:
+        return None
+    by_time = take_rows(examples.learned, examples.order)
+    return audit_order(by_time, examples.outcome[examples.order], examples.ages)
 
 
 def _judged(
