@@ -48,6 +48,7 @@ SECRET = "of the benchmark"
 HOME, FEED = "home", "feed"
 # An answer of the surface that explores, to a user, and no page or batch.
 PLAIN = 5
+_FOLDER = tempfile.TemporaryDirectory(prefix="marquee-why-")
 
 
 def rows(_root: Path) -> Iterator[Row]:
@@ -116,7 +117,8 @@ class Asking:
 @cache
 def published() -> Path:
     """Returns the bundle of a transformer over the last 50 events, trained for one epoch."""
-    folder, console = Path(tempfile.mkdtemp(prefix="marquee-why-")), Console(quiet=True)
+    # Deleted with the process: several rows ask of it.
+    folder, console = Path(_FOLDER.name), Console(quiet=True)
     world: World = simulate(WorldConfig(n_users=300, n_content=400, n_ads=80, n_days=30))
     data = replace(write_tiny_world(world, folder / "world"), history_length=N_EVENTS)
     config = TrainConfig(
