@@ -87,6 +87,7 @@ def told(answer: Answer) -> dict[str, Any]:
         "items": [{"item_id": i.item_id, "score": i.score, "kind": i.kind.value} for i in answer.items],
         "requested": answer.requested,
         "returned": len(answer.items),
+        "tier": "personal",
     }
     sometimes = {
         "short_reason": answer.short_reason,
