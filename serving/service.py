@@ -18,6 +18,7 @@ from typing import Any
 import bentoml
 from bentoml.exceptions import BentoMLConfigException
 
+from marquee.bundle.traits.run import CustomersRun
 from marquee.decision.explaining.sentences import Words
 from marquee.errors import ConfigError, MarqueeError
 from marquee.store.log.log_rows import SECONDS_PER_DAY
@@ -25,6 +26,10 @@ from marquee.store.log.opening import folder_of_closed_days
 from marquee.store.people.user_key import UserKey
 from marquee.store.signing import TrustedKeys
 from serving.api.app import RecommendationApp
+from serving.api.customers.asked import AskedCustomers
+from serving.api.customers.audiences import AudienceRoutes
+from serving.api.customers.followed import FollowedRun
+from serving.api.customers.scoring import ScoreRoutes
 from serving.api.events import EventRoutes
 from serving.api.explaining.decisions import KeptDecisions
 from serving.api.explaining.releases import ReleasesToAsk
@@ -189,6 +194,11 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
             self.metrics,
         )
 
+    @cached_property
+    def customers(self) -> FollowedRun | None:
+        """The run of customers, None where none is served."""
+        return FollowedRun(Path(SETTINGS.traits)) if SETTINGS.traits else None
+
     def _show_beat(self) -> None:
         """Shows that the event loop runs, to whoever watches the counters from outside."""
         self.metrics.family(ThreadMetrics).show_heartbeat("event loop", time.time())
@@ -198,11 +208,14 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
         # Python's own 5 ms is what a request would wait for while a thread judges rows of events.
         sys.setswitchinterval(SWITCH_S)
         guard = Guard.read(SETTINGS.keys, shared_folder())
-        share_connections(self.workers, Heartbeat.of_worker(self.workers, [self._show_beat, guard.refresh]))
+        followed = [self.customers.refresh] if self.customers else []
+        beats = [self._show_beat, guard.refresh, *followed]
+        share_connections(self.workers, Heartbeat.of_worker(self.workers, beats))
         limit_connections(Limits.of(SETTINGS), self.metrics.family(TrafficMetrics).count_end, self.workers)
         self.surfaces.hold()
         log, keyed = self.log, self.keyed
         users = keyed or PlainUsers(SETTINGS.default_tier)
+        customers = AskedCustomers(self.customers, keyed, SETTINGS.default_tier)
         recorder = Recorder(log, self.metrics, users=users) if log else None
         profiles = Profiles(log, self.metrics, users=users) if log else None
         endpoints = Endpoints(
@@ -224,6 +237,8 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
                 ItemRoutes(self.surfaces, self.items, SETTINGS),
                 EventRoutes(log, SETTINGS, self.metrics, users=users),
                 UserRoutes(keyed, self.metrics),
+                ScoreRoutes(customers),
+                AudienceRoutes(customers),
                 ErasureRoutes(self.erasures, self.metrics),
                 *([self.eraser] if self.eraser else []),
                 *([self.closer] if self.closer else []),
@@ -293,6 +308,8 @@ class MarqueeService:
             validate_terms(SETTINGS)
             validate_rule_store(SETTINGS.events)
             read_words()
+            if SETTINGS.traits:
+                CustomersRun.open(Path(SETTINGS.traits))
             if SETTINGS.traces:
                 from serving.telemetry.traces import validate_traces
 

@@ -391,6 +391,35 @@ WHY_ANSWER: Json = {
     ],
 }
 
+SCORE: Bodies = {
+    "a form": {"columns": {"plan": "monthly", "months": 3, "fee": 74.5}},
+    "of a user": {"columns": {"plan": "monthly", "months": 3, "fee": None}, "user_id": "u0007"},
+}
+SCORE_ANSWER: Json = {
+    "request_id": _REQUEST_ID,
+    "trait": "leaves",
+    "value": 0.81,
+    "version": "3f6c0a1b2c3d",
+    "as_of": None,
+    "reasons": [
+        {"column": "plan", "contribution": 0.62},
+        {"column": "months", "contribution": 0.55},
+        {"column": "fee", "contribution": -0.04},
+    ],
+}
+AUDIENCE_ANSWER: Json = {
+    "request_id": _REQUEST_ID,
+    "audience": "keep",
+    "run": "20260131-120000-000",
+    "version": "3f6c0a1b2c3d",
+    "token": "0f1e2d3c4b5a6978",
+    "members": [
+        {"user_id": "c00017", "group": "contact", "position": 1},
+        {"user_id": "c00411", "group": "holdout", "position": 2},
+    ],
+    "cursor": "20260131-120000-000.2",
+}
+
 SHARE: Bodies = {"one in twenty": {"share": 0.05}}
 ROLLOUT_ANSWER: Json = {
     "version": _VERSION,

@@ -39,6 +39,7 @@ class Tag(Enum):
     asking = ("asking", "What an app asks: recommendations, similar items, which bundle answers.")
     events = ("events", "What happened: what an app tells, which the next answer takes into account.")
     users = ("users", "What users let be known of them.")
+    customers = ("customers", "What a run of customers computed: scores and audiences.")
     items = ("items", "Items that come and go between releases.")
     rules = ("rules", "What people decide about answers: pinned, blocked and boosted items.")
     releases = ("releases", "Which release answers, and which ones are tried beside it.")

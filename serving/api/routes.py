@@ -4,6 +4,8 @@ To add one: write a handler, and add a row. `tests/architecture/test_routes.py` 
 """
 
 from serving.api import examples
+from serving.api.customers.audiences import AUDIENCE_ROUTES
+from serving.api.customers.scoring import SCORE_ROUTES
 from serving.api.events import EventRoutes
 from serving.api.explaining.why import WHY_ROUTES
 from serving.api.items import ItemRoutes
@@ -271,6 +273,8 @@ ROUTES: tuple[Route, ...] = (
     ),
     *RULE_ROUTES,
     *WHY_ROUTES,
+    *SCORE_ROUTES,
+    *AUDIENCE_ROUTES,
     Route(
         method="GET",
         path="/v1/releases",

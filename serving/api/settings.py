@@ -45,6 +45,15 @@ class ApiSettings(RoomSettings):
             ),
         ),
     ] = 268_435_456
+    traits: Annotated[
+        str,
+        Meta(
+            description=(
+                "run of [customers](../customers.md#serving) whose traits and audiences are served, such as "
+                "`runs/customers/churn/latest`; empty: none are"
+            )
+        ),
+    ] = ""
 
     def validate(self) -> None:
         """Raises ConfigError if a setting is out of bounds or a batch could never be accepted."""

@@ -50,13 +50,18 @@ class Problem(Enum):
     malformed_request = (400, "the body is no JSON")
     key_needed = (401, "no key was sent, or an unknown one")
     key_not_sufficient = (403, "the key is good for other things")
-    not_found = (404, "there is no such path, no such decision, or, for similar items, no such item")
+    consent_needed = (403, "the user does not let be used what the trait needs")
+    not_found = (404, "there is no such path, decision, trait or audience, or, for similar items, no item")
     method_not_allowed = (405, "the path takes another method")
     request_too_slow = (408, "headers or body did not arrive in time")
     release_busy = (409, "another change of releases is at work; nothing was changed; send it again")
     release_refused = (409, "the release cannot be used; the old one goes on answering")
+    audience_refused = (
+        409,
+        "the audience is so small that it could show single people, or rests on a refused trait",
+    )
     decision_expired = (410, "decisions of that age are deleted")
-    cursor_expired = (410, "the release that the cursor belongs to answers no more; ask without it")
+    cursor_expired = (410, "the release or run that cursor or token belong to is gone; ask without them")
     rules_changed = (412, "the rules are of another version, and come along; nothing was changed")
     body_too_large = (413, "the body is larger than allowed")
     unsupported_media_type = (
@@ -71,7 +76,7 @@ class Problem(Enum):
     )
     headers_too_large = (431, "request line and headers are larger than allowed")
     internal_error = (500, "our fault: the log tells under the `request_id`")
-    not_configured = (501, "the service keeps no live items, no events and rules, or no users")
+    not_configured = (501, "the service keeps no live items, no events and rules, no users, or no customers")
     unavailable = (503, "too much at once, too late, or not ready; `Retry-After` says when to come back")
     no_room = (507, "no room for more live items, or the disk is full; nothing was changed or kept")
 

@@ -34,7 +34,7 @@ class Right(StrEnum):
 
     recommend = "recommend"  # ask for recommendations and which bundle gives them
     events = "events"  # tell what happened
-    users = "users"  # say how much of a user may be used, read what is held of them, and erase them
+    users = "users"  # say how much of a user may be used, read what is held of them, score and erase them
     items = "items"  # add, change and withdraw items
     rules = "rules"  # say what is pinned, blocked and boosted
     metrics = "metrics"  # read the counters

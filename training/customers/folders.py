@@ -8,10 +8,11 @@ from pathlib import Path
 
 import polars as pl
 
+from marquee.bundle.traits.run import AudienceFacts, RunManifest, write_run_manifest
 from marquee.bundle.traits.trait import write_trait
 from marquee.errors import ConfigError
-from marquee.marketing.audiences.changes import to_lines
-from marquee.marketing.audiences.members import GROUP
+from marquee.marketing.audiences.changes import REMOVED, state_of, to_lines
+from marquee.marketing.audiences.members import GROUP, Audience
 from marquee.marketing.reading.customers import USER_ID, declared_yaml
 from marquee.marketing.running import CustomersResult, Previous
 from marquee.store.files import replace_file
@@ -19,6 +20,7 @@ from marquee.store.files import replace_file
 LATEST_FILE = "latest"
 TRAITS_FILE = "traits.parquet"
 AUDIENCES, FITTED = "audiences", "traits"
+_STARTED = "%Y%m%d-%H%M%S-%f"
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class CustomersFolder:
     @classmethod
     def open(cls, out: str, name: str) -> "CustomersFolder":
         """Returns a new folder."""
-        started = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")[:-3]
+        started = datetime.now(UTC).strftime(_STARTED)[:-3]
         folder = cls(Path(out) / name / started)
         # No `exist_ok`: two runs in one folder would write over each other.
         folder.path.mkdir(parents=True)
@@ -106,6 +108,22 @@ class CustomersFolder:
             lines = "".join(f"{one}\n" for one in converted)
             replace_file(self.path / AUDIENCES / f"{name}.converted.txt", lines.encode())
         result.rows.write_parquet(self.path / TRAITS_FILE)
+        # Last: a run that was interrupted has none, and is served by nobody.
+        write_run_manifest(self.path, self._manifest(result))
+
+    def _manifest(self, result: CustomersResult) -> RunManifest:
+        """Returns what a service is told of the run, without its files."""
+        started = datetime.strptime(f"{self.path.name}000 +0000", f"{_STARTED} %z")
+        return RunManifest(
+            name=self.path.parent.name,
+            version=result.version,
+            started=int(started.timestamp()),
+            as_of=result.customers.as_of,
+            columns=result.customers.rows.columns,
+            refused={trait.name: trait.refused for trait in result.traits if trait.refused},
+            audiences={one.name: _facts(one, result) for one in result.audiences},
+            files={},
+        )
 
     def become_latest(self) -> None:
         """Makes `latest` beside the folder name it."""
@@ -117,3 +135,16 @@ class CustomersFolder:
             beside.write_text(self.path.name, encoding="utf-8")
         # Renamed into place: at no moment is there no `latest`.
         beside.replace(pointer)
+
+
+def _facts(audience: Audience, result: CustomersResult) -> AudienceFacts:
+    """Returns what a service is told of an audience."""
+    before = result.previous.members.get(audience.name, {})
+    gone = {change.user_id for change in result.changes[audience.name] if change.change == REMOVED}
+    # Of a refused audience the last list holds, but for those who were removed.
+    now = (
+        {one: group for one, group in before.items() if one not in gone}
+        if audience.refused
+        else dict(audience.members.select(USER_ID, GROUP).iter_rows())
+    )
+    return AudienceFacts(audience.members.height, state_of(before), state_of(now), audience.refused)

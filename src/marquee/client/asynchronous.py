@@ -12,7 +12,7 @@ from typing import Self, TypeVar
 
 import httpx
 
-from marquee.client import calls, people
+from marquee.client import calls, customers, people
 from marquee.client.calls import Call
 from marquee.client.connections import (
     DEADLINE_S,
@@ -23,6 +23,7 @@ from marquee.client.connections import (
 )
 from marquee.client.errors import RefusedError, ServiceError
 from marquee.client.messages import (
+    AudienceAnswer,
     BundleAnswer,
     ConsentAnswer,
     ConsentRequest,
@@ -46,6 +47,8 @@ from marquee.client.messages import (
     RuleHistoryAnswer,
     RulesAnswer,
     RulesRequest,
+    ScoreAnswer,
+    ScoreRequest,
     SimilarRequest,
     UserAnswer,
     WhyAnswer,
@@ -246,6 +249,28 @@ class AsyncClient:
     ) -> UserAnswer:
         """Returns a page of all that is held of a user; raises ServiceError."""
         return await self._ask(people.user(user_id, limit, cursor), deadline_s)
+
+    async def score(
+        self, trait: str, request: ScoreRequest, *, deadline_s: float | None = None
+    ) -> ScoreAnswer:
+        """Returns the score of a form; needs a key for `users`; raises ServiceError."""
+        return await self._ask(customers.score(trait, request), deadline_s)
+
+    async def audience(
+        self,
+        name: str,
+        *,
+        since: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        deadline_s: float | None = None,
+    ) -> AudienceAnswer:
+        """Returns a page of members, or what changed since a token; needs a key for `users`.
+
+        Raises:
+            ServiceError: If it cannot be had.
+        """
+        return await self._ask(customers.audience(name, since, limit, cursor), deadline_s)
 
     async def is_alive(self) -> bool:
         """Returns whether the service lives, asked once."""

@@ -21,6 +21,7 @@ from marquee.client import (
     RecommendRequest,
     RefusedError,
     RetryPolicy,
+    ScoreRequest,
     SimilarRequest,
     TimedOutError,
     UnexpectedReplyError,
@@ -205,6 +206,32 @@ def test_items_are_put_and_withdrawn_by_an_encoded_path(kind: str) -> None:
         ("DELETE", b"/v1/items/a%20b%2Fc?surface=home%26away"),
         ("DELETE", b"/v1/items/x"),
     ]
+
+
+def test_form_is_scored_and_an_audience_told(kind: str) -> None:
+    scored = {
+        "request_id": "r",
+        "trait": "leaves",
+        "value": 0.5,
+        "version": "v",
+        "as_of": None,
+        "reasons": [{"column": "plan", "contribution": -0.5}],
+    }
+    changed = {"delivery_id": "d", "change": "removed", "user_id": "u"}
+    told = {"request_id": "r", "audience": "keep", "run": "x", "version": "v", "token": "t"}
+    script = Script([answered(scored), answered({**told, "changes": [changed], "cursor": "x.1"})])
+    client = client_of(kind, script)
+    answer = client.score("le/aves", ScoreRequest(columns={"plan": "monthly", "fee": None}))
+    assert (answer.value, answer.reasons[0].column) == (0.5, "plan")
+    page = client.audience("keep", since="a b", limit=1)
+    assert page.members is None
+    assert [one.user_id for one in page.changes or ()] == ["u"]
+    assert page.cursor == "x.1"
+    assert [(one.method, one.url.raw_path) for one in script.seen] == [
+        ("POST", b"/v1/score/le%2Faves"),
+        ("GET", b"/v1/audiences/keep?since=a+b&limit=1"),
+    ]
+    assert json.loads(script.seen[0].content) == {"columns": {"plan": "monthly", "fee": None}}
 
 
 def test_decision_is_explained_by_an_encoded_path(kind: str) -> None:

@@ -5,6 +5,7 @@ never seen gives no wild answer. A category gets one column of 0 and 1 per level
 Does not decide which columns there are or where knots lie (see `marquee.marketing.scoring.encoding`).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -18,6 +19,8 @@ from marquee.errors import DataError
 SECONDS_PER_DAY = 86_400
 OTHER = "(other)"
 MISSING = "(missing)"
+MISSING_TEXTS = ("", "NA", "N/A", "NULL", "null", "NaN", "nan")
+DECIMAL_COMMA = r"^[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?$"
 
 # Numbers as float64 with NaN for none, texts as objects with None.
 Values = npt.NDArray[np.float64] | npt.NDArray[np.object_]
@@ -153,7 +156,7 @@ def read_values(columns: Sequence[Column], rows: Sequence[Mapping[str, object]])
         if isinstance(column, NumberColumn):
             found[column.name] = np.array([_number(column, value) for value in given], dtype=np.float64)
         else:
-            found[column.name] = np.array([*(_text(value) for value in given), None], dtype=object)[:-1]
+            found[column.name] = np.array([*(_level(column, one) for one in given), None], dtype=object)[:-1]
     return found
 
 
@@ -175,19 +178,42 @@ def age_in_days(text: str, as_of: float) -> float:
 
 def _number(column: NumberColumn, value: object) -> float:
     """Returns a value as a number, NaN for none; a date as its age in days."""
-    if value is None or (isinstance(value, str) and not value.strip()):
+    text = _text(value)
+    if text is None:
         return float("nan")
+    # As a table is read: `float` alone would take True for 1 and "1_000" for 1000.
+    is_odd = isinstance(value, bool | list) or "_" in text
     try:
-        number = float(value) if column.as_of is None else age_in_days(str(value), column.as_of)  # type: ignore[arg-type] # what is no number is caught below
-    except (TypeError, ValueError) as error:
+        if is_odd:
+            raise ValueError(f"{value!r} is no number")
+        number = _plain_number(text) if column.as_of is None else age_in_days(text, column.as_of)
+    except ValueError as error:
         wanted = "a number" if column.as_of is None else "a day as 2026-03-01"
         raise DataError(f"{column.name} must be {wanted} or null, got {value!r}") from error
-    if not np.isfinite(number):
-        raise DataError(f"{column.name} must be finite or null, got {value!r}")
-    return number
+    # What is not finite counts as no value, as it does in a table.
+    return number if np.isfinite(number) else float("nan")
+
+
+def _plain_number(text: str) -> float:
+    """Returns a text as a number; one with a decimal comma as in a table that has no others."""
+    try:
+        return float(text)
+    except ValueError:
+        if re.search(DECIMAL_COMMA, text) is None:
+            raise
+        return float(text.replace(".", "").replace(",", "."))
+
+
+def _level(column: CategoryColumn, value: object) -> str | None:
+    """Returns a value as a level of a category, None for none."""
+    if isinstance(value, list):
+        raise DataError(f"{column.name} must be a text, a number or null, got a list; send one value")
+    return _text(value)
 
 
 def _text(value: object) -> str | None:
     """Returns a value as the text that the fit saw, None for none."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
     text = "" if value is None else str(value).strip()
-    return text or None
+    return None if text in MISSING_TEXTS else text

@@ -54,10 +54,20 @@ class FittedTrait(msgspec.Struct, frozen=True):
         Raises:
             DataError: If a row lacks a column, or a number is none.
         """
-        design = encode(self.columns, read_values(self.columns, rows))
+        return self.score_values(read_values(self.columns, rows))
+
+    def score_values(self, values: Mapping[str, Values]) -> "Scores":
+        """Returns probabilities and reasons of rows.
+
+        Args:
+            values: Column → a value per row; see `columns.encode`.
+        """
+        design = encode(self.columns, values)
+        moved = self.model.contributions(design, self.columns)
         return Scores(
             probabilities(self.model.logits(design)),
-            reasons(self.columns, self.model.contributions(design, self.columns)),
+            reasons(self.columns, moved),
+            strongest(self.columns, moved),
         )
 
 
@@ -68,10 +78,12 @@ class Scores:
     Attributes:
         probability: (n,).
         reasons: Of each row, the strongest first.
+        strongest: The same with what each column adds to the logit.
     """
 
     probability: Float64Array
     reasons: tuple[tuple[str, ...], ...]
+    strongest: tuple[tuple[tuple[str, float], ...], ...]
 
 
 def reasons(
@@ -84,16 +96,22 @@ def reasons(
         contributions: To the logit, (n, n_columns).
         n_reasons: At most so many per row; a column that moves nothing is none.
     """
+    return tuple(
+        tuple(("+" if by > 0 else "-") + name for name, by in row)
+        for row in strongest(columns, contributions, n_reasons)
+    )
+
+
+def strongest(
+    columns: Sequence[Column], contributions: Float64Array, n_reasons: int = N_REASONS
+) -> tuple[tuple[tuple[str, float], ...], ...]:
+    """Returns the columns that move each row most, each with its contribution; see `reasons`."""
     # Stable, so that equal contributions keep the order of the columns.
     order = np.argsort(-np.abs(contributions), axis=1, kind="stable")[:, :n_reasons]
     moved = np.take_along_axis(contributions, order, axis=1)
     names = [column.name for column in columns]
     return tuple(
-        tuple(
-            ("+" if by > 0 else "-") + names[place]
-            for place, by in zip(places, moves, strict=True)
-            if by != 0
-        )
+        tuple((names[place], by) for place, by in zip(places, moves, strict=True) if by != 0)
         for places, moves in zip(order.tolist(), moved.tolist(), strict=True)
     )
 
@@ -112,6 +130,19 @@ def read_trait(path: Path) -> FittedTrait:
     """
     try:
         content = path.read_bytes()
+    except OSError as error:
+        raise _no_trait(path, error) from error
+    return decode_trait(content, path)
+
+
+def decode_trait(content: bytes, path: Path) -> FittedTrait:
+    """Returns the trait in the bytes of a file; raises as `read_trait`.
+
+    Args:
+        content: As written by `write_trait`.
+        path: Of the file, for messages.
+    """
+    try:
         written = msgspec.json.decode(content, type=_Written).format
         if written != TRAIT_FORMAT:
             raise BundleVersionError(
@@ -119,10 +150,15 @@ def read_trait(path: Path) -> FittedTrait:
                 "it again, or use its release"
             )
         return msgspec.json.decode(content, type=FittedTrait)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise BundleError(
-            f"{path} is no trait: {error}; name the file that a run of customers wrote under traits/"
-        ) from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise _no_trait(path, error) from error
+
+
+def _no_trait(path: Path, error: Exception) -> BundleError:
+    """Returns the error of a file that holds no trait."""
+    return BundleError(
+        f"{path} is no trait: {error}; name the file that a run of customers wrote under traits/"
+    )
 
 
 class _Written(msgspec.Struct):

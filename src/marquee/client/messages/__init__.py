@@ -21,6 +21,14 @@ from marquee.client.messages.asking import (
     RuleNotApplied,
     SimilarRequest,
 )
+from marquee.client.messages.customers import (
+    AudienceAnswer,
+    MemberChangeMessage,
+    MemberMessage,
+    ScoreAnswer,
+    ScoreReason,
+    ScoreRequest,
+)
 from marquee.client.messages.events import EventMessage, EventsAnswer, EventsRequest, RejectedEvent
 from marquee.client.messages.items import (
     ItemChange,
@@ -78,6 +86,7 @@ from marquee.client.messages.users import (
 )
 
 __all__ = [
+    "AudienceAnswer",
     "BatchRequest",
     "BoostMessage",
     "BundleAnswer",
@@ -106,6 +115,8 @@ __all__ = [
     "ItemsPage",
     "ItemsRequest",
     "ListedItem",
+    "MemberChangeMessage",
+    "MemberMessage",
     "PageAnswer",
     "PageRequest",
     "PinMessage",
@@ -131,6 +142,9 @@ __all__ = [
     "RulesAnswer",
     "RulesChangedAnswer",
     "RulesRequest",
+    "ScoreAnswer",
+    "ScoreReason",
+    "ScoreRequest",
     "ShareRequest",
     "SignatureMessage",
     "SimilarRequest",

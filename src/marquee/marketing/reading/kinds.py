@@ -9,16 +9,14 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from marquee.bundle.traits.columns import age_in_days
+from marquee.bundle.traits.columns import DECIMAL_COMMA, MISSING_TEXTS, age_in_days
 from marquee.core.moments import read_moment
 from marquee.errors import DataError
 from marquee.marketing.config import Kind
 
-MISSING_TEXTS = ("", "NA", "N/A", "NULL", "null", "NaN", "nan")
 # A column that is a number for the most part was meant to be one.
 MOSTLY = 0.95
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
-_COMMA = r"^[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?$"
 _ID_NAME = re.compile(r"(^|_|\b)(id|uuid|guid|key)$|[a-z](Id|ID)$", re.IGNORECASE)
 MANY_DISTINCT = 0.5
 MIN_ROWS_FOR_IDS = 50
@@ -103,7 +101,7 @@ def _as_number(series: pl.Series, declared: Kind | None, notes: list[str]) -> pl
     if series.dtype != pl.String or not series.count() or declared in (Kind.category, Kind.date):
         return None
     number = series.cast(pl.Float64, strict=False)
-    if number.count() < series.count() and series.drop_nulls().str.contains(_COMMA).all():
+    if number.count() < series.count() and series.drop_nulls().str.contains(DECIMAL_COMMA).all():
         # Numbers of a spreadsheet in German or French: every one of them, or it is a mix of two.
         notes.append(f"{series.name} is read with decimal commas, such as {series.drop_nulls()[0]!r}")
         plain = series.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)

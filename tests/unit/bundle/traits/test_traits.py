@@ -136,7 +136,9 @@ def test_dates_are_ages_at_the_moment_of_the_fit() -> None:
     [
         ({"age": 3}, "town is missing from 1 of 1 rows"),
         ({"town": "a", "age": "old"}, "age must be a number or null, got 'old'"),
-        ({"town": "a", "age": float("inf")}, "age must be finite or null"),
+        ({"town": "a", "age": True}, "age must be a number or null, got True"),
+        ({"town": "a", "age": "1_000"}, "age must be a number or null, got '1_000'"),
+        ({"town": ["a"], "age": 3}, "town must be a text, a number or null, got a list"),
     ],
 )
 def test_a_row_that_cannot_be_read_is_named(row: dict[str, object], said: str) -> None:

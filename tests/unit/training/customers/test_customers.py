@@ -43,6 +43,7 @@ def test_run_writes_report_traits_audience_and_changes(shop: Path) -> None:
         "customers.html",
         "customers.json",
         "customers.md",
+        "manifest.json",
         "traits.parquet",
         "traits/leaves.json",
     ]

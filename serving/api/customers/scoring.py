@@ -1,0 +1,124 @@
+"""The route that scores a form just sent by a trait of the run, as `training.score` scores a table."""
+
+import asyncio
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from difflib import get_close_matches
+
+from marquee.bundle.traits.columns import Values, read_values
+from marquee.bundle.traits.run import CustomersRun
+from marquee.bundle.traits.trait import FittedTrait
+from marquee.errors import DataError
+from marquee.store.people.consent import Tier
+from serving.api import examples
+from serving.api.customers.asked import AskedCustomers
+from serving.api.customers.messages import ScoreAnswer, ScoreReason, ScoreRequest
+from serving.api.route import Route, Tag
+from serving.http.errors import Problem, Refusal
+from serving.http.exchange import Call
+from serving.http.guard import Right
+
+
+class ScoreRoutes:
+    """Scores forms. A score takes a fraction of a millisecond, so that it needs no thread.
+
+    Args:
+        customers: The run, and what users said.
+    """
+
+    def __init__(self, customers: AskedCustomers) -> None:
+        self._customers = customers
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="score-routes")
+
+    async def post(self, call: Call, message: ScoreRequest) -> ScoreAnswer:
+        """Returns the score of a form.
+
+        Raises:
+            Refusal: If the trait is unknown, the form lacks a column or holds a wrong one, or nobody agreed
+                to it.
+        """
+        run = self._customers.run
+        trait = _trait(run, call.parameters["trait"])
+        tier = await self._tier(message)
+        if tier is not Tier.personal:
+            raise Refusal(
+                Problem.consent_needed,
+                f"{trait.name} is a probability of one person and needs consent of the tier personal, got "
+                f"{tier}; score only those who agreed",
+                field="consent",
+            )
+        scores = trait.score_values(_values(run, trait, message.columns))
+        return ScoreAnswer(
+            request_id=call.request_id,
+            trait=trait.name,
+            value=float(scores.probability[0]),
+            version=trait.version,
+            as_of=trait.as_of,
+            reasons=tuple(ScoreReason(column=column, contribution=by) for column, by in scores.strongest[0]),
+        )
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._executor.shutdown()
+
+    async def _tier(self, message: ScoreRequest) -> Tier:
+        """Returns how much of whoever sent the form may be used."""
+        asked = (message.user_id, message.consent)
+        if message.user_id is None or not self._customers.reads_users:
+            return self._customers.tier(*asked)
+        # A disk may be slow.
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._customers.tier, *asked)
+
+
+def _trait(run: CustomersRun, name: str) -> FittedTrait:
+    """Returns a trait by its name; raises Refusal if there is none that can score."""
+    trait = run.traits.get(name)
+    if trait is None:
+        why = ", which the run refused" if name in run.manifest.refused else ""
+        raise Refusal(
+            Problem.not_found,
+            f"the traits that score are {sorted(run.traits)}, got {name[:64]!r}{why}; name one of them",
+        )
+    return trait
+
+
+def _values(run: CustomersRun, trait: FittedTrait, columns: Mapping[str, object]) -> dict[str, Values]:
+    """Returns the values of a form as the trait reads them; raises Refusal that names the column at fault."""
+    # A column of the table that this trait does not read is no mistake: one form serves every trait.
+    known = {*run.manifest.columns, *(column.name for column in trait.columns)}
+    for name in columns:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "leave it out"
+            raise Refusal(
+                Problem.invalid_request,
+                f"the table that {trait.name} was learned from has no column {name[:64]!r}; {hint}",
+                field=f"columns.{name[:64]}",
+            )
+    values: dict[str, Values] = {}
+    for column in trait.columns:
+        try:
+            values |= read_values([column], [columns])
+        except DataError as error:
+            raise Refusal(Problem.invalid_request, str(error), field=f"columns.{column.name}") from error
+    return values
+
+
+SCORE_ROUTES: tuple[Route, ...] = (
+    Route(
+        method="POST",
+        path="/v1/score/{trait}",
+        operation="score",
+        summary="Scores a form just sent.",
+        description="By a trait of the run of customers, as the command that scores a table does.",
+        tag=Tag.customers,
+        right=Right.users,
+        message=ScoreRequest,
+        answer=ScoreAnswer,
+        handler=ScoreRoutes.post,
+        examples=examples.SCORE,
+        answer_example=examples.SCORE_ANSWER,
+        problems=(Problem.not_found, Problem.consent_needed, Problem.not_configured),
+    ),
+)
+"""Its row in the table of routes."""

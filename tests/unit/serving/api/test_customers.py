@@ -1,0 +1,378 @@
+"""Forms and audiences of a run of customers over HTTP: as the commands say, and refused in words."""
+
+import asyncio
+import hashlib
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from marquee.bundle.traits.run import MANIFEST_FILE, CustomersRun
+from marquee.errors import BundleError, BundleNotFoundError, BundleVersionError, ChecksumError
+from marquee.store.people.consent import Tier
+from serving.api.app import RecommendationApp
+from serving.api.customers.asked import AskedCustomers
+from serving.api.customers.audiences import AudienceRoutes
+from serving.api.customers.followed import FollowedRun
+from serving.api.customers.scoring import ScoreRoutes
+from serving.api.recommend import Endpoints
+from serving.config import Settings
+from serving.http.guard import Guard, Key, Right
+from serving.recording.users import KeyedUsers
+from tests.support.asgi import JSON_HEADERS, Response, no_bentoml, request
+from tests.support.customers import customer_table, run_command
+from tests.support.people import KEY
+from tests.support.surfaces import one_surface
+from training.score.__main__ import main as score
+
+CONFIG = """\
+name: churn
+root: {folder}
+users: {{path: customers.csv, columns: {{user_id: customer}}}}
+as_of: 2026-03-01
+traits:
+  leaves: {{type: probability, outcome: "left = 'yes'"}}
+audiences:
+  keep: {{where: "leaves >= 0.4 AND plan = 'monthly'", order: leaves, holdout: 0.2}}
+  few: {{where: "leaves >= 0.4", order: leaves, top: 5}}
+"""
+FORM = {"plan": "monthly", "months": 3, "fee": 74.5, "since": "2025-12-01"}
+NOW = 4_000_000_000  # behind every run
+
+
+class Service:
+    """The two routes over a run, with or without what users said."""
+
+    def __init__(
+        self, where: Path | None, users: KeyedUsers | None = None, tier: Tier = Tier.personal
+    ) -> None:
+        settings = Settings()
+        self.followed = FollowedRun(where, start=lambda work: work()) if where else None
+        asked = AskedCustomers(self.followed, users, tier)
+        self.routes = (ScoreRoutes(asked), AudienceRoutes(asked))
+        keys = [
+            Key(name=name, sha256=hashlib.sha256(name.encode()).hexdigest(), scopes=[right])
+            for name, right in (("people", Right.users), ("app", Right.recommend))
+        ]
+        endpoints = Endpoints(settings, one_surface(settings))
+        self.app = RecommendationApp(no_bentoml, endpoints, settings, Guard(keys), self.routes)
+
+    def send(self, method: str, path: str, body: object = None, key: str = "people") -> Response:
+        path, _, query = path.partition("?")
+        headers = {**JSON_HEADERS, "authorization": f"Bearer {key}"}
+        content = b"" if body is None else json.dumps(body).encode()
+        return asyncio.run(request(self.app, method, path, content, headers, query))
+
+    def score(self, columns: object, **more: object) -> Response:
+        return self.send("POST", "/v1/score/leaves", {"columns": columns, **more})
+
+    def audience(self, query: str = "", name: str = "keep") -> Any:
+        reply = self.send("GET", f"/v1/audiences/{name}?{query}")
+        assert reply.status == 200, reply.body
+        return reply.json()
+
+    def close(self) -> None:
+        for one in self.routes:
+            one.close()
+
+
+def table(n: int = 800, seed: int = 0) -> pl.DataFrame:
+    """Returns customers with a date and gaps."""
+    rows = customer_table(n, seed).drop("chance")
+    since = pl.date(2026, 3, 1) - pl.duration(days=30 * pl.col("months"))
+    gaps = pl.when(pl.int_range(n) % 11 > 0).then("fee").alias("fee")
+    return rows.with_columns(gaps, since.cast(pl.String).alias("since"))
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a folder in which the command has run twice, the second time without some who had left."""
+    folder = tmp_path_factory.mktemp("shop")
+    with pytest.MonkeyPatch.context() as patch:
+        for rows in (table(), table()[60:]):
+            rows.write_csv(folder / "customers.csv")
+            # `few` is below the floor: everything else is written.
+            assert run_command(patch, folder, CONFIG) == 2
+    return folder / "runs" / "churn"
+
+
+@pytest.fixture(scope="module")
+def service(shop: Path) -> Iterator[Service]:
+    service = Service(shop / "latest")
+    yield service
+    service.close()
+
+
+@pytest.fixture
+def users(tmp_path: Path) -> Iterator[KeyedUsers]:
+    users = KeyedUsers(str(tmp_path / "events"), KEY)
+    yield users
+    users.close()
+
+
+def test_form_is_scored_as_the_command_scores_its_row(
+    shop: Path, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = [
+        ("two years ", 7, 61.0),
+        ("unseen", 12, None),
+        (None, 1, 1e6),
+        ("NA", 70, -3.5),
+        ("yearly", 0, 0.0),
+    ]
+    extra = pl.DataFrame(
+        [
+            {
+                "customer": f"x{place} {since}",
+                "months": months,
+                "fee": fee,
+                "plan": plan,
+                "left": None,
+                "since": since,
+            }
+            for place, (plan, months, fee) in enumerate(odd)
+            for since in ("2024-01-31", None)
+        ],
+        schema=table(1).schema,
+    )
+    rows = pl.concat([table(120, seed=1), extra])
+    rows.drop("left").write_csv(tmp_path / "new.csv")
+    monkeypatch.setattr(sys, "argv", ["score", f"run={shop / 'latest'}", f"path={tmp_path / 'new.csv'}"])
+    score()
+    offline = pl.read_csv(tmp_path / "new.csv.scores.csv")
+    for row, said, why in zip(
+        rows.drop("customer", "left").to_dicts(), offline["leaves"], offline["leaves_reasons"], strict=True
+    ):
+        answer = service.score(row).json()
+        assert answer["value"] == pytest.approx(said, abs=1e-6)
+        signs = ["+" if one["contribution"] > 0 else "-" for one in answer["reasons"]]
+        named = [sign + one["column"] for sign, one in zip(signs, answer["reasons"], strict=True)]
+        assert named == [one for one in (why or "").split(", ") if one]
+        texts = {name: None if value is None else str(value) for name, value in row.items()}
+        assert service.score(texts).json()["value"] == answer["value"], "a form of texts is the same form"
+
+
+def test_answer_says_what_it_rests_on(service: Service) -> None:
+    answer = service.score({**FORM, "left": None}).json()
+    trait = CustomersRun.open(service.followed.current.folder).traits["leaves"]  # type: ignore[union-attr] # it has one
+    assert (answer["trait"], answer["version"], answer["as_of"]) == ("leaves", trait.version, 1772323200.0)
+    moves = [abs(one["contribution"]) for one in answer["reasons"]]
+    assert moves == sorted(moves, reverse=True)
+    assert len(moves) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "words"),
+    [
+        ({"fee": "much"}, "columns.fee", "fee must be a number or null, got 'much'"),
+        ({"fee": True}, "columns.fee", "fee must be a number or null, got True"),
+        ({"plan": ["monthly"]}, "columns.plan", "plan must be a text, a number or null, got a list"),
+        ({"since": "yesterday"}, "columns.since", "since must be a day as 2026-03-01 or null"),
+        ({"mnths": 3}, "columns.mnths", "has no column 'mnths'; did you mean 'months'?"),
+    ],
+)
+def test_wrong_column_is_422_and_named(
+    service: Service, changes: dict[str, object], field: str, words: str
+) -> None:
+    reply = service.score({**FORM, **changes})
+    assert (reply.status, reply.error["code"], reply.error["field"]) == (422, "invalid_request", field)
+    assert words in reply.error["message"]
+
+
+def test_missing_column_is_422_and_named(service: Service) -> None:
+    reply = service.score({name: value for name, value in FORM.items() if name != "months"})
+    assert (reply.status, reply.error["field"]) == (422, "columns.months")
+    assert "months is missing" in reply.error["message"]
+
+
+def test_unknown_trait_and_audience_are_404_with_the_list(service: Service) -> None:
+    reply = service.send("POST", "/v1/score/nothing", {"columns": FORM})
+    assert (reply.status, reply.error["code"]) == (404, "not_found")
+    assert "the traits that score are ['leaves'], got 'nothing'" in reply.error["message"]
+    reply = service.send("GET", "/v1/audiences/..%2Fkeep")
+    assert (reply.status, reply.error["code"]) == (404, "not_found")
+    assert "the audiences are ['few', 'keep']" in reply.error["message"]
+
+
+def test_who_may_not_ask_is_refused(service: Service) -> None:
+    for method, path, body in (
+        ("POST", "/v1/score/leaves", {"columns": FORM}),
+        ("GET", "/v1/audiences/keep", None),
+    ):
+        assert service.send(method, path, body, key="app").error["code"] == "key_not_sufficient"
+
+
+def test_service_without_a_run_says_what_to_set() -> None:
+    service = Service(None)
+    for reply in (service.score(FORM), service.send("GET", "/v1/audiences/keep")):
+        assert (reply.status, reply.error["code"]) == (501, "not_configured")
+        assert "MARQUEE_TRAITS" in reply.error["message"]
+    service.close()
+
+
+@pytest.mark.parametrize("tier", ["segment", "none"])
+def test_consent_below_personal_is_refused(shop: Path, users: KeyedUsers, tier: str) -> None:
+    service = Service(shop / "latest", users)
+    users.set_tier("u1", Tier(tier), 7)
+    for reply in (service.score(FORM, consent=tier), service.score(FORM, user_id="u1", consent="personal")):
+        assert (reply.status, reply.error["code"]) == (403, "consent_needed")
+        assert f"needs consent of the tier personal, got {tier}" in reply.error["message"]
+    assert service.score(FORM, user_id="u2").status == 200
+    service.close()
+
+
+def test_default_tier_holds_where_nobody_said_anything(shop: Path) -> None:
+    service = Service(shop / "latest", tier=Tier.none)
+    assert service.score(FORM).status == 403
+    assert service.score(FORM, consent="personal").status == 200
+    service.close()
+
+
+def test_pages_hold_every_member_in_order(shop: Path, service: Service) -> None:
+    pages = [service.audience("limit=50")]
+    while "cursor" in pages[-1]:
+        pages.append(service.audience(f"limit=50&cursor={pages[-1]['cursor']}"))
+    told = [member for page in pages for member in page["members"]]
+    file = pl.read_csv(shop / "latest" / "audiences" / "keep.csv")
+    assert told == file.select("user_id", "group", "position").to_dicts()
+    assert len(pages) == -(-file.height // 50) > 2
+
+
+def test_changes_since_the_run_before_lead_to_the_members_of_now(shop: Path, service: Service) -> None:
+    first, last = sorted(path for path in shop.iterdir() if not path.is_symlink())
+    before = Service(first)
+    old = before.audience()
+    answer = service.audience(f"since={old['token']}")
+    before.close()
+    assert answer["run"] == last.name
+    assert len({one["delivery_id"] for one in answer["changes"]}) == len(answer["changes"]) > 0
+    members = {one["user_id"] for one in old["members"]}
+    for change in answer["changes"] * 2:
+        (members.add if change["change"] == "added" else members.discard)(change["user_id"])
+    assert members == {one["user_id"] for one in service.audience()["members"]}
+    assert service.audience(f"since={answer['token']}")["changes"] == []
+    nobody = CustomersRun(first).manifest.audiences["keep"].before
+    from_nothing = service.audience(f"since={nobody}")["changes"]
+    assert {one["user_id"] for one in from_nothing if one["change"] == "added"} == members
+
+
+def test_token_and_cursor_of_what_is_not_kept_are_410(service: Service) -> None:
+    for query in ("since=ffffffffffffffff", "cursor=20200101-000000-000.50"):
+        reply = service.send("GET", f"/v1/audiences/keep?{query}")
+        assert (reply.status, reply.error["code"]) == (410, "cursor_expired")
+    for query, field in (("cursor=here", "cursor"), ("limit=0", "limit"), ("limit=1001", "limit")):
+        reply = service.send("GET", f"/v1/audiences/keep?{query}")
+        assert (reply.status, reply.error["field"]) == (422, field)
+
+
+def test_audience_below_its_floor_is_told_to_nobody(service: Service) -> None:
+    reply = service.send("GET", "/v1/audiences/few")
+    assert (reply.status, reply.error["code"]) == (409, "audience_refused")
+    assert "has 5 members and needs 100" in reply.error["message"]
+
+
+def test_who_was_erased_or_withdrew_is_not_named(shop: Path, users: KeyedUsers) -> None:
+    service = Service(shop / "latest", users)
+    erased, withdrew, *others = [one["user_id"] for one in service.audience()["members"]]
+    users.store().forget(users.handle_of(erased), NOW)
+    users.set_tier(withdrew, Tier.segment, NOW)
+    assert [one["user_id"] for one in service.audience()["members"]] == others
+    nobody = CustomersRun(sorted(shop.iterdir())[0]).manifest.audiences["keep"].before
+    added = {
+        one["user_id"] for one in service.audience(f"since={nobody}")["changes"] if one["change"] == "added"
+    }
+    assert added == set(others)
+    service.close()
+
+
+def copied(shop: Path, folder: Path) -> Path:
+    """Returns a copy of the last run, to be spoilt."""
+    return Path(shutil.copytree((shop / "latest").resolve(), folder / "20990101-000000-000"))
+
+
+def spoil_weights(run: Path) -> None:
+    """Takes a weight away, and makes the checksum agree."""
+    path = run / "traits" / "leaves.json"
+    trait = json.loads(path.read_text())
+    model = trait["model"]
+    if model["type"] == "logistic":
+        model["weights"] = model["weights"][1:]
+    else:
+        model["trees"][0]["term"] = [9_999 for _ in model["trees"][0]["term"]]
+    path.write_text(json.dumps(trait))
+    manifest = json.loads((run / MANIFEST_FILE).read_text())
+    content = path.read_bytes()
+    manifest["files"]["traits/leaves.json"] = {
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "bytes": len(content),
+    }
+    (run / MANIFEST_FILE).write_text(json.dumps(manifest))
+
+
+def edit_manifest(run: Path, **changes: object) -> None:
+    manifest = json.loads((run / MANIFEST_FILE).read_text())
+    (run / MANIFEST_FILE).write_text(json.dumps(manifest | changes))
+
+
+SPOILT: dict[str, tuple[Any, type[Exception], str]] = {
+    "one byte": (
+        lambda run: (run / "audiences" / "keep.csv").write_bytes(b"x"),
+        ChecksumError,
+        "must have .* bytes of the checksum",
+    ),
+    "a file is gone": (lambda run: (run / "traits" / "leaves.json").unlink(), BundleError, "leaves.json"),
+    "no manifest": (
+        lambda run: (run / MANIFEST_FILE).unlink(),
+        BundleNotFoundError,
+        "it has no manifest.json",
+    ),
+    "newer": (lambda run: edit_manifest(run, format=99), BundleVersionError, "has format 99"),
+    "unknown field": (lambda run: edit_manifest(run, more=1), BundleError, "is no manifest of a run"),
+    "no JSON": (lambda run: (run / MANIFEST_FILE).write_bytes(b"\xff{"), BundleError, "is no manifest"),
+    "a path outside": (
+        lambda run: edit_manifest(run, files={"../x": {"sha256": "", "bytes": 0}}),
+        BundleError,
+        "must name files of its folder",
+    ),
+    "a weight is missing": (spoil_weights, BundleError, "cannot score"),
+}
+
+
+@pytest.mark.parametrize("kind", SPOILT)
+def test_run_that_is_not_what_was_written_is_refused_in_words(shop: Path, tmp_path: Path, kind: str) -> None:
+    spoil, error, words = SPOILT[kind]
+    run = copied(shop, tmp_path)
+    CustomersRun.open(run)
+    spoil(run)
+    with pytest.raises(error, match=words):
+        FollowedRun(run)
+
+
+def test_next_run_is_taken_and_a_broken_one_leaves_the_one_before(shop: Path, tmp_path: Path) -> None:
+    first = sorted(path for path in shop.iterdir() if not path.is_symlink())[0]
+    shutil.copytree(first, tmp_path / first.name)
+    latest = tmp_path / "latest"
+    latest.write_text(first.name, encoding="utf-8")  # a file, as on file systems without links
+    service = Service(latest)
+    followed = service.followed
+    assert followed is not None
+    next_one = copied(shop, tmp_path)
+    latest.write_text(next_one.name, encoding="utf-8")
+    followed.refresh()
+    assert followed.current.name == next_one.name
+    broken = Path(shutil.copytree(next_one, tmp_path / "20990102-000000-000"))
+    (broken / "traits" / "leaves.json").write_bytes(b"{}")
+    latest.write_text(broken.name, encoding="utf-8")
+    followed.refresh()
+    assert followed.current.name == next_one.name
+    assert np.isfinite(service.score(FORM).json()["value"])
+    latest.unlink()
+    followed.refresh()
+    assert service.score(FORM).status == 200
+    service.close()
