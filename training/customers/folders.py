@@ -112,7 +112,7 @@ class CustomersFolder:
         write_run_manifest(self.path, self._manifest(result))
 
     def _manifest(self, result: CustomersResult) -> RunManifest:
-        """Returns what a service is told of the run, without its files."""
+        """Returns the manifest of the run, without its files."""
         started = datetime.strptime(f"{self.path.name}000 +0000", f"{_STARTED} %z")
         return RunManifest(
             name=self.path.parent.name,
@@ -138,7 +138,7 @@ class CustomersFolder:
 
 
 def _facts(audience: Audience, result: CustomersResult) -> AudienceFacts:
-    """Returns what a service is told of an audience."""
+    """Returns the facts of an audience that a service is told."""
     before = result.previous.members.get(audience.name, {})
     gone = {change.user_id for change in result.changes[audience.name] if change.change == REMOVED}
     # Of a refused audience the last list holds, but for those who were removed.

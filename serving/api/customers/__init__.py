@@ -1,1 +1,1 @@
-"""What a run of customers computed, asked of the service: scores of forms, and members of audiences."""
+"""Scores of forms and members of audiences, by a run of customers."""

@@ -1,4 +1,4 @@
-"""What the routes on customers have in common: the run that answers, and who may be spoken of."""
+"""The common part of the routes on customers: the run that answers, and who may be spoken of."""
 
 from collections.abc import Collection
 

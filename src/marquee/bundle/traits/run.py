@@ -170,7 +170,7 @@ class CustomersRun:
 
     @cached_property
     def traits(self) -> Mapping[str, FittedTrait]:
-        """What scores the next customer, by name."""
+        """The fitted traits, by name."""
         found = (name for name in self.manifest.files if name.startswith(f"{TRAITS}/"))
         read = (decode_trait(self.read(name), self.folder / name) for name in found)
         return {trait.name: trait for trait in read}
