@@ -239,7 +239,7 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
                 UserRoutes(keyed, self.metrics),
                 ScoreRoutes(customers),
                 AudienceRoutes(customers),
-                ErasureRoutes(self.erasures, self.metrics),
+                ErasureRoutes(self.erasures, self.metrics, customers=customers),
                 *([self.eraser] if self.eraser else []),
                 *([self.closer] if self.closer else []),
                 RuleRoutes(self.surfaces, self.rules, log, self.metrics),

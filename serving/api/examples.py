@@ -241,6 +241,12 @@ USER_ANSWER: Json = {
         }
     ],
     "decisions": [],
+    "traits": {
+        "run": "20260131-120000-000",
+        "version": "3f6c0a1b2c3d",
+        "as_of": 1769860800.0,
+        "values": {"leaves": 0.81, "leaves_reasons": "+plan, +months, -fee"},
+    },
     "cursor": None,
 }
 

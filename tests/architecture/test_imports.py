@@ -11,7 +11,15 @@ from tests.support.paths import ROOT
 
 OUR_ROOTS = {"training", "serving", "demo"}
 # What must not be in memory once the serving path is imported.
-TRAINING_PACKAGES = {"torch", "lightning", "pytorch_lightning", "hydra", "onnx", "onnxscript", "tensorboard"}
+TRAINING_PACKAGES = {
+    "torch",
+    "lightning",
+    "pytorch_lightning",
+    "hydra",
+    "onnx",
+    "onnxscript",
+    "tensorboard",
+} | {"sklearn"}
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:

@@ -1,5 +1,6 @@
 """A small table of customers whose chance to leave is known, and the command over it."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -55,3 +56,39 @@ def run_command(
     except SystemExit as ended:
         return int(ended.code or 0)
     return 0
+
+
+SERVED = """\
+name: churn
+root: {folder}
+users: {{path: customers.csv, columns: {{user_id: customer}}}}
+as_of: 2026-03-01
+traits:
+  leaves: {{type: probability, outcome: "left = 'yes'"}}
+audiences:
+  keep: {{where: "leaves >= 0.4 AND plan = 'monthly'", order: leaves, holdout: 0.2}}
+  few: {{where: "leaves >= 0.4", order: leaves, top: 5}}
+"""
+
+
+def served_table(n: int = 800, seed: int = 0) -> pl.DataFrame:
+    """Returns customers with a date and gaps."""
+    rows = customer_table(n, seed).drop("chance")
+    since = pl.date(2026, 3, 1) - pl.duration(days=30 * pl.col("months"))
+    gaps = pl.when(pl.int_range(n) % 11 > 0).then("fee").alias("fee")
+    return rows.with_columns(gaps, since.cast(pl.String).alias("since"))
+
+
+def write_runs(folder: Path, *tables: pl.DataFrame) -> Path:
+    """Returns the folder of a run of `SERVED` over each table, and of `latest`."""
+    with pytest.MonkeyPatch.context() as patch:
+        for rows in tables:
+            rows.write_csv(folder / "customers.csv")
+            # `few` is below the floor: everything else is written.
+            assert run_command(patch, folder, SERVED) == 2
+    return folder / "runs" / "churn"
+
+
+def copied_run(shop: Path, folder: Path) -> Path:
+    """Returns a copy of the last run, to be spoilt."""
+    return Path(shutil.copytree((shop / "latest").resolve(), folder / "20990101-000000-000"))

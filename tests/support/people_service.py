@@ -12,6 +12,8 @@ from marquee.store.log.event_log import Decision
 from marquee.store.people.consent import Tier
 from marquee.store.people.erasing.eraser import Retention
 from serving.api.app import Handlers, RecommendationApp
+from serving.api.customers.asked import AskedCustomers
+from serving.api.customers.followed import FollowedRun
 from serving.api.events import EventRoutes
 from serving.api.people.erasures import ErasureRoutes
 from serving.api.recommend import Endpoints
@@ -50,6 +52,7 @@ class Worker:
         has_key: Whether users are kept under pseudonyms.
         budget_s: How long an answer waits for what is known of its user.
         terms: Of erasures.
+        run: Of customers.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Worker:
         has_key: bool = True,
         budget_s: float = 5.0,
         terms: Terms = TERMS,
+        run: FollowedRun | None = None,
     ) -> None:
         self.settings, self.metrics = Settings(consent=default.value), Metrics()
         self.log = OpenedLog(str(where))
@@ -83,7 +87,9 @@ class Worker:
         self.erasures = (
             Erasures(str(where), Path(where) / "closed", self.log, self.keyed, terms) if self.keyed else None
         )
-        self.erasing = ErasureRoutes(self.erasures, self.metrics, clock=lambda: NOW)
+        self.erasing = ErasureRoutes(
+            self.erasures, self.metrics, clock=lambda: NOW, customers=AskedCustomers(run, self.keyed)
+        )
         keys = [
             Key(name=secret, sha256=hashlib.sha256(secret.encode()).hexdigest(), scopes=list(rights))
             for secret, rights in SECRETS.items()

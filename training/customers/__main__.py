@@ -1,12 +1,11 @@
 """Computes traits and audiences of customers; writes them, their changes and a report into a run folder."""
 
-import os
 import sys
 from dataclasses import asdict, dataclass
 
 import yaml
 
-from marquee.errors import ConfigError
+from marquee.bundle.traits.pseudonyms import pseudonym_key
 from marquee.marketing.config import CustomersConfig
 from marquee.marketing.running import Previous, run_customers
 from marquee.reports.customers.page import customers_page
@@ -32,23 +31,6 @@ class CustomersCommandConfig:
     out: str = "runs/customers"
 
 
-def pseudonym_key(variable: str) -> bytes:
-    """Returns the key that ids are hashed with, an empty one where none is asked for.
-
-    Raises:
-        ConfigError: If the variable of the environment is not set.
-    """
-    if not variable:
-        return b""
-    key = os.environ.get(variable, "")
-    if len(key) < 16:
-        raise ConfigError(
-            f"pseudonyms needs a key of 16 characters or more in the environment variable {variable}, got "
-            f"{len(key)}; set it, and keep it: without it ids cannot be matched again"
-        )
-    return key.encode()
-
-
 @command("customers", CustomersCommandConfig)
 def main(config: CustomersCommandConfig) -> None:
     """Computes what the config declares."""
@@ -57,7 +39,8 @@ def main(config: CustomersCommandConfig) -> None:
     previous = Previous() if last is None else last.previous(own.audiences)
     result = run_customers(own, previous, pseudonym_key(own.pseudonyms))
     folder = CustomersFolder.open(config.out, own.name)
-    folder.write(result, yaml.safe_dump(_plain(asdict(own)), sort_keys=False, allow_unicode=True))
+    declared = yaml.safe_dump(_plain(asdict(own)), sort_keys=False, allow_unicode=True)
+    folder.write(result, declared, own.pseudonyms)
     page = customers_page(own.name, result)
     path = write_page(page, folder.path, "customers")
     folder.become_latest()

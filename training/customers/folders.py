@@ -85,8 +85,14 @@ class CustomersFolder:
                 return file
         return None
 
-    def write(self, result: CustomersResult, declared: str) -> None:
-        """Writes everything but the report."""
+    def write(self, result: CustomersResult, declared: str, pseudonyms: str = "") -> None:
+        """Writes everything but the report.
+
+        Args:
+            result: Of the run.
+            declared: The config, as YAML.
+            pseudonyms: Variable of the environment with the key of ids; empty for plain ids.
+        """
         replace_file(self.path / "config.yaml", declared.encode())
         replace_file(self.path / "columns.yaml", declared_yaml(result.customers).encode())
         (self.path / FITTED).mkdir()
@@ -109,9 +115,9 @@ class CustomersFolder:
             replace_file(self.path / AUDIENCES / f"{name}.converted.txt", lines.encode())
         result.rows.write_parquet(self.path / TRAITS_FILE)
         # Last: a run that was interrupted has none, and is served by nobody.
-        write_run_manifest(self.path, self._manifest(result))
+        write_run_manifest(self.path, self._manifest(result, pseudonyms))
 
-    def _manifest(self, result: CustomersResult) -> RunManifest:
+    def _manifest(self, result: CustomersResult, pseudonyms: str) -> RunManifest:
         """Returns the manifest of the run, without its files."""
         started = datetime.strptime(f"{self.path.name}000 +0000", f"{_STARTED} %z")
         return RunManifest(
@@ -123,6 +129,7 @@ class CustomersFolder:
             refused={trait.name: trait.refused for trait in result.traits if trait.refused},
             audiences={one.name: _facts(one, result) for one in result.audiences},
             files={},
+            pseudonyms=pseudonyms,
         )
 
     def become_latest(self) -> None:

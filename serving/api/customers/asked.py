@@ -6,6 +6,7 @@ from marquee.bundle.traits.run import CustomersRun
 from marquee.errors import EventLogError
 from marquee.store.people.consent import Tier, strictest
 from serving.api.customers.followed import FollowedRun
+from serving.api.messages.erasures import TraitsMessage
 from serving.http.errors import Problem, Refusal, unavailable
 from serving.recording.users import KeyedUsers
 
@@ -61,6 +62,20 @@ class AskedCustomers:
         except EventLogError as error:
             raise unavailable(str(error)) from error
         return strictest([*tiers, person.tier_within(self._default)])
+
+    def traits_of(self, user_id: str, erased: int | None) -> TraitsMessage | None:
+        """Returns the traits of a user, None where there are none to tell.
+
+        Args:
+            user_id: As the table of customers has it.
+            erased: When they were last erased, seconds since 1970 UTC; None if never.
+        """
+        if self._followed is None:
+            return None
+        run = self._followed.current
+        # Who was erased since the run began stands in its files, and must not be told.
+        values = None if (erased or 0) >= run.manifest.started else run.traits_of(user_id)
+        return None if values is None else TraitsMessage.of(run, values)
 
     def hidden(self, user_ids: Collection[str], started: int) -> frozenset[str]:
         """Returns who must not be named any more: erased since a run began, or below `personal`.

@@ -1,13 +1,17 @@
 """The messages by which people are erased, and told what is held of them."""
 
+import math
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
+from marquee.bundle.traits.run import CustomersRun
 from marquee.store.people.consent import Tier
 from marquee.store.people.erasing.receipts import HoldingRelease, SignedReceipt
 from marquee.store.signing import Signature
+from serving.api.messages.requests import FeatureValue
 
 _SECONDS = "seconds since 1970 UTC"
 
@@ -90,6 +94,26 @@ class HeldEvent(msgspec.Struct, kw_only=True, frozen=True):
     text: Annotated[str | None, Meta(description="What was said.")]
 
 
+class TraitsMessage(msgspec.Struct, kw_only=True, frozen=True):
+    """The traits of a customer."""
+
+    run: Annotated[str, Meta(description="The run that computed them.")]
+    version: Annotated[str, Meta(description="Of the run: equal tables and settings have equal ones.")]
+    as_of: Annotated[
+        float | None,
+        Meta(description=f"Moment up to which things were known, {_SECONDS}; null where none was said."),
+    ]
+    values: Annotated[
+        dict[str, FeatureValue], Meta(description="By name, with what belongs to each, such as reasons.")
+    ]
+
+    @classmethod
+    def of(cls, run: CustomersRun, values: Mapping[str, object]) -> "TraitsMessage":
+        """Returns the message that tells the traits of a customer."""
+        told: dict[str, FeatureValue] = {name: _plain(value) for name, value in values.items()}
+        return cls(run=run.name, version=run.manifest.version, as_of=run.manifest.as_of, values=told)
+
+
 class UserAnswer(msgspec.Struct, kw_only=True, frozen=True):
     """A page of what is held of a user."""
 
@@ -104,6 +128,17 @@ class UserAnswer(msgspec.Struct, kw_only=True, frozen=True):
         tuple[dict[str, Any], ...],
         Meta(description="Answers of this page, with all that is on record of each."),
     ]
+    traits: Annotated[
+        TraitsMessage | None,
+        Meta(description="Of the run of customers that is served; null where it knows nobody of that id."),
+    ]
     cursor: Annotated[
         str | None, Meta(description="For the next page, which may be empty; null where this is the last.")
     ]
+
+
+def _plain(value: object) -> bool | int | float | str | None:
+    """Returns a value as JSON has it; null for a number that is not finite."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)

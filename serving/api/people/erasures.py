@@ -9,12 +9,14 @@ from typing import TypeVar
 
 import msgspec
 
-from marquee.errors import ConfigError, DataError, EventLogError, EventLogFullError
+from marquee.errors import BundleError, ConfigError, DataError, EventLogError, EventLogFullError
+from serving.api.customers.asked import AskedCustomers
 from serving.api.messages.erasures import (
     ConsentMessage,
     HeldEvent,
     ReceiptAnswer,
     ReceiptMessage,
+    TraitsMessage,
     UserAnswer,
 )
 from serving.api.users import named_user
@@ -40,12 +42,18 @@ class ErasureRoutes:
         erasures: What erases; None where users are kept under their own ids, or not at all.
         metrics: What counts.
         clock: Returns the time, seconds since 1970 UTC.
+        customers: The run of customers; None where the service has none.
     """
 
     def __init__(
-        self, erasures: Erasures | None, metrics: Metrics, clock: Callable[[], float] = time.time
+        self,
+        erasures: Erasures | None,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.time,
+        customers: AskedCustomers | None = None,
     ) -> None:
         self._erasures = erasures
+        self._customers = customers
         self._metrics = metrics.family(ErasureMetrics)
         self._clock = clock
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="erasure-routes")
@@ -78,14 +86,23 @@ class ErasureRoutes:
     async def get(self, call: Call) -> UserAnswer:
         """Returns a page of what is held of a user; raises Refusal if limit or cursor is none."""
         limit, cursor = _limit(call), call.query.get("cursor", "")
-        held = await self._done(partial(self._known().held, named_user(call), cursor, limit))
-        return _told(held, call.request_id)
+        user_id = named_user(call)
+        held = await self._done(partial(self._known().held, user_id, cursor, limit))
+        traits = await self._done(partial(self._traits, user_id, held.person.erased))
+        return _told(held, traits, call.request_id)
 
     def close(self) -> None:
         """Waits for what is being erased."""
         self._executor.shutdown()
         if self._erasures is not None:
             self._erasures.close()
+
+    def _traits(self, user_id: str, erased: int | None) -> TraitsMessage | None:
+        """Returns the traits of a user; raises Refusal if the run cannot be read any more."""
+        try:
+            return None if self._customers is None else self._customers.traits_of(user_id, erased)
+        except BundleError as error:
+            raise unavailable(str(error)) from error
 
     async def _done(self, work: Callable[[], Done]) -> Done:
         """Returns the result of some work; raises Refusal if a store refuses."""
@@ -123,7 +140,7 @@ def _limit(call: Call) -> int:
     return limit
 
 
-def _told(held: Held, request_id: str) -> UserAnswer:
+def _told(held: Held, traits: TraitsMessage | None, request_id: str) -> UserAnswer:
     """Returns the message that tells what is held."""
     person = held.person
     return UserAnswer(
@@ -137,5 +154,6 @@ def _told(held: Held, request_id: str) -> UserAnswer:
         ),
         events=tuple(HeldEvent(**row) for row in held.page.events),
         decisions=tuple(held.page.decisions),
+        traits=traits,
         cursor=held.page.cursor,
     )

@@ -22,6 +22,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from marquee.bundle.traits.pseudonyms import pseudonym, pseudonym_key
 from marquee.bundle.traits.trait import FittedTrait, decode_trait
 from marquee.errors import BundleError, BundleNotFoundError, BundleVersionError, ChecksumError
 from marquee.store.files import FileFacts, read_regular_file, replace_file
@@ -29,7 +30,8 @@ from marquee.store.files import FileFacts, read_regular_file, replace_file
 RUN_FORMAT = 1
 MANIFEST_FILE = "manifest.json"
 TRAITS, AUDIENCES = "traits", "audiences"
-_COVERED = ("traits.parquet", f"{TRAITS}/*.json", f"{AUDIENCES}/*.csv", f"{AUDIENCES}/*.jsonl")
+_VALUES = "traits.parquet"
+_COVERED = (_VALUES, f"{TRAITS}/*.json", f"{AUDIENCES}/*.csv", f"{AUDIENCES}/*.jsonl")
 
 
 class AudienceFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,6 +62,7 @@ class RunManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         refused: Trait → why it must not be used.
         audiences: Name → facts.
         files: Path in the folder → size and checksum.
+        pseudonyms: Variable of the environment with the key that ids are hashed with; empty for plain ids.
         format: Of this file.
     """
 
@@ -71,6 +74,7 @@ class RunManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     refused: dict[str, str]
     audiences: dict[str, AudienceFacts]
     files: dict[str, FileFacts]
+    pseudonyms: str = ""
     format: int = RUN_FORMAT
 
 
@@ -155,12 +159,14 @@ class CustomersRun:
 
         Raises:
             BundleError: If a file is missing, differs from its checksum, or is no trait that can score.
+            ConfigError: If its ids are hashed and the key is not in the environment.
         """
         run = cls(find_run(where))
         for name in run.manifest.files:
             run.read(name)
         for trait in run.traits.values():
             _prove(trait, run.folder)
+        _ = run._key  # a run under pseudonyms whose key is not there tells of nobody
         return run
 
     @property
@@ -193,6 +199,26 @@ class CustomersRun:
                 f"got {len(content)} others; run `python -m training.customers` again"
             )
         return content
+
+    def traits_of(self, user_id: str) -> dict[str, object] | None:
+        """Returns the traits of a customer, None for nobody.
+
+        Args:
+            user_id: As the table has it.
+        """
+        name = pseudonym(user_id, self._key) if self._key else user_id
+        found = self._rows.filter(pl.col("user_id") == name)
+        return found.drop("user_id").row(0, named=True) if found.height else None
+
+    @cached_property
+    def _rows(self) -> pl.DataFrame:
+        """The traits of all customers."""
+        return pl.read_parquet(io.BytesIO(self.read(_VALUES)))
+
+    @cached_property
+    def _key(self) -> bytes:
+        """The key that ids are hashed with, empty for plain ids; raises ConfigError where it is not set."""
+        return pseudonym_key(self.manifest.pseudonyms)
 
     def members(self, audience: str) -> Sequence[Member]:
         """Returns the members in their order; none of an audience that was refused."""

@@ -106,6 +106,22 @@ class HeldEvent(msgspec.Struct, kw_only=True, frozen=True):
     text: str | None = None
 
 
+class TraitsMessage(msgspec.Struct, kw_only=True, frozen=True):
+    """The traits of a customer.
+
+    Attributes:
+        run: The run that computed them.
+        version: Of the run: equal tables and settings have equal ones.
+        as_of: Moment up to which things were known, seconds since 1970 UTC; null where none was said.
+        values: By name, with what belongs to each, such as reasons.
+    """
+
+    run: str
+    version: str
+    as_of: float | None = None
+    values: dict[str, bool | int | float | str | tuple[bool | int | float | str | None, ...] | None]
+
+
 class UserAnswer(msgspec.Struct, kw_only=True, frozen=True):
     """A page of what is held of a user.
 
@@ -118,6 +134,7 @@ class UserAnswer(msgspec.Struct, kw_only=True, frozen=True):
         receipts: Of erasures, the latest first.
         events: Of this page.
         decisions: Answers of this page, with all that is on record of each.
+        traits: Of the run of customers that is served; null where it knows nobody of that id.
         cursor: For the next page, which may be empty; null where this is the last.
     """
 
@@ -129,6 +146,7 @@ class UserAnswer(msgspec.Struct, kw_only=True, frozen=True):
     receipts: tuple[ReceiptMessage, ...]
     events: tuple[HeldEvent, ...]
     decisions: tuple[dict[str, object], ...]
+    traits: TraitsMessage | None = None
     cursor: str | None = None
 
 

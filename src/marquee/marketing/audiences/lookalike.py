@@ -10,12 +10,13 @@ import numpy as np
 import polars as pl
 
 from marquee.bundle.traits.columns import encode
+from marquee.bundle.traits.pseudonyms import pseudonym
 from marquee.core.arrays import BoolArray, Float64Array
 from marquee.errors import DataError, MissingColumnError
 from marquee.evaluation.probabilities.calibration import LogisticHead
 from marquee.evaluation.probabilities.metrics import auc
 from marquee.marketing.config import AudienceConfig
-from marquee.marketing.reading.customers import USER_ID, Customers, pseudonym, read_ids
+from marquee.marketing.reading.customers import USER_ID, Customers, read_ids
 from marquee.marketing.reading.vectors import read_vectors
 from marquee.marketing.scoring.encoding import Ages, column_values, fit_columns
 from marquee.marketing.scoring.folds import draw_folds

@@ -1,13 +1,12 @@
 """Reads the tables of customers into one row per customer, with every column accounted for."""
 
-import hashlib
-import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
+from marquee.bundle.traits.pseudonyms import pseudonym
 from marquee.core.schema import Column, ColumnType
 from marquee.data.declared_table import MAX_REJECTED_FRACTION, read_declared_table
 from marquee.data.reading.quality import TableQuality
@@ -132,11 +131,6 @@ def read_customers(config: CustomersConfig, key: bytes = b"") -> Customers:
         key=key,
         root=root,
     )
-
-
-def pseudonym(user_id: str, key: bytes) -> str:
-    """Returns an id that only the holder of the key can make of the plain one."""
-    return hmac.new(key, user_id.encode(), hashlib.sha256).hexdigest()[:32]
 
 
 def read_ids(path: Path) -> frozenset[str]:

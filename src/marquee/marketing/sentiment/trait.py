@@ -6,13 +6,14 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from marquee.bundle.traits.pseudonyms import pseudonym
 from marquee.core.arrays import BoolArray, Float64Array, IndexArray
 from marquee.core.moments import day_text
 from marquee.core.schema import Column, ColumnType
 from marquee.data.declared_table import read_declared_table
 from marquee.errors import DataError
 from marquee.evaluation.probabilities.outcomes import JudgedOutcome, judge_outcome
-from marquee.marketing.reading.customers import USER_ID, Customers, pseudonym
+from marquee.marketing.reading.customers import USER_ID, Customers
 from marquee.marketing.sentiment.config import SentimentConfig
 from marquee.marketing.sentiment.fitting import cross_score, fit_sentiment
 from marquee.marketing.sentiment.weeks import SentimentWeek, sentiment_weeks

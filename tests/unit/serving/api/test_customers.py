@@ -13,8 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from marquee.bundle.traits.run import MANIFEST_FILE, CustomersRun
-from marquee.errors import BundleError, BundleNotFoundError, BundleVersionError, ChecksumError
+from marquee.bundle.traits.run import CustomersRun
 from marquee.store.people.consent import Tier
 from serving.api.app import RecommendationApp
 from serving.api.customers.asked import AskedCustomers
@@ -26,22 +25,12 @@ from serving.config import Settings
 from serving.http.guard import Guard, Key, Right
 from serving.recording.users import KeyedUsers
 from tests.support.asgi import JSON_HEADERS, Response, no_bentoml, request
-from tests.support.customers import customer_table, run_command
+from tests.support.customers import copied_run, served_table, write_runs
 from tests.support.people import KEY
+from tests.support.people_service import Worker
 from tests.support.surfaces import one_surface
 from training.score.__main__ import main as score
 
-CONFIG = """\
-name: churn
-root: {folder}
-users: {{path: customers.csv, columns: {{user_id: customer}}}}
-as_of: 2026-03-01
-traits:
-  leaves: {{type: probability, outcome: "left = 'yes'"}}
-audiences:
-  keep: {{where: "leaves >= 0.4 AND plan = 'monthly'", order: leaves, holdout: 0.2}}
-  few: {{where: "leaves >= 0.4", order: leaves, top: 5}}
-"""
 FORM = {"plan": "monthly", "months": 3, "fee": 74.5, "since": "2025-12-01"}
 NOW = 4_000_000_000  # behind every run
 
@@ -82,24 +71,11 @@ class Service:
             one.close()
 
 
-def table(n: int = 800, seed: int = 0) -> pl.DataFrame:
-    """Returns customers with a date and gaps."""
-    rows = customer_table(n, seed).drop("chance")
-    since = pl.date(2026, 3, 1) - pl.duration(days=30 * pl.col("months"))
-    gaps = pl.when(pl.int_range(n) % 11 > 0).then("fee").alias("fee")
-    return rows.with_columns(gaps, since.cast(pl.String).alias("since"))
-
-
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns a folder in which the command has run twice, the second time without some who had left."""
     folder = tmp_path_factory.mktemp("shop")
-    with pytest.MonkeyPatch.context() as patch:
-        for rows in (table(), table()[60:]):
-            rows.write_csv(folder / "customers.csv")
-            # `few` is below the floor: everything else is written.
-            assert run_command(patch, folder, CONFIG) == 2
-    return folder / "runs" / "churn"
+    return write_runs(folder, served_table(), served_table()[60:])
 
 
 @pytest.fixture(scope="module")
@@ -139,9 +115,9 @@ def test_form_is_scored_as_the_command_scores_its_row(
             for place, (plan, months, fee) in enumerate(odd)
             for since in ("2024-01-31", None)
         ],
-        schema=table(1).schema,
+        schema=served_table(1).schema,
     )
-    rows = pl.concat([table(120, seed=1), extra])
+    rows = pl.concat([served_table(120, seed=1), extra])
     rows.drop("left").write_csv(tmp_path / "new.csv")
     monkeypatch.setattr(sys, "argv", ["score", f"run={shop / 'latest'}", f"path={tmp_path / 'new.csv'}"])
     score()
@@ -291,67 +267,18 @@ def test_who_was_erased_or_withdrew_is_not_named(shop: Path, users: KeyedUsers) 
     service.close()
 
 
-def copied(shop: Path, folder: Path) -> Path:
-    """Returns a copy of the last run, to be spoilt."""
-    return Path(shutil.copytree((shop / "latest").resolve(), folder / "20990101-000000-000"))
-
-
-def spoil_weights(run: Path) -> None:
-    """Takes a weight away, and makes the checksum agree."""
-    path = run / "traits" / "leaves.json"
-    trait = json.loads(path.read_text())
-    model = trait["model"]
-    if model["type"] == "logistic":
-        model["weights"] = model["weights"][1:]
-    else:
-        model["trees"][0]["term"] = [9_999 for _ in model["trees"][0]["term"]]
-    path.write_text(json.dumps(trait))
-    manifest = json.loads((run / MANIFEST_FILE).read_text())
-    content = path.read_bytes()
-    manifest["files"]["traits/leaves.json"] = {
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "bytes": len(content),
-    }
-    (run / MANIFEST_FILE).write_text(json.dumps(manifest))
-
-
-def edit_manifest(run: Path, **changes: object) -> None:
-    manifest = json.loads((run / MANIFEST_FILE).read_text())
-    (run / MANIFEST_FILE).write_text(json.dumps(manifest | changes))
-
-
-SPOILT: dict[str, tuple[Any, type[Exception], str]] = {
-    "one byte": (
-        lambda run: (run / "audiences" / "keep.csv").write_bytes(b"x"),
-        ChecksumError,
-        "must have .* bytes of the checksum",
-    ),
-    "a file is gone": (lambda run: (run / "traits" / "leaves.json").unlink(), BundleError, "leaves.json"),
-    "no manifest": (
-        lambda run: (run / MANIFEST_FILE).unlink(),
-        BundleNotFoundError,
-        "it has no manifest.json",
-    ),
-    "newer": (lambda run: edit_manifest(run, format=99), BundleVersionError, "has format 99"),
-    "unknown field": (lambda run: edit_manifest(run, more=1), BundleError, "is no manifest of a run"),
-    "no JSON": (lambda run: (run / MANIFEST_FILE).write_bytes(b"\xff{"), BundleError, "is no manifest"),
-    "a path outside": (
-        lambda run: edit_manifest(run, files={"../x": {"sha256": "", "bytes": 0}}),
-        BundleError,
-        "must name files of its folder",
-    ),
-    "a weight is missing": (spoil_weights, BundleError, "cannot score"),
-}
-
-
-@pytest.mark.parametrize("kind", SPOILT)
-def test_run_that_is_not_what_was_written_is_refused_in_words(shop: Path, tmp_path: Path, kind: str) -> None:
-    spoil, error, words = SPOILT[kind]
-    run = copied(shop, tmp_path)
-    CustomersRun.open(run)
-    spoil(run)
-    with pytest.raises(error, match=words):
-        FollowedRun(run)
+def test_user_is_told_their_traits_until_they_are_erased(shop: Path, tmp_path: Path) -> None:
+    worker = Worker(object(), tmp_path / "events", run=FollowedRun(shop / "latest"))  # type: ignore[arg-type] # nobody asks it
+    rows = pl.read_parquet(shop / "latest" / "traits.parquet")
+    first = rows.row(0, named=True)
+    told = worker.user("GET", first["user_id"]).json()["traits"]
+    assert told["values"] == {name: value for name, value in first.items() if name != "user_id"}
+    assert (told["run"], told["as_of"]) == ((shop / "latest").resolve().name, 1772323200.0)
+    assert worker.user("GET", "c00003").json()["traits"] is None, "who is not in the last table"
+    assert worker.keyed is not None
+    worker.keyed.store().forget(worker.keyed.handle_of(first["user_id"]), NOW)
+    assert worker.user("GET", first["user_id"]).json()["traits"] is None
+    worker.close()
 
 
 def test_next_run_is_taken_and_a_broken_one_leaves_the_one_before(shop: Path, tmp_path: Path) -> None:
@@ -362,7 +289,7 @@ def test_next_run_is_taken_and_a_broken_one_leaves_the_one_before(shop: Path, tm
     service = Service(latest)
     followed = service.followed
     assert followed is not None
-    next_one = copied(shop, tmp_path)
+    next_one = copied_run(shop, tmp_path)
     latest.write_text(next_one.name, encoding="utf-8")
     followed.refresh()
     assert followed.current.name == next_one.name
