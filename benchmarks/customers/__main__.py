@@ -9,7 +9,17 @@ Data sets are looked for in $MARQUEE_DATA; a row whose file is not there says so
 
 import sys
 
-from benchmarks.customers import audiences, forecasts, probabilities, scale, segments, texts, uplift, values
+from benchmarks.customers import (
+    audiences,
+    forecasts,
+    probabilities,
+    scale,
+    segments,
+    serving,
+    texts,
+    uplift,
+    values,
+)
 from benchmarks.rows import run_rows
 
 GROUPS = {
@@ -20,6 +30,7 @@ GROUPS = {
     "segments": segments.rows,
     "audiences": audiences.rows,
     "uplift": uplift.rows,
+    "serving": serving.rows,
     "scale": scale.rows,
 }
 

@@ -2,14 +2,17 @@
 
 import asyncio
 import gc
+import hashlib
+import json
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from marquee.bundle.traits.run import RunManifest, write_run_manifest
 from marquee.store.signing import write_key_pair
 from serving.config import Settings
-from tests.support.asgi import request
+from tests.support.asgi import JSON_HEADERS, request
 from tests.support.bundles import publish_tiny
 from tests.support.quiet_bentoml import bentoml, service
 
@@ -24,7 +27,8 @@ def bundle(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _log_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serving.telemetry.logs.configure", lambda: None)  # other tests read the log too
-    cast(Any, service.MarqueeService).__dict__.pop("surfaces", None)  # of another test's settings
+    for made in ("surfaces", "customers"):
+        cast(Any, service.MarqueeService).__dict__.pop(made, None)  # of another test's settings
 
 
 def test_service_loads_its_bundle_when_it_starts(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,6 +90,27 @@ def test_surfaces_are_verified_before_any_worker_starts(
         file.write_text(text)
         with pytest.raises(bentoml.exceptions.BentoMLConfigException, match=message):
             cast(Any, service.MarqueeService).inner.verify_bundle()
+
+
+def test_run_of_customers_is_verified_before_any_worker_starts_and_answers(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, keys = tmp_path / "run", tmp_path / "keys.json"
+    run.mkdir()
+    digest = hashlib.sha256(b"secret").hexdigest()
+    keys.write_text(json.dumps({"keys": [{"name": "a", "sha256": digest, "scopes": ["users"]}]}))
+    settings = Settings(bundle=str(bundle), traits=str(run), keys=str(keys))
+    monkeypatch.setattr(service, "SETTINGS", settings)
+    with pytest.raises(bentoml.exceptions.BentoMLConfigException, match=r"it has no manifest.json; run"):
+        cast(Any, service.MarqueeService).inner.verify_bundle()
+    write_run_manifest(run, RunManifest("churn", "v", 7, None, ["plan"], {}, {}, {}))
+    cast(Any, service.MarqueeService).inner.verify_bundle()
+    app = cast(Any, service.MarqueeService).to_asgi()
+    headers = {**JSON_HEADERS, "authorization": "Bearer secret"}
+    reply = asyncio.run(request(app, "GET", "/v1/audiences/keep", b"", headers))
+    assert (reply.status, "the audiences are []" in reply.error["message"]) == (404, True)
+    reply = asyncio.run(request(app, "POST", "/v1/score/leaves", b'{"columns": {}}', headers))
+    assert (reply.status, "the traits that score are []" in reply.error["message"]) == (404, True)
 
 
 def test_wrong_setting_is_told_without_a_stack_trace(monkeypatch: pytest.MonkeyPatch) -> None:
