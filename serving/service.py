@@ -35,11 +35,11 @@ from serving.api.explaining.decisions import KeptDecisions
 from serving.api.explaining.releases import ReleasesToAsk
 from serving.api.explaining.why import WhyRoutes
 from serving.api.items import ItemRoutes
+from serving.api.people.consent import UserRoutes
 from serving.api.people.erasures import ErasureRoutes
 from serving.api.recommend import Endpoints
 from serving.api.releases import ReleaseRoutes
 from serving.api.rules import RuleRoutes
-from serving.api.users import UserRoutes
 from serving.config import Settings
 from serving.http.connections import limit_connections
 from serving.http.cors import CrossOrigin, read_origins

@@ -8,14 +8,14 @@ Json = dict[str, Any]
 Bodies = Mapping[str, Json]
 """Bodies of requests, by title."""
 
-_REQUEST_ID = "5f0c7d0e4b1f4b0c9a1d2f3e4a5b6c7d"
-_VERSION = "2026-01-31T12-00-00"
+REQUEST_ID = "5f0c7d0e4b1f4b0c9a1d2f3e4a5b6c7d"
+VERSION = "2026-01-31T12-00-00"
 
 ERROR: Json = {
     "error": {
         "code": "invalid_request",
         "message": "k must be an integer from 1 to 500, got 0; change it",
-        "request_id": _REQUEST_ID,
+        "request_id": REQUEST_ID,
         "field": "k",
     }
 }
@@ -55,8 +55,8 @@ RECOMMEND: Bodies = {
     "listed since the spring": {"user_id": "u0007", "filters": {"listed": {"min": "2026-03-01"}}},
 }
 ANSWER: Json = {
-    "request_id": _REQUEST_ID,
-    "version": _VERSION,
+    "request_id": REQUEST_ID,
+    "version": VERSION,
     "source": "personal",
     "items": [
         {"item_id": "item-17", "score": 4.25, "kind": "content"},
@@ -67,7 +67,7 @@ ANSWER: Json = {
 }
 
 BATCH: Bodies = {"two users": {"requests": [{"user_id": "u0007", "k": 2}, {"user_id": "u0008", "k": 2}]}}
-BATCH_ANSWER: Json = {"request_id": _REQUEST_ID, "answers": [ANSWER, ERROR]}
+BATCH_ANSWER: Json = {"request_id": REQUEST_ID, "answers": [ANSWER, ERROR]}
 
 SIMILAR: Bodies = {
     "two like it": {"item_id": "item-17", "k": 2, "exclude": ["item-4"]},
@@ -100,14 +100,14 @@ PAGE: Bodies = {
     }
 }
 PAGE_ANSWER: Json = {
-    "request_id": _REQUEST_ID,
-    "version": _VERSION,
+    "request_id": REQUEST_ID,
+    "version": VERSION,
     "rows": [
         {
             "row": "for_you",
             "because": "Chosen for you",
             "source": "personal",
-            "version": _VERSION,
+            "version": VERSION,
             "items": ANSWER["items"],
             "requested": 2,
             "returned": 2,
@@ -118,7 +118,7 @@ PAGE_ANSWER: Json = {
             "because": "Similar to Golden noodles for experts",
             "like_item": "c0008",
             "source": "similar",
-            "version": _VERSION,
+            "version": VERSION,
             "items": [{"item_id": "c0031", "score": 0.75, "kind": "content"}],
             "requested": 1,
             "returned": 1,
@@ -129,7 +129,7 @@ PAGE_ANSWER: Json = {
 
 BUNDLE_ANSWER: Json = {
     "name": "films",
-    "version": _VERSION,
+    "version": VERSION,
     "created": 1769860800,
     "n_items": 1682,
     "n_users": 943,
@@ -152,8 +152,8 @@ ITEMS: Bodies = {
     }
 }
 ITEMS_ANSWER: Json = {
-    "request_id": _REQUEST_ID,
-    "version": _VERSION,
+    "request_id": REQUEST_ID,
+    "version": VERSION,
     "items": [
         {"item_id": "item-900", "state": "live", "unknown_attributes": ["colour"]},
         {"item_id": "item-17", "state": "in_release"},
@@ -166,8 +166,8 @@ IMPORT: Bodies = {
     "an ad that ends": {"item_id": "ad-7", "kind": "ad", "available_until": 1767225600},
 }
 IMPORT_ANSWER: Json = {
-    "request_id": _REQUEST_ID,
-    "version": _VERSION,
+    "request_id": REQUEST_ID,
+    "version": VERSION,
     "taken": {"live": 20000, "in_release": 1682},
     "rejected": {"invalid_request": 1},
     "rejected_lines": [
@@ -184,7 +184,7 @@ IMPORT_ANSWER: Json = {
     "max_kept": 50000,
 }
 ITEMS_PAGE: Json = {
-    "version": _VERSION,
+    "version": VERSION,
     "items": [
         {"item_id": "ad-7", "state": "live", "kind": "ad", "available_until": 1767225600},
         {"item_id": "item-900", "state": "live", "kind": "content", "attributes": {"title": "The new one"}},
@@ -197,60 +197,7 @@ ITEM_CHANGE: Bodies = {
 CHANGED_ANSWER: Json = {**ITEMS_ANSWER, "items": [{"item_id": "item-17", "state": "changed"}]}
 WITHDRAWN_ANSWER: Json = {**ITEMS_ANSWER, "items": [{"item_id": "item-17", "state": "withdrawn"}]}
 
-CONSENT: Bodies = {"nothing but the moment": {"tier": "none"}}
-CONSENT_ANSWER: Json = {
-    "request_id": "6c5f7d0c1f7e4d8e9a6b2f0f3f6f6a11",
-    "tier": "none",
-    "changed": 1767225600,
-}
-
-_RECEIPT: Json = {
-    "erasure_id": "0b3b6f7a6f6c4b0f9d0f5a1c2e7d8a90",
-    "handle": "5f2b7d0e" * 8,
-    "asked": 1767225600,
-    "due": 1767312000,
-    "finished": 1767268800,
-    "events": 12,
-    "decisions": 4,
-    "events_in_files": 310,
-    "decisions_in_files": 96,
-    "releases": [{"version": "20251230T020000Z-5f2b7d0e", "until": 1769652000}],
-}
-RECEIPT_ANSWER: Json = {
-    "request_id": "6c5f7d0c1f7e4d8e9a6b2f0f3f6f6a11",
-    "receipt": _RECEIPT,
-    "signature": {"algorithm": "ed25519", "key_id": "c2b7a1f05e9d4c38", "signature": "mY5v…Bw=="},
-}
-USER_ANSWER: Json = {
-    "request_id": "6c5f7d0c1f7e4d8e9a6b2f0f3f6f6a11",
-    "tier": "personal",
-    "changed": 1767225600,
-    "erased": None,
-    "consents": [{"time": 1767225600, "tier": "personal"}],
-    "receipts": [],
-    "events": [
-        {
-            "event_id": "019ae4d1-02a7-7d55-8e3f-6b1c9d7e2f40",
-            "kind": "click",
-            "item_id": "item-17",
-            "timestamp": 1769860860,
-            "received": 1769860861,
-            "decision_id": None,
-            "value": None,
-            "text": None,
-        }
-    ],
-    "decisions": [],
-    "traits": {
-        "run": "20260131-120000-000",
-        "version": "3f6c0a1b2c3d",
-        "as_of": 1769860800.0,
-        "values": {"leaves": 0.81, "leaves_reasons": "+plan, +months, -fee"},
-    },
-    "cursor": None,
-}
-
-_DECISION_ID = "019ae4d0-7f3c-7c1e-9b2a-4f6d8e0a1c35"
+DECISION_ID = "019ae4d0-7f3c-7c1e-9b2a-4f6d8e0a1c35"
 EVENTS: Bodies = {
     "a click on what was recommended": {
         "events": [
@@ -260,18 +207,18 @@ EVENTS: Bodies = {
                 "item_id": "item-17",
                 "timestamp": 1769860860,
                 "user_id": "u0007",
-                "decision_id": _DECISION_ID,
+                "decision_id": DECISION_ID,
             }
         ]
     },
     "was on screen, then bought, told by a device whose clock may be wrong": {
         "events": [
             {
-                "event_id": f"{_DECISION_ID}-1",
+                "event_id": f"{DECISION_ID}-1",
                 "kind": "exposure",
                 "item_id": "item-4",
                 "timestamp": 1769860850,
-                "decision_id": _DECISION_ID,
+                "decision_id": DECISION_ID,
                 "sent_at": 1769860870,
             },
             {
@@ -287,7 +234,7 @@ EVENTS: Bodies = {
     },
 }
 EVENTS_ANSWER: Json = {
-    "request_id": _REQUEST_ID,
+    "request_id": REQUEST_ID,
     "accepted": 1,
     "repeated": 0,
     "rejected": {"timestamp_out_of_range": 1},
@@ -331,78 +278,12 @@ DRY_RUN_ANSWER: Json = {
     "predicted_clicks": {"before": 61.5, "after": 58.25, "clicks": 2114},
 }
 
-WHY_ANSWER: Json = {
-    "request_id": _REQUEST_ID,
-    "decision_id": _DECISION_ID,
-    "record": {
-        "time_ms": 1769860860123,
-        "release": _VERSION,
-        "source": "history",
-        "surface": "home",
-        "tier": "personal",
-        "policy": "softmax",
-        "parameters": {"share": 0.1, "floor": 0.0, "temperature": 0.1},
-        "rules": ["spring"],
-        "rules_version": 3,
-        "history": ["item-3", "item-9"],
-        "timestamp": 1769860860,
-        "k": 2,
-        "kind": "content",
-        "context": {"device": "phone"},
-    },
-    "replay": {
-        "outcome": "agrees",
-        "why": "asked again, the release gives the same answer",
-        "live_items_changed": False,
-        "largest_difference": 1.5e-7,
-    },
-    "stages": [
-        {"stage": "items", "n_left": 1682},
-        {"stage": "available", "n_left": 1680},
-        {"stage": "kind", "n_left": 1400},
-        {"stage": "filters", "n_left": 320},
-        {"stage": "rules", "n_left": 319},
-        {"stage": "exclusions", "n_left": 317},
-        {"stage": "candidates", "n_left": 200},
-        {"stage": "answer", "n_left": 2},
-    ],
-    "filters": [{"attribute": "year", "condition": {"min": 1990}, "n_removed": 1080}],
-    "n_seen": 2,
-    "n_excluded": 0,
-    "relevance_scale": 3.5,
-    "items": [
-        {
-            "item_id": "item-17",
-            "score": 4.25,
-            "propensity": 0.91,
-            "because": "Because of The old one",
-            "cause": "event",
-            "without_events": [4.0, 2.75],
-            "without_features": {"device": 4.2},
-            "bias": 0.5,
-            "average_bias": 0.25,
-        },
-        {
-            "item_id": "item-4",
-            "score": 3.5,
-            "propensity": 1.0,
-            "because": "Chosen by our editors",
-            "cause": "pin",
-            "without_events": [3.5, 3.0],
-            "without_features": {"device": 3.5},
-            "bias": 0.5,
-            "average_bias": 0.25,
-            "pinned": True,
-        },
-    ],
-}
-
 SCORE: Bodies = {
     "a form": {"columns": {"plan": "monthly", "months": 3, "fee": 74.5}},
     "of a user": {"columns": {"plan": "monthly", "months": 3, "fee": None}, "user_id": "u0007"},
 }
 SCORE_ANSWER: Json = {
-    "request_id": _REQUEST_ID,
+    "request_id": REQUEST_ID,
     "trait": "leaves",
     "value": 0.81,
     "version": "3f6c0a1b2c3d",
@@ -414,7 +295,7 @@ SCORE_ANSWER: Json = {
     ],
 }
 AUDIENCE_ANSWER: Json = {
-    "request_id": _REQUEST_ID,
+    "request_id": REQUEST_ID,
     "audience": "keep",
     "run": "20260131-120000-000",
     "version": "3f6c0a1b2c3d",
@@ -428,14 +309,14 @@ AUDIENCE_ANSWER: Json = {
 
 SHARE: Bodies = {"one in twenty": {"share": 0.05}}
 ROLLOUT_ANSWER: Json = {
-    "version": _VERSION,
+    "version": VERSION,
     "canary": {"version": "2026-02-01T12-00-00", "share": 0.05},
     "shadow": None,
 }
 RELEASES_ANSWER: Json = {
     "releases": [
         {
-            "version": _VERSION,
+            "version": VERSION,
             "surfaces": ["default"],
             "created": 1769860800,
             "is_current": True,

@@ -10,7 +10,6 @@ from serving.api.events import EventRoutes
 from serving.api.explaining.why import WHY_ROUTES
 from serving.api.items import ItemRoutes
 from serving.api.messages.answers import RECOMMEND_ANSWER, BatchAnswer, BundleAnswer, HealthAnswer
-from serving.api.messages.erasures import ReceiptAnswer, UserAnswer
 from serving.api.messages.events import EventsAnswer, EventsRequest
 from serving.api.messages.items import (
     ItemChange,
@@ -24,14 +23,12 @@ from serving.api.messages.pages import PageAnswer, PageRequest
 from serving.api.messages.reading import reader_of_rows
 from serving.api.messages.releases import ReleasesAnswer, RolloutAnswer, ShareRequest
 from serving.api.messages.requests import BatchRequest, RecommendRequest, SimilarRequest
-from serving.api.messages.users import ConsentAnswer, ConsentRequest
 from serving.api.operating import Operating
-from serving.api.people.erasures import MAX_ROWS, ErasureRoutes
+from serving.api.people.routes import USER_ROUTES
 from serving.api.recommend import Endpoints
 from serving.api.releases import ReleaseRoutes
 from serving.api.route import Route, RouteTable, Tag, body_of_events
 from serving.api.rules import RULE_ROUTES
-from serving.api.users import UserRoutes
 from serving.http.errors import Problem
 from serving.http.guard import Right
 
@@ -132,65 +129,7 @@ ROUTES: tuple[Route, ...] = (
         max_body_bytes=body_of_events,
         make_reader=reader_of_rows,
     ),
-    Route(
-        method="PUT",
-        path="/v1/users/{user_id}/consent",
-        operation="put_consent",
-        summary="Says how much of a user may be used.",
-        description="Holds for the next answer of every worker, and for every event that comes from now on.",
-        tag=Tag.users,
-        right=Right.users,
-        message=ConsentRequest,
-        answer=ConsentAnswer,
-        handler=UserRoutes.put_consent,
-        examples=examples.CONSENT,
-        answer_example=examples.CONSENT_ANSWER,
-        problems=(Problem.not_configured, Problem.no_room),
-    ),
-    Route(
-        method="GET",
-        path="/v1/users/{user_id}",
-        operation="get_user",
-        summary="Tells all that is held of a user, page by page.",
-        description="Consent and its history, receipts, events and answers on record.",
-        tag=Tag.users,
-        right=Right.users,
-        answer=UserAnswer,
-        handler=ErasureRoutes.get,
-        answer_example=examples.USER_ANSWER,
-        query={
-            "limit": f"Most events and answers of the page; {MAX_ROWS} if left out, which is the most.",
-            "cursor": "Of the page before.",
-        },
-        problems=(Problem.not_configured,),
-    ),
-    Route(
-        method="DELETE",
-        path="/v1/users/{user_id}",
-        operation="erase_user",
-        summary="Erases a user.",
-        description="From the reply on no answer knows them and no event of theirs is taken. Takes no body.",
-        tag=Tag.users,
-        right=Right.users,
-        answer=ReceiptAnswer,
-        handler=ErasureRoutes.delete,
-        answer_example=examples.RECEIPT_ANSWER,
-        accepted="Erased from store and answers; files of closed days are still to be written anew.",
-        problems=(Problem.not_configured, Problem.no_room),
-    ),
-    Route(
-        method="GET",
-        path="/v1/users/{user_id}/receipt",
-        operation="get_receipt",
-        summary="Returns the receipt of the latest erasure of a user.",
-        description="The final one as soon as `finished` says when.",
-        tag=Tag.users,
-        right=Right.users,
-        answer=ReceiptAnswer,
-        handler=ErasureRoutes.receipt,
-        answer_example=examples.RECEIPT_ANSWER,
-        problems=(Problem.not_configured, Problem.not_found),
-    ),
+    *USER_ROUTES,
     Route(
         method="POST",
         path="/v1/items",

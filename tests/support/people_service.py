@@ -15,9 +15,9 @@ from serving.api.app import Handlers, RecommendationApp
 from serving.api.customers.asked import AskedCustomers
 from serving.api.customers.followed import FollowedRun
 from serving.api.events import EventRoutes
+from serving.api.people.consent import UserRoutes
 from serving.api.people.erasures import ErasureRoutes
 from serving.api.recommend import Endpoints
-from serving.api.users import UserRoutes
 from serving.config import Settings
 from serving.http.guard import Guard, Key, Right
 from serving.recording.erasing import Erasures

@@ -14,8 +14,8 @@ from marquee.decision.explaining.sentences import Words
 from marquee.errors import ConfigError, EventLogError
 from marquee.store.log.event_log import Decision
 from marquee.store.rules.rule import NO_RULES, ActiveRules, RuleSet
-from serving.api import examples
 from serving.api.explaining.decisions import KeptDecisions
+from serving.api.explaining.examples import WHY_ANSWER
 from serving.api.explaining.messages import WhyAnswer
 from serving.api.explaining.metrics import WhyMetrics
 from serving.api.explaining.releases import ReleasesToAsk
@@ -128,7 +128,7 @@ WHY_ROUTES: tuple[Route, ...] = (
         right=Right.users,
         answer=WhyAnswer,
         handler=WhyRoutes.get,
-        answer_example=examples.WHY_ANSWER,
+        answer_example=WHY_ANSWER,
         problems=(Problem.not_found, Problem.decision_expired, Problem.not_configured),
     ),
 )

@@ -1,1 +1,1 @@
-"""The routes by which people are erased, and told what is held of them."""
+"""The routes about single people: what they consent to, what is held of them, and how they are erased."""

@@ -19,7 +19,7 @@ from serving.api.messages.erasures import (
     TraitsMessage,
     UserAnswer,
 )
-from serving.api.users import named_user
+from serving.api.people.consent import named_user
 from serving.http.errors import Problem, Refusal, unavailable
 from serving.http.exchange import Call
 from serving.recording.erasing import Erasures, Held
