@@ -24,9 +24,9 @@ from pathlib import Path
 from rich.console import Console
 
 from marquee.core.moments import moment_text
-from marquee.data.attribution import AttributionConfig
-from marquee.data.log_source import last_known
-from marquee.data.loop_table import write_loop_table
+from marquee.data.loop.attribution import AttributionConfig
+from marquee.data.loop.log_source import last_known
+from marquee.data.loop.loop_table import write_loop_table
 from marquee.data.split_config import seconds_of
 from marquee.index.faiss_index import IndexConfig, IndexKind
 from marquee.store.log.event_log import EventLog

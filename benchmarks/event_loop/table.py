@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 
 from marquee.core.event_kinds import EventKind
-from marquee.data.attribution import SECONDS_PER_DAY, AttributionConfig
-from marquee.data.loop_table import write_loop_table
+from marquee.data.loop.attribution import SECONDS_PER_DAY, AttributionConfig
+from marquee.data.loop.loop_table import write_loop_table
 from marquee.store.log.closed_days import DECISION_SCHEMA, EVENT_SCHEMA
 from marquee.store.log.log_rows import DECISION
 

@@ -15,7 +15,7 @@ from marquee.bundle.popularity import PopularityConfig
 from marquee.core.arrays import FloatArray, IndexArray
 from marquee.core.histories import Interactions
 from marquee.data.config import DataConfig
-from marquee.data.loop_table import known_of
+from marquee.data.loop.loop_table import known_of
 from marquee.decision.golden_requests import make_golden_requests, sample_requests, to_json
 from marquee.decision.recommender import Recommender
 from marquee.index.choice import choose_index

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from marquee.data.log_source import LogSource
+from marquee.data.loop.log_source import LogSource
 from marquee.errors import ConfigError
 from marquee.store.log.opening import POSTGRES_SCHEMES, folder_of_closed_days, open_event_log
 from marquee.store.people.opening import noted_key

@@ -15,7 +15,7 @@ from marquee.bundle.popularity import PopularityConfig
 from marquee.bundle.publishing import publish
 from marquee.bundle.releases import CURRENT, activate, resolve
 from marquee.core.moments import moment_text
-from marquee.data.loop_table import count_shown
+from marquee.data.loop.counting import count_shown
 from marquee.data.reading.tables import Tables
 from marquee.data.split_config import SplitMethod
 from marquee.data.splits import split_events

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from marquee.bundle.manifest import UserNames
 from marquee.data.config import DataConfig
-from marquee.data.loop_table import has_pseudonyms
+from marquee.data.loop.loop_table import has_pseudonyms
 from marquee.errors import ConfigError
 
 

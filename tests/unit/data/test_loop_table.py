@@ -12,9 +12,10 @@ import pytest
 
 from marquee.core.schema import EVENTS
 from marquee.core.uuids import time_ms_of, uuid7
-from marquee.data.attribution import AttributionConfig
-from marquee.data.log_source import LogSource
-from marquee.data.loop_table import TableCounts, count_clicks, write_loop_table
+from marquee.data.loop.attribution import AttributionConfig
+from marquee.data.loop.counting import count_clicks
+from marquee.data.loop.log_source import LogSource
+from marquee.data.loop.loop_table import TableCounts, write_loop_table
 from marquee.errors import ConfigError, DataError
 from marquee.store.files import watching_steps
 from marquee.store.log.closed_days import Known, close_days

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from marquee.bundle.manifest import KnownUntil
 from marquee.data.config import DataConfig
-from marquee.data.log_source import last_known
-from marquee.data.loop_table import known_of
+from marquee.data.loop.log_source import last_known
+from marquee.data.loop.loop_table import known_of
 from marquee.data.reading.tables import read_tables
 from marquee.data.table_config import TableConfig
 from marquee.errors import ConfigError, DataError

@@ -8,9 +8,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from marquee.data.attribution import AttributionConfig
-from marquee.data.log_source import LogSource
-from marquee.data.loop_table import count_shown, write_loop_table
+from marquee.data.loop.attribution import AttributionConfig
+from marquee.data.loop.counting import count_shown
+from marquee.data.loop.log_source import LogSource
+from marquee.data.loop.loop_table import write_loop_table
 from marquee.decision.creatives.choosing import CreativeSet, read_creatives
 from marquee.decision.policies.config import NO_EXPLORATION, Exploration, PolicyName
 from marquee.decision.recommender import Recommender
