@@ -63,6 +63,7 @@ name: churn
 root: {folder}
 users: {{path: customers.csv, columns: {{user_id: customer}}}}
 as_of: 2026-03-01
+consent: agreed
 traits:
   leaves: {{type: probability, outcome: "left = 'yes'"}}
 audiences:
@@ -76,7 +77,7 @@ def served_table(n: int = 800, seed: int = 0) -> pl.DataFrame:
     rows = customer_table(n, seed).drop("chance")
     since = pl.date(2026, 3, 1) - pl.duration(days=30 * pl.col("months"))
     gaps = pl.when(pl.int_range(n) % 11 > 0).then("fee").alias("fee")
-    return rows.with_columns(gaps, since.cast(pl.String).alias("since"))
+    return rows.with_columns(gaps, since.cast(pl.String).alias("since"), agreed=pl.lit("personal"))
 
 
 def write_runs(folder: Path, *tables: pl.DataFrame) -> Path:

@@ -40,7 +40,7 @@ def main(config: CustomersCommandConfig) -> None:
     result = run_customers(own, previous, pseudonym_key(own.pseudonyms))
     folder = CustomersFolder.open(config.out, own.name)
     declared = yaml.safe_dump(_plain(asdict(own)), sort_keys=False, allow_unicode=True)
-    folder.write(result, declared, own.pseudonyms)
+    folder.write(result, declared, own.pseudonyms, own.consent)
     page = customers_page(own.name, result)
     path = write_page(page, folder.path, "customers")
     folder.become_latest()

@@ -85,13 +85,14 @@ class CustomersFolder:
                 return file
         return None
 
-    def write(self, result: CustomersResult, declared: str, pseudonyms: str = "") -> None:
+    def write(self, result: CustomersResult, declared: str, pseudonyms: str = "", consent: str = "") -> None:
         """Writes everything but the report.
 
         Args:
             result: Of the run.
             declared: The config, as YAML.
             pseudonyms: Variable of the environment with the key of ids; empty for plain ids.
+            consent: Column of what customers agreed to; empty if there is none.
         """
         replace_file(self.path / "config.yaml", declared.encode())
         replace_file(self.path / "columns.yaml", declared_yaml(result.customers).encode())
@@ -115,9 +116,9 @@ class CustomersFolder:
             replace_file(self.path / AUDIENCES / f"{name}.converted.txt", lines.encode())
         result.rows.write_parquet(self.path / TRAITS_FILE)
         # Last: a run that was interrupted has none, and is served by nobody.
-        write_run_manifest(self.path, self._manifest(result, pseudonyms))
+        write_run_manifest(self.path, self._manifest(result, pseudonyms, consent))
 
-    def _manifest(self, result: CustomersResult, pseudonyms: str) -> RunManifest:
+    def _manifest(self, result: CustomersResult, pseudonyms: str, consent: str) -> RunManifest:
         """Returns the manifest of the run, without its files."""
         started = datetime.strptime(f"{self.path.name}000 +0000", f"{_STARTED} %z")
         return RunManifest(
@@ -130,6 +131,7 @@ class CustomersFolder:
             audiences={one.name: _facts(one, result) for one in result.audiences},
             files={},
             pseudonyms=pseudonyms,
+            consent=consent,
         )
 
     def become_latest(self) -> None:

@@ -9,7 +9,7 @@ from marquee.bundle.traits.columns import Values, read_values
 from marquee.bundle.traits.run import CustomersRun
 from marquee.bundle.traits.trait import FittedTrait
 from marquee.errors import DataError
-from marquee.store.people.consent import Tier
+from marquee.store.people.consent import Tier, strictest
 from serving.api import examples
 from serving.api.customers.asked import AskedCustomers
 from serving.api.customers.messages import ScoreAnswer, ScoreReason, ScoreRequest
@@ -39,7 +39,7 @@ class ScoreRoutes:
         """
         run = self._customers.run
         trait = _trait(run, call.parameters["trait"])
-        tier = await self._tier(message)
+        tier = await self._tier(message.user_id, _said(run, message))
         if tier is not Tier.personal:
             raise Refusal(
                 Problem.consent_needed,
@@ -61,13 +61,31 @@ class ScoreRoutes:
         """Ends the thread."""
         self._executor.shutdown()
 
-    async def _tier(self, message: ScoreRequest) -> Tier:
+    async def _tier(self, user_id: str | None, said: Tier | None) -> Tier:
         """Returns how much of whoever sent the form may be used."""
-        asked = (message.user_id, message.consent)
-        if message.user_id is None or not self._customers.reads_users:
+        asked = (user_id, said)
+        if user_id is None or not self._customers.reads_users:
             return self._customers.tier(*asked)
         # A disk may be slow.
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._customers.tier, *asked)
+
+
+def _said(run: CustomersRun, message: ScoreRequest) -> Tier | None:
+    """Returns the consent that a request and its form state, None for none; raises Refusal for another."""
+    tiers = [] if message.consent is None else [message.consent]
+    column = run.manifest.consent
+    if column and column in message.columns:
+        given = message.columns[column]
+        # As in the table: nobody has agreed by saying nothing.
+        word = ("" if given is None else str(given)).strip().lower() or Tier.none.value
+        if word not in set(Tier):
+            raise Refusal(
+                Problem.invalid_request,
+                f"{column} must be personal, segment, none or null, got {word[:64]!r}; correct it",
+                field=f"columns.{column}",
+            )
+        tiers.append(Tier(word))
+    return strictest(tiers) if tiers else None
 
 
 def _trait(run: CustomersRun, name: str) -> FittedTrait:

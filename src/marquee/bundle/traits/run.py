@@ -63,6 +63,7 @@ class RunManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         audiences: Name → facts.
         files: Path in the folder → size and checksum.
         pseudonyms: Variable of the environment with the key that ids are hashed with; empty for plain ids.
+        consent: Column of the table that says what a customer agreed to; empty if there is none.
         format: Of this file.
     """
 
@@ -75,6 +76,7 @@ class RunManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     audiences: dict[str, AudienceFacts]
     files: dict[str, FileFacts]
     pseudonyms: str = ""
+    consent: str = ""
     format: int = RUN_FORMAT
 
 

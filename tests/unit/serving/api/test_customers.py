@@ -111,6 +111,7 @@ def test_form_is_scored_as_the_command_scores_its_row(
                 "plan": plan,
                 "left": None,
                 "since": since,
+                "agreed": "personal",
             }
             for place, (plan, months, fee) in enumerate(odd)
             for since in ("2024-01-31", None)
@@ -201,6 +202,15 @@ def test_consent_below_personal_is_refused(shop: Path, users: KeyedUsers, tier: 
         assert f"needs consent of the tier personal, got {tier}" in reply.error["message"]
     assert service.score(FORM, user_id="u2").status == 200
     service.close()
+
+
+def test_consent_column_of_the_form_counts_as_in_the_table(service: Service) -> None:
+    for said, status in (("personal", 200), (" Personal ", 200), ("segment", 403), ("", 403), (None, 403)):
+        assert service.score({**FORM, "agreed": said}).status == status, said
+    assert service.score({**FORM, "agreed": "personal"}, consent="none").status == 403
+    assert service.score({**FORM, "agreed": "none"}, consent="personal").status == 403
+    reply = service.score({**FORM, "agreed": "yes"})
+    assert (reply.status, reply.error["field"]) == (422, "columns.agreed")
 
 
 def test_default_tier_holds_where_nobody_said_anything(shop: Path) -> None:
