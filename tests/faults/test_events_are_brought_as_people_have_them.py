@@ -38,7 +38,7 @@ def test_a_text_is_cut_into_events(tmp_path: Path, name: str) -> None:
     table = TableConfig(path="e.csv", columns={"item_id": "basket"}, lists={name: "|"})
     tables = read(tmp_path, table)
     assert items_of(tables) == PAIRS
-    assert tables.events["event_id"].to_list() == ["1", "2", "3"]
+    assert tables.events["event_id"].to_list() == [0, 1, 2]
     assert tables.quality.events.rows_in == 3
 
 

@@ -60,14 +60,16 @@ def oracle(row: dict[str, str]) -> str | None:
     return next((reason for reason, broken in checks.items() if broken), None)
 
 
-def expected_of(rows: list[dict[str, str]]) -> tuple[list[str], list[tuple[int, str]]]:
-    """Returns the ids that are kept, and number and reason of each other row, by a loop."""
-    kept: list[str] = []
+def expected_of(rows: list[dict[str, str]]) -> tuple[list[dict[str, str]], list[tuple[int, str]]]:
+    """Returns the rows that are kept, and number and reason of each other row, by a loop."""
+    kept: list[dict[str, str]] = []
+    seen: set[str] = set()
     rejected: list[tuple[int, str]] = []
     for number, row in enumerate(rows, start=1):
-        reason = oracle(row) or ("duplicate_id" if row["event_id"] in kept else None)
+        reason = oracle(row) or ("duplicate_id" if row["event_id"] in seen else None)
         if reason is None:
-            kept.append(row["event_id"])
+            kept.append(row)
+            seen.add(row["event_id"])
         else:
             rejected.append((number, reason))
     return kept, rejected
@@ -102,7 +104,9 @@ def test_every_row_is_kept_or_rejected_as_by_a_loop(cells: list[tuple[str, ...]]
         tables = read_rows(Path(folder), rows)
         file = Path(folder) / "rejects" / "events.csv"
         written = pl.read_csv(file).select("row", "reason").rows() if file.exists() else []
-    assert sorted(tables.events["event_id"]) == sorted(kept)
+    assert sorted(tables.events.select("user_id", "item_id").iter_rows()) == sorted(
+        (row["user_id"], row["item_id"]) for row in kept
+    )
     assert written == rejected
     report = tables.quality.events
     assert report.rows_in == len(rows) == report.kept + report.n_rejected
