@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from marquee.errors import MarqueeError
 from marquee.marketing.audiences.lookalike import JudgedLookalike
 from marquee.marketing.conditions import evaluate, read_expression
 from marquee.marketing.config import AudienceConfig, Purpose
@@ -14,10 +13,6 @@ from marquee.marketing.reading.customers import USER_ID
 FLOOR = 100
 CONTACT, HOLDOUT = "contact", "holdout"
 GROUP, POSITION = "group", "position"
-
-
-class AudienceRefusedError(MarqueeError):
-    """An audience is too small to be written: a member could be told from it."""
 
 
 @dataclass(frozen=True)
