@@ -14,7 +14,6 @@ experiments:
     arms:
       control: {weight: 0.5}
       varied: {weight: 0.5, reranking: {diversity: 0.3}}
-    metrics: {clicks: {value: clicks}}
 ```
 
 An arm is a surface with other settings, so whatever answers a surface answers an arm. Decides nothing about
@@ -70,7 +69,7 @@ class _Arm(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
 
 
 class _Declared(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """One experiment of the file. The last keys are read by `training.experiment`."""
+    """One experiment of the file."""
 
     arms: Annotated[dict[_Name, _Arm], Meta(min_length=2)]
     surfaces: list[str] = []
@@ -82,9 +81,6 @@ class _Declared(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields
     coverage: float = 1.0
     start: datetime | None = None
     end: datetime | None = None
-    metrics: dict[str, Any] = {}
-    guardrails: list[str] = []
-    minimum_effect: float = 0.0
 
 
 class _Holdout(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -217,14 +213,6 @@ class Experiments:
         """
         wanted = [arm.release for arm in self.settings[experiment.name].values()]
         return any(version and answering.of_release(version) is None for version in wanted)
-
-    def suspended(self, surface: Surface, answering: Answering) -> list[str]:
-        """Returns the names of experiments on a surface that wait for a release."""
-        return [
-            experiment.name
-            for experiment in self.experiments
-            if experiment.runs_on(surface.name) and self.is_suspended(experiment, answering)
-        ]
 
 
 NO_EXPERIMENTS = Experiments()

@@ -18,7 +18,7 @@ _BELOW, _ABOVE = 2 * GRID_STEP, 2 * GRID_STEP
 
 
 class PriceCurve:
-    """The chance that a bid wins, and what it is expected to pay, where the winner pays the market's price.
+    """The expected payment of a bid, where the winner pays the market's price.
 
     Args:
         prices: Distinct prices, 0 or more and one at least above 0, ascending; at 0 a place was free.
@@ -46,7 +46,6 @@ class PriceCurve:
             )
         share = times / times.sum()
         self._prices = paid
-        self._win_chance = np.concatenate([[0.0], np.cumsum(share)])
         self._payment = np.concatenate([[0.0], np.cumsum(share * paid)])
         self._log_range = float(np.log(paid[paid > 0][0])), float(np.log(paid[-1]))
         self._first = self._log_range[0] - _BELOW
@@ -57,11 +56,6 @@ class PriceCurve:
     def log_range(self) -> tuple[float, float]:
         """The natural logarithms of the lowest price above 0 and of the highest."""
         return self._log_range
-
-    def win_chance(self, bids: Float64Array) -> Float64Array:
-        """Returns the chance that each bid wins, shape of `bids`, from 0 to 1."""
-        won: Float64Array = self._win_chance[np.searchsorted(self._prices, bids, side="right")]
-        return won
 
     def expected_payment(self, bids: Float64Array) -> Float64Array:
         """Returns the payment of each bid on average, wins and losses alike, shape of `bids`."""

@@ -14,6 +14,7 @@ Source:
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from itertools import combinations
 from math import inf
 from typing import NamedTuple
@@ -101,13 +102,18 @@ class Experiment:
             raise ConfigError(
                 f"experiment {self.name} must start before it ends, got start {self.start} and end {self.end}"
             )
-        arm_ranges(self.weights, self.coverage)  # raises in words
+        self.ranges  # noqa: B018  # raises in words, before the first request
 
-    @property
+    @cached_property
     def seed(self) -> str:
         """The seed by which units are drawn."""
         weights = ",".join(f"{weight:g}" for weight in self.weights)
         return self.declared_seed or f"{self.name}/{self.phase}/{weights}"
+
+    @cached_property
+    def ranges(self) -> tuple[tuple[float, float], ...]:
+        """The range of positions of each arm."""
+        return arm_ranges(self.weights, self.coverage)
 
     def runs_on(self, surface: str) -> bool:
         """Tells whether it concerns a surface."""
@@ -134,7 +140,7 @@ class Experiment:
             low, high = self.layer_range
             if not low <= layer_position(self.layer, unit) < high:
                 return None
-        chosen = choose_arm(unit_position(self.seed, unit), arm_ranges(self.weights, self.coverage))
+        chosen = choose_arm(unit_position(self.seed, unit), self.ranges)
         return None if chosen is None else self.arms[chosen]
 
 
@@ -166,11 +172,17 @@ class Holdout:
 
 
 def validate_layers(experiments: tuple[Experiment, ...]) -> None:
-    """Raises ConfigError if two experiments of one layer could share a unit on one surface.
+    """Raises ConfigError if two experiments of one layer could share a unit on one surface, or share a seed.
 
-    Experiments at different times may have the same range.
+    Experiments at different times may have the same range. By one seed the arms of one would follow those of
+    the other.
     """
     for first, second in combinations(experiments, 2):
+        if first.seed == second.seed:
+            raise ConfigError(
+                f"experiments {first.name} and {second.name} have the same seed, {first.seed!r}; leave seed "
+                "out of one, or give it another"
+            )
         is_shared = first.layer and first.layer == second.layer and first.meets(second)
         (low, high), (other_low, other_high) = first.layer_range, second.layer_range
         if is_shared and low < other_high and other_low < high:

@@ -6,16 +6,14 @@ from marquee.ads.prices import GRID_STEP
 from marquee.errors import ConfigError
 
 
-def test_curve_counts_what_a_bid_wins_and_pays() -> None:
+def test_curve_adds_up_what_a_bid_pays() -> None:
     curve = PriceCurve([10, 20, 40], [1, 2, 1])
     bids = np.array([0.0, 9.9, 10.0, 20.0, 39.0, 40.0, 1e9])
-    assert curve.win_chance(bids).tolist() == [0, 0, 0.25, 0.75, 0.75, 1, 1]
     assert curve.expected_payment(bids).tolist() == [0, 0, 2.5, 12.5, 12.5, 22.5, 22.5]
 
 
-def test_free_places_are_won_and_cost_nothing() -> None:
+def test_free_places_cost_nothing() -> None:
     curve = PriceCurve([0, 5], [3, 1])
-    assert curve.win_chance(np.array([1.0])).tolist() == [0.75]
     assert curve.expected_payment(np.array([1.0, 5.0])).tolist() == [0, 1.25]
 
 

@@ -83,6 +83,11 @@ def test_two_experiments_that_could_share_a_unit_of_a_layer_are_refused() -> Non
     validate_layers((replace(first, end=10.0), replace(second, start=10.0)))
 
 
+def test_two_experiments_of_one_seed_are_refused() -> None:
+    with pytest.raises(ConfigError, match="a and b have the same seed, 's'"):
+        validate_layers((experiment(name="a", declared_seed="s"), experiment(name="b", declared_seed="s")))
+
+
 def test_holdout_is_its_share_and_nobody_leaves_it() -> None:
     small, large = Holdout(share=0.01), Holdout(share=0.05)
     held = {unit for unit in UNITS if small.includes(unit)}
