@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 
 import polars as pl
 
-from marquee.marketing.audiences.changes import Change, find_changes
+from marquee.bundle.traits.run import MemberChange
+from marquee.marketing.audiences.changes import find_changes
 from marquee.marketing.audiences.lookalike import LIKENESS, likeness
 from marquee.marketing.audiences.members import GROUP, Audience, choose_members
 from marquee.marketing.conditions import evaluate, read_expression
@@ -50,7 +51,7 @@ class CustomersResult:
     customers: Customers
     traits: tuple[TraitResult, ...]
     audiences: tuple[Audience, ...]
-    changes: Mapping[str, list[Change]]
+    changes: Mapping[str, list[MemberChange]]
     previous: Previous
     version: str
     converted: Mapping[str, list[str]] = field(default_factory=dict)
@@ -149,7 +150,7 @@ def _lookalike(
     return replace(choose_members(name, ordered, own, seed, refused), lookalike=judged)
 
 
-def _changes(audience: Audience, customers: Customers, previous: Previous) -> list[Change]:
+def _changes(audience: Audience, customers: Customers, previous: Previous) -> list[MemberChange]:
     """Returns the changes of an audience since the last run."""
     before = previous.members.get(audience.name, {})
     if audience.refused:

@@ -95,7 +95,7 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class MemberChange(msgspec.Struct, frozen=True):
-    """A member who came or went; see `marquee.marketing.audiences.changes`.
+    """A member who came or went: one line of a list of changes.
 
     Attributes:
         delivery_id: Equal for the same change.

@@ -7,33 +7,15 @@ same change twice can see that it is the same one, and do nothing.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from marquee.bundle.traits.run import MemberChange
 
 ADDED, REMOVED = "added", "removed"
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One line of a list of changes.
-
-    Attributes:
-        delivery_id: Equal for the same change.
-        change: `added` or `removed`.
-        user_id: Of whom.
-        audience: Of which audience.
-        group: `contact` or `holdout`; empty of a removed one.
-    """
-
-    delivery_id: str
-    change: str
-    user_id: str
-    audience: str
-    group: str = ""
-
-
 def find_changes(
     audience: str, before: Mapping[str, str], now: Mapping[str, str], erased: Iterable[str] = ()
-) -> list[Change]:
+) -> list[MemberChange]:
     """Returns the changes of an audience, removed ones first, each in the order of ids.
 
     Args:
@@ -55,7 +37,7 @@ def state_of(members: Mapping[str, str]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()[:16]
 
 
-def apply_changes(members: Iterable[str], changes: Iterable[Change], seen: set[str]) -> set[str]:
+def apply_changes(members: Iterable[str], changes: Iterable[MemberChange], seen: set[str]) -> set[str]:
     """Returns the members after changes, as whoever receives them would keep them.
 
     Args:
@@ -75,7 +57,7 @@ def apply_changes(members: Iterable[str], changes: Iterable[Change], seen: set[s
     return kept
 
 
-def to_lines(changes: Iterable[Change]) -> str:
+def to_lines(changes: Iterable[MemberChange]) -> str:
     """Returns changes as lines of JSON."""
     return "".join(
         json.dumps(
@@ -93,7 +75,7 @@ def to_lines(changes: Iterable[Change]) -> str:
     )
 
 
-def _change(audience: str, state: str, change: str, user_id: str, group: str) -> Change:
+def _change(audience: str, state: str, change: str, user_id: str, group: str) -> MemberChange:
     """Returns one change with its delivery id."""
     text = "\0".join((audience, state, change, user_id))
-    return Change(hashlib.sha256(text.encode()).hexdigest()[:32], change, user_id, audience, group)
+    return MemberChange(hashlib.sha256(text.encode()).hexdigest()[:32], change, user_id, audience, group)

@@ -13,6 +13,7 @@ from typing import Any  # of JSON
 from marquee.evaluation.intervals import Estimate, json_fields
 from marquee.reports.rendering import render
 
+_ROUNDING = 1e-12
 _NONE = "\u2013"
 
 
@@ -110,11 +111,14 @@ def number(value: float | None) -> str:
     """Returns a number to four digits; a dash where there is none.
 
     Example:
-        >>> number(0.123456), number(31415.9)
-        ('0.1235', '31,416')
+        >>> number(0.123456), number(31415.9), number(1.8e-14)
+        ('0.1235', '31,416', '0')
     """
     if value is None or math.isnan(value):
         return _NONE
+    # What sums leave of 0 by rounding is no number for people.
+    if abs(value) < _ROUNDING:
+        return "0"
     # Four digits would hide what differs between large counts.
     if abs(value) >= 1000:
         return f"{value:,.0f}"
