@@ -121,7 +121,7 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
     @cached_property
     def surfaces(self) -> Surfaces:
         """The surfaces of this process."""
-        return SurfaceFile.read(SETTINGS).open(self.metrics, read_trusted_keys(), self.experiments.releases)
+        return SurfaceFile.read(SETTINGS).open(self.metrics, read_trusted_keys(), self.experiments.variants)
 
     @cached_property
     def experiments(self) -> Experiments:

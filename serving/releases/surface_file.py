@@ -151,14 +151,14 @@ class SurfaceFile:
         self,
         metrics: Metrics,
         trusted: TrustedKeys | None,
-        arms: Callable[[Sequence[Surface]], Sequence[str]] | None = None,
+        arms: Callable[[Sequence[Surface]], Sequence[Surface]] | None = None,
     ) -> Surfaces:
         """Returns the surfaces with the releases of their bundles, none of which is loaded yet.
 
         Args:
             metrics: What counts.
             trusted: Whose releases are taken; None: anybody's.
-            arms: Returns the versions that arms on some surfaces are answered by; None: there are none.
+            arms: Returns some surfaces as the arms of experiments have them; None: there are no arms.
         """
         channels: dict[Path, Channel] = {}
         for surface in self.surfaces:
@@ -166,8 +166,10 @@ class SurfaceFile:
             home = Path(surface.bundle).resolve()
             if home not in channels:
                 sharing = [one for one in self.surfaces if Path(one.bundle).resolve() == home]
-                loader = Loader(trusted, _validator(sharing), _load_limits(surface.settings))
-                channels[home] = Channel(surface.bundle, metrics, loader, arms=arms(sharing) if arms else ())
+                variants = arms(sharing) if arms else ()
+                loader = Loader(trusted, _validator([*sharing, *variants]), _load_limits(surface.settings))
+                versions = tuple(dict.fromkeys(one.release for one in variants if one.release))
+                channels[home] = Channel(surface.bundle, metrics, loader, arms=versions)
         by_name = {surface.name: channels[Path(surface.bundle).resolve()] for surface in self.surfaces}
         return Surfaces(self.surfaces, self.default, by_name)
 
@@ -187,7 +189,9 @@ def _validator(surfaces: Iterable[Surface]) -> Callable[[Recommender], None]:
 
     def validate(recommender: Recommender) -> None:
         for surface in surfaces:
-            surface.validate(recommender)
+            # An arm with a release of its own may ask for what others do not have.
+            if surface.release in (None, recommender.version):
+                surface.validate(recommender)
 
     return validate
 

@@ -33,7 +33,7 @@ from msgspec import Meta
 from marquee.bundle.manifest import validate_name
 from marquee.bundle.releases import Role
 from marquee.core.catalog import ItemKind
-from marquee.core.filters import Filters
+from marquee.core.filters import NO_FILTERS, Filters
 from marquee.decision.experiments import (
     HELD_OUT,
     HOLDOUT,
@@ -102,16 +102,31 @@ class ArmSettings:
     """The settings of a surface that an arm changes.
 
     Attributes:
-        changes: Fields of `Surface` and their values.
+        changes: Fields of `Surface` that it replaces, and their values.
+        filters: Hold beside those of the surface: an arm shows nothing that its surface must not show.
     """
 
     changes: Mapping[str, Any]
+    filters: Filters = NO_FILTERS
 
     @property
     def release(self) -> str | None:
         """The version that answers, None for the one that answers everybody."""
         version: str | None = self.changes.get("release")
         return version
+
+    @property
+    def changed(self) -> frozenset[str]:
+        """The names of the settings that it changes; filters of two arms hold beside each other."""
+        return frozenset(self.changes)
+
+    def on(self, surface: Surface) -> Surface:
+        """Returns a surface with these settings."""
+        changed = replace(surface, **self.changes)
+        if not self.filters:
+            return changed
+        filters, own = surface.filters & self.filters, surface.own_filters & self.filters
+        return replace(changed, filters=filters, own_filters=own)
 
 
 @dataclass(frozen=True)
@@ -151,6 +166,9 @@ class Experiments:
             try:
                 experiments.append(_experiment(name, declared, known))
                 changes[name] = {arm: _settings(one, settings) for arm, one in declared.arms.items()}
+                for surface in known.values():
+                    if experiments[-1].runs_on(surface.name):
+                        _validate_arms(declared.arms, surface)
             except (ConfigError, DataError) as error:
                 raise ConfigError(f"experiments.{name} in {path}: {error}") from error
         found = tuple(experiments)
@@ -166,16 +184,15 @@ class Experiments:
         """Whether anybody could be in an arm."""
         return bool(self.experiments) or self.holdout is not None
 
-    def releases(self, surfaces: Iterable[Surface]) -> tuple[str, ...]:
-        """Returns the versions that arms on some surfaces are answered by, each once."""
-        names = [surface.name for surface in surfaces]
-        wanted = [
-            arm.release
+    def variants(self, surfaces: Iterable[Surface]) -> tuple[Surface, ...]:
+        """Returns the surfaces as each arm that runs on them has them."""
+        return tuple(
+            arm.on(surface)
+            for surface in surfaces
             for experiment in self.experiments
-            if any(experiment.runs_on(name) for name in names)
+            if experiment.runs_on(surface.name)
             for arm in self.settings[experiment.name].values()
-        ]
-        return tuple(dict.fromkeys(version for version in wanted if version))
+        )
 
     def surface_for(
         self, surface: Surface, answering: Answering, user_id: str | None, request_id: str, now: float
@@ -193,17 +210,17 @@ class Experiments:
             is_held_out = self.holdout.includes(user_id)
             assigned = Assigned(HOLDOUT, self.holdout.seed, HELD_OUT if is_held_out else SERVED)
             surface = replace(surface, assigned=(assigned,))
-            if is_held_out:  # in no other experiment: nothing may be learned of these users but that
-                return surface
+            if is_held_out:  # in no other experiment, and no canary: nothing else may differ for these users
+                return replace(surface, release=answering.current.version)
         for experiment in self.experiments:
             if not experiment.runs_on(surface.name) or self.is_suspended(experiment, answering):
                 continue
             unit = user_id if experiment.unit is Unit.user_id else request_id
             arm = experiment.arm_of(unit, now) if unit else None
             if arm is not None:
-                changes = self.settings[experiment.name][arm].changes
+                surface = self.settings[experiment.name][arm].on(surface)
                 assigned = Assigned(experiment.name, experiment.seed, arm)
-                surface = replace(surface, **changes, assigned=(*surface.assigned, assigned))
+                surface = replace(surface, assigned=(*surface.assigned, assigned))
         return surface
 
     def is_suspended(self, experiment: Experiment, answering: Answering) -> bool:
@@ -278,19 +295,29 @@ def _settings(arm: _Arm, settings: Settings) -> ArmSettings:
         validate_name(arm.release, "release")
         changes["release"] = arm.release
     if arm.k is not None:
-        if arm.k > settings.max_k:
-            raise ConfigError(f"k must be at most MARQUEE_MAX_K ({settings.max_k}), got {arm.k}")
         changes["k"] = arm.k
     if arm.kind is not None:
         changes["default_kind"] = arm.kind
-    if arm.filters is not None:
-        filters = Filters.of(arm.filters)
-        changes |= {"filters": filters, "own_filters": filters}
     if arm.reranking is not None:
         changes["reranking"] = read_reranking(arm.reranking)
     if arm.policy is not None:
         changes["exploration"] = read_exploration(arm.policy, settings)
-    return ArmSettings(changes)
+    return ArmSettings(changes, Filters.of(arm.filters or {}))
+
+
+def _validate_arms(arms: Mapping[str, _Arm], surface: Surface) -> None:
+    """Raises ConfigError if a surface could answer no request of an arm."""
+    for name, arm in arms.items():
+        most = surface.settings.max_k
+        if arm.k is not None and arm.k > most:
+            raise ConfigError(
+                f"arms.{name}.k must be at most the max_k of surface {surface.name} ({most}), got {arm.k}"
+            )
+        if arm.kind is not None and surface.kind not in (None, arm.kind):
+            raise ConfigError(
+                f"arms.{name}.kind must be that of surface {surface.name}, {surface.kind}, got {arm.kind}; "
+                "leave it out"
+            )
 
 
 def _validate_apart(
@@ -314,4 +341,4 @@ def _validate_apart(
 
 def _changed(arms: Mapping[str, ArmSettings]) -> set[str]:
     """Returns the settings that some arm changes."""
-    return {name for arm in arms.values() for name in arm.changes}
+    return {name for arm in arms.values() for name in arm.changed}

@@ -5,14 +5,17 @@ import gc
 import json
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from marquee.bundle.releases import Candidate, Role, activate
+from marquee.core.catalog import ItemKind
+from marquee.core.filters import Filters
 from marquee.decision.recommender import Recommender
-from marquee.errors import ConfigError
+from marquee.errors import BundleError, ConfigError
 from marquee.store.log.event_log import Decision
 from serving.api.app import RecommendationApp
 from serving.api.recommend import Endpoints
@@ -66,7 +69,7 @@ class Service:
         file = SurfaceFile.read(self.settings)
         self.experiments = Experiments.read(self.settings, file.surfaces)
         self.metrics = Metrics()
-        self.surfaces = file.open(self.metrics, None, self.experiments.releases)
+        self.surfaces = file.open(self.metrics, None, self.experiments.variants)
         self.surfaces.load()
         self.log = OpenedLog(str(folder / "events"))
         recorder = Recorder(self.log, self.metrics, clock=lambda: float(NOW))
@@ -209,6 +212,51 @@ def test_holdout_is_answered_as_strangers_and_stays_on_record(home: Path, tmp_pa
     assert recorded == set(CALLERS)
 
 
+def test_held_out_users_are_in_no_canary(home: Path, tmp_path: Path) -> None:
+    service = Service(home, tmp_path, "holdout: {share: 0.05}")
+    channel = service.surfaces.channel(service.surfaces.named("default"))
+    candidate = Candidate(Role.canary, other_version(home), 1.0)
+    channel.state.set_candidate(Role.canary, Loaded(candidate, Recommender.load(home / candidate.version)))
+    for answer in service.ask(*users()):
+        is_held = answer["experiments"]["holdout"] == "held_out"
+        assert ("canary" in answer["experiments"], answer["version"] == candidate.version) == (
+            not is_held,
+        ) * 2
+    service.written()
+
+
+def test_filters_of_an_arm_hold_beside_those_of_its_surface(home: Path, tmp_path: Path) -> None:
+    text = "experiments: {two: {arms: {old: {weight: 0.5}, new: {weight: 0.5, filters: %s}}}}"
+    settings = Settings(bundle=str(home), experiments=str(tmp_path / "experiments.yaml"))
+    (tmp_path / "experiments.yaml").write_text(text % "{category: {any_of: [a]}}", encoding="utf-8")
+    (surface,) = SurfaceFile.read(settings).surfaces
+    own = Filters.of({"category": {"none_of": ["b"]}})
+    surface = replace(surface, filters=own, own_filters=own)
+    old, new = Experiments.read(settings, [surface]).variants([surface])
+    assert (old.filters, old.own_filters) == (own, own)
+    both = own & Filters.of({"category": {"any_of": ["a"]}})
+    assert (new.filters, new.own_filters) == (both, both)
+
+
+def test_kind_that_a_surface_does_not_show_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "experiments.yaml"
+    path.write_text(
+        "experiments: {a: {arms: {x: {weight: 0.5}, y: {weight: 0.5, kind: ad}}}}", encoding="utf-8"
+    )
+    settings = Settings(bundle="nowhere", experiments=str(path))
+    (surface,) = SurfaceFile.read(settings).surfaces
+    with pytest.raises(ConfigError, match=r"arms\.y\.kind must be that of surface default, content, got ad"):
+        Experiments.read(settings, [replace(surface, kind=ItemKind.content)])
+
+
+def test_release_that_cannot_answer_an_arm_is_refused(home: Path, tmp_path: Path) -> None:
+    text = (
+        "experiments: {two: {arms: {old: {weight: 0.5}, new: {weight: 0.5, filters: {none: {any_of: [x]}}}}}}"
+    )
+    with pytest.raises(BundleError, match="does not fit surface 'default'"):
+        Service(home, tmp_path, text)
+
+
 WRONG = {
     "no YAML": ("experiments: [", "must name a file of experiments"),
     "misspelt key": ("experiments: {a: {arm: {}}}", "arm"),
@@ -225,7 +273,10 @@ WRONG = {
         "experiments: {a: {start: 2026-12-01T00:00:00, arms: {x: {weight: 0.5}, y: {weight: 0.5}}}}",
         "start must say its zone",
     ),
-    "k": ("experiments: {a: {arms: {x: {weight: 0.5}, y: {weight: 0.5, k: 501}}}}", "at most MARQUEE_MAX_K"),
+    "k": (
+        "experiments: {a: {arms: {x: {weight: 0.5}, y: {weight: 0.5, k: 501}}}}",
+        r"arms\.y\.k must be at most the max_k of surface default \(500\), got 501",
+    ),
     "policy without a log": (
         "experiments: {a: {arms: {x: {weight: 0.5}, y: {weight: 0.5, policy: {name: softmax}}}}}",
         "MARQUEE_EVENTS",
