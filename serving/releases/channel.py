@@ -143,6 +143,7 @@ class Channel:
             name_candidate(folder, role, share)
             self._follower.note_own_change()
             self._follower.set_candidate(role, Loaded(candidate, recommender))
+            self._follower.follow_arms()
             return recommender
 
     def drop_candidate(self, version: str) -> None:
@@ -158,6 +159,7 @@ class Channel:
             drop_candidate(self._home, version)
             self._follower.note_own_change()
             self._follower.follow_rollout()
+            self._follower.follow_arms()
 
     def listed(self) -> list[Release]:
         """Lists the releases in the folder, newest first; waits for nothing that loads."""
@@ -190,6 +192,8 @@ class Channel:
         self._follower.note_own_change()
         self._follower.take(recommender)
         self._follower.follow_rollout()
+        # The release that answered until now may be that of an arm: no later look would load it.
+        self._follower.follow_arms()
         return recommender
 
 

@@ -108,7 +108,7 @@ class Follower:
             )
         if not is_pinned(self._home):
             self.follow_rollout()
-            self._follow_arms()
+            self.follow_arms()
         self._show()
 
     def look(self) -> bool:
@@ -182,6 +182,23 @@ class Follower:
             if candidate != (loaded.candidate if loaded else None):
                 self.set_candidate(role, self._loaded_candidate(candidate))
 
+    def follow_arms(self) -> None:
+        """Takes the releases of experiments that are not loaded; a refused one suspends its experiment."""
+        for version in self._arms:
+            if self._answering.of_release(version) is not None or self._home / version in self._refused:
+                continue
+            try:
+                folder = version_folder(self._home, version, "an experiment names version")
+            except (BundleError, OSError) as error:
+                self.refuse(error, self._home / version)
+                continue
+            try:
+                recommender = self.load(folder)
+            except Exception:  # counted and logged by `load`
+                continue
+            self._state.set_arm(version, recommender)
+            logger.info("release %s answers an arm of an experiment", version)
+
     def refuse(self, error: Exception, folder: Path) -> None:
         """Counts and logs that a release cannot be used; what may pass is tried again after a pause."""
         has_verdict = is_final(error)
@@ -213,7 +230,7 @@ class Follower:
         self._retry_at = None
         self._follow_current()
         self.follow_rollout()
-        self._follow_arms()
+        self.follow_arms()
         if self._retry_at is not None:
             # Once for each turn, however many releases failed in it.
             self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
@@ -234,23 +251,6 @@ class Follower:
         except Exception:  # counted and logged by `load`
             return
         self.take(recommender)
-
-    def _follow_arms(self) -> None:
-        """Takes the releases of experiments that are not loaded; a refused one suspends its experiment."""
-        for version in self._arms:
-            if self._answering.of_release(version) is not None or self._home / version in self._refused:
-                continue
-            try:
-                folder = version_folder(self._home, version, "an experiment names version")
-            except (BundleError, OSError) as error:
-                self.refuse(error, self._home / version)
-                continue
-            try:
-                recommender = self.load(folder)
-            except Exception:  # counted and logged by `load`
-                continue
-            self._state.set_arm(version, recommender)
-            logger.info("release %s answers an arm of an experiment", version)
 
     def _loaded_candidate(self, candidate: Candidate | None) -> Loaded | None:
         """Loads a candidate; None if there is none, it was refused, or it is the current release."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from marquee.bundle.releases import CURRENT, activate
+from marquee.bundle.releases import CURRENT, Role, activate
 from marquee.decision.golden_requests import make_golden_requests, to_json
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Answer, Request
@@ -175,6 +175,25 @@ def test_release_is_activated_and_back(first: Path) -> None:
         assert (first.parent / CURRENT).read_text() == f"{release.name}\n"
         assert version(releases) == release.name
         assert not releases.refresh()
+
+
+def test_release_of_an_arm_still_answers_it_when_it_is_no_more_current_or_canary(first: Path) -> None:
+    second, third = (publish_tiny(first.parents[1], seed=seed) for seed in (1, 2))
+    activate(first)
+    releases = Channel(first.parent, arms=[first.name, second.name])
+    releases.load()
+
+    def arms() -> set[str]:
+        assert releases.answering is not None
+        return {name for name in (first.name, second.name) if releases.answering.of_release(name)}
+
+    releases.activate(third.name)
+    assert arms() == {first.name, second.name}
+    releases.activate(second.name)
+    releases.name_candidate(first.name, Role.canary, 0.5)
+    releases.drop_candidate(first.name)
+    releases.activate(third.name)
+    assert arms() == {first.name, second.name}
 
 
 def test_bad_release_is_not_activated(first: Path) -> None:
