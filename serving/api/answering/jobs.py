@@ -63,9 +63,11 @@ class Job:
 
     def cursor_behind(self, version: str, item_ids: Iterable[str]) -> str | None:
         """Returns the cursor behind an answer of a release; None if nothing may follow."""
-        answered_by = (one for one in self.answering.recommenders if one.version == version)
-        recommender = next(answered_by, self.recommender)
-        return write_cursor(recommender.item_pool, version, (*self.shown, *item_ids))
+        return write_cursor(self.answered_by(version).item_pool, version, (*self.shown, *item_ids))
+
+    def answered_by(self, version: str) -> Recommender:
+        """Returns who made an answer of a release: the current one where `recommender` failed."""
+        return self.recommender if self.recommender.version == version else self.answering.current
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 
+from marquee.bundle.publishing import publish
 from marquee.bundle.releases import Candidate, Role, activate
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import Filters
+from marquee.decision.pages.rows import AnsweredRow
 from marquee.decision.recommender import Recommender
+from marquee.decision.requests import Decided
 from marquee.errors import BundleError, ConfigError
 from marquee.store.log.event_log import Decision
 from serving.api.app import RecommendationApp
@@ -28,7 +31,7 @@ from serving.releases.arms.experiments import Experiments
 from serving.releases.surface_file import SurfaceFile
 from serving.telemetry.metrics import Metrics
 from tests.support.asgi import no_bentoml, request
-from tests.support.bundles import NOW, publish_tiny
+from tests.support.bundles import NOW, make_tiny, publish_tiny
 
 # Of the tiny bundle: known to it, and with a history.
 KNOWN = "u1"
@@ -187,6 +190,34 @@ def test_canary_is_an_experiment(home: Path, tmp_path: Path) -> None:
         assert answer["experiments"]["canary"] == arm
         assert (answer["version"] == other) == (arm == "canary")
     service.written()
+
+
+class Failing(Recommender):
+    """Fails on everything, as a candidate may that passed its golden requests."""
+
+    def decide(self, *_: object) -> list[Decided]:
+        raise ZeroDivisionError("of no use")
+
+    def recommend_page(self, *_: object) -> list[AnsweredRow]:
+        raise ZeroDivisionError("of no use")
+
+
+@pytest.mark.parametrize("path", ["/v1/recommend", "/v1/page"])
+def test_record_of_a_canary_that_fails_is_of_the_release_that_answered(
+    home: Path, tmp_path: Path, path: str
+) -> None:
+    service = Service(home, tmp_path, "experiments: {}")
+    channel = service.surfaces.channel(service.surfaces.named("default"))
+    # Another catalog: the numbers of the items that were read mean other items in it, or none.
+    other = publish(make_tiny(n_items=12).contents, tmp_path, "other", created=NOW)
+    failing = Failing.load(other)
+    channel.state.set_candidate(Role.canary, Loaded(Candidate(Role.canary, other.name, 1.0), failing))
+    history = ["i020", "i021"]
+    rows = {"rows": [{"k": 2}]} if path == "/v1/page" else {"k": 2}
+    (answer,) = service.ask({"history": history, **rows}, path=path)
+    assert answer["version"] == (home / "CURRENT").read_text().strip()
+    (decision,) = service.written()
+    assert (decision.release, list(decision.history)) == (answer["version"], history)
 
 
 def test_holdout_is_answered_as_strangers_and_stays_on_record(home: Path, tmp_path: Path) -> None:
