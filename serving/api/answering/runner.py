@@ -130,7 +130,7 @@ class JobRunner:
         asked = identified.request
         wanted = [row.within(asked.tier) for row in job.rows]
         if self._rules is not None:
-            wanted = self._rules.of_rows(wanted, job.surface.name)
+            wanted = self._rules.of_rows(wanted, [surface.name for surface in job.row_surfaces])
         rows = job.recommender.recommend_page(asked, wanted, watch)
         self._answer_metrics.count_batch(1, watch.total_s, watch.seconds)
         for row in rows:

@@ -118,18 +118,19 @@ class Rules:
             return list(asked)
         return [_ruled(one, rules, surface) for one, surface in zip(asked, surfaces, strict=True)]
 
-    def of_rows(self, rows: Sequence[Row], surface: str) -> list[Row]:
+    def of_rows(self, rows: Sequence[Row], surfaces: Sequence[str]) -> list[Row]:
         """Returns the rows of a page with the rules that hold for each.
 
         Args:
-            rows: Each may name a surface of its own.
-            surface: That of the page.
+            rows: In the order of the page.
+            surfaces: The name of the surface of each.
         """
         rules = self.current()
         if not rules.rules:
             return list(rows)
         return [
-            replace(row, request=_ruled(row.request, rules, row.request.surface or surface)) for row in rows
+            replace(row, request=_ruled(row.request, rules, surface))
+            for row, surface in zip(rows, surfaces, strict=True)
         ]
 
     def close(self) -> None:

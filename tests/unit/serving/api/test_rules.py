@@ -28,6 +28,8 @@ from serving.recording.opening import OpenedLog
 from serving.recording.recorder import Recorder
 from serving.recording.rules.following import Rules
 from serving.releases.answering import Answering, Loaded
+from serving.releases.surface_file import SurfaceFile
+from serving.releases.surfaces import Surfaces
 from serving.telemetry.metrics import Metrics
 from tests.support.asgi import JSON_HEADERS, Response, no_bentoml, request
 from tests.support.bundles import NOW, publish_tiny
@@ -47,14 +49,16 @@ def recommender(tmp_path_factory: pytest.TempPathFactory) -> Recommender:
 class Worker:
     """One worker of a service: its routes over a folder that others use as well."""
 
-    def __init__(self, recommender: Recommender, folder: Path | None) -> None:
+    def __init__(
+        self, recommender: Recommender, folder: Path | None, surfaces: Surfaces | None = None
+    ) -> None:
         self.metrics, settings = Metrics(), Settings()
         where = str(folder) if folder else ""
         self.log = OpenedLog(where) if where else None
         self.rules = Rules(where, self.metrics, clock=lambda: NOW) if where else None
         if self.rules:
             self.rules.open()
-        self.surfaces = surfaces = one_surface(settings, recommender)
+        self.surfaces = surfaces = surfaces or one_surface(settings, recommender)
         self.endpoints = Endpoints(
             settings,
             surfaces,
@@ -294,6 +298,22 @@ def test_rules_hold_for_batches_similar_items_and_pages(worker: Worker) -> None:
     assert page["rows"][1]["rules_not_applied"][0]["rule_id"] == "front"
     shown = [item for row in page["rows"] for item in ids(row)]
     assert shown.count("i024") == 1
+
+
+def test_rules_of_a_row_are_those_of_the_surface_that_it_names(
+    recommender: Recommender, tmp_path: Path
+) -> None:
+    bundle, file = recommender.bundle.path, tmp_path / "surfaces.yaml"
+    file.write_text(f"default: home\nsurfaces: {{home: {{bundle: {bundle}}}, default: {{bundle: {bundle}}}}}")
+    surfaces = SurfaceFile.read(Settings(surfaces=str(file))).open(Metrics(), None)
+    surfaces.load()
+    worker = Worker(recommender, tmp_path / "events", surfaces)
+    assert worker.put(PIN | {"surfaces": ["default"]}).status == 200
+    rows = [{"row": "popular", "k": 2, "surface": "default"}, {"row": "popular", "k": 2}]
+    told = worker.send("POST", "/v1/page", {"rows": rows}, secret=OTHER).json()["rows"]
+    assert [row.get("rules") for row in told] == [["front"], None]
+    worker.close()
+    surfaces.close()
 
 
 def test_shadow_is_compared_without_rules(worker: Worker, recommender: Recommender) -> None:
