@@ -24,7 +24,7 @@ from serving.api.messages.requests import LARGEST_NUMBER
 from serving.api.route import Chunks
 from serving.config import Settings
 from serving.http.errors import Problem, Refusal
-from serving.http.exchange import Call, ClientLeft
+from serving.http.exchange import Call, ClientLeft, read_number
 from serving.http.lines import Line, LineSplitter
 from serving.releases.channel import Channel
 from serving.releases.item_import import ImportOutcome, ItemImport
@@ -152,19 +152,13 @@ class ItemRoutes:
                 f"state must be one of {[one.value for one in _LISTED]}, got {state[:64]!r}; correct it",
                 field="state",
             )
-        limit = call.query.get("limit", str(most))
-        if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:9]) <= most:
-            raise Refusal(
-                Problem.invalid_request,
-                f"limit must be an integer from 1 to {most}, got {limit[:64]!r}; correct it",
-                field="limit",
-            )
+        limit = read_number(call.query, "limit", most, most)
         channel = self._surfaces.channel(self._surfaces.named(call.query.get("surface", UNSET)))
         cursor = call.query.get("cursor", "")
 
         def work() -> ItemPage:
             recommender, kept = self._items.kept(channel)
-            return list_items(recommender, kept, ItemState(state), cursor, int(limit))
+            return list_items(recommender, kept, ItemState(state), cursor, limit)
 
         page = await asyncio.get_running_loop().run_in_executor(self._executor, work)
         return ItemsPage(version=page.version, items=page.items, cursor=page.cursor)

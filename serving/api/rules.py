@@ -4,7 +4,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -31,7 +31,7 @@ from serving.api.messages.rules import (
 )
 from serving.api.route import Route, Tag
 from serving.http.errors import ErrorAnswer, Problem, Refusal, unavailable
-from serving.http.exchange import Call
+from serving.http.exchange import Call, read_number
 from serving.http.guard import Right
 from serving.recording.opening import OpenedLog
 from serving.recording.rules.following import Rules
@@ -136,8 +136,8 @@ class RuleRoutes:
         Raises:
             Refusal: If a parameter is no number, or the store cannot be reached.
         """
-        limit = _number(call.query, "limit", 10, MAX_HISTORY)
-        before = _number(call.query, "before", 2**62, 2**62)
+        limit = read_number(call.query, "limit", 10, MAX_HISTORY)
+        before = read_number(call.query, "before", 2**62, 2**62)
         return await self._in_thread(lambda rules: changes_of(rules.store.history(before - 1, limit)))
 
     async def dry_run(self, call: Call, message: DryRunRequest) -> DryRunAnswer:
@@ -259,18 +259,6 @@ def _version_in(if_match: str) -> int:
             f"{if_match[:64]!r}; read them first and send their version",
         )
     return int(found[1])
-
-
-def _number(query: Mapping[str, str], name: str, default: int, most: int) -> int:
-    """Returns a number of the query; raises Refusal if it is none from 1 to `most`."""
-    text = query.get(name, str(default))
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:20]) <= most:
-        raise Refusal(
-            Problem.invalid_request,
-            f"{name} must be an integer from 1 to {most}, got {text[:64]!r}; correct it",
-            field=name,
-        )
-    return int(text)
 
 
 def _clicked(log: EventLog) -> set[tuple[str, str]]:

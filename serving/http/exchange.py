@@ -50,6 +50,8 @@ _NOTHING_TO_SHOW = b"default-src 'none'; frame-ancestors 'none'"
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 # Nine digits at most: `int` of thousands of digits takes its time.
 _MILLISECONDS = re.compile(r"[1-9][0-9]{0,8}")
+# Enough for any number of 64 bits: `int` of thousands of digits takes its time, and then refuses.
+_MOST_DIGITS = 19
 # The only parameter that changes nothing: JSON is UTF-8 (RFC 8259, section 8.1).
 _UTF8 = frozenset({"", "charset=utf-8", "charset=utf8"})
 
@@ -190,6 +192,27 @@ def read_query(query_string: bytes, names: Collection[str]) -> dict[str, str]:
             )
         given[name] = value
     return given
+
+
+def read_number(query: Mapping[str, str], name: str, default: int, most: int) -> int:
+    """Returns a number of a query; raises Refusal if it is none from 1 to `most`.
+
+    Args:
+        query: As `read_query` returns it.
+        name: Of the parameter.
+        default: Where it is left out.
+        most: The largest.
+    """
+    text = query.get(name, str(default))
+    # The whole text or none of it: what its first digits say is not what `int` makes of all of them.
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else 0
+    if not 1 <= number <= most:
+        raise Refusal(
+            Problem.invalid_request,
+            f"{name} must be an integer from 1 to {most}, got {text[:64]!r}; correct it or leave it out",
+            field=name,
+        )
+    return number
 
 
 def _listed(names: Collection[str]) -> str:

@@ -11,7 +11,7 @@ from serving.api.customers.asked import AskedCustomers
 from serving.api.customers.messages import AudienceAnswer, MemberChangeMessage, MemberMessage
 from serving.api.route import Route, Tag
 from serving.http.errors import Problem, Refusal, unavailable
-from serving.http.exchange import Call
+from serving.http.exchange import Call, read_number
 from serving.http.guard import Right
 
 MAX_MEMBERS = 1000
@@ -55,7 +55,7 @@ class AudienceRoutes:
     def _page(self, run: CustomersRun, name: str, call: Call) -> AudienceAnswer:
         """Returns the page that a call asks for."""
         facts, since = run.manifest.audiences[name], call.query.get("since")
-        start, limit = _start(call, run), _limit(call)
+        start, limit = _start(call, run), read_number(call.query, "limit", MAX_MEMBERS, MAX_MEMBERS)
         found: Sequence[Member] | Sequence[MemberChange] | None
         if since is None:
             if facts.refused:
@@ -105,19 +105,6 @@ def _told(change: MemberChange) -> MemberChangeMessage:
         user_id=change.user_id,
         group=change.group or None,
     )
-
-
-def _limit(call: Call) -> int:
-    """Returns how many rows a page may hold; raises Refusal if it says no such number."""
-    said = call.query.get("limit", str(MAX_MEMBERS))
-    limit = int(said) if said.isascii() and said.isdigit() and len(said) < 10 else 0
-    if not 1 <= limit <= MAX_MEMBERS:
-        raise Refusal(
-            Problem.invalid_request,
-            f"limit must be a whole number from 1 to {MAX_MEMBERS}, got {said[:64]!r}; leave it out",
-            field="limit",
-        )
-    return limit
 
 
 def _start(call: Call, run: CustomersRun) -> int:

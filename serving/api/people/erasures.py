@@ -21,7 +21,7 @@ from serving.api.messages.erasures import (
 )
 from serving.api.people.consent import named_user
 from serving.http.errors import Problem, Refusal, unavailable
-from serving.http.exchange import Call
+from serving.http.exchange import Call, read_number
 from serving.recording.erasing import Erasures, Held
 from serving.recording.metrics import ErasureMetrics
 from serving.telemetry.metrics import Metrics
@@ -85,7 +85,7 @@ class ErasureRoutes:
 
     async def get(self, call: Call) -> UserAnswer:
         """Returns a page of what is held of a user; raises Refusal if limit or cursor is none."""
-        limit, cursor = _limit(call), call.query.get("cursor", "")
+        limit, cursor = read_number(call.query, "limit", MAX_ROWS, MAX_ROWS), call.query.get("cursor", "")
         user_id = named_user(call)
         held = await self._done(partial(self._known().held, user_id, cursor, limit))
         traits = await self._done(partial(self._traits, user_id, held.person.erased))
@@ -125,19 +125,6 @@ class ErasureRoutes:
                 "MARQUEE_USER_KEY",
             )
         return self._erasures
-
-
-def _limit(call: Call) -> int:
-    """Returns how many rows a page may hold; raises Refusal if it says no such number."""
-    said = call.query.get("limit", str(MAX_ROWS))
-    limit = int(said) if said.isascii() and said.isdigit() and len(said) < 10 else 0
-    if not 1 <= limit <= MAX_ROWS:
-        raise Refusal(
-            Problem.invalid_request,
-            f"limit must be a whole number from 1 to {MAX_ROWS}, got {said[:64]!r}; leave it out",
-            field="limit",
-        )
-    return limit
 
 
 def _told(held: Held, traits: TraitsMessage | None, request_id: str) -> UserAnswer:

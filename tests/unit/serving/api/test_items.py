@@ -477,7 +477,8 @@ def test_items_are_listed_page_by_page(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["state=gone", "limit=0", "limit=x", "limit=9999", "state=in_release&cursor=no"]
+    "query",
+    ["state=gone", "limit=0", "limit=x", "limit=9999", "limit=0000000019999", "state=in_release&cursor=no"],
 )
 def test_page_of_items_that_is_none_is_refused(ask: Ask, query: str) -> None:
     response = ask("GET", "/v1/items", query=query)

@@ -262,7 +262,8 @@ def test_history_tells_who_changed_what_page_by_page(worker: Worker) -> None:
     assert len(middle["rules"]) == 2
     page = worker.send("GET", "/v1/rules/history", query="limit=1&before=3").json()["changes"]
     assert page == [middle]
-    assert worker.send("GET", "/v1/rules/history", query="limit=0").error["field"] == "limit"
+    for limit in ("0", f"{1:020d}9999", "1" * 5000):
+        assert worker.send("GET", "/v1/rules/history", query=f"limit={limit}").error["field"] == "limit"
 
 
 def test_decision_records_the_rules_that_were_applied_and_why_others_were_not(worker: Worker) -> None:

@@ -18,6 +18,7 @@ from serving.http.exchange import (
     Send,
     collect,
     read_body,
+    read_number,
     read_query,
     validate_json_request,
 )
@@ -141,6 +142,14 @@ def test_compressed_body_is_refused(encoding: str) -> None:
 def test_query_string_is_refused_not_ignored() -> None:
     with pytest.raises(Refusal, match="query may hold nothing, got 'k'"):
         read_query(b"k=3", ())
+
+
+@pytest.mark.parametrize("text", ["0", "6", "x", "", "-1", "٣", "0000000019", "0" * 20 + "1", "1" * 5000])
+def test_number_of_a_query_is_read_as_a_whole_or_refused(text: str) -> None:
+    assert (read_number({"limit": "3"}, "limit", 5, 5), read_number({}, "limit", 4, 5)) == (3, 4)
+    with pytest.raises(Refusal, match="limit must be an integer from 1 to 5, got") as refused:
+        read_number({"limit": text}, "limit", 5, 5)
+    assert refused.value.field == "limit"
 
 
 def replying(*events: Event) -> AsgiApp:
