@@ -198,7 +198,8 @@ class Recommender:
         # Rows that rest on no query read no history.
         is_read = row.source in _READING and row.like == PADDING_INDEX
         read = queries.read[row.query] if is_read else _NOTHING_READ
-        decided = Decided(answer, row.candidates.propensities, read, row.constraints.request.rules.version)
+        version, found = row.constraints.request.rules.version, row.candidates
+        decided = Decided(answer, found.propensities, read, version, found.considered)
         if row.like == PADDING_INDEX:
             return AnsweredRow(decided)
         like = np.array([row.like])

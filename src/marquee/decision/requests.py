@@ -242,8 +242,8 @@ class Decided:
         propensities: How probable each place was, given those above, (n_items,); None if each was certain.
         read: item_index of the history that the query tower was fed, oldest first, (length,) int64.
         rules_version: Of the set whose rules held; 0 where none did.
-        considered: Scores of the candidates that re-ranking chose among, pinned ones included,
-            (n_candidates,) float32; None without re-ranking.
+        considered: Scores of the candidates that re-ranking compared, (n_candidates,) float32: without what
+            is pinned and was no candidate; None without re-ranking.
     """
 
     answer: "Answer"

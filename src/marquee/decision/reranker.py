@@ -87,11 +87,12 @@ def _reranked(
                 found = look_further(constraints)
                 continue
             if not request.explores:
-                return _chosen(listed, constraints, config, chosen.positions)
+                return _chosen(listed, n_ranked, constraints, config, chosen.positions)
         counts = click_counts(request, listed, item_pool)
         chooser = build_chooser(request.exploration, request.decision_id, counts)
         drawn = arrange(config, table, constraints.k, request.timestamp, chooser, pinned)
-        return replace(_chosen(listed, constraints, config, drawn.positions), propensities=drawn.propensities)
+        chosen_of_all = _chosen(listed, n_ranked, constraints, config, drawn.positions)
+        return replace(chosen_of_all, propensities=drawn.propensities)
 
 
 def click_counts(request: Request, found: Candidates, item_pool: ItemPool) -> ClickCounts | None:
@@ -142,18 +143,19 @@ def _positions(pins: Sequence[PinnedItem], listed: Candidates) -> Mapping[int, i
 
 
 def _chosen(
-    found: Candidates, constraints: Constraints, config: Reranking, positions: IndexArray
+    found: Candidates, n_ranked: int, constraints: Constraints, config: Reranking, positions: IndexArray
 ) -> Candidates:
-    """Returns the candidates at some positions."""
-    boosts = constraints.ruling is not None and constraints.ruling.boosts
+    """Returns the candidates at some positions; only the first `n_ranked` were compared."""
+    ruling, ranked = constraints.ruling, found.items[:n_ranked]
     return replace(
         found,
         items=found.items[positions],
         scores=found.scores[positions],
         reranked=config.steps,
         n_considered=len(found.items),
-        considered=found.scores,
-        rules=tuple(constraints.ruling.boosting(found.items)) if constraints.ruling and boosts else (),
+        considered=found.scores[:n_ranked],
+        # A boost of what is pinned and was no candidate moves nothing.
+        rules=tuple(ruling.boosting(ranked)) if ruling is not None and ruling.boosts else (),
     )
 
 

@@ -81,6 +81,15 @@ def test_first_row_is_the_answer_to_a_request_of_its_own(recommender: Recommende
         )
 
 
+def test_rows_tell_the_scores_that_were_compared(recommender: Recommender) -> None:
+    reranking = Reranking(freshness_weight=0.5)
+    (alone,) = recommender.recommend_page(USER, [row(k=5, reranking=reranking)])
+    (decided,) = recommender.decide([Request(timestamp=NOW, user_id="u1", k=5, reranking=reranking)])
+    assert alone.decided.considered is not None
+    assert decided.considered is not None
+    assert alone.decided.considered.tolist() == decided.considered.tolist()
+
+
 def test_later_rows_go_on_where_those_above_ended(recommender: Recommender) -> None:
     whole = ids(recommender.recommend_page(USER, [row(k=9)])[0])
     parts = recommender.recommend_page(USER, [row(k=4), row(k=5)])

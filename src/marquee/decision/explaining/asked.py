@@ -122,7 +122,10 @@ def request_of(decision: Decision) -> Request:
                 ),
                 "kind": ItemKind(asked["kind"]) if "kind" in asked else None,
                 "filters": Filters(tuple([_clause(one) for one in asked.get("filters", ())])),
-                "reranking": msgspec.convert(asked.get("reranking", {}), Reranking),
+                # The object itself where nothing was said: rules look less far there (see `constraints`).
+                "reranking": msgspec.convert(asked["reranking"], Reranking)
+                if "reranking" in asked
+                else NO_RERANKING,
                 "exclude": tuple(asked.get("exclude", ())),
             },
             user_id=decision.user_id,

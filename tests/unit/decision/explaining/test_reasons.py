@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from marquee.bundle.bundle import Bundle
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import Filters
 from marquee.core.histories import Interactions
@@ -128,6 +129,20 @@ def test_pins_and_boosts_of_rules_are_causes(recommender: Recommender) -> None:
     assert by_item["i003"][1] == "pin"
     assert by_item["i011"][0].boost == 1.0
     assert {item.boost for item, _ in by_item.values()} == {0.0, 1.0}
+
+
+def test_pinned_item_that_was_no_candidate_stretches_no_relevance() -> None:
+    recommender = Recommender(Bundle.of(make_tiny(n_items=300).contents, NOW))
+    asked = Request(timestamp=NOW, k=3, history=("i002",))
+    (everything,) = recommender.recommend([replace(asked, k=300)])
+    first, last = everything.items[0].item_id, everything.items[-1].item_id
+    boosts = Rule(rule_id="b", boost=Boost(weight=0.1, target=Target(items=(first,))))
+    alone = explained(recommender, asked, ActiveRules(1, (boosts,)))
+    pinned = explained(recommender, asked, ActiveRules(1, (boosts, Rule(rule_id="p", pins=(Pin(last, 1),)))))
+    assert alone.reasons is not None
+    assert pinned.reasons is not None
+    assert pinned.reasons.items[0].is_pinned
+    assert pinned.reasons.relevance_scale == alone.reasons.relevance_scale > 0
 
 
 def test_stages_and_filters_count_what_falls_out(recommender: Recommender) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from marquee.bundle.bundle import Bundle
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import Filters
 from marquee.decision.explaining.asked import asked_of, request_of
@@ -21,7 +22,7 @@ from marquee.store.live_items import LiveItem
 from marquee.store.log.event_log import Decision
 from marquee.store.people.consent import Tier
 from marquee.store.rules.rule import NO_RULES, ActiveRules, Boost, Pin, Rule, Target
-from tests.support.bundles import NOW, publish_tiny
+from tests.support.bundles import NOW, make_tiny, publish_tiny
 from tests.support.recorded import decide_together
 from tests.support.round_trips import fields_at_default
 
@@ -99,6 +100,17 @@ def test_every_decision_of_a_batch_is_replayed_alone(
             chances = replayed.decided.propensities
             expected = [1.0] * len(decision.places) if chances is None else chances.tolist()
             assert [place.propensity for place in decision.places] == pytest.approx(expected, rel=1e-9)
+
+
+def test_boosts_reach_as_far_in_a_replay_as_they_did() -> None:
+    # Where nothing re-ranks, rules look at 50 candidates: an item beyond them is not lifted.
+    recommender = Recommender(Bundle.of(make_tiny(n_items=300).contents, NOW))
+    asked = Request(timestamp=NOW, k=3, history=("i002",))
+    (everything,) = recommender.recommend([replace(asked, k=300)])
+    far = Boost(weight=1.0, target=Target(items=tuple(one.item_id for one in everything.items[100:110])))
+    rules = ActiveRules(1, (Rule(rule_id="far", boost=far),))
+    (decision,) = decide_together(recommender, [replace(asked, rules=rules)])
+    assert explain(decision, recommender, rules, Words()).outcome is Outcome.agrees
 
 
 def test_everything_that_a_request_says_comes_back_from_its_record(recommender: Recommender) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from marquee.bundle.bundle import Bundle
 from marquee.core.filters import Filters
 from marquee.decision.pages.rows import Row, RowKind
 from marquee.decision.policies.config import Exploration, PolicyName
@@ -10,7 +11,7 @@ from marquee.decision.requests import Answer, Request, RuleNotApplied
 from marquee.decision.reranking import Diversity, Reranking
 from marquee.store.live_items import LiveItem
 from marquee.store.rules.rule import ActiveRules, Boost, Pin, Rule, Target
-from tests.support.bundles import N_ITEMS, NOW, publish_tiny
+from tests.support.bundles import N_ITEMS, NOW, make_tiny, publish_tiny
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +61,13 @@ def test_pinned_item_that_was_no_candidate_stands_with_its_true_score(
     assert answer.source is everything.source
     assert answer.rules == ("pin",)
     assert not answer.rules_not_applied
+
+
+def test_boost_of_what_is_pinned_and_was_no_candidate_had_no_effect() -> None:
+    recommender = Recommender(Bundle.of(make_tiny(n_items=300).contents, NOW))
+    last = ids(ask(recommender, k=300))[-1]
+    answer = ask(recommender, pin(last, 1), boost(1.0, last))
+    assert (ids(answer)[0], answer.rules) == (last, ("pin",))
 
 
 def test_pin_that_may_not_stand_leaves_its_place_to_the_next_best(recommender: Recommender) -> None:
