@@ -17,7 +17,7 @@ from marquee.errors import ConfigError
 from training.cli.command import command
 from training.cli.console import open_console
 from training.looping.log import opened
-from training.looping.user_table import USERS_TABLE, write_users
+from training.looping.user_table import USERS_TABLE, validate_users, write_users
 
 
 @dataclass(kw_only=True)
@@ -58,6 +58,9 @@ def write_dataset(config: DatasetConfig, console: Console) -> TableCounts:
             f"users and user_key belong together, got users={config.users!r} and "
             f"user_key={config.user_key!r}; give both or none"
         )
+    if config.users:
+        # First: a table whose users cannot join would stand in the way of the same command, corrected.
+        validate_users(Path(config.users), config.users_id, config.user_key, config.log)
     # No default of now: the same command must give the same table tomorrow.
     cutoff, to = seconds_of(config.cutoff, "cutoff"), Path(config.to)
     to.parent.mkdir(parents=True, exist_ok=True)

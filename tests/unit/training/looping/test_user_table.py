@@ -83,6 +83,24 @@ def test_users_need_the_key_of_the_log(log: Path, tmp_path: Path) -> None:
         write_users(users, "id", str(key_file(tmp_path)), str(plain), tmp_path)
 
 
+def test_table_is_not_begun_where_users_cannot_join(log: Path, tmp_path: Path) -> None:
+    config = DatasetConfig(log=str(log), cutoff=str(CUTOFF), to=str(tmp_path / "table"))
+    config.users, config.user_key = str(table_of_users(tmp_path)), str(key_file(tmp_path))
+    with pytest.raises(DataError, match=r"got 'user_id'; name one of \['id', 'age', 'city'\]"):
+        write_dataset(config, Console(file=StringIO()))
+    both = tmp_path / "both.csv"
+    both.write_text("id,user_id\nann,7\n", encoding="utf-8")
+    config.users, config.users_id = str(both), "id"
+    with pytest.raises(DataError, match="no column user_id beside that of users_id, got 'id'"):
+        write_dataset(config, Console(file=StringIO()))
+    other = tmp_path / "other"
+    write_user_key(other, bytes(32))
+    config.users, config.user_key = str(table_of_users(tmp_path)), str(other)
+    with pytest.raises(ConfigError, match="must be the one that the store was made with"):
+        write_dataset(config, Console(file=StringIO()))
+    assert not (tmp_path / "table").exists()
+
+
 def test_every_row_of_the_table_is_counted(log: Path, tmp_path: Path) -> None:
     counted = write_users(table_of_users(tmp_path), "id", str(key_file(tmp_path)), str(log), tmp_path)
     assert counted == JoinedUsers(kept=1, unknown=2, withheld=1)
