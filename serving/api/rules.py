@@ -6,15 +6,25 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TypeVar
 
 from marquee.core.event_kinds import EventKind
+from marquee.decision.explaining.asked import request_of, row_of
+from marquee.decision.policies.config import NO_EXPLORATION
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Request, Source
 from marquee.decision.reranking import NO_RERANKING
 from marquee.decision.trials.trying import ClickModel, Comparison, Trial
 from marquee.decision.trials.validation import validate_on
-from marquee.errors import ConfigError, EventLogError, EventLogFullError, RuleError, RulesChangedError
+from marquee.errors import (
+    ConfigError,
+    EventLogError,
+    EventLogFullError,
+    MarqueeError,
+    RuleError,
+    RulesChangedError,
+)
 from marquee.store.log.event_log import Decision, EventLog
 from marquee.store.rules.rule import Rule, RuleSet
 from marquee.store.rules.rule_checks import validate_rules
@@ -45,6 +55,8 @@ MAX_HISTORY = 50
 """Changes of one answer: each holds a whole set."""
 
 _STRIDE = 10  # of the latest decisions every tenth is tried, so that a sample is of more than one moment
+# A request for a user gives neither: it would be compared with another question.
+_NOT_ASKED_AGAIN = (Source.similar, Source.new)
 _EVENTS_READ = 100_000  # the latest, for the clicks among them
 _VERSION = re.compile(r'(?:W/)?"?([0-9]{1,18})"?')
 
@@ -213,13 +225,19 @@ class RuleRoutes:
             if self._is_closing:
                 break
             surface = self._surface_of(decision)
-            if surface is None or decision.source == Source.similar:
+            if surface is None or decision.source in _NOT_ASKED_AGAIN:
                 comparison.n_left_out += 1
                 continue
             started = time.perf_counter()
             recommender: Recommender = self._surfaces.answering(surface).current
-            active = (one.at(surface.name, timestamp) for one in (held, tried))
-            comparison.ask(recommender, _request_of(decision, surface, timestamp), *active)
+            try:
+                request = _request_of(decision, surface, timestamp)
+                recommender.validate(request)
+            except MarqueeError:
+                # Of another version, or filtered by what this release does not have.
+                comparison.n_left_out += 1
+                continue
+            comparison.ask(recommender, request, *(one.at(surface.name, timestamp) for one in (held, tried)))
             # As long as it worked: the requests of people go first.
             self._sleep(time.perf_counter() - started)
         return comparison.trial()
@@ -273,17 +291,34 @@ def _clicked(log: EventLog) -> set[tuple[str, str]]:
 
 
 def _request_of(decision: Decision, surface: Surface, timestamp: int) -> Request:
-    """Returns the request that a decision is asked again by, as far as the log holds it."""
-    return Request(
+    """Returns the request of a decision, with the history that was read in place of its user.
+
+    Raises:
+        DataError: If the record holds it in a form that this version does not read.
+    """
+    k = len(decision.places) or surface.k
+    if not decision.asked:  # recorded before requests were
+        return Request(
+            timestamp=timestamp,
+            k=k,
+            history=decision.history,
+            surface=decision.surface,
+            kind=surface.default_kind,
+            filters=surface.own_filters,
+            reranking=surface.reranking or NO_RERANKING,
+            exclude_seen=surface.exclude_seen,
+        )
+    asked, row = request_of(decision), row_of(decision)
+    return replace(
+        asked,
         timestamp=timestamp,
-        k=len(decision.places) or surface.k,
+        k=k,
         # Without the user: the history that was read holds what the bundle knew of the user.
+        user_id=None,
         history=decision.history,
-        surface=decision.surface,
-        kind=surface.default_kind,
-        filters=surface.own_filters,
-        reranking=surface.reranking or NO_RERANKING,
-        exclude_seen=surface.exclude_seen,
+        # Both sides greedy: drawn twice they would differ without any rule.
+        exploration=NO_EXPLORATION,
+        exclude=tuple(asked.exclude) if row is None else (*asked.exclude, *row.shown),
     )
 
 

@@ -3,8 +3,8 @@
 Decides how answers are compared and what clicks are to be expected of them. Leaves to others which decisions
 are asked and by whom.
 
-A decision is asked again by what the log holds of it: the history that was read, the surface, the number of
-places. Filters, features and exclusions of the request itself are not on record, and so are left out.
+A decision is asked again by what the log holds of it: its request, with the history that was read in place of
+the user.
 """
 
 from collections import Counter

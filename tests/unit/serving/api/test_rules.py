@@ -5,12 +5,14 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from marquee.bundle.releases import Candidate, Role
+from marquee.core.filters import Filters
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Request
 from marquee.errors import EventLogGoneError
@@ -34,6 +36,7 @@ from serving.telemetry.metrics import Metrics
 from tests.support.asgi import JSON_HEADERS, Response, no_bentoml, request
 from tests.support.bundles import NOW, publish_tiny
 from tests.support.event_stores import event
+from tests.support.recorded import decide_together
 from tests.support.service_process import eventually
 from tests.support.surfaces import one_surface
 
@@ -425,6 +428,24 @@ def test_dry_run_tells_what_a_set_would_change_and_changes_nothing(
     assert (again["changed"], again["gaining"], again["losing"]) == (0, [], [])
     later = {"rules": [{**new, "from": NOW + 50}], "sample": 5, "timestamp": NOW + 40}
     assert worker.send("POST", "/v1/rules/dry_run", later).json()["applied"] == {}
+
+
+def test_dry_run_asks_what_the_request_asked(worker: Worker, recommender: Recommender) -> None:
+    assert worker.log is not None
+    asked = Request(timestamp=NOW, k=3, user_id="u1", filters=Filters.of({"year": {"max": 1995}}))
+    (answered,) = recommender.recommend([asked])
+    passing = {item.item_id for item in recommender.recommend([replace(asked, k=24)])[0].items}
+    (other, *_) = (name for name in recommender.bundle.catalog.item_ids.ids if name not in passing)
+    decided = decide_together(recommender, [replace(asked, decision_id=f"d{number}") for number in range(3)])
+    # A filter by what this release lacks: nobody can ask it.
+    gone = {**decided[2].asked, "filters": [{"attribute": "colour", "any_of": ["red"]}]}
+    worker.log.get().append_decisions([*decided[:2], replace(decided[2], asked=gone)])
+    pins = [{"item_id": answered.items[2].item_id, "place": 1}, {"item_id": other, "place": 2}]
+    rules = [{"id": f"pin {pin['place']}", "pin": [pin]} for pin in pins]
+    answer = worker.send("POST", "/v1/rules/dry_run", {"rules": rules}).json()
+    assert (answer["asked"], answer["left_out"], answer["changed"]) == (2, 1, 2)
+    # What the request filters out stands in no answer, pinned or not.
+    assert answer["applied"] == {"pin 1": 2}
 
 
 def test_dry_run_of_an_empty_log_predicts_nothing(worker: Worker) -> None:
