@@ -19,7 +19,7 @@ from marquee.store.log.event_log import Decision
 from marquee.store.people.consent import Tier
 from marquee.store.people.opening import open_users
 from marquee.store.people.user_key import UserKey, validate_key
-from marquee.store.people.users import PSEUDONYM_BYTES, STRANGER, Consent, Person, Users
+from marquee.store.people.users import PSEUDONYM_BYTES, Consent, Person, Users
 from serving.recording.opening import Opened
 
 N_REMEMBERED = 4096
@@ -211,12 +211,13 @@ class KeyedUsers:
         }
         if not handles:
             return decisions
-        persons = self._with_names(dict.fromkeys(handles.values(), STRANGER))
+        # Read anew: who may be known by what they said, whatever the default is, is no stranger.
+        persons = self._with_names(self._users.get().find_many(handles.values()))
+        names = {name: self._name_or_reason(persons[handle]) for name, handle in handles.items()}
+        # Nobody, if they have withdrawn since they were answered.
+        kept = {name: None if isinstance(user, Reason) else user for name, user in names.items()}
         return [
-            # Nobody, if they have withdrawn since they were answered.
-            replace(one, user_id=persons[handles[one.decision_id]].pseudonym)
-            if one.decision_id in handles
-            else one
+            replace(one, user_id=kept[one.decision_id]) if one.decision_id in kept else one
             for one in decisions
         ]
 

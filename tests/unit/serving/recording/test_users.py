@@ -205,6 +205,22 @@ def test_who_withdraws_before_their_answer_is_written_is_not_in_it(workers: Work
     first, second = worker.keyed.named(waiting)
     assert first.user_id == worker.log.get().read_decisions(0, 1)[0].decision.user_id
     assert second.user_id is None
+    # Also who has a pseudonym, because they were known before.
+    worker.keyed.set_tier("somebody new", Tier.none, NOW)
+    assert [one.user_id for one in worker.keyed.named(waiting)] == [None, None]
+
+
+def test_who_has_consented_against_a_stricter_default_is_on_record_from_the_first_answer(
+    workers: Workers,
+) -> None:
+    worker = workers(Tier.none)
+    worker.consent("somebody new", "personal")
+    assert worker.ask(user_id="somebody new")["tier"] == "personal"
+    (decision,) = worker.written()
+    assert decision.user_id is not None
+    assert worker.post(click("e1", None, decision_id=decision.decision_id))["accepted"] == 1
+    (kept,) = worker.log.get().read(0, 10)
+    assert kept.event.user_id == decision.user_id
 
 
 def test_without_a_key_the_default_and_the_request_say_how_much(workers: Workers) -> None:
