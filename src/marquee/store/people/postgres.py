@@ -104,7 +104,7 @@ class PostgresUsers:
         with self._database.turn(_USERS_LOCK) as connection:
             before = _find(connection, [handle])[handle]
             if not before.is_erased:
-                _forget(connection, handle, before, now)
+                _forget(connection, handle, before, before.erased_at(now))
             return before
 
     def forgotten(self) -> list[Forgotten]:
@@ -173,17 +173,17 @@ def _find(connection: Connection, handles: Collection[bytes]) -> dict[bytes, Per
     return _persons(handles, connection.execute(_FIND, (list(handles),)).fetchall())
 
 
-def _forget(connection: Connection, handle: bytes, before: Person, now: int) -> None:
+def _forget(connection: Connection, handle: bytes, before: Person, erased: int) -> None:
     """Drops what is held of a user and leaves a tombstone."""
     connection.execute(
         """INSERT INTO marquee.users(handle, changed, erased) VALUES (%s, 0, %s)
         ON CONFLICT (handle) DO UPDATE
         SET pseudonym = NULL, tier = NULL, changed = 0, erased = excluded.erased""",
-        (handle, now),
+        (handle, erased),
     )
     connection.execute("DELETE FROM marquee.consents WHERE handle = %s", (handle,))
     if before.pseudonym is not None:
         connection.execute(
             "INSERT INTO marquee.forgotten(pseudonym, handle, erased) VALUES (%s, %s, %s)",
-            (before.pseudonym, handle, now),
+            (before.pseudonym, handle, erased),
         )

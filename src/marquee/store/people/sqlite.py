@@ -204,13 +204,14 @@ def _forget(connection: apsw.Connection, handle: bytes, now: int) -> Person:
     before = _find(connection, handle)
     if before.is_erased:
         return before
+    erased = before.erased_at(now)
     connection.execute(
         """INSERT INTO users(handle, changed, erased) VALUES (?1, 0, ?2)
         ON CONFLICT (handle) DO UPDATE SET pseudonym = NULL, tier = NULL, changed = 0, erased = ?2""",
-        (handle, now),
+        (handle, erased),
     )
     connection.execute("DELETE FROM consents WHERE handle = ?", (handle,))
     if before.pseudonym is not None:
         noted = "INSERT INTO forgotten(pseudonym, handle, erased) VALUES (?, ?, ?)"
-        connection.execute(noted, (before.pseudonym, handle, now))
+        connection.execute(noted, (before.pseudonym, handle, erased))
     return before

@@ -47,6 +47,13 @@ class Person(NamedTuple):
         """Whether they were erased and have not consented to anything since."""
         return self.erased is not None and self.tier is None
 
+    def erased_at(self, now: int) -> int:
+        """Returns the moment of an erasure that is asked for now, seconds since 1970 UTC.
+
+        Later than the one before: an erasure is named by person and second, and a clock may go back.
+        """
+        return now if self.erased is None else max(now, self.erased + 1)
+
     def tier_within(self, default: Tier) -> Tier:
         """Returns the tier that holds: what was said, else the default; `none` for who is erased."""
         if self.is_erased:

@@ -93,6 +93,18 @@ def test_new_consent_after_an_erasure_gives_another_pseudonym(users: UserStore) 
     assert opened.forgotten() == [Forgotten(A, pseudonym(2), NOW + 2)]
 
 
+@pytest.mark.parametrize("later", [0, -90], ids=["same-second", "clock-set-back"])
+def test_each_erasure_of_a_person_has_a_second_of_its_own(users: UserStore, later: int) -> None:
+    opened = users.open()
+    opened.name({A: pseudonym(1)})
+    opened.forget(A, NOW)
+    opened.set_tier(A, Tier.personal, NOW + later)
+    opened.name({A: pseudonym(2)})
+    opened.forget(A, NOW + later)
+    assert opened.forgotten() == [Forgotten(A, pseudonym(1), NOW), Forgotten(A, pseudonym(2), NOW + 1)]
+    assert opened.find(A) == Person(erased=NOW + 1)
+
+
 def test_old_tombstones_go_and_nobody_else(users: UserStore) -> None:
     opened = users.open()
     for time, one in enumerate([A, B, C], start=NOW):

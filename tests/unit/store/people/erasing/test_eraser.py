@@ -116,6 +116,16 @@ def test_stranger_gets_a_receipt_of_no_rows_and_a_tombstone(service: Service) ->
     assert eraser.latest(handle("another")) is None
 
 
+def test_who_comes_back_within_a_second_is_erased_again_at_once(service: Service) -> None:
+    eraser = service.eraser()
+    assert erase(eraser, "user-1").finished == ASKED
+    again = consent(eraser, "user-1", ASKED)
+    eraser.places.log.append([event("again", user_id=again, timestamp=ASKED)])
+    receipt = erase(eraser, "user-1")
+    assert (receipt.events, receipt.finished) == (1, None)
+    assert eraser.places.log.read_events_of(str(again), 0, 10) == []
+
+
 def test_rows_acknowledged_while_it_ran_go_with_the_pass(service: Service) -> None:
     eraser = service.eraser()
     names = fill(eraser)
