@@ -7,7 +7,7 @@ one number        how often it was touched, and the highest sequence of an event
 
 Users that share a slot make each other look younger than they are: that costs a read, and never an event. The
 file follows the store: each writer brings it up to date after its commit, with what a writer left undone
-that was killed between the two, and a file that does not belong to the store is made anew.
+that was killed between the two, and all of them where the file does not belong to the store.
 """
 
 import mmap
@@ -85,17 +85,24 @@ class LatestEvents:
         for user_id, sequence in events:
             if user_id is not None:
                 slot = _slot(user_id)
-                # Never lower: the slot may be another user's too.
-                numbers[slot] = (numbers[slot] & ~_SEQUENCES) | max(numbers[slot] & _SEQUENCES, sequence)
+                if sequence > numbers[slot] & _SEQUENCES:
+                    numbers[slot] = (numbers[slot] & ~_SEQUENCES) | sequence
+                else:
+                    # Never lower: what stands there is another user's, or of a store that was here before.
+                    # The mark changes all the same, or a profile in memory would outlive the event.
+                    self._touch(slot)
         # Last: a writer that is killed above leaves the rest to the next one.
         numbers[_LAST] = last
 
     def touch(self, user_ids: Iterable[str]) -> None:
         """Tells that users have lost events; needs the store's lock."""
         for user_id in user_ids:
-            slot = _slot(user_id)
-            touches = ((self._numbers[slot] >> _SEQUENCE_BITS) + 1) % _TOUCHES
-            self._numbers[slot] = touches << _SEQUENCE_BITS | self._numbers[slot] & _SEQUENCES
+            self._touch(_slot(user_id))
+
+    def _touch(self, slot: int) -> None:
+        """Gives a slot another mark, and leaves its sequence."""
+        touches = ((self._numbers[slot] >> _SEQUENCE_BITS) + 1) % _TOUCHES
+        self._numbers[slot] = touches << _SEQUENCE_BITS | self._numbers[slot] & _SEQUENCES
 
     def close(self) -> None:
         """Gives the memory back."""

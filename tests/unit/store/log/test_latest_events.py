@@ -46,6 +46,17 @@ def test_log_that_comes_without_its_file_is_noted_anew(tmp_path: Path, lost: boo
     opened.close()
 
 
+def test_new_event_gives_another_mark_also_where_another_store_left_a_higher_sequence(tmp_path: Path) -> None:
+    latest = LatestEvents(tmp_path / "latest")
+    latest.add([("u1", 900)], 900)
+    latest.known_until(7)
+    before = latest.of("u1")
+    latest.add([("u1", 1)], 1)
+    after = latest.of("u1")
+    assert (after.last_sequence, after.mark != before.mark) == (900, True)
+    latest.close()
+
+
 def test_users_who_lose_events_are_marked(tmp_path: Path) -> None:
     latest = LatestEvents(tmp_path / "latest")
     latest.add([("u1", 5), ("u1", 3), (None, 7)], 7)
