@@ -61,6 +61,7 @@ class Rules:
         self._shown: RuleSet | None = None
         self._has_failed = False
         self._asking: Future[RuleSet] | None = None
+        self._is_late = False
         self._thread: Background | None = None
         self._asker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rules")
 
@@ -145,10 +146,15 @@ class Rules:
     def _ask(self, store: RuleStore) -> RuleSet:
         """Returns the rules of a database; raises TooLateError where it takes longer than the budget."""
         # One that hangs is asked no second time until it comes back: nobody waits behind it.
-        if self._asking is not None and not self._asking.done():
+        if self._is_late and self._asking is not None and not self._asking.done():
             raise TooLateError(f"the store has not answered for more than {self._budget_s:g} s")
-        self._asking = self._asker.submit(store.current)
-        return self._asking.result(timeout=self._budget_s)
+        # Anew also while the thread asks: what that reads may be older than a change that holds by now.
+        asking = self._asking = self._asker.submit(store.current)
+        try:
+            found = asking.result(timeout=self._budget_s)
+        finally:
+            self._is_late = not asking.done()
+        return found
 
     def _take(self, rules: RuleSet) -> None:
         """Keeps what was read, and shows it if it is new."""

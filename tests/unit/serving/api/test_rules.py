@@ -382,6 +382,23 @@ def test_database_that_hangs_is_waited_for_once(tmp_path: Path) -> None:
     rules.close()
 
 
+def test_answer_does_not_go_by_what_the_thread_began_to_read_before_a_change(tmp_path: Path) -> None:
+    store = open_rule_store(str(tmp_path))
+    sick, metrics = Sick(store), Metrics()
+    rules = Rules("", metrics, budget_s=5, open_store=lambda _where: sick, clock=lambda: NOW)  # type: ignore[arg-type,return-value]
+    rules.open()
+    sick.answers.clear()
+    thread = threading.Thread(target=rules.current)
+    thread.start()
+    assert eventually(lambda: sick.n_asked == 2)
+    store.replace([], 0, "ops", 1)
+    threading.Timer(0.05, sick.answers.set).start()
+    assert rules.current().version == 1
+    thread.join(10)
+    assert b"marquee_rules_stale_total 0.0" in metrics.exposition()
+    rules.close()
+
+
 def fill(log: EventLog, item_ids: list[str]) -> None:
     """Puts 40 decisions of three items on record, half of whose first items were clicked."""
     decisions = [
