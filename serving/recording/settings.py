@@ -6,6 +6,8 @@ from typing import Annotated
 from msgspec import Meta
 
 from marquee.errors import ConfigError
+from marquee.store.log.event_rows import MAX_CLOCK_ERROR
+from marquee.store.log.log_rows import SECONDS_PER_DAY
 from marquee.store.people.consent import Tier
 from serving.settings import RoomSettings
 
@@ -104,4 +106,12 @@ class RecordingSettings(RoomSettings):
             raise ConfigError(
                 f"MARQUEE_CONSENT must be one of {[tier.value for tier in Tier]}, got {self.consent!r}; "
                 "correct it"
+            )
+        # The id of an event goes with it: what may still come again would be kept, and counted, twice.
+        youngest = self.event_horizon_days + 2 * MAX_CLOCK_ERROR // SECONDS_PER_DAY
+        if 0 < self.keep_events_days < youngest:
+            raise ConfigError(
+                f"MARQUEE_KEEP_EVENTS_DAYS must be 0 or at least {youngest}, the age up to which an event of "
+                f"MARQUEE_EVENT_HORIZON_DAYS={self.event_horizon_days} may be sent again, got "
+                f"{self.keep_events_days}; raise it, or lower the horizon"
             )

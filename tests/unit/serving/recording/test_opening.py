@@ -4,8 +4,9 @@ import threading
 
 import pytest
 
-from marquee.errors import EventLogGoneError
+from marquee.errors import ConfigError, EventLogGoneError
 from serving.recording.opening import Opened
+from serving.recording.settings import RecordingSettings
 
 
 class Closable:
@@ -33,3 +34,9 @@ def test_only_who_has_patience_waits_for_another_thread() -> None:
     for thread in threads:
         thread.join(20)
     assert found == [opened.get()] * 2
+
+
+def test_events_stay_as_long_as_they_may_be_sent_again() -> None:
+    RecordingSettings(event_horizon_days=1, keep_events_days=3).validate()
+    with pytest.raises(ConfigError, match=r"must be 0 or at least 3, .*got 2; raise it"):
+        RecordingSettings(event_horizon_days=1, keep_events_days=2).validate()
