@@ -9,10 +9,18 @@ import msgspec
 import polars as pl
 import yaml
 
+from marquee.bundle.traits.pseudonyms import pseudonym, pseudonym_key
 from marquee.bundle.traits.trait import read_trait
 from marquee.data.table_config import TableConfig
 from marquee.errors import ConfigError
-from marquee.marketing.reading.customers import USER_ID, read_user_rows
+from marquee.marketing.reading.customers import (
+    PERSONAL,
+    USER_ID,
+    quality_notes,
+    read_consent,
+    read_ids,
+    read_user_rows,
+)
 from marquee.marketing.scoring.new_rows import score_new_rows
 from marquee.marketing.sentiment.new_texts import TEXT, read_sentiment, score_new_texts
 from marquee.marketing.sentiment.trait import SENTIMENTS
@@ -55,22 +63,60 @@ def main(config: ScoreConfig) -> None:
             f"{unknown or 'none of them'}; name traits, or one sentiment, or a run with a probability"
         )
     declared = yaml.safe_load((folder.path / "config.yaml").read_text(encoding="utf-8"))
+    notes: list[str] = []
     if known is sentiments:
-        scored = _score_texts(wanted, sentiments, declared, config.path)
+        scored = _score_texts(wanted, sentiments, declared, config.path, notes)
     else:
         table = msgspec.convert(declared["users"] or {"path": config.path}, TableConfig)
-        rows = read_user_rows(replace(table, path=config.path, paths={}), Path("."))
+        rows = read_user_rows(
+            replace(table, path=config.path, paths={}), Path("."), declared["max_rejected_fraction"], notes
+        )
+        agreed = read_consent(rows, declared["consent"]) == PERSONAL
+        _note(notes, rows.height - int(agreed.sum()), "customers have not agreed to be scored")
+        rows = _without_erased(rows.filter(agreed), declared, notes)
         scored = score_new_rows(rows, [read_trait(files[name]) for name in wanted])
+    scored = _with_pseudonyms(scored, pseudonym_key(declared["pseudonyms"]))
     out = Path(config.out or f"{config.path}.scores.csv")
     if out.suffix == ".parquet":
         scored.write_parquet(out)
     else:
         replace_file(out, scored.write_csv().encode())
-    open_console().print(f"scored {scored.height:,} rows by {', '.join(wanted)}: {out}")
+    console = open_console()
+    for note in notes:
+        console.print(f"note: {note}")
+    console.print(f"scored {scored.height:,} rows by {', '.join(wanted)}: {out}")
+
+
+def _without_erased(rows: pl.DataFrame, declared: Mapping[str, Any], notes: list[str]) -> pl.DataFrame:
+    """Returns the rows of those who are not in the list of erased people that the run declares."""
+    if not declared["erased"]:
+        return rows
+    erased = read_ids(Path(declared["root"]) / declared["erased"])
+    kept = rows.filter(~pl.col(USER_ID).is_in(list(erased)))
+    _note(notes, rows.height - kept.height, "rows are of erased people")
+    return kept
+
+
+def _with_pseudonyms(scored: pl.DataFrame, key: bytes) -> pl.DataFrame:
+    """Returns scores with the ids that the run has: hashed, where it hashes them."""
+    if not key:
+        return scored
+    hashed = [pseudonym(one, key) for one in scored[USER_ID].to_list()]
+    return scored.with_columns(pl.Series(USER_ID, hashed, pl.String))
+
+
+def _note(notes: list[str], n: int, why: str) -> None:
+    """Adds how many were left out, where any were."""
+    if n:
+        notes.append(f"{n:,} {why}: left out")
 
 
 def _score_texts(
-    wanted: Sequence[str], files: Mapping[str, Path], declared: Mapping[str, Any], path: str
+    wanted: Sequence[str],
+    files: Mapping[str, Path],
+    declared: Mapping[str, Any],
+    path: str,
+    notes: list[str],
 ) -> pl.DataFrame:
     """Returns the probability of praise of each text of a new table."""
     if len(wanted) > 1:
@@ -82,7 +128,9 @@ def _score_texts(
     # Labels and moments teach and tell; neither is needed for a score.
     columns = {key: value for key, value in feedback.columns.items() if key in (USER_ID, TEXT)}
     table = replace(feedback, path=path, paths={}, columns=columns)
-    return score_new_texts(name, read_sentiment(files[name]), table, Path("."))
+    scored, quality = score_new_texts(name, read_sentiment(files[name]), table, Path("."))
+    notes += quality_notes(quality)
+    return _without_erased(scored, declared, notes)
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def read_customers(config: CustomersConfig, key: bytes = b"") -> Customers:
     users = _read_users(config, root, notes)
     rows = _joined(users, transactions)
     rows = rows.filter(~pl.col(USER_ID).is_in(list(erased)))
-    consent = _consent(rows, config)
+    consent = read_consent(rows, config.consent)
     n_before = rows.height
     rows = rows.filter(consent != NONE)
     if rows.is_empty():
@@ -171,7 +171,7 @@ def read_user_rows(
     rows, quality = read_declared_table(
         table, root, columns, {}, "customers", max_rejected_fraction, keep_rest=True, name="users"
     )
-    notes += _quality_notes(quality)
+    notes += quality_notes(quality)
     if not has_id:
         notes.append("the table of users has no id: the number of the row is one (say columns: {user_id: …})")
         rows = rows.with_row_index(USER_ID, offset=1).with_columns(pl.col(USER_ID).cast(pl.String))
@@ -219,7 +219,7 @@ def _read_transactions(
     rows, quality = read_declared_table(
         table, root, columns, {}, "customers", config.max_rejected_fraction, name="transactions"
     )
-    notes += _quality_notes(quality)
+    notes += quality_notes(quality)
     found = clean_transactions(rows.filter(~pl.col(USER_ID).is_in(list(erased))), config.moment)
     if found.rows.is_empty():
         raise DataError(
@@ -258,21 +258,29 @@ def _joined(users: pl.DataFrame | None, transactions: Transactions | None) -> pl
     return users.join(behaved, on=USER_ID, how="left", maintain_order="left")
 
 
-def _consent(rows: pl.DataFrame, config: CustomersConfig) -> pl.Series:
-    """Returns the consent of each customer."""
-    if not config.consent:
+def read_consent(rows: pl.DataFrame, column: str) -> pl.Series:
+    """Returns the consent of each customer: `personal`, `segment` or `none`.
+
+    Args:
+        rows: Of customers.
+        column: That holds it; empty if all agreed.
+
+    Raises:
+        DataError: If there is no such column, or a word that is no consent.
+    """
+    if not column:
         return pl.Series("consent", [PERSONAL] * rows.height, pl.String)
-    if config.consent not in rows.columns:
+    if column not in rows.columns:
         raise DataError(
-            f"the table has no column {config.consent!r} of consent, it has {rows.columns}; correct consent"
+            f"the table has no column {column!r} of consent, it has {rows.columns}; correct consent"
         )
-    texts = rows[config.consent].cast(pl.String).str.strip_chars().str.to_lowercase().fill_null(NONE)
+    texts = rows[column].cast(pl.String).str.strip_chars().str.to_lowercase().fill_null(NONE)
     texts = texts.replace({"": NONE})
     wrong = texts.filter(~texts.is_in([PERSONAL, SEGMENT, NONE]))
     if len(wrong):
         row = int((~texts.is_in([PERSONAL, SEGMENT, NONE])).arg_max() or 0) + 1
         raise DataError(
-            f"column {config.consent} must be personal, segment, none or empty, got {wrong[0]!r} in row "
+            f"column {column} must be personal, segment, none or empty, got {wrong[0]!r} in row "
             f"{row:,} and {len(wrong):,} such values; map it in users.columns"
         )
     return texts.alias("consent")
@@ -306,7 +314,7 @@ def _has_column(table: TableConfig, root: Path, name: str, column: str) -> bool:
     return column in source.columns
 
 
-def _quality_notes(quality: TableQuality) -> list[str]:
+def quality_notes(quality: TableQuality) -> list[str]:
     """Returns the notes of the readers on a table."""
     notes = [*quality.notes, *(f"rejected: {reject}" for reject in quality.rejects)]
     return notes + [f"{n:,} rows excluded as {reason}" for reason, n in quality.excluded.items()]

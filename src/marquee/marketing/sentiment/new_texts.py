@@ -7,6 +7,7 @@ import polars as pl
 
 from marquee.core.schema import Column
 from marquee.data.declared_table import read_declared_table
+from marquee.data.reading.quality import TableQuality
 from marquee.data.table_config import TableConfig
 from marquee.errors import BundleError, BundleVersionError
 from marquee.features.sentiment.model import SENTIMENT_FORMAT, SentimentModel
@@ -37,8 +38,10 @@ def read_sentiment(path: Path) -> SentimentModel:
     return model
 
 
-def score_new_texts(name: str, model: SentimentModel, table: TableConfig, root: Path) -> pl.DataFrame:
-    """Returns `user_id` and the probability of praise of each text, in the order of the rows; not the texts.
+def score_new_texts(
+    name: str, model: SentimentModel, table: TableConfig, root: Path
+) -> tuple[pl.DataFrame, TableQuality]:
+    """Returns `user_id` and the probability of praise of each text, not the texts, and what was rejected.
 
     Args:
         name: Of the trait: the name of the column.
@@ -51,5 +54,5 @@ def score_new_texts(name: str, model: SentimentModel, table: TableConfig, root: 
         DataError: If the table cannot be read.
     """
     columns = [Column(USER_ID, required=True), Column(TEXT, required=True)]
-    rows, _ = read_declared_table(table, root, columns, {}, "score", name="path")
-    return rows.select(USER_ID, pl.Series(name, model.score(rows[TEXT].to_list())))
+    rows, quality = read_declared_table(table, root, columns, {}, "score", name="path")
+    return rows.select(USER_ID, pl.Series(name, model.score(rows[TEXT].to_list()))), quality

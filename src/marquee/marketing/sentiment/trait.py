@@ -13,7 +13,7 @@ from marquee.core.schema import Column, ColumnType
 from marquee.data.declared_table import read_declared_table
 from marquee.errors import DataError
 from marquee.evaluation.probabilities.outcomes import JudgedOutcome, judge_outcome
-from marquee.marketing.reading.customers import USER_ID, Customers
+from marquee.marketing.reading.customers import USER_ID, Customers, quality_notes
 from marquee.marketing.sentiment.config import SentimentConfig
 from marquee.marketing.sentiment.fitting import cross_score, fit_sentiment
 from marquee.marketing.sentiment.weeks import SentimentWeek, sentiment_weeks
@@ -99,7 +99,7 @@ def _read_feedback(
     rows, quality = read_declared_table(
         config.feedback, customers.root, columns, {}, f"customers.traits.{name}", name="feedback"
     )
-    notes = [f"feedback: {note}" for note in quality.notes]
+    notes = [f"feedback: {note}" for note in quality_notes(quality)]
     wrong = rows.with_row_index("row", offset=1).filter(~pl.col(PRAISES).is_in([0.0, 1.0]))
     if wrong.height:
         raise DataError(

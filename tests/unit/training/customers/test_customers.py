@@ -8,8 +8,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from marquee.bundle.traits.pseudonyms import pseudonym
 from tests.support.customers import CHURN, customer_table, run_command
 from training.score.__main__ import main as score
+
+KEY = "0123456789abcdef"
+QUICK = CHURN.replace("type: probability", "type: probability, model: logistic")
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +82,27 @@ def test_new_rows_are_scored_as_the_run_would(shop: Path, monkeypatch: pytest.Mo
     assert set(scored["leaves_reasons"][0].replace(",", "").split()) <= {
         sign + name for sign in "+-" for name in ("months", "fee", "plan")
     }
+
+
+def test_new_rows_are_scored_of_those_who_agreed_and_under_their_pseudonyms(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SHOP_KEY", KEY)
+    table = customer_table(800).drop("chance").with_columns(agreed=pl.lit("personal"))
+    table.write_csv(tmp_path / "customers.csv")
+    (tmp_path / "erased.txt").write_text("c00003\n", encoding="utf-8")
+    more = "consent: agreed\nerased: erased.txt\npseudonyms: SHOP_KEY\n"
+    assert run_command(monkeypatch, tmp_path, QUICK + more) in (0, 2)
+    words = ["personal", "none", "", "personal", "segment", "personal"]
+    table.head(6).with_columns(pl.Series("agreed", words)).write_csv(tmp_path / "new.csv")
+    latest_run = tmp_path / "runs" / "churn" / "latest"
+    monkeypatch.setattr(sys, "argv", ["score", f"run={latest_run}", f"path={tmp_path / 'new.csv'}"])
+    score()
+    scored = pl.read_csv(tmp_path / "new.csv.scores.csv")
+    assert scored["user_id"].to_list() == [pseudonym(one, KEY.encode()) for one in ("c00000", "c00005")]
+    said = capsys.readouterr().out
+    assert "3 customers have not agreed to be scored: left out" in said
+    assert "1 rows are of erased people: left out" in said
 
 
 def test_second_run_of_the_same_table_changes_nothing(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:

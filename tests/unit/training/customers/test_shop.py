@@ -53,15 +53,19 @@ def test_run_writes_values_and_the_sentiment(run: Path) -> None:
 
 
 def test_new_texts_are_scored_and_not_written_out(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     new = tmp_path / "new.csv"
-    new.write_text("who,comment\nu1,the parcel is great\nu2,the parcel is broken\n", encoding="utf-8")
+    new.write_text(
+        "who,comment\nu1,the parcel is great\nu2,the parcel is broken\n,unsigned\n" + "u3,fine\n" * 200,
+        encoding="utf-8",
+    )
     assert score_with(monkeypatch, run, new, "traits=mood") == 0
     scored = pl.read_csv(tmp_path / "new.csv.scores.csv")
     assert scored.columns == ["user_id", "mood"]
-    good, bad = scored["mood"].to_list()
+    good, bad = scored["mood"].to_list()[:2]
     assert good > 0.5 > bad
+    assert "rejected" in capsys.readouterr().out
 
 
 def test_sentiment_without_its_column_is_refused(
