@@ -55,7 +55,7 @@ class CustomersFolder:
         if not (found / TRAITS_FILE).is_file():
             raise ConfigError(
                 f"{path} is no run of customers, it has no {TRAITS_FILE}; name the folder that the command "
-                "wrote, such as customers-runs/churn/latest"
+                "wrote, such as runs/customers/churn/latest"
             )
         return cls(found.resolve())
 

@@ -82,7 +82,8 @@ def follow_up(
     with file.open(encoding="utf-8", newline="") as lines:
         members = {row[USER_ID]: row[GROUP] for row in csv.DictReader(lines)}
     converted_file = folder.path / AUDIENCES / f"{name}.converted.txt"
-    converted = converted_file.read_text(encoding="utf-8").split() if converted_file.is_file() else []
+    # By lines: an id may hold a blank.
+    converted = converted_file.read_text(encoding="utf-8").split("\n") if converted_file.is_file() else []
     planned = plan_contacts(name, members, converted, ledger, config, now)
     _append(path, planned.entries)
     for first in range(0, len(planned.contacts), BATCH):

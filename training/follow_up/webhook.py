@@ -6,7 +6,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from http.client import HTTPMessage
+from http.client import HTTPException, HTTPMessage
 from typing import IO, NoReturn
 
 from marquee.errors import ConfigError
@@ -58,7 +58,7 @@ def send_contacts(url: str, key: bytes, contacts: Sequence[Entry], now: float) -
     try:
         with opener.open(request, timeout=TIMEOUT_SECONDS):
             return
-    except OSError as error:  # of which every error of urllib is one
+    except (OSError, HTTPException) as error:  # the latter for an answer that is no HTTP
         raise ConfigError(
             f"{url} has not taken {len(contacts)} contacts: {error}; none counts as sent, run it again"
         ) from error

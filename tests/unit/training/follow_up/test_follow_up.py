@@ -28,6 +28,9 @@ class Receiver(BaseHTTPRequestHandler):
         """Takes contacts."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.received.append((self.headers[SIGNATURE], body))
+        if self.path == "/noise":
+            self.wfile.write(b"no status at all\r\n\r\n")
+            return
         self.send_response(302 if self.path == "/elsewhere" else 200)
         if self.path == "/elsewhere":
             self.send_header("Location", "http://127.0.0.1:9/")
@@ -55,9 +58,9 @@ def make_run(folder: Path, follow_up: str) -> Path:
     run = folder / "churn" / "1"
     (run / "audiences").mkdir(parents=True)
     (run / "audiences" / "keep.csv").write_text(
-        "user_id,group,position\na,contact,1\nb,holdout,2\nc,contact,3\n"
+        "user_id,group,position\na,contact,1\nb,holdout,2\nc d,contact,3\n"
     )
-    (run / "audiences" / "keep.converted.txt").write_text("c\n")
+    (run / "audiences" / "keep.converted.txt").write_text("c d\n")
     (run / "config.yaml").write_text(f"audiences: {{keep: {{follow_up: {follow_up}}}}}\n")
     pl.DataFrame({"user_id": ["a"]}).write_parquet(run / "traits.parquet")
     return run
@@ -106,10 +109,11 @@ def test_a_key_that_is_missing_sends_nothing(
     assert Receiver.received == []
 
 
-def test_an_answer_that_leads_elsewhere_is_not_followed(receiver: str) -> None:
+@pytest.mark.parametrize("path", ["elsewhere", "noise"])
+def test_an_answer_that_leads_elsewhere_or_is_none_is_not_followed(receiver: str, path: str) -> None:
     contact = Entry("keep", "a", "contact", 0.0, "x")
     with pytest.raises(ConfigError, match="none counts as sent"):
-        send_contacts(f"{receiver}/elsewhere", KEY.encode(), [contact], 0.0)
+        send_contacts(f"{receiver}/{path}", KEY.encode(), [contact], 0.0)
 
 
 def test_a_run_without_follow_up_says_so(
