@@ -3,6 +3,8 @@
 The same reader of expressions as for the tables of a data set: no clock, no chance, no totals over rows.
 """
 
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +72,22 @@ def read_expression(text: str, rows: pl.DataFrame, key: str) -> pl.Expr:
         raise MissingColumnError(
             str(error).replace("customers has no column", "there is no column or trait")
         ) from error
+
+
+def names_trait(text: str, trait: str, columns: Collection[str]) -> bool:
+    """Returns whether an expression names a trait, or a column that would have been the trait's.
+
+    Args:
+        text: SQL.
+        trait: Its name.
+        columns: Those that there are.
+
+    Example:
+        >>> names_trait("leaves_value > 9", "leaves", []), names_trait("fee > 9", "fe", ["fee"])
+        (True, False)
+    """
+    words = set(re.findall(r"\w+", text))
+    return trait in words or any(word.startswith(f"{trait}_") for word in words - set(columns))
 
 
 def simple_equality(text: str) -> bool:

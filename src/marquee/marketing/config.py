@@ -129,6 +129,11 @@ class AudienceConfig:
             raise ConfigError(
                 f"a budget needs the cost of one contact, got budget={self.budget:g} and cost={self.cost:g}"
             )
+        if 0 < self.budget < self.cost:
+            raise ConfigError(
+                f"a budget must pay for one contact, got budget={self.budget:g} and cost={self.cost:g}; "
+                "raise it, or set 0 for no bound"
+            )
         if (self.top or self.budget) and not (self.order or self.seeds):
             raise ConfigError(
                 f"top={self.top} and budget={self.budget:g} need an order; name a trait or a column in order"

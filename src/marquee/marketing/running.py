@@ -9,7 +9,7 @@ from marquee.bundle.traits.run import MemberChange
 from marquee.marketing.audiences.changes import find_changes
 from marquee.marketing.audiences.lookalike import LIKENESS, likeness
 from marquee.marketing.audiences.members import GROUP, Audience, choose_members
-from marquee.marketing.conditions import evaluate, read_expression
+from marquee.marketing.conditions import evaluate, names_trait, read_expression
 from marquee.marketing.config import AudienceConfig, CustomersConfig
 from marquee.marketing.reading.customers import SEGMENT, USER_ID, Customers, read_customers
 from marquee.marketing.registry import TRAIT_TYPES
@@ -123,7 +123,8 @@ def _who_agreed(
 ) -> pl.DataFrame:
     """Returns the customers who may be members: those who agreed to be grouped only where groups decide."""
     if not (customers.consent == SEGMENT).any() or any(
-        trait.refused and trait.name in f"{config.where} {config.order}" for trait in computed.values()
+        trait.refused and names_trait(f"{config.where} {config.order}", trait.name, rows.columns)
+        for trait in computed.values()
     ):
         return rows.filter(customers.may_be_scored)
     key = f"customers.audiences.{name}"

@@ -194,3 +194,27 @@ def test_report_shows_no_count_of_few_people_and_no_free_text(tmp_path: Path) ->
     assert "quite unhappy" not in said
     assert "| blue |" not in said
     assert "| red |" not in said  # or the other would be the rest
+
+
+def test_members_less_those_spoken_to_tell_no_small_number(tmp_path: Path) -> None:
+    audiences = {"all": AudienceConfig(where="months > 0", holdout=0.05)}
+    result = run(tmp_path, TABLE, audiences=audiences)
+    assert 0 < (result.audiences[0].members["group"] == "holdout").sum() < MIN_CELL
+    assert "| all | 600 | suppressed | < 50 |" in render_page_markdown(customers_page("churn", result))
+
+
+def test_vectors_of_plain_ids_belong_to_pseudonyms(tmp_path: Path) -> None:
+    towards = [[1.0, 0.1 * (row % 3)] if row % 2 else [0.1 * (row % 3), 1.0] for row in range(600)]
+    vectors = pl.DataFrame({"user_id": TABLE["customer"], "vector": towards})
+    vectors.write_parquet(tmp_path / "vectors.parquet")
+    group = {"type": "segment", "by": "clusters", "vectors": "vectors.parquet", "k": 2, "min_size": 20}
+    result = run(tmp_path, TABLE, b"0123456789abcdef", traits={"group": group})
+    assert result.rows["group"].count() == 600
+
+
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+def test_fewer_different_customers_than_clusters_are_grouped_all_the_same(tmp_path: Path) -> None:
+    table = TABLE.select("customer", "left", plan=pl.col("plan") == "monthly")
+    group = {"type": "segment", "by": "clusters", "columns": ["plan"], "k": 3, "min_size": 20}
+    result = run(tmp_path, table, traits={"group": group})
+    assert result.rows["group"].n_unique() == 2

@@ -155,7 +155,7 @@ def likeness(
     rows = customers.rows.filter(customers.may_be_scored)
     parts: list[Float64Array] = []
     if config.vectors:
-        rows, vectors = read_vectors(rows, customers.root / config.vectors, f"{key}.vectors")
+        rows, vectors = read_vectors(rows, customers.root / config.vectors, f"{key}.vectors", customers.key)
         parts.append(vectors)
     names = [one for one in customers.kinds if one not in config.ignore]
     values = column_values(rows, names)

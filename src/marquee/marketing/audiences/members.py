@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from marquee.marketing.audiences.lookalike import JudgedLookalike
-from marquee.marketing.conditions import evaluate, read_expression
+from marquee.marketing.conditions import evaluate, names_trait, read_expression
 from marquee.marketing.config import AudienceConfig, Purpose
 from marquee.marketing.reading.customers import USER_ID
 
@@ -60,7 +60,7 @@ def choose_members(
     """
     chosen = rows
     key = f"customers.audiences.{name}"
-    used = [trait for trait in refused if trait in config.where or trait == config.order]
+    used = [trait for trait in refused if names_trait(f"{config.where} {config.order}", trait, rows.columns)]
     if used:
         return Audience(
             name, _nobody(), rows.height, config.purpose, f"{used[0]} is refused: {refused[used[0]]}"
@@ -72,10 +72,13 @@ def choose_members(
         order = read_expression(config.order, rows, f"{key}.order")
         # Then by id: equal values must not follow the order of the file.
         chosen = chosen.with_columns(order.alias("__order")).filter(pl.col("__order").is_not_null())
+        if chosen["__order"].dtype.is_float():
+            # A division by 0 gives no number, which would stand before all others.
+            chosen = chosen.filter(pl.col("__order").is_finite())
         chosen = chosen.sort("__order", USER_ID, descending=[True, False])
-    bounds = [
-        bound for bound in (config.top, int(config.budget / config.cost) if config.cost else 0) if bound
-    ]
+    # Rounded first: 0.3 / 0.1 is a little less than the 3 contacts that it pays for.
+    n_paid = int(round(config.budget / config.cost, 9)) if config.cost else 0
+    bounds = [bound for bound in (config.top, n_paid) if bound]
     chosen = chosen.head(min(bounds)) if bounds else chosen
     groups = [draw_group(name, one, config.holdout, seed) for one in chosen[USER_ID].to_list()]
     label = config.order if config.order.isidentifier() else "order"

@@ -5,11 +5,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from marquee.bundle.traits.pseudonyms import pseudonym
 from marquee.core.arrays import Float64Array
 from marquee.errors import DataError, MissingColumnError
 
 
-def read_vectors(rows: pl.DataFrame, path: Path, key: str) -> tuple[pl.DataFrame, Float64Array]:
+def read_vectors(
+    rows: pl.DataFrame, path: Path, key: str, secret: bytes = b""
+) -> tuple[pl.DataFrame, Float64Array]:
     """Returns the rows that have a vector, and their vectors at length 1.
 
     How long a vector is says how active a customer is, and not what they like.
@@ -18,6 +21,7 @@ def read_vectors(rows: pl.DataFrame, path: Path, key: str) -> tuple[pl.DataFrame
         rows: Customers.
         path: Parquet file with `user_id` and `vector`.
         key: Where it stands in the config, for messages.
+        secret: That the ids of the rows are hashed with; empty for plain ids.
 
     Raises:
         DataError: If it cannot be read, or holds no vector of these customers.
@@ -31,6 +35,10 @@ def read_vectors(rows: pl.DataFrame, path: Path, key: str) -> tuple[pl.DataFrame
             f"{key}: {path} needs user_id and vector, it has {table.columns}; write one list of numbers per "
             "customer"
         )
+    if secret:
+        # The file is of whoever trained the vectors, and has plain ids.
+        hashed = [pseudonym(str(one), secret) for one in table["user_id"].to_list()]
+        table = table.with_columns(pl.Series("user_id", hashed, pl.String))
     own = rows.join(table.select("user_id", "vector"), on="user_id", how="inner", maintain_order="left")
     if own.is_empty():
         raise DataError(

@@ -86,7 +86,7 @@ def compute_segments(name: str, config: SegmentConfig, context: TraitContext) ->
         ids, found, points = _clusters(name, config, context)
         label, agreement = found.label, found.agreement
         bases = [""] * (int(label.max()) + 1)
-        cautions += _agreement_cautions(found, int(label.max()) + 1)
+        cautions += _agreement_cautions(found, len(found.centres))
     names, traits = _names(customers, ids, label, bases)
     named = np.array(names, dtype=object)[label]
     earlier = _earlier(name, context)
@@ -136,10 +136,6 @@ def _clusters(
     if not ids:
         raise DataError(f"customers.traits.{name}: none of {customers.rows.height} customers has a vector")
     found = find_clusters(vectors, config.k, config.max_k, config.min_size, context.seed)
-    if not ids:
-        raise DataError(
-            f"customers.traits.{name}: none of the {customers.rows.height} customers has a vector"
-        )
     centred = vectors - vectors.mean(axis=0)
     _, axes = np.linalg.eigh(centred.T @ centred)
     axes = axes[:, ::-1][:, :2]
@@ -154,7 +150,7 @@ def _vectors(name: str, config: SegmentConfig, context: TraitContext) -> tuple[l
     customers, key = context.customers, f"customers.traits.{name}"
     if config.vectors:
         own, vectors = read_vectors(
-            customers.rows.select(USER_ID), customers.root / config.vectors, f"{key}.vectors"
+            customers.rows.select(USER_ID), customers.root / config.vectors, f"{key}.vectors", customers.key
         )
         return own[USER_ID].to_list(), vectors
     names = config.columns or list(customers.kinds)

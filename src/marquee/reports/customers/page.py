@@ -9,7 +9,7 @@ from marquee.marketing.audiences.changes import ADDED, REMOVED
 from marquee.marketing.audiences.members import CONTACT
 from marquee.marketing.reading.customers import USER_ID, Customers
 from marquee.marketing.running import CustomersResult
-from marquee.reports.customers.parts import MIN_CELL, Part, count_text
+from marquee.reports.customers.parts import MIN_CELL, SUPPRESSED, Part, count_text, suppressed
 from marquee.reports.customers.registry import VIEWS
 from marquee.reports.evidence.page import Finding, Grid, Page, Section, number
 
@@ -58,12 +58,17 @@ def _audiences_section(result: CustomersResult) -> Section:
     for audience in result.audiences:
         changes = result.changes.get(audience.name, [])
         n_contact = audience.members.filter(audience.members["group"] == CONTACT).height
+        counts = (n_contact, audience.members.height - n_contact)
+        # Members less those spoken to would tell a small number held back.
+        parts = [
+            SUPPRESSED if hidden and n >= MIN_CELL else count_text(n)
+            for n, hidden in zip(counts, suppressed(counts), strict=True)
+        ]
         rows.append(
             (
                 audience.name,
                 count_text(audience.members.height),
-                count_text(n_contact),
-                count_text(audience.members.height - n_contact),
+                *parts,
                 count_text(sum(change.change == ADDED for change in changes)),
                 count_text(sum(change.change == REMOVED for change in changes)),
                 number(audience.expected),

@@ -35,6 +35,7 @@ def test_members_stand_by_the_order_highest_first() -> None:
 def test_bounds_take_the_first() -> None:
     assert choose(AudienceConfig(order="score", top=120)).members.height == 120
     assert choose(AudienceConfig(order="score", budget=101.0, cost=0.5)).members.height == 202
+    assert choose(AudienceConfig(order="score", budget=0.3, cost=0.1)).members.height == 3
     assert choose(AudienceConfig(order="score", top=120, budget=500.0, cost=1.0)).members.height == 120
 
 
@@ -89,11 +90,26 @@ def test_a_trait_that_is_refused_gives_no_audience() -> None:
     assert (audience.members.height, audience.refused) == (0, "score is refused: it leaks")
 
 
+def test_a_refused_trait_stops_only_those_who_name_it() -> None:
+    refused = {"sco": "it leaks"}
+    by_column = choose_members("p", AudienceConfig(where="score > 0"), ROWS, 0, refused)
+    by_trait = choose_members("p", AudienceConfig(order="2 * sco_value"), ROWS, 0, refused)
+    assert (by_column.refused, by_trait.refused) == ("", "sco is refused: it leaks")
+
+
+def test_an_order_that_is_no_number_stands_nowhere() -> None:
+    odd = ROWS.with_columns(n=pl.when(pl.col("score") < 0.5).then(0.0).otherwise(2.0))
+    audience = choose(AudienceConfig(order="score / n"), odd)
+    assert audience.members["user_id"].to_list()[:2] == ["u499", "u498"]
+    assert audience.members.height == 250
+
+
 @pytest.mark.parametrize(
     ("declared", "said"),
     [
         ({"holdout": 1.0}, "holdout must lie"),
         ({"budget": 5.0, "order": "a"}, "cost of one contact"),
+        ({"budget": 5.0, "cost": 10.0, "order": "a"}, "must pay for one contact"),
         ({"top": 5}, "need an order"),
         ({"seeds": "a", "order": "b"}, "stands by likeness"),
         ({"top": -1}, "0 or more"),
