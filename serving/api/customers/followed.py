@@ -32,6 +32,7 @@ class FollowedRun:
         self._start = start
         self.current = CustomersRun.open(where)
         self._seen = self.current.folder
+        self._swapping = threading.Lock()
 
     def refresh(self) -> None:
         """Looks where the path leads now; takes no longer than a look at a file."""
@@ -49,8 +50,13 @@ class FollowedRun:
         """Takes the run that was seen last."""
         folder = self._seen
         try:
-            self.current = CustomersRun.open(folder)
+            run = CustomersRun.open(folder)
         except MarqueeError as error:
             logger.error("customers are still answered by %s: %s", self.current.name, error)
-        else:
-            logger.warning("customers are answered by %s from now on", folder.name)
+            return
+        with self._swapping:
+            # A large run may be read for longer than the next one, which must not be replaced by it.
+            if folder != self._seen:
+                return
+            self.current = run
+        logger.warning("customers are answered by %s from now on", folder.name)

@@ -313,3 +313,27 @@ def test_next_run_is_taken_and_a_broken_one_leaves_the_one_before(shop: Path, tm
     followed.refresh()
     assert service.score(FORM).status == 200
     service.close()
+
+
+def test_run_that_is_read_for_long_does_not_replace_a_later_one(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, last = sorted(path for path in shop.iterdir() if not path.is_symlink())
+    for run in (first, last):
+        shutil.copytree(run, tmp_path / run.name)
+    later, latest = copied_run(shop, tmp_path), tmp_path / "latest"
+    latest.write_text(first.name, encoding="utf-8")
+    followed = FollowedRun(latest, start=lambda work: work())
+    open_run = CustomersRun.open
+
+    def open_slowly(where: Path) -> CustomersRun:
+        run = open_run(where)
+        if where.name == last.name:  # the later one is read before this one is
+            latest.write_text(later.name, encoding="utf-8")
+            followed.refresh()
+        return run
+
+    monkeypatch.setattr(CustomersRun, "open", open_slowly)
+    latest.write_text(last.name, encoding="utf-8")
+    followed.refresh()
+    assert followed.current.name == later.name
