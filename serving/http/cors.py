@@ -12,8 +12,8 @@ from serving.http.exchange import AsgiApp, Event, Pairs, Receive, Scope, Send
 # Scheme, host and port alone (RFC 6454): with a path or a final slash it would equal no browser's header.
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?")
 _ALLOWED: Pairs = (
-    (b"access-control-allow-methods", b"GET, POST, PATCH, DELETE"),
-    (b"access-control-allow-headers", b"authorization, content-type, x-deadline-ms, x-request-id"),
+    (b"access-control-allow-methods", b"GET, POST, PUT, PATCH, DELETE"),
+    (b"access-control-allow-headers", b"authorization, content-type, if-match, x-deadline-ms, x-request-id"),
     # Ten minutes: a browser repeats the question no more often than that, and learns of changes soon.
     (b"access-control-max-age", b"600"),
 )
