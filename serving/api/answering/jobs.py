@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from msgspec import UNSET, UnsetType
 
 from marquee.decision.creatives.answers import ItemCreative
+from marquee.decision.experiments import HOLDOUT
 from marquee.decision.pages.rows import AnsweredRow, Row
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Answer, Decided, Request
@@ -121,13 +122,15 @@ class JobMaker:
         shown: tuple[str, ...] = ()
         # Below `personal` nothing follows from who asks, nor which release answers.
         user_id = asked.user_id if asked.tier is Tier.personal else None
+        caller = user_id or request_id
         arm = answering.of_release(surface.release) if surface.release else None
-        recommender = arm or answering.choose(user_id or request_id)
+        recommender = arm or answering.choose(caller)
         if cursor is not UNSET:
             read = Cursor.read(cursor)
             recommender = _of_release(answering, read.version)
             shown = read.shown(recommender.item_pool)
             asked = replace(asked, exclude=(*asked.exclude, *shown))
+        surface = _as_answered(surface, answering, caller, recommender)
         if surface.context:
             asked = surface.with_context(asked, recommender.bundle.columns)
         asked, begun = self._begin(asked, surface)
@@ -160,9 +163,10 @@ class JobMaker:
         made: list[Row] = []
         begun: list[Begun | None] = []
         shown_on: list[Surface] = []
+        caller = (job.asked.user_id if job.asked.tier is Tier.personal else None) or job.request_id
         for row in rows:
             surface = surfaces.named(DEFAULT if row.request.surface is None else row.request.surface)
-            shown_on.append(surface)
+            shown_on.append(_as_answered(surface, job.answering, caller, job.recommender))
             request, one = self._begin(row.request, surface)
             validate_answerable(job.recommender, request)
             made.append(replace(row, request=request))
@@ -175,6 +179,18 @@ class JobMaker:
         if begun and begun.may_explore and surface.exploration.explores:
             asked = replace(asked, exploration=surface.exploration, decision_id=begun.decision_id)
         return asked, begun
+
+
+def _as_answered(surface: Surface, answering: Answering, caller: str, recommender: Recommender) -> Surface:
+    """Returns a surface without its arms where they ask for another release than the one that answers.
+
+    A cursor stays with its release, and a row with that of its page: told of the arm, such an answer would be
+    counted for a release that did not make it.
+    """
+    if not surface.assigned or recommender.version == (surface.release or answering.choose(caller).version):
+        return surface
+    # Who is held out stays so: that shapes the answer whatever the release.
+    return replace(surface, assigned=tuple([one for one in surface.assigned if one.experiment == HOLDOUT]))
 
 
 def _of_release(answering: Answering, version: str) -> Recommender:

@@ -65,7 +65,7 @@ def other_version(home: Path) -> str:
 class Service:
     """A service of one bundle with experiments, over a log of its own."""
 
-    def __init__(self, home: Path, folder: Path, text: str, **settings: Any) -> None:
+    def __init__(self, home: Path | str, folder: Path, text: str, **settings: Any) -> None:
         path = folder / "experiments.yaml"
         path.write_text(text, encoding="utf-8")
         self.settings = Settings(bundle=str(home), experiments=str(path), **settings)
@@ -190,6 +190,42 @@ def test_canary_is_an_experiment(home: Path, tmp_path: Path) -> None:
         assert answer["experiments"]["canary"] == arm
         assert (answer["version"] == other) == (arm == "canary")
     service.written()
+
+
+def test_answer_that_stays_with_the_release_of_its_cursor_is_in_no_other_arm(
+    home: Path, tmp_path: Path
+) -> None:
+    service = Service(home, tmp_path, "experiments: {}")
+    other = other_version(home)
+    channel = service.surfaces.channel(service.surfaces.named("default"))
+    candidate = Loaded(Candidate(Role.canary, other, 0.5), Recommender.load(home / other))
+    channel.state.set_candidate(Role.canary, candidate)
+    # Without a user each request draws anew, and its cursor decides all the same.
+    (first,) = service.ask({"k": 2, "paging": True})
+    answers = service.ask(*[{"k": 2, "cursor": first["cursor"]}] * 40)
+    assert {answer["version"] for answer in answers} == {first["version"]}
+    arms = {answer.get("experiments", {}).get("canary") for answer in answers}
+    assert arms == {None, "canary" if first["version"] == other else "control"}
+    recorded = {decision.decision_id: len(decision.experiments) for decision in service.written()}
+    assert all(recorded[answer["decision_id"]] == ("experiments" in answer) for answer in answers)
+
+
+def test_row_is_in_no_arm_of_a_release_that_does_not_answer_its_page(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "surfaces.yaml").write_text(
+        f"default: home\nsurfaces: {{home: {{bundle: {home}}}, feed: {{bundle: {home}}}}}"
+    )
+    text = (
+        "experiments: {two: {surfaces: [feed], arms: "
+        f"{{old: {{weight: 0.5}}, new: {{weight: 0.5, release: {other_version(home)}}}}}}}}}"
+    )
+    service = Service("", tmp_path, text, surfaces=str(tmp_path / "surfaces.yaml"))
+    rows: list[dict[str, object]] = [{"k": 2}, {"k": 2, "surface": "feed"}]
+    service.ask(*users(CALLERS[:40], rows=rows), path="/v1/page")
+    recorded = service.written()
+    assert {decision.release for decision in recorded} == {(home / "CURRENT").read_text().strip()}
+    arms = Counter(tuple(arm for _, _, arm in decision.experiments) for decision in recorded)
+    assert arms.keys() == {(), ("old",)}
+    assert 5 < arms["old",] < 35
 
 
 class Failing(Recommender):
