@@ -356,7 +356,6 @@ class MarqueeService:
             self.closer.start()
         if self.eraser is not None:
             self.eraser.start()
-        self.surfaces.admit()  # not before the live items: a withdrawn one would be shown
         self.surfaces.admit()  # not before items and rules: what is withdrawn or blocked would be shown
         self.workers.tell_ready()
 
