@@ -84,7 +84,8 @@ def arm_ranges(weights: Sequence[float], coverage: float = 1.0) -> tuple[tuple[f
         >>> arm_ranges([0.5, 0.5], coverage=0.2)
         ((0.0, 0.1), (0.5, 0.6))
     """
-    if not weights or min(weights) < 0 or abs(sum(weights) - 1) > _SUM_TOLERANCE:
+    # As "not at most": NaN is neither above nor below, and would leave nobody in any arm.
+    if not weights or min(weights) < 0 or not abs(sum(weights) - 1) <= _SUM_TOLERANCE:
         raise ConfigError(
             f"the weights of the arms must be 0 or more and sum to 1, got {list(weights)}; correct them"
         )

@@ -1,5 +1,7 @@
 """Assignment to arms: the published cases of GrowthBook's SDKs, evenness, independence, and steadiness."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy.stats import chi2_contingency, chisquare
@@ -44,6 +46,7 @@ def test_raising_coverage_moves_nobody() -> None:
     [
         ([0.5, 0.6], 1.0, r"sum to 1, got \[0.5, 0.6\]"),
         ([], 1.0, "sum to 1"),
+        ([0.5, math.nan], 1.0, "sum to 1"),
         ([1.0], 1.5, "coverage must lie"),
     ],
 )

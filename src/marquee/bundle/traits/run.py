@@ -246,7 +246,7 @@ class CustomersRun:
             token: `AudienceFacts.after` of then.
 
         Returns:
-            None where no run that is kept began at the token.
+            None where no run that is kept, and can be read, began at the token.
         """
         facts = self.manifest.audiences[audience]
         if token == facts.after:
@@ -256,11 +256,14 @@ class CustomersRun:
             return found
         start = facts.before
         for folder in _runs_before(self.folder):
-            earlier = CustomersRun(folder)
-            own = earlier.manifest.audiences.get(audience)
-            if own is None or own.after != start:
+            try:
+                earlier = CustomersRun(folder)
+                own = earlier.manifest.audiences.get(audience)
+                if own is None or own.after != start:
+                    return None
+                found = [*earlier.changes(audience), *found]
+            except BundleError:  # of another format, or half deleted: this run answers all the same
                 return None
-            found = [*earlier.changes(audience), *found]
             if own.before == token:
                 last = {change.user_id: place for place, change in enumerate(found)}
                 # Who came and went again need not be named as come: they may be erased.

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +96,20 @@ def test_run_that_is_not_what_was_written_is_refused_in_words(shop: Path, tmp_pa
     spoil(run)
     with pytest.raises(error, match=words):
         CustomersRun.open(run)
+
+
+@pytest.mark.parametrize("kind", ["newer", "no JSON", "changes are gone"])
+def test_earlier_run_that_cannot_be_read_leads_to_no_changes(shop: Path, tmp_path: Path, kind: str) -> None:
+    run = CustomersRun.open(copied_run(shop, tmp_path))
+    audience, facts = next(iter(run.manifest.audiences.items()))
+    earlier = run.folder.with_name("00000101-000000-000")
+    shutil.copytree(run.folder, earlier)
+    # As if the run at hand had begun where this one ended.
+    before = msgspec.structs.replace(facts, after=facts.before, before="longer ago")
+    edit_manifest(earlier, audiences={audience: msgspec.to_builtins(before)})
+    assert run.changes_since(audience, "longer ago") is not None
+    if kind in SPOILT:
+        SPOILT[kind][0](earlier)
+    else:
+        (earlier / "audiences" / f"{audience}.changes.jsonl").unlink()
+    assert run.changes_since(audience, "longer ago") is None
