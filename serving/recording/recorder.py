@@ -4,8 +4,10 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
+from marquee.core.reasons import Reason
 from marquee.decision.creatives.answers import ItemCreative
 from marquee.decision.experiments import Assigned
 from marquee.decision.explaining.asked import AskedRow, asked_of
@@ -15,6 +17,7 @@ from marquee.errors import EventLogError, EventLogGoneError
 from marquee.store.log.decision_ids import decision_id
 from marquee.store.log.decision_writer import DecisionWriter
 from marquee.store.log.event_log import Decision, Place
+from marquee.store.people.erasing.eraser import SETTLE_S
 from serving.recording.identity import Identified
 from serving.recording.metrics import DecisionMetrics
 from serving.recording.opening import OpenedLog
@@ -25,6 +28,9 @@ logger = logging.getLogger(__name__)
 
 CLOSE_S = 5.0
 """How long the store may take for what is left when a worker ends."""
+
+LATE_S = SETTLE_S / 2
+"""A decision that has waited so long may miss the pass that erases its user, who is then looked up again."""
 
 # With the milliseconds they fill a UUID of version 7 (RFC 9562, section 5.7).
 _RANDOM_BYTES = 10
@@ -93,13 +99,25 @@ class Recorder:
         """Keeps decisions; raises EventLogError, and nothing else, if that fails."""
         try:
             # Here, not in the answer: a new user costs a flush.
-            self._log.get().append_decisions(self._users.named(decisions))
+            named = self._users.named(decisions)
+            self._log.get().append_decisions(self._without_erased(named))
         except EventLogError as error:
             logger.warning("%s decisions wait for the store: %s", len(decisions), error)
             raise
         except Exception as error:  # whatever it is: the thread lives on, and answers say `recorded: false`
             logger.error("%s decisions cannot be written: %r", len(decisions), error, exc_info=error)
             raise EventLogGoneError(f"{len(decisions)} decisions cannot be written: {error!r}") from error
+
+    def _without_erased(self, decisions: Sequence[Decision]) -> Sequence[Decision]:
+        """Returns decisions without users who may no longer be known; raises EventLogError."""
+        latest_ms = int((self._clock() - LATE_S) * 1000)
+        late = {one.user_id for one in decisions if one.user_id is not None and one.time_ms < latest_ms}
+        # The usual case: the store has not refused for long.
+        if not late:
+            return decisions
+        names = self._users.may_stay(late)
+        gone = {name for name, kept in names.items() if isinstance(kept, Reason)}
+        return [replace(one, user_id=None) if one.user_id in gone else one for one in decisions]
 
 
 def decision_of(

@@ -1,6 +1,7 @@
 """Erasing users of a service: what holds on every worker at once, and the passes that follow."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from marquee.decision.recommender import Recommender
 from marquee.errors import ConfigError, EventLogError
+from marquee.store.log.event_log import Decision
 from marquee.store.people.erasing.eraser import SETTLE_S, PassReport, Retention
 from marquee.store.people.erasing.receipts import SignedReceipt
 from marquee.store.signing import TrustedKeys, write_key_pair
@@ -18,10 +20,12 @@ from serving.config import Settings
 from serving.http.exchange import Call
 from serving.recording.erasing import ErasingThread, Erasures
 from serving.recording.erasing_terms import Terms, validate_terms
+from serving.recording.recorder import Recorder
 from serving.releases.answering import overdue
 from serving.releases.surface_file import SurfaceFile
 from tests.support.bundles import CREATED, NOW, publish_tiny
 from tests.support.people_service import TERMS, Worker, click
+from tests.support.service_process import eventually
 
 Workers = Callable[..., Worker]
 DAY = 86_400
@@ -219,3 +223,28 @@ def test_no_pass_begins_after_the_end(workers: Workers) -> None:
     thread = made_thread(workers(), NOW)
     thread.close()
     assert thread.look() is None
+
+
+def test_decision_that_waited_for_the_store_names_nobody_who_was_erased_meanwhile(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker, now, refused = workers(), [float(NOW)], threading.Event()
+    assert worker.keyed is not None
+    names = worker.keyed.names_of(["u1", "u2"])
+    recorder = Recorder(worker.log, worker.metrics, clock=lambda: now[0], users=worker.keyed)
+
+    def gone(*_: object) -> None:
+        refused.set()
+        raise EventLogError("no disk")
+
+    with monkeypatch.context() as sick:
+        sick.setattr(worker.log.get(), "append_decisions", gone)
+        for user_id, name in names.items():
+            recorder.record(Decision(decision_id=user_id, time_ms=NOW * 1000, user_id=str(name)))
+        assert refused.wait(20)
+        worker.user("DELETE", "u1")
+        now[0] += SETTLE_S
+    assert eventually(lambda: len(worker.log.get().read_decisions(0, 9)) == 2)
+    kept = {one.decision.decision_id: one.decision.user_id for one in worker.log.get().read_decisions(0, 9)}
+    assert kept == {"u1": None, "u2": names["u2"]}
+    recorder.close()
