@@ -8,7 +8,7 @@ import pytest
 from marquee.errors import EventLogFullError
 from marquee.store.log.latest_events import LatestEvents
 from marquee.store.log.sqlite import SqliteEventLog
-from tests.support.event_stores import event
+from tests.support.event_stores import NOW, event
 
 
 def last(log: SqliteEventLog, user_id: str) -> int:
@@ -70,6 +70,16 @@ def test_users_who_lose_events_are_marked(tmp_path: Path) -> None:
         latest.touch(["u1"])
     assert latest.of("u1") == before
     latest.close()
+
+
+def test_profile_in_memory_goes_with_events_that_are_too_old(tmp_path: Path) -> None:
+    log = SqliteEventLog(tmp_path)
+    log.append([event("e1", timestamp=NOW - 9), event("e2", user_id="u2", timestamp=NOW)])
+    before = log.freshness("u1"), log.freshness("u2")
+    assert log.removal.expire_events(NOW) == 1
+    assert log.freshness("u1") != before[0]
+    assert log.freshness("u2") == before[1]
+    log.close()
 
 
 def test_disk_without_room_for_it_is_told_at_the_start(

@@ -1,6 +1,6 @@
 """Removes rows from the event log in a folder."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import apsw
 
@@ -78,7 +78,7 @@ class SqliteRemoval:
 
     def expire_events(self, before: int) -> int:
         """Deletes old events; see `LogRemoval`."""
-        return _expire(self._events, "events", "timestamp < ?", before)
+        return _expire(self._events, "events", "timestamp < ?", before, self._latest.touch)
 
     def expire_decisions(self, before_ms: int) -> int:
         """Deletes old decisions; see `LogRemoval`."""
@@ -135,18 +135,25 @@ def _deleted(connection: apsw.Connection, rows: str, bindings: Bindings) -> int:
     return int(connection.total_changes() - n_before)
 
 
-def _expire(file: SqliteFile, table: str, condition: str, before: int) -> int:
-    """Deletes some rows before a moment; returns how many."""
+def _expire(
+    file: SqliteFile,
+    table: str,
+    condition: str,
+    before: int,
+    tell: Callable[[Collection[str]], None] = lambda _user_ids: None,
+) -> int:
+    """Deletes some rows before a moment, tells whose they were, and returns how many."""
     # Looked for without the lock: no index tells the old ones, and the search reads the whole table.
-    old = f"SELECT sequence FROM {table} WHERE {condition} ORDER BY sequence LIMIT {ROWS_PER_REMOVAL}"
-    found = file.read(old, (before,))
+    old = f"SELECT sequence, user_id FROM {table} WHERE {condition} ORDER BY sequence LIMIT ?"
+    found = file.read(old, (before, ROWS_PER_REMOVAL))
     if not found:
         return 0
 
     def delete(connection: apsw.Connection) -> int:
         n_before = connection.total_changes()
-        connection.executemany(f"DELETE FROM {table} WHERE sequence = ?", found)
+        connection.executemany(f"DELETE FROM {table} WHERE sequence = ?", [row[:1] for row in found])
         # Counted by the store: another process may have deleted some since the look.
         return int(connection.total_changes() - n_before)
 
-    return file.write(delete)
+    owners = {user_id for _, user_id in found if user_id is not None}
+    return file.write(delete, lambda _connection: tell(owners))
