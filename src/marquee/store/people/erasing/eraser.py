@@ -268,7 +268,9 @@ def _tried(wipe: Callable[[], bool]) -> bool:
 
 def _merged(some: Iterable[HoldingRelease], others: Iterable[HoldingRelease]) -> tuple[HoldingRelease, ...]:
     """Returns releases without repetition, by version."""
-    return tuple(sorted({*some, *others}, key=lambda release: release.version))
+    # What was told first stays: the promise of a date does not move with the settings.
+    found = {release.version: release for release in (*others, *some)}
+    return tuple(sorted(found.values(), key=lambda release: release.version))
 
 
 def _days_ago(now: int, days: int) -> int:
