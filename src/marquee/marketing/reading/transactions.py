@@ -14,6 +14,7 @@ from marquee.core.moments import day_text
 
 ONE_TIME_SHARE = 0.7
 _LARGEST_SHARE = 0.1
+_MAX_GAP_DAYS = 365
 
 # A return is not set off against its purchase: the table does not say which one it undoes.
 _AMOUNTS = (
@@ -58,6 +59,7 @@ def clean_transactions(rows: pl.DataFrame, as_of: float | None) -> Transactions:
             left_out |= _left_out(rows.filter(condition), words)
         rows = rows.filter((pl.col("value") >= 0).fill_null(False))
     if as_of is None:
+        notes += _gap(rows)
         last = int(rows["timestamp"].max() or 0)  # type: ignore[arg-type] # of whole numbers
         as_of = float((last // SECONDS_PER_DAY + 1) * SECONDS_PER_DAY)
     is_late = pl.col("timestamp") >= as_of
@@ -67,6 +69,20 @@ def clean_transactions(rows: pl.DataFrame, as_of: float | None) -> Transactions:
     rows = rows.select("user_id", "timestamp", "value").sort("timestamp", "user_id", maintain_order=True)
     notes += _odd(rows, has_values)
     return Transactions(rows, as_of, has_values, left_out, tuple(notes))
+
+
+def _gap(rows: pl.DataFrame) -> list[str]:
+    """Returns whether purchases stand far behind the others: a year typed wrongly moves the present."""
+    days = (rows["timestamp"] // SECONDS_PER_DAY).unique().sort().to_numpy()
+    places = np.flatnonzero(np.diff(days) > _MAX_GAP_DAYS)
+    if not len(places):
+        return []
+    first = int(days[places[-1] + 1]) * SECONDS_PER_DAY
+    n = rows.filter(pl.col("timestamp") >= first).height
+    return [
+        f"{n:,} of {rows.height:,} transactions lie more than {_MAX_GAP_DAYS} days behind all others, from "
+        f"{day_text(first)} on; if their date is wrong, set as_of to the day after the last right one"
+    ]
 
 
 def _left_out(rows: pl.DataFrame, words: str) -> dict[str, int]:

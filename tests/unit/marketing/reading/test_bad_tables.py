@@ -11,6 +11,7 @@ from marquee.data.table_config import TableConfig
 from marquee.errors import ConfigError, DataError, MarqueeError
 from marquee.marketing.config import AudienceConfig, CustomersConfig, Kind
 from marquee.marketing.reading.customers import Customers, read_customers
+from marquee.marketing.reading.transactions import clean_transactions
 from marquee.marketing.running import CustomersResult, Previous, run_customers
 from tests.support.customers import customer_table
 from tests.support.purchases import purchases
@@ -270,6 +271,16 @@ def test_returns_future_days_and_repeats_are_counted(tmp_path: Path) -> None:
     ]
     assert all("(the first: " in reason for reason in found.left_out)
     assert any("2 of" in note and "same day" in note for note in found.notes)
+
+
+def test_a_year_that_is_typed_wrongly_is_said_where_it_moves_the_present() -> None:
+    days = [20_000 + row for row in range(100)] + [30_000]
+    rows = pl.DataFrame({"user_id": ["a"] * 101, "timestamp": [day * 86_400 for day in days]})
+    (note,) = [one for one in clean_transactions(rows, None).notes if "behind all others" in one]
+    assert note.startswith(
+        "1 of 101 transactions lie more than 365 days behind all others, from 2052-02-20 on"
+    )
+    assert not any("behind all others" in one for one in clean_transactions(rows.head(100), None).notes)
 
 
 def test_a_shop_of_one_time_buyers_is_said_to_be_one(tmp_path: Path) -> None:
