@@ -13,8 +13,11 @@ from marquee.data.table_config import TableConfig
 from marquee.errors import DataError
 from marquee.marketing.config import AudienceConfig, CustomersConfig
 from marquee.marketing.running import CustomersResult, Previous, run_customers
+from marquee.marketing.segments.trait import JudgedSegments, SegmentRow
+from marquee.marketing.traits import TraitResult
 from marquee.reports.customers.page import customers_page
 from marquee.reports.customers.parts import MIN_CELL, count_text, suppressed
+from marquee.reports.customers.segments import segments_part
 from marquee.reports.evidence.page import render_page_markdown
 from tests.support.customers import CHURN, customer_table, run_command
 
@@ -201,6 +204,22 @@ def test_members_less_those_spoken_to_tell_no_small_number(tmp_path: Path) -> No
     result = run(tmp_path, TABLE, audiences=audiences)
     assert 0 < (result.audiences[0].members["group"] == "holdout").sum() < MIN_CELL
     assert "| all | 600 | suppressed | < 50 |" in render_page_markdown(customers_page("churn", result))
+
+
+def moved(n_stayed: int, n_moved: int) -> tuple[str, float | None]:
+    """Returns what the report says of segments between which a few moved."""
+    rows = tuple(SegmentRow(name, 300, 0.5, None, None, (), (0.0, 0.0)) for name in ("a", "b"))
+    n = n_stayed + n_moved
+    judged = JudgedSegments("rfm", rows, {}, 2, {("a", "b"): n_moved}, n_stayed, n)
+    part = segments_part(TraitResult("group", "segment", "", None, judged))
+    return part.sections[1].texts[0], part.facts["share_stayed"]
+
+
+def test_share_that_stayed_tells_no_few_who_moved() -> None:
+    assert moved(540, 60) == ("Since the last run 90.0% of those known to both stayed.", 0.9)
+    said, stayed = moved(597, 3)
+    assert "99.5%" not in said
+    assert stayed is None
 
 
 def test_vectors_of_plain_ids_belong_to_pseudonyms(tmp_path: Path) -> None:

@@ -91,11 +91,23 @@ def _moves_section(name: str, judged: JudgedSegments) -> list[Section]:
         for ((before, after), n), is_hidden in zip(moves, hidden, strict=True)
     ]
     n_shown = [row for row in rows if row[2] != SUPPRESSED][:MAX_MOVES]
-    text = f"Since the last run {share(judged.n_stayed / judged.n_common)} of those known to both stayed."
+    stayed = _share_stayed(judged)
+    text = (
+        f"Fewer than {MIN_CELL} of those known to both runs stayed, or fewer than {MIN_CELL} moved."
+        if stayed is None
+        else f"Since the last run {share(stayed)} of those known to both stayed."
+    )
     if len(n_shown) < len(rows):
         text += f" {len(rows) - len(n_shown)} moves of fewer people are not shown."
     grid = Grid("Moves", ("from", "to", "customers"), tuple(n_shown))
     return [Section(f"{name}: moves", (text,), (grid,) if n_shown else ())]
+
+
+def _share_stayed(judged: JudgedSegments) -> float | None:
+    """Returns the share that stayed; None if it would tell a small number of people."""
+    # As a share of so many it is as good as a count, and less than 1 it counts who moved.
+    hidden = any(suppressed([judged.n_stayed, judged.n_common - judged.n_stayed]))
+    return None if hidden or not judged.n_common else judged.n_stayed / judged.n_common
 
 
 def _facts(judged: JudgedSegments, shown: list[SegmentRow]) -> dict[str, Any]:
@@ -115,5 +127,5 @@ def _facts(judged: JudgedSegments, shown: list[SegmentRow]) -> dict[str, Any]:
             }
             for row in shown
         ],
-        "share_stayed": judged.n_stayed / judged.n_common if judged.n_common else None,
+        "share_stayed": _share_stayed(judged),
     }
