@@ -10,7 +10,7 @@ from marquee.bundle.traits.models import probabilities
 from marquee.core.arrays import BoolArray
 from marquee.evaluation.probabilities.metrics import auc
 from marquee.marketing.scoring.encoding import Ages, fit_columns, take_rows
-from marquee.marketing.scoring.folds import LOGISTIC, cross_fit
+from marquee.marketing.scoring.folds import LOGISTIC, cross_fit, draw_rows
 from marquee.marketing.scoring.models import fit_logistic
 
 # Of seven tables the lowest column that was known only afterwards had 0.805, the highest honest one 0.769.
@@ -70,7 +70,7 @@ def audit_leaks(
         accepted: Columns that were known before the outcome.
     """
     if len(outcome) > MAX_AUDITED:
-        drawn = np.sort(np.random.default_rng(seed).permutation(len(outcome))[:MAX_AUDITED])
+        drawn = draw_rows(outcome, MAX_AUDITED, seed)
         values, outcome = take_rows(values, drawn), outcome[drawn]
     alone = {}
     for name, column in values.items():

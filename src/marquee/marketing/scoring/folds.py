@@ -20,6 +20,7 @@ MIN_AUC_GAIN = 0.003
 
 # Beyond so many rows both models compete on a draw of them: the others change nothing about who wins.
 MAX_COMPETING = 50_000
+MIN_DRAWN = 100
 
 LOGISTIC, TREES = "logistic", "trees"
 
@@ -59,6 +60,23 @@ def draw_folds(outcome: BoolArray, seed: int, n_folds: int = N_FOLDS) -> IndexAr
     return fold
 
 
+def draw_rows(outcome: BoolArray, n: int, seed: int) -> IndexArray:
+    """Returns the places of `n` rows drawn by lot, ascending, and of more where one outcome is rare.
+
+    Args:
+        outcome: (n_rows,) bool.
+        n: Number of rows.
+        seed: Of the draw.
+    """
+    order = np.random.default_rng(seed).permutation(len(outcome))
+    drawn = order[:n]
+    for side in (True, False):
+        own = order[outcome[order] == side][:MIN_DRAWN]
+        # Of an outcome in ten thousand a draw may hold none, and nothing could be fitted.
+        drawn = np.union1d(drawn, own)
+    return drawn.astype(np.int64)
+
+
 def fit_model(
     kind: str, values: Mapping[str, Values], outcome: BoolArray, ages: Ages, seed: int
 ) -> tuple[list[Column], Model]:
@@ -84,7 +102,7 @@ def compete(
     """
     if len(outcome) <= MAX_COMPETING or len(kinds) == 1:
         return cross_fit(values, outcome, ages, seed, kinds)
-    drawn = np.sort(np.random.default_rng(seed).permutation(len(outcome))[:MAX_COMPETING])
+    drawn = draw_rows(outcome, MAX_COMPETING, seed)
     winner = cross_fit(take_rows(values, drawn), outcome[drawn], ages, seed, kinds)
     found = cross_fit(values, outcome, ages, seed, (winner.chosen,))
     return replace(found, gain=winner.gain, z=winner.z)
