@@ -207,7 +207,7 @@ def test_members_less_those_spoken_to_tell_no_small_number(tmp_path: Path) -> No
 
 
 def moved(n_stayed: int, n_moved: int) -> tuple[str, float | None]:
-    """Returns what the report says of segments between which a few moved."""
+    """Returns sentence and share of the report on segments between which people moved."""
     rows = tuple(SegmentRow(name, 300, 0.5, None, None, (), (0.0, 0.0)) for name in ("a", "b"))
     n = n_stayed + n_moved
     judged = JudgedSegments("rfm", rows, {}, 2, {("a", "b"): n_moved}, n_stayed, n)
