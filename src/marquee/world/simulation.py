@@ -12,8 +12,11 @@ import polars as pl
 from marquee.core.arrays import IndexArray
 from marquee.core.event_kinds import EventKind
 from marquee.world.config import WorldConfig
+from marquee.world.luck import Luck
+from marquee.world.market import Market, first_click_days
 from marquee.world.policy import POLICY
 from marquee.world.population import SECONDS_PER_DAY, Population, draw_population
+from marquee.world.requests import Requests
 from marquee.world.traffic import Traffic, simulate_traffic
 from marquee.world.truth import RealArray, Truth, sigmoid
 from marquee.world.words import DEVICES, SURFACES
@@ -41,6 +44,7 @@ class World:
             included, (n_exposures,), in the order of the exposures in `events`.
         exposure_conversion_probability: The true chance that a click on each exposure leads to a conversion,
             (n_exposures,), in the same order.
+        market: Answers any other slate to the same requests.
     """
 
     config: WorldConfig
@@ -50,6 +54,7 @@ class World:
     truth: Truth
     exposure_click_probability: RealArray
     exposure_conversion_probability: RealArray
+    market: Market
 
     def expected_click_probability(
         self, user_rows: IndexArray, item_rows: IndexArray, day: float | None = None
@@ -74,7 +79,7 @@ def simulate(config: WorldConfig) -> World:
     # Two streams: a change in how traffic is drawn leaves users and items as they are.
     population_seed, traffic_seed = np.random.SeedSequence(config.seed).spawn(2)
     population = draw_population(config, np.random.default_rng(population_seed))
-    traffic = simulate_traffic(config, population, np.random.default_rng(traffic_seed))
+    requests, traffic = simulate_traffic(config, population, np.random.default_rng(traffic_seed))
     return World(
         config=config,
         events=_events(config, population, traffic),
@@ -83,6 +88,22 @@ def simulate(config: WorldConfig) -> World:
         truth=population.truth,
         exposure_click_probability=traffic.click_probability,
         exposure_conversion_probability=traffic.conversion_probability,
+        market=_market(config, population, requests, traffic),
+    )
+
+
+def _market(config: WorldConfig, population: Population, requests: Requests, traffic: Traffic) -> Market:
+    """Returns the market whose own policy caused this traffic."""
+    n_items, clicked = len(population.is_ad), traffic.is_clicked
+    day = (traffic.timestamp - config.start) // SECONDS_PER_DAY
+    return Market(
+        population=population,
+        requests=requests,
+        start=config.start,
+        luck=Luck.recorded(config.seed, n_items, traffic.request, traffic.item, traffic.luck),
+        first_click_day=first_click_days(
+            config.n_users, n_items, traffic.user[clicked], traffic.item[clicked], day[clicked]
+        ),
     )
 
 

@@ -10,9 +10,12 @@ import numpy as np
 
 from marquee.core.arrays import BoolArray, IndexArray
 from marquee.world.config import FEED_SLOTS, SIDEBAR_SLOTS, WorldConfig
+from marquee.world.luck import draw_luck
 from marquee.world.policy import EMPTY, believed_liking, sample_slates, slate_weights
 from marquee.world.population import SECONDS_PER_DAY, Population
-from marquee.world.truth import RealArray, look_probability, sigmoid
+from marquee.world.requests import Requests, join_requests
+from marquee.world.responses import respond
+from marquee.world.truth import RealArray
 from marquee.world.words import DEVICES
 
 AD_POSITIONS = ((4,), (3,))  # of the feed, of the sidebar; content takes the other positions
@@ -22,29 +25,7 @@ POPULARITY_KEPT_PER_DAY = 0.95
 NEWCOMER_CLICKS = 2.0  # what an item that nobody clicked yet counts as
 WEEKDAY_TRAFFIC = (1.0, 0.95, 0.95, 1.0, 1.1, 1.3, 1.25)  # Monday first
 HOUR_TRAFFIC = (1, 1, 1, 1, 1, 2, 4, 7, 8, 6, 5, 5, 7, 6, 5, 5, 6, 7, 8, 9, 10, 9, 6, 3)
-MEAN_CONVERSION_DELAY = 6 * 3_600
 BLOCK_CELLS = 4_000_000  # requests × items that are weighed at once
-
-
-@dataclass(frozen=True)
-class Requests:
-    """Requests of one day, (n_requests,) each.
-
-    Attributes:
-        user: Row of the user.
-        timestamp: Seconds, ascending.
-        device: Row of the device.
-        surface: 0 for the feed, 1 for the sidebar.
-    """
-
-    user: IndexArray
-    timestamp: IndexArray
-    device: IndexArray
-    surface: IndexArray
-
-    def take(self, rows: IndexArray) -> "Requests":
-        """Returns the given requests, in that order."""
-        return Requests(self.user[rows], self.timestamp[rows], self.device[rows], self.surface[rows])
 
 
 @dataclass(frozen=True)
@@ -82,6 +63,7 @@ class Traffic:
         is_viewed: Looked at with interest, and not clicked.
         is_clicked: Clicked.
         converted_after: Seconds from the click to the conversion, -1 for none.
+        luck: The draws behind the outcome, (n_exposures, N_DRAWS).
     """
 
     request: IndexArray
@@ -97,14 +79,21 @@ class Traffic:
     is_viewed: BoolArray
     is_clicked: BoolArray
     converted_after: IndexArray
+    luck: RealArray
 
 
-def simulate_traffic(config: WorldConfig, population: Population, rng: np.random.Generator) -> Traffic:
-    """Returns all exposures of the world with their outcomes, in the order of requests and positions."""
+def simulate_traffic(
+    config: WorldConfig, population: Population, rng: np.random.Generator
+) -> tuple[Requests, Traffic]:
+    """Returns all requests of the world, and all exposures with their outcomes.
+
+    Requests come in the order of time, exposures in that of requests and positions.
+    """
     n_items = len(population.is_ad)
     recent_clicks = np.full(n_items, NEWCOMER_CLICKS)
     has_clicked = np.zeros((config.n_users, n_items), dtype=np.bool_)
     n_requests = 0
+    asked: list[Requests] = []
     blocks: list[Traffic] = []
     for day in range(config.n_days):
         requests = _draw_requests(config, population, day, rng)
@@ -115,8 +104,9 @@ def simulate_traffic(config: WorldConfig, population: Population, rng: np.random
         ):
             block = requests.take(rows)
             shown = _show(config, population, block, recent_clicks, has_clicked, rng)
-            today.append(_respond(population, block, shown, day, n_requests, rng))
+            today.append(_expose(config, population, block, shown, n_requests, rng))
             n_requests += len(rows)
+        asked.append(requests)
         # Towards the newcomer's count and not to 0: a forgotten item gets the chance that a new one has.
         recent_clicks = NEWCOMER_CLICKS + POPULARITY_KEPT_PER_DAY * (recent_clicks - NEWCOMER_CLICKS)
         # After the day: within it the policy knows what it knew in the morning, so blocks do not matter.
@@ -126,7 +116,10 @@ def simulate_traffic(config: WorldConfig, population: Population, rng: np.random
             np.add.at(recent_clicks, item, 1.0)
             has_clicked[user, item] = True
         blocks += today
-    return Traffic(**{c.name: np.concatenate([getattr(b, c.name) for b in blocks]) for c in fields(Traffic)})
+    traffic = Traffic(
+        **{c.name: np.concatenate([getattr(b, c.name) for b in blocks]) for c in fields(Traffic)}
+    )
+    return join_requests(asked), traffic
 
 
 def _draw_requests(
@@ -199,42 +192,31 @@ def _slots(population: Population) -> list[tuple[IndexArray, IndexArray]]:
     return slots
 
 
-def _respond(
+def _expose(
+    config: WorldConfig,
     population: Population,
     requests: Requests,
     shown: Shown,
-    day: int,
     first_request: int,
     rng: np.random.Generator,
 ) -> Traffic:
-    """Draws the users' reactions to exposures: they look, click what they look at, convert."""
-    truth, n = population.truth, len(shown.item)
-    user, device = requests.user[shown.request], requests.device[shown.request]
-    timestamp, surface = requests.timestamp[shown.request], requests.surface[shown.request]
-    hour = timestamp % SECONDS_PER_DAY // 3_600
-    logits = truth.exposure_logits(user, shown.item, day, hour, device)
-    look = look_probability(surface, shown.position)
-    is_seen = rng.random(n) < look
-    is_clicked = is_seen & (rng.random(n) < sigmoid(logits))
-    is_viewed = is_seen & ~is_clicked & (rng.random(n) < sigmoid(logits))
-    price = population.price[shown.item]
-    worth = 0.4 * logits - 0.5 * np.log(price / population.price.mean()) - 2.0
-    conversion_probability = sigmoid(worth)
-    converts = is_clicked & (rng.random(n) < conversion_probability)
-    delay = 30 + rng.exponential(MEAN_CONVERSION_DELAY, n).astype(np.int64)
+    """Draws the users' reactions to what the policy shows."""
+    exposed = requests.take(shown.request)
+    luck = draw_luck(len(shown.item), rng)
+    came = respond(population, exposed, shown.item, shown.position, config.start, luck)
     return Traffic(
         request=first_request + shown.request,
-        user=user,
+        user=exposed.user,
         item=shown.item,
-        timestamp=timestamp,
-        device=device,
-        surface=surface,
+        timestamp=exposed.timestamp,
+        device=exposed.device,
+        surface=exposed.surface,
         position=shown.position,
         propensity=shown.propensity,
-        # A product, as whether a position is looked at does not depend on what stands there.
-        click_probability=look * sigmoid(logits),
-        conversion_probability=conversion_probability,
-        is_viewed=is_viewed,
-        is_clicked=is_clicked,
-        converted_after=np.where(converts, delay, -1),
+        click_probability=came.click_probability,
+        conversion_probability=came.conversion_probability,
+        is_viewed=came.is_viewed,
+        is_clicked=came.is_clicked,
+        converted_after=came.converted_after,
+        luck=luck,
     )

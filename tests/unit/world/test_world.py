@@ -321,9 +321,9 @@ def test_large_days_are_drawn_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None
         n_days=3, n_users=30, n_content=30, n_ads=5, n_campaigns=5, n_advertisers=5, requests_per_user=6
     )
     population = draw_population(config, np.random.default_rng(0))
-    whole = simulate_traffic(config, population, np.random.default_rng(1))
+    _, whole = simulate_traffic(config, population, np.random.default_rng(1))
     monkeypatch.setattr("marquee.world.traffic.BLOCK_CELLS", 100)
-    blocks = simulate_traffic(config, population, np.random.default_rng(1))
+    _, blocks = simulate_traffic(config, population, np.random.default_rng(1))
     assert len(np.unique(blocks.request)) == blocks.request.max() + 1
     assert blocks.timestamp.tolist() == sorted(blocks.timestamp)
     assert len(whole.item) / len(blocks.item) == pytest.approx(1, abs=0.4)
