@@ -1,4 +1,4 @@
-"""What people do with what they are shown: they look, click what they look at, convert.
+"""Reactions of people to exposures: they look, click what they look at, convert.
 
 Knows no policy: any item at any position of any request has its true chances and, with luck given, its
 outcome.
@@ -18,7 +18,7 @@ MEAN_CONVERSION_DELAY = 6 * 3_600
 
 @dataclass(frozen=True)
 class Responses:
-    """What came of exposures, (n_exposures,) each.
+    """Reactions to exposures, (n_exposures,) each.
 
     Attributes:
         click_probability: Chance of a click on this exposure, position and context included.
