@@ -3,18 +3,19 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from msgspec import UNSET
+from msgspec import UNSET, Raw
 
 from marquee.decision.explaining.asked import AskedRow
 from marquee.errors import MarqueeError
-from marquee.store.people.consent import Tier
+from marquee.store.people.consent import Tier, strictest
 from serving.api.answering.batching import Batcher
 from serving.api.answering.cost import cost_of, cost_of_page
 from serving.api.answering.jobs import Answered, Job, JobMaker
 from serving.api.answering.runner import JobRunner
+from serving.api.answering.tiers import Tiers
 from serving.api.messages.answers import (
     NOT_RECORDING,
     PROFILE_UNAVAILABLE,
@@ -35,6 +36,7 @@ from serving.http.exchange import Call
 from serving.recording.profiles import Profiles
 from serving.recording.recorder import Recorder, decision_of
 from serving.recording.rules.following import Rules
+from serving.recording.users import PlainUsers
 from serving.releases.arms.callers import Arms
 from serving.releases.arms.experiments import NO_EXPERIMENTS, Experiments
 from serving.releases.surfaces import Surfaces
@@ -76,8 +78,12 @@ class Endpoints:
         self._clock = clock
         self.metrics = metrics or Metrics()
         self._answer_metrics = self.metrics.family(AnswerMetrics)
-        self._arms = Arms(surfaces, experiments, settings.default_tier, clock)
-        self._jobs = JobMaker(surfaces, recorder)
+        # Where nobody keeps what users say, all have said the same.
+        self._tiers = (
+            Tiers(profiles.users, profiles.budget_s) if profiles else Tiers(PlainUsers(settings.default_tier))
+        )
+        self._arms = Arms(surfaces, experiments, clock)
+        self._jobs = JobMaker(recorder)
         self._runner = JobRunner(
             self.metrics, profiles, rules, is_recording=recorder is not None, default=settings.default_tier
         )
@@ -91,24 +97,27 @@ class Endpoints:
 
     async def recommend(self, call: Call, message: RecommendRequest) -> RecommendAnswer:
         """Returns the answer to one request."""
-        job = self._recommend_job(message, self._now(), call.request_id)
+        tiers = await self._tiers_of([message])
+        job = self._recommend_job(message, tiers, self._now(), call.request_id)
         return await self._answer(job, call)
 
     async def similar(self, call: Call, message: SimilarRequest) -> RecommendAnswer:
         """Returns the items that resemble one."""
-        surface = self._arms.of(call.request_id, None, Tier.personal).named(message.surface)
+        caller = self._arms.of(call.request_id, None, Tier.personal)
+        surface = caller.named(message.surface)
         asked = to_similar_request(message, surface, self._now())
-        job = self._jobs.make(asked, surface, call.request_id, timings=message.timings)
+        job = self._jobs.make(asked, surface, caller, call.request_id, timings=message.timings)
         return await self._answer(job, call)
 
     async def page(self, call: Call, message: PageRequest) -> PageAnswer:
         """Returns the rows of a page."""
-        surfaces = self._arms.of(call.request_id, message.user_id, message.consent)
-        surface = surfaces.named(message.surface)
+        tiers = await self._tiers_of([message])
+        caller = self._arms.of(call.request_id, message.user_id, _tier(message, tiers))
+        surface = caller.named(message.surface)
         user = to_user(message, surface, self._now())
-        job = self._jobs.make(user, surface, call.request_id, cursor=message.cursor)
-        rows = to_rows(message, surfaces, job.asked, self._settings.max_rows)
-        job = self._jobs.with_rows(job, rows, surfaces)
+        job = self._jobs.make(user, surface, caller, call.request_id, cursor=message.cursor)
+        rows = to_rows(message, caller, job.asked, self._settings.max_rows)
+        job = self._jobs.with_rows(job, rows, caller)
         (future,) = self._enqueue([job], call)
         answered = await future
         items = [item for row in answered.rows for item in row.answer.items]
@@ -136,7 +145,9 @@ class Endpoints:
         """Returns an answer or an error for each of several requests."""
         validate_batch_size(message, self._settings)
         call.charge(len(message.requests) - 1)
-        parts = self._read_parts(message, self._now(), call.request_id)
+        read = [self._read_of_batch(part) for part in message.requests]
+        tiers = await self._tiers_of([part for part in read if isinstance(part, RecommendRequest)])
+        parts = self._jobs_of_batch(read, tiers, self._now(), call.request_id)
         futures = self._enqueue([part for part in parts if isinstance(part, Job)], call)
         answered = iter(await asyncio.gather(*futures, return_exceptions=True))
         answers: list[RecommendAnswer | ErrorAnswer] = []
@@ -184,7 +195,7 @@ class Endpoints:
             record=self._record(job, answered),
             tier=answered.identified.request.tier,
             creatives=answered.creatives,
-            experiments={one.experiment: one.arm for one in job.surface.assigned},
+            experiments={one.experiment: one.arm for one in job.told_arms(job.surface, answered.identified)},
         )
 
     def _count_stages(self, job: Job, answered: Answered, call: Call) -> None:
@@ -204,7 +215,7 @@ class Endpoints:
             job.answered_by(answered.answer.version),
             answered.decided,
             answered.creatives,
-            assigned=job.surface.assigned,
+            assigned=job.told_arms(job.surface, answered.identified),
         )
         is_recorded = self._recorder.record(decision)
         profile = None if answered.identified.has_profile else PROFILE_UNAVAILABLE
@@ -233,7 +244,7 @@ class Endpoints:
                 job.answered_by(made.answer.version),
                 made.decided,
                 answered.row_creatives[position],
-                assigned=surface.assigned,
+                assigned=job.told_arms(surface, one),
                 row=own,
             )
             shown += [item.item_id for item in made.answer.items]
@@ -262,32 +273,64 @@ class Endpoints:
         """Waits for the requests in the model and stops taking more."""
         self._batcher.close()
         self._runner.close()
+        self._tiers.close()
         if self._recorder is not None:
             self._recorder.close()
         if self._profiles is not None:
             self._profiles.close()
 
-    def _read_parts(self, message: BatchRequest, timestamp: int, request_id: str) -> list[Job | Exception]:
+    def _read_of_batch(self, part: Raw) -> RecommendRequest | Exception:
+        """Returns the message of a part of a batch, or the reason why it is none."""
+        try:
+            return self._read_part(part)
+        except (Refusal, MarqueeError) as error:
+            return error
+
+    def _jobs_of_batch(
+        self,
+        read: Sequence[RecommendRequest | Exception],
+        tiers: Mapping[str, Tier],
+        timestamp: int,
+        request_id: str,
+    ) -> list[Job | Exception]:
         """Returns a job, or the reason why it is none, per part of a batch."""
         parts: list[Job | Exception] = []
-        for position, part in enumerate(message.requests):
+        for position, part in enumerate(read):
+            if isinstance(part, Exception):
+                parts.append(part)
+                continue
             try:
-                read = self._read_part(part)
-                parts.append(self._recommend_job(read, timestamp, f"{request_id}.{position}"))
+                parts.append(self._recommend_job(part, tiers, timestamp, f"{request_id}.{position}"))
             except (Refusal, MarqueeError) as error:
                 parts.append(error)
         return parts
 
-    def _recommend_job(self, message: RecommendRequest, timestamp: int, request_id: str) -> Job:
+    def _recommend_job(
+        self, message: RecommendRequest, tiers: Mapping[str, Tier], timestamp: int, request_id: str
+    ) -> Job:
         """Returns the job that a message makes; raises what says that it makes none."""
-        surface = self._arms.of(request_id, message.user_id, message.consent).named(message.surface)
+        caller = self._arms.of(request_id, message.user_id, _tier(message, tiers))
+        surface = caller.named(message.surface)
         request = to_request(message, surface, timestamp)
-        job = self._jobs.make(request, surface, request_id, timings=message.timings, cursor=message.cursor)
+        timings, cursor = message.timings, message.cursor
+        job = self._jobs.make(request, surface, caller, request_id, timings=timings, cursor=cursor)
         return replace(job, is_paged=True) if message.paging else job
+
+    async def _tiers_of(self, messages: Sequence[RecommendRequest | PageRequest]) -> Mapping[str, Tier]:
+        """Returns how much of each user may be used, where the arm that they are in depends on it."""
+        if not self._arms.are_drawn:
+            return {}
+        return await self._tiers.read([one.user_id for one in messages if one.user_id])
 
     def _now(self) -> int:
         """Returns the time of a request, seconds since 1970 UTC."""
         return int(self._clock())
+
+
+def _tier(message: RecommendRequest | PageRequest, tiers: Mapping[str, Tier]) -> Tier:
+    """Returns how much of a user may be used, `none` where nobody knows what they have said."""
+    said = tiers.get(message.user_id or "", Tier.none)
+    return said if message.consent is UNSET else strictest((said, message.consent))
 
 
 def _took_ms(call: Call) -> dict[str, float]:

@@ -105,6 +105,10 @@ class Profiles:
         budget_s: How long a batch waits.
         clock: Returns seconds.
         users: Say who may be known.
+
+    Attributes:
+        users: The same.
+        budget_s: The same.
     """
 
     def __init__(
@@ -116,9 +120,9 @@ class Profiles:
         users: KnownUsers | None = None,
     ) -> None:
         self._log = log
-        self._users = users or PlainUsers()
+        self.users = users or PlainUsers()
         self._metrics = metrics.family(ProfileMetrics)
-        self._budget_s = budget_s
+        self.budget_s = budget_s
         self._clock = clock
         self._remembered: OrderedDict[str, _Remembered] = OrderedDict()
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
@@ -145,7 +149,7 @@ class Profiles:
 
     def _at_hand(self, wanted: Wanted) -> Found:
         """Returns the part of what is wanted that needs no read."""
-        user = self._users.at_hand(wanted.user_id)
+        user = self.users.at_hand(wanted.user_id)
         return _NOTHING_FOUND if user is None else self._without_read(user, wanted)
 
     def _without_read(self, user: KnownUser, wanted: Wanted) -> Found:
@@ -190,7 +194,7 @@ class Profiles:
             self._is_reading.set()
             self._tasks.put(task)
             try:
-                task.done.get(timeout=self._budget_s)
+                task.done.get(timeout=self.budget_s)
             except queue.Empty:
                 task.is_over = True
         # A copy: the thread may still write into the list of a task that is over.
@@ -213,7 +217,7 @@ class Profiles:
         return [
             _identified(one, next(found), manifest)
             if one.user_id and one.tier is not Tier.none
-            else identified_by_itself(one, self._users.default)
+            else identified_by_itself(one, self.users.default)
             for one in asked
         ]
 
@@ -228,7 +232,7 @@ class Profiles:
         with suppress(EventLogError, ConfigError):  # told when somebody asks
             # The first read opens a connection, for which no answer has the time.
             self._log.get().read_profile("", 0, 0, 1)
-            self._users.look_up("")
+            self.users.look_up("")
         while (task := self._tasks.get()) is not None:
             try:
                 self._read(task)
@@ -250,7 +254,7 @@ class Profiles:
             # The next batch must not wait for users whom nobody waits for any more.
             if task.is_over:
                 return
-            user = self._users.look_up(wanted.user_id)
+            user = self.users.look_up(wanted.user_id)
             # Before the read: what happens during it must make its result look old.
             found = self._without_read(user, wanted)
             # At once: a profile that comes too late must not make a stranger of the user.

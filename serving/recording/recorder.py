@@ -4,7 +4,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from marquee.core.reasons import Reason
@@ -21,7 +20,7 @@ from marquee.store.people.erasing.eraser import SETTLE_S
 from serving.recording.identity import Identified
 from serving.recording.metrics import DecisionMetrics
 from serving.recording.opening import OpenedLog
-from serving.recording.users import KnownUsers, PlainUsers
+from serving.recording.users import KnownUsers, PlainUsers, nobodys
 from serving.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -117,7 +116,7 @@ class Recorder:
             return decisions
         names = self._users.may_stay(late)
         gone = {name for name, kept in names.items() if isinstance(kept, Reason)}
-        return [replace(one, user_id=None) if one.user_id in gone else one for one in decisions]
+        return [nobodys(one) if one.user_id in gone else one for one in decisions]
 
 
 def decision_of(

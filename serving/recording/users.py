@@ -88,6 +88,12 @@ class KnownUsers(Protocol):
         """Gives up all connections."""
 
 
+def nobodys(decision: Decision) -> Decision:
+    """Returns a decision as that of nobody, whose user withdrew after it was made."""
+    # The arm as well: which one it is follows from who asked.
+    return replace(decision, user_id=None, experiments=())
+
+
 class PlainUsers:
     """Users under the ids that requests name.
 
@@ -216,9 +222,10 @@ class KeyedUsers:
         names = {name: self._name_or_reason(persons[handle]) for name, handle in handles.items()}
         # Nobody, if they have withdrawn since they were answered.
         kept = {name: None if isinstance(user, Reason) else user for name, user in names.items()}
+        named = [replace(one, user_id=kept.get(one.decision_id, one.user_id)) for one in decisions]
         return [
-            replace(one, user_id=kept[one.decision_id]) if one.decision_id in kept else one
-            for one in decisions
+            nobodys(new) if new.user_id is None and one.user_id is not None else new
+            for new, one in zip(named, decisions, strict=True)
         ]
 
     def handle_of(self, user_id: str) -> bytes:

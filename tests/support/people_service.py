@@ -26,6 +26,7 @@ from serving.recording.opening import OpenedLog
 from serving.recording.profiles import Profiles
 from serving.recording.recorder import Recorder
 from serving.recording.users import KeyedUsers, PlainUsers
+from serving.releases.arms.experiments import NO_EXPERIMENTS, Experiments
 from serving.telemetry.metrics import Metrics
 from tests.support.asgi import JSON_HEADERS, Response, no_bentoml, request
 from tests.support.bundles import CREATED, NOW
@@ -53,6 +54,7 @@ class Worker:
         budget_s: How long an answer waits for what is known of its user.
         terms: Of erasures.
         run: Of customers.
+        experiments: Those that run.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Worker:
         budget_s: float = 5.0,
         terms: Terms = TERMS,
         run: FollowedRun | None = None,
+        experiments: Experiments = NO_EXPERIMENTS,
     ) -> None:
         self.settings, self.metrics = Settings(consent=default.value), Metrics()
         self.log = OpenedLog(str(where))
@@ -81,6 +84,7 @@ class Worker:
             metrics=self.metrics,
             recorder=Recorder(self.log, self.metrics, clock=lambda: NOW, users=users),
             profiles=Profiles(self.log, self.metrics, budget_s, users=users),
+            experiments=experiments,
         )
         self.events = EventRoutes(self.log, self.settings, self.metrics, clock=lambda: NOW, users=users)
         self.people = UserRoutes(self.keyed, self.metrics, clock=lambda: NOW)
@@ -103,14 +107,28 @@ class Worker:
         return await request(self.app, method, path, json.dumps(body).encode(), headers)
 
     def ask(self, **body: object) -> Any:
+        """Returns the answer to a request for five recommendations."""
+        return self.recommend(**{"k": 5, **body})
+
+    def recommend(self, **body: object) -> Any:
         """Returns the answer to a request for recommendations."""
-        response = asyncio.run(self.send("POST", "/v1/recommend", {"k": 5, **body}))
-        assert response.status == 200, response.body
-        return response.json()
+        return self._posted("/v1/recommend", body)
+
+    def batch(self, *bodies: object) -> Any:
+        """Returns the answers to several requests in one."""
+        return self._posted("/v1/recommend/batch", {"requests": bodies})["answers"]
+
+    def page(self, **body: object) -> Any:
+        """Returns the answer to a request for a page."""
+        return self._posted("/v1/page", body)
 
     def post(self, *rows: object) -> Any:
         """Returns the answer to some events."""
-        response = asyncio.run(self.send("POST", "/v1/events", {"events": list(rows)}))
+        return self._posted("/v1/events", {"events": list(rows)})
+
+    def _posted(self, path: str, body: object) -> Any:
+        """Returns the answer to a body."""
+        response = asyncio.run(self.send("POST", path, body))
         assert response.status == 200, response.body
         return response.json()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from msgspec import UNSET, UnsetType
 
 from marquee.decision.creatives.answers import ItemCreative
-from marquee.decision.experiments import HOLDOUT
+from marquee.decision.experiments import Assigned
 from marquee.decision.pages.rows import AnsweredRow, Row
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Answer, Decided, Request
@@ -19,7 +19,7 @@ from serving.recording.identity import Identified
 from serving.recording.recorder import Begun, Recorder
 from serving.releases.answering import Answering
 from serving.releases.arms.callers import CallerSurfaces
-from serving.releases.surfaces import DEFAULT, Surface, Surfaces
+from serving.releases.surfaces import DEFAULT, Surface
 from serving.telemetry.timings import Stopwatch
 
 
@@ -35,6 +35,7 @@ class Job:
         request_id: Of the request.
         timings: Whether the answer is to tell what each stage took.
         begun: The decision that it is to be, None where nothing is recorded; of a page none of `begun_rows`.
+        is_drawn_by_user: Whether the arms follow from who asks.
         since: When the job was made, seconds of `time.perf_counter`.
         is_paged: Whether the answer brings a cursor.
         shown: Items that were shown before.
@@ -50,6 +51,7 @@ class Job:
     request_id: str
     timings: bool
     begun: Begun | None
+    is_drawn_by_user: bool
     since: float
     is_paged: bool = False
     shown: tuple[str, ...] = ()
@@ -65,6 +67,18 @@ class Job:
     def cursor_behind(self, version: str, item_ids: Iterable[str]) -> str | None:
         """Returns the cursor behind an answer of a release; None if nothing may follow."""
         return write_cursor(self.answered_by(version).item_pool, version, (*self.shown, *item_ids))
+
+    def told_arms(self, surface: Surface, identified: Identified) -> tuple[Assigned, ...]:
+        """Returns the arms that answer and record may tell, none where they were drawn as for somebody else.
+
+        Consent may change between the moment in which the arms are drawn and that of the answer.
+
+        Args:
+            surface: Of the answer, or of a row of it.
+            identified: The request as it was answered.
+        """
+        is_known = self.asked.user_id is not None and identified.request.tier is Tier.personal
+        return surface.assigned if is_known is self.is_drawn_by_user else ()
 
     def answered_by(self, version: str) -> Recommender:
         """Returns who made an answer of a release: the current one where `recommender` failed."""
@@ -100,37 +114,46 @@ class JobMaker:
     """Makes jobs of requests.
 
     Args:
-        surfaces: Say who answers.
         recorder: Begins the decisions that are put on record; None: there are none.
     """
 
-    def __init__(self, surfaces: Surfaces, recorder: Recorder | None) -> None:
-        self._surfaces = surfaces
+    def __init__(self, recorder: Recorder | None) -> None:
         self._recorder = recorder
 
     def make(
         self,
         asked: Request,
         surface: Surface,
+        caller: CallerSurfaces,
         request_id: str,
         *,
         timings: bool = False,
         cursor: str | UnsetType = UNSET,
     ) -> Job:
-        """Returns a job with who answers it; raises FilterError before it could spoil a batch."""
-        answering = self._surfaces.answering(surface)
+        """Returns a job with who answers it; raises FilterError before it could spoil a batch.
+
+        Args:
+            asked: What.
+            surface: Where the answer is shown, as the caller has it.
+            caller: Who asks, as far as anything may follow from it.
+            request_id: Of the request.
+            timings: Whether the answer is to tell what each stage took.
+            cursor: Of the page before.
+
+        Raises:
+            FilterError: If the catalog cannot apply the filters.
+            Refusal: If nobody can answer, or the cursor belongs to nobody who answers.
+        """
+        answering = caller.answering(surface)
         shown: tuple[str, ...] = ()
-        # Below `personal` nothing follows from who asks, nor which release answers.
-        user_id = asked.user_id if asked.tier is Tier.personal else None
-        caller = user_id or request_id
         arm = answering.of_release(surface.release) if surface.release else None
-        recommender = arm or answering.choose(caller)
+        recommender = arm or answering.choose(caller.unit)
         if cursor is not UNSET:
             read = Cursor.read(cursor)
             recommender = _of_release(answering, read.version)
             shown = read.shown(recommender.item_pool)
             asked = replace(asked, exclude=(*asked.exclude, *shown))
-        surface = _as_answered(surface, answering, caller, recommender)
+            surface = caller.kept_to_release(surface, recommender.version)
         if surface.context:
             asked = surface.with_context(asked, recommender.bundle.columns)
         asked, begun = self._begin(asked, surface)
@@ -143,18 +166,19 @@ class JobMaker:
             request_id,
             timings,
             begun,
+            caller.user_id is not None,
             time.perf_counter(),
             is_paged=cursor is not UNSET,
             shown=shown,
         )
 
-    def with_rows(self, job: Job, rows: Sequence[Row], surfaces: CallerSurfaces) -> Job:
+    def with_rows(self, job: Job, rows: Sequence[Row], caller: CallerSurfaces) -> Job:
         """Returns the job of a page with its rows, each a decision of its own on the surface that it names.
 
         Args:
             job: Of the page.
             rows: What it holds.
-            surfaces: As the caller has them.
+            caller: Who asks.
 
         Raises:
             FilterError: If the catalog cannot apply the filters of a row.
@@ -163,10 +187,9 @@ class JobMaker:
         made: list[Row] = []
         begun: list[Begun | None] = []
         shown_on: list[Surface] = []
-        caller = (job.asked.user_id if job.asked.tier is Tier.personal else None) or job.request_id
         for row in rows:
-            surface = surfaces.named(DEFAULT if row.request.surface is None else row.request.surface)
-            shown_on.append(_as_answered(surface, job.answering, caller, job.recommender))
+            surface = caller.of_row(row.request.surface or DEFAULT, job.surface)
+            shown_on.append(surface)
             request, one = self._begin(row.request, surface)
             validate_answerable(job.recommender, request)
             made.append(replace(row, request=request))
@@ -179,18 +202,6 @@ class JobMaker:
         if begun and begun.may_explore and surface.exploration.explores:
             asked = replace(asked, exploration=surface.exploration, decision_id=begun.decision_id)
         return asked, begun
-
-
-def _as_answered(surface: Surface, answering: Answering, caller: str, recommender: Recommender) -> Surface:
-    """Returns a surface without its arms where they ask for another release than the one that answers.
-
-    A cursor stays with its release, and a row with that of its page: told of the arm, such an answer would be
-    counted for a release that did not make it.
-    """
-    if not surface.assigned or recommender.version == (surface.release or answering.choose(caller).version):
-        return surface
-    # Who is held out stays so: that shapes the answer whatever the release.
-    return replace(surface, assigned=tuple([one for one in surface.assigned if one.experiment == HOLDOUT]))
 
 
 def _of_release(answering: Answering, version: str) -> Recommender:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from msgspec import UNSET, UnsetType
+from msgspec import UnsetType
 
 from marquee.decision.pages.rows import Row, RowKind
 from marquee.decision.requests import Request
@@ -59,9 +59,7 @@ def to_rows(message: PageRequest, surfaces: CallerSurfaces, user: Request, max_r
 
 def _surface(name: str | UnsetType, home: Surface, surfaces: CallerSurfaces) -> Surface:
     """Returns the surface of a row; raises Refusal if another bundle answers there than for the page."""
-    if name is UNSET:
-        return home
-    surface = surfaces.named(name)
+    surface = surfaces.of_row(name, home)
     if surfaces.channel(surface) is not surfaces.channel(home):
         raise Refusal(
             Problem.invalid_request,

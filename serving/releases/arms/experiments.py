@@ -21,7 +21,7 @@ what came of it (`python -m training.experiment` does).
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -194,8 +194,19 @@ class Experiments:
             for arm in self.settings[experiment.name].values()
         )
 
+    def decides_release(self, experiment: str) -> bool:
+        """Tells whether the release that answers follows from an experiment, or the canary."""
+        arms = self.settings.get(experiment, {}).values()
+        return experiment == CANARY or any(arm.release is not None for arm in arms)
+
     def surface_for(
-        self, surface: Surface, answering: Answering, user_id: str | None, request_id: str, now: float
+        self,
+        surface: Surface,
+        answering: Answering,
+        user_id: str | None,
+        request_id: str,
+        now: float,
+        without: Collection[str] = (),
     ) -> Surface:
         """Returns a surface as the arms of a request have it, with the arms that made it so.
 
@@ -205,6 +216,7 @@ class Experiments:
             user_id: Who asks, None if nobody may be told apart.
             request_id: Of the request.
             now: Seconds since 1970 UTC.
+            without: Experiments in which the request takes no part.
         """
         if self.holdout is not None and user_id:
             is_held_out = self.holdout.includes(user_id)
@@ -214,6 +226,8 @@ class Experiments:
                 return replace(surface, release=answering.current.version)
         for experiment in self.experiments:
             if not experiment.runs_on(surface.name) or self.is_suspended(experiment, answering):
+                continue
+            if experiment.name in without:
                 continue
             unit = user_id if experiment.unit is Unit.user_id else request_id
             arm = experiment.arm_of(unit, now) if unit else None

@@ -198,13 +198,14 @@ def test_who_withdraws_before_their_answer_is_written_is_not_in_it(workers: Work
     assert len(worker.written()) == 1
     other = worker.keyed.look_up("stranger")
     worker.keyed.set_tier("stranger", Tier.none, NOW)
+    arm = (("test", "1", "control"),)
     waiting = [
-        Decision(decision_id="a", time_ms=0, user_id=user.name),
-        Decision(decision_id="b", time_ms=0, user_id=other.name),
+        Decision(decision_id="a", time_ms=0, user_id=user.name, experiments=arm),
+        Decision(decision_id="b", time_ms=0, user_id=other.name, experiments=arm),
     ]
     first, second = worker.keyed.named(waiting)
     assert first.user_id == worker.log.get().read_decisions(0, 1)[0].decision.user_id
-    assert second.user_id is None
+    assert (first.experiments, second.user_id, second.experiments) == (arm, None, ())
     # Also who has a pseudonym, because they were known before.
     worker.keyed.set_tier("somebody new", Tier.none, NOW)
     assert [one.user_id for one in worker.keyed.named(waiting)] == [None, None]

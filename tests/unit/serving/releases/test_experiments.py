@@ -17,10 +17,11 @@ from marquee.core.catalog import ItemKind
 from marquee.core.filters import Filters
 from marquee.decision.pages.rows import AnsweredRow
 from marquee.decision.recommender import Recommender
-from marquee.decision.requests import Decided
+from marquee.decision.requests import Decided, Request
 from marquee.errors import BundleError, ConfigError
 from marquee.store.log.event_log import Decision
 from serving.api.app import RecommendationApp
+from serving.api.messages.limits import to_request
 from serving.api.recommend import Endpoints
 from serving.config import Settings
 from serving.http.guard import Guard
@@ -204,28 +205,64 @@ def test_answer_that_stays_with_the_release_of_its_cursor_is_in_no_other_arm(
     (first,) = service.ask({"k": 2, "paging": True})
     answers = service.ask(*[{"k": 2, "cursor": first["cursor"]}] * 40)
     assert {answer["version"] for answer in answers} == {first["version"]}
-    arms = {answer.get("experiments", {}).get("canary") for answer in answers}
-    assert arms == {None, "canary" if first["version"] == other else "control"}
+    # Not in the arm that fits by chance either: the others would be missing from the counts.
+    assert all("experiments" not in answer for answer in answers)
+    begun = service.ask(*users(CALLERS[:20], k=2, paging=True))
+    following = service.ask(
+        *[
+            {**body, "cursor": one["cursor"]}
+            for body, one in zip(users(CALLERS[:20], k=2), begun, strict=True)
+        ]
+    )
+    assert [one["experiments"] for one in following] == [one["experiments"] for one in begun]
+    assert {one["experiments"]["canary"] for one in begun} == {"canary", "control"}
     recorded = {decision.decision_id: len(decision.experiments) for decision in service.written()}
     assert all(recorded[answer["decision_id"]] == ("experiments" in answer) for answer in answers)
 
 
-def test_row_is_in_no_arm_of_a_release_that_does_not_answer_its_page(home: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_on_page", [False, True])
+def test_rows_are_in_no_experiment_on_releases_but_those_of_their_page(
+    home: Path, tmp_path: Path, is_on_page: bool
+) -> None:
     (tmp_path / "surfaces.yaml").write_text(
         f"default: home\nsurfaces: {{home: {{bundle: {home}}}, feed: {{bundle: {home}}}}}"
     )
-    text = (
-        "experiments: {two: {surfaces: [feed], arms: "
-        f"{{old: {{weight: 0.5}}, new: {{weight: 0.5, release: {other_version(home)}}}}}}}}}"
-    )
+    other, current = other_version(home), (home / "CURRENT").read_text().strip()
+    arms = f"{{old: {{weight: 0.5}}, new: {{weight: 0.5, release: {other}, k: 3}}}}"
+    on = "home, feed" if is_on_page else "feed"
+    text = f"experiments: {{two: {{surfaces: [{on}], arms: {arms}}}}}"
     service = Service("", tmp_path, text, surfaces=str(tmp_path / "surfaces.yaml"))
-    rows: list[dict[str, object]] = [{"k": 2}, {"k": 2, "surface": "feed"}]
-    service.ask(*users(CALLERS[:40], rows=rows), path="/v1/page")
-    recorded = service.written()
-    assert {decision.release for decision in recorded} == {(home / "CURRENT").read_text().strip()}
-    arms = Counter(tuple(arm for _, _, arm in decision.experiments) for decision in recorded)
-    assert arms.keys() == {(), ("old",)}
-    assert 5 < arms["old",] < 35
+    rows: list[dict[str, object]] = [{}, {"surface": "feed"}]
+    answers = service.ask(*users(CALLERS[:40], rows=rows), path="/v1/page")
+    sizes = {(answer["version"], *[len(row["items"]) for row in answer["rows"]]) for answer in answers}
+    recorded = Counter((one.release, *[arm for _, _, arm in one.experiments]) for one in service.written())
+    if is_on_page:
+        assert sizes == {(current, 10, 10), (other, 3, 3)}
+        assert recorded.keys() == {(current, "old"), (other, "new")}
+    else:
+        # Nor what else the arm changes: half of it would be shown.
+        assert sizes == {(current, 10, 10)}
+        # The control neither: the other arm would be missing beside it.
+        assert recorded.keys() == {(current,)}
+
+
+def test_release_that_comes_while_a_request_is_judged_does_not_answer_for_the_arm_of_another(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = Service(home, tmp_path, "experiments: {}")
+    channel = service.surfaces.channel(service.surfaces.named("default"))
+    other = other_version(home)
+    candidate = Loaded(Candidate(Role.canary, other, 1.0), Recommender.load(home / other))
+    channel.state.set_candidate(Role.canary, candidate)
+
+    def ended(*given: Any) -> Request:
+        channel.state.set_candidate(Role.canary, None)
+        return to_request(*given)
+
+    monkeypatch.setattr("serving.api.recommend.to_request", ended)
+    (answer,) = service.ask({"user_id": KNOWN})
+    assert (answer["experiments"], answer["version"]) == ({"canary": "canary"}, other)
+    service.written()
 
 
 class Failing(Recommender):
