@@ -18,6 +18,7 @@ from typing import Any
 import bentoml
 from bentoml.exceptions import BentoMLConfigException
 
+from marquee.bundle.traits.customers import CustomersInMemory
 from marquee.bundle.traits.run import CustomersRun
 from marquee.decision.explaining.sentences import Words
 from marquee.errors import ConfigError, MarqueeError
@@ -25,9 +26,11 @@ from marquee.store.log.log_rows import SECONDS_PER_DAY
 from marquee.store.log.opening import folder_of_closed_days
 from marquee.store.people.user_key import UserKey
 from marquee.store.signing import TrustedKeys
+from serving.api.answering.steering import Steering
 from serving.api.app import RecommendationApp
 from serving.api.customers.asked import AskedCustomers
 from serving.api.customers.audiences import AudienceRoutes
+from serving.api.customers.deciding import CustomersAtDecision
 from serving.api.customers.followed import FollowedRun
 from serving.api.customers.scoring import ScoreRoutes
 from serving.api.events import EventRoutes
@@ -225,7 +228,7 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
             recorder=recorder,
             profiles=profiles,
             experiments=self.experiments,
-            rules=self.rules,
+            steering=Steering(self.rules, CustomersAtDecision(self.customers)),
         )
         app = RecommendationApp(
             super().to_asgi(is_main),
@@ -309,7 +312,7 @@ class MarqueeService:
             validate_rule_store(SETTINGS.events)
             read_words()
             if SETTINGS.traits:
-                CustomersRun.open(Path(SETTINGS.traits))
+                CustomersInMemory(CustomersRun.open(Path(SETTINGS.traits)))
             if SETTINGS.traces:
                 from serving.telemetry.traces import validate_traces
 

@@ -15,6 +15,7 @@ from serving.api.answering.batching import Batcher
 from serving.api.answering.cost import cost_of, cost_of_page
 from serving.api.answering.jobs import Answered, Job, JobMaker
 from serving.api.answering.runner import JobRunner
+from serving.api.answering.steering import NOT_STEERED, Steering
 from serving.api.answering.tiers import Tiers
 from serving.api.messages.answers import (
     NOT_RECORDING,
@@ -35,7 +36,6 @@ from serving.http.errors import ErrorAnswer, Refusal, refusal_of
 from serving.http.exchange import Call
 from serving.recording.profiles import Profiles
 from serving.recording.recorder import Recorder, decision_of
-from serving.recording.rules.following import Rules
 from serving.recording.users import PlainUsers
 from serving.releases.arms.callers import Arms
 from serving.releases.arms.experiments import NO_EXPERIMENTS, Experiments
@@ -57,7 +57,7 @@ class Endpoints:
         recorder: Puts answers on record; None: nobody does.
         profiles: Knows what users did since the release; None: nobody does.
         experiments: Those that run.
-        rules: Knows what people have decided; None: nobody has.
+        steering: What steers answers beside the release.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Endpoints:
         recorder: Recorder | None = None,
         profiles: Profiles | None = None,
         experiments: Experiments = NO_EXPERIMENTS,
-        rules: Rules | None = None,
+        steering: Steering = NOT_STEERED,
     ) -> None:
         self._recorder = recorder
         self._profiles = profiles
@@ -85,7 +85,11 @@ class Endpoints:
         self._arms = Arms(surfaces, experiments, clock)
         self._jobs = JobMaker(recorder)
         self._runner = JobRunner(
-            self.metrics, profiles, rules, is_recording=recorder is not None, default=settings.default_tier
+            self.metrics,
+            profiles,
+            steering,
+            is_recording=recorder is not None,
+            default=settings.default_tier,
         )
         self._batcher: Batcher[Job, Answered] = Batcher(
             self._runner.run,
@@ -226,13 +230,13 @@ class Endpoints:
         records: list[RecordOfAnswer] = []
         page, shown = answered.identified.request, list[str]()
         for position, (row, begun, made, surface) in enumerate(
-            zip(job.rows, job.begun_rows, answered.rows, job.row_surfaces, strict=True)
+            zip(answered.asked_rows, job.begun_rows, answered.rows, job.row_surfaces, strict=True)
         ):
             if self._recorder is None or begun is None:
                 records.append(NOT_RECORDING)
                 continue
             # User and history are the page's: a row names none.
-            asked = replace(row.within(page.tier).request, user_id=page.user_id, history=page.history)
+            asked = replace(row.request, user_id=page.user_id, history=page.history)
             own = AskedRow(row.kind.value, row.item_id, row.items, tuple(shown), page.surface)
             one = answered.identified._replace(request=asked)
             # Numbered as the parts of a batch are.

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from marquee.bundle.manifest import Manifest
+from marquee.core.targeting.customer import Customer
 from marquee.decision.requests import Request, within_tier
 from marquee.store.people.consent import Tier, strictest
 from serving.recording.users import KnownUser
@@ -17,12 +18,14 @@ class Identified(NamedTuple):
         user: Who it is; None for nobody named, or somebody of whom nothing is known.
         user_id: The name in the request as it came.
         has_profile: Whether the profile could be had, as far as it is wanted.
+        customer: Their traits and audiences, as far as these may be used; None for nothing.
     """
 
     request: Request
     user: KnownUser | None = None
     user_id: str | None = None
     has_profile: bool = True
+    customer: Customer | None = None
 
     @property
     def recorded_as(self) -> str | None:
@@ -35,7 +38,7 @@ class Identified(NamedTuple):
         The tier stays theirs: what a holdout takes away is not what they refused.
         """
         stripped = within_tier(self.request, Tier.none)
-        return self._replace(request=replace(stripped, tier=self.request.tier), user_id=None)
+        return self._replace(request=replace(stripped, tier=self.request.tier), user_id=None, customer=None)
 
     def request_to(self, manifest: Manifest) -> Request:
         """Returns the request as another bundle names the user."""

@@ -176,6 +176,7 @@ def decision_of(
             recommender.bundle.columns,
             is_known_user=asked.user_id is not None and not answer.unknown_user,
             row=row,
+            rules_for_users=decided.rules_for_users,
         ),
         live_items=recommender.item_pool.live_digest,
     )

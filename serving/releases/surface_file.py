@@ -5,6 +5,7 @@ default: home
 surfaces:
   home: {bundle: bundles/world, defaults: {k: 12}}
   sponsored: {bundle: bundles/world, kind: ad, reranking: {caps: {category: 1}}, limits: {max_k: 5}}
+  shop: {bundle: bundles/world, traits: {segment: group}}  # the trait `group` is the attribute `segment`
   banner:
     bundle: bundles/world
     creatives:
@@ -76,6 +77,7 @@ class _Declared(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields
     reranking: dict[str, object] = {}
     policy: dict[str, object] = {}
     limits: _Limits = _Limits()
+    traits: dict[str, Annotated[str, Meta(min_length=1)]] = {}
     creatives: _Creatives | None = None
 
 
@@ -233,6 +235,7 @@ def _surface(path: Path, name: str, declared: _Declared, settings: Settings) -> 
             reranking=read_reranking(declared.reranking),
             exploration=read_exploration(declared.policy, settings),
             context={"surface": name},
+            traits=declared.traits,
             creatives=None if declared.creatives is None else _read_creatives(declared.creatives, settings),
         )
     except (ConfigError, DataError) as error:

@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import NO_FILTERS, Filters
+from marquee.core.targeting.customer import Customer
 from marquee.decision.creatives.answers import validate_fields
 from marquee.decision.creatives.choosing import CreativeSet
 from marquee.decision.experiments import HELD_OUT, HOLDOUT, Assigned
@@ -49,6 +50,7 @@ class Surface:
         reranking: How an answer is ordered.
         exploration: How its places are drawn.
         context: What is known of the moment by the surface alone, by attribute; a request may say otherwise.
+        traits: Attribute of a user → the trait that it is where the request does not say it.
         release: Version of the one release that answers; None for the current one or the canary.
         assigned: The arms of experiments that made it what it is.
         creatives: How items are said; None for none.
@@ -66,6 +68,7 @@ class Surface:
     reranking: Reranking | None = None
     exploration: Exploration = NO_EXPLORATION
     context: Mapping[str, str] = field(default_factory=dict)
+    traits: Mapping[str, str] = field(default_factory=dict)
     release: str | None = None
     assigned: tuple[Assigned, ...] = ()
     creatives: CreativeSet | None = None
@@ -83,6 +86,26 @@ class Surface:
             if name in columns and name not in request.context
         }
         return replace(request, context={**request.context, **known}) if known else request
+
+    def with_traits(self, request: Request, customer: Customer | None, columns: Collection[str]) -> Request:
+        """Returns a request that also says the traits of its user, as far as the surface declares them.
+
+        Args:
+            request: What is asked.
+            customer: Who asks, as far as it is known and may be used.
+            columns: What requests may state to any effect (see `Bundle.columns`).
+        """
+        if customer is None or not self.traits:
+            return request
+        known = {
+            name: value
+            for name, trait in self.traits.items()
+            if name in columns
+            and name not in request.features
+            and name not in request.context
+            and (value := customer.traits.get(trait)) is not None
+        }
+        return replace(request, features={**request.features, **known}) if known else request
 
     def kind_of(self, wanted: ItemKind | None) -> ItemKind | None:
         """Returns the kind of item that answers a request; raises Refusal if it wants one not shown here."""

@@ -96,6 +96,7 @@ class Answered:
         queue_s: Seconds that the job waited for its batch.
         watch: Of the batch.
         rows: The rows of a page.
+        asked_rows: What was asked for each of them, as it may be answered.
         creatives: How its items are said, in their order; empty where the surface has no creatives.
         row_creatives: The same of each row of a page.
     """
@@ -106,6 +107,7 @@ class Answered:
     queue_s: float
     watch: Stopwatch
     rows: tuple[AnsweredRow, ...] = ()
+    asked_rows: tuple[Row, ...] = ()
     creatives: tuple[ItemCreative, ...] = ()
     row_creatives: tuple[tuple[ItemCreative, ...], ...] = ()
 

@@ -11,11 +11,11 @@ from marquee.decision.requests import Answer, Decided, Request
 from marquee.errors import MarqueeError
 from marquee.store.people.consent import Tier
 from serving.api.answering.jobs import Answered, Job
+from serving.api.answering.steering import Steering
 from serving.api.metrics import AnswerMetrics
 from serving.recording.identity import Identified, identified_by_itself
 from serving.recording.profiles import Profiles
 from serving.recording.recorder import Begun
-from serving.recording.rules.following import Rules
 from serving.recording.rules.metrics import RuleMetrics
 from serving.releases.metrics import CandidateMetrics
 from serving.releases.shadow import Shadow
@@ -33,7 +33,7 @@ class JobRunner:
     Args:
         metrics: What counts.
         profiles: Knows what users did since the release; None: nobody does.
-        rules: Knows what people have decided; None: nobody has.
+        steering: What steers answers beside the release.
         is_recording: Whether answers are put on record, and so need what a record holds beside them.
         default: How much of a person may be used where nobody keeps what they said.
     """
@@ -42,7 +42,7 @@ class JobRunner:
         self,
         metrics: Metrics,
         profiles: Profiles | None,
-        rules: Rules | None,
+        steering: Steering,
         *,
         is_recording: bool,
         default: Tier = Tier.personal,
@@ -52,7 +52,7 @@ class JobRunner:
         self._shadow = Shadow(self._candidate_metrics, metrics.family(ThreadMetrics))
         self._rule_metrics = metrics.family(RuleMetrics)
         self._profiles = profiles
-        self._rules = rules
+        self._steering = steering
         self._is_recording = is_recording
         self._default = default
 
@@ -97,11 +97,9 @@ class JobRunner:
         watch = Stopwatch()
         recommender = jobs[0].recommender
         identified = self._identified(jobs)
-        asked = [one.request for one in identified]
-        if self._rules is not None:
-            asked = self._rules.of_requests(asked, [job.surface.name for job in jobs])
-            # A shadow must know that rules held: it is compared without them.
-            identified = [who._replace(request=one) for who, one in zip(identified, asked, strict=True)]
+        asked = self._steering.requests(identified, jobs)
+        # A shadow must know that rules held: it is compared without them.
+        identified = [who._replace(request=one) for who, one in zip(identified, asked, strict=True)]
         decided: Sequence[Decided | None] = [None] * len(jobs)
         if self._is_recording:
             decided = made = recommender.decide(asked, watch)
@@ -128,9 +126,7 @@ class JobRunner:
         watch = Stopwatch()
         (identified,) = self._identified([job])
         asked = identified.request
-        wanted = [row.within(asked.tier) for row in job.rows]
-        if self._rules is not None:
-            wanted = self._rules.of_rows(wanted, [surface.name for surface in job.row_surfaces])
+        wanted = self._steering.rows(identified, job)
         rows = job.recommender.recommend_page(asked, wanted, watch)
         self._answer_metrics.count_batch(1, watch.total_s, watch.seconds)
         for row in rows:
@@ -141,7 +137,14 @@ class JobRunner:
             for surface, begun, row in zip(job.row_surfaces, job.begun_rows, rows, strict=True)
         ]
         return Answered(
-            identified, rows[0].answer, None, queue_s, watch, tuple(rows), row_creatives=tuple(said)
+            identified,
+            rows[0].answer,
+            None,
+            queue_s,
+            watch,
+            tuple(rows),
+            tuple(wanted),
+            row_creatives=tuple(said),
         )
 
     def _identified(self, jobs: Sequence[Job]) -> list[Identified]:
@@ -152,7 +155,8 @@ class JobRunner:
         else:
             known = self._profiles.before(asked, jobs[0].recommender.bundle.manifest)
         return [
-            one.held_out() if job.surface.is_held_out else one for one, job in zip(known, jobs, strict=True)
+            one.held_out() if job.surface.is_held_out else self._steering.with_customer(one, job)
+            for one, job in zip(known, jobs, strict=True)
         ]
 
     def _count_answer(self, job: Job, answered: Request, answer: Answer) -> None:

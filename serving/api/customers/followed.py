@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from marquee.bundle.traits.customers import CustomersInMemory
 from marquee.bundle.traits.run import CustomersRun, find_run
 from marquee.errors import MarqueeError
 
@@ -19,6 +20,9 @@ def _in_thread(work: Callable[[], None]) -> None:
 class FollowedRun:
     """A run, and those that follow it.
 
+    Attributes:
+        at_hand: Its customers, in memory.
+
     Args:
         where: Folder of a run, or `latest` beside it.
         start: Has the reading of another run done.
@@ -30,9 +34,14 @@ class FollowedRun:
     def __init__(self, where: Path, start: Callable[[Callable[[], None]], None] = _in_thread) -> None:
         self._where = where
         self._start = start
-        self.current = CustomersRun.open(where)
+        self.at_hand = CustomersInMemory(CustomersRun.open(where))
         self._seen = self.current.folder
         self._swapping = threading.Lock()
+
+    @property
+    def current(self) -> CustomersRun:
+        """The run that answers."""
+        return self.at_hand.run
 
     def refresh(self) -> None:
         """Looks where the path leads now; takes no longer than a look at a file."""
@@ -50,7 +59,7 @@ class FollowedRun:
         """Takes the run that was seen last."""
         folder = self._seen
         try:
-            run = CustomersRun.open(folder)
+            customers = CustomersInMemory(CustomersRun.open(folder))
         except MarqueeError as error:
             logger.error("customers are still answered by %s: %s", self.current.name, error)
             return
@@ -58,5 +67,5 @@ class FollowedRun:
             # A large run may be read for longer than the next one, which must not be replaced by it.
             if folder != self._seen:
                 return
-            self.current = run
+            self.at_hand = customers
         logger.warning("customers are answered by %s from now on", folder.name)

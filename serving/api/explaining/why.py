@@ -9,6 +9,7 @@ import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+from marquee.decision.explaining.asked import rules_for_users_of
 from marquee.decision.explaining.explanation import Explanation, Outcome, explain
 from marquee.decision.explaining.sentences import Words
 from marquee.errors import ConfigError, EventLogError
@@ -107,7 +108,9 @@ class WhyRoutes:
             return NO_RULES
         kept = _rule_set(self._rules, decision.rules_version) if self._rules else None
         timestamp = decision.asked.get("timestamp", decision.time_ms // 1000)
-        return None if kept is None else kept.at(decision.surface or DEFAULT, timestamp)
+        # Not by the traits of now: they may be others than those that it was made by.
+        meant = rules_for_users_of(decision)
+        return None if kept is None else kept.again(decision.surface or DEFAULT, timestamp, meant)
 
 
 def _rule_set(rules: Rules, version: int) -> RuleSet | None:

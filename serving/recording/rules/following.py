@@ -12,6 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooLateError
 from dataclasses import replace
 
+from marquee.core.targeting.customer import Customer
+from marquee.core.targeting.targeting import NO_CUSTOMERS, CustomerFacts
 from marquee.decision.pages.rows import Row
 from marquee.decision.requests import Request
 from marquee.errors import EventLogError, EventLogGoneError
@@ -107,30 +109,49 @@ class Rules:
         self._take(found)
         return found
 
-    def of_requests(self, asked: Sequence[Request], surfaces: Sequence[str]) -> list[Request]:
+    def of_requests(
+        self,
+        asked: Sequence[Request],
+        surfaces: Sequence[str],
+        customers: Sequence[Customer | None],
+        facts: CustomerFacts = NO_CUSTOMERS,
+    ) -> list[Request]:
         """Returns requests with the rules that hold for each.
 
         Args:
             asked: Requests.
             surfaces: The name of the surface of each.
+            customers: Who asks each, as far as it is known and may be used.
+            facts: Of the run of customers that they are known from.
         """
         rules = self.current()
         if not rules.rules:
             return list(asked)
-        return [_ruled(one, rules, surface) for one, surface in zip(asked, surfaces, strict=True)]
+        return [
+            _ruled(one, rules, surface, customer, facts)
+            for one, surface, customer in zip(asked, surfaces, customers, strict=True)
+        ]
 
-    def of_rows(self, rows: Sequence[Row], surfaces: Sequence[str]) -> list[Row]:
+    def of_rows(
+        self,
+        rows: Sequence[Row],
+        surfaces: Sequence[str],
+        customer: Customer | None,
+        facts: CustomerFacts = NO_CUSTOMERS,
+    ) -> list[Row]:
         """Returns the rows of a page with the rules that hold for each.
 
         Args:
             rows: In the order of the page.
             surfaces: The name of the surface of each.
+            customer: Who asks, as far as it is known and may be used.
+            facts: Of the run of customers that they are known from.
         """
         rules = self.current()
         if not rules.rules:
             return list(rows)
         return [
-            replace(row, request=_ruled(row.request, rules, surface))
+            replace(row, request=_ruled(row.request, rules, surface, customer, facts))
             for row, surface in zip(rows, surfaces, strict=True)
         ]
 
@@ -168,9 +189,11 @@ class Rules:
         self._metrics.show_rules(self.current(), self._clock())
 
 
-def _ruled(asked: Request, rules: RuleSet, surface: str) -> Request:
-    """Returns a request with the rules that hold on a surface at its time."""
-    active = rules.at(surface, asked.timestamp)
+def _ruled(
+    asked: Request, rules: RuleSet, surface: str, customer: Customer | None, facts: CustomerFacts
+) -> Request:
+    """Returns a request with the rules that hold on a surface at its time for whoever asks."""
+    active = rules.at(surface, asked.timestamp, customer, facts)
     return replace(asked, rules=active) if active else asked
 
 

@@ -155,6 +155,7 @@ class Recommender:
                 queries.read[row],
                 constraints[row].request.rules.version,
                 candidates.considered,
+                constraints[row].request.rules.for_users,
             )
             for row, (candidates, source, reason) in enumerate(chosen)
         ]
@@ -198,8 +199,8 @@ class Recommender:
         # Rows that rest on no query read no history.
         is_read = row.source in _READING and row.like == PADDING_INDEX
         read = queries.read[row.query] if is_read else _NOTHING_READ
-        version, found = row.constraints.request.rules.version, row.candidates
-        decided = Decided(answer, found.propensities, read, version, found.considered)
+        rules, found = row.constraints.request.rules, row.candidates
+        decided = Decided(answer, found.propensities, read, rules.version, found.considered, rules.for_users)
         if row.like == PADDING_INDEX:
             return AnsweredRow(decided)
         like = np.array([row.like])
@@ -262,8 +263,10 @@ class Recommender:
         found = look_further(constraints)
         chosen = rerank_candidates(found, constraints, self.item_pool, look_further)
         answer = self._answer(chosen, constraints, source, fallback_reason=reason)
-        version = request.rules.version
-        return Decided(answer, chosen.propensities, _NOTHING_READ, version, chosen.considered)
+        rules = request.rules
+        return Decided(
+            answer, chosen.propensities, _NOTHING_READ, rules.version, chosen.considered, rules.for_users
+        )
 
     def _index_of(self, item_id: str) -> int:
         """Returns the item_index of an item of the bundle or a live one; raises UnknownIdError for others."""

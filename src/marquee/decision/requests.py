@@ -242,6 +242,7 @@ class Decided:
         propensities: How probable each place was, given those above, (n_items,); None if each was certain.
         read: item_index of the history that the query tower was fed, oldest first, (length,) int64.
         rules_version: Of the set whose rules held; 0 where none did.
+        rules_for_users: Ids of those of them that hold for some users alone.
         considered: Scores of the candidates that re-ranking compared, (n_candidates,) float32: without what
             is pinned and was no candidate; None without re-ranking.
     """
@@ -251,6 +252,7 @@ class Decided:
     read: IndexArray
     rules_version: int = 0
     considered: FloatArray | None = None
+    rules_for_users: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,7 +168,7 @@ class CustomersRun:
             run.read(name)
         for trait in run.traits.values():
             _prove(trait, run.folder)
-        _ = run._key  # a run under pseudonyms whose key is not there tells of nobody
+        _ = run.key  # a run under pseudonyms whose key is not there tells of nobody
         return run
 
     @property
@@ -208,28 +208,28 @@ class CustomersRun:
         Args:
             user_id: As the table has it.
         """
-        name = pseudonym(user_id, self._key) if self._key else user_id
-        found = self._rows.filter(pl.col("user_id") == name)
+        name = pseudonym(user_id, self.key) if self.key else user_id
+        found = self.values.filter(pl.col("user_id") == name)
         return found.drop("user_id").row(0, named=True) if found.height else None
 
     @cached_property
-    def _rows(self) -> pl.DataFrame:
-        """The traits of all customers."""
+    def values(self) -> pl.DataFrame:
+        """The traits of all customers, with `user_id`."""
         return pl.read_parquet(io.BytesIO(self.read(_VALUES)))
 
     @cached_property
-    def _key(self) -> bytes:
+    def key(self) -> bytes:
         """The key that ids are hashed with, empty for plain ids; raises ConfigError where it is not set."""
         return pseudonym_key(self.manifest.pseudonyms)
 
-    def members(self, audience: str) -> Sequence[Member]:
+    def members(self, audience: str) -> tuple[Member, ...]:
         """Returns the members in their order; none of an audience that was refused."""
         file = f"{AUDIENCES}/{audience}.csv"
         if file not in self.manifest.files:
             return ()
         rows = pl.read_csv(io.BytesIO(self.read(file)), infer_schema=False)
         columns = (rows[name].to_list() for name in ("user_id", "group", "position"))
-        return [Member(one, group, int(place)) for one, group, place in zip(*columns, strict=True)]
+        return tuple([Member(one, group, int(place)) for one, group, place in zip(*columns, strict=True)])
 
     def changes(self, audience: str) -> Sequence[MemberChange]:
         """Returns who came and went since the run before."""

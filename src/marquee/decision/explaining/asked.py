@@ -28,6 +28,7 @@ KNOWN_USER = "known_user"
 """Whether the release knew the user: one that is known by another name now cannot be looked up again."""
 
 _ROW = "row"
+_RULES_FOR_USERS = "rules_for_users"
 
 _RERANKING = tuple((one.name, getattr(NO_RERANKING, one.name)) for one in fields(Reranking))
 _CONDITIONS = tuple(one.name for one in fields(Clause))
@@ -52,7 +53,12 @@ class AskedRow(NamedTuple):
 
 
 def asked_of(
-    request: Request, columns: Collection[str], *, is_known_user: bool, row: AskedRow | None = None
+    request: Request,
+    columns: Collection[str],
+    *,
+    is_known_user: bool,
+    row: AskedRow | None = None,
+    rules_for_users: Collection[str] = (),
 ) -> Mapping[str, Any]:
     """Returns a request as its record keeps it.
 
@@ -61,6 +67,7 @@ def asked_of(
         columns: What requests may state to any effect (see `Bundle.columns`).
         is_known_user: Whether the release knew the user.
         row: Of a page; None for a request of its own.
+        rules_for_users: Ids of the rules that held for its user and not for everybody: traits change.
     """
     asked: dict[str, Any] = {"timestamp": request.timestamp, "k": request.k}
     if request.history:
@@ -74,6 +81,8 @@ def asked_of(
         asked[KNOWN_USER] = True
     if row is not None:
         asked[_ROW] = row
+    if rules_for_users:
+        asked[_RULES_FOR_USERS] = tuple(rules_for_users)
     return asked | _wanted(request)
 
 
@@ -81,6 +90,11 @@ def row_of(decision: Decision) -> AskedRow | None:
     """Returns the row of a page that a decision was, None for a request of its own."""
     said = decision.asked.get(_ROW)
     return None if said is None else msgspec.convert(said, AskedRow)
+
+
+def rules_for_users_of(decision: Decision) -> tuple[str, ...]:
+    """Returns the ids of the rules that held for the user of a decision and not for everybody."""
+    return tuple(decision.asked.get(_RULES_FOR_USERS, ()))
 
 
 def _wanted(request: Request) -> dict[str, Any]:
@@ -111,7 +125,7 @@ def request_of(decision: Decision) -> Request:
             f"decision {decision.decision_id} must hold its request, got a record without; it was made by an "
             "earlier version of the service"
         )
-    for name in (KNOWN_USER, _ROW):
+    for name in (KNOWN_USER, _ROW, _RULES_FOR_USERS):
         asked.pop(name, None)
     try:
         return Request(

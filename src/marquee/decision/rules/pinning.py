@@ -54,16 +54,20 @@ def standing_pins(
         reason_against: Says why an item may not be in the answer, None if it may; 0 stands for no item.
     """
     standing: dict[int, PinnedItem] = {}
+    holders: dict[int, str] = {}
     refused = []
     for pin in pins:
         if pin.item in standing:
             why = f"{pin.item_id!r} stands at place {standing[pin.item].place + 1} already"
+        elif pin.place in holders:
+            why = f"place {pin.place + 1} is that of {holders[pin.place]!r}"
         elif pin.place >= k:
             why = f"place {pin.place + 1} is behind the {k} that were asked for"
         elif reason := reason_against(pin.item):
             why = f"{pin.item_id!r} {reason}"
         else:
             standing[pin.item] = pin
+            holders[pin.place] = pin.rule_id
             continue
         refused.append(RuleNotApplied(pin.rule_id, why))
     return Standing(tuple(standing.values()), tuple(refused))

@@ -69,14 +69,17 @@ class Ruling:
 
     @cached_property
     def idle(self) -> tuple[RuleNotApplied, ...]:
-        """The rules that block or boost and are about no item that there is."""
+        """The rules that can have no effect on anybody: about no item, or for users who cannot be told."""
         catalogs = [self.own] if self.added is None else [self.own, self.added]
         idle: list[Rule] = [
             *rules_without_items(self.active.blocks, *[one.blocked for one in catalogs]),
             *rules_without_items(self.active.boosts, *[one.boosted for one in catalogs]),
         ]
         why = f"it is about no item of release {self.table.version}"
-        return tuple([RuleNotApplied(rule.rule_id, why) for rule in idle])
+        return (
+            *[RuleNotApplied(rule.rule_id, why) for rule in idle],
+            *[RuleNotApplied(rule_id, untold) for rule_id, untold in self.active.untold],
+        )
 
     def is_blocked(self, item: int) -> bool:
         """Tells whether a rule blocks an item."""

@@ -1,9 +1,9 @@
-"""Rules: pin items to places, block items, boost items; on which surfaces, and from when until when.
+"""Rules: pin items to places, block items, boost items; on which surfaces, for whom, from when until when.
 
 ```
-rule        one decision of a person: who, why, when, where, and one of pin, block, boost
+rule        one decision of a person: who, why, when, where, for whom, and one of pin, block, boost
 rule set    all rules, with a version; replaced as a whole
-active      those of a set that hold on one surface at one time
+active      those of a set that hold on one surface at one time for one user
 ```
 
 Decides what a rule says and which rules of a set hold. Leaves to others what they do to an answer (see
@@ -18,6 +18,11 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from marquee.core.filters import NO_FILTERS, Filters
+from marquee.core.targeting.customer import Customer
+from marquee.core.targeting.targeting import NO_CUSTOMERS, CustomerFacts, Targeting
+
+_MAX_SELECTIONS = 32
+"""Selections of rules for users that are kept for a surface: each has arrays over the whole catalog."""
 
 
 class RuleKind(StrEnum):
@@ -77,6 +82,7 @@ class Rule:
         from_time: First second in which it holds, seconds since 1970 UTC; None for ever before.
         until: First second in which it no longer holds; None for ever.
         surfaces: Where it holds; empty for everywhere.
+        users: For whom it holds; None for everybody.
         pins: Items and their places.
         block: Items that are in no answer.
         boost: Items that stand higher or lower.
@@ -88,6 +94,7 @@ class Rule:
     from_time: int | None = None
     until: int | None = None
     surfaces: tuple[str, ...] = ()
+    users: Targeting | None = None
     pins: tuple[Pin, ...] = ()
     block: Target | None = None
     boost: Boost | None = None
@@ -123,24 +130,31 @@ class Rule:
 
 @dataclass(frozen=True, eq=False)
 class ActiveRules:
-    """The rules that hold on one surface for a while; the same rules are the same object.
+    """The rules that hold on one surface for a while, for one user; the same rules are the same object.
 
     Attributes:
         version: Of the set that they are of.
         rules: In the order of the set.
+        untold: Ids of rules that hold for users of whom the run of customers cannot tell, with the reason.
     """
 
     version: int = 0
     rules: tuple[Rule, ...] = ()
+    untold: tuple[tuple[str, str], ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.rules)
+        return bool(self.rules or self.untold)
+
+    @cached_property
+    def for_users(self) -> tuple[str, ...]:
+        """Ids of the rules that hold for some users alone, this one among them."""
+        return tuple([rule.rule_id for rule in self.rules if rule.users is not None])
 
     @cached_property
     def pins(self) -> tuple[tuple[Rule, Pin], ...]:
-        """Each pin with its rule, by place."""
+        """Each pin with its rule, by place; what is pinned for some users comes before what is for all."""
         found = [(rule, pin) for rule in self.rules for pin in rule.pins]
-        return tuple(sorted(found, key=lambda one: one[1].place))
+        return tuple(sorted(found, key=lambda one: (one[1].place, one[0].users is None)))
 
     @cached_property
     def blocks(self) -> tuple[Rule, ...]:
@@ -155,6 +169,51 @@ class ActiveRules:
 
 NO_RULES = ActiveRules()
 """Nothing is pinned, blocked or boosted."""
+
+
+class _Holding:
+    """The rules that hold on one surface for a while, for whomever they are meant.
+
+    Args:
+        version: Of the set that they are of.
+        rules: In the order of the set.
+    """
+
+    def __init__(self, version: int, rules: tuple[Rule, ...]) -> None:
+        self._version = version
+        self._rules = rules
+        self._for_some = tuple([rule for rule in rules if rule.users is not None])
+        self._kept: dict[tuple[frozenset[str], str], ActiveRules] = {}
+
+    def of(self, customer: Customer | None, facts: CustomerFacts) -> ActiveRules:
+        """Returns the rules for a user; see `RuleSet.at`."""
+        meant = [rule.rule_id for rule in self._for_some if rule.users and rule.users.matches(customer)]
+        return self.selected(frozenset(meant), facts)
+
+    def selected(self, meant: frozenset[str], facts: CustomerFacts | None) -> ActiveRules:
+        """Returns the rules for everybody and some of the others.
+
+        Args:
+            meant: Ids of these.
+            facts: Of the run of customers; None to look for nothing that it lacks.
+        """
+        # Without rules for some users there is one selection, whatever the run.
+        key = (meant, facts.run if facts is not None and self._for_some else "")
+        kept = self._kept.get(key)
+        if kept is None:
+            rules = tuple([rule for rule in self._rules if rule.users is None or rule.rule_id in meant])
+            untold = () if facts is None else self._untold(facts)
+            kept = ActiveRules(self._version, rules, untold) if rules or untold else NO_RULES
+            if len(self._kept) >= _MAX_SELECTIONS:
+                self._kept.clear()
+            # Without a lock: two threads may both make it, and the two say the same.
+            self._kept[key] = kept
+        return kept
+
+    def _untold(self, facts: CustomerFacts) -> tuple[tuple[str, str], ...]:
+        """Returns the rules for users of whom a run cannot tell, with the reason."""
+        told = ((rule.rule_id, rule.users.missing(facts)) for rule in self._for_some if rule.users)
+        return tuple([(rule_id, why) for rule_id, why in told if why])
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,20 +232,49 @@ class RuleSet:
     time_ms: int = 0
     changed_by: str = ""
     # By surface the latest period: time goes forward, and what is over need not be kept.
-    _active: dict[str, tuple[int, ActiveRules]] = field(default_factory=dict, repr=False)
+    _active: dict[str, tuple[int, _Holding]] = field(default_factory=dict, repr=False)
 
-    def at(self, surface: str, timestamp: int) -> ActiveRules:
-        """Returns the rules that hold on a surface at a time.
+    def at(
+        self,
+        surface: str,
+        timestamp: int,
+        customer: Customer | None = None,
+        facts: CustomerFacts = NO_CUSTOMERS,
+    ) -> ActiveRules:
+        """Returns the rules that hold on a surface at a time for a user.
 
-        Between two changes it is the same object, by which masks made of it can be kept.
+        Between two changes it is the same object for the same rules, by which masks made of it can be kept.
+
+        Args:
+            surface: Its name.
+            timestamp: Seconds since 1970 UTC.
+            customer: What is known of the user and may be used; None for nothing.
+            facts: Of the run of customers that it is known from.
         """
-        if not self.rules:
-            return NO_RULES
+        return self._holding(surface, timestamp).of(customer, facts) if self.rules else NO_RULES
+
+    def again(self, surface: str, timestamp: int, meant: Iterable[str]) -> ActiveRules:
+        """Returns the rules that held for a decision.
+
+        Args:
+            surface: Its name.
+            timestamp: Seconds since 1970 UTC.
+            meant: Ids of the rules for some users that held for this one.
+        """
+        return self._holding(surface, timestamp).selected(frozenset(meant), None) if self.rules else NO_RULES
+
+    @cached_property
+    def are_for_users(self) -> bool:
+        """Whether any of them holds for some users alone."""
+        return any(rule.users is not None for rule in self.rules)
+
+    def _holding(self, surface: str, timestamp: int) -> _Holding:
+        """Returns the rules that hold on a surface at a time, for whomever they are meant."""
         period = bisect_right(self._changes, timestamp)
         kept = self._active.get(surface)
         if kept is None or kept[0] != period:
             rules = tuple([rule for rule in self.rules if rule.holds(surface, timestamp)])
-            kept = period, ActiveRules(self.version, rules) if rules else NO_RULES
+            kept = period, _Holding(self.version, rules)
             # Without a lock: two threads may both make it, and the two say the same.
             self._active[surface] = kept
         return kept[1]
@@ -215,6 +303,7 @@ def plain_rule(rule: Rule) -> dict[str, Any]:  # Any: JSON
         "from": rule.from_time,
         "until": rule.until,
         "surfaces": list(rule.surfaces),
+        "users": _plain_users(rule.users) if rule.users is not None else None,
         "pin": [pin._asdict() for pin in rule.pins],
         "block": _plain_target(rule.block) if rule.block is not None else None,
         "boost": {"weight": rule.boost.weight, **_plain_target(rule.boost.target)} if rule.boost else None,
@@ -224,7 +313,7 @@ def plain_rule(rule: Rule) -> dict[str, Any]:  # Any: JSON
 
 def rule_of(plain: Mapping[str, Any]) -> Rule:
     """Returns the rule that `plain_rule` wrote."""
-    boost = plain.get("boost")
+    boost, users = plain.get("boost"), plain.get("users")
     return Rule(
         rule_id=plain["id"],
         author=plain.get("author", ""),
@@ -232,6 +321,7 @@ def rule_of(plain: Mapping[str, Any]) -> Rule:
         from_time=plain.get("from"),
         until=plain.get("until"),
         surfaces=tuple(plain.get("surfaces", ())),
+        users=Targeting(users.get("where", ""), tuple(users.get("audiences", ()))) if users else None,
         pins=tuple(Pin(pin["item_id"], pin["place"]) for pin in plain.get("pin", ())),
         block=_target_of(plain["block"]) if "block" in plain else None,
         boost=None if boost is None else Boost(weight=boost["weight"], target=_target_of(boost)),
@@ -252,6 +342,12 @@ def changes_between(before: Sequence[Rule], after: Sequence[Rule]) -> dict[str, 
 def _by_id(rules: Iterable[Rule]) -> dict[str, Rule]:
     """Returns rules by their id."""
     return {rule.rule_id: rule for rule in rules}
+
+
+def _plain_users(users: Targeting) -> dict[str, Any]:
+    """Returns for whom a rule holds as JSON."""
+    stated: dict[str, Any] = {"where": users.where, "audiences": list(users.audiences)}
+    return {name: value for name, value in stated.items() if value}
 
 
 def _plain_target(target: Target) -> dict[str, Any]:

@@ -17,7 +17,7 @@ def validate_rules(rules: Sequence[Rule]) -> None:
 
     Raises:
         RuleError: If two rules have one id, one ends before it begins or does not say one thing, or two pins
-            that can hold together claim one place.
+            that can hold together for the same users claim one place.
     """
     seen: set[str] = set()
     for number, rule in enumerate(rules):
@@ -59,7 +59,15 @@ def _validate_places(rules: Sequence[Rule]) -> None:
         for position, pin in enumerate(rule.pins):
             field = f"rules[{number}].pin[{position}].place"
             others = claims.setdefault(pin.place, [])
-            holder = next((other for other in others if other is rule or other.can_meet(rule)), None)
+            # Two for other users may both claim it: which of them stands says `standing_pins`.
+            holder = next(
+                (
+                    other
+                    for other in others
+                    if other is rule or (other.users == rule.users and other.can_meet(rule))
+                ),
+                None,
+            )
             if holder is not None:
                 raise RuleError(
                     f"{field} must be free, got {pin.place}, where {holder.rule_id!r} pins an item at the "

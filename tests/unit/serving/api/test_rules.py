@@ -21,6 +21,7 @@ from marquee.store.log.opening import open_event_log
 from marquee.store.rules.opening import open_rule_store
 from marquee.store.rules.rule import RuleSet
 from marquee.store.rules.rule_store import RuleStore
+from serving.api.answering.steering import Steering
 from serving.api.app import RecommendationApp
 from serving.api.recommend import Endpoints
 from serving.api.rules import RuleRoutes
@@ -68,7 +69,7 @@ class Worker:
             clock=lambda: NOW,
             metrics=self.metrics,
             recorder=Recorder(self.log, self.metrics, clock=lambda: NOW) if self.log else None,
-            rules=self.rules,
+            steering=Steering(self.rules),
         )
         self.routes = RuleRoutes(
             surfaces, self.rules, self.log, self.metrics, clock=lambda: NOW, sleep=lambda _s: None

@@ -21,6 +21,7 @@ from marquee.store.log.closed_days import close_days
 from marquee.store.log.decision_ids import decision_id
 from marquee.store.log.event_log import Decision, LoggedDecision
 from marquee.store.log.event_rows import EventLimits
+from serving.api.answering.steering import Steering
 from serving.api.app import RecommendationApp
 from serving.api.explaining import why
 from serving.api.explaining.decisions import KeptDecisions
@@ -97,7 +98,7 @@ class Service:
             metrics=self.metrics,
             recorder=recorder,
             profiles=profiles,
-            rules=self.rules,
+            steering=Steering(self.rules),
         )
         self.why = WhyRoutes(
             KeptDecisions(self.log, users, keep_days, lambda: self.now),

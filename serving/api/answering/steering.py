@@ -1,0 +1,59 @@
+"""Whatever steers answers beside the release: rules of people, and what is known of users as customers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from marquee.decision.pages.rows import Row
+from marquee.decision.requests import Request
+from serving.api.answering.jobs import Job
+from serving.api.customers.deciding import NOBODY, CustomersAtDecision
+from serving.recording.identity import Identified
+from serving.recording.rules.following import Rules
+
+
+@dataclass(frozen=True, slots=True)
+class Steering:
+    """What steers answers; each part is asked anew for every batch, so that a change holds at the next.
+
+    Attributes:
+        rules: Knows what people have decided; None: nobody has.
+        customers: Knows traits and audiences of users.
+    """
+
+    rules: Rules | None = None
+    customers: CustomersAtDecision = NOBODY
+
+    def with_customer(self, identified: Identified, job: Job) -> Identified:
+        """Returns a request with what is known of its user as a customer, and the traits of its surface."""
+        customer = self.customers.find(identified)
+        if customer is None:
+            return identified
+        columns = job.recommender.bundle.columns
+        request = job.surface.with_traits(identified.request, customer, columns)
+        return identified._replace(request=request, customer=customer)
+
+    def requests(self, identified: Sequence[Identified], jobs: Sequence[Job]) -> list[Request]:
+        """Returns requests with the rules that hold for each."""
+        asked = [one.request for one in identified]
+        if self.rules is None:
+            return asked
+        surfaces = [job.surface.name for job in jobs]
+        customers = [one.customer for one in identified]
+        return self.rules.of_requests(asked, surfaces, customers, self.customers.facts)
+
+    def rows(self, identified: Identified, job: Job) -> list[Row]:
+        """Returns the rows of a page as they may be answered, with the rules that hold for each."""
+        columns, customer = job.recommender.bundle.columns, identified.customer
+        within = [row.within(identified.request.tier) for row in job.rows]
+        rows = [
+            replace(row, request=surface.with_traits(row.request, customer, columns))
+            for row, surface in zip(within, job.row_surfaces, strict=True)
+        ]
+        if self.rules is None:
+            return rows
+        surfaces = [surface.name for surface in job.row_surfaces]
+        return self.rules.of_rows(rows, surfaces, customer, self.customers.facts)
+
+
+NOT_STEERED = Steering()
+"""Of a service without rules and without a run of customers."""

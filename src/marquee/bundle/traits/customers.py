@@ -1,0 +1,81 @@
+"""The customers of a run in memory: traits and audiences of one of them in microseconds, without a disk.
+
+Decides what is known of a customer at a decision. Leaves to others who may be asked about: consent and
+erasures are the service's to know.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import polars as pl
+
+from marquee.bundle.traits.pseudonyms import pseudonym
+from marquee.bundle.traits.run import CustomersRun, Member
+from marquee.core.targeting.customer import Customer
+from marquee.core.targeting.targeting import CustomerFacts
+
+_CONTACT = "contact"
+
+
+class CustomersInMemory:
+    """Traits and audiences of the customers of a run.
+
+    Attributes:
+        run: The run.
+        facts: The names of its traits and audiences.
+
+    Args:
+        run: The run; every file that is read is held against its checksum.
+
+    Raises:
+        BundleError: If a file differs from its checksum, or cannot be read.
+        ConfigError: If its ids are hashed and the key is not in the environment.
+    """
+
+    def __init__(self, run: CustomersRun) -> None:
+        self.run = run
+        rows = run.values
+        self._key = run.key
+        self._place = {user_id: place for place, user_id in enumerate(rows["user_id"].to_list())}
+        self._rows = rows.drop("user_id")
+        self._contacts = {name: _contacts(run.members(name)) for name in run.manifest.audiences}
+        self.facts = CustomerFacts(
+            run.name,
+            {name: kind for name, kind in _kinds(self._rows).items() if kind},
+            frozenset(name for name, facts in run.manifest.audiences.items() if not facts.refused),
+        )
+
+    def __len__(self) -> int:
+        """Number of customers with traits."""
+        return len(self._place)
+
+    def find(self, user_id: str) -> Customer | None:
+        """Returns a customer, None for nobody.
+
+        Args:
+            user_id: As the table of customers had it.
+        """
+        name = pseudonym(user_id, self._key) if self._key else user_id
+        audiences = frozenset(one for one, contacts in self._contacts.items() if name in contacts)
+        place = self._place.get(name)
+        if place is None:
+            return Customer(audiences=audiences) if audiences else None
+        return Customer(self._rows.row(place, named=True), audiences)
+
+
+def _contacts(members: Iterable[Member]) -> frozenset[str]:
+    """Returns the members that may be treated: whoever is held back is what the others are measured by."""
+    return frozenset(member.user_id for member in members if member.group == _CONTACT)
+
+
+def _kinds(rows: pl.DataFrame) -> Mapping[str, str]:
+    """Returns the kind of value of each column, empty for one that no condition can be on."""
+    return {name: _kind(dtype) for name, dtype in rows.schema.items()}
+
+
+def _kind(dtype: pl.DataType) -> str:
+    """Returns the kind of value of a type of column."""
+    if dtype == pl.Boolean:
+        return "flag"
+    if dtype.is_numeric():
+        return "number"
+    return "text" if dtype == pl.String else ""
