@@ -219,6 +219,7 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
         log, keyed = self.log, self.keyed
         users = keyed or PlainUsers(SETTINGS.default_tier)
         customers = AskedCustomers(self.customers, keyed, SETTINGS.default_tier)
+        at_decision = CustomersAtDecision(self.customers)
         recorder = Recorder(log, self.metrics, users=users) if log else None
         profiles = Profiles(log, self.metrics, users=users) if log else None
         endpoints = Endpoints(
@@ -228,7 +229,7 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
             recorder=recorder,
             profiles=profiles,
             experiments=self.experiments,
-            steering=Steering(self.rules, CustomersAtDecision(self.customers)),
+            steering=Steering(self.rules, at_decision),
         )
         app = RecommendationApp(
             super().to_asgi(is_main),
@@ -245,7 +246,7 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
                 ErasureRoutes(self.erasures, self.metrics, customers=customers),
                 *([self.eraser] if self.eraser else []),
                 *([self.closer] if self.closer else []),
-                RuleRoutes(self.surfaces, self.rules, log, self.metrics),
+                RuleRoutes(self.surfaces, self.rules, log, self.metrics, at_decision, users),
                 WhyRoutes(
                     KeptDecisions(log, users, SETTINGS.keep_decisions_days),
                     ReleasesToAsk(self.surfaces, SETTINGS.why_release_bytes, read_trusted_keys()),

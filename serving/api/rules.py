@@ -6,29 +6,21 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import TypeVar
 
-from marquee.core.event_kinds import EventKind
-from marquee.decision.explaining.asked import request_of, row_of
-from marquee.decision.policies.config import NO_EXPLORATION
-from marquee.decision.recommender import Recommender
-from marquee.decision.requests import Request, Source
-from marquee.decision.reranking import NO_RERANKING
-from marquee.decision.trials.trying import ClickModel, Comparison, Trial
 from marquee.decision.trials.validation import validate_on
 from marquee.errors import (
     ConfigError,
     EventLogError,
     EventLogFullError,
-    MarqueeError,
     RuleError,
     RulesChangedError,
 )
-from marquee.store.log.event_log import Decision, EventLog
 from marquee.store.rules.rule import Rule, RuleSet
 from marquee.store.rules.rule_checks import validate_rules
 from serving.api import examples
+from serving.api.customers.deciding import NOBODY, CustomersAtDecision
+from serving.api.dry_run import DryRun
 from serving.api.messages.rules import (
     DryRunAnswer,
     DryRunRequest,
@@ -46,7 +38,8 @@ from serving.http.guard import Right
 from serving.recording.opening import OpenedLog
 from serving.recording.rules.following import Rules
 from serving.recording.rules.metrics import RuleMetrics
-from serving.releases.surfaces import DEFAULT, Surface, Surfaces
+from serving.recording.users import KnownUsers, PlainUsers
+from serving.releases.surfaces import Surfaces
 from serving.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -54,10 +47,6 @@ logger = logging.getLogger(__name__)
 MAX_HISTORY = 50
 """Changes of one answer: each holds a whole set."""
 
-_STRIDE = 10  # of the latest decisions every tenth is tried, so that a sample is of more than one moment
-# A request for a user gives neither: it would be compared with another question.
-_NOT_ASKED_AGAIN = (Source.similar, Source.new)
-_EVENTS_READ = 100_000  # the latest, for the clicks among them
 _VERSION = re.compile(r'(?:W/)?"?([0-9]{1,18})"?')
 
 Result = TypeVar("Result")
@@ -89,6 +78,8 @@ class RuleRoutes:
         rules: The rules; None for a service that keeps none.
         log: Whose decisions are tried again.
         metrics: What counts.
+        customers: Knows traits and audiences of users.
+        users: Say under which names the log keeps them; None: under those that requests name.
         clock: Returns the time, seconds since 1970 UTC.
         sleep: Waits for so many seconds.
     """
@@ -99,6 +90,8 @@ class RuleRoutes:
         rules: Rules | None,
         log: OpenedLog | None,
         metrics: Metrics,
+        customers: CustomersAtDecision = NOBODY,
+        users: KnownUsers | None = None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
@@ -107,12 +100,12 @@ class RuleRoutes:
         self._log = log
         self._metrics = metrics.family(RuleMetrics)
         self._clock = clock
-        self._sleep = sleep
+        self._customers = customers
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rule-routes")
         # A change must not wait for a dry run: a block may be urgent.
         self._tryer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dry-run")
         self._is_trying = False
-        self._is_closing = False
+        self._dry_run = DryRun(surfaces, customers, users or PlainUsers(), sleep)
 
     async def get(self, _call: Call) -> RulesAnswer:
         """Returns the set that holds.
@@ -173,7 +166,7 @@ class RuleRoutes:
 
     def close(self) -> None:
         """Ends the threads and gives up the store."""
-        self._is_closing = True
+        self._dry_run.is_over = True
         for executor in (self._executor, self._tryer):
             executor.shutdown(wait=False, cancel_futures=True)
         if self._rules is not None:
@@ -186,7 +179,8 @@ class RuleRoutes:
         rules = to_rules(message, author)
         validate_rules(rules)
         surfaces = [self._surfaces.named(name) for name in self._surfaces.names]
-        validate_on(rules, {one.name: tuple(self._surfaces.answering(one).recommenders) for one in surfaces})
+        answering = {one.name: tuple(self._surfaces.answering(one).recommenders) for one in surfaces}
+        validate_on(rules, answering, self._customers.facts)
         return rules
 
     def _put(self, rules: Rules, wanted: Sequence[Rule], expected: int, key: str) -> RuleSet:
@@ -208,44 +202,12 @@ class RuleRoutes:
         try:
             held = rules.store.current()
             tried = RuleSet(held.version + 1, tuple(wanted))
-            trial = self._trial(log.get(), held, tried, sample, timestamp)
+            trial = self._dry_run.trial(log.get(), held, tried, sample, timestamp)
             return DryRunAnswer.of(trial, held.version)
         except (EventLogError, ConfigError) as error:
             raise unavailable(str(error)) from error
         finally:
             self._is_trying = False
-
-    def _trial(self, log: EventLog, held: RuleSet, tried: RuleSet, sample: int, timestamp: int) -> Trial:
-        """Returns the difference between two sets on a sample of decisions."""
-        # From the latest backwards: a log of few decisions gives all that a stride leaves of it.
-        latest = [logged.decision for logged in log.read_last_decisions(sample * _STRIDE)]
-        stride = max(1, min(_STRIDE, len(latest) // sample))
-        comparison = Comparison(ClickModel(latest, _clicked(log)))
-        for decision in latest[::-1][::stride][:sample]:
-            if self._is_closing:
-                break
-            surface = self._surface_of(decision)
-            if surface is None or decision.source in _NOT_ASKED_AGAIN:
-                comparison.n_left_out += 1
-                continue
-            started = time.perf_counter()
-            recommender: Recommender = self._surfaces.answering(surface).current
-            try:
-                request = _request_of(decision, surface, timestamp)
-                recommender.validate(request)
-            except MarqueeError:
-                # Of another version, or filtered by what this release does not have.
-                comparison.n_left_out += 1
-                continue
-            comparison.ask(recommender, request, *(one.at(surface.name, timestamp) for one in (held, tried)))
-            # As long as it worked: the requests of people go first.
-            self._sleep(time.perf_counter() - started)
-        return comparison.trial()
-
-    def _surface_of(self, decision: Decision) -> Surface | None:
-        """Returns the surface of a decision, None if it is gone."""
-        name = decision.surface or DEFAULT
-        return self._surfaces.named(name) if name in self._surfaces.names else None
 
     async def _in_thread(self, work: Callable[[Rules], Result]) -> Result:
         """Returns the result of work on the rules; raises Refusal if the store refuses."""
@@ -277,49 +239,6 @@ def _version_in(if_match: str) -> int:
             f"{if_match[:64]!r}; read them first and send their version",
         )
     return int(found[1])
-
-
-def _clicked(log: EventLog) -> set[tuple[str, str]]:
-    """Returns decision and item of each of the latest clicks."""
-    latest = log.read(max(0, log.last_sequence() - _EVENTS_READ), _EVENTS_READ)
-    events = [logged.event for logged in latest]
-    return {
-        (one.decision_id, one.item_id)
-        for one in events
-        if one.kind == EventKind.click.value and one.decision_id is not None
-    }
-
-
-def _request_of(decision: Decision, surface: Surface, timestamp: int) -> Request:
-    """Returns the request of a decision, with the history that was read in place of its user.
-
-    Raises:
-        DataError: If the record holds it in a form that this version does not read.
-    """
-    k = len(decision.places) or surface.k
-    if not decision.asked:  # recorded before requests were
-        return Request(
-            timestamp=timestamp,
-            k=k,
-            history=decision.history,
-            surface=decision.surface,
-            kind=surface.default_kind,
-            filters=surface.own_filters,
-            reranking=surface.reranking or NO_RERANKING,
-            exclude_seen=surface.exclude_seen,
-        )
-    asked, row = request_of(decision), row_of(decision)
-    return replace(
-        asked,
-        timestamp=timestamp,
-        k=k,
-        # Without the user: the history that was read holds what the bundle knew of the user.
-        user_id=None,
-        history=decision.history,
-        # Both sides greedy: drawn twice they would differ without any rule.
-        exploration=NO_EXPLORATION,
-        exclude=tuple(asked.exclude) if row is None else (*asked.exclude, *row.shown),
-    )
 
 
 RULE_ROUTES: tuple[Route, ...] = (

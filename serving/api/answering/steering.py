@@ -1,4 +1,4 @@
-"""Whatever steers answers beside the release: rules of people, and what is known of users as customers."""
+"""All that steers answers beside the release: rules of people, and what is known of users as customers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from serving.recording.rules.following import Rules
 
 @dataclass(frozen=True, slots=True)
 class Steering:
-    """What steers answers; each part is asked anew for every batch, so that a change holds at the next.
+    """All that steers answers; each part is asked anew for every batch, so that a change holds at the next.
 
     Attributes:
         rules: Knows what people have decided; None: nobody has.

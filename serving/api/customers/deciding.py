@@ -1,8 +1,10 @@
-"""What an answer may use of its user as a customer: traits and audiences of the run, in memory.
+"""Finds the user of an answer as a customer, as far as it may be used, in memory.
 
 Consent and erasures hold: below the tier `personal` nothing is looked up, nor of anybody who was erased since
 the run began. Where what a user said cannot be read, the request comes without them.
 """
+
+from collections.abc import Collection
 
 from marquee.core.targeting.customer import Customer
 from marquee.core.targeting.targeting import NO_CUSTOMERS, CustomerFacts
@@ -25,6 +27,16 @@ class CustomersAtDecision:
     def facts(self) -> CustomerFacts:
         """The names of traits and audiences that there are."""
         return NO_CUSTOMERS if self._followed is None else self._followed.at_hand.facts
+
+    @property
+    def has_plain_ids(self) -> bool:
+        """Whether the run holds ids as requests name users, and no pseudonyms."""
+        return self._followed is None or not self._followed.at_hand.has_pseudonyms
+
+    @property
+    def user_ids(self) -> Collection[str]:
+        """Everybody of whom the run knows traits, as it names them."""
+        return () if self._followed is None else self._followed.at_hand.user_ids
 
     def find(self, identified: Identified) -> Customer | None:
         """Returns a user as a customer, None where nothing is known or may be used."""

@@ -5,10 +5,12 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from marquee.decision.explaining.asked import rules_for_users_of
 from marquee.decision.explaining.counting import Counts, Step
 from marquee.decision.explaining.explanation import Explanation, Outcome
 from marquee.decision.explaining.reasons import ItemReasons, ScoreWithout
 from marquee.store.log.event_log import Decision
+from marquee.store.rules.rule import NO_RULES, ActiveRules
 from serving.api.messages.requests import FeatureValue, Filter
 
 
@@ -17,6 +19,18 @@ class WhyRule(msgspec.Struct, kw_only=True, frozen=True):
 
     rule_id: Annotated[str, Meta(description="The rule.")]
     why: Annotated[str, Meta(description="The reason, in words.")]
+
+
+class WhyUserRule(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """A rule that held for the user by traits or audiences, and not for everybody."""
+
+    rule_id: Annotated[str, Meta(description="The rule.")]
+    where: Annotated[
+        str, Meta(description="Its condition on traits; empty also where the rules are not kept any more.")
+    ] = ""
+    audiences: Annotated[
+        tuple[str, ...], Meta(description="The user was a contact of one of these, by the run of then.")
+    ] = ()
 
 
 class WhyArm(msgspec.Struct, kw_only=True, frozen=True):
@@ -39,6 +53,9 @@ class WhyRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     rules: Annotated[tuple[str, ...], Meta(description="Rules that had an effect.")] = ()
     rules_not_applied: Annotated[
         tuple[WhyRule, ...], Meta(description="Rules that held and could not have theirs.")
+    ] = ()
+    rules_for_users: Annotated[
+        tuple[WhyUserRule, ...], Meta(description="Rules that held by the traits and audiences of the user.")
     ] = ()
     rules_version: Annotated[int | None, Meta(description="Version of the rules; null where none held.")] = (
         None
@@ -63,8 +80,8 @@ class WhyRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     exclude_seen: Annotated[bool, Meta(description="Whether what the user had was left out.")] = True
 
     @classmethod
-    def of(cls, decision: Decision) -> "WhyRecord":
-        """Returns the message that tells a record."""
+    def of(cls, decision: Decision, rules: ActiveRules | None) -> "WhyRecord":
+        """Returns the message that tells a record, with the rules that held if they are kept."""
         asked = decision.asked
         return cls(
             time_ms=decision.time_ms,
@@ -78,6 +95,7 @@ class WhyRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
             rules_not_applied=tuple(
                 [WhyRule(rule_id=rule_id, why=why) for rule_id, why in decision.rules_not_applied]
             ),
+            rules_for_users=_for_users(decision, rules or NO_RULES),
             rules_version=decision.rules_version or None,
             experiments=tuple(
                 [WhyArm(experiment=name, arm=arm) for name, _phase, arm in decision.experiments]
@@ -193,13 +211,13 @@ class WhyAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     items: Annotated[tuple[WhyItem, ...], Meta(description="The places, from the first to the last.")]
 
     @classmethod
-    def of(cls, explanation: Explanation, request_id: str) -> "WhyAnswer":
-        """Returns the message that tells an explanation."""
+    def of(cls, explanation: Explanation, rules: ActiveRules | None, request_id: str) -> "WhyAnswer":
+        """Returns the message that tells an explanation, with the rules that held if they are kept."""
         counts, reasons = explanation.counts, explanation.reasons
         return cls(
             request_id=request_id,
             decision_id=explanation.decision.decision_id,
-            record=WhyRecord.of(explanation.decision),
+            record=WhyRecord.of(explanation.decision, rules),
             replay=WhyReplay(
                 outcome=explanation.outcome,
                 why=explanation.why,
@@ -215,6 +233,19 @@ class WhyAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
             relevance_scale=(reasons.relevance_scale or None) if reasons else None,
             items=_items(explanation),
         )
+
+
+def _for_users(decision: Decision, rules: ActiveRules) -> tuple[WhyUserRule, ...]:
+    """Returns the rules that held for the user of a decision and not for everybody, with their conditions."""
+    users = {rule.rule_id: rule.users for rule in rules.rules if rule.users is not None}
+    return tuple(
+        [
+            WhyUserRule(rule_id=rule_id, where=one.where, audiences=one.audiences)
+            if (one := users.get(rule_id)) is not None
+            else WhyUserRule(rule_id=rule_id)
+            for rule_id in rules_for_users_of(decision)
+        ]
+    )
 
 
 def _filters(counts: Counts) -> tuple[WhyFilter, ...]:

@@ -79,28 +79,29 @@ class WhyRoutes:
         self._n_waiting += 1
         try:
             loop = asyncio.get_running_loop()
-            explanation = await loop.run_in_executor(self._thread, self._explain, decision_id)
+            explanation, rules = await loop.run_in_executor(self._thread, self._explain, decision_id)
         except (EventLogError, ConfigError, OSError) as error:
             raise unavailable(str(error)) from error
         finally:
             self._n_waiting -= 1
         call.facts = {"release": explanation.decision.release, "outcome": explanation.outcome.value}
-        return WhyAnswer.of(explanation, call.request_id)
+        return WhyAnswer.of(explanation, rules, call.request_id)
 
     def close(self) -> None:
         """Waits for the explanation at work; those that wait are given up."""
         self._thread.shutdown(cancel_futures=True)
 
-    def _explain(self, decision_id: str) -> Explanation:
-        """Returns the explanation of a decision; raises Refusal if there is none."""
+    def _explain(self, decision_id: str) -> tuple[Explanation, ActiveRules | None]:
+        """Returns the explanation of a decision and the rules that held; raises Refusal if there is none."""
         decision = self._decisions.find(decision_id)
         started = time.perf_counter()
-        explanation = explain(decision, self._releases.find(decision), self._rules_of(decision), self._words)
+        rules = self._rules_of(decision)
+        explanation = explain(decision, self._releases.find(decision), rules, self._words)
         self._metrics.count_explanation(explanation.outcome, time.perf_counter() - started)
         if explanation.outcome is Outcome.differs:
             # Ours to look into: the same release and items must answer the same.
             logger.error("decision %s is not what release %s says now", decision_id, decision.release)
-        return explanation
+        return explanation, rules
 
     def _rules_of(self, decision: Decision) -> ActiveRules | None:
         """Returns the rules that held for a decision, None if they are not kept any more."""

@@ -7,8 +7,10 @@ import msgspec
 from msgspec import Meta
 
 from marquee.core.filters import Filters
+from marquee.core.targeting.condition import MAX_LENGTH
+from marquee.core.targeting.targeting import Targeting
 from marquee.decision.trials.trying import ItemShift, Trial
-from marquee.errors import FilterError, RuleError
+from marquee.errors import DataError, FilterError, RuleError
 from marquee.store.rules.rule import Boost, Pin, Rule, RuleSet, Target, plain_rule
 from marquee.store.rules.rule_store import RuleChange
 from serving.api.messages.items import LATEST_MOMENT
@@ -65,6 +67,28 @@ class BoostMessage(TargetMessage, kw_only=True, frozen=True, forbid_unknown_fiel
     ]
 
 
+class RuleUsersMessage(
+    msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """The users that a rule holds for, by traits and audiences; both must hold if both are given."""
+
+    where: Annotated[
+        Annotated[str, Meta(max_length=MAX_LENGTH)],
+        Meta(description="Condition on traits, as `leaves >= 0.5 AND segment = 'loyal'`."),
+    ] = ""
+    audiences: Annotated[
+        tuple[Id, ...],
+        Meta(max_length=20, description="Contacts of one of these; whoever is held back is no contact."),
+    ] = ()
+
+    def targeting(self, place: str) -> Targeting:
+        """Returns the targeting that the message is; raises RuleError that names the field at fault."""
+        try:
+            return Targeting(self.where, self.audiences)
+        except DataError as error:
+            raise RuleError(f"{place}.where: {error}", f"{place}.where") from None
+
+
 class RuleMessage(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One rule: who decided what, why, where and for how long; one of `pin`, `block` and `boost`."""
 
@@ -82,6 +106,10 @@ class RuleMessage(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fiel
         Meta(description="First second in which it no longer holds; left out: until it is taken out."),
     ] = None
     surfaces: Annotated[tuple[Id, ...], Meta(description="Where it holds; left out: everywhere.")] = ()
+    users: Annotated[
+        RuleUsersMessage | None,
+        Meta(description="For whom it holds, by traits and audiences; left out: for everybody."),
+    ] = None
     pin: Annotated[
         tuple[PinMessage, ...], Meta(max_length=MAX_ITEMS, description="Items that stand at places.")
     ] = ()
@@ -207,6 +235,13 @@ class DryRunAnswer(msgspec.Struct, kw_only=True, frozen=True):
     applied: Annotated[
         dict[str, int], Meta(description="By rule that is tried: answers in which it is named.")
     ]
+    users_untold: Annotated[
+        int,
+        Meta(
+            description="Decisions asked without the rules for users: the run of customers knows their users "
+            "under pseudonyms that are not those of the log."
+        ),
+    ] = 0
     predicted_clicks: Annotated[
         ClicksAnswer | None, Meta(description="Null where the log holds no click to predict from.")
     ] = None
@@ -223,6 +258,7 @@ class DryRunAnswer(msgspec.Struct, kw_only=True, frozen=True):
             gaining=tuple(map(ItemShiftAnswer.of, trial.gaining)),
             losing=tuple(map(ItemShiftAnswer.of, trial.losing)),
             applied=dict(trial.applied),
+            users_untold=trial.n_untold,
             predicted_clicks=None
             if clicks is None
             else ClicksAnswer(before=clicks.before, after=clicks.after, clicks=clicks.n_clicks),
@@ -237,7 +273,7 @@ def to_rules(message: RulesRequest, author: str) -> list[Rule]:
         author: Of the rules that name none.
 
     Raises:
-        RuleError: If a filter is none.
+        RuleError: If a filter or a condition is none.
     """
     return [_to_rule(one, f"rules[{number}]", author) for number, one in enumerate(message.rules)]
 
@@ -252,6 +288,7 @@ def _to_rule(message: RuleMessage, place: str, author: str) -> Rule:
         from_time=message.from_,
         until=message.until,
         surfaces=message.surfaces,
+        users=None if message.users is None else message.users.targeting(f"{place}.users"),
         pins=tuple([Pin(pin.item_id, pin.place) for pin in message.pin]),
         block=None if block is None else block.target(f"{place}.block"),
         boost=None if boost is None else Boost(weight=boost.weight, target=boost.target(f"{place}.boost")),

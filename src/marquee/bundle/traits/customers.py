@@ -4,7 +4,7 @@ Decides what is known of a customer at a decision. Leaves to others who may be a
 erasures are the service's to know.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import polars as pl
 
@@ -47,6 +47,16 @@ class CustomersInMemory:
     def __len__(self) -> int:
         """Number of customers with traits."""
         return len(self._place)
+
+    @property
+    def has_pseudonyms(self) -> bool:
+        """Whether the run names customers by pseudonyms."""
+        return bool(self._key)
+
+    @property
+    def user_ids(self) -> Collection[str]:
+        """The customers with traits, as the run names them."""
+        return self._place.keys()
 
     def find(self, user_id: str) -> Customer | None:
         """Returns a customer, None for nobody.

@@ -165,7 +165,7 @@ class _Reader:
         self._depth = 0
 
     def read(self) -> Holds:
-        """Returns what the whole text means."""
+        """Returns the meaning of the whole text."""
         holds = self._any_of()
         if self._tokens.peek().kind != "end":
             raise self._tokens.error("AND, OR or the end")
@@ -198,7 +198,7 @@ class _Reader:
         return _opposite(part) if n_not % 2 else part
 
     def _part(self) -> Holds:
-        """Returns what stands in brackets, or one comparison."""
+        """Returns a condition in brackets, or one comparison."""
         if self._tokens.take("("):
             part = self._any_of()
             self._tokens.need(")")

@@ -85,7 +85,7 @@ class Targeting:
         return () if self._condition is None else tuple(self._condition.compared)
 
     def missing(self, facts: CustomerFacts) -> str:
-        """Returns what a run lacks that it needs, in words; empty if nothing."""
+        """Returns the first trait or audience that a run lacks, in words; empty if it has all."""
         for name in self.traits:
             if name not in facts.traits:
                 return f"{_of(facts)} has no trait {name!r}{_near(name, facts.traits)}"

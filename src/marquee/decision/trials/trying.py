@@ -9,10 +9,11 @@ the user.
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from marquee.decision.recommender import Recommender
-from marquee.decision.requests import Answer, Request
+from marquee.decision.requests import Answer
+from marquee.decision.trials.questions import Question
 from marquee.store.log.event_log import Decision
 from marquee.store.rules.rule import ActiveRules
 
@@ -48,6 +49,7 @@ class Trial:
     Attributes:
         n_asked: Decisions that were asked again.
         n_left_out: Decisions that could not be.
+        n_untold: Decisions that were asked without the rules for users, for nobody can tell whose they are.
         n_changed: Answers that differ in an item or a place.
         gaining: Items that more answers hold, the most first.
         losing: Items that fewer answers hold, the most first.
@@ -57,6 +59,7 @@ class Trial:
 
     n_asked: int
     n_left_out: int
+    n_untold: int
     n_changed: int
     gaining: Sequence[ItemShift]
     losing: Sequence[ItemShift]
@@ -121,6 +124,7 @@ class Comparison:
 
     model: ClickModel
     n_left_out: int = 0
+    n_untold: int = 0
     _n_asked: int = 0
     _n_changed: int = 0
     _before: Counter[str] = field(default_factory=Counter)
@@ -129,10 +133,10 @@ class Comparison:
     _clicks: list[tuple[float, float]] = field(default_factory=list)
 
     def ask(
-        self, recommender: Recommender, request: Request, before: ActiveRules, after: ActiveRules
+        self, recommender: Recommender, question: Question, before: ActiveRules, after: ActiveRules
     ) -> None:
-        """Asks a request with both sets and counts the difference."""
-        self.add(*recommender.recommend([replace(request, rules=rules) for rules in (before, after)]))
+        """Asks a question with both sets and counts the difference."""
+        self.add(*question.answers(recommender, (before, after)))
 
     def add(self, before: Answer, after: Answer) -> None:
         """Counts the difference between two answers."""
@@ -161,6 +165,7 @@ class Comparison:
         return Trial(
             n_asked=self._n_asked,
             n_left_out=self.n_left_out,
+            n_untold=self.n_untold,
             n_changed=self._n_changed,
             gaining=gaining[:MAX_SHIFTS],
             losing=losing[:MAX_SHIFTS],

@@ -3,24 +3,30 @@
 from collections.abc import Collection, Mapping, Sequence
 
 from marquee.core.ids import PADDING_INDEX
+from marquee.core.targeting.targeting import NO_CUSTOMERS, CustomerFacts
 from marquee.decision.recommender import Recommender
-from marquee.errors import FilterError, RuleError
+from marquee.errors import DataError, FilterError, RuleError
 from marquee.store.rules.rule import Rule
 
 _SHOWN = 20
 """Surfaces that a message names."""
 
 
-def validate_on(rules: Sequence[Rule], answering: Mapping[str, Collection[Recommender]]) -> None:
+def validate_on(
+    rules: Sequence[Rule],
+    answering: Mapping[str, Collection[Recommender]],
+    facts: CustomerFacts = NO_CUSTOMERS,
+) -> None:
     """Raises RuleError that names the first field which no release can follow.
 
     Args:
         rules: A whole set.
         answering: By surface who answers there, candidates included.
+        facts: Of the run of customers that is served.
 
     Raises:
         RuleError: If a rule names a surface that there is not, an attribute that a surface where it holds
-            does not have, or an item that nobody there knows.
+            does not have, an item that nobody there knows, or a trait or an audience that the run has not.
     """
     for number, rule in enumerate(rules):
         place = f"rules[{number}]"
@@ -30,6 +36,7 @@ def validate_on(rules: Sequence[Rule], answering: Mapping[str, Collection[Recomm
                 raise RuleError(
                     f"{field} must be one of {list(answering)[:_SHOWN]}, got {surface!r}; correct it", field
                 )
+        _validate_users(rule, f"{place}.users", facts)
         surfaces = rule.surfaces or tuple(answering)
         _validate_filters(rule, f"{place}.{rule.kind}", surfaces, answering)
         for field, item_id in _items(rule, place):
@@ -39,6 +46,22 @@ def validate_on(rules: Sequence[Rule], answering: Mapping[str, Collection[Recomm
                     f"live one, got {item_id!r}; correct it, or post the item first",
                     field,
                 )
+
+
+def _validate_users(rule: Rule, place: str, facts: CustomerFacts) -> None:
+    """Raises RuleError if the run of customers cannot tell for whom a rule holds."""
+    if rule.users is None:
+        return
+    if not facts.run:
+        raise RuleError(
+            f"{place} needs a run of customers, got {rule.users.where or rule.users.audiences!r} and a "
+            "service that has none; start it with MARQUEE_TRAITS",
+            place,
+        )
+    try:
+        rule.users.validate(facts)
+    except DataError as error:
+        raise RuleError(f"{place}: {error}", place) from None
 
 
 def _validate_filters(
