@@ -62,6 +62,7 @@ from marquee.client.messages.rules import (
     RulesAnswer,
     RulesChangedAnswer,
     RulesRequest,
+    RuleUsersMessage,
     TargetMessage,
 )
 from marquee.client.messages.shared import ErrorAnswer, ErrorBody, FeatureValue, Filter
@@ -84,6 +85,7 @@ from marquee.client.messages.users import (
     WhyReplay,
     WhyRule,
     WhyStage,
+    WhyUserRule,
 )
 
 __all__ = [
@@ -140,6 +142,7 @@ __all__ = [
     "RuleHistoryAnswer",
     "RuleMessage",
     "RuleNotApplied",
+    "RuleUsersMessage",
     "RulesAnswer",
     "RulesChangedAnswer",
     "RulesRequest",
@@ -161,4 +164,5 @@ __all__ = [
     "WhyReplay",
     "WhyRule",
     "WhyStage",
+    "WhyUserRule",
 ]

@@ -7,6 +7,18 @@ import msgspec
 from marquee.client.messages.shared import ErrorBody, Filter
 
 
+class RuleUsersMessage(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """The users that a rule holds for, by traits and audiences; both must hold if both are given.
+
+    Attributes:
+        where: Condition on traits, as `leaves >= 0.5 AND segment = 'loyal'`. Left out: "".
+        audiences: Contacts of one of these; whoever is held back is no contact.
+    """
+
+    where: str | None = None
+    audiences: Sequence[str] = ()
+
+
 class PinMessage(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """An item and the place where it stands.
 
@@ -55,6 +67,7 @@ class RuleMessage(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True)
         from_: First second in which it holds, since 1970 UTC; left out: ever since.
         until: First second in which it no longer holds; left out: until it is taken out.
         surfaces: Where it holds; left out: everywhere.
+        users: For whom it holds, by traits and audiences; left out: for everybody.
         pin: Items that stand at places.
         block: Items that are in no answer.
         boost: Items that stand higher or lower.
@@ -66,6 +79,7 @@ class RuleMessage(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True)
     from_: int | None = msgspec.field(default=None, name="from")
     until: int | None = None
     surfaces: Sequence[str] = ()
+    users: RuleUsersMessage | None = None
     pin: Sequence[PinMessage] = ()
     block: TargetMessage | None = None
     boost: BoostMessage | None = None
@@ -194,6 +208,8 @@ class DryRunAnswer(msgspec.Struct, kw_only=True, frozen=True):
         gaining: Items in more answers, most first.
         losing: Items in fewer answers, most first.
         applied: By rule that is tried: answers in which it is named.
+        users_untold: Decisions asked without the rules for users: the run of customers knows their users
+            under pseudonyms that are not those of the log.
         predicted_clicks: Null where the log holds no click to predict from.
     """
 
@@ -204,4 +220,5 @@ class DryRunAnswer(msgspec.Struct, kw_only=True, frozen=True):
     gaining: tuple[ItemShiftAnswer, ...]
     losing: tuple[ItemShiftAnswer, ...]
     applied: dict[str, int]
+    users_untold: int = 0
     predicted_clicks: ClicksAnswer | None = None
