@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import polars as pl
 import pytest
 
 from marquee.bundle.traits.pseudonyms import pseudonym
-from marquee.decision.recommender import Recommender
 from marquee.store.people.consent import Tier
 from serving.api.answering.steering import Steering
 from serving.api.app import RecommendationApp
@@ -32,7 +32,7 @@ from serving.recording.users import KeyedUsers, PlainUsers
 from serving.releases.surface_file import SurfaceFile
 from serving.telemetry.metrics import Metrics
 from tests.support.asgi import JSON_HEADERS, Response, no_bentoml, request
-from tests.support.bundles import NOW, publish_tiny
+from tests.support.bundles import NOW, make_context_popularity, publish_tiny
 from tests.support.customers_run import STARTED, write_run
 from tests.support.people import KEY
 from tests.support.service_process import eventually
@@ -41,18 +41,18 @@ SECRET = "key of all"
 SURFACES = """
 default: home
 surfaces:
-  home: {bundle: BUNDLE, traits: {city: town, surface: place, colour: town}}
+  home: {bundle: BUNDLE, traits: {city: town, segment: group, colour: town}}
   plain: {bundle: BUNDLE}
 """
 ROWS = pl.DataFrame(
     {
         "user_id": ["u1", "u2", "new"],
         "leaves": [0.9, 0.2, None],
-        "town": ["oslo", "rome", "oslo"],
-        "place": [None, None, "video"],
+        "town": ["rome", "rome", "oslo"],
+        "group": [None, None, "gold"],
     }
 )
-AUDIENCES = {"keep": {"u1": "contact", "u2": "holdout"}, "few": {"u1": "contact"}}
+AUDIENCES = {"keep": {"u1": "contact", "u2": "holdout", "new": "contact"}, "few": {"u1": "contact"}}
 RESCUE = {"id": "rescue", "pin": [{"item_id": "i024", "place": 1}], "users": {"where": "leaves >= 0.5"}}
 CALL = {"id": "call", "block": {"items": ["i024"]}, "users": {"audiences": ["keep"]}}
 
@@ -148,7 +148,12 @@ class Service:
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return publish_tiny(tmp_path_factory.mktemp("bundles"))
+    by_segment = replace(
+        make_context_popularity(24),
+        columns=("segment", "surface"),
+        values=(("segment", "gold"), ("surface", "home"), ("surface", "video")),
+    )
+    return publish_tiny(tmp_path_factory.mktemp("bundles"), context_popularity=by_segment)
 
 
 @pytest.fixture
@@ -183,12 +188,13 @@ def test_rule_for_an_audience_leaves_alone_whoever_is_held_back(service: Service
 
 
 def test_pin_for_some_users_stands_before_the_one_for_everybody(service: Service) -> None:
-    everybody = {"id": "all", "pin": [{"item_id": "i023", "place": 1}]}
+    other = service.ask("u2")["items"][2]["item_id"]
+    everybody = {"id": "all", "pin": [{"item_id": other, "place": 1}]}
     assert service.put(everybody, RESCUE).status == 200
     answer = service.ask("u1")
     assert answer["items"][0]["item_id"] == "i024"
     assert answer["rules_not_applied"] == [{"rule_id": "all", "why": "place 1 is that of 'rescue'"}]
-    assert service.ask("u2")["items"][0]["item_id"] == "i023"
+    assert service.ask("u2")["items"][0]["item_id"] == other
     twice = {**RESCUE, "id": "twice"}
     assert service.put(RESCUE, twice, version=1).error["field"] == "rules[1].pin[0].place"
 
@@ -202,9 +208,12 @@ def test_below_personal_no_trait_of_the_user_is_read(service: Service, tier: str
     assert service.keyed is not None
     service.keyed.set_tier("u1", Tier(tier), NOW)
     assert applied(service.ask("u1")) == []
-    # What the request itself declares stays: it is no trait.
-    declared = service.ask("u1", consent="segment", context={"surface": "video"})
-    assert declared["popular_in"] == "surface=video"
+
+
+def test_segment_tier_knows_what_the_request_declares_and_no_trait(service: Service) -> None:
+    assert service.ask("new", consent="segment")["popular_in"] == "surface=home"
+    declared = service.ask("new", consent="segment", features={"segment": "gold"})
+    assert declared["popular_in"] == "segment=gold"
 
 
 def test_erased_user_has_no_traits_until_a_later_run(service: Service) -> None:
@@ -232,7 +241,7 @@ def test_next_run_steers_the_next_answer_and_a_trait_that_it_lacks_is_said(servi
         assert {user: applied(service.ask(user, k=24)) for user in expected} == expected
     untold = service.ask("u2")["rules_not_applied"]
     assert untold == [
-        {"rule_id": "rescue", "why": "the run of customers 3 has no trait 'leaves', it has ['place', 'town']"}
+        {"rule_id": "rescue", "why": "the run of customers 3 has no trait 'leaves', it has ['group', 'town']"}
     ]
 
 
@@ -264,37 +273,36 @@ def test_rules_for_users_are_read_as_they_were_put(service: Service) -> None:
 
 
 def test_why_tells_the_rule_of_a_trait_also_when_the_trait_has_changed(service: Service) -> None:
-    service.put(RESCUE, CALL)
-    answer = service.ask("u1")
-    write_run(service.runs / "2", ROWS.with_columns(leaves=pl.lit(0.0)))
+    gold = {**RESCUE, "users": {"where": "\"group\" = 'gold'"}}
+    service.put(gold, CALL)
+    answer = service.ask("new")
+    write_run(service.runs / "2", ROWS.with_columns(group=pl.lit("")))
     (service.runs / "latest").unlink()
     (service.runs / "latest").symlink_to("2")
     service.followed.refresh()
     told = service.why(answer)
     assert told["replay"]["outcome"] == "agrees"
     assert told["record"]["rules_for_users"] == [
-        {"rule_id": "rescue", "where": "leaves >= 0.5"},
+        {"rule_id": "rescue", "where": "\"group\" = 'gold'"},
         {"rule_id": "call", "audiences": ["keep"]},
     ]
-    assert "rules_for_users" not in service.why(service.ask("u2"))["record"]
+    assert "rules_for_users" not in service.why(service.ask("new"))["record"]
 
 
-def test_surface_states_the_traits_that_it_declares(service: Service, bundle: Path) -> None:
-    recommender = Recommender.load(bundle)
-    assert {"city", "surface"} <= set(recommender.bundle.columns)
-    stated = service.ask("u1", surface="plain", features={"city": "oslo"})
+def test_surface_states_the_traits_that_it_declares(service: Service) -> None:
+    stated = service.ask("u1", surface="plain", features={"city": "rome"})
     assert service.ask("u1")["items"] == stated["items"] != service.ask("u1", surface="plain")["items"]
-    # The request stands above the trait; a column that the release does not read is not even recorded.
-    assert service.ask("u1", features={"city": "rome"})["items"] != stated["items"]
-    assert service.why(service.ask("u1"))["record"]["features"] == {"city": "oslo"}
+    # The request stands above the trait.
+    assert service.ask("u1", features={"city": "oslo"})["items"] != stated["items"]
+    # Neither asked for nor recorded: the release reads no column of that name.
     assert "ignored_features" not in service.ask("u1")
+    assert service.why(service.ask("u1"))["record"]["features"] == {"city": "rome"}
 
 
 def test_trait_chooses_the_list_of_what_is_popular(service: Service) -> None:
     rows = [{"row": "popular", "k": 1}, {"row": "popular", "k": 1, "surface": "plain"}]
     page = service.send("POST", "/v1/page", {"user_id": "new", "rows": rows}).json()
-    assert page["rows"][0]["popular_in"] == "surface=video"
-    assert page["rows"][1].get("popular_in") != "surface=video"
+    assert [row.get("popular_in") for row in page["rows"]] == ["segment=gold", None], page["rows"]
 
 
 @pytest.mark.parametrize("has_key", [True, False])
