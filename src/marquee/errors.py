@@ -8,6 +8,8 @@ MarqueeError
 │   ├── ShapeError                arrays that do not fit together
 │   ├── FilterError               a filter that the catalog cannot apply
 │   ├── RuleError                 a rule that cannot hold
+│   ├── BidRequestError           a bid request that no bid could answer
+│   ├── NoticeError               a notice of an exchange that settles nothing
 │   ├── RejectedRowsError         more rows were rejected than `max_rejected_fraction` allows
 │   └── LeakageError              an event crosses the split
 ├── ConfigError(ValueError)       the caller's config is wrong: refuse to start
@@ -74,6 +76,22 @@ class RuleError(DataError):
     def __init__(self, message: str, field: str) -> None:
         super().__init__(message)
         self.field = field
+
+
+class BidRequestError(DataError):
+    """A bid request that no bid could answer."""
+
+
+class NoticeError(DataError):
+    """A notice of an exchange that settles nothing.
+
+    Attributes:
+        reason: One word, by which it is counted.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class RejectedRowsError(DataError):

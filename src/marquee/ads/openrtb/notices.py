@@ -1,0 +1,119 @@
+"""Signed notices: the messages of an exchange when a bid was won, billed or lost.
+
+A notice carries what it settles, so any worker can take it: nothing has to be remembered, and nobody but us
+can have written it. The price comes unsigned, in place of a macro: it never counts above the bid.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import math
+import re
+from enum import StrEnum
+
+import msgspec
+
+from marquee.ads.openrtb.terms import MILLION
+from marquee.errors import NoticeError
+
+_SIGNATURE_BYTES = 16
+PRICE_MACRO = "${AUCTION_PRICE}"
+LOSS_MACRO = "${AUCTION_LOSS}"
+_NUMBER = re.compile(r"\d{1,12}(\.\d{1,12})?\Z")
+
+
+class NoticeKind(StrEnum):
+    """The address that an exchange calls."""
+
+    win = "win"  # nurl
+    billing = "billing"  # burl: what is charged
+    loss = "loss"  # lurl
+
+
+class Settled(msgspec.Struct, frozen=True, array_like=True):
+    """The bid that a notice settles.
+
+    Attributes:
+        decision_id: Of the answer that bid.
+        imp_id: Of the impression.
+        campaign_id: Who pays.
+        item_id: The creative.
+        bid: What a thousand impressions were to cost at most, millionths of ours.
+        rate: Units of the currency of the bid that one unit of ours bought then.
+        expires_s: Until when a notice counts, seconds since 1970 UTC.
+        is_test: Whether nobody is ever charged.
+    """
+
+    decision_id: str
+    imp_id: str
+    campaign_id: str
+    item_id: str
+    bid: int
+    rate: float
+    expires_s: int
+    is_test: bool = False
+
+
+_DECODER = msgspec.json.Decoder(Settled)
+
+
+class NoticeSigner:
+    """Signs and verifies; a notice of one kind is none of another.
+
+    Args:
+        key: Secret, 32 bytes or more.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def token(self, kind: NoticeKind, settled: Settled) -> str:
+        """Returns the text that stands in an address."""
+        body = msgspec.json.encode(settled)
+        return base64.urlsafe_b64encode(self._signature(kind, body) + body).decode().rstrip("=")
+
+    def read(self, kind: NoticeKind, token: str, now_s: float) -> Settled:
+        """Returns the bid that a notice settles.
+
+        Args:
+            kind: Of the address that was called.
+            token: As it came.
+            now_s: The time, seconds since 1970 UTC.
+
+        Raises:
+            NoticeError: If it was not signed here for this kind, or came too late.
+        """
+        try:
+            held = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise NoticeError(
+                "a notice must be one that was signed here, got other text", "forged"
+            ) from error
+        signature, body = held[:_SIGNATURE_BYTES], held[_SIGNATURE_BYTES:]
+        if not hmac.compare_digest(signature, self._signature(kind, body)):
+            raise NoticeError("a notice must be one that was signed here, got another signature", "forged")
+        settled = _DECODER.decode(body)
+        if now_s >= settled.expires_s:
+            late = int(now_s - settled.expires_s)
+            raise NoticeError(f"a notice must come before the bid lapses, got one {late} s late", "lapsed")
+        return settled
+
+    def _signature(self, kind: NoticeKind, body: bytes) -> bytes:
+        """Returns the signature of a body for one kind of notice."""
+        return hmac.digest(self._key, f"openrtb.{kind}.".encode() + body, hashlib.sha256)[:_SIGNATURE_BYTES]
+
+
+def charge_of_notice(settled: Settled, price: str) -> int:
+    """Returns the cost of one impression, millionths of ours, rounded up, never above the bid.
+
+    Args:
+        settled: The bid.
+        price: Of a thousand impressions in the currency of the bid, as it came; an exchange that leaves the
+            macro as it stands says none, and then the bid counts.
+    """
+    per_thousand = settled.bid
+    if _NUMBER.match(price):
+        said = float(price) / settled.rate * MILLION
+        per_thousand = min(settled.bid, math.ceil(said - 1e-6))
+    return -(-per_thousand // 1000)
