@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from marquee.core.reasons import Reason
 from marquee.decision.creatives.answers import ItemCreative
-from marquee.decision.experiments import Assigned
+from marquee.decision.experiments.assignment import Assigned
 from marquee.decision.explaining.asked import AskedRow, asked_of
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Decided

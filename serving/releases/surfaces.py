@@ -16,7 +16,7 @@ from marquee.core.filters import NO_FILTERS, Filters
 from marquee.core.targeting.customer import Customer
 from marquee.decision.creatives.answers import validate_fields
 from marquee.decision.creatives.choosing import CreativeSet
-from marquee.decision.experiments import HELD_OUT, HOLDOUT, Assigned
+from marquee.decision.experiments.assignment import HELD_OUT, HOLDOUT, Assigned
 from marquee.decision.policies.config import NO_EXPLORATION, Exploration
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Request

@@ -1,12 +1,17 @@
-"""Reads the table of an experiment and writes its report as page, Markdown and JSON."""
+"""Reads the table of an experiment, or the log of a service, and writes its report."""
 
+import re
+import sys
+import tempfile
 import time
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 
 from marquee.evaluation.experiments.config import ExperimentConfig
+from marquee.evaluation.experiments.declared import before_it_ran, declared_config
 from marquee.evaluation.experiments.exposure import arm_units, read_exposed
 from marquee.evaluation.experiments.judging import judge_experiment
 from marquee.evaluation.experiments.planning import plan_experiment
@@ -15,6 +20,7 @@ from marquee.reports.evidence.experiment import experiment_page, plan_page
 from marquee.reports.evidence.page import Page, write_page
 from training.cli.command import command
 from training.cli.console import open_console
+from training.dataset import DatasetConfig, write_dataset
 from training.experiment.config import ExperimentCommandConfig, Mode
 
 
@@ -35,16 +41,51 @@ def plan(config: ExperimentConfig, now: float) -> Page:
         DataError: If there is nothing to plan with.
     """
     validate_weights(config.arms)
-    # The table has no arms: everybody is put into the control arm, quoted as SQL has it.
-    together = replace(config, arm="'" + config.control.replace("'", "''") + "'")
+    together = before_it_ran(config)
     exposed = read_exposed(together, now)
     units = arm_units(exposed, together, config.primary)[config.control]
     # As many as came in the past, where nobody says how many will come.
-    per_day = config.units_per_day or (len(units) / len(exposed.days) if exposed.days else 0.0)
-    return plan_page(
-        config.name,
-        plan_experiment(config.primary, units, config.minimum_effect, per_day, len(config.arms)),
+    came = config.units_per_day or (len(units) / len(exposed.days) if exposed.days else 0.0)
+    planned = plan_experiment(
+        config.primary,
+        units,
+        config.minimum_effect,
+        came * config.coverage,
+        list(config.arms.values()),
+        config.tuned_for,
     )
+    return plan_page(config.name, planned)
+
+
+@contextmanager
+def declaration(config: ExperimentCommandConfig, now: float, console: Console) -> Iterator[ExperimentConfig]:
+    """Gives what is judged; a table that is made of a log is there as long as the block runs.
+
+    Raises:
+        ConfigError: If the file, the experiment or the log is none.
+        DataError: If the log holds nothing.
+        EventLogError: If the log cannot be reached.
+    """
+    if config.ab is not None:
+        yield config.ab
+        return
+    file = Path(config.file)
+    if config.table:
+        yield declared_config(file, config.declared, Path(config.table))
+        return
+    with tempfile.TemporaryDirectory(prefix="marquee-experiment-") as folder:
+        to = Path(folder) / "table"
+        # First: a name that is misspelt must not be found after the whole log was read.
+        found = declared_config(file, config.declared, to)
+        asked = DatasetConfig(
+            log=config.log,
+            closed=config.closed,
+            cutoff=str(int(now)),
+            to=str(to),
+            attribution=config.attribution,
+        )
+        write_dataset(asked, console)
+        yield found
 
 
 def show_page(page: Page, path: Path, console: Console) -> None:
@@ -56,12 +97,28 @@ def show_page(page: Page, path: Path, console: Console) -> None:
     console.print(f"report {path}")
 
 
+def own_words(arguments: list[str]) -> list[str]:
+    """Returns the arguments with `experiment=…` as Hydra can take it.
+
+    To Hydra `experiment` is the folder of published training runs, in which it would look for a file.
+    """
+    return [re.sub(r"^experiment=", "declared=", argument) for argument in arguments]
+
+
 @command("experiment", ExperimentCommandConfig)
-def main(config: ExperimentCommandConfig) -> None:
+def run(config: ExperimentCommandConfig) -> None:
     """Judges or plans the experiment that the config declares."""
-    page = {Mode.judge: judge, Mode.plan: plan}[config.mode](config.ab, time.time())
+    console, now = open_console(), time.time()
+    with declaration(config, now, console) as declared:
+        page = {Mode.judge: judge, Mode.plan: plan}[config.mode](declared, now)
     name = "experiment" if config.mode is Mode.judge else "plan"
-    show_page(page, write_page(page, Path(config.out) / config.ab.name, name), open_console())
+    show_page(page, write_page(page, Path(config.out) / declared.name, name), console)
+
+
+def main() -> None:
+    """Runs the command of the command line."""
+    sys.argv[1:] = own_words(sys.argv[1:])
+    run()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from msgspec import UNSET, UnsetType
 
 from marquee.decision.creatives.answers import ItemCreative
-from marquee.decision.experiments import Assigned
+from marquee.decision.experiments.assignment import Assigned
 from marquee.decision.pages.rows import AnsweredRow, Row
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Answer, Decided, Request

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from marquee.core.targeting.customer import Customer
-from marquee.decision.experiments import HELD_OUT, HOLDOUT
+from marquee.decision.experiments.assignment import HELD_OUT, HOLDOUT
 from marquee.store.log.event_log import Decision
 from marquee.store.people.consent import Tier
 from serving.api.customers.deciding import CustomersAtDecision

@@ -76,7 +76,12 @@ class ShareRequest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fie
     """How much of the traffic a candidate is to see."""
 
     share: Annotated[
-        float, Meta(gt=0, le=1, description="Of the users (canary) or of the requests (shadow).")
+        float,
+        Meta(
+            ge=0.0001,
+            le=1,
+            description="Of the users (canary) or of the requests (shadow), in steps of 0.0001.",
+        ),
     ]
 
 

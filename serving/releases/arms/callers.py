@@ -5,9 +5,10 @@ from dataclasses import replace
 
 from msgspec import UNSET, UnsetType
 
+from marquee.decision.experiments.declaring import CANARY
 from marquee.store.people.consent import Tier
 from serving.releases.answering import Answering
-from serving.releases.arms.experiments import CANARY, Experiments, with_canary
+from serving.releases.arms.experiments import Experiments, with_canary
 from serving.releases.channel import Channel
 from serving.releases.surfaces import Surface, Surfaces
 

@@ -1,47 +1,34 @@
 """Experiments of one service: which arm answers a request, and what that arm changes of its surface.
 
-`MARQUEE_EXPERIMENTS` names a file that declares them:
-
-```yaml
-holdout: {share: 0.02}
-experiments:
-  variety:
-    surfaces: [home]
-    layer: ranking
-    coverage: 0.5
-    start: 2026-12-01T00:00:00Z
-    end: 2026-12-15T00:00:00Z
-    arms:
-      control: {weight: 0.5}
-      varied: {weight: 0.5, reranking: {diversity: 0.3}}
-```
-
+`MARQUEE_EXPERIMENTS` names a file that declares them (see `marquee.decision.experiments.declaring`).
 An arm is a surface with other settings, so whatever answers a surface answers an arm. Decides nothing about
 what came of it (`python -m training.experiment` does).
 """
 
-import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
-
-import msgspec
-from msgspec import Meta
+from typing import Any
 
 from marquee.bundle.manifest import validate_name
 from marquee.bundle.releases import Role
-from marquee.core.catalog import ItemKind
 from marquee.core.filters import NO_FILTERS, Filters
-from marquee.decision.experiments import (
+from marquee.decision.experiments.assignment import (
     HELD_OUT,
     HOLDOUT,
+    SERVED,
     Assigned,
     Experiment,
     Holdout,
     Unit,
     validate_layers,
+)
+from marquee.decision.experiments.declaring import (
+    CANARY,
+    DeclaredArm,
+    DeclaredExperiment,
+    DeclaredHoldout,
+    ExperimentFile,
 )
 from marquee.errors import ConfigError, DataError
 from serving.config import Settings
@@ -49,52 +36,7 @@ from serving.releases.answering import Answering
 from serving.releases.surface_file import read_exploration, read_reranking
 from serving.releases.surfaces import Surface
 
-CANARY, CONTROL = "canary", "control"
-SERVED = "served"
-
-_MAX_EXPERIMENTS = 64
-_Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
-
-
-class _Arm(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """One arm of the file: its weight, and the settings in which it differs from its surface."""
-
-    weight: Annotated[float, Meta(ge=0, le=1)]
-    release: str | None = None
-    k: Annotated[int, Meta(ge=1)] | None = None
-    kind: ItemKind | None = None
-    filters: dict[str, dict[str, object]] | None = None
-    reranking: dict[str, object] | None = None
-    policy: dict[str, object] | None = None
-
-
-class _Declared(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """One experiment of the file."""
-
-    arms: Annotated[dict[_Name, _Arm], Meta(min_length=2)]
-    surfaces: list[str] = []
-    unit: Unit = Unit.user_id
-    phase: Annotated[int, Meta(ge=1)] = 1
-    seed: Annotated[str, Meta(pattern=r"^[^;@'%]*\Z", max_length=128)] = ""
-    layer: str = ""
-    layer_range: tuple[float, float] = (0.0, 1.0)
-    coverage: float = 1.0
-    start: datetime | None = None
-    end: datetime | None = None
-
-
-class _Holdout(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """The holdout of the file."""
-
-    share: float
-    seed: str = HOLDOUT
-
-
-class _File(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """The whole file."""
-
-    experiments: Annotated[dict[_Name, _Declared], Meta(max_length=_MAX_EXPERIMENTS)] = {}
-    holdout: _Holdout | None = None
+CONTROL = "control"
 
 
 @dataclass(frozen=True)
@@ -153,12 +95,7 @@ class Experiments:
         if not settings.experiments:
             return cls()
         path = Path(settings.experiments)
-        try:
-            file = msgspec.yaml.decode(path.read_bytes(), type=_File)
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                f"MARQUEE_EXPERIMENTS must name a file of experiments, got {path}: {error}"
-            ) from error
+        file = ExperimentFile.read(path)
         known = {surface.name: surface for surface in surfaces}
         experiments: list[Experiment] = []
         changes: dict[str, dict[str, ArmSettings]] = {}
@@ -265,44 +202,25 @@ def with_canary(surface: Surface, answering: Answering, caller: str) -> Surface:
     return replace(surface, assigned=(*surface.assigned, Assigned(CANARY, version, arm)))
 
 
-def _holdout(path: Path, declared: _Holdout | None) -> Holdout | None:
+def _holdout(path: Path, declared: DeclaredHoldout | None) -> Holdout | None:
     """Returns the holdout of the file at `path`, None if it has none."""
     if declared is None:
         return None
     try:
-        return Holdout(share=declared.share, seed=declared.seed)
+        return declared.holdout()
     except ConfigError as error:
         raise ConfigError(f"holdout in {path}: {error}") from error
 
 
-def _experiment(name: str, declared: _Declared, surfaces: Mapping[str, Surface]) -> Experiment:
+def _experiment(name: str, declared: DeclaredExperiment, surfaces: Mapping[str, Surface]) -> Experiment:
     """Returns an experiment of the file; raises ConfigError if it is impossible."""
-    if name in (CANARY, HOLDOUT):
-        raise ConfigError(f"{name} is the name of an experiment of every service; choose another")
     unknown = [one for one in declared.surfaces if one not in surfaces]
     if unknown:
         raise ConfigError(f"surfaces must be among {list(surfaces)}, got {unknown[0]!r}")
-    moments = {"start": declared.start, "end": declared.end}
-    for key, moment in moments.items():
-        if moment is not None and moment.tzinfo is None:
-            raise ConfigError(f"{key} must say its zone, got {moment.isoformat()}; add Z for UTC")
-    return Experiment(
-        name=name,
-        arms=tuple(declared.arms),
-        weights=tuple(arm.weight for arm in declared.arms.values()),
-        surfaces=tuple(declared.surfaces),
-        unit=declared.unit,
-        phase=declared.phase,
-        declared_seed=declared.seed,
-        layer=declared.layer,
-        layer_range=declared.layer_range,
-        coverage=declared.coverage,
-        start=declared.start.timestamp() if declared.start else -math.inf,
-        end=declared.end.timestamp() if declared.end else math.inf,
-    )
+    return declared.experiment(name)
 
 
-def _settings(arm: _Arm, settings: Settings) -> ArmSettings:
+def _settings(arm: DeclaredArm, settings: Settings) -> ArmSettings:
     """Returns the fields of a surface that an arm changes."""
     changes: dict[str, Any] = {}
     if arm.release is not None:
@@ -319,7 +237,7 @@ def _settings(arm: _Arm, settings: Settings) -> ArmSettings:
     return ArmSettings(changes, Filters.of(arm.filters or {}))
 
 
-def _validate_arms(arms: Mapping[str, _Arm], surface: Surface) -> None:
+def _validate_arms(arms: Mapping[str, DeclaredArm], surface: Surface) -> None:
     """Raises ConfigError if a surface could answer no request of an arm."""
     for name, arm in arms.items():
         most = surface.settings.max_k

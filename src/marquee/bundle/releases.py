@@ -18,7 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from marquee.bundle.manifest import MANIFEST, validate_name
-from marquee.bundle.variants import unit_position
+from marquee.bundle.variants import SMALLEST_SHARE, unit_position
 from marquee.errors import BundleError, BundleNotFoundError, ConfigError
 from marquee.store.files import only_publisher, read_regular_file, replace_file
 
@@ -43,7 +43,8 @@ class Candidate:
     Attributes:
         role: What it does.
         version: Its version.
-        share: Of the users (canary) or of the requests (shadow), above 0, at most 1.
+        share: Of the users (canary) or of the requests (shadow), at most 1, in steps of
+            `SMALLEST_SHARE`, rounded up.
     """
 
     role: Role
@@ -53,8 +54,12 @@ class Candidate:
     def __post_init__(self) -> None:
         validate_name(self.version, "the version of a candidate")
         # It may come from a file that was edited by hand, and JSON has texts too.
-        if not isinstance(self.share, float | int) or not 0.0 < self.share <= 1.0:
-            raise ConfigError(f"share must be above 0 and at most 1, got {self.share!r}; choose 0.05, say")
+        # Below the smallest share one step of positions would still be answered by it: more than was asked.
+        if not isinstance(self.share, float | int) or not SMALLEST_SHARE <= self.share <= 1.0:
+            raise ConfigError(
+                f"share must be at least {SMALLEST_SHARE:g}, the smallest that can be drawn, and at most 1, "
+                f"got {self.share!r}; choose 0.05, say"
+            )
 
     def includes(self, caller: str) -> bool:
         """Tells whether a caller is in the share: the same on every machine, at every time.

@@ -4,6 +4,7 @@ Every worker, and every SDK that follows the same rule, gives the same answer wi
 nothing about what an arm means (see the service's experiments) and keeps no list of units.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import accumulate
 
@@ -13,8 +14,12 @@ from marquee.errors import ConfigError
 _OFFSET, _PRIME, _MASK = 0x811C9DC5, 0x01000193, 0xFFFFFFFF
 # As hash version 2 of GrowthBook fixes it: another number would move units between arms.
 _BUCKETS = 10_000
+SMALLEST_SHARE = 1 / _BUCKETS
+"""Of the units: positions have no finer steps."""
+
 # The same of a namespace.
 _LAYER_BUCKETS = 1_000
+_POSITIONS = tuple(bucket / _BUCKETS for bucket in range(_BUCKETS))
 # 0.1 added ten times is not 1.
 _SUM_TOLERANCE = 1e-6
 
@@ -106,3 +111,14 @@ def choose_arm(position: float, ranges: Sequence[tuple[float, float]]) -> int | 
         if start <= position < end:
             return number
     return None
+
+
+def n_positions(start: float, end: float) -> int:
+    """Returns how many of the 10,000 positions lie in [start, end).
+
+    Example:
+        >>> n_positions(0.0, 0.5), n_positions(0.5, 0.50001)  # one position is the least that anything gets
+        (5000, 1)
+    """
+    # Counted among the very positions that are compared: 0.29 times 10,000 is 2900 but for rounding.
+    return bisect_left(_POSITIONS, end) - bisect_left(_POSITIONS, start)

@@ -105,9 +105,9 @@ def test_aborted_candidate_is_no_candidate_any_more(versions: list[Path]) -> Non
     assert read_rollout(first.parent) == {}
 
 
-@pytest.mark.parametrize("share", [0.0, -0.1, 1.5, float("nan"), "0.5"])
+@pytest.mark.parametrize("share", [0.0, -0.1, 0.00005, 1.5, float("nan"), "0.5"])
 def test_share_that_is_none_is_refused(versions: list[Path], share: float) -> None:
-    with pytest.raises(ConfigError, match="share must be above 0 and at most 1"):
+    with pytest.raises(ConfigError, match=r"share must be at least 0\.0001, the smallest that can be drawn"):
         name_candidate(versions[0], Role.canary, share)
 
 

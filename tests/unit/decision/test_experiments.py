@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from marquee.bundle.variants import layer_position, unit_position
-from marquee.decision.experiments import Experiment, Holdout, validate_layers
+from marquee.decision.experiments.assignment import Experiment, Holdout, validate_layers
 from marquee.errors import ConfigError
 
 UNITS = [f"u{number}" for number in range(20_000)]

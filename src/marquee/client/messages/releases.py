@@ -71,7 +71,7 @@ class ShareRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True
     """How much of the traffic a candidate is to see.
 
     Attributes:
-        share: Of the users (canary) or of the requests (shadow).
+        share: Of the users (canary) or of the requests (shadow), in steps of 0.0001.
     """
 
     share: float

@@ -1,12 +1,12 @@
 """The declaration of an experiment: its table, its arms, its metrics, and what would matter."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from enum import StrEnum
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from marquee.data.declared_table import MAX_REJECTED_FRACTION
 from marquee.data.table_config import TableConfig
+from marquee.decision.experiments.declaring import Better, zone_named
 from marquee.errors import ConfigError
 from marquee.evaluation.experiments.sequences import TUNED_FOR
 
@@ -14,11 +14,13 @@ from marquee.evaluation.experiments.sequences import TUNED_FOR
 CANONICAL = ("unit", "arm", "time", "exposed")
 
 
-class Better(StrEnum):
-    """Which way a metric should go."""
+ONLY_SURFACE = "default"
+"""The surface of a service that declares none, which its log leaves out."""
 
-    more = "more"
-    less = "less"
+_DAY_LENGTH = len("2026-03-01")
+
+NOT_IN_IT = "(not in it)"
+"""The arm of an exposure that was in no arm of the experiment."""
 
 
 @dataclass(kw_only=True)
@@ -66,17 +68,20 @@ class ExperimentConfig:
         unit: Column, or SQL, of what was drawn into an arm; empty if each row is a unit.
         arm: Column of the arm.
         experiment: Name of an experiment of the service, in place of `arm`: the table is the training table
-            of an event log, whose column `experiments` tells the arms of an exposure. Others are left out.
+            of an event log, whose column `experiments` tells the arms of an exposure. Others count as the
+            past of a unit, if they lie before its first exposure, and else not at all.
         phase: Seed of the phase that counts, where that experiment had several; empty for all.
+        surfaces: Where the experiment of the service runs: exposures elsewhere do not count; empty for all.
         time: Column of the moment of each row; empty if there is none.
         exposed: Column of the moment at which the unit was first exposed; empty for its first row.
         zone: Zone in which days begin and end, e.g. `Europe/Berlin`.
-        start: First day, e.g. `2026-03-01`; empty for the table's first.
-        end: Day that is no longer part of it; empty if none was declared.
+        start: First day, e.g. `2026-03-01`, or moment with its zone; empty for the table's first.
+        end: Day, or moment, that is no longer part of it; empty if none was declared.
         window_days: How long after its first exposure the rows of a unit count; null for all.
         minimum_effect: Smallest improvement of the first metric that matters, in its unit.
         final: Whether the declared end is reached, for a table without times.
         units_per_day: New units of a day, for plans, where the table has no times.
+        coverage: Share of the units that takes part, for plans.
         tuned_for: Units at which the confidence sequence is shortest; chosen before the experiment begins.
         max_rejected_fraction: Of the rows of the table that may be wrong.
     """
@@ -92,6 +97,7 @@ class ExperimentConfig:
     arm: str = "arm"
     experiment: str = ""
     phase: str = ""
+    surfaces: list[str] = field(default_factory=list)
     time: str = ""
     exposed: str = ""
     zone: str = "UTC"
@@ -101,12 +107,12 @@ class ExperimentConfig:
     minimum_effect: float = 0.0
     final: bool = False
     units_per_day: float = 0.0
+    coverage: float = 1.0
     tuned_for: int = TUNED_FOR
     max_rejected_fraction: float = MAX_REJECTED_FRACTION
 
     def __post_init__(self) -> None:
-        if self.experiment:
-            self._take_arm_of_log()
+        self._validate_log()
         self._validate_metrics()
         self._validate_times()
         if self.minimum_effect < 0 or self.units_per_day < 0:
@@ -115,17 +121,47 @@ class ExperimentConfig:
                 f"{self.minimum_effect:g} and {self.units_per_day:g}; `better: less` turns a metric around"
             )
 
-    def _take_arm_of_log(self) -> None:
-        """Reads the arm out of what the log tells of an exposure's experiments."""
-        wrong = [text for text in (self.experiment, self.phase) if set(text) & set("';@")]
+    @property
+    def arm_expression(self) -> str:
+        """SQL of the arm of a row; `NOT_IN_IT` for an exposure that was in none."""
+        if not self.experiment:
+            return self.arm
+        return f"CASE WHEN {self._is_in_it} THEN SPLIT_PART({self._said}, '@', 1) ELSE '{NOT_IN_IT}' END"
+
+    @property
+    def read_table(self) -> TableConfig:
+        """The table without the rows that say nothing of this experiment."""
+        others: dict[str, str] = {}
+        if self.experiment and self.phase:
+            # Neither of this phase nor of before: another arm was at work.
+            others[f"in another phase of {self.experiment}"] = (
+                f"{self._is_in_it} AND SPLIT_PART({self._said}, '@', 2) <> '{self.phase}'"
+            )
+        if self.surfaces:
+            names = ", ".join(f"'{name}'" for name in self.surfaces)
+            others["on another surface"] = f"COALESCE(surface, '{ONLY_SURFACE}') NOT IN ({names})"
+        return replace(self.table, exclude={**self.table.exclude, **others}) if others else self.table
+
+    @property
+    def _is_in_it(self) -> str:
+        """SQL that tells whether an exposure was in an arm of the experiment."""
+        return f"COALESCE(STRPOS(experiments, ';{self.experiment}=') > 0, FALSE)"
+
+    @property
+    def _said(self) -> str:
+        """SQL of arm and phase of an exposure that was in it."""
+        return f"SPLIT_PART(SPLIT_PART(experiments, ';{self.experiment}=', 2), ';', 1)"
+
+    def _validate_log(self) -> None:
+        """Raises ConfigError if a name would break out of the SQL that reads a log."""
+        wrong = [text for text in (self.experiment, self.phase, *self.surfaces) if set(text) & set("';@")]
         if wrong:
-            raise ConfigError(f"experiment and phase must not hold ', ; or @, got {wrong[0]!r}")
-        said = f"SPLIT_PART(SPLIT_PART(experiments, ';{self.experiment}=', 2), ';', 1)"
-        self.arm = f"SPLIT_PART({said}, '@', 1)"
-        is_other = f"experiments IS NULL OR STRPOS(experiments, ';{self.experiment}=') = 0"
-        if self.phase:
-            is_other += f" OR SPLIT_PART({said}, '@', 2) <> '{self.phase}'"
-        self.table.exclude = {**self.table.exclude, f"not in experiment {self.experiment}": is_other}
+            raise ConfigError(f"experiment, phase and surfaces must not hold ', ; or @, got {wrong[0]!r}")
+        if (self.phase or self.surfaces) and not self.experiment:
+            raise ConfigError(
+                f"phase and surfaces are of an experiment of the service, got {self.phase!r} and "
+                f"{list(self.surfaces)}; name it in experiment"
+            )
 
     @property
     def control(self) -> str:
@@ -138,12 +174,21 @@ class ExperimentConfig:
         """The metric that decides."""
         return next(iter(self.metrics))
 
-    def moment(self, day: str) -> int | None:
-        """Returns when a declared day begins, seconds since 1970 UTC; None for an empty text."""
-        if not day:
+    def moment(self, text: str) -> int | None:
+        """Returns a declared moment, or when a declared day begins, seconds since 1970 UTC; None for none.
+
+        Raises:
+            ValueError: If it is neither, or a moment without zone.
+        """
+        if not text:
             return None
-        midnight = date.fromisoformat(day)
-        return int(_midnight(midnight, ZoneInfo(self.zone)))
+        if len(text) <= _DAY_LENGTH:
+            return int(_midnight(date.fromisoformat(text), ZoneInfo(self.zone)))
+        moment = datetime.fromisoformat(text)
+        # As midnight in the declared zone it would be read by whoever thinks of that one.
+        if moment.tzinfo is None:
+            raise ValueError(f"{text!r} without a zone, add Z for UTC")
+        return int(moment.timestamp())
 
     def _validate_metrics(self) -> None:
         """Raises ConfigError unless names of metrics are distinct from columns and known to the rest."""
@@ -162,15 +207,13 @@ class ExperimentConfig:
 
     def _validate_times(self) -> None:
         """Raises ConfigError unless days, zone and window can be read and have times to hold on to."""
-        try:
-            # An absolute path is a ValueError here, the name of a folder such as Europe an OSError.
-            ZoneInfo(self.zone)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise ConfigError(f"zone {self.zone!r} is not known; use a name as Europe/Berlin") from error
+        zone_named(self.zone)
         try:
             ends = [self.moment(self.start), self.moment(self.end)]
         except ValueError as error:
-            raise ConfigError(f"start and end must be days as 2026-03-01, got {error}") from error
+            raise ConfigError(
+                f"start and end must be days as 2026-03-01, or moments with their zone, got {error}"
+            ) from error
         if None not in ends and ends[0] >= ends[1]:  # type: ignore[operator] # neither is None
             raise ConfigError(f"end {self.end} must lie behind start {self.start}")
         needs_time = [

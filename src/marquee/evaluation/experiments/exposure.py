@@ -14,7 +14,7 @@ import polars as pl
 from marquee.core.schema import Column, ColumnType
 from marquee.data.declared_table import read_declared_table
 from marquee.errors import DataError
-from marquee.evaluation.experiments.config import ExperimentConfig
+from marquee.evaluation.experiments.config import NOT_IN_IT, ExperimentConfig
 from marquee.evaluation.experiments.units import ArmUnits
 
 SECONDS_PER_DAY = 86_400
@@ -63,7 +63,8 @@ def read_exposed(config: ExperimentConfig, now: float | None = None) -> Exposed:
     """
     rows, notes = _read_rows(config)
     # No row is dropped for its arm: units of an undeclared one would be missing from the shares.
-    unknown = rows.filter(~pl.col("arm").is_in(list(config.arms)))["arm"].value_counts(sort=True)
+    known = [*config.arms, *([NOT_IN_IT] if config.experiment else [])]
+    unknown = rows.filter(~pl.col("arm").is_in(known))["arm"].value_counts(sort=True)
     if len(unknown):
         raise DataError(
             f"the table holds arms that were not declared, {dict(unknown.iter_rows())} rows, declared are "
@@ -74,6 +75,8 @@ def read_exposed(config: ExperimentConfig, now: float | None = None) -> Exposed:
     if config.time:
         rows, before = _within_time(rows, config, now, left_out)
     else:
+        # Without moments nothing tells what was before.
+        rows = _of_experiment(rows, left_out)
         rows = rows.with_columns(pl.lit("").alias(_DAY), pl.lit("").alias("exposed_day"))
     # Of the rows that count: another arm before the first exposure mixes nothing.
     arms_of_unit = rows.group_by("unit").agg(pl.col("arm").n_unique().alias("n"))
@@ -81,6 +84,7 @@ def read_exposed(config: ExperimentConfig, now: float | None = None) -> Exposed:
     left_out["units seen in several arms"] = len(several)
     # Imploded: polars warns of `is_in` with a Series of the column's own type, and warnings are errors.
     rows = rows.filter(~pl.col("unit").is_in(several.implode()))
+    left_out = {reason: n for reason, n in left_out.items() if n}
     if rows.is_empty():
         raise DataError(
             f"no unit is left to compare, {left_out}; look at unit, arm, start and end of the experiment"
@@ -89,7 +93,7 @@ def read_exposed(config: ExperimentConfig, now: float | None = None) -> Exposed:
     return Exposed(
         rows=rows,
         before=before.filter(pl.col("unit").is_in(rows["unit"].unique().implode())),
-        left_out={reason: n for reason, n in left_out.items() if n},
+        left_out=left_out,
         notes=(*notes, *_day_notes(days), *_dominant_notes(rows, config)),
         days=days,
         is_final=config.final or _is_over(days, config, now),
@@ -144,7 +148,7 @@ def _read_rows(config: ExperimentConfig) -> tuple[pl.DataFrame, list[str]]:
     """Returns the rows of the table in our columns, and what the readers say of it."""
     columns, expressions = _declared_columns(config)
     rows, quality = read_declared_table(
-        config.table, Path(config.root), columns, expressions, "ab", config.max_rejected_fraction
+        config.read_table, Path(config.root), columns, expressions, "ab", config.max_rejected_fraction
     )
     notes = [*quality.notes, *(f"rejected: {reject}" for reject in quality.rejects)]
     notes += [f"{n:,} rows excluded as {reason}" for reason, n in quality.excluded.items()]
@@ -161,7 +165,7 @@ def _read_rows(config: ExperimentConfig) -> tuple[pl.DataFrame, list[str]]:
 
 def _declared_columns(config: ExperimentConfig) -> tuple[list[Column], dict[str, str]]:
     """Returns the columns that an experiment needs, and what each is made of."""
-    columns, expressions = [Column("arm", required=True)], {"arm": config.arm}
+    columns, expressions = [Column("arm", required=True)], {"arm": config.arm_expression}
     if config.unit:
         columns.append(Column("unit", required=True))
         expressions["unit"] = config.unit
@@ -189,12 +193,14 @@ def _within_time(
         left_out["rows later than now (a clock is wrong)"] = rows.filter(is_future).height
         rows = rows.filter(~is_future)
     began = pl.col("exposed") if config.exposed else pl.col("time")
+    # Null where it is no exposure, which the minimum below skips.
+    began = pl.when(pl.col("arm") != NOT_IN_IT).then(began)
     if start is not None:
-        # Null before the start, which the minimum below skips.
         began = pl.when(began >= start).then(began)
     rows = rows.with_columns(began.min().over("unit").alias(_FIRST))
     never = rows.filter(pl.col(_FIRST).is_null())
-    left_out["units never exposed since the start"] = never["unit"].n_unique()
+    why = "units never in the experiment" if config.experiment else "units never exposed since the start"
+    left_out[why] = never["unit"].n_unique()
     rows = rows.filter(pl.col(_FIRST).is_not_null())
     if end is not None:
         late = rows.filter(pl.col(_FIRST) >= end)
@@ -205,13 +211,20 @@ def _within_time(
     if config.window_days is not None:
         # In place of the declared end: each unit has the same time, whenever it came.
         last = pl.col(_FIRST) + round(config.window_days * SECONDS_PER_DAY)
-    rows = rows.filter(pl.col("time") >= pl.col(_FIRST))
+    rows = _of_experiment(rows.filter(pl.col("time") >= pl.col(_FIRST)), left_out)
     if last is not None:
         left_out["rows behind the window"] = rows.filter(pl.col("time") >= last).height
         rows = rows.filter(pl.col("time") < last)
     return rows.with_columns(
         _day("time", config.zone).alias(_DAY), _day(_FIRST, config.zone).alias("exposed_day")
     ), before
+
+
+def _of_experiment(rows: pl.DataFrame, left_out: dict[str, int]) -> pl.DataFrame:
+    """Returns the rows that were in an arm; counts the others."""
+    is_outside = pl.col("arm") == NOT_IN_IT
+    left_out["rows in no arm, not before the first exposure"] = rows.filter(is_outside).height
+    return rows.filter(~is_outside)
 
 
 def _day(column: str, zone: str) -> pl.Expr:
@@ -226,8 +239,8 @@ def _is_over(days: tuple[str, ...], config: ExperimentConfig, now: float | None)
     if end is None or not days or (now is not None and now < end):
         return False
     # The table must reach into the last day: one that stops before is no final word.
-    day_after = pl.DataFrame({"last": [days[-1]]}).select(pl.col("last").str.to_date() + pl.duration(days=1))
-    return str(day_after.item()) >= config.end
+    last_second = pl.DataFrame({"last": [end - 1]})
+    return bool(days[-1] >= last_second.select(_day("last", config.zone)).item())
 
 
 def _day_notes(days: tuple[str, ...]) -> list[str]:

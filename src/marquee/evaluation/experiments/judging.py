@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
+from marquee.decision.experiments.declaring import Better
 from marquee.errors import DataError
 from marquee.evaluation.comparison import holm
 from marquee.evaluation.experiments.adjustment import AdjustedArm
-from marquee.evaluation.experiments.config import Better, ExperimentConfig
+from marquee.evaluation.experiments.config import ExperimentConfig
 from marquee.evaluation.experiments.effects import (
     Effect,
     MetricEffects,
@@ -328,7 +329,9 @@ def days_more(config: ExperimentConfig, exposed: Exposed, metric: JudgedMetric, 
     per_day = sum(exposed.n_units().values()) / len(exposed.days)
     if not (size and variance and math.isfinite(variance)):
         return None
-    needed = plan(variance, size, per_day, n_arms=len(config.arms)).days_always
+    needed = plan(
+        variance, size, per_day, weights=list(config.arms.values()), tuned_for=config.tuned_for
+    ).days_always
     # The verdict is to go on, so at least one day more.
     return max(1.0, needed - len(exposed.days))
 

@@ -1,13 +1,14 @@
 """How many units and days an experiment needs to find an effect of a given size."""
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
 from marquee.errors import DataError
 from marquee.evaluation.comparison import POWER, SIGNIFICANCE
 from marquee.evaluation.experiments.adjustment import adjust
-from marquee.evaluation.experiments.sequences import sequence_half_width
+from marquee.evaluation.experiments.sequences import TUNED_FOR, sequence_half_width
 from marquee.evaluation.experiments.units import ArmUnits
 
 # Ends the search for an effect too small to be found.
@@ -19,8 +20,8 @@ class Plan:
     """The size that an experiment needs.
 
     Attributes:
-        n_units: Units of each arm for the fixed test, read once at the end.
-        n_units_always: Units of each arm at which the confidence sequence leaves out 0, on average, when
+        n_units: Units per arm for the fixed test, read once at the end; on average where weights differ.
+        n_units_always: Units per arm at which the confidence sequence leaves out 0, on average, when
             looked at daily.
         days: Days for the fixed test; infinite where no unit comes.
         days_always: The same for the sequence.
@@ -33,16 +34,23 @@ class Plan:
 
 
 def plan(
-    variance: float, effect: float, units_per_day: float, *, n_arms: int = 2, removed: float = 0.0
+    variance: float,
+    effect: float,
+    units_per_day: float,
+    *,
+    weights: Sequence[float] = (0.5, 0.5),
+    removed: float = 0.0,
+    tuned_for: int = TUNED_FOR,
 ) -> Plan:
-    """Plans an experiment with arms of equal weight.
+    """Plans an experiment by its smallest arm, which is the last to be told apart from the control.
 
     Args:
         variance: Of the metric between units, from the log.
         effect: Smallest difference that matters, in the metric's unit.
         units_per_day: New units of all arms together.
-        n_arms: Arms, the control included.
+        weights: Share of the units in each arm, the control first.
         removed: Share of the variance that the past takes away.
+        tuned_for: As for `sequence_half_width`.
 
     Raises:
         DataError: If a number is out of range.
@@ -54,17 +62,24 @@ def plan(
         >>> plan(0.1 * 0.9, 0.015, 1000).n_units  # a rate of 10 % and 1.5 points
         6280
     """
+    n_arms = len(weights)
     if not (variance > 0 and effect != 0 and units_per_day >= 0 and n_arms >= 2 and 0 <= removed < 1):
         raise DataError(
             "a plan needs a variance above 0, an effect other than 0, units_per_day of 0 or more, 2 arms or "
             f"more and a removed share in [0, 1), got {variance}, {effect}, {units_per_day}, {n_arms}, "
             f"{removed}"
         )
-    left = variance * (1 - removed)
     factor = NormalDist().inv_cdf(1 - SIGNIFICANCE / 2) + NormalDist().inv_cdf(POWER)
-    # Twice, for the difference of two arms varies as both together.
-    fixed = math.ceil(2 * left * (factor / effect) ** 2)
-    always = _smallest(left, abs(effect))
+    control, smallest = weights[0], min(weights[1:])
+    # Of the difference of two arms, for one unit per arm on average: twice that of units in equal arms.
+    spread = (1 / control + 1 / smallest) / n_arms * variance * (1 - removed)
+    fixed = math.ceil(spread * (factor / effect) ** 2)
+
+    def half_width(n_units: int) -> float:
+        of_both = max(1, round(n_units * n_arms * (control + smallest)))
+        return sequence_half_width(math.sqrt(spread / n_units), of_both, tuned_for)
+
+    always = _smallest(half_width, abs(effect))
     per_arm = units_per_day / n_arms
     return Plan(
         n_units=fixed,
@@ -74,21 +89,21 @@ def plan(
     )
 
 
-def _smallest(variance: float, effect: float) -> int:
-    """Returns the fewest units per arm at which the confidence sequence is shorter than the effect."""
+def _smallest(half_width: Callable[[int], float], effect: float) -> int:
+    """Returns the fewest units per arm at which the confidence sequence is shorter than the effect.
+
+    Args:
+        half_width: Of the sequence at so many units per arm.
+        effect: Its size.
+    """
     # By doubling, then bisection: the length of the sequence has no closed inverse.
     low, high = 1, 2
-    while high < _MAX_UNITS and _half_width(variance, high) > effect:
+    while high < _MAX_UNITS and half_width(high) > effect:
         low, high = high, high * 2
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if _half_width(variance, middle) > effect else (low, middle)
+        low, high = (middle, high) if half_width(middle) > effect else (low, middle)
     return high
-
-
-def _half_width(variance: float, n_units: int) -> float:
-    """Returns half the length of the sequence at so many units per arm."""
-    return sequence_half_width(math.sqrt(2 * variance / n_units), 2 * n_units)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +145,12 @@ class ExperimentPlan:
 
 
 def plan_experiment(
-    metric: str, units: ArmUnits, minimum_effect: float, units_per_day: float, n_arms: int
+    metric: str,
+    units: ArmUnits,
+    minimum_effect: float,
+    units_per_day: float,
+    weights: Sequence[float] = (0.5, 0.5),
+    tuned_for: int = TUNED_FOR,
 ) -> ExperimentPlan:
     """Plans an experiment from the units of a log, whatever arm they were in.
 
@@ -139,7 +159,8 @@ def plan_experiment(
         units: Their sums.
         minimum_effect: Smallest effect that matters.
         units_per_day: New units of all arms together.
-        n_arms: Arms, the control included.
+        weights: Share of the units in each arm, the control first.
+        tuned_for: As for `sequence_half_width`.
 
     Raises:
         DataError: If there is nothing to plan with: no effect that matters, no units, no variance.
@@ -157,7 +178,12 @@ def plan_experiment(
         )
     removed = adjust([units]).removed
     effects = tuple(
-        PlannedEffect(size, plan(variance, size, units_per_day, n_arms=n_arms, removed=removed))
+        PlannedEffect(
+            size,
+            plan(variance, size, units_per_day, weights=weights, removed=removed, tuned_for=tuned_for),
+        )
         for size in (minimum_effect / 2, minimum_effect, 2 * minimum_effect)
     )
-    return ExperimentPlan(metric, units.mean, len(units), variance, removed, units_per_day, n_arms, effects)
+    return ExperimentPlan(
+        metric, units.mean, len(units), variance, removed, units_per_day, len(weights), effects
+    )

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from math import ceil, isfinite
 from typing import Any  # of JSON
 
-from marquee.evaluation.experiments.config import Better
+from marquee.decision.experiments.declaring import Better
 from marquee.evaluation.experiments.effects import Effect
 from marquee.evaluation.experiments.judging import ExperimentResult, JudgedArm, JudgedMetric, Quantile
 from marquee.evaluation.experiments.planning import ExperimentPlan

@@ -162,14 +162,15 @@ def test_arms_of_an_experiment_of_the_service_are_read_out_of_its_training_table
     }
     exposed = read_exposed(ExperimentConfig(table=TableConfig(path="shown.parquet"), phase="s1", **said))
     assert exposed.n_units() == {"control": 1, "varied": 1}
-    assert any("3 rows excluded as not in experiment variety" in note for note in exposed.notes)
+    assert exposed.left_out == {"rows in no arm, not before the first exposure": 2}
+    assert any("1 rows excluded as in another phase of variety" in note for note in exposed.notes)
     every_phase = read_exposed(ExperimentConfig(table=TableConfig(path="shown.parquet"), **said))
     assert every_phase.n_units() == {"control": 2, "varied": 1}
 
 
 @pytest.mark.parametrize("name", ["a'b", "a;b", "a@b"])
 def test_name_that_would_break_out_of_the_text_is_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match="experiment and phase must not hold"):
+    with pytest.raises(ConfigError, match="experiment, phase and surfaces must not hold"):
         ExperimentConfig(
             table=TableConfig(path="x"),
             arms={"a": 1.0},

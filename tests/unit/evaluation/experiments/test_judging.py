@@ -7,8 +7,9 @@ import polars as pl
 import pytest
 
 from marquee.data.table_config import TableConfig
+from marquee.decision.experiments.declaring import Better
 from marquee.errors import DataError
-from marquee.evaluation.experiments.config import Better, ExperimentConfig, MetricConfig
+from marquee.evaluation.experiments.config import ExperimentConfig, MetricConfig
 from marquee.evaluation.experiments.exposure import read_exposed
 from marquee.evaluation.experiments.judging import ExperimentResult, judge_experiment
 from marquee.evaluation.experiments.planning import plan_experiment
@@ -133,8 +134,8 @@ def test_plan_follows_the_variance_that_the_past_leaves() -> None:
     rng = np.random.default_rng(0)
     past = rng.normal(size=5000)
     values = past + rng.normal(size=5000)
-    plain = plan_experiment("spend", ArmUnits(values), 0.1, 100, 2)
-    known = plan_experiment("spend", ArmUnits(values, before=past), 0.1, 100, 2)
+    plain = plan_experiment("spend", ArmUnits(values), 0.1, 100)
+    known = plan_experiment("spend", ArmUnits(values, before=past), 0.1, 100)
     assert known.removed == pytest.approx(0.5, abs=0.03)
     half = [
         found.plan.n_units / other.plan.n_units
@@ -146,6 +147,6 @@ def test_plan_follows_the_variance_that_the_past_leaves() -> None:
 
 def test_plan_without_an_effect_or_variance_is_refused() -> None:
     with pytest.raises(DataError, match="smallest effect on spend that matters, got 0"):
-        plan_experiment("spend", ArmUnits(np.arange(9.0)), 0.0, 100, 2)
+        plan_experiment("spend", ArmUnits(np.arange(9.0)), 0.0, 100)
     with pytest.raises(DataError, match="spend does not vary between 9 units"):
-        plan_experiment("spend", ArmUnits(np.ones(9)), 0.1, 100, 2)
+        plan_experiment("spend", ArmUnits(np.ones(9)), 0.1, 100)

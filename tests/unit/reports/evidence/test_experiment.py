@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 
 from marquee.data.table_config import TableConfig
-from marquee.evaluation.experiments.config import Better, ExperimentConfig, MetricConfig
+from marquee.decision.experiments.declaring import Better
+from marquee.evaluation.experiments.config import ExperimentConfig, MetricConfig
 from marquee.evaluation.experiments.exposure import read_exposed
 from marquee.evaluation.experiments.judging import judge_experiment
 from marquee.evaluation.experiments.planning import ExperimentPlan, PlannedEffect, plan

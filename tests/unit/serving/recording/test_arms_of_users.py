@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from marquee.decision.experiments import Experiment, Holdout
+from marquee.decision.experiments.assignment import Experiment, Holdout
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Request
 from marquee.store.people.consent import Tier

@@ -1,4 +1,4 @@
-"""Experiments that run: which arm a unit is in, in which layer, and when.
+"""Which arm of an experiment a unit is in, in which layer, and when.
 
 Assignment is a pure function of the declaration and the unit: every worker gives the same without asking
 anybody, and so does every SDK that follows the same rule. Decides nothing about what an arm changes.
@@ -19,10 +19,17 @@ from itertools import combinations
 from math import inf
 from typing import NamedTuple
 
-from marquee.bundle.variants import arm_ranges, choose_arm, layer_position, unit_position
+from marquee.bundle.variants import (
+    SMALLEST_SHARE,
+    arm_ranges,
+    choose_arm,
+    layer_position,
+    n_positions,
+    unit_position,
+)
 from marquee.errors import ConfigError
 
-HOLDOUT, HELD_OUT = "holdout", "held_out"
+HOLDOUT, HELD_OUT, SERVED = "holdout", "held_out", "served"
 
 MAX_HOLDOUT = 0.05
 """More than that gives up more than the measurement of a programme is worth."""
@@ -102,7 +109,14 @@ class Experiment:
             raise ConfigError(
                 f"experiment {self.name} must start before it ends, got start {self.start} and end {self.end}"
             )
-        self.ranges  # noqa: B018  # raises in words, before the first request
+        # Fails in words, before the first request.
+        empty = [arm for arm, n in zip(self.arms, self._positions, strict=True) if n == 0]
+        if empty:
+            raise ConfigError(
+                f"arm {empty[0]} of experiment {self.name} is to have less than the smallest share that can "
+                f"be drawn, 1/10,000 of the units, got weights {list(self.weights)} and coverage "
+                f"{self.coverage:g}; raise them, or leave the arm out"
+            )
 
     @cached_property
     def seed(self) -> str:
@@ -114,6 +128,25 @@ class Experiment:
     def ranges(self) -> tuple[tuple[float, float], ...]:
         """The range of positions of each arm."""
         return arm_ranges(self.weights, self.coverage)
+
+    @cached_property
+    def shares(self) -> dict[str, float]:
+        """The share of each arm among those who take part, as units are truly drawn.
+
+        Positions come in steps: of a small coverage the arms hold whole numbers of them, which is another
+        share than the weights by up to one step. Many units would tell, and look like units lost.
+        """
+        total = sum(self._positions)
+        return {arm: n / total for arm, n in zip(self.arms, self._positions, strict=True)}
+
+    @cached_property
+    def _positions(self) -> tuple[int, ...]:
+        """How many positions each arm has."""
+        return tuple(n_positions(start, end) for start, end in self.ranges)
+
+    def is_on(self, now: float) -> bool:
+        """Tells whether a moment, seconds since 1970 UTC, lies between its start and its end."""
+        return self.start <= now < self.end
 
     def runs_on(self, surface: str) -> bool:
         """Tells whether it concerns a surface."""
@@ -134,7 +167,7 @@ class Experiment:
             unit: A user id or a request id.
             now: Seconds since 1970 UTC.
         """
-        if not self.start <= now < self.end:
+        if not self.is_on(now):
             return None
         if self.layer:
             low, high = self.layer_range
@@ -160,11 +193,17 @@ class Holdout:
     seed: str = HOLDOUT
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.share <= MAX_HOLDOUT:
+        if not SMALLEST_SHARE <= self.share <= MAX_HOLDOUT:
             raise ConfigError(
-                f"the share of a holdout must be above 0 and at most {MAX_HOLDOUT}, got {self.share}; 0.02 "
-                "is usual"
+                f"the share of a holdout must be at least {SMALLEST_SHARE:g} and at most {MAX_HOLDOUT}, got "
+                f"{self.share}; 0.02 is usual"
             )
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The share of the users in each arm, the control first."""
+        held = n_positions(0.0, self.share) / n_positions(0.0, 1.0)
+        return {HELD_OUT: held, SERVED: 1 - held}
 
     def includes(self, user_id: str) -> bool:
         """Tells whether a user belongs to it: the same at every time."""

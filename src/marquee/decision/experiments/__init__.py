@@ -1,0 +1,1 @@
+"""Experiments: how they are declared, and which arm a unit is in."""

@@ -1,0 +1,117 @@
+"""From the file of a service's experiments to what judges one of them: declared once, for both."""
+
+import math
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from marquee.data.table_config import TableConfig
+from marquee.decision.experiments.assignment import HOLDOUT, Experiment, Unit
+from marquee.decision.experiments.declaring import DeclaredExperiment, DeclaredHoldout, ExperimentFile
+from marquee.errors import ConfigError
+from marquee.evaluation.experiments.config import ExperimentConfig, MetricConfig
+from marquee.evaluation.experiments.sequences import TUNED_FOR
+
+EXPOSURES = "events/*.shown-*.parquet"
+"""Where a training table of an event log has its exposures."""
+
+_UNITS = {Unit.user_id: "user_id", Unit.request_id: "request_id"}
+
+
+def declared_config(path: Path, name: str, table: Path) -> ExperimentConfig:
+    """Returns the config that judges an experiment of a file over the training table of the service's log.
+
+    Args:
+        path: The file that `MARQUEE_EXPERIMENTS` names.
+        name: Of the experiment, or `holdout` for the whole programme.
+        table: Folder of the training table.
+
+    Raises:
+        ConfigError: If the file or the experiment is none, or nothing to judge it by was declared.
+    """
+    file = ExperimentFile.read(path)
+    try:
+        if name == HOLDOUT and file.holdout is not None:
+            return _holdout(file.holdout, table)
+        if name not in file.experiments:
+            known = [*file.experiments, *([HOLDOUT] if file.holdout else [])]
+            raise ConfigError(f"experiment must be one of {known} of that file, got {name!r}; correct it")
+        return _experiment(file.experiments[name], name, table)
+    except ConfigError as error:
+        raise ConfigError(f"experiments.{name} in {path}: {error}") from error
+
+
+def before_it_ran(config: ExperimentConfig) -> ExperimentConfig:
+    """Returns the declaration over everybody in a log, whatever arm they were in, to plan by."""
+    # A table of one experiment needs no look into the column of arms.
+    together = {"experiment": "", "phase": "", "surfaces": [], "start": "", "end": ""}
+    # Everybody is put into the control arm, quoted as SQL has it.
+    control = "'" + config.control.replace("'", "''") + "'"
+    return replace(config, arm=control, table=config.read_table, **together)  # type: ignore[arg-type]  # by name
+
+
+def _experiment(declared: DeclaredExperiment, name: str, table: Path) -> ExperimentConfig:
+    """Returns the config of an experiment."""
+    experiment = declared.experiment(name)
+    return replace(
+        _config(declared, name, experiment.shares, table),
+        phase=experiment.seed,
+        surfaces=list(experiment.surfaces),
+        unit=_UNITS[experiment.unit],
+        start=_moment_text(experiment.start),
+        end=_moment_text(experiment.end),
+        coverage=_share_of_units(experiment),
+    )
+
+
+def _holdout(declared: DeclaredHoldout, table: Path) -> ExperimentConfig:
+    """Returns the config of the holdout: those held out are the control of the whole programme."""
+    holdout = declared.holdout()
+    return replace(_config(declared, HOLDOUT, holdout.shares, table), phase=holdout.seed)
+
+
+def _config(
+    declared: DeclaredExperiment | DeclaredHoldout, name: str, shares: dict[str, float], table: Path
+) -> ExperimentConfig:
+    """Returns the keys that both kinds have."""
+    if not declared.metrics:
+        raise ConfigError(
+            "an experiment is judged by metrics, got none; add metrics: {clicks: {value: clicked_at IS NOT "
+            "NULL}}"
+        )
+    return ExperimentConfig(
+        name=name,
+        root=str(table),
+        table=TableConfig(path=EXPOSURES),
+        arms=shares,
+        metrics={
+            metric: MetricConfig(
+                value=one.value,
+                per=one.per,
+                better=one.better,
+                winsorise=one.winsorise,
+                quantiles=list(one.quantiles),
+            )
+            for metric, one in declared.metrics.items()
+        },
+        guardrails=list(declared.guardrails),
+        slices=list(declared.slices),
+        unit=_UNITS[Unit.user_id],
+        experiment=name,
+        time="timestamp",
+        zone=declared.zone,
+        window_days=declared.window_days,
+        minimum_effect=declared.minimum_effect,
+        tuned_for=declared.tuned_for or TUNED_FOR,
+    )
+
+
+def _share_of_units(experiment: Experiment) -> float:
+    """Returns which share of all units takes part."""
+    low, high = experiment.layer_range
+    return experiment.coverage * (high - low)
+
+
+def _moment_text(seconds: float) -> str:
+    """Returns a moment as a config has it, empty where it is open."""
+    return "" if math.isinf(seconds) else datetime.fromtimestamp(seconds, UTC).isoformat()

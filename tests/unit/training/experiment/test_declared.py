@@ -1,0 +1,160 @@
+"""One file declares an experiment to the service and to its report, which needs the log alone."""
+
+import json
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from marquee.core.uuids import uuid7
+from marquee.decision.experiments.declaring import ExperimentFile
+from marquee.errors import ConfigError
+from marquee.evaluation.experiments.declared import declared_config
+from marquee.store.log.event_log import Decision, Event, Place
+from marquee.store.log.sqlite import SqliteEventLog
+from tests.support.event_stores import event
+from training.experiment.__main__ import main
+
+DAY = 86_400
+N_USERS = 1_000
+RATES = {"control": 0.2, "varied": 0.5, None: 0.3}
+
+FILE = """
+holdout: {share: 0.02, metrics: {clicks: {value: clicked_at IS NOT NULL}}}
+experiments:
+  variety:
+    surfaces: [home]
+    start: %s
+    end: 2100-01-01T00:00:00Z
+    arms: {control: {weight: 0.5}, varied: {weight: 0.5, k: 3}}
+    metrics:
+      clicks: {value: clicked_at IS NOT NULL}
+      places: {value: "1", better: less}
+      clicks per place: {value: clicked_at IS NOT NULL, per: "1"}
+    guardrails: [places]
+    slices: [policy]
+    minimum_effect: 0.05
+  silent: {arms: {a: {weight: 0.5}, b: {weight: 0.5}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of experiments, and the log of a service that ran by it: from before its start on."""
+    folder = tmp_path_factory.mktemp("service")
+    now = int(time.time())
+    start = now - 3 * DAY
+    text = FILE % time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(start))
+    (folder / "experiments.yaml").write_text(text, encoding="utf-8")
+    variety = ExperimentFile.read(folder / "experiments.yaml").experiments["variety"].experiment("variety")
+    rng = np.random.default_rng(0)
+    decisions: list[Decision] = []
+    events: list[Event] = []
+    for number in range(N_USERS):
+        user, taste = f"u{number}", rng.normal()
+        for at in (start - 5 * DAY, start + DAY, start + 2 * DAY):
+            arm = variety.arm_of(user, at)
+            found = Decision(
+                decision_id=uuid7(at * 1000, rng.bytes(10)),
+                time_ms=at * 1000 + number,
+                user_id=user,
+                surface="home" if number % 10 else "feed",
+                places=(Place("a", 1.0, 1.0),),
+                experiments=(("variety", variety.seed, arm),) if arm and number % 10 else (),
+            )
+            decisions.append(found)
+            if rng.random() < RATES[arm] + 0.2 * np.tanh(taste):
+                click = event(str(len(events)), item_id="a", timestamp=at + 5, received=at + 5)
+                events.append(replace(click, user_id=user, decision_id=found.decision_id))
+    log = SqliteEventLog(folder / "events")
+    log.append_decisions(decisions)
+    log.append(events)
+    log.close()
+    return folder
+
+
+def run(monkeypatch: pytest.MonkeyPatch, folder: Path, *words: str) -> int:
+    """Returns the exit status of the command."""
+    given = [f"file={folder / 'experiments.yaml'}", f"out={folder / 'out'}", *words]
+    monkeypatch.setattr(sys, "argv", ["experiment", *given])
+    try:
+        main()
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
+def test_log_and_file_become_a_report(monkeypatch: pytest.MonkeyPatch, service: Path) -> None:
+    assert run(monkeypatch, service, "experiment=variety", f"log={service / 'events'}") == 0
+    facts = json.loads((service / "out" / "variety" / "experiment.json").read_text())
+    assert sum(facts["n_units"].values()) == N_USERS * 9 // 10, "on the other surface nothing ran"
+    assert not facts["sample_ratio"]["is_mismatch"]
+    assert not facts["is_final"], "its end is the one of the file"
+    assert [metric["name"] for metric in facts["metrics"]] == ["clicks", "places", "clicks per place"]
+    (effect,) = facts["metrics"][0]["effects"]["effects"]
+    assert effect["low"] < 2 * (RATES["varied"] - RATES["control"]) < effect["high"]
+    assert facts["metrics"][0]["effects"]["adjustment"]["is_on"], "the days before its start are its past"
+    assert facts["arms"][0]["verdict"]["conclusion"] == "ship"
+
+
+def test_plan_of_a_declared_experiment_is_by_what_came_before(
+    monkeypatch: pytest.MonkeyPatch, service: Path
+) -> None:
+    assert run(monkeypatch, service, "experiment=variety", f"log={service / 'events'}", "mode=plan") == 0
+    facts = json.loads((service / "out" / "variety" / "plan.json").read_text())
+    assert (facts["n_units"], facts["n_arms"]) == (N_USERS * 9 // 10, 2)
+    assert [found["effect"] for found in facts["effects"]] == pytest.approx([0.025, 0.05, 0.1])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("experiment=varietty",), "must be one of ['variety', 'silent', 'holdout'] of that file"),
+        (("experiment=silent",), "is judged by metrics, got none"),
+        ((), "got neither; give one of both"),
+        (("experiment=variety", "file="), "looked for in a file, got none"),
+        (("experiment=variety", "log=nowhere"), "which is no folder"),
+        (("experiment=variety", "log="), "got log='' and table=''"),
+        (("experiment=variety", "ab=hillstrom"), "got experiment=variety beside ab"),
+    ],
+)
+def test_mistakes_are_told_in_words(
+    monkeypatch: pytest.MonkeyPatch,
+    service: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    said: str,
+) -> None:
+    assert run(monkeypatch, service, f"log={service / 'events'}", *words) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_holdout_is_judged_by_its_share_with_those_held_out_as_control(service: Path) -> None:
+    config = declared_config(service / "experiments.yaml", "holdout", service)
+    assert config.arms == pytest.approx({"held_out": 0.02, "served": 0.98})
+    assert (config.experiment, config.phase, config.unit) == ("holdout", "holdout", "user_id")
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("metric: {}", "unknown field `metric`"),
+        ("metrics: {clicks: {values: x}}", "unknown field `values`"),
+        ("metrics: {clicks: {value: x, winsorise: 99}}", "< 1"),
+        (
+            "metrics: {clicks: {value: x}}, guardrails: [returns]",
+            r"among the metrics \['clicks'\], got 'returns'",
+        ),
+        ("metrics: {r: {value: x, per: y, quantiles: [0.5]}}", "has no quantiles"),
+        ("minimum_effect: 0.1", "got 0.1 and no metrics"),
+        ("metrics: {m: {value: x}}, zone: Mars/Olympus", "zone 'Mars/Olympus' is not known"),
+    ],
+)
+def test_declaration_that_could_not_be_judged_is_refused(tmp_path: Path, said: str, words: str) -> None:
+    path = tmp_path / "experiments.yaml"
+    path.write_text(f"experiments: {{a: {{arms: {{x: {{weight: 0.5}}, y: {{weight: 0.5}}}}, {said}}}}}")
+    with pytest.raises(ConfigError, match=words):
+        ExperimentFile.read(path).experiments["a"].experiment("a")
