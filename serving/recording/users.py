@@ -19,7 +19,7 @@ from marquee.store.log.event_log import Decision
 from marquee.store.people.consent import Tier
 from marquee.store.people.opening import open_users
 from marquee.store.people.user_key import UserKey, validate_key
-from marquee.store.people.users import PSEUDONYM_BYTES, Consent, Person, Users
+from marquee.store.people.users import PSEUDONYM_BYTES, STRANGER, Consent, Person, Users
 from serving.recording.opening import Opened
 
 N_REMEMBERED = 4096
@@ -162,10 +162,13 @@ class KeyedUsers:
         self._remembered: dict[str, tuple[bytes, int, KnownUser]] = {}
 
     def at_hand(self, user_id: str) -> KnownUser | None:
-        """Returns a user if they were read before and have not changed since; see `KnownUsers`."""
+        """Returns a user who has not changed since they were read, or never was here; see `KnownUsers`."""
         remembered, users = self._remembered.get(user_id), self._users.opened
-        if remembered is None or users is None:
+        if users is None:
             return None
+        if remembered is None:
+            handle = self._key.handle(user_id)
+            return self._known(handle, STRANGER) if users.is_stranger(handle) else None
         handle, mark, user = remembered
         return user if users.mark(handle) == mark else None
 

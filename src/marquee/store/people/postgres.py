@@ -73,6 +73,10 @@ class PostgresUsers:
         """Returns None: what other machines have changed is known to the database alone; see `Users`."""
         return
 
+    def is_stranger(self, _handle: bytes) -> bool:
+        """Returns False: only the database can tell; see `Users`."""
+        return False
+
     def name(self, new: Mapping[bytes, str]) -> dict[bytes, Person]:
         """Returns the users with pseudonyms; see `Users`."""
         with self._database.turn(_USERS_LOCK) as connection:

@@ -1,6 +1,7 @@
 """The users in a SQLite file of the folder of the event log, which all workers of a machine share."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,6 +10,7 @@ import apsw
 from marquee.store.log.removing.sqlite_wiping import wipe_file
 from marquee.store.log.sqlite_file import Durability, SqliteFile, translated
 from marquee.store.people.consent import Tier
+from marquee.store.people.handle_filter import HandleFilter
 from marquee.store.people.marks import Marks
 from marquee.store.people.users import STRANGER, USERS_FILE, Consent, Forgotten, Person
 
@@ -31,7 +33,8 @@ _FIND_SOME = "SELECT handle, pseudonym, tier, changed, erased FROM users WHERE h
 _MANY = 500
 _FIND_NAMED = "SELECT pseudonym, tier, changed, erased FROM users WHERE pseudonym = ?"
 _IS_TOMBSTONE = "tier IS NULL AND pseudonym IS NULL"
-_MARKS_FILE = "users.marks"
+_MARKS_FILE, _FILTER_FILE = "users.marks", "users.seen"
+_HANDLES_AT_ONCE = 100_000
 _MAY_BE_NAMED = f"pseudonym IS NULL AND (tier = '{Tier.personal}' OR tier IS NULL AND erased IS NULL)"
 
 
@@ -54,6 +57,13 @@ class SqliteUsers:
         self._file = SqliteFile(folder / USERS_FILE, _SCHEMA, Durability.full)
         with translated(_MARKS_FILE):
             self._marks = Marks(folder / _MARKS_FILE)
+        with translated(_FILTER_FILE):
+            # Under the lock: no row may be written between the look at all of them and the first added one.
+            self._filter = self._file.write(
+                lambda connection: HandleFilter(
+                    folder / _FILTER_FILE, self._file.inode, lambda: _all_handles(connection)
+                )
+            )
 
     def find(self, handle: bytes) -> Person:
         """Returns the row of a user as it is now; see `Users`."""
@@ -79,6 +89,10 @@ class SqliteUsers:
     def mark(self, handle: bytes) -> int | None:
         """Returns a number that changes with a user; see `Users`."""
         return self._marks.of(handle)
+
+    def is_stranger(self, handle: bytes) -> bool:
+        """Returns whether a user surely has no row; see `Users`."""
+        return self._filter.lacks(handle)
 
     def name(self, new: Mapping[bytes, str]) -> dict[bytes, Person]:
         """Returns the users with pseudonyms; see `Users`."""
@@ -112,6 +126,8 @@ class SqliteUsers:
         """Deletes old tombstones; see `Users`."""
         found = self._file.read(f"SELECT handle FROM users WHERE {_IS_TOMBSTONE} AND erased < ?", (before,))
         handles = [handle for (handle,) in found]
+        if not handles:
+            return 0
         # Again as a condition: somebody may have consented since.
         statement = f"DELETE FROM users WHERE handle = ? AND {_IS_TOMBSTONE}"
 
@@ -120,7 +136,9 @@ class SqliteUsers:
             connection.executemany(statement, [(handle,) for handle in handles])
             return connection.total_changes() - n_before
 
-        return self._change(handles, drop)
+        # Or else the bits would still tell who has the key that somebody was here.
+        renew = self._filter.renew
+        return self._change(handles, drop, lambda connection: renew(_all_handles(connection)))
 
     def wipe(self) -> bool:
         """Overwrites what deleted rows have left; see `Users`."""
@@ -149,22 +167,40 @@ class SqliteUsers:
         """Gives up all connections; see `Users`."""
         self._file.close()
         self._marks.close()
+        self._filter.close()
 
-    def _change(self, handles: Collection[bytes], work: Callable[[apsw.Connection], Result]) -> Result:
-        """Changes rows of users in a transaction, and lets every worker know."""
+    def _change(
+        self,
+        handles: Collection[bytes],
+        work: Callable[[apsw.Connection], Result],
+        then: Callable[[apsw.Connection], None] = lambda _connection: None,
+    ) -> Result:
+        """Changes rows of users in a transaction, lets every worker know, and does something after it."""
 
         def marked(connection: apsw.Connection) -> Result:
             self._marks.begin(handles)
+            self._filter.add(handles)
             return work(connection)
 
+        def committed(connection: apsw.Connection) -> None:
+            self._marks.end(handles)
+            then(connection)
+
         # An error leaves the marks as they are: nobody believes what was read, until the next change.
-        return self._file.write(marked, lambda _connection: self._marks.end(handles))
+        return self._file.write(marked, committed)
 
 
 def _person(row: Sequence[Any]) -> Person:
     """Returns a person from a row of pseudonym, tier, time of it and time of erasure."""
     pseudonym, tier, changed, erased = row
     return Person(pseudonym, tier and Tier(tier), changed, erased)
+
+
+def _all_handles(connection: apsw.Connection) -> Iterator[list[bytes]]:
+    """Yields the handles of all rows, some at a time."""
+    rows = connection.execute("SELECT handle FROM users")
+    while some := [handle for (handle,) in islice(rows, _HANDLES_AT_ONCE)]:
+        yield some
 
 
 def _find(connection: apsw.Connection, handle: bytes) -> Person:

@@ -115,6 +115,9 @@ class Users(Protocol):
         Costs no read. None where only a read can tell, or a change is under way.
         """
 
+    def is_stranger(self, handle: bytes, /) -> bool:
+        """Returns whether a user surely has no row, without a read; False where only a read can tell."""
+
     def name(self, new: Mapping[bytes, str]) -> dict[bytes, Person]:
         """Returns the users with pseudonyms, after giving one to those who have none and may have one.
 

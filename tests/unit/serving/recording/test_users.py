@@ -177,7 +177,9 @@ def test_bundle_with_pseudonyms_knows_its_users_by_these(workers: Workers, tmp_p
 def test_answer_uses_nothing_of_a_user_of_whom_it_is_not_known_what_they_said(
     workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    worker = workers()
+    worker, other = workers(), workers()
+    # Who never was here needs no look at the store; of whom something is held only that can tell.
+    other.consent("u1", "personal")
 
     def gone(*_: object) -> None:
         raise EventLogGoneError("no disk")
