@@ -14,6 +14,8 @@ from marquee.errors import (
     BundleError,
     BundleNotFoundError,
     BundleVersionError,
+    CampaignChangedError,
+    CampaignError,
     ChecksumError,
     ConfigError,
     DataError,
@@ -24,8 +26,10 @@ from marquee.errors import (
     FilterError,
     ItemsFullError,
     LeakageError,
+    LedgerBehindError,
     MarqueeError,
     MissingColumnError,
+    MoneyError,
     NotFittedError,
     OtherShapeError,
     ParityError,
@@ -62,6 +66,7 @@ class Problem(Enum):
     )
     decision_expired = (410, "decisions of that age are deleted")
     cursor_expired = (410, "the release or run that cursor or token belong to is gone; ask without them")
+    campaign_changed = (409, "the campaign is of another version, and comes along; nothing was changed")
     rules_changed = (412, "the rules are of another version, and come along; nothing was changed")
     body_too_large = (413, "the body is larger than allowed")
     unsupported_media_type = (
@@ -105,6 +110,10 @@ PROBLEM_OF_ERROR: Mapping[type[MarqueeError], Problem] = {
     ItemsFullError: Problem.no_room,
     RuleError: Problem.invalid_request,
     RulesChangedError: Problem.rules_changed,
+    MoneyError: Problem.invalid_request,
+    CampaignError: Problem.invalid_request,
+    CampaignChangedError: Problem.campaign_changed,
+    LedgerBehindError: Problem.unavailable,
     EventLogError: Problem.unavailable,
     EventLogFullError: Problem.no_room,
     EventLogGoneError: Problem.unavailable,

@@ -10,6 +10,8 @@ MarqueeError
 │   ├── RuleError                 a rule that cannot hold
 │   ├── BidRequestError           a bid request that no bid could answer
 │   ├── NoticeError               a notice of an exchange that settles nothing
+│   ├── MoneyError                an amount of money that is none
+│   ├── CampaignError             a campaign that cannot be
 │   ├── RejectedRowsError         more rows were rejected than `max_rejected_fraction` allows
 │   └── LeakageError              an event crosses the split
 ├── ConfigError(ValueError)       the caller's config is wrong: refuse to start
@@ -22,9 +24,11 @@ MarqueeError
 │   └── SignatureError            nobody who is trusted has signed the manifest
 ├── ItemsFullError                there is no room for more live items
 ├── RulesChangedError             the rules are of another version than the one that was to be replaced
+├── CampaignChangedError          the campaign is of another version than the one that was to be changed
 ├── EventLogError                 the event log refuses: nothing was kept, send it again
 │   ├── EventLogFullError         its disk is full
-│   └── EventLogGoneError         its folder or its database cannot be reached
+│   ├── EventLogGoneError         its folder or its database cannot be reached
+│   └── LedgerBehindError         the ledger was restored from a copy that is older than what was spent
 ├── ParityError                   the exported model disagrees with torch: export fails
 ├── DownloadError                 a published data set could not be fetched or is not the published one
 └── NotFittedError(RuntimeError)  a mistake in the order of calls
@@ -94,6 +98,30 @@ class NoticeError(DataError):
         self.reason = reason
 
 
+class MoneyError(DataError):
+    """An amount of money that is none, or cannot be said in whole millionths.
+
+    Attributes:
+        field: Where it stands in the request.
+    """
+
+    def __init__(self, message: str, field: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class CampaignError(DataError):
+    """A campaign that cannot be.
+
+    Attributes:
+        field: Where it stands in the campaign.
+    """
+
+    def __init__(self, message: str, field: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
 class RejectedRowsError(DataError):
     """More rows were rejected than the declared fraction allows."""
 
@@ -150,6 +178,18 @@ class RulesChangedError(MarqueeError):
         self.version = version
 
 
+class CampaignChangedError(MarqueeError):
+    """The campaign is of another version than the one that was to be changed; nothing was changed.
+
+    Attributes:
+        version: The one that holds.
+    """
+
+    def __init__(self, message: str, version: int) -> None:
+        super().__init__(message)
+        self.version = version
+
+
 class EventLogError(MarqueeError):
     """The event log refuses; what was to be written is neither kept nor remembered as seen."""
 
@@ -160,6 +200,10 @@ class EventLogFullError(EventLogError):
 
 class EventLogGoneError(EventLogError):
     """The folder or the database of the event log cannot be reached."""
+
+
+class LedgerBehindError(EventLogError):
+    """The ledger was restored from a copy that is older than what was spent; nothing may be given away."""
 
 
 class ParityError(MarqueeError):

@@ -15,6 +15,7 @@ import pytest
 from demo.processes import free_port
 from marquee.store.log.event_log import Decision, Event, EventLog, Place
 from marquee.store.log.opening import open_event_log
+from marquee.store.log.sales import Sale
 
 INSTALL = "apt-get install postgresql"
 NOW = 1_700_000_000
@@ -57,6 +58,7 @@ def decision(decision_id: str, **changes: object) -> Decision:
         "experiments": (("order", "1", "b"),),
         "asked": {"timestamp": NOW, "k": 2, "history": [["x", "click", None], ["y", "rating", 4.5]]},
         "live_items": "00ff00ff00ff00ff",
+        "sales": (Sale("b", "spring", "cpc", 400_000, 400_000, 7, "2023-11-14", (NOW + 60) * 1000),),
     }
     return Decision(decision_id=decision_id, **{**fields, **changes})  # type: ignore[arg-type]
 

@@ -6,9 +6,10 @@ from marquee.core.faces import lazy
 
 if TYPE_CHECKING:
     from marquee.ads.allocation import Prospect, Share, allocate
-    from marquee.ads.auction import BidType, Offer, Outcome, PriceRule, run_auction
+    from marquee.ads.auction import Offer, Outcome, PriceRule, run_auction
     from marquee.ads.pacing import PacedBid, Pacer, PacingConfig
     from marquee.ads.prices import PriceCurve
+    from marquee.store.campaigns.campaign import BidType
 
 __all__ = [
     "BidType",

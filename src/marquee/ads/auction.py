@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from marquee.errors import ConfigError
+from marquee.store.campaigns.campaign import BidType
 
 
 class PriceRule(StrEnum):
@@ -24,14 +25,6 @@ class PriceRule(StrEnum):
 
     second = "second"  # the next value below, or the floor
     first = "first"  # its own value
-
-
-class BidType(StrEnum):
-    """The billable event of a campaign."""
-
-    cpm = "cpm"  # a thousand impressions
-    cpc = "cpc"  # a click
-    cpa = "cpa"  # a conversion
 
 
 @dataclass(frozen=True, slots=True)

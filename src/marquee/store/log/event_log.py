@@ -22,6 +22,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
 from marquee.store.log.latest_events import Freshness
+from marquee.store.log.sales import Sale
 
 # Long enough that two events never share a digest by chance; every row of the log holds one.
 _DIGEST_BYTES = 16
@@ -148,6 +149,7 @@ class Decision:
         rules_version: Version of their set; 0 where no rule held.
         asked: The rest of the request, by name (see `decision.explaining.asked`); empty if it was not kept.
         live_items: Digest of the live items that could be in the answer, '' for none.
+        sales: The ads among the places, each with its price.
     """
 
     decision_id: str
@@ -170,6 +172,7 @@ class Decision:
     rules_version: int = 0
     asked: Mapping[str, Any] = field(default_factory=dict)  # JSON: each name has a type of its own
     live_items: str = ""
+    sales: tuple[Sale, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

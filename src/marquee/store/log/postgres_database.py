@@ -71,7 +71,9 @@ class PostgresDatabase:
             finally:
                 connection.close()
 
-    def read(self, statement: LiteralString, bindings: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    def read(
+        self, statement: LiteralString | bytes, bindings: Sequence[object] = ()
+    ) -> list[tuple[Any, ...]]:
         """Returns all rows of a query.
 
         Raises:
@@ -166,7 +168,7 @@ class PostgresDatabase:
             writing.release()
 
     def _read_by(
-        self, connection: Connection, statement: LiteralString, bindings: Sequence[object]
+        self, connection: Connection, statement: LiteralString | bytes, bindings: Sequence[object]
     ) -> list[tuple[Any, ...]]:
         """Returns all rows of a query by one connection, which is then kept for the next one."""
         try:

@@ -1,0 +1,71 @@
+"""Days and hours by the clock of a campaign's time zone, where a day may have 23 or 25 hours."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from marquee.store.campaigns.campaign import HourRange, Weekday
+
+HOURS_PER_WEEK = 168
+_HOURS_PER_DAY = 24
+# Days of a flight and hours of a week are few; each is asked for at every decision.
+_KEPT = 4096
+
+
+@lru_cache(maxsize=_KEPT)
+def _local_hour(timezone: str, hour: int) -> tuple[str, int]:
+    """Returns day and hour of the week of a quarter of an hour since 1970 UTC."""
+    local = datetime.fromtimestamp(hour * 900, UTC).astimezone(ZoneInfo(timezone))
+    return local.date().isoformat(), local.weekday() * _HOURS_PER_DAY + local.hour
+
+
+def local_day(timezone: str, timestamp: int) -> str:
+    """Returns the day of a moment in a zone, as `2026-03-29`.
+
+    Example:
+        >>> local_day("UTC", 1_774_735_200), local_day("Europe/Berlin", 1_774_735_200 + 4_000)
+        ('2026-03-28', '2026-03-29')
+    """
+    # By the quarter of an hour: no zone of the list begins a day between two of them.
+    return _local_hour(timezone, timestamp // 900)[0]
+
+
+def hour_of_week(timezone: str, timestamp: int) -> int:
+    """Returns the hour of the week of a moment in a zone, 0 for Monday from midnight to one."""
+    return _local_hour(timezone, timestamp // 900)[1]
+
+
+@lru_cache(maxsize=_KEPT)
+def day_bounds(timezone: str, day: str) -> tuple[int, int]:
+    """Returns the first second of a day in a zone and the first one behind it, since 1970 UTC.
+
+    Example:
+        >>> begins, ends = day_bounds("Europe/Berlin", "2026-03-29")
+        >>> (ends - begins) // 3600
+        23
+    """
+    zone = ZoneInfo(timezone)
+    first = datetime.fromisoformat(day).replace(tzinfo=zone)
+    # By the calendar: so many seconds later would be another hour where the clock is changed.
+    last = datetime.combine(first.date() + timedelta(days=1), first.time(), tzinfo=zone)
+    return int(first.timestamp()), int(last.timestamp())
+
+
+@lru_cache(maxsize=_KEPT)
+def hours_of(ranges: Sequence[HourRange]) -> frozenset[int]:
+    """Returns the hours of the week that some ranges hold, each from 0 to 167; all for none.
+
+    Example:
+        >>> sorted(hours_of((HourRange(days=(Weekday.tue,), from_hour=22, until_hour=24),)))
+        [46, 47]
+    """
+    if not ranges:
+        return frozenset(range(HOURS_PER_WEEK))
+    weekdays = list(Weekday)
+    return frozenset(
+        weekdays.index(day) * _HOURS_PER_DAY + hour
+        for one in ranges
+        for day in one.days or weekdays
+        for hour in range(one.from_hour, one.until_hour)
+    )
