@@ -122,3 +122,23 @@ def test_impossible_holdout_is_refused(share: float) -> None:
 def test_positions_are_defined_for_any_text() -> None:
     assert 0 <= unit_position("seed", "\ud800") < 1
     assert 0 <= layer_position("layer", "") < 1
+
+
+def test_shares_are_those_that_can_be_drawn() -> None:
+    assert experiment(weights=(0.9, 0.1)).shares == {"old": 0.9, "new": 0.1}
+    thirds = experiment(arms=("a", "b", "c"), weights=(1 / 3, 1 / 3, 1 / 3), coverage=0.0004)
+    drawn = Counter(thirds.arm_of(f"user-{number}", 0.0) for number in range(100_000))
+    del drawn[None]
+    assert thirds.shares == {"a": 0.5, "b": 0.25, "c": 0.25}
+    for arm, share in thirds.shares.items():
+        assert abs(drawn[arm] - share * drawn.total()) < 4 * drawn.total() ** 0.5
+
+
+def test_an_arm_below_what_can_be_drawn_is_refused() -> None:
+    assert experiment(weights=(0.9999, 0.0001)).shares["new"] == pytest.approx(0.0001)
+    with pytest.raises(ConfigError, match="arm new of experiment order is to have less than the smallest"):
+        experiment(weights=(0.99995, 0.00005))
+    with pytest.raises(ConfigError, match=r"coverage 0\.0001; raise them"):
+        experiment(coverage=0.0001)
+    with pytest.raises(ConfigError, match=r"must be at least 0\.0001 and at most 0\.05, got 1e-05"):
+        Holdout(share=0.00001)

@@ -109,11 +109,15 @@ class Experiment:
             raise ConfigError(
                 f"experiment {self.name} must start before it ends, got start {self.start} and end {self.end}"
             )
-        # Fails in words, before the first request.
-        empty = [arm for arm, n in zip(self.arms, self._positions, strict=True) if n == 0]
-        if empty:
+        # An arm below one step would get none or a whole one. (Rounding may leave 1/10,000 a bit smaller.)
+        small = [
+            arm
+            for arm, (start, end) in zip(self.arms, self.ranges, strict=True)
+            if 0 < end - start < SMALLEST_SHARE * (1 - 1e-6)
+        ]
+        if small:
             raise ConfigError(
-                f"arm {empty[0]} of experiment {self.name} is to have less than the smallest share that can "
+                f"arm {small[0]} of experiment {self.name} is to have less than the smallest share that can "
                 f"be drawn, 1/10,000 of the units, got weights {list(self.weights)} and coverage "
                 f"{self.coverage:g}; raise them, or leave the arm out"
             )
@@ -136,7 +140,8 @@ class Experiment:
         Positions come in steps: of a small coverage the arms hold whole numbers of them, which is another
         share than the weights by up to one step. Many units would tell, and look like units lost.
         """
-        total = sum(self._positions)
+        # With a coverage of 0 nobody is drawn.
+        total = sum(self._positions) or 1
         return {arm: n / total for arm, n in zip(self.arms, self._positions, strict=True)}
 
     @cached_property
