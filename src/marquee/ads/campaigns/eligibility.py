@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from marquee.ads.campaigns.calendar import hour_of_week, hours_of
 from marquee.core.filters import Clause, Value
+from marquee.core.targeting.customer import Customer
 from marquee.store.campaigns.campaign import Campaign, Creative, Exclusions, State, Targeting
 from marquee.store.people.consent import Tier
 
@@ -27,8 +28,7 @@ class WhyNot(StrEnum):
     segments = "segments"
     geography = "geography"
     devices = "devices"
-    audiences = "audiences"
-    condition = "condition"
+    users = "users"
     cap_needs_user = "cap_needs_user"
 
 
@@ -44,8 +44,7 @@ class Viewer:
         segment: Of the user, '' for none.
         geography: `DE` or `DE-BE`, '' for unknown.
         device: '' for unknown.
-        audiences: Those that hold the user.
-        conditions: By the text of a condition, whether it holds of the user; one that is left out does not.
+        customer: The user as a run of customers knows them; None where nothing is known or may be used.
     """
 
     surface: str
@@ -55,8 +54,7 @@ class Viewer:
     segment: str = ""
     geography: str = ""
     device: str = ""
-    audiences: frozenset[str] = frozenset()
-    conditions: Mapping[str, bool] = field(default_factory=dict)
+    customer: Customer | None = None
 
 
 def why_not(campaign: Campaign, viewer: Viewer) -> WhyNot | None:
@@ -98,8 +96,7 @@ def _by_targeting(campaign: Campaign, viewer: Viewer) -> WhyNot | None:
         (WhyNot.segments, _is_in(viewer.segment, asked.segments) and viewer.segment not in excluded.segments),
         (WhyNot.geography, _lies_in(viewer.geography, asked.geography)),
         (WhyNot.devices, _is_in(viewer.device, asked.devices)),
-        (WhyNot.audiences, _audiences_hold(asked, excluded, viewer)),
-        (WhyNot.condition, not asked.condition or viewer.conditions.get(asked.condition, False)),
+        (WhyNot.users, _users_hold(asked, excluded, viewer.customer)),
     )
     return next((reason for reason, passes in checks if not passes), None)
 
@@ -120,11 +117,11 @@ def _lies_in(place: str, named: Sequence[str]) -> bool:
     return not named or any(place == one or place.startswith(f"{one}-") for one in named)
 
 
-def _audiences_hold(asked: Targeting, excluded: Exclusions, viewer: Viewer) -> bool:
-    """Returns whether the user is in an audience that is asked for, and in none that is excluded."""
-    if viewer.audiences.intersection(excluded.audiences):
+def _users_hold(asked: Targeting, excluded: Exclusions, customer: Customer | None) -> bool:
+    """Returns whether the user is one of those that are meant, and in no audience that is excluded."""
+    if customer is not None and not customer.audiences.isdisjoint(excluded.audiences):
         return False
-    return not asked.audiences or bool(viewer.audiences.intersection(asked.audiences))
+    return asked.users is None or asked.users.matches(customer)
 
 
 def _holds(clause: Clause, viewer: Viewer) -> bool:

@@ -16,6 +16,7 @@ from enum import StrEnum
 from functools import cached_property
 
 from marquee.core.filters import NO_FILTERS, Filters
+from marquee.core.targeting.targeting import Targeting as UserTargeting
 
 
 class BidType(StrEnum):
@@ -108,8 +109,7 @@ class Targeting:
         geography: One of these holds the place of the request: `DE`, or `DE-BE` for a part of it.
         devices: One of these is the device of the request.
         hours: Hours of the week in which it may be shown; empty for always.
-        audiences: The user is in one of these.
-        condition: Holds of the traits of the user; empty for none.
+        users: Traits and audiences of the user, None for everybody.
     """
 
     attributes: Filters = NO_FILTERS
@@ -117,8 +117,7 @@ class Targeting:
     geography: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
     hours: tuple[HourRange, ...] = ()
-    audiences: tuple[str, ...] = ()
-    condition: str = ""
+    users: UserTargeting | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,9 +10,10 @@ from typing import Any
 
 import msgspec
 
-from marquee.core.filters import Clause, Filters
+from marquee.core.filters import NO_FILTERS, Clause, Filters
 from marquee.core.plain import from_plain
-from marquee.errors import CampaignError, FilterError
+from marquee.core.targeting.targeting import Targeting
+from marquee.errors import CampaignError, DataError, FilterError
 from marquee.store.campaigns.campaign import Campaign
 from marquee.store.campaigns.money import millionths_of, plain_money
 
@@ -20,19 +21,23 @@ MONEY = ("total_budget", "daily_budget", "bid", "target_cost")
 """The fields that hold money."""
 
 _CONDITIONS = ("any_of", "all_of", "none_of", "min", "max")
-_ATTRIBUTES = "targeting.attributes"
+_ATTRIBUTES, _USERS = "targeting.attributes", "targeting.users"
 
 
 def plain_campaign(campaign: Campaign) -> dict[str, Any]:  # Any: JSON
     """Returns a campaign as JSON has it."""
     targeting = campaign.targeting
-    plain = msgspec.to_builtins(replace(campaign, targeting=replace(targeting, attributes=Filters())))
+    # These two hold what they were read to as well, and are said by hand.
+    rest = replace(targeting, attributes=NO_FILTERS, users=None)
+    plain = msgspec.to_builtins(replace(campaign, targeting=rest))
     for name in MONEY:
         if plain[name] is not None:
             plain[name] = plain_money(plain[name])
     plain["targeting"]["attributes"] = {
         one.attribute: _plain_clause(one) for one in targeting.attributes.clauses
     }
+    if (users := targeting.users) is not None:
+        plain["targeting"]["users"] = {"where": users.where, "audiences": list(users.audiences)}
     return _stated(plain)
 
 
@@ -48,18 +53,37 @@ def campaign_of(plain: Mapping[str, Any]) -> Campaign:
         if said.get(name) is not None:
             said[name] = millionths_of(said[name], name)
     targeting = dict(said.get("targeting") or {})
-    attributes = targeting.pop("attributes", None) or {}
+    attributes, users = targeting.pop("attributes", None), targeting.pop("users", None)
     said["targeting"] = targeting
     try:
         campaign = from_plain(said, Campaign)
     except ValueError as error:
         raise CampaignError(f"a campaign must be said by its fields: {error}; correct it", "") from None
+    whole = replace(campaign.targeting, attributes=_filters(attributes or {}), users=_users(users))
+    return replace(campaign, targeting=whole)
+
+
+def _filters(plain: Mapping[str, Any]) -> Filters:
+    """Returns the conditions on attributes that JSON says; raises CampaignError."""
     try:
-        filters = Filters.of(attributes)
+        return Filters.of(plain)
     except FilterError as error:
         field = error.field.replace("filters", _ATTRIBUTES, 1)
         raise CampaignError(str(error).replace("filters", _ATTRIBUTES, 1), field) from None
-    return replace(campaign, targeting=replace(campaign.targeting, attributes=filters))
+
+
+def _users(plain: Mapping[str, Any] | None) -> Targeting | None:
+    """Returns the users that JSON says, None for everybody; raises CampaignError."""
+    if plain is None:
+        return None
+    if unknown := sorted(plain.keys() - {"where", "audiences"}):
+        raise CampaignError(
+            f"{_USERS} must hold where and audiences, got {unknown[0]!r:.64}; leave it out", _USERS
+        )
+    try:
+        return Targeting(plain.get("where", ""), tuple(plain.get("audiences", ())))
+    except DataError as error:
+        raise CampaignError(f"{_USERS}: {error}", _USERS) from None
 
 
 def _plain_clause(clause: Clause) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from marquee.core.filters import Filters
+from marquee.core.targeting.targeting import Targeting as UserTargeting
 from marquee.errors import CampaignChangedError
 from marquee.store.campaigns.campaign import (
     BidType,
@@ -53,8 +54,7 @@ EVERY_FIELD = Campaign(
         geography=("DE", "AT-9"),
         devices=("phone",),
         hours=(HourRange(from_hour=0, until_hour=12),),
-        audiences=("buyers",),
-        condition="leaves >= 0.5",
+        users=UserTargeting(where="leaves >= 0.5", audiences=("buyers",)),
     ),
     frequency_caps=(FrequencyCap(per=CapScope.advertiser, limit=3, window_s=3600),),
     exclusions=Exclusions(
