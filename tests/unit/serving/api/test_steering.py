@@ -302,7 +302,7 @@ def test_surface_states_the_traits_that_it_declares(service: Service) -> None:
 def test_trait_chooses_the_list_of_what_is_popular(service: Service) -> None:
     rows = [{"row": "popular", "k": 1}, {"row": "popular", "k": 1, "surface": "plain"}]
     page = service.send("POST", "/v1/page", {"user_id": "new", "rows": rows}).json()
-    assert [row.get("popular_in") for row in page["rows"]] == ["segment=gold", None], page["rows"]
+    assert [row.get("popular_in") for row in page["rows"]] == ["segment=gold", "surface=home"]
 
 
 @pytest.mark.parametrize("has_key", [True, False])
