@@ -113,7 +113,8 @@ def holdout(root: Path) -> Measured:
         f"{own.name} {own.purchases:,.0f} orders of {judged.purchases:,.0f}, revenue "
         f"{own.money_miss or 0:+.0%}; top tenth "
         f"{own.top_share:.3f}, by past spend {past.top_share:.3f}, best {judged.best_share:.3f}; x / T "
-        f"{rate.purchases:,.0f} orders"
+        f"{rate.purchases:,.0f} orders; {judged.other.name} {judged.other.purchases:,.0f} orders, the two "
+        f"told apart by a z of {judged.models.told_apart:.2f}"
     )
     return Measured(text, abs(own.purchases_miss) <= 0.15 and own.top_share >= 0.50)
 

@@ -78,6 +78,16 @@ def test_forecast_says_nothing_of_single_customers(shop: CustomersResult) -> Non
     assert sales.judged.forecast.expected[sundays].max() == 0
 
 
+def test_days_of_a_forecast_are_those_of_its_time_zone(folder: Path) -> None:
+    traits = {"sales": {"type": "forecast", "days": 14, "time_zone": "Pacific/Auckland"}}
+    ahead = run_shop(folder, traits=traits).traits[0].judged.forecast
+    # Noon of UTC is the next day there, in summer and in winter: the day without sales is Monday.
+    mondays = (ahead.moments // 86_400 + 3) % 7 == 0
+    assert mondays.sum() == 2
+    assert ahead.expected[mondays].max() == 0
+    assert (ahead.moments % 86_400 == 0).all()
+
+
 def test_equal_tables_give_equal_values(folder: Path, shop: CustomersResult) -> None:
     again = run_shop(folder)
     assert [trait.version for trait in again.traits] == [trait.version for trait in shop.traits]
@@ -104,6 +114,7 @@ def test_whoever_did_not_agree_has_no_value_and_no_sentiment(folder: Path) -> No
         ({"type": "value", "discount": 2}, "discount must be in"),
         ({"type": "forecast", "by": "month"}, "Invalid enum value 'month'"),
         ({"type": "forecast", "days": 0}, "days must be between 1 and 366"),
+        ({"type": "forecast", "time_zone": "Oslo"}, "time_zone must be a name .* got 'Oslo'"),
     ],
 )
 def test_misspelt_settings_are_named(folder: Path, trait: dict[str, object], words: str) -> None:

@@ -20,7 +20,7 @@ class Forecast:
     """The coming steps.
 
     Attributes:
-        moments: Beginning of each, seconds since 1970, (n,) int64.
+        moments: Beginning of each, seconds since 1970 by the clock of the series, (n,) int64.
         expected: (n,) float64.
         low: Lower end of the 80 % interval, (n,) float64; None where too little of the past is known.
         high: Upper end.

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from marquee.core.arrays import Float64Array, IndexArray
 from marquee.errors import DataError
 
+UTC = "UTC"
 SECONDS_PER_HOUR = 3600
 SECONDS_PER_DAY = 86_400
 
@@ -15,12 +17,32 @@ SECONDS_PER_DAY = 86_400
 MAX_STEPS = 100_000
 
 
+def wall_clock(timestamps: IndexArray, time_zone: str) -> IndexArray:
+    """Returns the time that clocks of a time zone show, as if it were UTC, (n,) int64 seconds.
+
+    An hour that clocks show twice in autumn holds the sales of both, one that they skip in spring holds none.
+
+    Args:
+        timestamps: Seconds since 1970, UTC, (n,).
+        time_zone: Name of the IANA database.
+
+    Example:
+        >>> wall_clock(np.array([0]), "Asia/Tokyo").tolist()
+        [32400]
+    """
+    if time_zone == UTC:
+        return timestamps
+    moments = pl.from_epoch(pl.Series(timestamps, dtype=pl.Int64), time_unit="s")
+    shown = moments.dt.replace_time_zone(UTC).dt.convert_time_zone(time_zone).dt.replace_time_zone(None)
+    return np.asarray(shown.dt.epoch("s").to_numpy(), dtype=np.int64)
+
+
 @dataclass(frozen=True)
 class Series:
     """One value per step of time.
 
     Attributes:
-        start: Beginning of the first step, seconds since 1970, UTC.
+        start: Beginning of the first step, seconds since 1970 by the clock of its zone (see `wall_clock`).
         step: Length of a step, seconds: a day or an hour.
         values: (n_steps,) float64, at least 0.
     """
@@ -45,7 +67,7 @@ def sum_by_step(
     """Returns the sum of amounts, or the count of moments, of each complete step.
 
     Args:
-        timestamps: Seconds since 1970, UTC, (n,).
+        timestamps: Seconds since 1970 by the clock whose days are meant, (n,).
         amounts: At least 0, (n,); None counts.
         step: Seconds per step.
         until: Moment up to which is known, seconds; None takes the last one. The step that it cuts is left

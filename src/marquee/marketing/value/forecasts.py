@@ -7,7 +7,7 @@ import numpy as np
 from marquee.core.arrays import Float64Array
 from marquee.marketing.value.config import ValueConfig
 from marquee.marketing.value.histories import DAYS_PER_WEEK, PurchaseHistories
-from marquee.marketing.value.purchases import Dropout, PurchaseModel, fit_purchases
+from marquee.marketing.value.purchases import Dropout, PurchaseModel, fit_purchases, vuong_statistic
 from marquee.marketing.value.spend import MIN_CUSTOMERS, SpendModel, fit_spend
 
 DAYS_PER_YEAR = 365.25
@@ -16,8 +16,8 @@ DAYS_PER_YEAR = 365.25
 # per year.
 N_PIECES = 12
 
-# Two models whose likelihoods differ by a factor below e are not told apart by the data.
-CLEARLY_LIKELIER = 1.0
+TOLD_APART = 1.959963984540054
+"""Two-sided level of 5 % of a standard normal number."""
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,18 @@ class ValueModels:
     """Models that were fitted to the purchases.
 
     Attributes:
-        chosen: The likelier model of purchases; BG/NBD where the two are told apart by less than one nat.
+        chosen: The likelier model of purchases; BG/NBD, the published one, where the data do not tell the two
+            apart.
         other: The other one.
+        told_apart: How clearly MBG/NBD is likelier (see `vuong_statistic`): beyond ±`TOLD_APART` it is, or
+            is not.
         spend: The Gamma-Gamma model; None without amounts, or with too few repeats.
         correlation: Of the number and mean value of repeat purchases; NaN where it has no meaning.
     """
 
     chosen: PurchaseModel
     other: PurchaseModel
+    told_apart: float
     spend: SpendModel | None
     correlation: float
 
@@ -55,8 +59,8 @@ def fit_models(histories: PurchaseHistories) -> ValueModels:
     fitted: dict[Dropout, PurchaseModel] = {
         dropout: fit_purchases(histories.purchases, dropout) for dropout in ("bg", "mbg")
     }
-    gain = fitted["mbg"].log_likelihood - fitted["bg"].log_likelihood
-    chosen: Dropout = "mbg" if gain > CLEARLY_LIKELIER else "bg"
+    told_apart = vuong_statistic(fitted["mbg"], fitted["bg"], histories.purchases)
+    chosen: Dropout = "mbg" if told_apart > TOLD_APART else "bg"
     spend, correlation = None, float("nan")
     n_repeats, repeat_value = histories.purchases.n_repeats, histories.repeat_value
     # Whoever repeats for nothing but 0 has no amount that a density of positive numbers could hold.
@@ -67,7 +71,8 @@ def fit_models(histories: PurchaseHistories) -> ValueModels:
         # A constant has no correlation, and cannot hurt.
         if np.ptp(repeats) > 0 and np.ptp(values) > 0:
             correlation = float(np.corrcoef(repeats, values)[0, 1])
-    return ValueModels(fitted[chosen], fitted["bg" if chosen == "mbg" else "mbg"], spend, correlation)
+    other: Dropout = "bg" if chosen == "mbg" else "mbg"
+    return ValueModels(fitted[chosen], fitted[other], told_apart, spend, correlation)
 
 
 def model_forecast(

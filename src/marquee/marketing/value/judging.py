@@ -4,7 +4,7 @@ Beside the models stand x / T and past spend. Totals say whether the level is ri
 tenth whether the order is.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -84,6 +84,7 @@ class JudgedValue:
         money: That came of them; None without amounts.
         models: As fitted to the time before.
         forecasts: The models first, then x / T and past spend.
+        other: With the model of purchases that was not chosen.
         best_share: Share of what came that the best tenth brought, had one known.
         tenths: By the models' value, highest first.
     """
@@ -94,6 +95,7 @@ class JudgedValue:
     money: float | None
     models: ValueModels
     forecasts: tuple[JudgedForecast, ...]
+    other: JudgedForecast
     best_share: float
     tenths: tuple[Tenth, ...]
 
@@ -129,6 +131,7 @@ def judge_value(
         "repeats per week so far": rate_forecast(histories, days),
         "past spend" if spend is not None else "past purchases": past_forecast(histories, days, observed),
     }
+    swapped = model_forecast(replace(models, chosen=models.other), histories, days, discount=0.0)
     came = counts if spend is None else spend
     judged = tuple(_judged(name, forecast, counts, spend) for name, forecast in forecasts.items())
     own = forecasts[models.chosen.name]
@@ -142,6 +145,7 @@ def judge_value(
         None if spend is None else float(spend.sum()),
         models,
         judged,
+        _judged(models.other.name, swapped, counts, spend),
         top_share(came, came),
         value_tenths(expected, tenths_of, generator),
     )

@@ -93,7 +93,9 @@ def _ahead_section(name: str, judged: JudgedForecasts) -> Section:
     if found.has_pattern:
         figures.append(_week_figure(name, judged))
     grid = Grid("By day", ("day", "expected", "80 % interval"), _day_rows(judged))
-    return Section(f"{name}: ahead", ("Days are those of UTC.",), (grid,), tuple(figures))
+    return Section(
+        f"{name}: ahead", (f"Days are those of {judged.config.time_zone}.",), (grid,), tuple(figures)
+    )
 
 
 def _week_figure(name: str, judged: JudgedForecasts) -> str:
@@ -132,6 +134,7 @@ def _facts(judged: JudgedForecasts) -> dict[str, Any]:
     tested = found.backtest
     return {
         "config": asdict(judged.config),
+        "time_zone": judged.config.time_zone,
         "moments": found.moments.tolist(),
         "expected": found.expected.tolist(),
         "low": None if found.low is None else found.low.tolist(),

@@ -113,7 +113,8 @@ def _holdout_section(name: str, judged: JudgedValue) -> Section:
         + (f" for {judged.money:,.0f}." if judged.money is not None else "."),
         f"Had one known, the best tenth would hold {share(judged.best_share)} of it.",
     )
-    grids = [Grid("Expected and came", _FORECAST_COLUMNS, tuple(map(_forecast_row, judged.forecasts)))]
+    beside = (*judged.forecasts, judged.other)
+    grids = [Grid("Expected and came", _FORECAST_COLUMNS, tuple(map(_forecast_row, beside)))]
     figures: tuple[str, ...] = ()
     hidden = suppressed([tenth.n_customers for tenth in judged.tenths])
     if not any(hidden):
@@ -237,6 +238,7 @@ def _holdout_facts(judged: JudgedValue) -> dict[str, Any]:
         "best_share": judged.best_share,
         "models": _models_facts(judged.models),
         "forecasts": [asdict(one) for one in judged.forecasts],
+        "other_model": asdict(judged.other),
         "tenths": [
             asdict(one) for one, is_hidden in zip(judged.tenths, hidden, strict=True) if not is_hidden
         ],

@@ -17,6 +17,7 @@ from marquee.marketing.value.purchases import (
     _beta_quadrature,
     _Likelihood,
     fit_purchases,
+    vuong_statistic,
 )
 
 PARAMETERS = (0.7, 4.0, 0.8, 2.4)
@@ -166,3 +167,38 @@ def test_parameters_of_customers_who_never_stop_run_off() -> None:
 def test_purchases_after_the_moment_are_refused() -> None:
     with pytest.raises(DataError, match="1 customers bought after the moment"):
         histories((1.0, 5.0, 4.0))
+
+
+def drawn(dropout: Dropout, n: int = 6000) -> Purchases:
+    """Histories of 40 weeks of customers of whom most stop soon, by one of the two models."""
+    generator = np.random.default_rng(5)
+    rates, stops = generator.gamma(1.5, 1 / 3, n), generator.beta(1.0, 1.0, n)
+    rows = []
+    for rate, stop in zip(rates, stops, strict=True):
+        now = repeats = last = 0.0
+        is_alive = dropout == "bg" or generator.random() >= stop
+        while is_alive and (now := now + generator.exponential(1 / rate)) < 40:
+            repeats, last = repeats + 1, now
+            is_alive = generator.random() >= stop
+        rows.append((repeats, last, 40.0))
+    return histories(*rows)
+
+
+@pytest.mark.parametrize(("dropout", "sign"), [("mbg", 1), ("bg", -1)])
+def test_models_are_told_apart_where_one_of_them_is_true(dropout: Dropout, sign: int) -> None:
+    purchases = drawn(dropout)
+    mbg, bg = fit_purchases(purchases, "mbg"), fit_purchases(purchases, "bg")
+    z = vuong_statistic(mbg, bg, purchases)
+    assert sign * z > 1.96
+    assert vuong_statistic(bg, mbg, purchases) == pytest.approx(-z)
+    # By the definition, from the likelihood of each customer.
+    rows = list(zip(purchases.n_repeats, purchases.recency, purchases.age, strict=True))[:4]
+    assert vuong_statistic(mbg, mbg, histories(*rows)) == 0.0
+
+
+def test_statistic_is_the_mean_gain_over_its_error() -> None:
+    purchases = histories(*ROWS)
+    models = [PurchaseModel(dropout, *PARAMETERS, 0.0) for dropout in ("mbg", "bg")]
+    gain = np.log([integrated_likelihood("mbg", row) / integrated_likelihood("bg", row) for row in ROWS])
+    expected = gain.sum() / (gain.std() * 2)
+    assert vuong_statistic(*models, purchases) == pytest.approx(expected, rel=1e-4)
