@@ -198,7 +198,7 @@ def test_models_are_told_apart_where_one_of_them_is_true(dropout: Dropout, sign:
 
 def test_statistic_is_the_mean_gain_over_its_error() -> None:
     purchases = histories(*ROWS)
-    models = [PurchaseModel(dropout, *PARAMETERS, 0.0) for dropout in ("mbg", "bg")]
+    mbg, bg = PurchaseModel("mbg", *PARAMETERS, 0.0), PurchaseModel("bg", *PARAMETERS, 0.0)
     gain = np.log([integrated_likelihood("mbg", row) / integrated_likelihood("bg", row) for row in ROWS])
     expected = gain.sum() / (gain.std() * 2)
-    assert vuong_statistic(*models, purchases) == pytest.approx(expected, rel=1e-4)
+    assert vuong_statistic(mbg, bg, purchases) == pytest.approx(expected, rel=1e-4)
