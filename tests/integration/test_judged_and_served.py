@@ -21,11 +21,14 @@ from marquee.core.arrays import FloatArray
 from marquee.core.catalog import ItemKind
 from marquee.data.splits import SplitConfig, SplitMethod
 from marquee.data.table_config import TableConfig
+from marquee.decision.policies.config import PolicyName
 from marquee.decision.reranking import Diversity, Reranking
 from marquee.errors import DataError, LeakageError
 from marquee.evaluation.analyses.served import ServedComparison
 from marquee.evaluation.analyses.served_surfaces import SurfaceRules
 from marquee.evaluation.baselines import BaselinesConfig
+from marquee.evaluation.off_policy.estimators import Estimator
+from marquee.evaluation.off_policy.policy import PolicyOnLogConfig
 from marquee.index.faiss_index import AnnIndex, IndexConfig, IndexKind
 from marquee.index.index import Index
 from marquee.nn.architectures import TwoTowerConfig
@@ -42,6 +45,7 @@ from training.export import ExportConfig, export
 from training.fitting.fit import fit, load_model
 from training.judging.gate import GateConfig, GuardrailConfig
 from training.judging.judge import Judgement, judge, with_served
+from training.off_policy.run import estimate_run
 from training.runs.folders import RunFolder
 from training.runs.prepare import Prepared, prepare
 from training.train import train
@@ -142,11 +146,60 @@ def test_gate_ranks_the_served_bundle_on_the_same_events(
     assert "test/ndcg@10" not in manifest.metrics, "the run was never evaluated: its numbers are nowhere"
     rail = GuardrailConfig(metric="ndcg@10", against="bundle", margin=margin)
     gate = GateConfig(bundle=str(judged.bundle), guardrails={"served": rail})
-    reasons = evaluate_run(EvaluateConfig(run=str(judged.run.path), gate=gate), [], QUIET)
+    reasons = evaluate_run(EvaluateConfig(run=str(judged.run.path), gate=gate), [], QUIET).reasons
     assert len(reasons) == n_reasons
     for reason in reasons:
         # The model beside itself: the very same lists.
         assert "ndcg@10 minus that of bundle is +0.0000, 95\u00a0% interval +0.0000 to +0.0000" in reason
+
+
+def test_policy_is_weighed_by_its_own_chances_on_the_logged_lists(judged: Judged) -> None:
+    # Even draws among all that may be shown: the chance of the top place is one by their number.
+    even = PolicyOnLogConfig(policy=PolicyName.epsilon, epsilon=1.0, n_candidates=1000, places=1)
+    model = load_model(judged.prepared.dataset, judged.config, judged.run.checkpoint)
+    found = estimate_run(even, judged.prepared, model, judged.config)
+    split, items = judged.prepared.split, judged.prepared.dataset.items
+    test = split.test.with_columns(pl.col("request_id", "user_id", "item_id", "surface").cast(pl.String))
+    known = split.before_test.filter(pl.col("kind").is_in(list(judged.config.data.kinds)))
+    had = known.with_columns(pl.col("user_id", "item_id").cast(pl.String)).select("user_id", "item_id")
+    clicks = set(test.filter(pl.col("kind") == "click").select("request_id", "item_id").iter_rows())
+    weights, rewards = [], []
+    for row in test.filter((pl.col("kind") == "exposure") & (pl.col("position") == 1)).to_dicts():
+        until = pl.col("available_until").fill_null(2**62)
+        allowed = items.filter(
+            (pl.col("kind") == "content")
+            & (pl.col("available_from") <= row["timestamp"])
+            & (row["timestamp"] < until)
+        )
+        seen = had.filter(pl.col("user_id") == row["user_id"])
+        allowed = allowed.join(seen, on="item_id", how="anti")
+        may_be_shown = row["item_id"] in set(allowed["item_id"])
+        weights.append(may_be_shown / len(allowed) / row["propensity"])
+        rewards.append((row["request_id"], row["item_id"]) in clicks)
+    value = found.found.value
+    estimate = value.estimates[Estimator.inverse_propensity].mean
+    assert estimate == pytest.approx(np.mean(np.multiply(weights, rewards)))
+    assert value.support.largest == pytest.approx(max(weights))
+    assert value.logged.mean == pytest.approx(np.mean(rewards))
+
+
+def test_evaluation_with_a_log_tells_what_it_cannot_say(judged: Judged) -> None:
+    config = EvaluateConfig(run=str(judged.run.path), ope=PolicyOnLogConfig(policy=PolicyName.thompson))
+    evaluated = evaluate_run(config, [], QUIET)
+    assert evaluated.off_policy is not None
+    assert not evaluated.off_policy.support.is_identifiable
+    facts = json.loads((judged.run.path / "off_policy.json").read_text())
+    assert (facts["verdict"], facts["estimates"]) == ("not identifiable", None)
+    assert [place["value"] for place in facts["places"]] == [None] * 7
+    assert facts["logged_by"] == {"popularity_taste_mix": facts["places"][0]["support"]["n_decisions"]}
+
+
+def test_log_without_propensities_cannot_be_asked(judged: Judged) -> None:
+    split = judged.prepared.split
+    blind = replace(judged.prepared, split=replace(split, test=split.test.drop("propensity")))
+    model = load_model(judged.prepared.dataset, judged.config, judged.run.checkpoint)
+    with pytest.raises(DataError, match=r"request_id, position and propensity .* no \['propensity'\]"):
+        estimate_run(PolicyOnLogConfig(), blind, model, judged.config)
 
 
 def test_surfaces_are_asked_by_their_filters_and_re_ranking(judged: Judged) -> None:

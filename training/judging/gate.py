@@ -14,8 +14,11 @@ from marquee.bundle.releases import resolve
 from marquee.errors import ConfigError
 from marquee.evaluation.analyses.fairness import BoundFinding, gap_between
 from marquee.evaluation.intervals import Estimate
+from marquee.evaluation.off_policy.estimators import Value
 from marquee.evaluation.probabilities.outcomes import LOWER_IS_BETTER
 from training.judging.judge import BUNDLE, Judgement
+
+OFF_POLICY, LOG = "off_policy", "log"
 
 
 @dataclass(kw_only=True)
@@ -24,7 +27,9 @@ class GuardrailConfig:
 
     Attributes:
         metric: `ndcg@10`, `ndcg@10|ad` for an item group, `coverage@10`, a number of the report's section
-            beyond accuracy, such as `gini`, or of its probabilities, such as `click/calibration_error`.
+            beyond accuracy, such as `gini`, or of its probabilities, such as `click/calibration_error`; or
+            `off_policy`, the reward that `ope=…` estimates from a log, of which the bounds hold the end of
+            the interval that speaks against it.
         slice: A slice of the report: `user: gender = F` for the headline metric, `surface = feed` for
             probabilities; empty for all. With `gap_at_most` the column alone: `user: gender`.
         at_least: Lowest value allowed; None for no bound.
@@ -32,7 +37,8 @@ class GuardrailConfig:
         gap_at_most: Largest gap allowed between any two values of the column; it fails only where the whole
             interval of the gap, widened for having looked at all pairs, lies beyond. None for no bound.
         against: Name of a baseline in the report that the model must not be worse than by more than
-            `margin`, or `bundle` for the one that is served; empty for none.
+            `margin`, or `bundle` for the one that is served; of `off_policy` it is `log`, for what the log
+            itself earned; empty for none.
         margin: What may be lost against it; negative for what must be won. Of a log loss, a normalised
             entropy or a calibration error, more is lost.
     """
@@ -108,6 +114,9 @@ def failures(config: GateConfig, judgement: Judgement) -> Iterator[str]:
         if rail.gap_at_most is not None:
             yield from _too_far_apart(name, rail, rail.gap_at_most, judgement)
             continue
+        if rail.metric == OFF_POLICY:
+            yield from _earns_too_little(name, rail, judgement.off_policy)
+            continue
         key = f"{rail.metric}|{rail.slice}" if rail.slice else rail.metric
         value = _measured(name, key, numbers)
         subject = f"{name}: {rail.metric}" + (f" on {rail.slice}" if rail.slice else "")
@@ -141,6 +150,36 @@ def _too_far_apart(name: str, rail: GuardrailConfig, bound: float, judgement: Ju
             f"({rail.slice}), 95\u00a0% interval {gap.difference.low:.4f} to {gap.difference.high:.4f}: "
             f"expected {bound} or less"
         )
+
+
+def _earns_too_little(name: str, rail: GuardrailConfig, value: Value | None) -> Iterator[str]:
+    """Yields why an estimated reward may be too low, or too high where that is bounded."""
+    if value is None or rail.slice or rail.against not in ("", LOG):
+        raise ConfigError(
+            f"gate.guardrails.{name} is about {OFF_POLICY}: it needs ope=…, no slice, and no against but "
+            f"{LOG}; got {'no ope' if value is None else 'ope'}, {rail.slice!r} and {rail.against!r}"
+        )
+    estimator = value.headline
+    # A gate that lets pass what cannot be estimated guards nothing.
+    if estimator is None:
+        yield f"{name}: {OFF_POLICY} is not identifiable: {value.support.reason or 'the weights are all 0'}"
+        return
+    found, gain = value.estimates[estimator], value.gains[estimator]
+    subject = f"{name}: {OFF_POLICY}"
+    if rail.at_least is not None and not found.low >= rail.at_least:
+        yield f"{subject} is {_spoken(found)}: expected the lower end to be {rail.at_least} or more"
+    if rail.at_most is not None and not found.high <= rail.at_most:
+        yield f"{subject} is {_spoken(found)}: expected the upper end to be {rail.at_most} or less"
+    if rail.against and not gain.low >= -rail.margin:
+        yield (
+            f"{subject} minus what the log earned is {_spoken(gain)}: expected the lower end to be "
+            f"{0 - rail.margin} or more"
+        )
+
+
+def _spoken(found: Estimate) -> str:
+    """Returns a value with its interval."""
+    return f"{found.mean:.4f}, 95\u00a0% interval {found.low:.4f} to {found.high:.4f}"
 
 
 def _measured(name: str, key: str, numbers: Mapping[str, float]) -> float:

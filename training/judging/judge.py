@@ -20,6 +20,7 @@ from marquee.evaluation.analyses.served_surfaces import SurfaceRules
 from marquee.evaluation.analyses.slices import SlicedMetric
 from marquee.evaluation.baselines import Baseline, FittedBaselines, fit_baselines
 from marquee.evaluation.evaluation import Evaluation, evaluate, require_targets
+from marquee.evaluation.off_policy.estimators import Value
 from marquee.evaluation.probabilities.outcomes import JudgedOutcome
 from marquee.index.ranking import ScoreBlock, inner_product_scores
 from marquee.nn.embed import embed_catalog, embed_queries
@@ -54,6 +55,7 @@ class Judgement:
         inspection: Item map, neighbourhoods and mistakes; None if the model was not inspected.
         outcomes: How good the model's probabilities are.
         unjudged: Why other probabilities were not judged, one sentence each.
+        off_policy: The value of a candidate by a log; None if none was asked for.
     """
 
     part_name: str
@@ -67,6 +69,7 @@ class Judgement:
     inspection: ModelInspection | None = None
     outcomes: tuple[JudgedOutcome, ...] = ()
     unjudged: tuple[str, ...] = ()
+    off_policy: Value | None = None
 
     def headline(self, k: int) -> dict[str, float]:
         """Returns the numbers that travel with a bundle, under the name of the part: see `numbers`."""

@@ -9,6 +9,10 @@ from marquee.reports.evidence.off_policy import off_policy_page
 from marquee.reports.evidence.page import write_page
 from training.cli.command import command
 from training.cli.console import open_console
+from training.off_policy.choices import register_schemas
+
+# The choices of `ope` start from their schemas.
+register_schemas()
 
 # Not 1 or 2, which stand for faults: the page is written and says what is missing.
 EXIT_NOT_IDENTIFIABLE = 3

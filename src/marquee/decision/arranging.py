@@ -158,16 +158,47 @@ def propensities_of(
     pins: Mapping[int, int] = NO_PINS,
 ) -> Float64Array:
     """Returns how probable each place of a given answer is with `chooser`, given those above, (n,)."""
+    spreads = spreads_of(config, candidates, positions, timestamp, chooser, pins)
+    return np.asarray(spreads[np.arange(len(positions)), positions])
+
+
+def spreads_of(
+    config: Reranking,
+    candidates: CandidateTable,
+    positions: IndexArray,
+    timestamp: int,
+    chooser: Chooser,
+    pins: Mapping[int, int] = NO_PINS,
+) -> Float64Array:
+    """Returns how probable each candidate is at each place of a given answer, given those above.
+
+    Args:
+        config: As in `arrange`, and so are candidates, timestamp and pins.
+        candidates: As above.
+        positions: Which candidate stands at each place of the answer, (n_places,) int64; -1 for an item that
+            is none of them: it stands there, and changes nothing for the places below.
+        timestamp: As above.
+        chooser: Of this answer alone: it learns from each place what the policy explored.
+        pins: As above.
+
+    Returns:
+        (n_places, n_candidates); a row sums to 1, or to 0 where nothing may stand there.
+    """
     rules, objective = _begin(config, candidates, timestamp, pins)
-    propensities = np.zeros(len(positions))
+    spreads = np.zeros((len(positions), len(candidates.scores)))
     for place, position in enumerate(positions.tolist()):
         if position in pins.values():
-            propensities[place] = 1.0
+            spreads[place, position] = 1.0
             continue
-        propensities[place] = chooser.weigh(objective.gains, rules.permitted(place), position)
+        gains, permitted = objective.gains, rules.permitted(place)
+        spreads[place] = chooser.spread(gains, permitted)
+        # An item from elsewhere, or one that may not stand here: the policy learns nothing of it.
+        if position < 0:
+            continue
+        chooser.weigh(gains, permitted, position)
         rules.take(position, place)
         objective.take(position)
-    return propensities
+    return spreads
 
 
 def _begin(

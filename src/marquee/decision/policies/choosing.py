@@ -57,6 +57,12 @@ class Chooser(Protocol):
     def weigh(self, gains: Float64Array, permitted: BoolArray, position: int) -> float:
         """Puts a given candidate at the next place and returns its probability there, in [0, 1]."""
 
+    def spread(self, gains: Float64Array, permitted: BoolArray) -> Float64Array:
+        """Returns the probability of each candidate at the next place, (n_candidates,), and puts none there.
+
+        All are 0 where none is permitted.
+        """
+
 
 class Chances(Protocol):
     """Turns gains into probabilities; may remember the places above within one decision."""
@@ -78,6 +84,13 @@ class GreedyChooser:
         """Returns 1 for the best permitted candidate, else 0."""
         best = self.choose(gains, permitted)
         return float(best is not None and best.position == position)
+
+    def spread(self, gains: Float64Array, permitted: BoolArray) -> Float64Array:
+        """Returns 1 for the best permitted candidate, else 0."""
+        chances, best = np.zeros(len(gains)), self.choose(gains, permitted)
+        if best is not None:
+            chances[best.position] = 1.0
+        return chances
 
 
 GREEDY = GreedyChooser()
@@ -122,6 +135,14 @@ class ExploringChooser:
         propensity = float(mixed[position] / mixed.cumsum()[-1])
         self._learn(explored, mixed, position)
         return propensity
+
+    def spread(self, gains: Float64Array, permitted: BoolArray) -> Float64Array:
+        """Returns the probability of each candidate at the next place, as `weigh` would give it."""
+        n_permitted = int(np.count_nonzero(permitted))
+        if not n_permitted:
+            return np.zeros(len(gains))
+        _, mixed = self._mixture(gains, permitted, n_permitted)
+        return np.asarray(mixed / mixed.cumsum()[-1])
 
     def _mixture(
         self, gains: Float64Array, permitted: BoolArray, n_permitted: int

@@ -81,11 +81,27 @@ class Value:
         support: How far the log speaks about it.
         estimates: Estimator → value with its 95 % interval over users.
         logged: What the logging policy earned, with its interval.
+        gains: Estimator → value less what the log earned, with the interval of that difference: both are of
+            the same users, so it is shorter than the two would let one think.
     """
 
     support: Support
     estimates: Mapping[Estimator, Estimate]
     logged: Estimate
+    gains: Mapping[Estimator, Estimate]
+
+    @property
+    def headline(self) -> Estimator | None:
+        """The estimator that verdicts rest on; None where the log cannot speak.
+
+        Never the direct one: it is as wrong as its model.
+        """
+        if not self.support.is_identifiable:
+            return None
+        for name in (Estimator.doubly_robust, Estimator.self_normalised):
+            if name in self.estimates:
+                return name
+        return None
 
 
 def estimate_value(log: LoggedDecisions, clip: float | None = None) -> Value:
@@ -113,21 +129,21 @@ def estimate_value(log: LoggedDecisions, clip: float | None = None) -> Value:
     weights, clipped = importance_weights(log.target, log.propensity, clip)
     support = measure_support(weights, log.unsupported, clipped)
     n, total = len(weights), float(weights.sum())
-    estimates = {
-        Estimator.inverse_propensity: over_users(weights * log.reward, log.user),
-    }
+    per_decision = {Estimator.inverse_propensity: weights * log.reward}
+    if log.predicted is not None and log.expected is not None:
+        per_decision[Estimator.direct] = log.expected
+        per_decision[Estimator.doubly_robust] = log.expected + weights * (log.reward - log.predicted)
+    estimates = {name: over_users(values, log.user) for name, values in per_decision.items()}
+    gains = {name: over_users(values - log.reward, log.user) for name, values in per_decision.items()}
     # All weights 0: the log never did what the candidate would, and there is no ratio.
     if total:
         value = float(weights @ log.reward) / total
         # Influence of a ratio: its mean is 0, so the value is added back.
         influence = value + weights * (log.reward - value) * (n / total)
         estimates[Estimator.self_normalised] = over_users(influence, log.user, value)
-    if log.predicted is not None and log.expected is not None:
-        estimates[Estimator.direct] = over_users(log.expected, log.user)
-        estimates[Estimator.doubly_robust] = over_users(
-            log.expected + weights * (log.reward - log.predicted), log.user
-        )
-    return Value(support, estimates, over_users(log.reward, log.user))
+        gain = value - float(log.reward.mean())
+        gains[Estimator.self_normalised] = over_users(influence - log.reward, log.user, gain)
+    return Value(support, estimates, over_users(log.reward, log.user), gains)
 
 
 def over_users(values: Float64Array, user: IndexArray, mean: float | None = None) -> Estimate:

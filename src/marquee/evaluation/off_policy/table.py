@@ -12,6 +12,7 @@ from marquee.data.declared_table import MAX_REJECTED_FRACTION, read_declared_tab
 from marquee.data.table_config import TableConfig
 from marquee.errors import ConfigError, DataError
 from marquee.evaluation.off_policy.estimators import LoggedDecisions, Value, estimate_value
+from marquee.evaluation.off_policy.policy import OffPolicyChoice
 from marquee.evaluation.off_policy.reward_model import predict_rewards
 from marquee.evaluation.off_policy.weights import validate_propensities
 
@@ -19,7 +20,7 @@ OUTSIDE = "(outside)"
 
 
 @dataclass(kw_only=True)
-class OffPolicyConfig:
+class OffPolicyConfig(OffPolicyChoice):
     """A table of logged decisions and a candidate.
 
     Attributes:

@@ -105,7 +105,19 @@ def importance_weights(
             f"{n_wrong} of {target.size:,} probabilities of the candidate are missing or outside [0, 1]; "
             "correct the candidate"
         )
-    weights: Float64Array = target / propensity
+    return clip_weights(target / propensity, clip)
+
+
+def clip_weights(weights: Float64Array, clip: float | None) -> tuple[Float64Array, float]:
+    """Returns weights of `clip` at most, and the share of their sum that this took away.
+
+    Args:
+        weights: 0 or more, any shape.
+        clip: Largest weight allowed; None for no bound.
+
+    Raises:
+        DataError: If `clip` is not positive.
+    """
     if clip is None:
         return weights, 0.0
     if not clip > 0:

@@ -5,8 +5,7 @@ import pytest
 
 from marquee.core.arrays import Float64Array
 from marquee.errors import DataError
-from marquee.evaluation.off_policy.estimators import Estimator, LoggedDecisions, Value, estimate_value
-from marquee.evaluation.off_policy.slates import Browsing, estimate_slates, place_weights
+from marquee.evaluation.off_policy.estimators import Estimator, LoggedDecisions, estimate_value
 from marquee.evaluation.off_policy.weights import importance_weights, measure_support
 
 N_ACTIONS = 4
@@ -100,43 +99,3 @@ def test_log_without_usable_propensities_is_refused(propensity: list[float], mes
 def test_candidate_that_is_no_distribution_is_refused() -> None:
     with pytest.raises(DataError, match="1 of 2 probabilities of the candidate"):
         importance_weights(np.array([1.5, 0.5]), np.array([0.5, 0.5]))
-
-
-def slate_value(browsing: Browsing, seed: int) -> tuple[Value, float]:
-    """Returns the estimate of a world of two places where a click above halves those below, and the truth."""
-    rng = np.random.default_rng(seed)
-    n = 3000
-    first = rng.choice(2, n, p=[0.7, 0.3])
-    second = np.where(rng.random(n) < 0.5, 0, 1)
-    rates = np.array([0.2, 0.5])
-    above = rng.random(n) < rates[first]
-    below = rng.random(n) < rates[second] * np.where(above, 0.5, 1.0)
-    propensity = np.stack([np.where(first == 0, 0.7, 0.3), np.full(n, 0.5)], axis=1)
-    target = np.stack([np.where(first == 0, 0.2, 0.8), np.where(second == 0, 0.3, 0.7)], axis=1)
-    reward = np.stack([above, below], axis=1).astype(np.float64)
-    mean_above = 0.2 * 0.2 + 0.8 * 0.5
-    truth = mean_above + (0.3 * 0.2 + 0.7 * 0.5) * (1 - 0.5 * mean_above)
-    return estimate_slates(reward, target, propensity, np.arange(n), browsing), truth
-
-
-def test_cascade_holds_the_truth_where_places_depend_on_those_above() -> None:
-    held = 0
-    for seed in range(100):
-        value, truth = slate_value(Browsing.cascade, seed)
-        estimate = value.estimates[Estimator.self_normalised]
-        held += estimate.low <= truth <= estimate.high
-    assert held >= 90
-
-
-def test_own_slates_earn_their_mean_exactly_and_short_lists_count() -> None:
-    reward = np.array([[1.0, 0.0], [0.0, np.nan], [1.0, 1.0]])
-    propensity = np.array([[0.5, 0.5], [0.25, 1.0], [0.5, 0.25]])
-    value = estimate_slates(reward, propensity, propensity, np.arange(3), Browsing.independent)
-    assert value.estimates[Estimator.self_normalised].mean == pytest.approx(1.0)
-    assert value.estimates[Estimator.inverse_propensity].mean == value.logged.mean == 1.0
-
-
-def test_cascade_multiplies_down_the_list_and_independent_does_not() -> None:
-    target, propensity = np.array([[0.5, 0.5]]), np.array([[0.25, 0.25]])
-    assert place_weights(target, propensity, Browsing.cascade).tolist() == [[2.0, 4.0]]
-    assert place_weights(target, propensity, Browsing.independent).tolist() == [[2.0, 2.0]]

@@ -1,6 +1,7 @@
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from marquee.evaluation.analyses.beyond_accuracy import CatalogFacts, describe_l
 from marquee.evaluation.analyses.slices import Slice, SlicedColumn, slice_metric
 from marquee.evaluation.evaluation import EvaluationTask, evaluate
 from marquee.evaluation.intervals import Estimate
+from marquee.evaluation.off_policy.estimators import Estimator, Value
+from marquee.evaluation.off_policy.weights import Support
 from marquee.evaluation.probabilities.outcomes import JudgedOutcome, judge_outcome
 from tests.support.bundles import publish_tiny
 from training.judging.gate import GateConfig, GuardrailConfig, failures
@@ -234,3 +237,53 @@ def test_gap_of_what_was_not_sliced_is_refused() -> None:
         list(failures(_gap_rail(0.1, "user: shoes"), _apart(0.1, 0.1)))
     with pytest.raises(ConfigError, match="got another bound beside it"):
         GateConfig(guardrails={"fair": GuardrailConfig(metric="ndcg@10", gap_at_most=0.1, at_least=0.1)})
+
+
+def _earning(effective: float = 500.0) -> Judgement:
+    """A candidate that earns 0.3 where the log earned 0.25."""
+    value = Value(
+        Support(1000, effective, 3.0, 0.0, 0.0),
+        {Estimator.doubly_robust: Estimate(0.3, 0.28, 0.32), Estimator.direct: Estimate(0.9, 0.9, 0.9)},
+        Estimate(0.25, 0.24, 0.26),
+        {Estimator.doubly_robust: Estimate(0.05, 0.02, 0.08), Estimator.direct: Estimate(0.65, 0.65, 0.65)},
+    )
+    return replace(_judgement(), off_policy=value)
+
+
+def _reward_rail(**bounds: Any) -> GateConfig:  # Any: of a guardrail's fields
+    return GateConfig(guardrails={"pays": GuardrailConfig(metric="off_policy", **bounds)})
+
+
+@pytest.mark.parametrize(
+    ("passing", "failing", "message"),
+    [
+        ({"at_least": 0.28}, {"at_least": 0.29}, "expected the lower end to be 0.29 or more"),
+        ({"at_most": 0.32}, {"at_most": 0.31}, "expected the upper end to be 0.31 or less"),
+        (
+            {"against": "log", "margin": -0.02},
+            {"against": "log", "margin": -0.03},
+            "minus what the log earned is 0.0500, 95\u00a0% interval 0.0200 to 0.0800: expected the lower "
+            "end to be 0.03 or more",
+        ),
+    ],
+    ids=["floor", "ceiling", "log"],
+)
+def test_estimated_reward_is_held_by_the_end_that_speaks_against_it(
+    passing: dict[str, Any], failing: dict[str, Any], message: str
+) -> None:
+    assert not list(failures(_reward_rail(**passing), _earning()))
+    (reason,) = failures(_reward_rail(**failing), _earning())
+    assert reason.startswith("pays: off_policy")
+    assert reason.endswith(message)
+
+
+def test_reward_that_no_log_can_tell_fails_its_guardrail() -> None:
+    (reason,) = failures(_reward_rail(at_least=0.0), _earning(effective=3.0))
+    assert "pays: off_policy is not identifiable: 3 of 1,000 logged decisions speak" in reason
+
+
+def test_guardrail_on_a_reward_that_was_not_estimated_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"it needs ope=…, no slice, .* got no ope"):
+        list(failures(_reward_rail(at_least=0.0), _judgement()))
+    with pytest.raises(ConfigError, match=r"got ope, '' and 'popularity'"):
+        list(failures(_reward_rail(against="popularity"), _earning()))
