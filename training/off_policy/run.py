@@ -109,7 +109,7 @@ def _exposures(config: PolicyOnLogConfig, dataset: Dataset, part: pl.DataFrame) 
 
 
 def _notes(config: PolicyOnLogConfig, log: SlateLog, part: pl.DataFrame) -> tuple[str, ...]:
-    """Returns what to know of the lists."""
+    """Returns one sentence for each thing to know of the lists."""
     notes = []
     left_out = sum(log.left_out.values())
     if left_out:

@@ -20,7 +20,7 @@ from marquee.evaluation.off_policy.slates import Browsing, SlateValue
 
 @dataclass(kw_only=True)
 class OffPolicyChoice:
-    """What is estimated from a log: a policy, or a table of decisions."""
+    """A candidate that is estimated from a log: a policy, or a table of decisions."""
 
 
 @dataclass(kw_only=True)
@@ -117,7 +117,7 @@ class EstimatedPolicy:
 
 @dataclass(frozen=True)
 class Question:
-    """What a policy is asked for one list.
+    """The request of one list, as a policy is asked it.
 
     Attributes:
         scores: Of every item by number, (n_items,) float32.
