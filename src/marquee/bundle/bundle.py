@@ -21,6 +21,15 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from marquee.bundle.click_counts import CLICK_COUNTS_FILE, ClickCountTable
+from marquee.bundle.clicks.contents import (
+    GRAPH_FILE,
+    HEAD_FILES,
+    SPEC_FILE,
+    HeadContents,
+    HeadSpec,
+    array_file,
+)
+from marquee.bundle.clicks.head import ClickHead
 from marquee.bundle.contents import BundleContents, describe, known_interactions
 from marquee.bundle.graphs import ITEM_INPUTS, QUERY_INPUTS, Graph
 from marquee.bundle.manifest import (
@@ -67,6 +76,7 @@ class Bundle:
         popularity: Each item's share of all interactions, (n_items + 1,) float32.
         context_popularity: The same by context.
         click_counts: How often items were shown and clicked; None where no log told.
+        click_head: Says how likely clicks and conversions are; None where no exposures taught it.
         history_offsets: The events of user_index u are `history_offsets[u]:history_offsets[u + 1]` of the
             two arrays below, (n_users + 2,) int64.
         history_items: item_index, oldest first, (n_events,) int32.
@@ -88,6 +98,7 @@ class Bundle:
     popularity: FloatArray
     context_popularity: ContextPopularity
     click_counts: ClickCountTable | None
+    click_head: ClickHead | None
     history_offsets: IndexArray
     history_items: npt.NDArray[np.int32]
     history_kinds: npt.NDArray[np.int32]
@@ -142,6 +153,7 @@ class Bundle:
             popularity=contents.popularity.astype(np.float32, copy=False),
             context_popularity=contents.context_popularity,
             click_counts=_count_table(contents.click_counts, contents.catalog.item_ids),
+            click_head=None if contents.click_head is None else _head(contents.click_head, contents),
             history_offsets=known.offsets,
             history_items=known.item_index.astype(np.int32),
             history_kinds=known.kind_index.astype(np.int32),
@@ -158,6 +170,8 @@ class Bundle:
         """Ends what its towers are computing, for good: for a release that must not answer."""
         self.query_tower.stop()
         self.item_tower.stop()
+        if self.click_head is not None:
+            self.click_head.stop()
 
     @property
     def version(self) -> str:
@@ -232,6 +246,7 @@ class _Reader:
             popularity=self._array("popularity.npy", np.float32, (items,)),
             context_popularity=self._context_popularity(),
             click_counts=self._click_counts(catalog.item_ids),
+            click_head=self._click_head(item_vectors),
             history_offsets=self._offsets(len(items_of_history)),
             history_items=items_of_history,
             history_kinds=self._array("history_kinds.npy", np.int32, items_of_history.shape),
@@ -266,6 +281,33 @@ class _Reader:
             # Through memory, as the catalog.
             frame = pl.read_parquet(io.BytesIO((self.folder / CLICK_COUNTS_FILE).read_bytes()))
             return _count_table(frame, item_ids)
+
+    def _click_head(self, item_vectors: FloatArray) -> ClickHead | None:
+        """Returns the click head, None if the bundle has none."""
+        found = HEAD_FILES & set(self.manifest.files)
+        if not found:
+            return None
+        self._require("the files of the click head", sorted(found), sorted(HEAD_FILES))
+        with self._blame(SPEC_FILE):
+            spec = HeadSpec.from_json(self._text(SPEC_FILE))
+        n_users, items = self.manifest.n_users, self.manifest.n_items + 1
+        n_slots = sum(column.n_columns for column in spec.item_columns)
+        shown = self._array(array_file("shown_items"), np.int32, (None,))
+        self._require(array_file("shown_items"), bool(((shown > 0) & (shown < items)).all()), True)
+        with self._blame(SPEC_FILE):
+            contents = HeadContents(
+                graph=(self.folder / GRAPH_FILE).read_bytes(),
+                spec=spec,
+                counts=self._array(array_file("counts"), np.float32, (None, 2)),
+                slots=self._array(array_file("slots"), np.int32, (items, n_slots)),
+                numbers=self._array(array_file("numbers"), np.float32, (items, None)),
+                offsets=self._array(array_file("offsets"), np.int64, (n_users + 2,)),
+                shown_items=shown,
+                shown_expected=self._array(array_file("shown_expected"), np.float32, shown.shape),
+                shown_came=self._array(array_file("shown_came"), np.bool_, shown.shape),
+                shown_at=self._array(array_file("shown_at"), np.int64, shown.shape),
+            )
+        return ClickHead(contents, item_vectors, has_item_bias=self.manifest.has_item_bias)
 
     def _offsets(self, n_events: int) -> IndexArray:
         """Returns the offsets of the histories; raises BundleError unless they part all events."""
@@ -304,6 +346,11 @@ class _Reader:
             raise
         except _CONTENT_ERRORS as error:
             raise BundleError(f"{name} in {self.folder} cannot be read ({error!r}); export again") from error
+
+
+def _head(head: HeadContents, contents: BundleContents) -> ClickHead:
+    """Returns the head of contents that are not published."""
+    return ClickHead(head, contents.index.item_vectors, has_item_bias=contents.has_item_bias)
 
 
 def _count_table(frame: pl.DataFrame | None, item_ids: IdMap) -> ClickCountTable | None:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from marquee.bundle.click_counts import CLICK_COUNTS_FILE
+from marquee.bundle.clicks.contents import GRAPH_FILE, SPEC_FILE, HeadContents
 from marquee.bundle.graphs import ITEM_INPUTS, QUERY_INPUTS, Graph
 from marquee.bundle.manifest import (
     GOLDEN_REQUESTS_FILE,
@@ -66,6 +67,7 @@ class BundleContents:
         known_until: Up to where it knows what users did; None: up to when it was made.
         click_counts: How often items were shown and clicked, with `click_counts.COLUMNS`; None where no log
             tells.
+        click_head: Says how likely clicks and conversions are; None where no exposures taught it.
         user_names: What the names of the known users are.
         golden_requests: JSON of the requests that a service asks the bundle before anybody else does, with
             their answers.
@@ -91,6 +93,7 @@ class BundleContents:
     config: Mapping[str, object]
     known_until: KnownUntil | None = None
     click_counts: pl.DataFrame | None = None
+    click_head: HeadContents | None = None
     index_reason: str = ""
     index_sweeps: tuple[IndexSweep, ...] = ()
     context_popularity: ContextPopularity = field(default_factory=ContextPopularity)
@@ -107,6 +110,9 @@ class BundleContents:
             "user_features": (len(self.user_features), n_users),
             "interactions.offsets": (len(self.interactions.offsets), n_users + 1),
         }
+        if self.click_head is not None:
+            rows["click_head.slots"] = (len(self.click_head.slots), n_items)
+            rows["click_head.offsets"] = (len(self.click_head.offsets), n_users + 1)
         for name, (actual, expected) in rows.items():
             if actual != expected:
                 raise ShapeError(
@@ -194,6 +200,10 @@ def file_writers(contents: BundleContents) -> dict[str, FileWriter]:
         writers[INDEX_FILE] = contents.index.write
     if contents.click_counts is not None:
         writers[CLICK_COUNTS_FILE] = contents.click_counts.write_parquet
+    if (head := contents.click_head) is not None:
+        writers[GRAPH_FILE] = lambda file: file.write(head.graph)
+        texts[SPEC_FILE] = head.spec.to_json()
+        arrays |= head.arrays()
     writers |= {name: partial(_write_text, text) for name, text in texts.items()}
     writers |= {name: partial(_write_array, array) for name, array in arrays.items()}
     return writers

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 from marquee.bundle.click_counts import CLICK_COUNTS_FILE
+from marquee.bundle.clicks.contents import HEAD_FILES
 from marquee.core.event_kinds import EventKinds
 from marquee.core.plain import from_plain
 from marquee.errors import BundleError, BundleVersionError, ChecksumError, ConfigError, DataError
@@ -20,10 +21,10 @@ from marquee.index.faiss_index import IndexConfig, IndexKind
 from marquee.index.sweep import IndexSweep
 from marquee.store.files import FileFacts
 
-FORMAT_VERSION = 4
-READ_VERSIONS = (2, 3, FORMAT_VERSION)
+FORMAT_VERSION = 5
+READ_VERSIONS = (2, 3, 4, FORMAT_VERSION)
 """Formats that are read. Those of 2 do not say until when they know what users did, those before 4 not by
-which names they know them: these are the operator's own ids."""
+which names they know them: these are the operator's own ids. Those before 5 have no click head."""
 
 MANIFEST = "manifest.json"
 INDEX_FILE = "index.faiss"
@@ -49,8 +50,8 @@ FILES = (
     "user_numeric.npy",
     GOLDEN_REQUESTS_FILE,
 )
-OPTIONAL_FILES = frozenset({CLICK_COUNTS_FILE})
-"""Files that only some bundles have: those that were trained on a log of decisions."""
+OPTIONAL_FILES = frozenset({CLICK_COUNTS_FILE}) | HEAD_FILES
+"""Files that only some bundles have: those that were trained on a log of decisions, or on exposures."""
 
 # It becomes a folder: no separator, no leading dot, which marks what is being written.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")

@@ -135,6 +135,10 @@ class ItemPool:
         """Number of items of the bundle that are withdrawn."""
         return len(self._withdrawn)
 
+    def live_item(self, item_id: str) -> LiveItem:
+        """Returns a live item that the bundle does not hold; raises KeyError for any other."""
+        return self._vectors[item_id][0]
+
     def allowed(self, kind: ItemKind | None, timestamp: int, filters: Filters = NO_FILTERS) -> Allowed:
         """Returns the items that may be shown; arguments and errors are those of `Catalog.allowed`."""
         own = self.table.own.catalog.allowed(kind, timestamp, filters)

@@ -16,6 +16,7 @@ from marquee.core.arrays import FloatArray
 from marquee.core.catalog import ALWAYS_FROM, ALWAYS_UNTIL, Catalog, ItemKind
 from marquee.core.ids import PADDING_INDEX, IdMap
 from marquee.core.schema import AVAILABLE_FROM, AVAILABLE_UNTIL, ITEM_ID, KIND
+from marquee.features import FeatureArrays
 from marquee.features.values import read_category, read_list, read_number
 from marquee.store.live_items import LiveItem
 
@@ -109,19 +110,24 @@ def embed_items(bundle: Bundle, items: Sequence[LiveItem]) -> FloatArray:
     blocks = [np.empty((0, bundle.manifest.dim), dtype=np.float32)]
     for first in range(0, len(items), _BLOCK_ROWS):
         block = items[first : first + _BLOCK_ROWS]
-        rows = [_row(bundle, item) for item in block]
-        columns = {feature.column for feature in bundle.item_features.features}
-        features = bundle.item_features.encode(
-            {column: [row.get(column) for row in rows] for column in columns}, len(rows)
-        )
+        features = encode_items(bundle, block)
         arrays: dict[str, npt.NDArray[np.generic]] = {
             # Nothing was learned of these very items, only of their features.
-            "id_vector": np.zeros((len(rows), bundle.manifest.dim), dtype=np.float32),
+            "id_vector": np.zeros((len(block), bundle.manifest.dim), dtype=np.float32),
             "tokens": features.tokens.astype(np.int64),
             "numeric": features.numeric,
         }
         blocks.append(bundle.item_tower.run(arrays))
     return np.concatenate(blocks)
+
+
+def encode_items(bundle: Bundle, items: Sequence[LiveItem]) -> FeatureArrays:
+    """Returns the features of items as the bundle's encoder reads them."""
+    rows = [_row(bundle, item) for item in items]
+    columns = {feature.column for feature in bundle.item_features.features}
+    return bundle.item_features.encode(
+        {column: [row.get(column) for row in rows] for column in columns}, len(rows)
+    )
 
 
 def read_attribute(value: object, dtype: pl.DataType) -> object:

@@ -21,6 +21,7 @@ from marquee.decision.encoding.ablations import Ablations
 from marquee.decision.encoding.query_features import FeatureRow, QueryFeatures
 from marquee.decision.item_pool import ItemPool
 from marquee.decision.requests import HistoryEvent, Request, Source
+from marquee.features import FeatureArrays
 from marquee.store.people.consent import Tier
 
 _NO_ITEMS: IndexArray = np.zeros(0, dtype=np.int64)
@@ -38,6 +39,8 @@ class Queries:
         unknown_history: Events given whose item the bundle does not know.
         ignored_features: Names given that nothing in the bundle reads.
         read: Items of the history that the tower was fed, oldest first, one int64 array per request.
+        users: user_index of each, 0 for an unknown one.
+        features: Row of user and context features of each.
     """
 
     embeddings: FloatArray
@@ -47,6 +50,8 @@ class Queries:
     unknown_history: tuple[int, ...]
     ignored_features: tuple[tuple[str, ...], ...]
     read: tuple[IndexArray, ...]
+    users: tuple[int, ...]
+    features: tuple[FeatureArrays, ...]
 
 
 class QueryEncoder:
@@ -112,6 +117,8 @@ class QueryEncoder:
             unknown_history=tuple([history.n_unknown for history in histories]),
             ignored_features=tuple([row.ignored for row in features]),
             read=tuple([history.items if self._takes_history else _NO_ITEMS for history in histories]),
+            users=tuple(users),
+            features=tuple([row.arrays for row in features]),
         )
 
     def seen(self, request: Request) -> IndexArray:

@@ -1,0 +1,1 @@
+"""Exposures as examples: what came of each, and what was known before it."""
