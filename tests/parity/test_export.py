@@ -178,7 +178,7 @@ def tampered_export(monkeypatch: pytest.MonkeyPatch, output: str, tamper: Tamper
         tamper(model)
         return bytes(model.SerializeToString())
 
-    monkeypatch.setattr(export, "_to_onnx", tampered)
+    monkeypatch.setattr(export, "to_onnx", tampered)
 
 
 @pytest.mark.parametrize(("output", "tower"), [("query_embedding", "query"), ("item_embedding", "item")])

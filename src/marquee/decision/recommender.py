@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from marquee.bundle.bundle import Bundle
+from marquee.bundle.clicks.head import ClickProbabilities
 from marquee.core.arrays import FloatArray, IndexArray
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import NO_FILTERS, Filters
@@ -24,12 +25,13 @@ from marquee.decision.constraints import Candidates, Constraints
 from marquee.decision.item_pool import ItemPool
 from marquee.decision.pages.composing import Composed, PageComposer, requests_to_encode
 from marquee.decision.pages.rows import AnsweredRow, Row
+from marquee.decision.probabilities.scoring import ProbabilityScorer
 from marquee.decision.query_encoder import Queries, QueryEncoder
 from marquee.decision.requests import Answer, Decided, OnStage, Recommendation, Request, Source, Stage
 from marquee.decision.reranker import candidate_table, click_counts, rerank_candidates
 from marquee.decision.reranking import NO_RERANKING, Reranking
 from marquee.decision.retrieval import Retriever
-from marquee.errors import UnknownIdError
+from marquee.errors import DataError, UnknownIdError
 from marquee.store.live_items import LiveItem
 from marquee.store.signing import TrustedKeys
 
@@ -48,6 +50,7 @@ class Recommender:
         item_pool: The items of the bundle, and the live ones.
         queries: Turns requests into query embeddings.
         retriever: Finds candidates.
+        scorer: Says how likely clicks and conversions are; None where the bundle has no click head.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -55,6 +58,7 @@ class Recommender:
         self.item_pool = ItemPool(bundle)
         self.queries = QueryEncoder(self.item_pool)
         self.retriever = Retriever(bundle, self.item_pool)
+        self.scorer = None if bundle.click_head is None else ProbabilityScorer(self.item_pool)
 
     @classmethod
     def load(cls, path: Path | str, trusted: TrustedKeys | None = None) -> "Recommender":
@@ -68,6 +72,7 @@ class Recommender:
         other.item_pool = self.item_pool.with_live_items(items)
         other.queries = self.queries.over(other.item_pool)
         other.retriever = self.retriever.over(other.item_pool)
+        other.scorer = None if self.scorer is None else self.scorer.over(other.item_pool)
         return other
 
     @property
@@ -209,6 +214,29 @@ class Recommender:
         title = self.item_pool.table.values(TITLE, like)[0] if has_titles else None
         (like_item,) = self.item_pool.table.decode(like)
         return AnsweredRow(decided, like_item, title if isinstance(title, str) else None)
+
+    def probabilities(
+        self, request: Request, item_ids: Sequence[str], positions: Sequence[int]
+    ) -> ClickProbabilities:
+        """Returns the probabilities of items as answers to one request.
+
+        Args:
+            request: Who asks, and on which surface.
+            item_ids: Of the bundle or live, n of them.
+            positions: Where each would stand, from 1, (n,).
+
+        Raises:
+            DataError: If the bundle has no click head.
+            UnknownIdError: If an item is none.
+        """
+        if self.scorer is None:
+            raise DataError(
+                f"bundle {self.version} says nothing of clicks; train it with probabilities=cross on events "
+                "that hold exposures"
+            )
+        items = np.array([self._index_of(item_id) for item_id in item_ids], dtype=np.int64)
+        places = self.scorer.places(request.surface, positions)
+        return self.scorer.probabilities(request, self.queries.encode([request]), 0, items, places)
 
     def similar(
         self,

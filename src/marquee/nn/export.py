@@ -67,8 +67,8 @@ def export_towers(model: TwoTower, queries: QueryArrays) -> TowerGraphs:
         ParityError: If onnxruntime and torch differ by more than `TOLERANCE`, or rank differently.
     """
     with evaluation_mode(model), torch.no_grad():
-        query_tower = _to_onnx(model.query_tower, _query_example(model), _QUERY_AXES, "query_embedding")
-        item_tower = _to_onnx(model.item_tower, _item_example(model), _ITEM_AXES, "item_embedding")
+        query_tower = to_onnx(model.query_tower, _query_example(model), _QUERY_AXES, "query_embedding")
+        item_tower = to_onnx(model.item_tower, _item_example(model), _ITEM_AXES, "item_embedding")
     item_vectors = embed_catalog(model)
     user_vectors = model.user_table.weight.detach().cpu().numpy()
     differences = [
@@ -113,7 +113,7 @@ def _item_example(model: TwoTower) -> dict[str, Tensor]:
     }
 
 
-def _to_onnx(
+def to_onnx(
     tower: nn.Module, example: dict[str, Tensor], axes: dict[str, dict[int, object]], output: str
 ) -> bytes:
     """Returns a tower as ONNX with pinned names and dynamic axes."""

@@ -117,10 +117,15 @@ class HeadContents:
                     f"exposures, got {actual}; pass the arrays of one model"
                 )
         if not (np.isfinite(self.counts).all() and (self.counts >= 0).all()):
-            raise DataError("counts of the click head must be finite and 0 or more; count the events again")
+            raise DataError(
+                "counts of the click head must be finite and 0 or more, got "
+                f"{self.counts.min()} to {self.counts.max()}; count the events again"
+            )
         # Falling offsets would give one user what another was shown.
         if self.offsets[0] != 0 or (np.diff(self.offsets) < 0).any():
-            raise DataError("offsets of the click head must rise from 0; export again")
+            raise DataError(
+                f"offsets of the click head must rise from 0, got {self.offsets[:3].tolist()} …; export again"
+            )
 
     def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
         """Returns the arrays by the names of their files."""

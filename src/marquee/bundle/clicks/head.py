@@ -56,7 +56,7 @@ class ScoredItems:
 
 @dataclass(frozen=True, slots=True)
 class ClickProbabilities:
-    """What a head says of candidates.
+    """Probabilities of n candidates.
 
     Attributes:
         click: Probability of a click, (n,) float32.
@@ -115,7 +115,7 @@ class ClickHead:
         return self._layout.item_slots(features.tokens), item_numbers(features, is_ad)
 
     def probabilities(self, asker: Asker, candidates: ScoredItems, place: IndexArray) -> ClickProbabilities:
-        """Returns what is to be expected of each candidate at its place; NaN where its score is not finite.
+        """Returns the probabilities of each candidate at its place; NaN where its score is not finite.
 
         Args:
             asker: For whom.
@@ -126,7 +126,9 @@ class ClickHead:
             return ClickProbabilities(np.zeros(0, np.float32), np.zeros(0, np.float32))
         score = np.full(len(candidates.items), self.spec.mean_score, dtype=np.float32)
         if asker.embedding is not None:
-            score = candidates.vectors @ asker.embedding
+            # A vector that is not finite makes no noise here: its score is none, and is told as such below.
+            with np.errstate(invalid="ignore", over="ignore"):
+                score = candidates.vectors @ asker.embedding
         said = self.graph.run(
             {"columns": self.columns(asker, candidates), "place": place, "score": score}
         )  # (n, 2)
@@ -135,7 +137,7 @@ class ClickHead:
         return ClickProbabilities(said[:, 0], said[:, 1])
 
     def columns(self, asker: Asker, candidates: ScoredItems) -> FloatArray:
-        """Returns what is known of each candidate, (n, n_columns) float32."""
+        """Returns the columns that describe each candidate, (n, n_columns) float32."""
         keys = self._layout.keys(asker.tokens, candidates.items, candidates.slots)
         shown = Shown(
             candidates.items[None], self._directions(candidates.vectors)[None], candidates.slots[None]
@@ -144,7 +146,7 @@ class ClickHead:
         return np.concatenate([self._counts.read(keys), of_user, candidates.numbers], axis=1)
 
     def _before(self, asker: Asker) -> ShownBefore:
-        """Returns what a user was shown before; nothing for user 0."""
+        """Returns the latest exposures of a user; none for user 0."""
         contents = self._contents
         end = int(contents.offsets[asker.user + 1])
         start = max(int(contents.offsets[asker.user]), end - self.spec.window)

@@ -24,7 +24,7 @@ _BLOCK_CELLS = 2_000_000
 
 @dataclass(frozen=True)
 class ItemArrays:
-    """What is known of items, (n_items + 1) rows each; row 0 is padding.
+    """Arrays of the items, (n_items + 1) rows each; row 0 is padding.
 
     Attributes:
         directions: Item vectors of length 1 without their bias, (n_items + 1, dim) float32.
@@ -64,7 +64,7 @@ def describe_exposures(
     window: int,
     period_days: float = 1.0,
 ) -> Described:
-    """Returns what was known before each exposure.
+    """Returns the exposures described by all that was known before each.
 
     Args:
         shown: The exposures.
@@ -144,7 +144,7 @@ def _rates(came: Float64Array, seen: Float64Array) -> Float64Array:
 def _users(
     shown: ShownItems, expected: FloatArray, items: ItemArrays, layout: CountLayout, window: int
 ) -> FloatArray:
-    """Returns what each exposure's user was shown before says of it, (n, n_columns) float32."""
+    """Returns the columns that rest on earlier exposures of the user, (n, n_columns) float32."""
     widths = tuple(column.n_columns for column in layout.item_columns)
     columns = np.zeros((len(shown), len(column_names(tuple(map(str, widths))))), dtype=np.float32)
     past = _Past.of(shown, expected)
@@ -193,7 +193,7 @@ class _Past:
         return cls(shown, expected, _key(shown.user, shown.timestamp)[order], order)
 
     def before(self, user: IndexArray, moment: IndexArray, items: ItemArrays, window: int) -> ShownBefore:
-        """Returns what users were shown before a moment; nothing for user 0."""
+        """Returns the latest exposures of users before a moment; none for user 0."""
         starts, ends = (
             np.searchsorted(self.key, _key(user, np.zeros_like(moment))),
             np.searchsorted(self.key, _key(user, moment)),

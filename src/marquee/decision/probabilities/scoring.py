@@ -50,7 +50,7 @@ class ProbabilityScorer:
     def probabilities(
         self, request: Request, queries: Queries, row: int, items: IndexArray, places: IndexArray
     ) -> ClickProbabilities:
-        """Returns what is to be expected of candidates.
+        """Returns the probabilities of candidates.
 
         Args:
             request: Whose candidates they are.
@@ -88,7 +88,7 @@ class ProbabilityScorer:
 
 
 def asker_of(request: Request, queries: Queries, row: int) -> Asker:
-    """Returns what the head may read of a request."""
+    """Returns the part of a request that the head may read."""
     is_personal = request.tier is Tier.personal
     # Of a request with nothing to go by the embedding is zeros, which would be a score as any other.
     has_embedding = queries.sources[row] is not Source.popular

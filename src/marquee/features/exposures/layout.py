@@ -113,7 +113,7 @@ ITEM_HALF_LIFE_DAYS, RECENT_HALF_LIFE_DAYS = 20.0, 5.0
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """What an exposure is counted by, (n, …).
+    """Keys that exposures are counted by, (n, …).
 
     Attributes:
         query: Rows of the query features, (n, n_query_features) or (1, n_query_features) int64.

@@ -1,4 +1,4 @@
-"""What a user was shown before, and how often the user reacted to what is like a candidate.
+"""Earlier exposures of a user, and how often the user reacted to what is like a candidate.
 
 Three questions: of all that was shown, of what is near it by item vectors, and of what shares a token with
 it. Each is a log ratio of reactions to the clicks that the places alone would have brought.
@@ -22,7 +22,7 @@ _USER_PRIOR, _NEAR_PRIOR, _TOKEN_PRIOR, _SAME_PRIOR = 1.0, 0.5, 1.0, 0.3
 
 @dataclass(frozen=True, slots=True)
 class ShownBefore:
-    """What some users were shown before, oldest first, padded on the left with item 0.
+    """Earlier exposures of some users, oldest first, padded on the left with item 0.
 
     Attributes:
         items: (batch, length) int64.
@@ -74,7 +74,7 @@ def column_names(item_features: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def describe(shown: Shown, before: ShownBefore, widths: tuple[int, ...]) -> FloatArray:
-    """Returns what is known of each candidate, (batch, n, n_columns) float32.
+    """Returns the columns that rest on earlier exposures, (batch, n, n_columns) float32.
 
     Args:
         shown: The candidates.
