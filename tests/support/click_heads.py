@@ -89,7 +89,7 @@ def _graph(n_columns: int, score_weight: float) -> bytes:
         helper.make_node("Sum", ["known", "of_place", "of_score"], ["logits"]),
         helper.make_node("Sigmoid", ["logits"], ["probabilities"]),
     ]
-    inputs = {
+    inputs: dict[str, tuple[int, list[str | int | None]]] = {
         "columns": (TensorProto.FLOAT, ["n", n_columns]),
         "place": (TensorProto.INT64, ["n"]),
         "score": (TensorProto.FLOAT, ["n"]),

@@ -8,7 +8,7 @@ from marquee.bundle.clicks.contents import GRAPH_FILE, GRAPH_INPUTS
 from marquee.bundle.graphs import Graph
 from marquee.core.arrays import FloatArray, IndexArray
 from marquee.errors import ParityError
-from marquee.nn.export import to_onnx
+from marquee.nn.export import ArrayInputs, to_onnx
 from marquee.nn.probabilities.networks import CalibratedNetwork
 
 TOLERANCE = 1e-5
@@ -43,7 +43,7 @@ def export_network(
         loaded = Graph(GRAPH_FILE, graph, GRAPH_INPUTS, optimise=optimise)
         for batch in PARITY_BATCHES:
             rows = np.arange(batch) % len(place)  # as many as the batch, also of fewer exposures
-            some = {"columns": columns[rows], "place": place[rows], "score": score[rows]}
+            some: ArrayInputs = {"columns": columns[rows], "place": place[rows], "score": score[rows]}
             with torch.inference_mode():
                 expected = network(**{name: torch.from_numpy(array) for name, array in some.items()}).numpy()
             worst = max(worst, _difference(loaded.run(some), expected))
