@@ -140,7 +140,9 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
     @cached_property
     def rules(self) -> Rules | None:
         """The rules of this process, None where none are kept."""
-        return Rules(SETTINGS.events, self.metrics) if SETTINGS.events else None
+        if not SETTINGS.events:
+            return None
+        return Rules(SETTINGS.events, self.metrics, arms=self.experiments.arms)
 
     @cached_property
     def workers(self) -> WorkerTable:

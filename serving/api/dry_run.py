@@ -97,7 +97,8 @@ class DryRun:
             return
         comparison.n_untold += decision.user_id is not None and not known.can_tell
         customer, facts = known.find(decision), self._customers.facts
-        before, after = (one.at(surface.name, timestamp, customer, facts) for one in sets)
+        arms = [(experiment, arm) for experiment, _phase, arm in decision.experiments]
+        before, after = (one.at(surface.name, timestamp, customer, facts, arms) for one in sets)
         comparison.ask(recommender, question, before, after)
 
     def _surface_of(self, decision: Decision) -> Surface | None:

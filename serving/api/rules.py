@@ -180,7 +180,7 @@ class RuleRoutes:
         validate_rules(rules)
         surfaces = [self._surfaces.named(name) for name in self._surfaces.names]
         answering = {one.name: tuple(self._surfaces.answering(one).recommenders) for one in surfaces}
-        validate_on(rules, answering, self._customers.facts)
+        validate_on(rules, answering, self._customers.facts, self._rules.arms)
         return rules
 
     def _put(self, rules: Rules, wanted: Sequence[Rule], expected: int, key: str) -> RuleSet:

@@ -8,7 +8,8 @@ from marquee.decision.requests import Request
 from serving.api.answering.jobs import Job
 from serving.api.customers.deciding import NOBODY, CustomersAtDecision
 from serving.recording.identity import Identified
-from serving.recording.rules.following import Rules
+from serving.recording.rules.following import Rules, Shown
+from serving.releases.surfaces import Surface
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +38,9 @@ class Steering:
         asked = [one.request for one in identified]
         if self.rules is None:
             return asked
-        surfaces = [job.surface.name for job in jobs]
+        shown = [_shown(job.surface) for job in jobs]
         customers = [one.customer for one in identified]
-        return self.rules.of_requests(asked, surfaces, customers, self.customers.facts)
+        return self.rules.of_requests(asked, shown, customers, self.customers.facts)
 
     def rows(self, identified: Identified, job: Job) -> list[Row]:
         """Returns the rows of a page as they may be answered, with the rules that hold for each."""
@@ -51,8 +52,13 @@ class Steering:
         ]
         if self.rules is None:
             return rows
-        surfaces = [surface.name for surface in job.row_surfaces]
-        return self.rules.of_rows(rows, surfaces, customer, self.customers.facts)
+        shown = [_shown(surface) for surface in job.row_surfaces]
+        return self.rules.of_rows(rows, shown, customer, self.customers.facts)
+
+
+def _shown(surface: Surface) -> Shown:
+    """Returns where an answer is shown, by its surface as the caller has it."""
+    return Shown(surface.name, frozenset([(one.experiment, one.arm) for one in surface.assigned]))
 
 
 NOT_STEERED = Steering()

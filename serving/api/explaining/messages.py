@@ -10,7 +10,7 @@ from marquee.decision.explaining.counting import Counts, Step
 from marquee.decision.explaining.explanation import Explanation, Outcome
 from marquee.decision.explaining.reasons import ItemReasons, ScoreWithout
 from marquee.store.log.event_log import Decision
-from marquee.store.rules.rule import NO_RULES, ActiveRules
+from marquee.store.rules.rule import NO_RULES, ActiveRules, Rule
 from serving.api.messages.requests import FeatureValue, Filter
 
 
@@ -21,8 +21,15 @@ class WhyRule(msgspec.Struct, kw_only=True, frozen=True):
     why: Annotated[str, Meta(description="The reason, in words.")]
 
 
+class WhyArm(msgspec.Struct, kw_only=True, frozen=True):
+    """An arm of an experiment that the decision was in."""
+
+    experiment: Annotated[str, Meta(description="The experiment.")]
+    arm: Annotated[str, Meta(description="The arm.")]
+
+
 class WhyUserRule(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
-    """A rule that held for the user by traits or audiences, and not for everybody."""
+    """A rule that held by traits, audiences or arms of experiments, and not for everybody."""
 
     rule_id: Annotated[str, Meta(description="The rule.")]
     where: Annotated[
@@ -31,13 +38,10 @@ class WhyUserRule(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True)
     audiences: Annotated[
         tuple[str, ...], Meta(description="The user was a contact of one of these, by the run of then.")
     ] = ()
-
-
-class WhyArm(msgspec.Struct, kw_only=True, frozen=True):
-    """An arm of an experiment that the decision was in."""
-
-    experiment: Annotated[str, Meta(description="The experiment.")]
-    arm: Annotated[str, Meta(description="The arm.")]
+    arms: Annotated[
+        tuple[WhyArm, ...], Meta(description="The decision was in one of these arms of experiments.")
+    ] = ()
+    except_arms: Annotated[tuple[WhyArm, ...], Meta(description="It was in none of these.")] = ()
 
 
 class WhyRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
@@ -55,7 +59,8 @@ class WhyRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
         tuple[WhyRule, ...], Meta(description="Rules that held and could not have theirs.")
     ] = ()
     rules_for_users: Annotated[
-        tuple[WhyUserRule, ...], Meta(description="Rules that held by the traits and audiences of the user.")
+        tuple[WhyUserRule, ...],
+        Meta(description="Rules that held by the user's traits and audiences, or by arms."),
     ] = ()
     rules_version: Annotated[int | None, Meta(description="Version of the rules; null where none held.")] = (
         None
@@ -236,15 +241,25 @@ class WhyAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
 
 
 def _for_users(decision: Decision, rules: ActiveRules) -> tuple[WhyUserRule, ...]:
-    """Returns the rules that held for the user of a decision and not for everybody, with their conditions."""
-    users = {rule.rule_id: rule.users for rule in rules.rules if rule.users is not None}
-    return tuple(
-        [
-            WhyUserRule(rule_id=rule_id, where=one.where, audiences=one.audiences)
-            if (one := users.get(rule_id)) is not None
-            else WhyUserRule(rule_id=rule_id)
-            for rule_id in rules_for_users_of(decision)
-        ]
+    """Returns the rules that held for a decision and not for everybody, with their conditions."""
+    kept = {rule.rule_id: rule for rule in rules.rules}
+    return tuple([_why_held(rule_id, kept.get(rule_id)) for rule_id in rules_for_users_of(decision)])
+
+
+def _why_held(rule_id: str, rule: Rule | None) -> WhyUserRule:
+    """Returns one of these rules, without conditions where its set is not kept any more."""
+    if rule is None:
+        return WhyUserRule(rule_id=rule_id)
+    among, without = (
+        tuple([WhyArm(experiment=one.experiment, arm=one.arm) for one in arms])
+        for arms in (rule.arms.among, rule.arms.without)
+    )
+    return WhyUserRule(
+        rule_id=rule_id,
+        where=rule.users.where if rule.users else "",
+        audiences=rule.users.audiences if rule.users else (),
+        arms=among,
+        except_arms=without,
     )
 
 

@@ -12,6 +12,7 @@ from marquee.core.targeting.targeting import Targeting
 from marquee.decision.trials.trying import ItemShift, Trial
 from marquee.errors import DataError, FilterError, RuleError
 from marquee.store.rules.rule import Boost, Pin, Rule, RuleSet, Target, plain_rule
+from marquee.store.rules.rule_arms import ArmCondition, RuleArm
 from marquee.store.rules.rule_store import RuleChange
 from serving.api.messages.items import LATEST_MOMENT
 from serving.api.messages.requests import Filter, Id
@@ -89,6 +90,16 @@ class RuleUsersMessage(
             raise RuleError(f"{place}.where: {error}", f"{place}.where") from None
 
 
+class RuleArmMessage(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """An arm of an experiment of the service."""
+
+    experiment: Annotated[Id, Meta(description="The experiment; also `holdout` and `canary`.")]
+    arm: Annotated[Id, Meta(description="The arm.")]
+
+
+_Arms = Annotated[tuple[RuleArmMessage, ...], Meta(max_length=20)]
+
+
 class RuleMessage(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One rule: who decided what, why, where and for how long; one of `pin`, `block` and `boost`."""
 
@@ -110,6 +121,10 @@ class RuleMessage(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fiel
         RuleUsersMessage | None,
         Meta(description="For whom it holds, by traits and audiences; left out: for everybody."),
     ] = None
+    arms: Annotated[
+        _Arms, Meta(description="It holds for answers in one of these arms alone; left out: for all.")
+    ] = ()
+    except_arms: Annotated[_Arms, Meta(description="It does not hold for answers in these arms.")] = ()
     pin: Annotated[
         tuple[PinMessage, ...], Meta(max_length=MAX_ITEMS, description="Items that stand at places.")
     ] = ()
@@ -289,10 +304,16 @@ def _to_rule(message: RuleMessage, place: str, author: str) -> Rule:
         until=message.until,
         surfaces=message.surfaces,
         users=None if message.users is None else message.users.targeting(f"{place}.users"),
+        arms=ArmCondition(_arms(message.arms), _arms(message.except_arms)),
         pins=tuple([Pin(pin.item_id, pin.place) for pin in message.pin]),
         block=None if block is None else block.target(f"{place}.block"),
         boost=None if boost is None else Boost(weight=boost.weight, target=boost.target(f"{place}.boost")),
     )
+
+
+def _arms(said: Sequence[RuleArmMessage]) -> tuple[RuleArm, ...]:
+    """Returns arms in the library's words."""
+    return tuple([RuleArm(one.experiment, one.arm) for one in said])
 
 
 def _conditions(condition: Filter) -> dict[str, object]:

@@ -7,10 +7,11 @@ known goes on.
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooLateError
 from dataclasses import replace
+from typing import NamedTuple
 
 from marquee.core.targeting.customer import Customer
 from marquee.core.targeting.targeting import NO_CUSTOMERS, CustomerFacts
@@ -33,6 +34,18 @@ LOOK_EVERY_S = 5.0
 """Also without answers the rules are asked so often: the counters of all workers then tell the same."""
 
 
+class Shown(NamedTuple):
+    """Where an answer is shown, and how.
+
+    Attributes:
+        surface: Name of the surface.
+        arms: Experiment and arm of each that the answer is in.
+    """
+
+    surface: str
+    arms: frozenset[tuple[str, str]] = frozenset()
+
+
 class Rules:
     """The rules, as a worker knows them.
 
@@ -42,6 +55,10 @@ class Rules:
         budget_s: How long a batch waits for a database.
         open_store: Opens the store.
         clock: Returns the time, seconds since 1970 UTC.
+        arms: Arms of each experiment that is declared; None for none.
+
+    Attributes:
+        arms: Those that a rule may name.
     """
 
     def __init__(
@@ -51,7 +68,9 @@ class Rules:
         budget_s: float = BUDGET_S,
         open_store: Callable[[str], RuleStore] = open_rule_store,
         clock: Callable[[], float] = time.time,
+        arms: Mapping[str, Collection[str]] | None = None,
     ) -> None:
+        self.arms = arms or {}
         self._where = where
         self._metrics = metrics.family(RuleMetrics)
         self._threads = metrics.family(ThreadMetrics)
@@ -112,7 +131,7 @@ class Rules:
     def of_requests(
         self,
         asked: Sequence[Request],
-        surfaces: Sequence[str],
+        shown: Sequence[Shown],
         customers: Sequence[Customer | None],
         facts: CustomerFacts = NO_CUSTOMERS,
     ) -> list[Request]:
@@ -120,7 +139,7 @@ class Rules:
 
         Args:
             asked: Requests.
-            surfaces: The name of the surface of each.
+            shown: Where each is answered.
             customers: Who asks each, as far as it is known and may be used.
             facts: Of the run of customers that they are known from.
         """
@@ -128,14 +147,14 @@ class Rules:
         if not rules.rules:
             return list(asked)
         return [
-            _ruled(one, rules, surface, customer, facts)
-            for one, surface, customer in zip(asked, surfaces, customers, strict=True)
+            _ruled(one, rules, where, customer, facts)
+            for one, where, customer in zip(asked, shown, customers, strict=True)
         ]
 
     def of_rows(
         self,
         rows: Sequence[Row],
-        surfaces: Sequence[str],
+        shown: Sequence[Shown],
         customer: Customer | None,
         facts: CustomerFacts = NO_CUSTOMERS,
     ) -> list[Row]:
@@ -143,7 +162,7 @@ class Rules:
 
         Args:
             rows: In the order of the page.
-            surfaces: The name of the surface of each.
+            shown: Where each is answered.
             customer: Who asks, as far as it is known and may be used.
             facts: Of the run of customers that they are known from.
         """
@@ -151,8 +170,8 @@ class Rules:
         if not rules.rules:
             return list(rows)
         return [
-            replace(row, request=_ruled(row.request, rules, surface, customer, facts))
-            for row, surface in zip(rows, surfaces, strict=True)
+            replace(row, request=_ruled(row.request, rules, where, customer, facts))
+            for row, where in zip(rows, shown, strict=True)
         ]
 
     def close(self) -> None:
@@ -190,10 +209,10 @@ class Rules:
 
 
 def _ruled(
-    asked: Request, rules: RuleSet, surface: str, customer: Customer | None, facts: CustomerFacts
+    asked: Request, rules: RuleSet, shown: Shown, customer: Customer | None, facts: CustomerFacts
 ) -> Request:
-    """Returns a request with the rules that hold on a surface at its time for whoever asks."""
-    active = rules.at(surface, asked.timestamp, customer, facts)
+    """Returns a request with the rules that hold on a surface at its time for whoever asks, in its arms."""
+    active = rules.at(shown.surface, asked.timestamp, customer, facts, shown.arms)
     return replace(asked, rules=active) if active else asked
 
 

@@ -121,6 +121,12 @@ class Experiments:
         """Whether anybody could be in an arm."""
         return bool(self.experiments) or self.holdout is not None
 
+    @property
+    def arms(self) -> dict[str, tuple[str, ...]]:
+        """The arms of each experiment by name, the canary and the holdout included."""
+        held = {HOLDOUT: (HELD_OUT, SERVED)} if self.holdout is not None else {}
+        return {**{one.name: one.arms for one in self.experiments}, CANARY: (CANARY, CONTROL), **held}
+
     def variants(self, surfaces: Iterable[Surface]) -> tuple[Surface, ...]:
         """Returns the surfaces as each arm that runs on them has them."""
         return tuple(

@@ -19,6 +19,18 @@ class RuleUsersMessage(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=
     audiences: Sequence[str] = ()
 
 
+class RuleArmMessage(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """An arm of an experiment of the service.
+
+    Attributes:
+        experiment: The experiment; also `holdout` and `canary`.
+        arm: The arm.
+    """
+
+    experiment: str
+    arm: str
+
+
 class PinMessage(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """An item and the place where it stands.
 
@@ -68,6 +80,8 @@ class RuleMessage(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True)
         until: First second in which it no longer holds; left out: until it is taken out.
         surfaces: Where it holds; left out: everywhere.
         users: For whom it holds, by traits and audiences; left out: for everybody.
+        arms: It holds for answers in one of these arms alone; left out: for all.
+        except_arms: It does not hold for answers in these arms.
         pin: Items that stand at places.
         block: Items that are in no answer.
         boost: Items that stand higher or lower.
@@ -80,6 +94,8 @@ class RuleMessage(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True)
     until: int | None = None
     surfaces: Sequence[str] = ()
     users: RuleUsersMessage | None = None
+    arms: Sequence[RuleArmMessage] = ()
+    except_arms: Sequence[RuleArmMessage] = ()
     pin: Sequence[PinMessage] = ()
     block: TargetMessage | None = None
     boost: BoostMessage | None = None

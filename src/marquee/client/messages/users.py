@@ -190,20 +190,6 @@ class WhyRule(msgspec.Struct, kw_only=True, frozen=True):
     why: str
 
 
-class WhyUserRule(msgspec.Struct, kw_only=True, frozen=True):
-    """A rule that held for the user by traits or audiences, and not for everybody.
-
-    Attributes:
-        rule_id: The rule.
-        where: Its condition on traits; empty also where the rules are not kept any more.
-        audiences: The user was a contact of one of these, by the run of then.
-    """
-
-    rule_id: str
-    where: str = ""
-    audiences: tuple[str, ...] = ()
-
-
 class WhyArm(msgspec.Struct, kw_only=True, frozen=True):
     """An arm of an experiment that the decision was in.
 
@@ -214,6 +200,24 @@ class WhyArm(msgspec.Struct, kw_only=True, frozen=True):
 
     experiment: str
     arm: str
+
+
+class WhyUserRule(msgspec.Struct, kw_only=True, frozen=True):
+    """A rule that held by traits, audiences or arms of experiments, and not for everybody.
+
+    Attributes:
+        rule_id: The rule.
+        where: Its condition on traits; empty also where the rules are not kept any more.
+        audiences: The user was a contact of one of these, by the run of then.
+        arms: The decision was in one of these arms of experiments.
+        except_arms: It was in none of these.
+    """
+
+    rule_id: str
+    where: str = ""
+    audiences: tuple[str, ...] = ()
+    arms: tuple[WhyArm, ...] = ()
+    except_arms: tuple[WhyArm, ...] = ()
 
 
 class WhyRecord(msgspec.Struct, kw_only=True, frozen=True):
@@ -229,7 +233,7 @@ class WhyRecord(msgspec.Struct, kw_only=True, frozen=True):
         parameters: The numbers of that policy.
         rules: Rules that had an effect.
         rules_not_applied: Rules that held and could not have theirs.
-        rules_for_users: Rules that held by the traits and audiences of the user.
+        rules_for_users: Rules that held by the user's traits and audiences, or by arms.
         rules_version: Version of the rules; null where none held.
         experiments: The arms that it was in.
         history: Items of the history that was read, the oldest first.

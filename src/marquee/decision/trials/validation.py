@@ -7,6 +7,7 @@ from marquee.core.targeting.targeting import NO_CUSTOMERS, CustomerFacts
 from marquee.decision.recommender import Recommender
 from marquee.errors import DataError, FilterError, RuleError
 from marquee.store.rules.rule import Rule
+from marquee.store.rules.rule_arms import RuleArm
 
 _SHOWN = 20
 """Surfaces that a message names."""
@@ -16,6 +17,7 @@ def validate_on(
     rules: Sequence[Rule],
     answering: Mapping[str, Collection[Recommender]],
     facts: CustomerFacts = NO_CUSTOMERS,
+    experiments: Mapping[str, Collection[str]] | None = None,
 ) -> None:
     """Raises RuleError that names the first field which no release can follow.
 
@@ -23,10 +25,12 @@ def validate_on(
         rules: A whole set.
         answering: By surface who answers there, candidates included.
         facts: Of the run of customers that is served.
+        experiments: Arms of each experiment that is declared; None for none.
 
     Raises:
         RuleError: If a rule names a surface that there is not, an attribute that a surface where it holds
-            does not have, an item that nobody there knows, or a trait or an audience that the run has not.
+            does not have, an item that nobody there knows, a trait or an audience that the run has not, or an
+            arm of no experiment.
     """
     for number, rule in enumerate(rules):
         place = f"rules[{number}]"
@@ -37,6 +41,8 @@ def validate_on(
                     f"{field} must be one of {list(answering)[:_SHOWN]}, got {surface!r}; correct it", field
                 )
         _validate_users(rule, f"{place}.users", facts)
+        _validate_arms(rule.arms.among, f"{place}.arms", experiments or {})
+        _validate_arms(rule.arms.without, f"{place}.except_arms", experiments or {})
         surfaces = rule.surfaces or tuple(answering)
         _validate_filters(rule, f"{place}.{rule.kind}", surfaces, answering)
         for field, item_id in _items(rule, place):
@@ -62,6 +68,22 @@ def _validate_users(rule: Rule, place: str, facts: CustomerFacts) -> None:
         rule.users.validate(facts)
     except DataError as error:
         raise RuleError(f"{place}: {error}", place) from None
+
+
+def _validate_arms(arms: Sequence[RuleArm], place: str, experiments: Mapping[str, Collection[str]]) -> None:
+    """Raises RuleError if an arm is none: a rule for nobody would look like an arm without effect."""
+    for position, one in enumerate(arms):
+        known = experiments.get(one.experiment)
+        if known is None:
+            field = f"{place}[{position}].experiment"
+            raise RuleError(
+                f"{field} must be one of {list(experiments)[:_SHOWN]}, got {one.experiment!r}; declare it in "
+                "MARQUEE_EXPERIMENTS, or correct it",
+                field,
+            )
+        if one.arm not in known:
+            field = f"{place}[{position}].arm"
+            raise RuleError(f"{field} must be one of {list(known)}, got {one.arm!r}; correct it", field)
 
 
 def _validate_filters(

@@ -11,7 +11,7 @@ Decides what a rule says and which rules of a set hold. Leaves to others what th
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from marquee.core.filters import NO_FILTERS, Filters
 from marquee.core.targeting.customer import Customer
 from marquee.core.targeting.targeting import NO_CUSTOMERS, CustomerFacts, Targeting
+from marquee.store.rules.rule_arms import EVERY_ARM, ArmCondition, RuleArm
 
 _MAX_SELECTIONS = 32
 """Selections of rules for users that are kept for a surface: each has arrays over the whole catalog."""
@@ -83,6 +84,7 @@ class Rule:
         until: First second in which it no longer holds; None for ever.
         surfaces: Where it holds; empty for everywhere.
         users: For whom it holds; None for everybody.
+        arms: In which arms of experiments it holds.
         pins: Items and their places.
         block: Items that are in no answer.
         boost: Items that stand higher or lower.
@@ -95,6 +97,7 @@ class Rule:
     until: int | None = None
     surfaces: tuple[str, ...] = ()
     users: Targeting | None = None
+    arms: ArmCondition = EVERY_ARM
     pins: tuple[Pin, ...] = ()
     block: Target | None = None
     boost: Boost | None = None
@@ -105,6 +108,11 @@ class Rule:
         if self.pins:
             return RuleKind.pin
         return RuleKind.block if self.block is not None else RuleKind.boost
+
+    @property
+    def is_for_some(self) -> bool:
+        """Whether it holds for some users or in some arms alone."""
+        return self.users is not None or bool(self.arms)
 
     @property
     def target(self) -> Target | None:
@@ -118,7 +126,9 @@ class Rule:
         return has_begun and not has_ended and (not self.surfaces or surface in self.surfaces)
 
     def can_meet(self, other: "Rule") -> bool:
-        """Tells whether there is a surface and a second in which both hold."""
+        """Tells whether there is a surface, a second and an arm in which both hold."""
+        if not self.arms.can_meet(other.arms):
+            return False
         if self.surfaces and other.surfaces and not set(self.surfaces) & set(other.surfaces):
             return False
         begins = max(
@@ -130,7 +140,7 @@ class Rule:
 
 @dataclass(frozen=True, eq=False)
 class ActiveRules:
-    """The rules that hold on one surface for a while, for one user; the same rules are the same object.
+    """The rules that hold on one surface for a while, for one answer; the same rules are the same object.
 
     Attributes:
         version: Of the set that they are of.
@@ -147,14 +157,14 @@ class ActiveRules:
 
     @cached_property
     def for_users(self) -> tuple[str, ...]:
-        """Ids of the rules that hold for some users alone, this one among them."""
-        return tuple([rule.rule_id for rule in self.rules if rule.users is not None])
+        """Ids of the rules that hold for some users or in some arms alone, this answer among them."""
+        return tuple([rule.rule_id for rule in self.rules if rule.is_for_some])
 
     @cached_property
     def pins(self) -> tuple[tuple[Rule, Pin], ...]:
-        """Each pin with its rule, by place; what is pinned for some users comes before what is for all."""
+        """Each pin with its rule, by place; what is pinned for some comes before what is for all."""
         found = [(rule, pin) for rule in self.rules for pin in rule.pins]
-        return tuple(sorted(found, key=lambda one: (one[1].place, one[0].users is None)))
+        return tuple(sorted(found, key=lambda one: (one[1].place, not one[0].is_for_some)))
 
     @cached_property
     def blocks(self) -> tuple[Rule, ...]:
@@ -182,16 +192,22 @@ class _Holding:
     def __init__(self, version: int, rules: tuple[Rule, ...]) -> None:
         self._version = version
         self._rules = rules
-        self._for_some = tuple([rule for rule in rules if rule.users is not None])
+        self._for_some = tuple([rule for rule in rules if rule.is_for_some])
         self._kept: dict[tuple[frozenset[str], str], ActiveRules] = {}
 
-    def of(self, customer: Customer | None, facts: CustomerFacts) -> ActiveRules:
-        """Returns the rules for a user; see `RuleSet.at`."""
-        meant = [rule.rule_id for rule in self._for_some if rule.users and rule.users.matches(customer)]
+    def of(
+        self, customer: Customer | None, facts: CustomerFacts, arms: Collection[tuple[str, str]]
+    ) -> ActiveRules:
+        """Returns the rules for an answer; see `RuleSet.at`."""
+        meant = [
+            rule.rule_id
+            for rule in self._for_some
+            if (rule.users is None or rule.users.matches(customer)) and rule.arms.matches(arms)
+        ]
         return self.selected(frozenset(meant), facts)
 
     def selected(self, meant: frozenset[str], facts: CustomerFacts | None) -> ActiveRules:
-        """Returns the rules for everybody and some of the others.
+        """Returns the rules for every answer and some of the others.
 
         Args:
             meant: Ids of these.
@@ -201,7 +217,7 @@ class _Holding:
         key = (meant, facts.run if facts is not None and self._for_some else "")
         kept = self._kept.get(key)
         if kept is None:
-            rules = tuple([rule for rule in self._rules if rule.users is None or rule.rule_id in meant])
+            rules = tuple([rule for rule in self._rules if not rule.is_for_some or rule.rule_id in meant])
             untold = () if facts is None else self._untold(facts)
             kept = ActiveRules(self._version, rules, untold) if rules or untold else NO_RULES
             if len(self._kept) >= _MAX_SELECTIONS:
@@ -240,8 +256,9 @@ class RuleSet:
         timestamp: int,
         customer: Customer | None = None,
         facts: CustomerFacts = NO_CUSTOMERS,
+        arms: Collection[tuple[str, str]] = (),
     ) -> ActiveRules:
-        """Returns the rules that hold on a surface at a time for a user.
+        """Returns the rules that hold on a surface at a time for an answer.
 
         Between two changes it is the same object for the same rules, by which masks made of it can be kept.
 
@@ -250,8 +267,11 @@ class RuleSet:
             timestamp: Seconds since 1970 UTC.
             customer: What is known of the user and may be used; None for nothing.
             facts: Of the run of customers that it is known from.
+            arms: Experiment and arm of each that the answer is in.
         """
-        return self._holding(surface, timestamp).of(customer, facts) if self.rules else NO_RULES
+        if not self.rules:
+            return NO_RULES
+        return self._holding(surface, timestamp).of(customer, facts, arms)
 
     def again(self, surface: str, timestamp: int, meant: Iterable[str]) -> ActiveRules:
         """Returns the rules that held for a decision.
@@ -259,7 +279,7 @@ class RuleSet:
         Args:
             surface: Its name.
             timestamp: Seconds since 1970 UTC.
-            meant: Ids of the rules for some users that held for this one.
+            meant: Ids of the rules for some users or arms that held for this one.
         """
         return self._holding(surface, timestamp).selected(frozenset(meant), None) if self.rules else NO_RULES
 
@@ -304,6 +324,8 @@ def plain_rule(rule: Rule) -> dict[str, Any]:  # Any: JSON
         "until": rule.until,
         "surfaces": list(rule.surfaces),
         "users": _plain_users(rule.users) if rule.users is not None else None,
+        "arms": [one._asdict() for one in rule.arms.among],
+        "except_arms": [one._asdict() for one in rule.arms.without],
         "pin": [pin._asdict() for pin in rule.pins],
         "block": _plain_target(rule.block) if rule.block is not None else None,
         "boost": {"weight": rule.boost.weight, **_plain_target(rule.boost.target)} if rule.boost else None,
@@ -322,10 +344,16 @@ def rule_of(plain: Mapping[str, Any]) -> Rule:
         until=plain.get("until"),
         surfaces=tuple(plain.get("surfaces", ())),
         users=Targeting(users.get("where", ""), tuple(users.get("audiences", ()))) if users else None,
+        arms=ArmCondition(_arms_of(plain, "arms"), _arms_of(plain, "except_arms")),
         pins=tuple(Pin(pin["item_id"], pin["place"]) for pin in plain.get("pin", ())),
         block=_target_of(plain["block"]) if "block" in plain else None,
         boost=None if boost is None else Boost(weight=boost["weight"], target=_target_of(boost)),
     )
+
+
+def _arms_of(plain: Mapping[str, Any], name: str) -> tuple[RuleArm, ...]:
+    """Returns arms as `plain_rule` wrote them."""
+    return tuple([RuleArm(one["experiment"], one["arm"]) for one in plain.get(name, ())])
 
 
 def changes_between(before: Sequence[Rule], after: Sequence[Rule]) -> dict[str, list[str]]:

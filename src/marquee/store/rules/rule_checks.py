@@ -71,7 +71,7 @@ def _validate_places(rules: Sequence[Rule]) -> None:
             if holder is not None:
                 raise RuleError(
                     f"{field} must be free, got {pin.place}, where {holder.rule_id!r} pins an item at the "
-                    "same time on the same surface; choose another place, time or surface",
+                    "same time on the same surface; choose another place, time, surface or arm",
                     field,
                 )
             others.append(rule)

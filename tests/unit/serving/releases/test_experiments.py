@@ -1,8 +1,6 @@
 """Experiments of a service: what is declared, who is in which arm, and what answers and records say."""
 
-import asyncio
 import gc
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,20 +17,13 @@ from marquee.decision.pages.rows import AnsweredRow
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Decided, Request
 from marquee.errors import BundleError, ConfigError
-from marquee.store.log.event_log import Decision
-from serving.api.app import RecommendationApp
 from serving.api.messages.limits import to_request
-from serving.api.recommend import Endpoints
 from serving.config import Settings
-from serving.http.guard import Guard
-from serving.recording.opening import OpenedLog
-from serving.recording.recorder import Recorder
 from serving.releases.answering import Loaded
 from serving.releases.arms.experiments import Experiments
 from serving.releases.surface_file import SurfaceFile
-from serving.telemetry.metrics import Metrics
-from tests.support.asgi import no_bentoml, request
 from tests.support.bundles import NOW, make_tiny, publish_tiny
+from tests.support.experiment_service import Service
 
 # Of the tiny bundle: known to it, and with a history.
 KNOWN = "u1"
@@ -61,45 +52,6 @@ def versions(home: Path) -> list[str]:
 def other_version(home: Path) -> str:
     current = (home / "CURRENT").read_text().strip()
     return next(version for version in versions(home) if version != current)
-
-
-class Service:
-    """A service of one bundle with experiments, over a log of its own."""
-
-    def __init__(self, home: Path | str, folder: Path, text: str, **settings: Any) -> None:
-        path = folder / "experiments.yaml"
-        path.write_text(text, encoding="utf-8")
-        self.settings = Settings(bundle=str(home), experiments=str(path), **settings)
-        file = SurfaceFile.read(self.settings)
-        self.experiments = Experiments.read(self.settings, file.surfaces)
-        self.metrics = Metrics()
-        self.surfaces = file.open(self.metrics, None, self.experiments.variants)
-        self.surfaces.load()
-        self.log = OpenedLog(str(folder / "events"))
-        recorder = Recorder(self.log, self.metrics, clock=lambda: float(NOW))
-        self.endpoints = Endpoints(
-            self.settings,
-            self.surfaces,
-            clock=lambda: NOW,
-            metrics=self.metrics,
-            recorder=recorder,
-            experiments=self.experiments,
-        )
-
-    def ask(self, *bodies: dict[str, object], path: str = "/v1/recommend") -> list[Any]:
-        async def send() -> list[Any]:
-            app = RecommendationApp(no_bentoml, self.endpoints, self.settings, Guard([]))
-            return [(await request(app, "POST", path, json.dumps(body).encode())).json() for body in bodies]
-
-        return asyncio.run(send())
-
-    def written(self) -> list[Decision]:
-        """Ends the service, as draining does, and returns what is on record."""
-        self.endpoints.close()
-        found = [logged.decision for logged in self.log.get().read_decisions(0, 10_000)]
-        self.log.close()
-        self.surfaces.close()
-        return found
 
 
 def users(callers: list[str] = CALLERS, **more: object) -> list[dict[str, object]]:

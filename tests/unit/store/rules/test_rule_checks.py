@@ -5,8 +5,11 @@ import pytest
 from marquee.core.filters import Filters
 from marquee.errors import RuleError
 from marquee.store.rules.rule import Boost, Pin, Rule, Target
+from marquee.store.rules.rule_arms import ArmCondition, RuleArm
 from marquee.store.rules.rule_checks import validate_rules
 
+A, B, OTHER = RuleArm("x", "a"), RuleArm("x", "b"), RuleArm("y", "a")
+IN_A, IN_B, IN_OTHER = (ArmCondition(among=(arm,)) for arm in (A, B, OTHER))
 ITEM = Target(items=("a",))
 
 
@@ -64,3 +67,29 @@ def test_place_may_be_pinned_again_at_another_time_or_on_another_surface() -> No
             pin("second", 2),
         ]
     )
+
+
+def test_place_may_be_pinned_again_in_another_arm_and_not_in_one_that_can_meet() -> None:
+    validate_rules([pin("a", 1, arms=IN_A), pin("b", 1, arms=IN_B)])
+    validate_rules([pin("a", 1, arms=IN_A), pin("all", 1, arms=ArmCondition(without=(A,)))])
+    for other in (IN_OTHER, ArmCondition(among=(B, A)), ArmCondition(without=(B,)), ArmCondition()):
+        with pytest.raises(RuleError, match="got 1, where 'a'"):
+            validate_rules([pin("a", 1, arms=IN_A), pin("other", 1, arms=other)])
+
+
+@pytest.mark.parametrize(
+    "first", [IN_A, ArmCondition(among=(A, OTHER), without=(B,)), ArmCondition(without=(B,))]
+)
+@pytest.mark.parametrize(
+    "second", [IN_B, IN_OTHER, ArmCondition(without=(A, OTHER)), ArmCondition(among=(B, OTHER))]
+)
+def test_conditions_meet_where_some_answer_is_meant_by_both(
+    first: ArmCondition, second: ArmCondition
+) -> None:
+    answers = [
+        {one for one in (RuleArm("x", x), RuleArm("y", y)) if one.arm}
+        for x in ("", "a", "b")
+        for y in ("", "a")
+    ]
+    both = any(first.matches(arms) and second.matches(arms) for arms in answers)
+    assert first.can_meet(second) == second.can_meet(first) == both
