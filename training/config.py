@@ -232,6 +232,7 @@ class TrainConfig:
         seed: Of everything random in the run; 0 is a seed.
         runs: Folder of the run folders.
         resume: Run folder to continue, with its own config; empty for a new run.
+        left_open: Knobs that nobody has set: the rule of `training.fitting.recipe` does, once data are read.
     """
 
     seed: int = 1
@@ -246,6 +247,7 @@ class TrainConfig:
     start: InitialisationConfig = field(default_factory=InitialisationConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    left_open: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._fill_in_examples()

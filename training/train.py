@@ -4,6 +4,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from hydra.core.hydra_config import HydraConfig
 from rich.console import Console
@@ -38,9 +39,12 @@ def train(config: TrainConfig, console: Console, longer: Sequence[str] = ()) -> 
     # Not at the top: completion on TAB composes configs, and need not wait for Lightning and the report.
     from training.fitting.callbacks import read_epochs
     from training.fitting.fit import EPOCHS_FILE, fit, validate_hardware
+    from training.fitting.recipe import settle
+    from training.judging.advice import advice
     from training.judging.judge import judge, part_to_judge, show_judgement
     from training.judging.writing import peak_memory_mb, report
-    from training.runs.prepare import prepare
+    from training.runs.passes import learn_passes, wants_passes
+    from training.runs.prepare import part, read
 
     if config.resume:
         folder = RunFolder.find(config.resume)
@@ -55,8 +59,17 @@ def train(config: TrainConfig, console: Console, longer: Sequence[str] = ()) -> 
     # To tell a run that was finished already from one that went on.
     n_before = len(read_epochs(folder.path / EPOCHS_FILE))
     console.print(f"run {folder.path}", highlight=False)
-    prepared = prepare(config, folder.path, console)
+    tables = read(config, folder.path, console)
+    if wants_passes(config):
+        config = learn_passes(tables, config, folder.path, console) or _end_interrupted(folder, 0, console)
+    prepared = part(tables, config, console)
     part_to_judge(prepared, config)  # what cannot be judged is told before it is trained
+    settled = settle(config, prepared.dataset)
+    config = settled.config
+    # Whoever reads the run later finds what the rule chose, and not that it was left open.
+    folder.write_config(config)
+    for line in settled.lines:
+        console.print(line, highlight=False, soft_wrap=True)
     fitted = fit(prepared.dataset, prepared.validation, config, folder.path)
     if n_before and fitted.epochs <= n_before and not fitted.interrupted:
         console.print(
@@ -64,13 +77,7 @@ def train(config: TrainConfig, console: Console, longer: Sequence[str] = ()) -> 
             "trainer.epochs=… beside resume trains longer"
         )
     if fitted.interrupted:
-        console.print(
-            f"interrupted after {fitted.epochs} epochs; continue with "
-            f"`python -m training.train {shlex.quote(f'resume={folder.path}')}`",
-            highlight=False,
-            soft_wrap=True,
-        )
-        sys.exit(EXIT_INTERRUPTED)
+        _end_interrupted(folder, fitted.epochs, console)
     try:
         judgement = judge(prepared, fitted.model, config, console)
     # Training shut down by itself above; here only the judgement is lost.
@@ -84,8 +91,21 @@ def train(config: TrainConfig, console: Console, longer: Sequence[str] = ()) -> 
         sys.exit(EXIT_INTERRUPTED)
     page = report(prepared, judgement, config, folder)
     show_judgement(judgement, config, console)
+    for line in advice(judgement, config):
+        console.print(line, highlight=False, soft_wrap=True)
     console.print(f"peak memory {peak_memory_mb():,.0f} MiB\nreport {page}", highlight=False, soft_wrap=True)
     return folder
+
+
+def _end_interrupted(folder: RunFolder, n_epochs: int, console: Console) -> NoReturn:
+    """Says how to go on, and ends the command."""
+    console.print(
+        f"interrupted after {n_epochs} epochs; continue with "
+        f"`python -m training.train {shlex.quote(f'resume={folder.path}')}`",
+        highlight=False,
+        soft_wrap=True,
+    )
+    sys.exit(EXIT_INTERRUPTED)
 
 
 @command("train", TrainConfig)

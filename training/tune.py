@@ -35,6 +35,7 @@ from training.config import TrainConfig
 from training.fitting.callbacks import MONITOR, is_ranked_epoch, read_epochs
 from training.fitting.checkpoints import CHECKPOINTS
 from training.fitting.fit import EPOCHS_FILE, fit
+from training.fitting.recipe import settle
 from training.runs.prepare import Prepared, prepare
 from training.tuning.config import KnobValue, TuneConfig, resolve_tune, with_knobs
 from training.tuning.results import (
@@ -189,6 +190,7 @@ class _Trainee:
                 "a search reads the validation part, got 0 events in it; set data.split.validation_fraction "
                 "above 0 and data.split.fit_on_validation=false"
             )
+        config = settle(config, prepared.dataset).config
         folder = self.config.folder / "trials" / str(trial.number)
         report = ReportToStudy(trial, config.trainer.validate_every)
         fitted = fit(prepared.dataset, prepared.validation, config, folder, extra=[report])

@@ -27,6 +27,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from marquee.errors import ConfigError, MarqueeError
 from training.cli.console import replace_what_streams_cannot_show
 from training.cli.menu import CONFIGS, help_text
+from training.cli.open_knobs import with_left_open
 
 P = ParamSpec("P")
 Schema = TypeVar("Schema")
@@ -100,7 +101,7 @@ def as_object(config: DictConfig, schema: type[Schema]) -> Schema:
     if isinstance(config, schema):
         return config
     try:
-        resolved = OmegaConf.to_object(config)
+        resolved = OmegaConf.to_object(with_left_open(config))
     except MissingMandatoryValue as error:
         raise ConfigError(
             f"{error.full_key} must be given, got no value; add {error.full_key}=… to the command"

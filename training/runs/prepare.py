@@ -1,21 +1,25 @@
 """From a config to arrays: read, validate, split, encode, with what was found written into the run folder."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 from rich.console import Console
 from rich.markup import escape
 
+from marquee.core.schema import TimeMeaning
 from marquee.data.config import DataConfig
 from marquee.data.dataset import Dataset, Fitted, JudgedPart
+from marquee.data.order import Order, find_order
 from marquee.data.reading.quality import QualityReport
 from marquee.data.reading.tables import Tables, read_tables
 from marquee.data.splits import Split, split_events
 from marquee.world import simulate, write_world
 from training.config import TrainConfig
 from training.fitting.names import Names, compare_names
+from training.fitting.recipe import HISTORY_LENGTH, history_length
 from training.runs.user_names import user_names
 
 QUALITY_FILE = "quality.json"
@@ -121,9 +125,11 @@ def read(config: TrainConfig, folder: Path, console: Console) -> Tables:
 
 def part(tables: Tables, config: TrainConfig, console: Console, fitted: Fitted | None = None) -> Prepared:
     """Returns tables, split and encoded as a config says, or as a trained model needs them."""
+    data = settle_order(tables.events, config.data, console)
     with console.status("splitting and encoding"):
-        split = split_events(tables.events, config.data.split, config.data.time)
-        dataset = Dataset.prepare(tables, split, config.data, fitted)
+        split = split_events(tables.events, data.split, data.time)
+        data = _with_history_length(split.train, data, config.left_open)
+        dataset = Dataset.prepare(tables, split, data, fitted)
         validation, test = (
             # With all that was before the part: a user is asked with the history of that moment.
             None if judged.is_empty() else dataset.judged_part(before, judged)
@@ -140,6 +146,39 @@ def part(tables: Tables, config: TrainConfig, console: Console, fitted: Fitted |
         highlight=False,
     )
     return Prepared(dataset, split, validation, test, tables.quality)
+
+
+def settle_order(events: pl.DataFrame, config: DataConfig, console: Console) -> DataConfig:
+    """Returns the declaration with the order of lists found where it was left open, and says what was found.
+
+    Args:
+        events: In the order of the file.
+        config: Of the data set.
+        console: Shows it.
+    """
+    if config.time is not TimeMeaning.none or config.order is not Order.auto:
+        return config
+    found = find_order(events)
+    console.print(found.line, highlight=False, soft_wrap=True)
+    order, split = found.order, config.split
+    if order is Order.none and split.validate_end:
+        console.print(
+            "  so the ends of lists do not validate: data.split.validate_end is left out", highlight=False
+        )
+        split = replace(split, validate_end=False)
+    if order is Order.none and split.needs_order:
+        # Asked for in words: the split reads the ends of lists, and its own caution says so.
+        order = Order.events
+    return replace(config, order=order, split=split)
+
+
+def _with_history_length(train: pl.DataFrame, data: DataConfig, left_open: Sequence[str]) -> DataConfig:
+    """Returns the declaration with the length of histories set, where it is open and lists have no order."""
+    # The end of a list is its latest part where there is an order, and any part of it where there is none.
+    if HISTORY_LENGTH not in left_open or data.order is not Order.none:
+        return data
+    sizes = train.group_by("user_id").len()["len"].to_list()
+    return replace(data, history_length=history_length(sizes))
 
 
 def _n_users(part: JudgedPart | None) -> int:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from marquee.core.event_kinds import EventKind, EventKinds, KindConfig
 from marquee.core.schema import TimeMeaning
 from marquee.data.download_config import DownloadConfig
+from marquee.data.order import Order
 from marquee.data.splits import SplitConfig, SplitMethod
 from marquee.data.table_config import TableConfig
 from marquee.errors import ConfigError
@@ -42,6 +43,8 @@ class DataConfig:
         items: The table of items, if there is one.
         users: The table of users, if there is one.
         time: What timestamps say.
+        order: Without time: whether places in the lists of users are the order of events; `auto` finds out
+            (`marquee.data.order`). Where they are not, nothing reads them.
         kinds: Event kinds that are interactions, with their weights; empty for all but exposures.
         features: Features of users, items and requests.
         split: How events are parted.
@@ -66,6 +69,7 @@ class DataConfig:
     items: TableConfig | None = None
     users: TableConfig | None = None
     time: TimeMeaning = TimeMeaning.absolute
+    order: Order = Order.auto
     # Empty: a YAML adds to a default, and could not take a kind away.
     kinds: dict[str, KindConfig] = field(default_factory=dict)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
@@ -148,6 +152,19 @@ class DataConfig:
                     f"data.{name}.paths and deduplicate are for events, got {table.path!r}; use path"
                 )
 
+    def _validate_order(self) -> None:
+        """Raises ConfigError if an order stands beside times, or the split reads one that is not there."""
+        if self.time is not TimeMeaning.none and self.order is not Order.auto:
+            raise ConfigError(
+                f"data.order is for data.time=none, got {self.order} with time={self.time}, which orders "
+                "events; leave it out"
+            )
+        if self.order is Order.none and self.split.needs_order:
+            raise ConfigError(
+                f"data.split.method={self.split.method} takes the ends of lists for what came last, got "
+                "data.order=none; use method=random, leave out validate_end, or set data.order=events"
+            )
+
     def _validate_time(self) -> None:
         """Raises ConfigError unless the split and the range fit what timestamps say."""
         # Where times only order a user's events, one cutoff is another moment for each user.
@@ -156,6 +173,7 @@ class DataConfig:
                 f"data.split.method=time needs data.time=absolute, got time={self.time}; use leave_last, "
                 "last_fraction or random"
             )
+        self._validate_order()
         if self.session_gap_minutes < 0 or (
             self.session_gap_minutes and self.time is not TimeMeaning.absolute
         ):

@@ -18,6 +18,7 @@ from marquee.core.ids import PADDING_INDEX, IdMap
 from marquee.core.item_lists import ItemLists
 from marquee.core.schema import TimeMeaning
 from marquee.data.config import DataConfig
+from marquee.data.order import Order
 from marquee.data.query_features import (
     QueryFeatures,
     columns_of,
@@ -160,6 +161,7 @@ class Dataset:
         catalog: The same items as serving sees them: what may be shown, and when.
         time: What timestamps say.
         history_length: Longest history a model sees.
+        has_order: Whether the places of a user's events say which came first.
     """
 
     user_ids: IdMap
@@ -175,6 +177,7 @@ class Dataset:
     catalog: Catalog
     time: TimeMeaning
     history_length: int
+    has_order: bool = True
 
     @classmethod
     def prepare(
@@ -233,6 +236,7 @@ class Dataset:
             catalog=Catalog.build(items, item_ids),
             time=config.time,
             history_length=config.history_length,
+            has_order=config.time is not TimeMeaning.none or config.order is not Order.none,
         )
 
     @property

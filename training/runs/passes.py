@@ -1,0 +1,62 @@
+"""Learns on validation how many passes a model wants, for a last fit that validation joins.
+
+Passes are counted where they can be judged: on the training part alone. Then all events are fitted as long.
+Does not choose anything else.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from marquee.data.reading.tables import Tables
+from training.config import TrainConfig
+from training.fitting.callbacks import MONITOR, read_epochs
+from training.fitting.fit import EPOCHS_FILE, fit
+from training.fitting.recipe import settle
+from training.runs.prepare import part
+
+ON_VALIDATION = "on_validation"
+"""Name of the folder within a run that the first fit lies in."""
+
+
+def wants_passes(config: TrainConfig) -> bool:
+    """Returns whether a last fit was asked for and nobody has said how long."""
+    return config.data.split.fit_on_validation and "trainer.epochs" in config.left_open
+
+
+def learn_passes(tables: Tables, config: TrainConfig, folder: Path, console: Console) -> TrainConfig | None:
+    """Returns the config with the passes that ranked validation users best; None if a person interrupted it.
+
+    Where there is nobody to validate, passes stay open.
+
+    Args:
+        tables: Of the run.
+        config: Of the run, which fits validation too.
+        folder: Of the run; what was interrupted goes on from its checkpoint there.
+        console: Shows both.
+    """
+    apart = replace(config.data, split=replace(config.data.split, fit_on_validation=False))
+    console.print("first fit: validation apart, to learn how many passes are best", highlight=False)
+    prepared = part(tables, replace(config, data=apart), console)
+    if prepared.validation is None:
+        return config
+    settled = settle(replace(config, data=apart), prepared.dataset)
+    for line in settled.lines:
+        console.print(line, highlight=False, soft_wrap=True)
+    inside = folder / ON_VALIDATION
+    inside.mkdir(exist_ok=True)
+    fitted = fit(prepared.dataset, prepared.validation, settled.config, inside)
+    if fitted.interrupted:
+        return None
+    ranked = [row for row in read_epochs(inside / EPOCHS_FILE) if row[MONITOR]]
+    best = max(ranked, key=lambda row: float(row[MONITOR]))
+    console.print(
+        f"first fit: ndcg@{config.evaluation.headline_k} {float(best[MONITOR]):.4f} on validation after "
+        f"{best['epoch']} of {fitted.epochs} passes, the best of them\n"
+        f"last fit: training and validation, {best['epoch']} passes",
+        highlight=False,
+    )
+    found, data = settled.config, settled.config.data
+    whole = replace(data, split=replace(data.split, fit_on_validation=True))
+    return replace(found, data=whole, trainer=replace(found.trainer, epochs=int(best["epoch"])))
