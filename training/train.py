@@ -39,7 +39,7 @@ def train(config: TrainConfig, console: Console, longer: Sequence[str] = ()) -> 
     # Not at the top: completion on TAB composes configs, and need not wait for Lightning and the report.
     from training.fitting.callbacks import read_epochs
     from training.fitting.fit import EPOCHS_FILE, fit, validate_hardware
-    from training.fitting.recipe import settle
+    from training.fitting.probing import settle_and_probe
     from training.judging.advice import advice
     from training.judging.judge import judge, part_to_judge, show_judgement
     from training.judging.writing import peak_memory_mb, report
@@ -64,12 +64,9 @@ def train(config: TrainConfig, console: Console, longer: Sequence[str] = ()) -> 
         config = learn_passes(tables, config, folder.path, console) or _end_interrupted(folder, 0, console)
     prepared = part(tables, config, console)
     part_to_judge(prepared, config)  # what cannot be judged is told before it is trained
-    settled = settle(config, prepared.dataset)
-    config = settled.config
-    # Whoever reads the run later finds what the rule chose, and not that it was left open.
+    config = settle_and_probe(config, prepared.dataset, prepared.validation, folder.path, console)
+    # Whoever reads the run later finds what was chosen, and not that it was left open.
     folder.write_config(config)
-    for line in settled.lines:
-        console.print(line, highlight=False, soft_wrap=True)
     fitted = fit(prepared.dataset, prepared.validation, config, folder.path)
     if n_before and fitted.epochs <= n_before and not fitted.interrupted:
         console.print(

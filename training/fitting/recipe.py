@@ -22,6 +22,7 @@ from training.config import TrainConfig
 SMALL_CATALOG = 8_000
 HISTORY_LENGTH = "data.history_length"
 MANY_USERS = 8_000
+MANY_EVENTS = 100_000
 LONGEST_HISTORY, SHORTEST_HISTORY = 200, 50
 
 
@@ -139,6 +140,9 @@ def _size(facts: Facts) -> Iterator[Setting]:
         many = f"{facts.n_items:,} items are many: candidates are drawn, the same for all of a batch"
         yield Setting("negatives.n_uniform", 8000, many)
         yield Setting("negatives.in_batch", False, many)
+    sharp = facts.n_events > MANY_EVENTS
+    told = f"{facts.n_events:,} events tell items apart {'finely' if sharp else 'coarsely'}"
+    yield Setting("loss.temperature", 0.12 if sharp else 0.2, told)
     steps = f"{facts.n_users:,} users are asked once in each pass"
     yield Setting("examples.batch_size", 256 if facts.n_users <= MANY_USERS else 512, steps)
     yield Setting("trainer.epochs", 30, steps)

@@ -13,7 +13,7 @@ from marquee.data.reading.tables import Tables
 from training.config import TrainConfig
 from training.fitting.callbacks import MONITOR, read_epochs
 from training.fitting.fit import EPOCHS_FILE, fit
-from training.fitting.recipe import settle
+from training.fitting.probing import settle_and_probe
 from training.runs.prepare import part
 
 ON_VALIDATION = "on_validation"
@@ -41,12 +41,11 @@ def learn_passes(tables: Tables, config: TrainConfig, folder: Path, console: Con
     prepared = part(tables, replace(config, data=apart), console)
     if prepared.validation is None:
         return config
-    settled = settle(replace(config, data=apart), prepared.dataset)
-    for line in settled.lines:
-        console.print(line, highlight=False, soft_wrap=True)
     inside = folder / ON_VALIDATION
     inside.mkdir(exist_ok=True)
-    fitted = fit(prepared.dataset, prepared.validation, settled.config, inside)
+    opened = replace(config, data=apart)
+    found = settle_and_probe(opened, prepared.dataset, prepared.validation, inside, console)
+    fitted = fit(prepared.dataset, prepared.validation, found, inside)
     if fitted.interrupted:
         return None
     ranked = [row for row in read_epochs(inside / EPOCHS_FILE) if row[MONITOR]]
@@ -57,6 +56,9 @@ def learn_passes(tables: Tables, config: TrainConfig, folder: Path, console: Con
         f"last fit: training and validation, {best['epoch']} passes",
         highlight=False,
     )
-    found, data = settled.config, settled.config.data
-    whole = replace(data, split=replace(data.split, fit_on_validation=True))
-    return replace(found, data=whole, trainer=replace(found.trainer, epochs=int(best["epoch"])))
+    split = replace(found.data.split, fit_on_validation=True)
+    return replace(
+        found,
+        data=replace(found.data, split=split),
+        trainer=replace(found.trainer, epochs=int(best["epoch"])),
+    )

@@ -1,0 +1,102 @@
+"""Short fits that find what no count tells: how sharply the softmax should tell items apart.
+
+Where items have near doubles a low temperature ranks best, where lists are short a high one. A few passes at
+each show which. Reads validation, as the choice of a checkpoint does.
+"""
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+
+from marquee.data.dataset import Dataset, JudgedPart
+from marquee.errors import ConfigError
+from marquee.nn.losses.base import TemperedLossConfig
+from training.config import TrainConfig
+from training.fitting.callbacks import MONITOR, read_epochs
+from training.fitting.fit import EPOCHS_FILE, fit
+from training.fitting.recipe import Settled, settle
+
+TEMPERATURE = "loss.temperature"
+TEMPERATURES = (0.2, 0.12, 0.08)
+"""Tried from the highest down, as long as the next one ranks better."""
+PROBES = "probes"
+# Enough passes to tell temperatures apart, and no more events than a large set can spare.
+PASSES, EVENTS = 6, 2_000_000
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a short fit found.
+
+    Attributes:
+        temperature: Of the loss.
+        ndcg: On validation, at the cutoff of the headline.
+    """
+
+    temperature: float
+    ndcg: float
+
+
+def settle_and_probe(
+    config: TrainConfig, dataset: Dataset, validation: JudgedPart | None, folder: Path, console: Console
+) -> TrainConfig:
+    """Returns the config that training follows: open knobs set by the rule, and by short fits where it asks.
+
+    Args:
+        config: As composed.
+        dataset: Training part.
+        validation: Who ranks the short fits; None to keep what the rule says.
+        folder: Of the run; short fits leave nothing in it.
+        console: Shows what was set and why.
+    """
+    settled = settle(config, dataset)
+    for line in settled.lines:
+        console.print(line, highlight=False, soft_wrap=True)
+    if not _is_asked(settled, config, dataset) or validation is None:
+        return settled.config
+    found = [_probe(settled.config, TEMPERATURES[0], dataset, validation, folder)]
+    for temperature in TEMPERATURES[1:]:
+        found.append(_probe(settled.config, temperature, dataset, validation, folder))
+        if found[-1].ndcg <= found[-2].ndcg:
+            break
+    best = max(found, key=lambda probe: probe.ndcg)
+    tried = ", ".join(f"{probe.temperature:g} {probe.ndcg:.4f}" for probe in found)
+    console.print(
+        f"  {TEMPERATURE}={best.temperature:g} because a few passes at each rank validation so: {tried}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return _at(settled.config, best.temperature)
+
+
+def _is_asked(settled: Settled, config: TrainConfig, dataset: Dataset) -> bool:
+    """Returns whether the temperature is to be found: nobody set it, and lists have no order."""
+    has_one = isinstance(settled.config.loss, TemperedLossConfig)
+    return TEMPERATURE in config.left_open and has_one and not dataset.has_order
+
+
+def _probe(
+    config: TrainConfig, temperature: float, dataset: Dataset, validation: JudgedPart, folder: Path
+) -> Probe:
+    """Returns what a short fit finds at one temperature."""
+    passes = max(2, min(PASSES, EVENTS // max(len(dataset.train.item_index), 1)))
+    trainer = replace(config.trainer, epochs=passes, patience=0, validate_every=passes)
+    inside = folder / PROBES / f"{temperature:g}"
+    fit(dataset, validation, replace(_at(config, temperature), trainer=trainer), inside)
+    last = read_epochs(inside / EPOCHS_FILE)[-1]
+    # A fit that another one resumes would be no short fit.
+    shutil.rmtree(folder / PROBES)
+    return Probe(temperature, float(last[MONITOR]))
+
+
+def _at(config: TrainConfig, temperature: float) -> TrainConfig:
+    """Returns the config at a temperature.
+
+    Raises:
+        ConfigError: If its loss has none.
+    """
+    if not isinstance(config.loss, TemperedLossConfig):
+        raise ConfigError(f"{TEMPERATURE} needs a loss with a temperature, got {type(config.loss).__name__}")
+    return replace(config, loss=replace(config.loss, temperature=temperature))
