@@ -28,7 +28,7 @@ PASSES, EVENTS = 6, 2_000_000
 
 @dataclass(frozen=True)
 class Probe:
-    """What a short fit found.
+    """The finding of a short fit.
 
     Attributes:
         temperature: Of the loss.
@@ -80,7 +80,7 @@ def _is_asked(settled: Settled, config: TrainConfig, dataset: Dataset) -> bool:
 def _probe(
     config: TrainConfig, temperature: float, dataset: Dataset, validation: JudgedPart, folder: Path
 ) -> Probe:
-    """Returns what a short fit finds at one temperature."""
+    """Returns the finding of a short fit at one temperature."""
     passes = max(2, min(PASSES, EVENTS // max(len(dataset.train.item_index), 1)))
     trainer = replace(config.trainer, epochs=passes, patience=0, validate_every=passes)
     inside = folder / PROBES / f"{temperature:g}"

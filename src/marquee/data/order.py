@@ -34,7 +34,7 @@ class Order(StrEnum):
 
 
 class OrderMark(StrEnum):
-    """What was found in the lists."""
+    """The kind of lists that was found."""
 
     is_sorted = "sorted"
     shuffled = "shuffled"
@@ -44,7 +44,7 @@ class OrderMark(StrEnum):
 
 @dataclass(frozen=True)
 class FoundOrder:
-    """What the places of items in lists say.
+    """The finding on the places of items in lists.
 
     Attributes:
         mark: What was found.
