@@ -66,7 +66,7 @@ class FoundOrder:
 
     @property
     def line(self) -> str:
-        """What was found, in words."""
+        """The finding, in words."""
         share = f"{self.agreement:.1%} of {self.n_repeated:,} repeated pairs of items keep their order"
         said = {
             OrderMark.is_sorted: f"none: lists are sorted, {share}",
@@ -79,7 +79,7 @@ class FoundOrder:
 
 
 def find_order(events: pl.DataFrame, seed: int = 0) -> FoundOrder:
-    """Returns what the places of items in each user's list say.
+    """Returns whether the places of items in the lists of users say anything.
 
     Args:
         events: With `user_id` and `item_id`, rows in the order of the file; where a column `split` says that
