@@ -1,54 +1,35 @@
 """Explanations: how long one takes, whether they agree with the answers, and what they cost these."""
 
-import hashlib
-import json
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
-import msgspec
 import numpy as np
-from rich.console import Console
 
+from benchmarks.people.why_service import N_EVENTS, Asking, K, asking
 from benchmarks.rows import Measured, Row
-from marquee.bundle.bundle import Bundle
 from marquee.core.filters import Filters
 from marquee.decision.explaining.asked import asked_of
 from marquee.decision.requests import HistoryEvent, Request
-from marquee.nn.architectures import SASRecConfig
-from marquee.nn.losses import SampledSoftmaxConfig
-from marquee.nn.negatives import MixedNegativesConfig
-from marquee.nn.optimizers import LazyAdamConfig
 from marquee.store.log.event_log import Decision, Place
 from marquee.store.log.log_rows import decision_row
-from marquee.world import World, WorldConfig, simulate
-from tests.support.service_process import RunningService, running_service
-from tests.support.small_data import write_tiny_world
-from training.config import ExamplesConfig, TrainConfig, TrainerConfig
-from training.export import ExportConfig, export
-from training.fitting.fit import fit
-from training.runs.folders import RunFolder
-from training.runs.prepare import prepare
+from tests.support.event_stores import postgres_server
 
-N_EVENTS, K = 50, 10
 N_TIMED, MOST_MS = 200, 50.0
-N_AGREEING, N_CALLERS, N_TOGETHER = 1_000, 8, 8
+N_AGREEING, N_CALLERS = 1_000, 8
+# Of each kind of draw: one that never came up was not compared.
+N_FEWEST = 9
 MOST_TIMES, MOST_RECORD_US = 1.5, 50.0
 LOADED_S, PAUSE_S = 15.0, 0.01
 N_REPEATED = 2_000
-SECRET = "of the benchmark"
-HOME, FEED = "home", "feed"
 # An answer of the surface that explores, to a user, and no page or batch.
 PLAIN = 5
-_FOLDER = tempfile.TemporaryDirectory(prefix="marquee-why-")
 
 
 def rows(_root: Path) -> Iterator[Row]:
@@ -59,12 +40,9 @@ def rows(_root: Path) -> Iterator[Row]:
         f"p99 <= {MOST_MS:g} ms",
         measure_time,
     )
-    yield Row(
-        f"why of {N_AGREEING:,} decisions made under load",
-        "-",
-        f"agrees in {N_AGREEING:,} of {N_AGREEING:,}, explored ones among them",
-        measure_agreement,
-    )
+    agrees = f"agrees in {N_AGREEING:,} of {N_AGREEING:,}, of every policy and arm"
+    yield Row(f"why of {N_AGREEING:,} decisions made under load", "-", agrees, lambda: measure_agreement(""))
+    yield Row(f"why of {N_AGREEING:,} decisions, PostgreSQL", "-", agrees, measure_agreement_in_a_database)
     yield Row(
         "answers while one explanation follows the other",
         "-",
@@ -74,102 +52,6 @@ def rows(_root: Path) -> Iterator[Row]:
     yield Row(
         "what records of decisions hold more", "-", f"<= {MOST_RECORD_US:g} µs CPU an answer", measure_record
     )
-
-
-@dataclass(frozen=True)
-class Asking:
-    """A service, and what it can be asked.
-
-    Attributes:
-        service: It records, and one of its two surfaces explores.
-        items: Ids of the items of the release.
-        users: Ids of its users.
-    """
-
-    service: RunningService
-    items: Sequence[str]
-    users: Sequence[str]
-
-    def answer(self, client: httpx.Client, rng: np.random.Generator, number: int) -> list[Any]:
-        """Asks for an answer or a page of any kind; returns its decisions."""
-        history = [{"item_id": item, "kind": "click"} for item in rng.choice(self.items, N_EVENTS)]
-        body: dict[str, object] = {"surface": FEED if number % 2 else HOME, "history": history}
-        if number % 3:
-            body["user_id"] = str(rng.choice(self.users))
-        if number % 4 == 0:
-            body["context"] = {"device": "mobile"}
-        path = "/v1/recommend"
-        if number % 3 == 1:
-            # One batch through the tower, whatever else is on its way: sums round otherwise than alone.
-            body = {"requests": [{**body, "k": K, "history": history[place:]} for place in range(N_TOGETHER)]}
-            path = "/v1/recommend/batch"
-        elif number % 10 == 0:
-            kinds = ("for_you", "popular", "similar", "new")
-            body["rows"] = [{"row": kind, "k": K // 2} for kind in kinds]
-            path = "/v1/page"
-        else:
-            body["k"] = K
-            body["exclude_seen"] = number % 5 != 0
-        reply = client.post(path, json=body).raise_for_status().json()
-        return list(reply.get("answers") or reply.get("rows") or [reply])
-
-
-@cache
-def published() -> Path:
-    """Returns the bundle of a transformer over the last 50 events, trained for one epoch."""
-    # Deleted with the process: several rows ask of it.
-    folder, console = Path(_FOLDER.name), Console(quiet=True)
-    world: World = simulate(WorldConfig(n_users=300, n_content=400, n_ads=80, n_days=30))
-    data = replace(write_tiny_world(world, folder / "world"), history_length=N_EVENTS)
-    config = TrainConfig(
-        runs=str(folder / "runs"),
-        data=data,
-        model=SASRecConfig(item_features=True),
-        loss=SampledSoftmaxConfig(),
-        negatives=MixedNegativesConfig(n_uniform=64),
-        optimizer=LazyAdamConfig(learning_rate=0.01),
-        examples=ExamplesConfig(batch_size=64),
-        trainer=TrainerConfig(epochs=1, accelerator="cpu"),
-    )
-    run = RunFolder.open(config)
-    prepared = prepare(config, run.path, console)
-    fit(prepared.dataset, prepared.validation, config, run.path)
-    return export(ExportConfig(run=str(run.path), bundles=str(folder / "bundles")), console)
-
-
-@contextmanager
-def asking(n_workers: int = 2) -> Iterator[Asking]:
-    """Runs a service that records and explains."""
-    bundle = published()
-    loaded = Bundle.load(bundle)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        keys = folder / "keys.json"
-        scopes = ["recommend", "users", "metrics"]
-        key = {"name": "all", "sha256": hashlib.sha256(SECRET.encode()).hexdigest(), "scopes": scopes}
-        keys.write_text(json.dumps({"keys": [key]}))
-        surfaces = {
-            "default": HOME,
-            "surfaces": {
-                HOME: {"bundle": str(bundle)},
-                FEED: {
-                    "bundle": str(bundle),
-                    "reranking": {"freshness_weight": 0.2, "caps": {"category": 3}},
-                    "policy": {"name": "softmax", "share": 0.8, "floor": 0.1, "temperature": 0.2},
-                },
-            },
-        }
-        (folder / "surfaces.yaml").write_bytes(msgspec.yaml.encode(surfaces))
-        settings = {
-            "MARQUEE_BUNDLE": "",
-            "MARQUEE_SURFACES": str(folder / "surfaces.yaml"),
-            "MARQUEE_EVENTS": str(folder / "log"),
-            "MARQUEE_KEYS": str(keys),
-            "MARQUEE_WORKERS": str(n_workers),
-        }
-        with running_service(bundle, folder, **settings) as service:
-            service.client.headers["authorization"] = f"Bearer {SECRET}"
-            yield Asking(service, loaded.catalog.item_ids.ids, loaded.user_ids.ids)
 
 
 def measure_time() -> Measured:
@@ -190,9 +72,15 @@ def measure_time() -> Measured:
     )
 
 
-def measure_agreement() -> Measured:
+def measure_agreement_in_a_database() -> Measured:
+    """Compares explanations with answers whose records a database keeps."""
+    with postgres_server() as server:
+        return measure_agreement(server.empty())
+
+
+def measure_agreement(where: str) -> Measured:
     """Compares explanations with answers that several callers got at once."""
-    with asking() as asked:
+    with asking(where=where, has_arms=True) as asked:
 
         def call(caller: int) -> list[Any]:
             rng = np.random.default_rng(caller)
@@ -204,19 +92,30 @@ def measure_agreement() -> Measured:
 
         with ThreadPoolExecutor(N_CALLERS) as pool:
             decided = [one for part in pool.map(call, range(N_CALLERS)) for one in part]
-        n_agreeing = n_drawn = 0
-        largest = 0.0
+        n_agreeing, drawn, largest = 0, Counter[str](), 0.0
         for one in decided:
             told = asked.service.client.get(f"/v1/why/{one['decision_id']}").raise_for_status().json()
-            shown = [(item["item_id"], item["score"]) for item in one["items"]]
-            same = shown == [(item["item_id"], item["score"]) for item in told["items"]]
-            n_agreeing += same and told["replay"]["outcome"] == "agrees"
-            n_drawn += any(item["propensity"] < 1 for item in told["items"])
+            n_agreeing += as_answered(one, told) and told["replay"]["outcome"] == "agrees"
+            record = told["record"]
+            drawn[record["policy"]] += any(item["propensity"] < 1 for item in told["items"])
+            drawn.update(f"{arm['experiment']}={arm['arm']}" for arm in record.get("experiments", []))
+            drawn["creatives"] += "creatives" in one
             largest = max(largest, told["replay"].get("largest_difference") or 0.0)
+    kinds = ("softmax", "thompson", "creatives", "holdout=held_out", "orders=varied", "releases=new")
     return Measured(
-        f"{n_agreeing:,} of {len(decided):,} agree, {n_drawn} of them drawn, scores {largest:.1e} apart",
-        n_agreeing == len(decided) == N_AGREEING and n_drawn > N_AGREEING // 10,
+        f"{n_agreeing:,} of {len(decided):,} agree, scores {largest:.1e} apart; "
+        + ", ".join(f"{drawn[kind]} {kind}" for kind in kinds),
+        n_agreeing == len(decided) == N_AGREEING and all(drawn[kind] > N_FEWEST for kind in kinds),
     )
+
+
+def as_answered(answer: Mapping[str, Any], told: Mapping[str, Any]) -> bool:
+    """Returns whether an explanation tells items, scores and creatives as the answer did."""
+    shown = [(item["item_id"], item["score"]) for item in answer["items"]]
+    said = [one.get("name") for one in answer.get("creatives", [{}] * len(shown))]
+    return shown == [(item["item_id"], item["score"]) for item in told["items"]] and said == [
+        item.get("creative") for item in told["items"]
+    ]
 
 
 def measure_answers_meanwhile() -> Measured:

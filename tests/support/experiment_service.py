@@ -38,7 +38,7 @@ def _at_once(_seconds: float) -> None:
 class Service:
     """A service of one bundle with experiments, over a log of its own."""
 
-    def __init__(self, home: Path | str, folder: Path, text: str, **settings: Any) -> None:
+    def __init__(self, home: Path | str, folder: Path, text: str, where: str = "", **settings: Any) -> None:
         path = folder / "experiments.yaml"
         path.write_text(text, encoding="utf-8")
         self.settings = Settings(bundle=str(home), experiments=str(path), **settings)
@@ -47,10 +47,9 @@ class Service:
         self.metrics = Metrics()
         self.surfaces = file.open(self.metrics, None, self.experiments.variants)
         self.surfaces.load()
-        self.log = OpenedLog(str(folder / "events"))
-        self.rules = Rules(
-            str(folder / "events"), self.metrics, clock=lambda: NOW, arms=self.experiments.arms
-        )
+        where = where or str(folder / "events")
+        self.log = OpenedLog(where)
+        self.rules = Rules(where, self.metrics, clock=lambda: NOW, arms=self.experiments.arms)
         self.rules.open()
         self.log.get()
         recorder = Recorder(self.log, self.metrics, clock=lambda: float(NOW))
@@ -104,5 +103,6 @@ class Service:
         self.endpoints.close()
         found = [logged.decision for logged in self.log.get().read_decisions(0, 10_000)]
         self.log.close()
+        self.rules.close()
         self.surfaces.close()
         return found

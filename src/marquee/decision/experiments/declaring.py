@@ -9,7 +9,7 @@ experiments:
     end: 2026-12-15T00:00:00Z
     arms:
       control: {weight: 0.5}
-      varied: {weight: 0.5, reranking: {diversity: 0.3}}
+      varied: {weight: 0.5, reranking: {diversity: mmr}}
     metrics:
       clicks: {value: clicked_at IS NOT NULL}
     minimum_effect: 0.02

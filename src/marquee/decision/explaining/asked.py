@@ -17,6 +17,7 @@ import msgspec
 
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import Clause, Filters
+from marquee.decision.experiments.assignment import HELD_OUT, HOLDOUT
 from marquee.decision.policies.config import Exploration, PolicyName
 from marquee.decision.requests import HistoryEvent, Request
 from marquee.decision.reranking import NO_RERANKING, Reranking
@@ -92,6 +93,11 @@ def row_of(decision: Decision) -> AskedRow | None:
     return None if said is None else msgspec.convert(said, AskedRow)
 
 
+def is_held_out(decision: Decision) -> bool:
+    """Returns whether a decision is on record under its user, of whom nothing was used to make it."""
+    return any((name, arm) == (HOLDOUT, HELD_OUT) for name, _, arm in decision.experiments)
+
+
 def rules_for_users_of(decision: Decision) -> tuple[str, ...]:
     """Returns the ids of the rules that held for the user of a decision and not for everybody."""
     return tuple(decision.asked.get(_RULES_FOR_USERS, ()))
@@ -142,7 +148,7 @@ def request_of(decision: Decision) -> Request:
                 else NO_RERANKING,
                 "exclude": tuple(asked.get("exclude", ())),
             },
-            user_id=decision.user_id,
+            user_id=None if is_held_out(decision) else decision.user_id,
             surface=decision.surface,
             exploration=_exploration_of(decision),
             decision_id=decision.decision_id,
