@@ -61,6 +61,7 @@ from serving.recording.rules.following import Rules, validate_rule_store
 from serving.recording.users import KeyedUsers, PlainUsers
 from serving.releases.answering import known_by, overdue
 from serving.releases.arms.experiments import Experiments
+from serving.releases.arms.metrics import ExperimentMetrics
 from serving.releases.live_items import LiveItemLimits, LiveItems, validate_folder
 from serving.releases.surface_file import SurfaceFile
 from serving.releases.surfaces import Surfaces
@@ -204,6 +205,10 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
         """The run of customers, None where none is served."""
         return FollowedRun(Path(SETTINGS.traits)) if SETTINGS.traits else None
 
+    def _show_experiments(self) -> None:
+        """Shows which experiments draw units in this worker."""
+        self.experiments.show(self.surfaces, self.metrics.family(ExperimentMetrics), time.time())
+
     def _show_beat(self) -> None:
         """Shows that the event loop runs, to whoever watches the counters from outside."""
         self.metrics.family(ThreadMetrics).show_heartbeat("event loop", time.time())
@@ -214,7 +219,7 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
         sys.setswitchinterval(SWITCH_S)
         guard = Guard.read(SETTINGS.keys, shared_folder())
         followed = [self.customers.refresh] if self.customers else []
-        beats = [self._show_beat, guard.refresh, *followed]
+        beats = [self._show_beat, self._show_experiments, guard.refresh, *followed]
         share_connections(self.workers, Heartbeat.of_worker(self.workers, beats))
         limit_connections(Limits.of(SETTINGS), self.metrics.family(TrafficMetrics).count_end, self.workers)
         self.surfaces.hold()

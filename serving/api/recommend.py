@@ -39,6 +39,7 @@ from serving.recording.recorder import Recorder, decision_of
 from serving.recording.users import PlainUsers
 from serving.releases.arms.callers import Arms
 from serving.releases.arms.experiments import NO_EXPERIMENTS, Experiments
+from serving.releases.arms.metrics import ExperimentMetrics
 from serving.releases.surfaces import Surfaces
 from serving.telemetry.metrics import Metrics
 from serving.telemetry.timings import QUEUE, READ
@@ -78,6 +79,8 @@ class Endpoints:
         self._clock = clock
         self.metrics = metrics or Metrics()
         self._answer_metrics = self.metrics.family(AnswerMetrics)
+        self._experiment_metrics = self.metrics.family(ExperimentMetrics)
+        self._experiment_metrics.declare(experiments.shares)
         # Where nobody keeps what users say, all have said the same.
         self._tiers = (
             Tiers(profiles.users, profiles.budget_s) if profiles else Tiers(PlainUsers(settings.default_tier))
@@ -222,6 +225,7 @@ class Endpoints:
             assigned=job.told_arms(job.surface, answered.identified),
         )
         is_recorded = self._recorder.record(decision)
+        self._experiment_metrics.count(decision.experiments)
         profile = None if answered.identified.has_profile else PROFILE_UNAVAILABLE
         return RecordOfAnswer(decision.decision_id, is_recorded, decision.policy, profile)
 
@@ -253,6 +257,7 @@ class Endpoints:
             )
             shown += [item.item_id for item in made.answer.items]
             is_recorded = self._recorder.record(decision)
+            self._experiment_metrics.count(decision.experiments)
             records.append(RecordOfAnswer(decision.decision_id, is_recorded, decision.policy))
         return records
 

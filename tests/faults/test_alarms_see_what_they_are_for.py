@@ -57,6 +57,11 @@ WELL = {
     "rejected": rising("marquee_events_total", 0.1, outcome="rejected"),
     "recorded": rising("marquee_decisions_total", 10.0, outcome="recorded"),
     "unrecorded": constant("marquee_decisions_total", 3, outcome="unrecorded"),
+    "suspended": constant("marquee_experiment_suspended", 0, experiment="order"),
+    "old arm": rising("marquee_experiment_decisions_total", 4.5, experiment="order", arm="old"),
+    "new arm": rising("marquee_experiment_decisions_total", 0.47, experiment="order", arm="new"),
+    "old share": constant("marquee_experiment_share", 0.9, experiment="order", arm="old"),
+    "new share": constant("marquee_experiment_share", 0.1, experiment="order", arm="new"),
     "read": rising("marquee_profiles_total", 10.0, outcome="read"),
     "unavailable": rising("marquee_profiles_total", 0.1, outcome="unavailable"),
     "waiting": constant("marquee_waiting_erasure_share", 0.6),
@@ -153,6 +158,18 @@ FAULTS: dict[str, tuple[str, Mapping[str, Series | None]]] = {
     "an old release knows erased users": (
         "MarqueeErasedUsersKnown",
         {"known": constant("marquee_overdue_erased_users", 2)},
+    ),
+    "the release of an arm is gone": (
+        "MarqueeExperimentSuspended",
+        {"suspended": constant("marquee_experiment_suspended", 1, experiment="order")},
+    ),
+    "an arm fails": (
+        "MarqueeExperimentLopsided",
+        {"new arm": rising("marquee_experiment_decisions_total", 0.35, experiment="order", arm="new")},
+    ),
+    "an arm answers nobody": (
+        "MarqueeExperimentLopsided",
+        {"new arm": rising("marquee_experiment_decisions_total", 0, experiment="order", arm="new")},
     ),
     "a rule ends tonight": (
         "MarqueeRuleEnds",

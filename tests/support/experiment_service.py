@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from marquee.store.log.event_log import Decision
 from serving.api.answering.steering import Steering
 from serving.api.app import RecommendationApp
@@ -22,6 +24,7 @@ from serving.recording.recorder import Recorder
 from serving.recording.rules.following import Rules
 from serving.recording.users import PlainUsers
 from serving.releases.arms.experiments import Experiments
+from serving.releases.arms.metrics import ExperimentMetrics
 from serving.releases.surface_file import SurfaceFile
 from serving.telemetry.metrics import Metrics
 from tests.support.asgi import JSON_HEADERS, Response, no_bentoml, request
@@ -90,6 +93,21 @@ class Service:
         headers = {**HEADERS, "if-match": f'"{version}"'}
         text = b"" if body is None else json.dumps(body).encode()
         return asyncio.run(request(self.app, method, path, text, headers))
+
+    def counted(self, name: str, labels: dict[str, str]) -> float:
+        """Returns what a counter tells."""
+        families = text_string_to_metric_families(self.metrics.exposition().decode())
+        samples = (sample for family in families for sample in family.samples)
+        return next(one.value for one in samples if (one.name, one.labels) == (name, labels))
+
+    def shown(self, experiment: str, now: float) -> tuple[float, float]:
+        """Returns whether an experiment is shown to run, and whether to be suspended, at a moment."""
+        self.experiments.show(self.surfaces, self.metrics.family(ExperimentMetrics), now)
+        labels = {"experiment": experiment}
+        return (
+            self.counted("marquee_experiment_running", labels),
+            self.counted("marquee_experiment_suspended", labels),
+        )
 
     def wait_for(self, n_decisions: int) -> None:
         """Returns when so many decisions are in the log: they are written in a thread of their own."""

@@ -33,8 +33,9 @@ from marquee.decision.experiments.declaring import (
 from marquee.errors import ConfigError, DataError
 from serving.config import Settings
 from serving.releases.answering import Answering
+from serving.releases.arms.metrics import ExperimentMetrics
 from serving.releases.surface_file import read_exploration, read_reranking
-from serving.releases.surfaces import Surface
+from serving.releases.surfaces import Surface, Surfaces
 
 CONTROL = "control"
 
@@ -126,6 +127,32 @@ class Experiments:
         """The arms of each experiment by name, the canary and the holdout included."""
         held = {HOLDOUT: (HELD_OUT, SERVED)} if self.holdout is not None else {}
         return {**{one.name: one.arms for one in self.experiments}, CANARY: (CANARY, CONTROL), **held}
+
+    @property
+    def shares(self) -> dict[str, Mapping[str, float]]:
+        """The share of each arm of each experiment by name, the holdout included."""
+        held = {HOLDOUT: self.holdout.shares} if self.holdout is not None else {}
+        return {**{one.name: one.shares for one in self.experiments}, **held}
+
+    def show(self, surfaces: Surfaces, metrics: ExperimentMetrics, now: float) -> None:
+        """Shows which experiments draw units here.
+
+        Args:
+            surfaces: Say which releases are loaded.
+            metrics: Where it is shown.
+            now: Seconds since 1970 UTC.
+        """
+        every = [surfaces.named(name) for name in surfaces.names]
+        for experiment in self.experiments:
+            loaded = [surfaces.channel(one).answering for one in every if experiment.runs_on(one.name)]
+            is_suspended = any(one is not None and self.is_suspended(experiment, one) for one in loaded)
+            is_on = experiment.is_on(now)
+            # Before its start, or while the first release is loaded, nobody is missing.
+            metrics.show(
+                experiment.name,
+                is_running=is_on and not is_suspended and None not in loaded,
+                is_suspended=is_on and is_suspended,
+            )
 
     def variants(self, surfaces: Iterable[Surface]) -> tuple[Surface, ...]:
         """Returns the surfaces as each arm that runs on them has them."""

@@ -4,6 +4,7 @@ import gc
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,29 @@ def test_experiment_whose_release_is_not_there_is_suspended(home: Path, tmp_path
     service = Service(home, tmp_path, text)
     answers = service.ask(*users(CALLERS[:30]))
     assert all("experiments" not in answer and answer["returned"] for answer in answers)
+    assert service.shown("two", NOW) == (0, 1)
+    service.written()
+
+
+def test_counters_tell_which_experiments_run_and_the_answers_of_each_arm(home: Path, tmp_path: Path) -> None:
+    soon, later = (datetime.fromtimestamp(NOW + hours * 3600, UTC).isoformat() for hours in (1, 2))
+    text = SIZES.replace("{arms", f"{{start: '{soon}', end: '{later}', arms").replace("'", "")
+    service = Service(home, tmp_path, f"holdout: {{share: 0.05}}\n{text}")
+    assert [service.shown("sizes", NOW + hours * 3600) for hours in (0, 1, 2)] == [(0, 0), (1, 0), (0, 0)]
+    service.ask(*users())
+    service.written()
+    (tmp_path / "running").mkdir()
+    service = Service(home, tmp_path / "running", f"holdout: {{share: 0.05}}\n{SIZES}")
+    answers = service.ask(*users())
+    told = Counter(pair for answer in answers for pair in answer["experiments"].items())
+    names = {"sizes": ("ten", "three"), "holdout": ("held_out", "served")}
+    for experiment, arms in names.items():
+        for arm in arms:
+            labels = {"experiment": experiment, "arm": arm}
+            counted = service.counted("marquee_experiment_decisions_total", labels)
+            assert counted == told[experiment, arm] > 0
+            share = {"held_out": 0.05, "served": 0.95}.get(arm, 0.5)
+            assert service.counted("marquee_experiment_share", labels) == pytest.approx(share)
     service.written()
 
 
