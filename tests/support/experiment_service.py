@@ -7,8 +7,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from marquee.store.log.event_log import Decision
 from serving.api.answering.steering import Steering
 from serving.api.app import RecommendationApp
@@ -29,6 +27,7 @@ from serving.releases.surface_file import SurfaceFile
 from serving.telemetry.metrics import Metrics
 from tests.support.asgi import JSON_HEADERS, Response, no_bentoml, request
 from tests.support.bundles import NOW
+from tests.support.counters import samples
 
 SECRET = "s" * 32
 HEADERS = {**JSON_HEADERS, "authorization": f"Bearer {SECRET}"}
@@ -95,10 +94,8 @@ class Service:
         return asyncio.run(request(self.app, method, path, text, headers))
 
     def counted(self, name: str, labels: dict[str, str]) -> float:
-        """Returns what a counter tells."""
-        families = text_string_to_metric_families(self.metrics.exposition().decode())
-        samples = (sample for family in families for sample in family.samples)
-        return next(one.value for one in samples if (one.name, one.labels) == (name, labels))
+        """Returns the value of a counter."""
+        return samples(self.metrics)[(name, *sorted(labels.values()))]
 
     def shown(self, experiment: str, now: float) -> tuple[float, float]:
         """Returns whether an experiment is shown to run, and whether to be suspended, at a moment."""
