@@ -14,8 +14,8 @@ import msgspec
 from serving.http.guard import Key, Right
 
 USAGE = (
-    "usage: python -m serving.keys name=<name> [scopes=recommend,events,users,items,rules,metrics,admin] "
-    "[requests_per_s=0] [burst=0]"
+    "usage: python -m serving.keys name=<name> "
+    "[scopes=recommend,events,users,items,rules,campaigns,metrics,admin] [requests_per_s=0] [burst=0]"
 )
 
 

@@ -28,6 +28,8 @@ from marquee.store.people.user_key import UserKey
 from marquee.store.signing import TrustedKeys
 from serving.api.answering.steering import Steering
 from serving.api.app import RecommendationApp
+from serving.api.campaigns.campaigns import CampaignRoutes
+from serving.api.campaigns.trying import CampaignTrials
 from serving.api.customers.asked import AskedCustomers
 from serving.api.customers.audiences import AudienceRoutes
 from serving.api.customers.deciding import CustomersAtDecision
@@ -51,6 +53,7 @@ from serving.http.guard import Guard
 from serving.http.limits import Limits
 from serving.http.metrics import TrafficMetrics
 from serving.http.options import validate_options
+from serving.recording.ads.spending import Spending, validate_campaigns
 from serving.recording.closing import DayCloser
 from serving.recording.erasing import ErasingThread, Erasures
 from serving.recording.erasing_terms import Terms, validate_terms
@@ -112,7 +115,7 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
         instance: MarqueeService = super().__call__()
         instance.surfaces, instance.items, instance.workers = self.surfaces, self.items, self.workers
         instance.closer, instance.eraser = self.closer, self.eraser
-        instance.rules = self.rules
+        instance.rules, instance.spending = self.rules, self.spending
         return instance
 
     @cached_property
@@ -144,6 +147,11 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
         if not SETTINGS.events:
             return None
         return Rules(SETTINGS.events, self.metrics, arms=self.experiments.arms)
+
+    @cached_property
+    def spending(self) -> Spending | None:
+        """The campaigns of this process and their money, None where none are kept."""
+        return Spending(SETTINGS.events, self.log, self.metrics) if self.log is not None else None
 
     @cached_property
     def workers(self) -> WorkerTable:
@@ -254,6 +262,14 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
                 *([self.eraser] if self.eraser else []),
                 *([self.closer] if self.closer else []),
                 RuleRoutes(self.surfaces, self.rules, log, self.metrics, at_decision, users),
+                CampaignRoutes(
+                    self.surfaces,
+                    self.spending,
+                    SETTINGS.currency,
+                    self.metrics,
+                    at_decision,
+                    CampaignTrials(log, at_decision, users) if log else None,
+                ),
                 WhyRoutes(
                     KeptDecisions(log, users, SETTINGS.keep_decisions_days),
                     ReleasesToAsk(self.surfaces, SETTINGS.why_release_bytes, read_trusted_keys()),
@@ -294,6 +310,7 @@ class MarqueeService:
     surfaces: Surfaces
     items: LiveItems
     rules: Rules | None
+    spending: Spending | None
     workers: WorkerTable
     closer: DayCloser | None
     eraser: ErasingThread | None
@@ -318,6 +335,7 @@ class MarqueeService:
             validate_log(SETTINGS)
             validate_terms(SETTINGS)
             validate_rule_store(SETTINGS.events)
+            validate_campaigns(SETTINGS.events)
             read_words()
             if SETTINGS.traits:
                 CustomersInMemory(CustomersRun.open(Path(SETTINGS.traits)))
@@ -361,6 +379,8 @@ class MarqueeService:
         if self.rules is not None:
             self.rules.open()
             self.rules.watch()
+        if self.spending is not None:
+            self.spending.open()
         self.surfaces.watch(SETTINGS.release_poll_ms / 1000)
         self.items.watch(SETTINGS.items_poll_ms / 1000)
         if self.closer is not None:

@@ -42,6 +42,7 @@ class Tag(Enum):
     customers = ("customers", "What a run of customers computed: scores and audiences.")
     items = ("items", "Items that come and go between releases.")
     rules = ("rules", "What people decide about answers: pinned, blocked and boosted items.")
+    campaigns = ("campaigns", "Who pays to be shown, to whom, when and for how much.")
     releases = ("releases", "Which release answers, and which ones are tried beside it.")
     operating = ("operating", "Health and counters.")
 

@@ -4,6 +4,7 @@ To add one: write a handler, and add a row. `tests/architecture/test_routes.py` 
 """
 
 from serving.api import examples
+from serving.api.campaigns.routes import CAMPAIGN_ROUTES
 from serving.api.customers.audiences import AUDIENCE_ROUTES
 from serving.api.customers.scoring import SCORE_ROUTES
 from serving.api.events import EventRoutes
@@ -211,6 +212,7 @@ ROUTES: tuple[Route, ...] = (
         problems=(Problem.not_found, Problem.not_configured, Problem.no_room),
     ),
     *RULE_ROUTES,
+    *CAMPAIGN_ROUTES,
     *WHY_ROUTES,
     *SCORE_ROUTES,
     *AUDIENCE_ROUTES,

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +32,7 @@ from serving.api.messages.rules import (
 )
 from serving.api.route import Route, Tag
 from serving.http.errors import ErrorAnswer, Problem, Refusal, unavailable
-from serving.http.exchange import Call, read_number
+from serving.http.exchange import Call, read_number, read_version
 from serving.http.guard import Right
 from serving.recording.opening import OpenedLog
 from serving.recording.rules.following import Rules
@@ -47,7 +46,6 @@ logger = logging.getLogger(__name__)
 MAX_HISTORY = 50
 """Changes of one answer: each holds a whole set."""
 
-_VERSION = re.compile(r'(?:W/)?"?([0-9]{1,18})"?')
 
 Result = TypeVar("Result")
 
@@ -123,7 +121,7 @@ class RuleRoutes:
             RulesChanged: If another version holds than the one that is to be replaced.
             Refusal: If no version is named, or the store refuses.
         """
-        expected = _version_in(call.if_match)
+        expected = read_version(call.if_match, "the rules")
         try:
             checked = self._checked(message, call.key)
             held = await self._in_thread(lambda rules: self._put(rules, checked, expected, call.key))
@@ -227,18 +225,6 @@ def _not_configured() -> Refusal:
         Problem.not_configured,
         "the service keeps no rules; start it with MARQUEE_EVENTS, beside whose log they are kept",
     )
-
-
-def _version_in(if_match: str) -> int:
-    """Returns the version that the header `If-Match` names; raises Refusal if it names none."""
-    found = _VERSION.fullmatch(if_match.strip())
-    if found is None:
-        raise Refusal(
-            Problem.version_needed,
-            f"the header If-Match must name the version of the rules that are replaced, got "
-            f"{if_match[:64]!r}; read them first and send their version",
-        )
-    return int(found[1])
 
 
 RULE_ROUTES: tuple[Route, ...] = (

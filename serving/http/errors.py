@@ -74,14 +74,20 @@ class Problem(Enum):
         "the body is not sent plainly in the content type that the path takes",
     )
     invalid_request = (422, "a field is wrong; `field` says which, `message` why")
-    version_needed = (428, "the header `If-Match` must say which version of the rules is replaced")
+    version_needed = (
+        428,
+        "the header `If-Match` must say which version of the rules or of the campaign is replaced",
+    )
     too_many_requests = (
         429,
         "the key is used more often than it may be; `Retry-After` says when to come back",
     )
     headers_too_large = (431, "request line and headers are larger than allowed")
     internal_error = (500, "our fault: the log tells under the `request_id`")
-    not_configured = (501, "the service keeps no live items, no events and rules, no users, or no customers")
+    not_configured = (
+        501,
+        "the service keeps no live items, no events, rules and campaigns, no users, or no customers",
+    )
     unavailable = (503, "too much at once, too late, or not ready; `Retry-After` says when to come back")
     no_room = (507, "no room for more live items, or the disk is full; nothing was changed or kept")
 

@@ -60,6 +60,9 @@ class ClientLeft(Exception):  # noqa: N818 - nobody is at fault and nobody is le
     """The caller closed the connection before its body was complete."""
 
 
+_VERSION = re.compile(r'(?:W/)?"?([0-9]{1,18})"?')
+
+
 @dataclass(frozen=True, slots=True)
 class Headers:
     """The headers that decide how a request is read and named."""
@@ -213,6 +216,23 @@ def read_number(query: Mapping[str, str], name: str, default: int, most: int) ->
             field=name,
         )
     return number
+
+
+def read_version(if_match: str, thing: str) -> int:
+    """Returns the version that the header `If-Match` names; raises Refusal if it names none.
+
+    Args:
+        if_match: The header.
+        thing: That has the version, for the message.
+    """
+    found = _VERSION.fullmatch(if_match.strip())
+    if found is None:
+        raise Refusal(
+            Problem.version_needed,
+            f"the header If-Match must name the version of {thing} that is replaced, got {if_match[:64]!r}; "
+            "read it first and send its version",
+        )
+    return int(found[1])
 
 
 def _listed(names: Collection[str]) -> str:

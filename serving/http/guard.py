@@ -37,6 +37,7 @@ class Right(StrEnum):
     users = "users"  # say how much of a user may be used, read what is held of them, score and erase them
     items = "items"  # add, change and withdraw items
     rules = "rules"  # say what is pinned, blocked and boosted
+    campaigns = "campaigns"  # book campaigns, and read what they spend
     metrics = "metrics"  # read the counters
     admin = "admin"  # list releases and change them
 
@@ -47,7 +48,9 @@ class Right(StrEnum):
 
 
 # They change what others are answered, or tell of them: an open service takes none from whoever reaches it.
-_ONLY_WITH_KEYS = frozenset({Right.events, Right.users, Right.items, Right.rules, Right.admin})
+_ONLY_WITH_KEYS = frozenset(
+    {Right.events, Right.users, Right.items, Right.rules, Right.campaigns, Right.admin}
+)
 
 
 class Key(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

@@ -44,6 +44,13 @@ class RecordingSettings(RoomSettings):
             )
         ),
     ] = Tier.personal.value
+    currency: Annotated[
+        str,
+        Meta(
+            pattern="^[A-Z]{3}$",
+            description="the currency of all money of [campaigns](campaigns.md), as ISO 4217 has it",
+        ),
+    ] = "EUR"
     event_horizon_days: Annotated[
         int, Meta(ge=1, le=365, description="older events are rejected; younger ones are kept exactly once")
     ] = 7

@@ -14,6 +14,7 @@ import httpx
 
 from marquee.client import calls, customers, people
 from marquee.client.calls import Call
+from marquee.client.campaigns import AsyncCampaignMethods
 from marquee.client.connections import (
     DEADLINE_S,
     DRY_RUN_DEADLINE_S,
@@ -58,7 +59,7 @@ from marquee.client.retries import RetryPolicy
 Answer = TypeVar("Answer")
 
 
-class AsyncClient:
+class AsyncClient(AsyncCampaignMethods):
     """Asks the service from asyncio; may be shared by the tasks of one loop. For the rest see `Client`.
 
     Args:

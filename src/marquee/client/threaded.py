@@ -13,6 +13,7 @@ import httpx
 
 from marquee.client import calls, customers, people
 from marquee.client.calls import Call
+from marquee.client.campaigns import CampaignMethods
 from marquee.client.connections import (
     DEADLINE_S,
     DRY_RUN_DEADLINE_S,
@@ -57,7 +58,7 @@ from marquee.client.retries import RetryPolicy
 Answer = TypeVar("Answer")
 
 
-class Client:
+class Client(CampaignMethods):
     """Asks the service; may be shared by threads.
 
     A call that fails for a reason that may pass (no connection, a broken one, no reply in time, 429, 503

@@ -64,7 +64,12 @@ class Ledger(ABC):
 
     Args:
         drain_ms: How long after its end a lease waits for decisions that were made with it.
+
+    Attributes:
+        is_remote: Whether asking takes a network, which may hang.
     """
+
+    is_remote = False
 
     def __init__(self, drain_ms: int = DRAIN_MS) -> None:
         self._drain_ms = drain_ms

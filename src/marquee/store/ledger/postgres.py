@@ -51,6 +51,8 @@ class PostgresLedger(Ledger):
         by_own_clock: Whether leases end by the clock of the database: those of several machines differ.
     """
 
+    is_remote = True
+
     def __init__(self, url: str, drain_ms: int = DRAIN_MS, *, by_own_clock: bool = True) -> None:
         super().__init__(drain_ms)
         self._by_own_clock = by_own_clock
