@@ -8,11 +8,12 @@ from time import perf_counter
 import numpy as np
 
 from benchmarks.rows import Measured, Row
+from marquee.bundle.traits.purchases import Dropout, PurchaseModel, Purchases
 from marquee.data.table_config import SourceType, TableConfig, TableFormat
 from marquee.marketing.config import CustomersConfig
 from marquee.marketing.running import Previous, run_customers
 from marquee.marketing.value.judging import JudgedValue
-from marquee.marketing.value.purchases import Dropout, PurchaseModel, Purchases, fit_purchases
+from marquee.marketing.value.purchases import fit_purchases
 from marquee.marketing.value.trait import JudgedTrait
 
 WEEKS_39 = 273

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from marquee.bundle.traits.purchases import Dropout, PurchaseModel
+from marquee.bundle.traits.spend import SpendModel
 from marquee.core.arrays import Float64Array
 from marquee.marketing.value.config import ValueConfig
 from marquee.marketing.value.histories import DAYS_PER_WEEK, PurchaseHistories
-from marquee.marketing.value.purchases import Dropout, PurchaseModel, fit_purchases, vuong_statistic
-from marquee.marketing.value.spend import MIN_CUSTOMERS, SpendModel, fit_spend
+from marquee.marketing.value.purchases import fit_purchases, vuong_statistic
+from marquee.marketing.value.spend import MIN_CUSTOMERS, fit_spend
 
 DAYS_PER_YEAR = 365.25
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from marquee.bundle.traits.purchases import Purchases
 from marquee.core.arrays import Float64Array
 from marquee.errors import DataError, ShapeError
-from marquee.marketing.value.purchases import Purchases
 
 SECONDS_PER_DAY = 86_400
 DAYS_PER_WEEK = 7

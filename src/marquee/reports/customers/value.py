@@ -5,11 +5,11 @@ from typing import Any  # of JSON
 
 import numpy as np
 
+from marquee.bundle.traits.purchases import PurchaseModel
 from marquee.marketing.traits import TraitResult
 from marquee.marketing.value.customer_value import CustomerValues
 from marquee.marketing.value.forecasts import ValueModels
 from marquee.marketing.value.judging import JudgedForecast, JudgedValue
-from marquee.marketing.value.purchases import PurchaseModel
 from marquee.marketing.value.trait import JudgedTrait
 from marquee.reports.customers.figures import bar_figure
 from marquee.reports.customers.parts import MIN_CELL, SUPPRESSED, Part, count_text, suppressed

@@ -9,12 +9,9 @@ from scipy.special import gamma as gamma_function
 from scipy.special import hyp2f1
 from scipy.stats import beta
 
+from marquee.bundle.traits.purchases import Dropout, PurchaseModel, Purchases, beta_quadrature
 from marquee.errors import DataError
 from marquee.marketing.value.purchases import (
-    Dropout,
-    PurchaseModel,
-    Purchases,
-    _beta_quadrature,
     _Likelihood,
     fit_purchases,
     vuong_statistic,
@@ -109,7 +106,7 @@ def test_expected_purchases_are_finite_where_the_closed_form_divides_nothing_by_
 
 @pytest.mark.parametrize(("a", "b"), [(0.8, 2.4), (1.0, 1.0), (3.5, 900.0), (0.01, 40.0)])
 def test_quadrature_gives_the_moments_of_the_beta_distribution(a: float, b: float) -> None:
-    nodes, weights = _beta_quadrature(a, b)
+    nodes, weights = beta_quadrature(a, b)
     for power in (0, 1, 2, 7):
         assert weights @ nodes**power == pytest.approx(
             beta(a, b).moment(power) if power else 1.0, rel=1e-9, abs=1e-10

@@ -5,8 +5,9 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import gamma
 
+from marquee.bundle.traits.spend import SpendModel
 from marquee.errors import DataError
-from marquee.marketing.value.spend import SpendModel, _negative_likelihood, fit_spend
+from marquee.marketing.value.spend import _negative_likelihood, fit_spend
 
 P, Q, GAMMA = 6.25, 3.74, 15.4
 
