@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
+from marquee.bundle.traits.forms.files import FORMS, encode_form
 from marquee.bundle.traits.run import AudienceFacts, RunManifest, write_run_manifest
 from marquee.bundle.traits.trait import write_trait
 from marquee.errors import ConfigError
@@ -100,7 +101,11 @@ class CustomersFolder:
         for trait in result.traits:
             if trait.fitted is not None and not trait.refused:
                 write_trait(trait.fitted, self.path / FITTED / f"{trait.name}.json")
-            for name, content in trait.files.items():
+            form = {} if trait.form is None or trait.refused else {f"{FORMS}/{trait.name}.json": trait.form}
+            for name, content in {
+                **trait.files,
+                **{path: encode_form(one) for path, one in form.items()},
+            }.items():
                 (self.path / name).parent.mkdir(exist_ok=True)
                 replace_file(self.path / name, content)
         (self.path / AUDIENCES).mkdir()

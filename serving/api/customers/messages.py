@@ -38,17 +38,30 @@ class ScoreReason(msgspec.Struct, kw_only=True, frozen=True):
     ]
 
 
-class ScoreAnswer(msgspec.Struct, kw_only=True, frozen=True):
+class ScoreAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """The score of a form."""
 
     request_id: Annotated[str, Meta(description="The id under which the log speaks of the request.")]
     trait: Annotated[str, Meta(description="Name of the trait.")]
-    value: Annotated[float, Meta(description="The probability.")]
+    value: Annotated[
+        float | str,
+        Meta(
+            description="The probability, value, uplift or praise of a text, a number; the name of a segment."
+        ),
+    ]
     version: Annotated[str, Meta(description="Of the trait: equal data and settings have equal ones.")]
     as_of: Annotated[float | None, Meta(description=_AS_OF)]
     reasons: Annotated[
-        tuple[ScoreReason, ...], Meta(description="The columns that move it most, the strongest first.")
+        tuple[ScoreReason, ...],
+        Meta(description="The columns that move a probability most, the strongest first; of others none."),
     ]
+    parts: Annotated[
+        dict[str, float],
+        Meta(
+            description="Numbers beside it: `purchases` of a value, `response` of an uplift, `r` and `f`, or "
+            "`distance`, of a segment."
+        ),
+    ] = {}
 
 
 class MemberMessage(msgspec.Struct, kw_only=True, frozen=True):

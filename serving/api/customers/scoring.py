@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
 
 from marquee.bundle.traits.columns import Values, read_values
+from marquee.bundle.traits.forms.files import NoForm
+from marquee.bundle.traits.forms.form import Form, FormFieldError, FormScores
 from marquee.bundle.traits.run import CustomersRun
-from marquee.bundle.traits.trait import FittedTrait
 from marquee.errors import DataError
 from marquee.store.people.consent import Tier, strictest
 from serving.api import examples
@@ -38,23 +39,28 @@ class ScoreRoutes:
                 to it.
         """
         run = self._customers.run
-        trait = _trait(run, call.parameters["trait"])
+        form = _form(run, call.parameters["trait"])
         tier = await self._tier(message.user_id, _said(run, message))
-        if tier is not Tier.personal:
+        if strictest((tier, form.tier)) is not form.tier:
             raise Refusal(
                 Problem.consent_needed,
-                f"{trait.name} is a probability of one person and needs consent of the tier personal, got "
+                f"{form.name} is a {form.type} of one person and needs consent of the tier {form.tier}, got "
                 f"{tier}; score only those who agreed",
                 field="consent",
             )
-        scores = trait.score_values(_values(run, trait, message.columns))
+        scores = _scores(run, form, message.columns)
         return ScoreAnswer(
             request_id=call.request_id,
-            trait=trait.name,
-            value=float(scores.probability[0]),
-            version=trait.version,
-            as_of=trait.as_of,
-            reasons=tuple(ScoreReason(column=column, contribution=by) for column, by in scores.strongest[0]),
+            trait=form.name,
+            value=scores.value[0],
+            version=form.version,
+            as_of=form.as_of,
+            reasons=tuple(
+                ScoreReason(column=column, contribution=by)
+                for one in scores.strongest[:1]
+                for column, by in one
+            ),
+            parts={name: float(values[0]) for name, values in scores.parts.items()},
         )
 
     def close(self) -> None:
@@ -88,33 +94,44 @@ def _said(run: CustomersRun, message: ScoreRequest) -> Tier | None:
     return strictest(tiers) if tiers else None
 
 
-def _trait(run: CustomersRun, name: str) -> FittedTrait:
-    """Returns a trait by its name; raises Refusal if there is none that can score."""
-    trait = run.traits.get(name)
-    if trait is None:
+def _form(run: CustomersRun, name: str) -> Form:
+    """Returns what scores forms by a trait; raises Refusal if there is none that can."""
+    form = run.forms.get(name)
+    if form is None or isinstance(form, NoForm):
         why = ", which the run refused" if name in run.manifest.refused else ""
+        if form is not None:
+            why = f", which no form can be scored by: {form.why}"
+        known = sorted(one for one, other in run.forms.items() if not isinstance(other, NoForm))
         raise Refusal(
             Problem.not_found,
-            f"the traits that score are {sorted(run.traits)}, got {name[:64]!r}{why}; name one of them",
+            f"the traits that score are {known}, got {name[:64]!r}{why}; name one of them",
         )
-    return trait
+    return form
 
 
-def _values(run: CustomersRun, trait: FittedTrait, columns: Mapping[str, object]) -> dict[str, Values]:
+def _scores(run: CustomersRun, form: Form, columns: Mapping[str, object]) -> FormScores:
+    """Returns the scores of a form; raises Refusal that names the column at fault."""
+    try:
+        return form.score_forms(_values(run, form, columns))
+    except FormFieldError as error:
+        raise Refusal(Problem.invalid_request, str(error), field=f"columns.{error.column}") from error
+
+
+def _values(run: CustomersRun, form: Form, columns: Mapping[str, object]) -> dict[str, Values]:
     """Returns the values of a form as the trait reads them; raises Refusal that names the column at fault."""
     # A column of the table that this trait does not read is no mistake: one form serves every trait.
-    known = {*run.manifest.columns, *(column.name for column in trait.columns)}
+    known = {*run.manifest.columns, *(column.name for column in form.fields)}
     for name in columns:
         if name not in known:
             near = get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else "leave it out"
             raise Refusal(
                 Problem.invalid_request,
-                f"the table that {trait.name} was learned from has no column {name[:64]!r}; {hint}",
+                f"the table that {form.name} was learned from has no column {name[:64]!r}; {hint}",
                 field=f"columns.{name[:64]}",
             )
     values: dict[str, Values] = {}
-    for column in trait.columns:
+    for column in form.fields:
         try:
             values |= read_values([column], [columns])
         except DataError as error:

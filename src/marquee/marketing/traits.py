@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar  # a declaration is plain YAML
 import msgspec
 import polars as pl
 
+from marquee.bundle.traits.forms.files import FormFile
 from marquee.bundle.traits.trait import FittedTrait
 from marquee.errors import ConfigError
 from marquee.marketing.reading.customers import Customers
@@ -32,7 +33,8 @@ class TraitResult:
         judged: How good it is: a dataclass of the type's own, which the report knows how to show.
         cautions: What to know before believing it, one sentence each.
         refused: Why it must not be used; empty if it may be.
-        fitted: What scores the next customer; None if nothing can.
+        fitted: The probability that scores the next customer; None if it is none.
+        form: What scores forms where it is no probability, or why nothing can.
         files: Path in the run folder → bytes of what else the run keeps of it.
     """
 
@@ -44,6 +46,7 @@ class TraitResult:
     cautions: tuple[str, ...] = ()
     refused: str = ""
     fitted: FittedTrait | None = None
+    form: FormFile | None = None
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 

@@ -5,6 +5,8 @@ latest -> 20260301-080000-000    the last run that came to its end
 20260301-080000-000/
   manifest.json                  what the run holds, and the checksums
   traits/<trait>.json            what scores the next customer
+  forms/<trait>.json             the same of traits that are no probability
+  sentiments/<trait>.json        the same of texts
   audiences/<name>.csv           the members
   audiences/<name>.changes.jsonl who came and went since the run before
 ```
@@ -22,6 +24,9 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from marquee.bundle.traits.forms.files import FORMS, NoForm, decode_form
+from marquee.bundle.traits.forms.form import Form
+from marquee.bundle.traits.forms.text import TextForm, decode_sentiment
 from marquee.bundle.traits.pseudonyms import pseudonym, pseudonym_key
 from marquee.bundle.traits.trait import FittedTrait, decode_trait
 from marquee.errors import BundleError, BundleNotFoundError, BundleVersionError, ChecksumError
@@ -29,9 +34,13 @@ from marquee.store.files import FileFacts, read_regular_file, replace_file
 
 RUN_FORMAT = 1
 MANIFEST_FILE = "manifest.json"
-TRAITS, AUDIENCES = "traits", "audiences"
+TRAITS, SENTIMENTS, AUDIENCES = "traits", "sentiments", "audiences"
 _VALUES = "traits.parquet"
-_COVERED = (_VALUES, f"{TRAITS}/*.json", f"{AUDIENCES}/*.csv", f"{AUDIENCES}/*.jsonl")
+_COVERED = (
+    _VALUES,
+    *(f"{folder}/*.json" for folder in (TRAITS, FORMS, SENTIMENTS)),
+    *(f"{AUDIENCES}/*.{ending}" for ending in ("csv", "jsonl")),
+)
 
 
 class AudienceFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -168,6 +177,9 @@ class CustomersRun:
             run.read(name)
         for trait in run.traits.values():
             _prove(trait, run.folder)
+        for form in run.forms.values():
+            if not isinstance(form, NoForm):
+                form.warm()
         _ = run.key  # a run under pseudonyms whose key is not there tells of nobody
         return run
 
@@ -182,6 +194,19 @@ class CustomersRun:
         found = (name for name in self.manifest.files if name.startswith(f"{TRAITS}/"))
         read = (decode_trait(self.read(name), self.folder / name) for name in found)
         return {trait.name: trait for trait in read}
+
+    @cached_property
+    def forms(self) -> Mapping[str, Form | NoForm]:
+        """What scores forms, by the name of the trait; of a trait that no form can score the reason."""
+        found: dict[str, Form | NoForm] = dict(self.traits)
+        for name in self.manifest.files:
+            path = self.folder / name
+            if name.startswith(f"{FORMS}/"):
+                found[path.stem] = decode_form(self.read(name), path)
+            elif name.startswith(f"{SENTIMENTS}/"):
+                model = decode_sentiment(self.read(name), path)
+                found[path.stem] = TextForm(path.stem, model, self.manifest.as_of)
+        return found
 
     def read(self, name: str) -> bytes:
         """Returns the content of a file.

@@ -3,15 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import msgspec
 import numpy as np
 
 from marquee.bundle.traits.columns import Column, Values, encode, read_values
+from marquee.bundle.traits.forms.form import FormScores
 from marquee.bundle.traits.models import Model, probabilities
 from marquee.core.arrays import Float64Array
 from marquee.errors import BundleError, BundleVersionError
 from marquee.store.files import replace_file
+from marquee.store.people.consent import Tier
 
 TRAIT_FORMAT = 1
 N_REASONS = 3
@@ -39,6 +42,22 @@ class FittedTrait(msgspec.Struct, frozen=True):
     columns: list[Column]
     model: Model
     format: int = TRAIT_FORMAT
+
+    type: ClassVar[str] = "probability"
+    tier: ClassVar[Tier] = Tier.personal
+
+    @property
+    def fields(self) -> list[Column]:
+        """Columns that a form must hold."""
+        return self.columns
+
+    def score_forms(self, values: Mapping[str, Values]) -> FormScores:
+        """Returns probabilities with the columns that move them; see `forms.form.Form`."""
+        scores = self.score_values(values)
+        return FormScores(scores.probability.tolist(), {}, scores.strongest)
+
+    def warm(self) -> None:
+        """Needs nothing."""
 
     def score(self, values: Mapping[str, Values]) -> Float64Array:
         """Returns the probability of each row, (n,).

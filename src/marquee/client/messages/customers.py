@@ -40,18 +40,21 @@ class ScoreAnswer(msgspec.Struct, kw_only=True, frozen=True):
     Attributes:
         request_id: The id under which the log speaks of the request.
         trait: Name of the trait.
-        value: The probability.
+        value: The probability, value, uplift or praise of a text, a number; the name of a segment.
         version: Of the trait: equal data and settings have equal ones.
         as_of: Moment up to which it has learned, seconds since 1970 UTC; null where its table has no time.
-        reasons: The columns that move it most, the strongest first.
+        reasons: The columns that move a probability most, the strongest first; of others none.
+        parts: Numbers beside it: `purchases` of a value, `response` of an uplift, `r` and `f`, or `distance`,
+            of a segment.
     """
 
     request_id: str
     trait: str
-    value: float
+    value: float | str
     version: str
     as_of: float | None = None
     reasons: tuple[ScoreReason, ...]
+    parts: dict[str, float] = {}
 
 
 class MemberMessage(msgspec.Struct, kw_only=True, frozen=True):

@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
+from marquee.bundle.traits.forms.files import NoForm
 from marquee.errors import ConfigError
 from marquee.marketing.forecast.forecasting import Forecast, forecast_series
 from marquee.marketing.forecast.series import (
@@ -103,4 +104,5 @@ def compute_forecast(name: str, config: ForecastConfig, context: TraitContext) -
         values=None,
         judged=JudgedForecasts(found, past, config),
         cautions=found.cautions,
+        form=NoForm(name, "it forecasts the sales of the shop and says nothing of single customers"),
     )

@@ -1,11 +1,14 @@
 """Computes segments: groups, names, sizes, what each brings, what sets it apart, and who moved."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
-from marquee.bundle.traits.columns import encode
+from marquee.bundle.traits.columns import Column, encode
+from marquee.bundle.traits.forms.files import FormFile, NoForm
+from marquee.bundle.traits.forms.segments import N_FIFTHS, ClustersForm, FifthsForm, fifth_bounds
 from marquee.core.arrays import Float64Array, IndexArray
 from marquee.errors import ConfigError, DataError, MissingColumnError
 from marquee.marketing.reading.customers import USER_ID, Customers
@@ -19,6 +22,9 @@ from marquee.marketing.segments.naming import Trait, distinguish, keep_names, rh
 from marquee.marketing.segments.rfm import rfm_fifths, rfm_names
 from marquee.marketing.traits import TraitContext, TraitResult
 from marquee.marketing.versions import version_of
+
+FormMaker = Callable[[str, list[str]], FormFile]
+"""Makes what scores forms of a version and the name of each group."""
 
 # Behaviour names a segment already: said twice it would only be longer.
 _BEHAVIOUR = ("recency_days", "orders", "tenure_days", "mean_value", "total_value")
@@ -80,10 +86,11 @@ def compute_segments(name: str, config: SegmentConfig, context: TraitContext) ->
     customers = context.customers
     cautions: list[str] = []
     agreement: dict[int, float] = {}
+    make: FormMaker
     if config.by == "rfm":
-        ids, label, bases, points = _rfm(name, customers, config.min_size, cautions)
+        ids, label, bases, points, make = _rfm(name, customers, config.min_size, cautions)
     else:
-        ids, found, points = _clusters(name, config, context)
+        ids, found, points, make = _clusters(name, config, context)
         label, agreement = found.label, found.agreement
         bases = [""] * (int(label.max()) + 1)
         cautions += _agreement_cautions(found, len(found.centres))
@@ -99,13 +106,13 @@ def compute_segments(name: str, config: SegmentConfig, context: TraitContext) ->
     moves, n_stayed, n_common = _moves(values, name, earlier)
     judged = JudgedSegments(config.by, rows, agreement, len(final), moves, n_stayed, n_common)
     version = version_of(name, config, context.version)
-    return TraitResult(name, "segment", version, values, judged, tuple(cautions))
+    return TraitResult(name, "segment", version, values, judged, tuple(cautions), form=make(version, final))
 
 
 def _rfm(
     name: str, customers: Customers, min_size: int, cautions: list[str]
-) -> tuple[list[str], IndexArray, list[str], Float64Array]:
-    """Returns ids, label, name of each label, and fifths as points, by the transactions."""
+) -> tuple[list[str], IndexArray, list[str], Float64Array, FormMaker]:
+    """Returns ids, label, name of each label, and fifths as points, by the transactions; and what forms do."""
     if customers.transactions is None:
         raise ConfigError(
             f"customers.traits.{name} is made of transactions, and the config has none; add transactions: "
@@ -124,15 +131,27 @@ def _rfm(
         cautions.append(f"Segments with fewer than {min_size} members: {', '.join(small)}.")
     place = {base: number for number, base in enumerate(bases)}
     label = np.array([place[one] for one in named.tolist()], dtype=np.int64)
-    return found[USER_ID].to_list(), label, bases, np.stack([f, r], axis=1).astype(np.float64)
+    recency, orders = (behaved[column].cast(pl.Float64).to_numpy() for column in ("recency_days", "orders"))
+
+    def make(version: str, final: list[str]) -> FormFile:
+        """Returns the form, with the names that the groups have got."""
+        given = dict(zip(bases, final, strict=True))
+        fifths = np.arange(N_FIFTHS) + 1
+        usual = rfm_names(np.repeat(fifths, N_FIFTHS), np.tile(fifths, N_FIFTHS)).tolist()
+        names = [given.get(one, one) for one in usual]
+        as_of = transactions.as_of
+        return FifthsForm(name, version, as_of, fifth_bounds(-recency), fifth_bounds(orders), names)
+
+    points = np.stack([f, r], axis=1).astype(np.float64)
+    return found[USER_ID].to_list(), label, bases, points, make
 
 
 def _clusters(
     name: str, config: SegmentConfig, context: TraitContext
-) -> tuple[list[str], Clusters, Float64Array]:
-    """Returns ids, clusters, and the first two principal axes of the vectors."""
+) -> tuple[list[str], Clusters, Float64Array, FormMaker]:
+    """Returns ids, clusters, and the first two principal axes of the vectors; and what forms do."""
     customers = context.customers
-    ids, vectors = _vectors(name, config, context)
+    ids, vectors, space = _vectors(name, config, context)
     if not ids:
         raise DataError(f"customers.traits.{name}: none of {customers.rows.height} customers has a vector")
     found = find_clusters(vectors, config.k, config.max_k, config.min_size, context.seed)
@@ -142,17 +161,42 @@ def _clusters(
     # An axis has no direction of its own: the largest entry is made positive.
     axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
     points = centred @ axes
-    return ids, found, points if points.shape[1] == 2 else np.column_stack([points, np.zeros(len(points))])
+    if points.shape[1] < 2:
+        points = np.column_stack([points, np.zeros(len(points))])
+
+    def make(version: str, final: list[str]) -> FormFile:
+        """Returns the form, with the names that the groups have got."""
+        if space is None:
+            return NoForm(name, "it is made of vectors of users, which no form holds")
+        mean, spread = space.means.tolist(), space.spreads.tolist()
+        centres = found.centres.tolist()
+        return ClustersForm(
+            name, version, customers.as_of, space.columns, space.terms, mean, spread, centres, final
+        )
+
+    return ids, found, points, make
 
 
-def _vectors(name: str, config: SegmentConfig, context: TraitContext) -> tuple[list[str], Float64Array]:
-    """Returns the vectors that clusters are made of."""
+@dataclass(frozen=True)
+class _Space:
+    """How attributes become points: the terms of a design, each less its mean and by its spread."""
+
+    columns: list[Column]
+    terms: list[int]
+    means: Float64Array
+    spreads: Float64Array
+
+
+def _vectors(
+    name: str, config: SegmentConfig, context: TraitContext
+) -> tuple[list[str], Float64Array, _Space | None]:
+    """Returns the vectors that clusters are made of, and how attributes become them."""
     customers, key = context.customers, f"customers.traits.{name}"
     if config.vectors:
         own, vectors = read_vectors(
             customers.rows.select(USER_ID), customers.root / config.vectors, f"{key}.vectors", customers.key
         )
-        return own[USER_ID].to_list(), vectors
+        return own[USER_ID].to_list(), vectors, None
     names = config.columns or list(customers.kinds)
     unknown = [column for column in names if column not in customers.kinds]
     if unknown or not names:
@@ -163,9 +207,11 @@ def _vectors(name: str, config: SegmentConfig, context: TraitContext) -> tuple[l
     values = column_values(customers.rows, names)
     columns = fit_columns(values, Ages(frozenset(), customers.as_of or 0.0))
     # Distances need no bends: they would count a number several times.
-    design = encode(columns, values)[:, straight_terms(columns)]
+    terms = straight_terms(columns)
+    design = encode(columns, values)[:, terms]
     spread = design.std(axis=0)
-    return customers.ids.to_list(), (design - design.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    space = _Space(columns, terms, design.mean(axis=0), np.where(spread > 0, spread, 1.0))
+    return customers.ids.to_list(), (design - space.means) / space.spreads, space
 
 
 def _names(

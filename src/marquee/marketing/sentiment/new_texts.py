@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-import msgspec
 import polars as pl
 
+from marquee.bundle.traits.forms.text import decode_sentiment
 from marquee.core.schema import Column
 from marquee.data.declared_table import read_declared_table
 from marquee.data.reading.quality import TableQuality
 from marquee.data.table_config import TableConfig
-from marquee.errors import BundleError, BundleVersionError
-from marquee.features.sentiment.model import SENTIMENT_FORMAT, SentimentModel
+from marquee.errors import BundleError
+from marquee.features.sentiment.model import SentimentModel
 from marquee.marketing.reading.customers import USER_ID
 
 TEXT = "text"
@@ -24,18 +24,12 @@ def read_sentiment(path: Path) -> SentimentModel:
         BundleError: If it is no sentiment.
     """
     try:
-        model = msgspec.json.decode(path.read_bytes(), type=SentimentModel)
-    except (OSError, msgspec.MsgspecError) as error:
+        content = path.read_bytes()
+    except OSError as error:
         raise BundleError(
             f"{path} is no sentiment: {error}; name the file that a run of customers wrote under sentiments/"
         ) from error
-    if model.format != SENTIMENT_FORMAT:
-        raise BundleVersionError(
-            f"{path} has format {model.format}, this release reads {SENTIMENT_FORMAT}; run the command that "
-            "wrote it "
-            "again, or use its release"
-        )
-    return model
+    return decode_sentiment(content, path)
 
 
 def score_new_texts(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from marquee.bundle.traits.forms.uplift import UpliftForm
 from marquee.core.arrays import BoolArray, Float64Array
 from marquee.errors import DataError
 from marquee.evaluation.intervals import CONFIDENCE, Estimate
@@ -16,7 +17,14 @@ from marquee.marketing.scoring.encoding import Ages, column_values
 from marquee.marketing.scoring.folds import LOGISTIC, cross_fit
 from marquee.marketing.traits import TraitContext, TraitResult
 from marquee.marketing.uplift.config import UpliftConfig
-from marquee.marketing.uplift.learners import RESPONSE, S_LEARNER, T_LEARNER, Learners, cross_scores
+from marquee.marketing.uplift.learners import (
+    RESPONSE,
+    S_LEARNER,
+    T_LEARNER,
+    cross_scores,
+    fit_learners,
+    scores_of,
+)
 from marquee.marketing.uplift.qini import SHARES, qini, qini_curve, resample_weights, uplift_at
 from marquee.marketing.versions import version_of
 
@@ -108,7 +116,8 @@ def compute_uplift(name: str, config: UpliftConfig, context: TraitContext) -> Tr
     )
     arm_auc = _require_lot(key, inside, arm[is_in], ages, context.seed)
     scores = cross_scores(inside, won[is_in], arm[is_in], ages, context.seed)
-    fitted = Learners.fit(inside, won[is_in], arm[is_in], ages, context.seed).scores(values)
+    models = fit_learners(inside, won[is_in], arm[is_in], ages, context.seed)
+    fitted = scores_of(models, values)
     chosen = T_LEARNER if config.learner == "t" else S_LEARNER
     uplift, response = fitted[chosen], fitted[RESPONSE]
     # Of customers in the experiment by models that had not seen them.
@@ -116,7 +125,9 @@ def compute_uplift(name: str, config: UpliftConfig, context: TraitContext) -> Tr
     judged = _judge(config, chosen, scores, won[is_in], arm[is_in], arm_auc, context.seed)
     frame = pl.DataFrame({USER_ID: rows[USER_ID], name: uplift, f"{name}_response": response})
     cautions = () if judged.is_better else (_by_response(judged),)
-    return TraitResult(name, "uplift", version_of(name, config, context.version), frame, judged, cautions)
+    version = version_of(name, config, context.version)
+    form = UpliftForm(name, version, customers.as_of, models, config.learner)
+    return TraitResult(name, "uplift", version, frame, judged, cautions, form=form)
 
 
 def _judge(

@@ -54,6 +54,7 @@ class CustomerValues:
         judged: The models on the holdout; None where the table is too short for one.
         rejected: Transactions that are no purchase, by reason.
         n_merged: Transactions that fell on a day with another of the same customer.
+        observed_days: Length of the time that the table spans.
     """
 
     customer: IndexArray
@@ -66,6 +67,7 @@ class CustomerValues:
     judged: JudgedValue | None
     rejected: tuple[RejectedTransactions, ...]
     n_merged: int
+    observed_days: float
 
 
 def customer_values(
@@ -105,6 +107,7 @@ def customer_values(
         judged,
         rejected,
         histories.n_merged,
+        observed_days,
     )
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from marquee.bundle.traits.forms.value import ValueModel
 from marquee.bundle.traits.purchases import Dropout, PurchaseModel
 from marquee.bundle.traits.spend import SpendModel
 from marquee.core.arrays import Float64Array
@@ -11,12 +12,6 @@ from marquee.marketing.value.config import ValueConfig
 from marquee.marketing.value.histories import DAYS_PER_WEEK, PurchaseHistories
 from marquee.marketing.value.purchases import fit_purchases, vuong_statistic
 from marquee.marketing.value.spend import MIN_CUSTOMERS, fit_spend
-
-DAYS_PER_YEAR = 365.25
-
-# The horizon is discounted in so many equal pieces, each at its middle: exact to 1e-4 of the value at 10 %
-# per year.
-N_PIECES = 12
 
 TOLD_APART = 1.959963984540054
 """Two-sided level of 5 % of a standard normal number."""
@@ -41,6 +36,11 @@ class ValueModels:
     told_apart: float
     spend: SpendModel | None
     correlation: float
+
+    @property
+    def as_model(self) -> ValueModel:
+        """The chosen models as those that are asked for values."""
+        return ValueModel(self.chosen, self.spend)
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,8 @@ def model_forecast(
         days: How far ahead.
         discount: Yearly rate on the money; purchases are not discounted.
     """
-    purchases = models.chosen.expected_purchases(histories.purchases, days / DAYS_PER_WEEK)
-    if models.spend is None or histories.repeat_value is None:
-        return ValueForecast(purchases, None)
-    per_purchase = models.spend.expected_spend(histories.purchases.n_repeats, histories.repeat_value)
-    counted = _discounted(models.chosen, histories, days, discount) if discount else purchases
-    return ValueForecast(purchases, counted * per_purchase)
+    found = models.as_model.expect(histories.purchases, histories.repeat_value, days, discount)
+    return ValueForecast(*found)
 
 
 def rate_forecast(histories: PurchaseHistories, days: float) -> ValueForecast:
@@ -119,24 +115,6 @@ def past_forecast(histories: PurchaseHistories, days: float, observed_days: floa
     return ValueForecast((histories.purchases.n_repeats + 1) * share, spend)
 
 
-def discount_factor(discount: float, days: float) -> float:
-    """Returns the present worth of one unit of money in so many days."""
-    return float((1 - discount) ** (days / DAYS_PER_YEAR))
-
-
 def value_of(forecast: ValueForecast, config: ValueConfig) -> Float64Array:
     """Returns the value of each customer: margin times money, or purchases where there are no amounts."""
     return forecast.purchases if forecast.money is None else config.margin * forecast.money
-
-
-def _discounted(
-    model: PurchaseModel, histories: PurchaseHistories, days: float, discount: float
-) -> Float64Array:
-    """Expected purchases, each weighted by what money at its time is worth now, (n_customers,) float64."""
-    total = before = np.zeros(len(histories.customer))
-    for piece in range(N_PIECES):
-        end = days * (piece + 1) / N_PIECES
-        until = model.expected_purchases(histories.purchases, end / DAYS_PER_WEEK)
-        total = total + (until - before) * discount_factor(discount, end - days / N_PIECES / 2)
-        before = until
-    return total

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from marquee.bundle.traits.forms.value import ValueForm
 from marquee.errors import ConfigError
 from marquee.marketing.reading.customers import USER_ID
 from marquee.marketing.traits import TraitContext, TraitResult
@@ -60,12 +61,25 @@ def compute_value(name: str, config: ValueConfig, context: TraitContext) -> Trai
             f"{name}_purchases": found.purchases,
         }
     )
+    version = version_of(name, config, context.version)
+    form = ValueForm(
+        name=name,
+        version=version,
+        as_of=float(purchases.as_of),
+        model=None if found.reasons else found.models.as_model,
+        share=config.horizon_days / max(found.observed_days, 1.0),
+        horizon_days=config.horizon_days,
+        discount=config.discount,
+        margin=config.margin,
+        has_amounts=purchases.has_values,
+    )
     fallback = [f"value is past spend, as {reason}" for reason in found.reasons]
     return TraitResult(
         name=name,
         type="value",
-        version=version_of(name, config, context.version),
+        version=version,
         values=values,
         judged=JudgedTrait(found, config, purchases.has_values),
         cautions=(*fallback, *found.cautions),
+        form=form,
     )
