@@ -1,6 +1,6 @@
 """Scores the rows of a new table by the traits of a run, and writes them as CSV or parquet."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any  # a declaration is plain YAML
@@ -9,6 +9,8 @@ import msgspec
 import polars as pl
 import yaml
 
+from marquee.bundle.traits.forms.files import FORMS, NoForm, decode_form
+from marquee.bundle.traits.forms.form import Form
 from marquee.bundle.traits.pseudonyms import pseudonym, pseudonym_key
 from marquee.bundle.traits.trait import read_trait
 from marquee.data.table_config import TableConfig
@@ -37,7 +39,7 @@ class ScoreConfig:
     Attributes:
         run: Folder of a run of customers, or `latest` beside it.
         path: The new table, with the columns of the run's table; the outcome may be missing.
-        traits: Names of traits, or of one sentiment; empty for all traits that the run has fitted.
+        traits: Names of traits, or of one sentiment; empty for all probabilities that the run has fitted.
         out: File to write, `.csv` or `.parquet`; empty for `<path>.scores.csv`.
     """
 
@@ -51,16 +53,27 @@ class ScoreConfig:
 def main(config: ScoreConfig) -> None:
     """Scores the table that the config names."""
     folder = CustomersFolder.find(config.run)
-    files = {file.stem: file for file in sorted((folder.path / FITTED).glob("*.json"))}
+    files: dict[str, Form] = {
+        file.stem: read_trait(file) for file in sorted((folder.path / FITTED).glob("*.json"))
+    }
+    own, unable = list(files), dict[str, str]()
+    for file in sorted((folder.path / FORMS).glob("*.json")):
+        form = decode_form(file.read_bytes(), file)
+        if isinstance(form, NoForm):
+            unable[file.stem] = form.why
+        else:
+            files[file.stem] = form
     sentiments = {file.stem: file for file in sorted((folder.path / SENTIMENTS).glob("*.json"))}
     # A table of customers is no table of texts: sentiments are scored where they alone are named, or there.
-    wanted = [name.strip() for name in config.traits.split(",") if name.strip()] or list(files or sentiments)
-    known = sentiments if set(wanted) <= sentiments.keys() else files
+    # Others than probabilities are scored where they are named: a new table need not hold what they read.
+    wanted = [name.strip() for name in config.traits.split(",") if name.strip()] or own or list(sentiments)
+    known: Collection[str] = sentiments if set(wanted) <= sentiments.keys() else files
     unknown = [name for name in wanted if name not in known]
     if unknown or not wanted:
         raise ConfigError(
             f"{config.run} has fitted the traits {list(files)} and the sentiments {list(sentiments)}, got "
             f"{unknown or 'none of them'}; name traits, or one sentiment, or a run with a probability"
+            f"{''.join(f'; {name} cannot score: {unable[name]}' for name in unknown if name in unable)}"
         )
     declared = yaml.safe_load((folder.path / "config.yaml").read_text(encoding="utf-8"))
     notes: list[str] = []
@@ -74,7 +87,7 @@ def main(config: ScoreConfig) -> None:
         agreed = read_consent(rows, declared["consent"]) == PERSONAL
         _note(notes, rows.height - int(agreed.sum()), "customers have not agreed to be scored")
         rows = _without_erased(rows.filter(agreed), declared, notes)
-        scored = score_new_rows(rows, [read_trait(files[name]) for name in wanted])
+        scored = score_new_rows(rows, [files[name] for name in wanted])
     scored = _with_pseudonyms(scored, pseudonym_key(declared["pseudonyms"]))
     out = Path(config.out or f"{config.path}.scores.csv")
     if out.suffix == ".parquet":

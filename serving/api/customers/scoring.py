@@ -57,8 +57,8 @@ class ScoreRoutes:
             as_of=form.as_of,
             reasons=tuple(
                 ScoreReason(column=column, contribution=by)
-                for one in scores.strongest[:1]
-                for column, by in one
+                for strongest in scores.strongest[:1]
+                for column, by in strongest
             ),
             parts={name: float(values[0]) for name, values in scores.parts.items()},
         )

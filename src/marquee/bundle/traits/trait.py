@@ -115,10 +115,12 @@ def reasons(
         contributions: To the logit, (n, n_columns).
         n_reasons: At most so many per row; a column that moves nothing is none.
     """
-    return tuple(
-        tuple(("+" if by > 0 else "-") + name for name, by in row)
-        for row in strongest(columns, contributions, n_reasons)
-    )
+    return tuple(signed(row) for row in strongest(columns, contributions, n_reasons))
+
+
+def signed(strongest: Sequence[tuple[str, float]]) -> tuple[str, ...]:
+    """Returns columns with the sign of their doing: `+Contract`, `-tenure`."""
+    return tuple(("+" if by > 0 else "-") + name for name, by in strongest)
 
 
 def strongest(

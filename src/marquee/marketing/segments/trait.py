@@ -112,7 +112,7 @@ def compute_segments(name: str, config: SegmentConfig, context: TraitContext) ->
 def _rfm(
     name: str, customers: Customers, min_size: int, cautions: list[str]
 ) -> tuple[list[str], IndexArray, list[str], Float64Array, FormMaker]:
-    """Returns ids, label, name of each label, and fifths as points, by the transactions; and what forms do."""
+    """Returns ids, label, name of each label, fifths as points, by the transactions, and a maker of forms."""
     if customers.transactions is None:
         raise ConfigError(
             f"customers.traits.{name} is made of transactions, and the config has none; add transactions: "
@@ -149,7 +149,7 @@ def _rfm(
 def _clusters(
     name: str, config: SegmentConfig, context: TraitContext
 ) -> tuple[list[str], Clusters, Float64Array, FormMaker]:
-    """Returns ids, clusters, and the first two principal axes of the vectors; and what forms do."""
+    """Returns ids, clusters, the first two principal axes of the vectors, and a maker of forms."""
     customers = context.customers
     ids, vectors, space = _vectors(name, config, context)
     if not ids:
