@@ -120,7 +120,8 @@ def _scores(run: CustomersRun, form: Form, columns: Mapping[str, object]) -> For
 def _values(run: CustomersRun, form: Form, columns: Mapping[str, object]) -> dict[str, Values]:
     """Returns the values of a form as the trait reads them; raises Refusal that names the column at fault."""
     # A column of the table that this trait does not read is no mistake: one form serves every trait.
-    known = {*run.manifest.columns, *(column.name for column in form.fields)}
+    forms = (one for one in run.forms.values() if not isinstance(one, NoForm))
+    known = {*run.manifest.columns, *(column.name for one in forms for column in one.fields)}
     for name in columns:
         if name not in known:
             near = get_close_matches(name, known, n=1)
