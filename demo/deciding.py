@@ -43,9 +43,11 @@ def pin_an_item(console: Console, client: Client, bundle: Bundle, k: int) -> lis
         wanted = (*held.rules, rule)
         _show_trial(console, client.try_rules(DryRunRequest(rules=wanted, sample=_SAMPLE)), item_id, bundle)
         put = client.put_rules(RulesRequest(rules=wanted), held.version)
-        after = client.recommend(question.request())
-        # As it was: the bundle may be served on, and the log trains the next one.
-        client.put_rules(RulesRequest(rules=held.rules), put.version)
+        try:
+            after = client.recommend(question.request())
+        finally:
+            # As it was, whatever came: the bundle may be served on, and the log trains the next one.
+            client.put_rules(RulesRequest(rules=held.rules), put.version)
     except ServiceError as error:
         raise DemoError(f"the service did not take part in the rules: {error}") from error
     console.print(
