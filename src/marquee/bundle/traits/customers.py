@@ -4,13 +4,13 @@ Decides what is known of a customer at a decision. Leaves to others who may be a
 erasures are the service's to know.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import polars as pl
 
 from marquee.bundle.traits.pseudonyms import pseudonym
 from marquee.bundle.traits.run import CustomersRun, Member
-from marquee.core.targeting.customer import Customer
+from marquee.core.targeting.customer import Customer, TraitValue
 from marquee.core.targeting.targeting import CustomerFacts
 
 _CONTACT = "contact"
@@ -36,11 +36,11 @@ class CustomersInMemory:
         rows = run.values
         self._key = run.key
         self._place = {user_id: place for place, user_id in enumerate(rows["user_id"].to_list())}
-        self._rows = rows.drop("user_id")
+        self._columns = {name: rows[name] for name in rows.columns if name != "user_id"}
         self._contacts = {name: _contacts(run.members(name)) for name in run.manifest.audiences}
         self.facts = CustomerFacts(
             run.name,
-            {name: kind for name, kind in _kinds(self._rows).items() if kind},
+            {name: kind for name, series in self._columns.items() if (kind := _kind(series.dtype))},
             frozenset(name for name, facts in run.manifest.audiences.items() if not facts.refused),
         )
 
@@ -69,7 +69,30 @@ class CustomersInMemory:
         place = self._place.get(name)
         if place is None:
             return Customer(audiences=audiences) if audiences else None
-        return Customer(self._rows.row(place, named=True), audiences)
+        return Customer(_TraitsOf(self._columns, place), audiences)
+
+
+class _TraitsOf(Mapping[str, TraitValue]):
+    """The traits of one customer, read where they are asked for: a decision asks for few of many.
+
+    Args:
+        columns: Of all customers, by name.
+        place: Of the customer in each.
+    """
+
+    def __init__(self, columns: Mapping[str, pl.Series], place: int) -> None:
+        self._columns = columns
+        self._place = place
+
+    def __getitem__(self, name: str) -> TraitValue:
+        value: TraitValue = self._columns[name][self._place]
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
 
 
 def _contacts(members: Iterable[Member]) -> frozenset[str]:
@@ -77,13 +100,8 @@ def _contacts(members: Iterable[Member]) -> frozenset[str]:
     return frozenset(member.user_id for member in members if member.group == _CONTACT)
 
 
-def _kinds(rows: pl.DataFrame) -> Mapping[str, str]:
-    """Returns the kind of value of each column, empty for one that no condition can be on."""
-    return {name: _kind(dtype) for name, dtype in rows.schema.items()}
-
-
 def _kind(dtype: pl.DataType) -> str:
-    """Returns the kind of value of a type of column."""
+    """Returns the kind of value of a type of column, empty where no condition can be on it."""
     if dtype == pl.Boolean:
         return "flag"
     if dtype.is_numeric():

@@ -68,6 +68,23 @@ def test_new_texts_are_scored_and_not_written_out(
     assert "rejected" in capsys.readouterr().out
 
 
+def test_new_customers_are_scored_by_a_value_and_refused_by_a_forecast(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = tmp_path / "new.csv"
+    columns = "user_id,orders,recency_days,tenure_days,repeat_value"
+    new.write_text(f"{columns}\nu1,5,3,200,40\nu2,1,200,200,\n", encoding="utf-8")
+    assert score_with(monkeypatch, run, new, "traits=worth") == 0
+    scored = pl.read_csv(tmp_path / "new.csv.scores.csv")
+    assert scored.columns == ["user_id", "worth", "worth_purchases"]
+    often, once = scored["worth"].to_list()
+    assert often > once > 0
+    assert score_with(monkeypatch, run, new, "traits=sales") != 0
+    assert "sales cannot score: it forecasts the sales of the shop" in capsys.readouterr().err.replace(
+        "\n", " "
+    )
+
+
 def test_sentiment_without_its_column_is_refused(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
