@@ -149,7 +149,7 @@ def scored_shop(trait: str) -> Measured:
 
 
 def _told(result: CustomersResult) -> list[dict[str, object]]:
-    """Returns what every customer would write into a form, by the table of purchases."""
+    """Returns the form of every customer, by the table of purchases."""
     purchases = result.customers.transactions
     assert purchases is not None, "the shop has purchases"
     days = orders_of(purchases.rows)

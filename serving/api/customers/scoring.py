@@ -95,7 +95,7 @@ def _said(run: CustomersRun, message: ScoreRequest) -> Tier | None:
 
 
 def _form(run: CustomersRun, name: str) -> Form:
-    """Returns what scores forms by a trait; raises Refusal if there is none that can."""
+    """Returns the form of a trait; raises Refusal if it has none."""
     form = run.forms.get(name)
     if form is None or isinstance(form, NoForm):
         why = ", which the run refused" if name in run.manifest.refused else ""

@@ -197,7 +197,7 @@ class CustomersRun:
 
     @cached_property
     def forms(self) -> Mapping[str, Form | NoForm]:
-        """What scores forms, by the name of the trait; of a trait that no form can score the reason."""
+        """The forms, by the name of the trait; of a trait that no form can score the reason."""
         found: dict[str, Form | NoForm] = dict(self.traits)
         for name in self.manifest.files:
             path = self.folder / name

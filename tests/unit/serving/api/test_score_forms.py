@@ -103,7 +103,7 @@ def service(shop: tuple[CustomersResult, Path]) -> Iterator[Service]:
 
 
 def forms_of(result: CustomersResult) -> list[dict[str, Any]]:
-    """Returns what every customer would write into a form, by the table of purchases."""
+    """Returns the form of every customer, by the table of purchases."""
     purchases = result.customers.transactions
     assert purchases is not None
     behaved = behaviour(purchases.rows, purchases.as_of, purchases.has_values)
