@@ -20,6 +20,7 @@ from bentoml.exceptions import BentoMLConfigException
 
 from marquee.bundle.traits.customers import CustomersInMemory
 from marquee.bundle.traits.run import CustomersRun
+from marquee.core.targeting.targeting import NO_CUSTOMERS
 from marquee.decision.explaining.sentences import Words
 from marquee.errors import ConfigError, MarqueeError
 from marquee.store.log.log_rows import SECONDS_PER_DAY
@@ -337,8 +338,8 @@ class MarqueeService:
             validate_rule_store(SETTINGS.events)
             validate_campaigns(SETTINGS.events)
             read_words()
-            if SETTINGS.traits:
-                CustomersInMemory(CustomersRun.open(Path(SETTINGS.traits)))
+            run = CustomersRun.open(Path(SETTINGS.traits)) if SETTINGS.traits else None
+            file.validate_traits(CustomersInMemory(run).facts if run else NO_CUSTOMERS)
             if SETTINGS.traces:
                 from serving.telemetry.traces import validate_traces
 

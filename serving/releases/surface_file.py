@@ -25,6 +25,7 @@ from msgspec import Meta
 from marquee.bundle.bundle import Bundle
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import Filters
+from marquee.core.targeting.targeting import CustomerFacts
 from marquee.decision.creatives.choosing import CreativeSet, read_creatives
 from marquee.decision.policies.config import NO_EXPLORATION, Exploration
 from marquee.decision.recommender import Recommender
@@ -148,6 +149,26 @@ class SurfaceFile:
         # Once for each bundle: it is verified byte by byte.
         for bundle in dict.fromkeys(surface.bundle for surface in self.surfaces):
             first_usable(Path(bundle), lambda folder: Bundle.load(folder, trusted))
+
+    def validate_traits(self, facts: CustomerFacts) -> None:
+        """Raises ConfigError if a surface states a trait that the run of customers has not.
+
+        Args:
+            facts: Of the run that is served; `NO_CUSTOMERS` for none.
+        """
+        for surface in self.surfaces:
+            for attribute, trait in surface.traits.items():
+                if trait in facts.traits:
+                    continue
+                place = f"surfaces.{surface.name}.traits.{attribute}"
+                if not facts.run:
+                    raise ConfigError(
+                        f"{place} needs a run of customers, got {trait!r} and none; start with MARQUEE_TRAITS"
+                    )
+                raise ConfigError(
+                    f"{place} must be one of the traits {sorted(facts.traits)} of the run {facts.run}, got "
+                    f"{trait!r}; correct it"
+                )
 
     def open(
         self,

@@ -239,7 +239,9 @@ class CustomersRun:
 
     @cached_property
     def values(self) -> pl.DataFrame:
-        """The traits of all customers, with `user_id`."""
+        """The traits of all customers, with `user_id`; no rows of a run that computed none."""
+        if _VALUES not in self.manifest.files:
+            return pl.DataFrame(schema={"user_id": pl.String})
         return pl.read_parquet(io.BytesIO(self.read(_VALUES)))
 
     @cached_property

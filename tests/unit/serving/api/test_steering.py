@@ -12,6 +12,8 @@ import polars as pl
 import pytest
 
 from marquee.bundle.traits.pseudonyms import pseudonym
+from marquee.core.targeting.targeting import NO_CUSTOMERS, CustomerFacts
+from marquee.errors import ConfigError
 from marquee.store.people.consent import Tier
 from serving.api.answering.steering import Steering
 from serving.api.app import RecommendationApp
@@ -297,6 +299,22 @@ def test_surface_states_the_traits_that_it_declares(service: Service) -> None:
     # Neither asked for nor recorded: the release reads no column of that name.
     assert "ignored_features" not in service.ask("u1")
     assert service.why(service.ask("u1"))["record"]["features"] == {"city": "rome"}
+
+
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        (NO_CUSTOMERS, "traits.city needs a run of customers, got 'town' and none"),
+        (CustomerFacts("r7", {"town": "text"}), "traits.segment must be one of the traits .*'town'.* r7"),
+    ],
+)
+def test_start_names_the_trait_that_a_surface_wants_and_no_run_has(
+    service: Service, facts: CustomerFacts, told: str
+) -> None:
+    file = SurfaceFile.read(service.settings)
+    with pytest.raises(ConfigError, match=told):
+        file.validate_traits(facts)
+    file.validate_traits(service.followed.at_hand.facts)
 
 
 def test_trait_chooses_the_list_of_what_is_popular(service: Service) -> None:
