@@ -5,6 +5,7 @@ of the users that ask have events in the log which the bundle does not know.
 """
 
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,8 @@ def answer_figures(folder: Path, seconds: int, n_events: int = 100_000) -> Itera
     made = make_bundle(folder / "bundles", N_ITEMS, ef_search=64)
     where = str(folder / "log")
     log = open_event_log(where)
+    # Into a later second than the one up to which the bundle knows all: else nobody has a profile.
+    time.sleep(1.0)
     prefill(log, n_events)
     log.close()
     script = _write_requests(folder / "requests.lua", made)

@@ -148,11 +148,17 @@ class DecisionMetrics:
         drawing = [name.value for name in PolicyName if name is not PolicyName.greedy]
         self._observe_of = {name: least.labels(name).observe for name in drawing}
 
-    def count_decision(self, *, is_recorded: bool, policy: str, least_propensity: float) -> None:
-        """Counts one answer."""
-        (self._recorded if is_recorded else self._unrecorded)()
-        if observe := self._observe_of.get(policy):
-            observe(least_propensity)
+    def count_recorded(self, n_answers: int) -> None:
+        """Counts answers that are on record."""
+        self._recorded(n_answers)
+
+    def count_unrecorded(self, n_answers: int = 1) -> None:
+        """Counts answers that are not, or that were lost."""
+        self._unrecorded(n_answers)
+
+    def show_least(self, policy: str, least_propensity: float) -> None:
+        """Shows how rare the rarest place of an answer was."""
+        self._observe_of[policy](least_propensity)
 
 
 class ClosingMetrics:

@@ -10,12 +10,12 @@ Where the store cannot be read nobody knows what was said: the answer then uses 
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from marquee.bundle.manifest import Manifest, UserNames
 from marquee.core.reasons import Reason
-from marquee.store.log.event_log import Decision
+from marquee.store.log.event_log import DecisionRow
+from marquee.store.log.log_rows import nobodys_row
 from marquee.store.people.consent import Tier
 from marquee.store.people.opening import open_users
 from marquee.store.people.user_key import UserKey, validate_key
@@ -81,17 +81,11 @@ class KnownUsers(Protocol):
     def may_stay(self, names: Collection[str]) -> Mapping[str, str | Reason]:
         """Returns the same of users by the names under which they are kept; raises EventLogError."""
 
-    def named(self, decisions: Sequence[Decision]) -> Sequence[Decision]:
+    def named(self, decisions: Sequence[DecisionRow]) -> Sequence[DecisionRow]:
         """Returns decisions with new users under the names that they get; raises EventLogError."""
 
     def close(self) -> None:
         """Gives up all connections."""
-
-
-def nobodys(decision: Decision) -> Decision:
-    """Returns a decision as that of nobody, whose user withdrew after it was made."""
-    # The arm as well: which one it is follows from who asked.
-    return replace(decision, user_id=None, experiments=())
 
 
 class PlainUsers:
@@ -121,7 +115,7 @@ class PlainUsers:
         """Returns the same for names that are kept, which are ids here; see `KnownUsers`."""
         return self.names_of(names)
 
-    def named(self, decisions: Sequence[Decision]) -> Sequence[Decision]:
+    def named(self, decisions: Sequence[DecisionRow]) -> Sequence[DecisionRow]:
         """Returns decisions as they are; see `KnownUsers`."""
         return decisions
 
@@ -211,7 +205,7 @@ class KeyedUsers:
             name: self._name_or_reason(persons[name]) if name in persons else Reason.erased for name in names
         }
 
-    def named(self, decisions: Sequence[Decision]) -> Sequence[Decision]:
+    def named(self, decisions: Sequence[DecisionRow]) -> Sequence[DecisionRow]:
         """Returns decisions with new users under the names that they get; see `KnownUsers`."""
         handles = {
             one.decision_id: bytes.fromhex(one.user_id.removeprefix(_UNNAMED))
@@ -225,9 +219,9 @@ class KeyedUsers:
         names = {name: self._name_or_reason(persons[handle]) for name, handle in handles.items()}
         # Nobody, if they have withdrawn since they were answered.
         kept = {name: None if isinstance(user, Reason) else user for name, user in names.items()}
-        named = [replace(one, user_id=kept.get(one.decision_id, one.user_id)) for one in decisions]
+        named = [one._replace(user_id=kept.get(one.decision_id, one.user_id)) for one in decisions]
         return [
-            nobodys(new) if new.user_id is None and one.user_id is not None else new
+            nobodys_row(new) if new.user_id is None and one.user_id is not None else new
             for new, one in zip(named, decisions, strict=True)
         ]
 

@@ -17,6 +17,7 @@ from marquee.core.reasons import Reason
 from marquee.errors import RulesChangedError
 from marquee.store.log.event_log import EventLog
 from marquee.store.log.event_rows import EventLimits, keep_rows
+from marquee.store.log.log_rows import decision_row
 from marquee.store.people.consent import Tier
 from marquee.store.people.erasing.eraser import SETTLE_S
 from marquee.store.rules.opening import open_rule_store
@@ -103,10 +104,10 @@ class Model(RuleBasedStateMachine):
         user = one.users.at_hand(name) or one.users.look_up(name)
         assert (user.name is not None) == person.is_known
         made = decision(decision_id, user_id=user.name, tier=user.tier.value)
-        (named,) = one.users.named([made])
+        (named,) = one.users.named([decision_row(made)])
         # Written twice, as after an outage.
         for _ in range(2):
-            one.log.append_decisions([named])
+            one.log.append_decision_rows([named])
         (person.decisions if person.is_known else self.of_nobody).add(decision_id)
 
     @rule(name=who, tier=st.sampled_from(list(Tier)), at=worker)

@@ -1,6 +1,6 @@
 """The rules of one worker: asked anew for every batch, so that what was put holds at the next answer.
 
-A store in a file is asked in microseconds, without its disk; a database in a thread, and waited for: an
+A store in a file is asked in a microsecond, without a read; a database in a thread, and waited for: an
 outdated rule is worse than a late answer. One that hangs is waited for once; until it comes back, what was
 known goes on.
 """
@@ -110,13 +110,18 @@ class Rules:
             )
         return self._store
 
-    def current(self) -> RuleSet:
-        """Returns the rules that hold now; those that held when the store was last reached, if it is not."""
+    def current(self, *, is_read: bool = False) -> RuleSet:
+        """Returns the rules that hold now; those that held when the store was last reached, if it is not.
+
+        Args:
+            is_read: Whether the store is read also where it is known that nothing was put.
+        """
         store = self._store
         if store is None:
             return self._known
         try:
-            found = self._ask(store) if store.is_remote else store.current()
+            ask = store.read if is_read else store.current
+            found = self._ask(ask) if store.is_remote else ask()
         except (EventLogError, TooLateError) as error:
             self._metrics.count_stale()
             # Told once until it succeeds again: every batch would write a line.
@@ -183,13 +188,13 @@ class Rules:
         if self._store is not None and (self._asking is None or self._asking.done()):
             self._store.close()
 
-    def _ask(self, store: RuleStore) -> RuleSet:
+    def _ask(self, ask: Callable[[], RuleSet]) -> RuleSet:
         """Returns the rules of a database; raises TooLateError where it takes longer than the budget."""
         # One that hangs is asked no second time until it comes back: nobody waits behind it.
         if self._is_late and self._asking is not None and not self._asking.done():
             raise TooLateError(f"the store has not answered for more than {self._budget_s:g} s")
         # Anew also while the thread asks: what that reads may be older than a change that holds by now.
-        asking = self._asking = self._asker.submit(store.current)
+        asking = self._asking = self._asker.submit(ask)
         try:
             found = asking.result(timeout=self._budget_s)
         finally:
@@ -204,8 +209,8 @@ class Rules:
             self._metrics.show_rules(rules, self._clock())
 
     def _look(self) -> None:
-        """Asks for the rules, and shows which of them ends next."""
-        self._metrics.show_rules(self.current(), self._clock())
+        """Reads the rules, so that a store that is gone is told, and shows which of them ends next."""
+        self._metrics.show_rules(self.current(is_read=True), self._clock())
 
 
 def _ruled(

@@ -3,6 +3,7 @@
 import re
 
 _TIME_BITS = 48
+_VARIANT = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
 _VERSION_7 = re.compile(r"([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
@@ -17,11 +18,9 @@ def decision_id(time_ms: int, random: bytes) -> str:
         >>> decision_id(1_700_000_000_000, bytes(10))
         '018bcfe5-6800-7000-8000-000000000000'
     """
-    number = (time_ms % 2**_TIME_BITS) << 80 | int.from_bytes(random)
-    # Bits 76 to 79 hold the version, bits 62 and 63 the variant: fixed by the RFC.
-    number = number & ~(0xF << 76 | 0x3 << 62) | 0x7 << 76 | 0x2 << 62
-    text = f"{number:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    time, digits = f"{time_ms % 2**_TIME_BITS:012x}", random.hex()
+    # The first digit gives way to the version, two bits of the fifth to the variant: fixed by the RFC.
+    return f"{time[:8]}-{time[8:]}-7{digits[1:4]}-{_VARIANT[digits[4]]}{digits[5:8]}-{digits[8:]}"
 
 
 def made_ms(decision_id: str) -> int | None:

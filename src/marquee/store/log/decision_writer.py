@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from threading import Condition, Thread
 
 from marquee.errors import EventLogError
-from marquee.store.log.event_log import Decision
+from marquee.store.log.event_log import DecisionRow
 
 # Long enough to gather the decisions of many answers. Short enough that a crash loses few: with what a busy
 # machine adds, the oldest of 307 that 200 kills cost was 107 ms old with 50 ms here.
@@ -33,10 +33,12 @@ class DecisionWriter:
         max_queued: Most decisions that wait; further ones are refused.
     """
 
-    def __init__(self, append: Callable[[Sequence[Decision]], object], max_queued: int = MAX_QUEUED) -> None:
+    def __init__(
+        self, append: Callable[[Sequence[DecisionRow]], object], max_queued: int = MAX_QUEUED
+    ) -> None:
         self._append = append
         self._max_queued = max_queued
-        self._queue: deque[Decision] = deque()
+        self._queue: deque[DecisionRow] = deque()
         self._changed = Condition()
         self._is_refused = False
         self._is_closing = False
@@ -62,7 +64,7 @@ class DecisionWriter:
         """How many decisions were refused or lost."""
         return self._n_unrecorded
 
-    def record(self, decision: Decision) -> bool:
+    def record(self, decision: DecisionRow) -> bool:
         """Queues a decision and returns whether it will be kept."""
         with self._changed:
             if not self.is_recording:

@@ -175,6 +175,22 @@ class Decision:
     sales: tuple[Sale, ...] = ()
 
 
+class DecisionRow(NamedTuple):
+    """A decision as the stores keep it; `log_rows.decision_row` makes it.
+
+    Attributes:
+        decision_id: As in `Decision`.
+        time_ms: As in `Decision`.
+        user_id: As in `Decision`.
+        body: All else, as JSON text.
+    """
+
+    decision_id: str
+    time_ms: int
+    user_id: str | None
+    body: str
+
+
 @dataclass(frozen=True, slots=True)
 class LoggedDecision:
     """A decision and its place in the log."""
@@ -322,6 +338,9 @@ class EventLog(Protocol):
 
         They survive the process at once, and the machine a moment later.
         """
+
+    def append_decision_rows(self, rows: Sequence[DecisionRow]) -> None:
+        """Keeps decisions that were made rows before; see `append_decisions`."""
 
     def read_decisions(self, after: int, limit: int) -> list[LoggedDecision]:
         """Returns the first `limit` decisions whose sequence is above `after`, ascending."""

@@ -1,14 +1,15 @@
 """Events and decisions as rows of a table, the same in both stores."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
-from operator import itemgetter
+from dataclasses import MISSING, fields
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import msgspec
 
 from marquee.store.log.event_log import (
     Decision,
+    DecisionRow,
     Event,
     Kept,
     LoggedDecision,
@@ -39,12 +40,14 @@ EVENT_COLUMNS = (
     "digest",
 )
 _KEYS = ("decision_id", "time_ms", "user_id")
+_PLACE_COLUMNS = ("items", "scores", "propensities")
 _PLAIN = ("request_id", "surface", "release", "source", "policy")
 # Of a decision, but for `places`: what the stores keep as JSON, and what files keep as JSON.
 _BODY = tuple(one.name for one in fields(Decision) if one.name not in (*_KEYS, "places"))
 _MORE = tuple(name for name in _BODY if name not in (*_PLAIN, "parameters", "history"))
+_HISTORY = "history"
+_HISTORY_AS_ASKED = "history_as_asked"
 EventRow = tuple[str, str, str, int, int, int, str | None, str | None, float | None, str | None, bytes]
-DecisionRow = tuple[str, int, str | None, str]
 
 
 def row_of(event: Event) -> EventRow:
@@ -90,26 +93,57 @@ def profile_of(rows: Sequence[Sequence[Any]]) -> list[ProfileEvent]:
     return [ProfileEvent(*row[:3]) for row in by_time]
 
 
+def _body_type() -> type[msgspec.Struct]:
+    """Returns the type of what a row holds as JSON: fields at their default are left out of the text."""
+    plain = [
+        (one.name, Any, msgspec.field(default_factory=dict) if one.default is MISSING else one.default)
+        for one in fields(Decision)
+        if one.name in _BODY and one.name != _HISTORY
+    ]
+    # By column: the names of the fields are not repeated for each place.
+    columns: list[tuple[str, Any, Any]] = [
+        (name, list[Any], msgspec.field(default_factory=list)) for name in _PLACE_COLUMNS
+    ]
+    history = [(_HISTORY, tuple[str, ...], ()), (_HISTORY_AS_ASKED, bool, False)]
+    # Not collected: it is gone before the next one is made.
+    return msgspec.defstruct("DecisionBody", [*plain, *history, *columns], omit_defaults=True, gc=False)
+
+
+_Body = _body_type()
+_body_values = attrgetter(*[name for name in _BODY if name != _HISTORY])
+_encode_body = msgspec.json.Encoder().encode
+
+
 def decision_row(decision: Decision) -> DecisionRow:
     """Returns a decision as id, time, user and the JSON text of all else."""
-    body = {name: getattr(decision, name) for name in _BODY}
-    # By column: the names of the fields are not repeated for each place.
-    body["items"] = [place.item_id for place in decision.places]
-    body["scores"] = [place.score for place in decision.places]
-    body["propensities"] = [place.propensity for place in decision.places]
-    return decision.decision_id, decision.time_ms, decision.user_id, msgspec.json.encode(body).decode()
+    columns: list[list[object]] = [list(column) for column in zip(*decision.places, strict=True)]
+    # The same ids, of most answers to somebody whom the release does not know: a third of the text.
+    is_as_asked = bool(decision.history) and decision.history == decision.asked.get(_HISTORY)
+    history = () if is_as_asked else decision.history
+    text = _encode_body(_Body(*_body_values(decision), history, is_as_asked, *columns)).decode()
+    return DecisionRow(decision.decision_id, decision.time_ms, decision.user_id, text)
+
+
+def nobodys_row(row: DecisionRow) -> DecisionRow:
+    """Returns a decision as that of nobody, whose user withdrew after it was made."""
+    body = msgspec.json.decode(row.body)
+    # The arm as well: which one it is follows from who asked.
+    body.pop("experiments", None)
+    return row._replace(user_id=None, body=_encode_body(body).decode())
 
 
 def logged_decision(row: Sequence[Any]) -> LoggedDecision:
     """Returns sequence and decision from a row of sequence, id, time, user and JSON text."""
     body = msgspec.json.decode(row[4])
     named = {"decision_id": row[1], "time_ms": row[2], "user_id": row[3]}
+    if body.pop(_HISTORY_AS_ASKED, False):
+        body[_HISTORY] = body["asked"][_HISTORY]
     return LoggedDecision(row[0], _decision(named | body))
 
 
 def _decision(said: dict[str, Any]) -> Decision:
     """Returns a decision from its fields, places by column; fields that are not there have their defaults."""
-    columns = (said.pop(name) for name in ("items", "scores", "propensities"))
+    columns = [said.pop(name, ()) for name in _PLACE_COLUMNS]
     said["places"] = list(zip(*columns, strict=True))
     return msgspec.convert(said, Decision)
 

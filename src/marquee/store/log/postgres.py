@@ -12,6 +12,7 @@ from marquee.store.log.event_log import (
     ClosedPart,
     DayRows,
     Decision,
+    DecisionRow,
     Event,
     Kept,
     LoggedDecision,
@@ -163,7 +164,11 @@ class PostgresEventLog:
 
     def append_decisions(self, decisions: Sequence[Decision]) -> None:
         """Keeps decisions; see `EventLog`."""
-        columns = _columns([decision_row(decision) for decision in decisions])
+        self.append_decision_rows([decision_row(decision) for decision in decisions])
+
+    def append_decision_rows(self, rows: Sequence[DecisionRow]) -> None:
+        """Keeps decisions that were made rows before; see `EventLog`."""
+        columns = _columns(rows)
         # zip of no rows has no columns, which would leave the statement without bindings.
         if columns:
             with self._database.writer(_DECISIONS_LOCK) as connection:

@@ -6,6 +6,8 @@ wait behind an event's flush; if the machine loses power, the last decisions go,
 
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from marquee.store.log.event_log import (
     ClosedPart,
     DayRows,
     Decision,
+    DecisionRow,
     Event,
     Kept,
     LoggedDecision,
@@ -78,6 +81,8 @@ _PROFILE = """SELECT item_id, kind, value, timestamp FROM events
     WHERE user_id = ? AND sequence > ? AND timestamp > ? AND kind <> 'exposure'
     ORDER BY sequence DESC LIMIT ?"""
 _DECISIONS = "SELECT sequence, decision_id, time_ms, user_id, body FROM decisions"
+# Bounds how many statements are held compiled, one for each number of rows.
+_ROWS_AT_ONCE = 64
 _USERS_OF = """SELECT decision_id, user_id FROM decisions
     WHERE decision_id IN (SELECT value FROM json_each(?))"""
 _USERS_SINCE = "SELECT user_id, sequence FROM events WHERE sequence > ?"
@@ -156,10 +161,13 @@ class SqliteEventLog:
 
     def append_decisions(self, decisions: Sequence[Decision]) -> None:
         """Keeps decisions; see `EventLog`."""
-        rows = [decision_row(decision) for decision in decisions]
-        # IGNORE: the writer sends a group again when it does not know what became of it.
-        statement = "INSERT OR IGNORE INTO decisions(decision_id, time_ms, user_id, body) VALUES (?, ?, ?, ?)"
-        self._decisions.write(lambda connection: connection.executemany(statement, rows))
+        self.append_decision_rows([decision_row(decision) for decision in decisions])
+
+    def append_decision_rows(self, rows: Sequence[DecisionRow]) -> None:
+        """Keeps decisions that were made rows before; see `EventLog`."""
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            some = rows[start : start + _ROWS_AT_ONCE]
+            self._decisions.write_at_once(_insert_decisions(len(some)), list(chain.from_iterable(some)))
 
     def read_decisions(self, after: int, limit: int) -> list[LoggedDecision]:
         """Returns the first decisions after a sequence; see `EventLog`."""
@@ -257,6 +265,18 @@ def _insert(connection: apsw.Connection, events: Sequence[Event]) -> list[Kept]:
         if sequence <= last:
             before[event.event_id] = digest
     return outcomes_of(events, kept, before)
+
+
+@cache
+def _insert_decisions(n_rows: int) -> str:
+    """Returns the statement that inserts those of so many decisions that are new.
+
+    One for all: row by row, the interpreter would be given up and asked back for each. Beside an event loop
+    that computes, each time costs both threads a wait and a change of thread: three times what the row does.
+    """
+    # IGNORE: the writer sends a group again when it does not know what became of it.
+    into = "INSERT OR IGNORE INTO decisions(decision_id, time_ms, user_id, body) VALUES "
+    return into + ", ".join(["(?, ?, ?, ?)"] * n_rows)
 
 
 def _last_sequence(rows: Sequence[tuple[Any, ...]]) -> int:

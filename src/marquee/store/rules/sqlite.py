@@ -6,10 +6,15 @@ from typing import Any
 
 import apsw
 
-from marquee.store.log.sqlite_file import Durability, SqliteFile
+from marquee.store.log.sqlite_file import Durability, SqliteFile, translated
+from marquee.store.people.marks import Marks
 from marquee.store.rules.rule_store import RowAfter, RowOfSet, RuleStore, row_of_set
 
 RULES_FILE = "rules.db"
+MARKS_FILE = "rules.marks"
+
+# One set holds for all: the file has one number.
+_THE_SET = bytes(8)
 
 # The triggers are for whoever opens the file beside the service: the audit is what its rows say.
 _SCHEMA = """
@@ -36,10 +41,24 @@ class SqliteRuleStore(RuleStore):
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self._file = SqliteFile(folder / RULES_FILE, _SCHEMA, Durability.full)
+        with translated(MARKS_FILE):
+            self._marks = Marks(folder / MARKS_FILE, n_slots=1)
+        if self._mark() is None:
+            # A writer was killed before it could say that it had ended: until somebody does, all read.
+            self._file.write(lambda _connection: None, self._end)
 
     def close(self) -> None:
         """Closes the file; see `RuleStore`."""
         self._file.close()
+        self._marks.close()
+
+    def _mark(self) -> int | None:
+        """Returns a number that changes with the set; see `RuleStore`."""
+        return self._marks.of(_THE_SET)
+
+    def _end(self, _connection: apsw.Connection) -> None:
+        """Tells that another set holds; after a commit, before anybody else can write."""
+        self._marks.end([_THE_SET])
 
     def _newest(self) -> int:
         """Returns the highest version; see `RuleStore`."""
@@ -56,7 +75,9 @@ class SqliteRuleStore(RuleStore):
         def add(connection: apsw.Connection) -> RowOfSet:
             held: Sequence[Sequence[Any]] = connection.execute(_LATEST).fetchall()
             row = row_after(row_of_set(*held[0]) if held else None)
+            # Behind what refuses a set that lost its race: nothing changes then.
+            self._marks.begin([_THE_SET])
             connection.execute("INSERT INTO rule_sets VALUES (?, ?, ?, ?, ?)", row).fetchall()
             return row
 
-        return self._file.write(add)
+        return self._file.write(add, self._end)

@@ -332,6 +332,20 @@ def test_shadow_is_compared_without_rules(worker: Worker, recommender: Recommend
     assert worker.counted("marquee_shadow_overlap_sum") == 1.0
 
 
+def test_thread_sees_that_the_store_is_gone_while_nothing_is_put(tmp_path: Path) -> None:
+    folder, metrics = tmp_path / "events", Metrics()
+    rules = Rules(str(folder), metrics, clock=lambda: NOW)
+    rules.open()
+    folder.rename(tmp_path / "elsewhere")
+    rules.current()  # nothing was put, and nothing is read
+    assert b"marquee_rules_stale_total 0.0" in metrics.exposition()
+    rules.watch(interval_s=0.01)
+    assert eventually(lambda: b"marquee_rules_stale_total 0.0" not in metrics.exposition())
+    assert rules.current().version == 0
+    (tmp_path / "elsewhere").rename(folder)
+    rules.close()
+
+
 class Sick:
     """A store in a network that goes away."""
 
@@ -348,6 +362,8 @@ class Sick:
         if self.is_gone:
             raise EventLogGoneError("no network")
         return self.store.current()
+
+    read = current
 
     def close(self) -> None:
         self.store.close()

@@ -4,7 +4,7 @@ import asyncio
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from marquee.bundle.releases import Candidate, Role
 from marquee.decision.creatives.choosing import CreativeSet
 from marquee.decision.policies.config import NO_EXPLORATION, Exploration, PolicyName
 from marquee.decision.recommender import Recommender
-from marquee.decision.requests import Request
+from marquee.decision.requests import HistoryEvent, Request
 from marquee.errors import ConfigError, EventLogGoneError
 from marquee.store.log.event_log import Decision
 from marquee.store.log.opening import open_event_log
@@ -111,6 +111,41 @@ def test_answer_is_on_record_with_all_that_made_it(recommender: Recommender, log
     assert service.counted('marquee_least_propensity_count{policy="softmax"}') == 1
 
 
+@pytest.mark.parametrize("user_id", ["u1", "somebody new", None])
+@pytest.mark.parametrize(
+    "history",
+    [
+        [],
+        ["i003", "i004"],
+        ["i003", "no item", "i004"],
+        [{"item_id": "i003", "kind": "view"}, {"item_id": "i004"}],
+        [f"i{number:03}" for number in range(1, 23)],  # more than is read
+        ["no item"],
+    ],
+)
+def test_history_on_record_is_what_the_tower_was_fed(
+    recommender: Recommender, log: OpenedLog, user_id: str | None, history: list[Any]
+) -> None:
+    service = Service(recommender, log, NO_EXPLORATION)
+    service.ask("/v1/recommend", {"history": history, **({"user_id": user_id} if user_id else {})})
+    (decision,) = service.written()
+    given = tuple([one if isinstance(one, str) else HistoryEvent(**one) for one in history])
+    (decided,) = recommender.decide([Request(timestamp=NOW, user_id=user_id, history=given)])
+    assert decision.history == tuple(recommender.item_pool.table.decode(decided.read))
+
+
+def test_decision_that_no_text_can_hold_is_told_and_holds_up_no_other(
+    recommender: Recommender, log: OpenedLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = Service(recommender, log, NO_EXPLORATION)
+    assert service.recorder is not None
+    assert not service.recorder.record(Decision(decision_id="odd", time_ms=NOW, asked={"k": object()}))
+    assert service.recorder.record(Decision(decision_id="good", time_ms=NOW))
+    assert [one.decision_id for one in service.written()] == ["good"]
+    assert service.counted('marquee_decisions_total{outcome="unrecorded"}') == 1
+    assert "decision odd cannot be written" in caplog.text
+
+
 def test_each_part_of_a_batch_and_similar_items_are_on_record(
     recommender: Recommender, log: OpenedLog
 ) -> None:
@@ -188,7 +223,7 @@ def test_first_place_is_drawn_as_often_as_its_propensity_says(
 class Refusing:
     """A log that has no room for decisions."""
 
-    def append_decisions(self, _decisions: Sequence[Decision]) -> None:
+    def append_decision_rows(self, _rows: object) -> None:
         raise EventLogGoneError("no disk")
 
     def close(self) -> None:
@@ -210,7 +245,9 @@ def test_answers_go_on_unrecorded_and_greedy_where_the_store_refuses(
     assert answer["recorded"] is False
     assert answer["policy"] == "greedy"
     assert [item["item_id"] for item in answer["items"]] == [item.item_id for item in greedy.items]
-    assert service.counted('marquee_decisions_total{outcome="unrecorded"}') == 1
+    # What was told as recorded and lost as the service ended, and what was refused.
+    assert service.counted('marquee_decisions_total{outcome="unrecorded"}') == 2
+    assert service.counted('marquee_decisions_total{outcome="recorded"}') == 0
     assert "are lost" in caplog.text
 
 

@@ -238,7 +238,7 @@ def test_decision_that_waited_for_the_store_names_nobody_who_was_erased_meanwhil
         raise EventLogError("no disk")
 
     with monkeypatch.context() as sick:
-        sick.setattr(worker.log.get(), "append_decisions", gone)
+        sick.setattr(worker.log.get(), "append_decision_rows", gone)
         for user_id, name in names.items():
             recorder.record(Decision(decision_id=user_id, time_ms=NOW * 1000, user_id=str(name)))
         assert refused.wait(20)

@@ -145,14 +145,28 @@ def did(item_id: str, kind: str = "click") -> ProfileEvent:
 def test_what_a_request_tells_as_well_counts_once(
     profile: list[ProfileEvent], history: tuple[Any, ...], expected: list[str]
 ) -> None:
-    merged = with_profile(Request(timestamp=NOW, history=history), profile)
+    merged = with_profile(Request(timestamp=NOW, history=history), profile, "click")
     found = [one if isinstance(one, str) else one.item_id for one in merged.history]
     assert found == expected
 
 
+def test_profile_beside_ids_is_told_by_ids_where_these_say_as_much() -> None:
+    def merged(*profile: ProfileEvent) -> tuple[object, ...]:
+        return with_profile(Request(timestamp=NOW, history=("x", "y")), profile, "click").history
+
+    assert merged(did("a"), did("b")) == ("a", "b", "x", "y")
+    for other in (did("a", "view"), ProfileEvent("a", "click", 2.0)):
+        assert merged(other, did("b")) == (
+            HistoryEvent(*other),
+            HistoryEvent("b", "click"),
+            HistoryEvent("x"),
+            HistoryEvent("y"),
+        )
+
+
 def test_every_kind_of_event_is_one_that_a_history_may_hold() -> None:
     for kind in EventKind:
-        with_profile(Request(timestamp=NOW), [did("a", kind.value)])
+        with_profile(Request(timestamp=NOW), [did("a", kind.value)], "click")
 
 
 class Hanging:
@@ -170,7 +184,7 @@ class Hanging:
         self.may_answer.wait(30)
         return [did("a")]
 
-    def append_decisions(self, _decisions: object) -> None:
+    def append_decision_rows(self, _rows: object) -> None:
         pass
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from marquee.core.ids import IdMap
 from marquee.decision.recommender import Recommender
 from marquee.errors import EventLogGoneError
 from marquee.store.log.event_log import Decision
+from marquee.store.log.log_rows import decision_row, logged_decision
 from marquee.store.people.consent import Tier
 from marquee.store.people.opening import open_users
 from serving.recording.users import KeyedUsers
@@ -202,12 +203,13 @@ def test_who_withdraws_before_their_answer_is_written_is_not_in_it(workers: Work
     worker.keyed.set_tier("stranger", Tier.none, NOW)
     arm = (("test", "1", "control"),)
     waiting = [
-        Decision(decision_id="a", time_ms=0, user_id=user.name, experiments=arm),
-        Decision(decision_id="b", time_ms=0, user_id=other.name, experiments=arm),
+        decision_row(Decision(decision_id="a", time_ms=0, user_id=user.name, experiments=arm)),
+        decision_row(Decision(decision_id="b", time_ms=0, user_id=other.name, experiments=arm)),
     ]
     first, second = worker.keyed.named(waiting)
     assert first.user_id == worker.log.get().read_decisions(0, 1)[0].decision.user_id
-    assert (first.experiments, second.user_id, second.experiments) == (arm, None, ())
+    assert second.user_id is None
+    assert [logged_decision((1, *row)).decision.experiments for row in (first, second)] == [arm, ()]
     # Also who has a pseudonym, because they were known before.
     worker.keyed.set_tier("somebody new", Tier.none, NOW)
     assert [one.user_id for one in worker.keyed.named(waiting)] == [None, None]

@@ -4,10 +4,12 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 
+import msgspec
 import pytest
 
 from marquee.errors import EventLogError
 from marquee.store.log.event_log import ClosedPart, Decision, Event, EventLog, Kept
+from marquee.store.log.log_rows import decision_row, logged_decision
 from tests.support.event_stores import DAY, NOW, Store, decision, event
 
 A, R, U = Kept.accepted, Kept.repeated, Kept.event_id_reused
@@ -35,6 +37,39 @@ def test_no_field_of_an_event_or_decision_is_lost(store: Store) -> None:
     assert found == kept
     assert all(getattr(decision("d"), f.name) != getattr(defaults, f.name) for f in fields(Decision))
     assert log.read_decisions(0, 10)[0].decision == decision("d")
+
+
+def test_history_that_was_asked_as_well_is_kept_once_and_comes_back(store: Store) -> None:
+    log = store.open()
+    ids = ("somewhat long id 1", "somewhat long id 2")
+    asked = {"timestamp": NOW, "k": 2, "history": ids}
+    same = decision("d1", history=ids, asked=asked)
+    others = [decision("d2", history=ids[1:], asked=asked), decision("d3", history=(), asked=asked)]
+    log.append_decisions([same, *others])
+    found = [one.decision for one in log.read_decisions(0, 10)]
+    assert [one.history for one in found] == [ids, ids[1:], ()]
+    assert [one.asked["history"] for one in found] == [list(ids)] * 3
+    assert decision_row(same).body.count(ids[0]) == 1
+
+
+def test_decision_that_an_earlier_version_wrote_is_read() -> None:
+    wanted = decision("d", history=("x",))
+    body = {
+        name: getattr(wanted, name)
+        for name in (field.name for field in fields(Decision))
+        if name not in ("decision_id", "time_ms", "user_id", "places")
+    }
+    columns = {"items": ["a", "b"], "scores": [1.5, 0.5], "propensities": [0.25, 1.0]}
+    text = msgspec.json.encode(body | columns).decode()
+    assert logged_decision((7, "d", NOW * 1000, "u1", text)).decision == wanted
+
+
+def test_group_of_any_size_keeps_its_order(store: Store) -> None:
+    log = store.open()
+    made = [decision(f"d{number}", time_ms=NOW * 1000 + number) for number in range(150)]
+    log.append_decisions(made)
+    log.append_decisions([*made[140:], decision("last")])  # some of them again
+    assert [one.decision for one in log.read_decisions(0, 1000)] == [*made, decision("last")]
 
 
 def test_last_decisions_come_in_their_order(store: Store) -> None:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from marquee.store.people import marks
 from marquee.store.people.consent import Tier
 from marquee.store.people.marks import Marks
 from tests.support.people import UserStore, handle, pseudonym
@@ -40,7 +39,7 @@ def test_writer_that_is_killed_leaves_nothing_that_could_be_believed(tmp_path: P
 def test_users_that_share_a_number_end_together(tmp_path: Path) -> None:
     both = Marks(tmp_path / "marks")
     same = A[:8] + bytes(24)
-    assert marks._slot(same) == marks._slot(A)
+    assert both._slot(same) == both._slot(A)
     both.begin([A, same])
     both.end([A, same])
     assert both.of(A) == both.of(same) is not None

@@ -13,7 +13,7 @@ from marquee.errors import EventLogGoneError, RulesChangedError
 from marquee.store.rules.opening import open_rule_store
 from marquee.store.rules.rule import NO_RULES, Boost, Pin, Rule, RuleSet, Target
 from marquee.store.rules.rule_store import RuleStore
-from marquee.store.rules.sqlite import RULES_FILE
+from marquee.store.rules.sqlite import RULES_FILE, SqliteRuleStore
 from tests.support.event_stores import NOW, Postgres, Store
 
 EVERY_FIELD = (
@@ -64,6 +64,56 @@ def test_set_put_by_one_worker_is_the_set_of_the_other_at_once(workers: Open) ->
     assert (seen.version, seen.rules, seen.time_ms, seen.changed_by) == (1, EVERY_FIELD, 5, "ops")
     assert put.rules == EVERY_FIELD
     assert other.current() is seen  # not read again until it changes
+
+
+class UnreadError(Exception):
+    """Somebody asked the store."""
+
+
+def test_nothing_is_read_while_nothing_was_put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = SqliteRuleStore(tmp_path), SqliteRuleStore(tmp_path)
+    one.replace([block("r", "a")], 0, "ops", 1)
+    known = other.current()
+
+    def ask() -> int:
+        raise UnreadError
+
+    monkeypatch.setattr(other, "_newest", ask)
+    assert other.current() is known
+    with pytest.raises(UnreadError):
+        other.read()
+    # A set that lost its race has changed nothing.
+    with pytest.raises(RulesChangedError):
+        one.replace([], 0, "ops", 2)
+    assert other.current() is known
+    one.replace([], 1, "ops", 2)
+    with pytest.raises(UnreadError):
+        other.current()
+    one.close()
+    other.close()
+
+
+def test_set_of_a_writer_that_was_killed_before_it_told_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(_connection: object) -> None:
+        raise Killed
+
+    killed, other = SqliteRuleStore(tmp_path), SqliteRuleStore(tmp_path)
+    assert other.current().version == 0
+    monkeypatch.setattr(killed, "_end", die)
+    with pytest.raises(Killed):
+        killed.replace([block("r", "a")], 0, "ops", 1)
+    assert other.current().version == 1
+    assert other._mark() is None  # so each answer reads, until somebody can say that it is over
+    later = SqliteRuleStore(tmp_path)
+    assert other._mark() is not None
+    assert other.current().version == later.current().version == 1
+    for store in (killed, other, later):
+        store.close()
 
 
 def test_lost_race_changes_nothing_and_tells_the_version(workers: Open) -> None:
