@@ -162,6 +162,16 @@ class ItemPool:
             Allowed(*ruling.without_blocked(allowed.own, allowed.added)) if ruling.active.blocks else allowed
         )
 
+    def among(self, allowed: Allowed, flags: BoolArray) -> Allowed:
+        """Returns the items that are allowed and flagged, (n + m + 1,) bool."""
+        n_own = self.table.n_own
+        own = ItemMask(allowed.own.flags & flags[: n_own + 1], allowed.own.unknown_values)
+        if allowed.added is None:
+            return Allowed(own)
+        added = allowed.added.flags.copy()
+        added[1:] &= flags[n_own + 1 :]
+        return Allowed(own, ItemMask(added, allowed.added.unknown_values))
+
     def search(
         self, queries: FloatArray, k: int, allowed: Allowed, exclusions: Sequence[IndexArray]
     ) -> SearchResult:

@@ -21,13 +21,23 @@ from marquee.core.arrays import FloatArray, IndexArray
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import NO_FILTERS, Filters
 from marquee.core.ids import PADDING_INDEX
+from marquee.decision.ads.search import AdFinder
 from marquee.decision.constraints import Candidates, Constraints
 from marquee.decision.item_pool import ItemPool
 from marquee.decision.pages.composing import Composed, PageComposer, requests_to_encode
 from marquee.decision.pages.rows import AnsweredRow, Row
 from marquee.decision.probabilities.scoring import ProbabilityScorer
 from marquee.decision.query_encoder import Queries, QueryEncoder
-from marquee.decision.requests import Answer, Decided, OnStage, Recommendation, Request, Source, Stage
+from marquee.decision.requests import (
+    AdCandidates,
+    Answer,
+    Decided,
+    OnStage,
+    Recommendation,
+    Request,
+    Source,
+    Stage,
+)
 from marquee.decision.reranker import candidate_table, click_counts, rerank_candidates
 from marquee.decision.reranking import NO_RERANKING, Reranking
 from marquee.decision.retrieval import Retriever
@@ -161,11 +171,22 @@ class Recommender:
                 constraints[row].request.rules.version,
                 candidates.considered,
                 constraints[row].request.rules.for_users,
+                self._ads_for(queries, row, constraints[row].request, candidates),
             )
             for row, (candidates, source, reason) in enumerate(chosen)
         ]
         on_stage(Stage.compose)
         return decided
+
+    def _ads_for(
+        self, queries: Queries, row: int, request: Request, content: Candidates
+    ) -> AdCandidates | None:
+        """Returns the ads that may stand in an answer, None where none are wanted."""
+        if request.ads is None:
+            return None
+        return AdFinder(self.item_pool, self.retriever, self.scorer).find(
+            request, request.ads, queries, row, content
+        )
 
     def recommend_page(
         self, user: Request, rows: Sequence[Row], on_stage: OnStage = lambda _stage: None

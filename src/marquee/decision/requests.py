@@ -10,11 +10,12 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 from typing import NamedTuple
 
-from marquee.core.arrays import Float64Array, FloatArray, IndexArray
+from marquee.core.arrays import BoolArray, Float64Array, FloatArray, IndexArray
 from marquee.core.catalog import ItemKind
 from marquee.core.event_kinds import EventKind
 from marquee.core.filters import NO_FILTERS, Filters
 from marquee.core.schema import SURFACE
+from marquee.decision.item_table import ItemTable
 from marquee.decision.policies.config import NO_EXPLORATION, Exploration
 from marquee.decision.reranking import NO_RERANKING, Reranking
 from marquee.errors import DataError
@@ -67,6 +68,46 @@ class HistoryEvent(NamedTuple):
     value: float | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class AdSearch:
+    """The wish for ads beside content.
+
+    Attributes:
+        creatives: Returns which items of a table may be shown as ads, (n_items + 1,) bool.
+        places: Slots of the answer, from 0, ascending.
+        n_candidates: How many ads are to be found.
+    """
+
+    creatives: Callable[[ItemTable], BoolArray]
+    places: tuple[int, ...]
+    n_candidates: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AdCandidates:
+    """Ads that may stand in an answer, the most relevant first, and the content that stands there without.
+
+    Attributes:
+        items: item_index, (n,).
+        item_ids: The same as ids.
+        scores: Relevance, as that of content, (n,) float32.
+        click: Probability of a click on each at the first slot, (n,).
+        conversion: Probability of a conversion after an impression there, (n,).
+        content_click: The same of the content of each slot, at the first one, (n_slots,).
+        content_conversion: Likewise.
+        n_broken: Candidates whose probabilities are not finite; they are not among the others.
+    """
+
+    items: IndexArray
+    item_ids: list[str]
+    scores: FloatArray
+    click: Float64Array
+    conversion: Float64Array
+    content_click: Float64Array
+    content_conversion: Float64Array
+    n_broken: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """A question: the best k items for this user, or like this item, now.
@@ -93,6 +134,7 @@ class Request:
         tier: How much of a person the answer may rest on; below `personal` it is what is popular. Whoever
             sets it leaves out what the tier forbids (see `within_tier`).
         rules: What people have decided for all answers here and now.
+        ads: Ads that are wanted beside content, None for none.
 
     Raises:
         DataError: If k is below 1, an id is empty, a user is told beside `like_item`, an event's kind or
@@ -116,6 +158,7 @@ class Request:
     exclude_seen: bool = True
     tier: Tier = Tier.personal
     rules: ActiveRules = NO_RULES
+    ads: AdSearch | None = None
 
     @property
     def stated(self) -> Mapping[str, object]:
@@ -243,6 +286,7 @@ class Decided:
         read: item_index of the history that the query tower was fed, oldest first, (length,) int64.
         rules_version: Of the set whose rules held; 0 where none did.
         rules_for_users: Ids of those of them that hold for some users alone.
+        ads: Ads that may stand beside the content; None where none were wanted.
         considered: Scores of the candidates that re-ranking compared, (n_candidates,) float32: without what
             is pinned and was no candidate; None without re-ranking.
     """
@@ -253,6 +297,7 @@ class Decided:
     rules_version: int = 0
     considered: FloatArray | None = None
     rules_for_users: tuple[str, ...] = ()
+    ads: AdCandidates | None = None
 
 
 @dataclass(frozen=True, slots=True)

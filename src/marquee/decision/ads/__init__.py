@@ -1,0 +1,1 @@
+"""Ads beside content: which creatives may be shown, found and scored within one decision."""
