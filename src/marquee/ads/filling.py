@@ -127,6 +127,11 @@ class Terms:
         return max(floor, math.ceil(least * _PER_MILLE * 1_000_000 - 1e-6))
 
 
+def ranked(entries: Sequence[Entry]) -> list[Entry]:
+    """Returns entries by tier and value, the best first."""
+    return sorted(entries, key=lambda one: (_TIER[one.priority], -one.value, one.item_id, one.campaign_id))
+
+
 def fill_slots(entries: Sequence[Entry], places: Sequence[int], terms: Terms) -> Filling:
     """Sells slots.
 
@@ -135,28 +140,28 @@ def fill_slots(entries: Sequence[Entry], places: Sequence[int], terms: Terms) ->
         places: The slots, ascending.
         terms: Of all of them.
     """
-    ranked = sorted(entries, key=lambda one: (_TIER[one.priority], -one.value, one.item_id, one.campaign_id))
+    entries = ranked(entries)
     filled: list[Filled] = []
-    waiting = list(range(len(ranked)))
+    waiting = list(range(len(entries)))
     for slot, place in enumerate(places):
         standing = [one.entry for one in filled]
-        winner = next((n for n in waiting if _why_not(ranked[n], standing, terms, slot) is None), None)
+        winner = next((n for n in waiting if _why_not(entries[n], standing, terms, slot) is None), None)
         if winner is None:
             continue
         waiting.remove(winner)
-        entry = ranked[winner]
-        price, reserve = _price(ranked, waiting, standing, entry, terms, slot)
+        entry = entries[winner]
+        price, reserve = _price(entries, waiting, standing, entry, terms, slot)
         charge = 0 if entry.offer is None else charge_of(entry.offer, price)
         filled.append(Filled(place, entry, price, charge, reserve))
     standing = [one.entry for one in filled]
     last = max(0, len(places) - 1)
-    reasons = [_why_not(ranked[number], standing, terms, last) for number in waiting]
+    reasons = [_why_not(entries[number], standing, terms, last) for number in waiting]
     # Nothing speaks against it now that all is sold: others were worth more.
     return Filling(tuple(filled), Counter(reason or Loss.outbid for reason in reasons))
 
 
 def _price(
-    ranked: Sequence[Entry],
+    entries: Sequence[Entry],
     waiting: Sequence[int],
     standing: Sequence[Entry],
     winner: Entry,
@@ -168,7 +173,7 @@ def _price(
     if terms.rule is PriceRule.first:
         return winner.value, reserve
     for number in waiting:
-        other = ranked[number]
+        other = entries[number]
         if other.priority is not winner.priority:
             break
         # Those of its own campaign do not raise its price.

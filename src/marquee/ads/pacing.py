@@ -14,6 +14,7 @@ Source:
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,6 +132,37 @@ class Pacer:
         amount = math.exp(log_multiplier + log_ratio)
         self._awaited = float(self._curve.expected_payment(np.array([amount]))[0])
         return PacedBid(min(int(amount), budget), math.exp(log_multiplier), self._awaited)
+
+    def pace(
+        self, curve: PriceCurve, ratios: Sequence[float], budget_left: int, auctions_left: float, paid: float
+    ) -> float:
+        """Returns λ after several auctions at once, in the unit of the price curve.
+
+        The same as `bid` and `settle` one by one, but for the multiplier within them, which was one.
+
+        Args:
+            curve: The prices that bids must reach from now on.
+            ratios: As in `bid`, of the auctions since the last time, one at least.
+            budget_left: As in `bid`.
+            auctions_left: As in `bid`.
+            paid: What they cost together.
+        """
+        self._curve = curve
+        lowest, highest = curve.log_range
+        self._log_range = (lowest - _BELOW_LOG, highest + _ABOVE_LOG)
+        kept = min(len(ratios), len(self._log_ratios))
+        places = (self._n_seen + np.arange(kept)) % len(self._log_ratios)
+        self._log_ratios[places] = np.log(np.asarray(ratios[-kept:], dtype=np.float64))
+        self._n_seen += kept
+        # So many steps of the two averages towards the mean of their auctions.
+        weight = 1.0 - (1.0 - self._config.weight) ** len(ratios)
+        self._real += weight * (paid / len(ratios) - self._real)
+        self._expected += weight * (self._awaited - self._expected)
+        budget = max(0, budget_left)
+        log_multiplier = self._solve(budget / max(1.0, auctions_left) / self.real_to_expected)
+        seen = self._log_ratios[: min(self._n_seen, len(self._log_ratios))]
+        self._awaited = curve.mean_payment_of_logs(seen + log_multiplier)
+        return math.exp(log_multiplier)
 
     def settle(self, paid: int) -> None:
         """Notes what the auction of the last `bid` cost, 0 if it was lost."""

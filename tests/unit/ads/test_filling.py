@@ -14,9 +14,9 @@ EURO = 1_000_000
 
 def entry(name: str, euros: float, **changes: Any) -> Entry:
     """Returns an entry that is worth so much for a thousand impressions."""
-    offer = Offer(name, f"of-{name}", BidType.cpm, int(euros * EURO)) if euros else None
-    said: dict[str, Any] = {"campaign_id": f"of-{name}", "advertiser": f"by-{name}"}
-    return Entry(offer, name, **{**said, **changes})
+    said: dict[str, Any] = {"campaign_id": f"of-{name}", "advertiser": f"by-{name}", **changes}
+    offer = Offer(name, said["campaign_id"], BidType.cpm, int(euros * EURO)) if euros else None
+    return Entry(offer, name, **said)
 
 
 def told(filling: Filling) -> list[tuple[int, str, float]]:

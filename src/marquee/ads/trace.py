@@ -1,0 +1,93 @@
+"""An auction as its decision keeps it, and the auction again from that.
+
+Kept are the offers that could win, the best first, and how many others lost for which reason: with them the
+slots go to the same ads at the same prices.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from marquee.ads.auction import Offer, PriceRule
+from marquee.ads.filling import Entry, Filling, Terms, fill_slots, ranked
+from marquee.ads.objective import Objective
+from marquee.store.campaigns.campaign import BidType, Exclusions, Priority
+
+KEPT = 12
+"""Offers of a record, where no more are needed to come to the same outcome."""
+
+
+def trace_of(
+    entries: Sequence[Entry], places: Sequence[int], terms: Terms, filling: Filling
+) -> dict[str, Any]:
+    """Returns an auction as JSON can hold it.
+
+    Args:
+        entries: All offers that were left when the slots were sold.
+        places: The slots.
+        terms: Of all of them.
+        filling: The outcome.
+    """
+    best, n_kept = ranked(entries), KEPT
+    # Where many may not stand together, one further down has won or has set a price.
+    while n_kept < len(best) and fill_slots(best[:n_kept], places, terms).filled != filling.filled:
+        n_kept *= 2
+    return {
+        "places": list(places),
+        "floor": terms.floor,
+        "rule": terms.rule.value,
+        "content_worth": list(terms.content_worth),
+        "objective": msgspec.to_builtins(terms.objective),
+        "categories": sorted(terms.categories),
+        "offers": [_row(one) for one in best[:n_kept]],
+        "lost": {reason.value: number for reason, number in filling.lost.items()},
+    }
+
+
+def replayed(trace: Mapping[str, Any]) -> Filling:
+    """Returns the outcome of an auction again, from its trace."""
+    terms = Terms(
+        floor=trace["floor"],
+        rule=PriceRule(trace["rule"]),
+        content_worth=tuple(trace["content_worth"]),
+        objective=Objective(**trace["objective"]),
+        categories=frozenset(trace["categories"]),
+    )
+    return fill_slots([_entry(row) for row in trace["offers"]], trace["places"], terms)
+
+
+def _row(entry: Entry) -> list[Any]:
+    """Returns an offer as a row: the names of its fields are not repeated for each."""
+    offer = entry.offer
+    bid = None if offer is None else [offer.bid_type.value, offer.bid, offer.probability, offer.multiplier]
+    excluded = None if entry.exclusions == Exclusions() else msgspec.to_builtins(entry.exclusions)
+    return [
+        entry.item_id,
+        entry.campaign_id,
+        entry.advertiser,
+        entry.priority.value,
+        bid,
+        entry.worth,
+        list(entry.values),
+        sorted(entry.categories),
+        excluded,
+    ]
+
+
+def _entry(row: Sequence[Any]) -> Entry:
+    """Returns an offer from its row."""
+    item_id, campaign_id, advertiser, priority, bid, worth, values, categories, excluded = row
+    offer = None if bid is None else Offer(item_id, campaign_id, BidType(bid[0]), *bid[1:])
+    exclusions = Exclusions() if excluded is None else msgspec.convert(excluded, Exclusions)
+    return Entry(
+        offer,
+        item_id,
+        campaign_id,
+        advertiser,
+        Priority(priority),
+        worth,
+        tuple(values),
+        exclusions,
+        frozenset(categories),
+    )
