@@ -9,10 +9,15 @@ Data sets are looked for in $MARQUEE_DATA; a row whose file is not there says so
 
 import sys
 
-from benchmarks.evidence_rows import experiments, logs, watching
+from benchmarks.evidence_rows import experiments, logs, market, watching
 from benchmarks.rows import run_rows
 
-GROUPS = {"experiments": experiments.rows, "logs": logs.rows, "watching": watching.rows}
+GROUPS = {
+    "experiments": experiments.rows,
+    "logs": logs.rows,
+    "market": market.rows,
+    "watching": watching.rows,
+}
 
 if __name__ == "__main__":
     sys.exit(run_rows(__doc__.splitlines()[0], GROUPS))

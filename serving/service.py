@@ -124,7 +124,7 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
         """The counters of this process."""
         if (folder := shared_folder()) is not None:
             reserve(folder, FOLDER_VARIABLE)
-        return Metrics()
+        return Metrics(drift=Path(SETTINGS.drift) if SETTINGS.drift else None)
 
     @cached_property
     def surfaces(self) -> Surfaces:

@@ -13,6 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, ge
 from prometheus_client.registry import Collector
 
 from serving.telemetry.counter_files import merge_dead_workers, reading
+from serving.telemetry.drift import DriftGauges
 
 MAX_RELEASES = 8
 """Releases whose answers are told apart, the latest; those that are ready to answer now are all shown."""
@@ -34,10 +35,12 @@ class Metrics:
 
     Args:
         registry: Where they are registered; one each for tests.
+        drift: Report of drift to show beside them; None for none.
     """
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+    def __init__(self, registry: CollectorRegistry | None = None, drift: Path | None = None) -> None:
         self._registry = registry or CollectorRegistry()
+        self._drift = drift
         self._families: dict[object, object] = {}
 
     def family(self, kind: Callable[[CollectorRegistry], Family]) -> Family:
@@ -55,19 +58,20 @@ class Metrics:
         """Returns the counters of all workers in Prometheus's text format, of the latest releases only."""
         folder = shared_folder()
         if folder is None:
-            return _exposition(self._registry)
+            return self._exposition(self._registry)
         # A registry of its own: this worker's counters are among the files, and would count twice.
         everybody = CollectorRegistry()
         multiprocess.MultiProcessCollector(everybody)  # type: ignore[no-untyped-call]  # its own annotations
         with reading(folder):
-            return _exposition(everybody)
+            return self._exposition(everybody)
 
-
-def _exposition(registry: CollectorRegistry) -> bytes:
-    """Returns a registry in Prometheus's text format, without releases that are long gone."""
-    shown = CollectorRegistry()
-    shown.register(_Shown(registry))
-    return generate_latest(shown)
+    def _exposition(self, registry: CollectorRegistry) -> bytes:
+        """Returns a registry in Prometheus's text format, without releases that are long gone."""
+        shown = CollectorRegistry()
+        shown.register(_Shown(registry))
+        if self._drift is not None:
+            shown.register(DriftGauges(self._drift))
+        return generate_latest(shown)
 
 
 class _Shown(Collector):

@@ -1,4 +1,4 @@
-"""Settings of the log and of traces."""
+"""Settings of the log, of traces and of the report of drift."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -10,8 +10,17 @@ from serving.settings import RoomSettings
 
 @dataclass(kw_only=True)
 class TelemetrySettings(RoomSettings):
-    """Log and traces."""
+    """Log, traces and drift."""
 
+    drift: Annotated[
+        str,
+        Meta(
+            description=(
+                "`drift.json` of [`python -m training.monitor`](monitoring.md#drift), shown by `/metrics`; "
+                "empty: none is"
+            )
+        ),
+    ] = ""
     log_requests: Annotated[bool, Meta(description="1: each request leaves a line in the log")] = False
     traces: Annotated[
         str,

@@ -71,6 +71,8 @@ WELL = {
     "explained": rising("marquee_explanations_total", 0.1, outcome="agrees"),
     "differs": constant("marquee_explanations_total", 1, outcome="differs"),
     "created": now_minus("marquee_release_created_seconds", DAY),
+    "drift": constant("marquee_drift_alarms", 0),
+    "drift report": now_minus("marquee_drift_report_seconds", DAY),
     "personal": rising("marquee_answers_total", 9.0, source="personal", release="v1", surface="home"),
     "popular": rising("marquee_answers_total", 1.0, source="popular", release="v1", surface="home"),
     "short": rising("marquee_short_answers_total", 0.1, surface="home"),
@@ -183,6 +185,11 @@ FAULTS: dict[str, tuple[str, Mapping[str, Series | None]]] = {
     "training has stopped": (
         "MarqueeReleaseOld",
         {"created": now_minus("marquee_release_created_seconds", 8 * DAY)},
+    ),
+    "a column has shifted": ("MarqueeDrift", {"drift": constant("marquee_drift_alarms", 2)}),
+    "nobody looks for drift any more": (
+        "MarqueeDriftUnknown",
+        {"drift report": now_minus("marquee_drift_report_seconds", 3 * DAY)},
     ),
     "callers send other ids": (
         "MarqueeFallback",

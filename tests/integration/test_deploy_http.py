@@ -22,7 +22,12 @@ LABEL = re.compile(r'(\w+)="([^"]*)"')
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     folder = tmp_path_factory.mktemp("alarms")
     bundle = publish_tiny(folder / "bundles").parent
-    kept = {"MARQUEE_ITEMS": str(folder / "items"), "MARQUEE_EVENTS": str(folder / "events")}
+    (folder / "drift.json").write_text('{"alarms": [], "columns": [], "broken": {}, "measures": []}')
+    kept = {
+        "MARQUEE_ITEMS": str(folder / "items"),
+        "MARQUEE_EVENTS": str(folder / "events"),
+        "MARQUEE_DRIFT": str(folder / "drift.json"),
+    }
     with running_service(bundle, folder, MARQUEE_WORKERS="1", **kept) as running:
         yield running
 

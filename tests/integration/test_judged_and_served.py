@@ -27,6 +27,7 @@ from marquee.errors import DataError, LeakageError
 from marquee.evaluation.analyses.served import ServedComparison
 from marquee.evaluation.analyses.served_surfaces import SurfaceRules
 from marquee.evaluation.baselines import BaselinesConfig
+from marquee.evaluation.drift.config import DriftConfig
 from marquee.evaluation.off_policy.estimators import Estimator
 from marquee.evaluation.off_policy.policy import PolicyOnLogConfig
 from marquee.index.faiss_index import AnnIndex, IndexConfig, IndexKind
@@ -37,6 +38,7 @@ from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
 from marquee.store.files import FileFacts
 from marquee.world import World
+from tests.support.bundles import publish_tiny
 from tests.support.paths import ROOT
 from tests.support.small_data import write_tiny_world
 from training.config import EvaluationConfig, ExamplesConfig, TrainConfig, TrainerConfig
@@ -45,6 +47,7 @@ from training.export import ExportConfig, export
 from training.fitting.fit import fit, load_model
 from training.judging.gate import GateConfig, GuardrailConfig
 from training.judging.judge import Judgement, judge, with_served
+from training.monitor.log import watch_log
 from training.off_policy.run import estimate_run
 from training.runs.folders import RunFolder
 from training.runs.prepare import Prepared, prepare
@@ -151,6 +154,32 @@ def test_gate_ranks_the_served_bundle_on_the_same_events(
     for reason in reasons:
         # The model beside itself: the very same lists.
         assert "ndcg@10 minus that of bundle is +0.0000, 95\u00a0% interval +0.0000 to +0.0000" in reason
+
+
+def test_a_log_is_held_against_the_statistics_of_the_bundle(
+    judged: Judged, tiny_world: World, tmp_path: Path
+) -> None:
+    test = tiny_world.events.filter(pl.col("timestamp") >= judged.prepared.split.test["timestamp"].min())
+    test.write_parquet(tmp_path / "now.parquet")
+    test.with_columns(device=pl.lit("television")).write_parquet(tmp_path / "other.parquet")
+    quiet, moved = (
+        watch_log(DriftConfig(reference=str(judged.bundle), current=str(tmp_path / name)))
+        for name in ("now.parquet", "other.parquet")
+    )
+    assert quiet.alarms == ()
+    assert quiet.n_current == quiet.n_reference
+    assert {"device", "surface", "item category"} <= {column.name for column in quiet.columns}
+    (alarm,) = moved.alarms
+    assert alarm.startswith("device has shifted")
+    (overlap,) = quiet.notes
+    assert "they overlap" in overlap
+
+
+def test_a_bundle_without_statistics_says_so(tiny_world: World, tmp_path: Path) -> None:
+    bundle = publish_tiny(tmp_path / "bundles")
+    tiny_world.events.write_parquet(tmp_path / "now.parquet")
+    with pytest.raises(DataError, match="must carry reference statistics, got none"):
+        watch_log(DriftConfig(reference=str(bundle), current=str(tmp_path / "now.parquet")))
 
 
 def test_policy_is_weighed_by_its_own_chances_on_the_logged_lists(judged: Judged) -> None:

@@ -5,6 +5,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import t
 
 from marquee.evaluation.off_policy.estimators import Estimator, LoggedDecisions, estimate_value
 from marquee.evaluation.off_policy.reward_model import fit_place_model, user_folds
@@ -19,8 +20,13 @@ def slow_interval(values: Real, mean: float, user: npt.NDArray[np.int64]) -> tup
     for value, one in zip(values.tolist(), user.tolist(), strict=True):
         sums[one] = sums.get(one, 0.0) + value - mean
     n = len(sums)
-    error = (sum(total**2 for total in sums.values()) * n / (n - 1)) ** 0.5 / len(values)
-    return mean - 1.959963984540054 * error, mean + 1.959963984540054 * error
+    squares = sum(total**2 for total in sums.values())
+    error = (squares * n / (n - 1)) ** 0.5 / len(values)
+    kurtosis = n * sum(total**4 for total in sums.values()) / squares**2
+    # As the variance of a variance of normal values is 2 / n, one of others acts as that of fewer.
+    freedom = n - 1.0 if kurtosis <= 1 else min(n - 1.0, 2 * n / (kurtosis - 1))
+    reach = float(t.ppf(0.975, max(1.0, freedom))) * error
+    return mean - reach, mean + reach
 
 
 def slow_lists(log: LoggedSlates, browsing: Browsing, clip: float) -> dict[Estimator, float]:
@@ -95,7 +101,7 @@ def test_decisions_are_worth_what_a_slow_sum_says(seed: int, n: int) -> None:
     )
     assert log.predicted is not None
     assert log.expected is not None
-    weights = [min(t / p, 3.0) for t, p in zip(log.target, log.propensity, strict=True)]
+    weights = [min(target / p, 3.0) for target, p in zip(log.target, log.propensity, strict=True)]
     ips = np.array([w * r for w, r in zip(weights, log.reward, strict=True)])
     robust = np.array(
         [e + w * (r - p) for e, w, r, p in zip(log.expected, weights, log.reward, log.predicted, strict=True)]

@@ -25,6 +25,7 @@ from marquee.nn.embed import embed_queries
 from marquee.nn.export import export_towers
 from training.config import TrainConfig, as_plain
 from training.exporting.popularity import fit_context_popularity
+from training.exporting.reference import reference_statistics
 from training.fitting.fit import load_model
 from training.judging.writing import EVALUATION_FILE
 from training.runs.folders import RunFolder
@@ -87,6 +88,7 @@ def bundle_contents(
         metrics=_metrics(folder),
         user_names=user_names(run_config.data),
         config=as_plain(run_config),
+        reference=reference_statistics(prepared, run_config).to_json(),
     )
     # Asked before it is written: the recorded answers are part of what is signed.
     bundle = Bundle.of(contents, created)

@@ -1,4 +1,4 @@
-"""Compares two tables, writes page, Markdown and JSON, and exits with 2 where something has shifted."""
+"""Compares a log with a bundle, or two tables, and writes a page; exits with 2 where something shifted."""
 
 import sys
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from marquee.reports.evidence.drift import drift_page
 from marquee.reports.evidence.page import write_page
 from training.cli.command import command
 from training.cli.console import open_console
+from training.monitor.log import is_bundle, watch_log
 
 # A scheduler sees the shift without reading the page.
 EXIT_ALARM = 2
@@ -17,7 +18,7 @@ EXIT_ALARM = 2
 
 @dataclass(kw_only=True)
 class MonitorConfig(DriftConfig):
-    """Two tables, and where the report goes.
+    """A bundle and a log, or two tables, and where the report goes.
 
     Attributes:
         out: Folder of the report.
@@ -28,8 +29,8 @@ class MonitorConfig(DriftConfig):
 
 @command("monitor", MonitorConfig)
 def main(config: MonitorConfig) -> None:
-    """Compares the tables that the config names."""
-    drift = watch(config)
+    """Compares what the config names."""
+    drift = watch_log(config) if is_bundle(config) else watch(config)
     path = write_page(drift_page(drift, config.reference, config.current), Path(config.out), "drift")
     console = open_console()
     for alarm in drift.alarms:

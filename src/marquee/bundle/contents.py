@@ -20,6 +20,7 @@ from marquee.bundle.graphs import ITEM_INPUTS, QUERY_INPUTS, Graph
 from marquee.bundle.manifest import (
     GOLDEN_REQUESTS_FILE,
     INDEX_FILE,
+    REFERENCE_FILE,
     IndexFacts,
     KnownUntil,
     Manifest,
@@ -71,6 +72,7 @@ class BundleContents:
         user_names: What the names of the known users are.
         golden_requests: JSON of the requests that a service asks the bundle before anybody else does, with
             their answers.
+        reference: JSON of the statistics that later logs are held against; empty for none.
     """
 
     query_tower: bytes
@@ -99,6 +101,7 @@ class BundleContents:
     context_popularity: ContextPopularity = field(default_factory=ContextPopularity)
     user_names: UserNames = UserNames.ids
     golden_requests: str = "[]"
+    reference: str = ""
 
     def __post_init__(self) -> None:
         n_users, n_items = len(self.user_ids) + 1, self.catalog.n_items + 1
@@ -176,6 +179,8 @@ def file_writers(contents: BundleContents) -> dict[str, FileWriter]:
         "context_popularity.json": contents.context_popularity.to_json(),
         GOLDEN_REQUESTS_FILE: contents.golden_requests,
     }
+    if contents.reference:
+        texts[REFERENCE_FILE] = contents.reference
     arrays: dict[str, npt.NDArray[np.generic]] = {
         "item_vectors.npy": contents.index.item_vectors,
         "user_vectors.npy": contents.user_vectors.astype(np.float32, copy=False),

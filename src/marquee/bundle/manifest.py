@@ -50,8 +50,11 @@ FILES = (
     "user_numeric.npy",
     GOLDEN_REQUESTS_FILE,
 )
-OPTIONAL_FILES = frozenset({CLICK_COUNTS_FILE}) | HEAD_FILES
-"""Files that only some bundles have: those that were trained on a log of decisions, or on exposures."""
+REFERENCE_FILE = "reference.json"
+"""Statistics of what the model was judged on, which later logs are held against; no answer needs them."""
+
+OPTIONAL_FILES = frozenset({CLICK_COUNTS_FILE, REFERENCE_FILE}) | HEAD_FILES
+"""Files that only some bundles have: counts those that were trained on a log of decisions, or on exposures."""
 
 # It becomes a folder: no separator, no leading dot, which marks what is being written.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")

@@ -61,9 +61,9 @@ class Bins:
             edges = tuple(np.unique(cuts).tolist())
             bins = cls(values.name, edges, (), frozenset(), np.zeros(0, dtype=np.int64))
         else:
-            texts = known.cast(pl.String).value_counts(sort=True)
-            # Equal counts go by name: `value_counts` gives them no order.
-            names = texts.sort(["count", values.name], descending=[True, False])[values.name].to_list()
+            counted = _count_names(known)
+            # Equal counts go by name, so that the same rows give the same bins.
+            names = sorted(counted, key=lambda name: (-counted[name], name))
             common, rare = tuple(names[:MAX_CATEGORIES]), frozenset(names[MAX_CATEGORIES:])
             bins = cls(values.name, None, common, rare, np.zeros(0, dtype=np.int64))
         return cls(bins.name, bins.edges, bins.categories, bins.rare, bins.count(values))
@@ -92,7 +92,7 @@ class Bins:
         # Place of `NEW`, behind the known categories and `RARE`.
         n_known = len(self.categories) + 1
         counts = np.zeros(n_known + 2, dtype=np.int64)
-        for name, n in known.cast(pl.String).value_counts().iter_rows():
+        for name, n in _count_names(known).items():
             counts[place_of.get(name, n_known)] += n
         counts[-1] = n_missing
         return counts
@@ -142,3 +142,24 @@ def _known(values: pl.Series) -> pl.Series:
     # polars tells null from NaN; to a model both are missing.
     known = values.drop_nulls()
     return known.filter(known.is_not_nan()) if known.dtype.is_float() else known
+
+
+def _count_names(known: pl.Series) -> dict[str, int]:
+    """Returns how often each value occurs, by its name: equal numbers have one, in whichever type they come.
+
+    A CSV has texts where Parquet has integers, and a column with a gap has 1.0 where one without has 1.
+    """
+    counted: dict[str, int] = {}
+    for text, n in known.cast(pl.String).rename("name").value_counts().iter_rows():
+        name = _name(text)
+        counted[name] = counted.get(name, 0) + n
+    return counted
+
+
+def _name(text: str) -> str:
+    """Returns a number as its shortest text, any other text as it is."""
+    try:
+        value = float(text)
+    except ValueError:
+        return text
+    return str(int(value)) if value.is_integer() else repr(value)

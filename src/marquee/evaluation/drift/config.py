@@ -10,10 +10,10 @@ from marquee.evaluation.drift.stability import MATTERS
 
 @dataclass(kw_only=True)
 class DriftConfig:
-    """Two tables of the same columns.
+    """A log beside the statistics that a bundle carries, or two tables of the same columns.
 
     Attributes:
-        reference: File of what was learned from.
+        reference: A bundle, or the folder of its versions; or the file of what was learned from.
         current: File of what comes in now.
         root: Where both paths start.
         table: How both are written: separator, types, exclude, …; its path is not looked at.

@@ -11,10 +11,10 @@ from marquee.core.moments import day_text
 from marquee.core.schema import Column, ColumnType
 from marquee.data.declared_table import read_declared_table
 from marquee.errors import DataError
-from marquee.evaluation.drift.bins import Bins
 from marquee.evaluation.drift.config import DriftConfig
-from marquee.evaluation.drift.hours import SECONDS_PER_HOUR, OddHour, odd_hours
+from marquee.evaluation.drift.hours import OddHour, odd_hours
 from marquee.evaluation.drift.labels import LabelDrift, LabelQuality, compare_labels, measure_labels
+from marquee.evaluation.drift.reference import Hours, Reference
 from marquee.evaluation.drift.stability import Stability, compare_column
 
 SECONDS_PER_DAY = 86_400
@@ -97,8 +97,8 @@ def watch(config: DriftConfig) -> Drift:
     Raises:
         DataError: If a table cannot be read.
     """
-    reference, notes = _read(config, config.reference)
-    current, now_notes = _read(config, config.current)
+    reference, notes = read_watched(config, config.reference)
+    current, now_notes = read_watched(config, config.current)
     return compare_tables(config, reference, current, (*notes, *now_notes))
 
 
@@ -113,25 +113,55 @@ def compare_tables(
         current: What comes in now.
         notes: What is known of the tables already.
     """
-    # Seeded: the same two tables raise the same alarms.
-    generator = np.random.default_rng(config.seed)
     special = {config.score, config.label, config.time, *config.measures}
     names = config.features or [name for name in reference.columns if name not in special]
     names = [*names, *([config.score] if config.score else [])]
+    fitted = Reference.fit(reference, names, config.time)
+    unjudged = dict(fitted.unusable)
+    before: LabelQuality | None = None
+    if config.label:
+        try:
+            # By itself: labels of now are judged even where those of before are not known.
+            before = _label_quality(config, reference, np.random.default_rng(config.seed))
+        except DataError as error:
+            unjudged["labels of the reference"] = str(error)
+    hours = {}
+    for name in config.measures:
+        if name not in reference.columns:
+            unjudged[name] = "the reference table has no such column"
+        elif name not in current.columns:
+            unjudged[name] = "the current table has no such column"
+        else:
+            hours[name] = tuple(_by_hour(rows, config.time, name) for rows in (reference, current))
+    fitted = replace(
+        fitted, unusable=unjudged, labels=before, hours={name: one[0] for name, one in hours.items()}
+    )
+    return compare(config, fitted, current, {name: one[1] for name, one in hours.items()}, notes)
+
+
+def compare(
+    config: DriftConfig,
+    reference: Reference,
+    current: pl.DataFrame,
+    hours: Mapping[str, Hours],
+    notes: Sequence[str] = (),
+) -> Drift:
+    """Compares a table with the statistics of another one.
+
+    Args:
+        config: What matters, and which columns are score, label and time.
+        reference: The statistics; each column that they hold is compared.
+        current: What comes in now.
+        hours: Measures of now by hour, those of the reference by name.
+        notes: What is known already.
+    """
+    # Seeded: the same two tables raise the same alarms.
+    generator = np.random.default_rng(config.seed)
     columns: list[Stability] = []
     broken: dict[str, str] = {}
-    unjudged: dict[str, str] = {}
-    for name in names:
-        if name not in reference.columns:
-            # Nothing was learned from it, so nothing can have broken.
-            unjudged[name] = f"the reference has no such column, it has {reference.columns}"
-            continue
-        try:
-            # The reference alone is turned into numbers: a text in the current column is then an alarm.
-            bins = Bins.fit(_as_numbers(reference[name]))
-        except DataError as error:
-            unjudged[name] = str(error)
-            continue
+    unjudged = dict(reference.unusable)
+    n_together = len(reference.bins) + len(reference.unusable)
+    for name, bins in reference.bins.items():
         if name not in current.columns:
             # The reference had it: what learned from it now lacks it.
             broken[name] = f"the current table has no such column, it has {current.columns}"
@@ -139,24 +169,34 @@ def compare_tables(
         try:
             counts = bins.count(current[name])
             # All columns share the level, also those that cannot be judged.
-            columns.append(compare_column(bins, counts, generator, len(names), config.matters))
+            columns.append(compare_column(bins, counts, generator, n_together, config.matters))
         except DataError as error:
             broken[name] = str(error)
-    labels = _labels(config, reference, current, unjudged, generator)
+    labels: LabelDrift | None = None
+    if config.label:
+        try:
+            now = _label_quality(config, current, generator)
+            labels = compare_labels(reference.labels, now, config.tolerance)
+        except DataError as error:
+            unjudged["labels"] = str(error)
     return Drift(
-        n_reference=reference.height,
+        n_reference=reference.n_rows,
         n_current=current.height,
         columns=tuple(columns),
         score=config.score,
         broken=broken,
         unjudged=unjudged,
         labels=labels,
-        measures=tuple(_measures(config, reference, current, unjudged)),
+        measures=tuple(
+            WatchedMeasure(name, *odd_hours(before.time, before.values, hours[name].time, hours[name].values))
+            for name, before in reference.hours.items()
+            if name in hours
+        ),
         notes=(*notes, *_time_notes(config, reference, current)),
     )
 
 
-def _read(config: DriftConfig, path: str) -> tuple[pl.DataFrame, list[str]]:
+def read_watched(config: DriftConfig, path: str) -> tuple[pl.DataFrame, list[str]]:
     """Returns a table with all its columns, and what the readers say of it."""
     columns = [Column(config.time, ColumnType.timestamp)] if config.time else []
     rows, quality = read_declared_table(
@@ -169,39 +209,6 @@ def _read(config: DriftConfig, path: str) -> tuple[pl.DataFrame, list[str]]:
         keep_rest=True,
     )
     return rows, [*quality.notes, *(f"{path}: rejected {reject}" for reject in quality.rejects)]
-
-
-def _as_numbers(values: pl.Series) -> pl.Series:
-    """Returns texts as numbers where all of them are: a CSV does not say which columns are."""
-    if values.dtype != pl.String:
-        return values
-    filled = values.replace("", None)
-    # Not strict: a text that is no number becomes null, and the counts of nulls then differ.
-    numbers = filled.cast(pl.Float64, strict=False)
-    return numbers if numbers.null_count() == filled.null_count() else values
-
-
-def _labels(
-    config: DriftConfig,
-    reference: pl.DataFrame,
-    current: pl.DataFrame,
-    unjudged: dict[str, str],
-    generator: np.random.Generator,
-) -> LabelDrift | None:
-    """Returns the score beside the label, before and now; says why where it cannot."""
-    if not config.label:
-        return None
-    before: LabelQuality | None = None
-    try:
-        # By itself: labels of now are judged even where those of before are not known.
-        before = _label_quality(config, reference, generator)
-    except DataError as error:
-        unjudged["labels of the reference"] = str(error)
-    try:
-        return compare_labels(before, _label_quality(config, current, generator), config.tolerance)
-    except DataError as error:
-        unjudged["labels"] = str(error)
-        return None
 
 
 def _label_quality(config: DriftConfig, rows: pl.DataFrame, generator: np.random.Generator) -> LabelQuality:
@@ -223,44 +230,17 @@ def _label_quality(config: DriftConfig, rows: pl.DataFrame, generator: np.random
     return measure_labels(both["score"].to_numpy(), both["label"].to_numpy() == 1.0, generator)
 
 
-def _measures(
-    config: DriftConfig, reference: pl.DataFrame, current: pl.DataFrame, unjudged: dict[str, str]
-) -> list[WatchedMeasure]:
-    """Returns the mean of each measure by hour, held against the same hour of earlier weeks."""
-    found = []
-    for name in config.measures:
-        missing = [
-            side
-            for side, rows in (("reference", reference), ("current", current))
-            if name not in rows.columns
-        ]
-        if missing:
-            unjudged[name] = f"the {missing[0]} table has no such column"
-            continue
-        before, now = _by_hour(reference, config.time, name), _by_hour(current, config.time, name)
-        odd, n_unjudged = odd_hours(
-            before["hour"].to_numpy(),
-            before["value"].to_numpy(),
-            now["hour"].to_numpy(),
-            now["value"].to_numpy(),
-        )
-        found.append(WatchedMeasure(name, odd, n_unjudged))
-    return found
+def _by_hour(rows: pl.DataFrame, time: str, name: str) -> Hours:
+    """Returns the mean of a column by hour."""
+    return Hours.of(rows, time, pl.col(name).cast(pl.Float64, strict=False).mean())
 
 
-def _by_hour(rows: pl.DataFrame, time: str, name: str) -> pl.DataFrame:
-    """Returns the mean of a column by hour, `hour` in seconds and `value`."""
-    hour = (pl.col(time) // SECONDS_PER_HOUR * SECONDS_PER_HOUR).alias("hour")
-    value = pl.col(name).cast(pl.Float64, strict=False).mean().alias("value")
-    return rows.drop_nulls(time).group_by(hour).agg(value).drop_nulls().sort("hour")
-
-
-def _time_notes(config: DriftConfig, reference: pl.DataFrame, current: pl.DataFrame) -> list[str]:
+def _time_notes(config: DriftConfig, reference: Reference, current: pl.DataFrame) -> list[str]:
     """Returns whether the two tables follow each other, and how far apart they are."""
-    if not config.time or config.time not in reference.columns or config.time not in current.columns:
+    if not config.time or config.time not in current.columns:
         return []
-    last, first = reference[config.time].max(), current[config.time].min()
-    if not isinstance(last, int) or not isinstance(first, int):
+    last, first = reference.last, current[config.time].min()
+    if last is None or not isinstance(first, int):
         return [f"no row has a moment in {config.time}"]
     if last >= first:
         return [

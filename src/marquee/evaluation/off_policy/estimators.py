@@ -7,7 +7,6 @@ None knows a model: predicted rewards come in as arrays, fitted on other users t
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from statistics import NormalDist
 
 import numpy as np
 
@@ -20,8 +19,6 @@ from marquee.evaluation.off_policy.weights import (
     measure_support,
     validate_propensities,
 )
-
-_QUANTILE = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 
 
 class Estimator(StrEnum):
@@ -149,10 +146,17 @@ def estimate_value(log: LoggedDecisions, clip: float | None = None) -> Value:
 def over_users(values: Float64Array, user: IndexArray, mean: float | None = None) -> Estimate:
     """Returns the mean of one value per decision with its 95 % interval over users.
 
+    Few users with large weights make most of the variance, and so it is known badly: the interval is that of
+    Student's t, with as many degrees of freedom as users of a normal distribution would need to know it so.
+
     Args:
         values: One per decision, (n,).
         user: Number of the user of each, (n,).
         mean: The mean where it is known more exactly than by adding up.
+
+    Source:
+        Satterthwaite 1946, Biometrics Bulletin 2(6), for degrees of freedom that match the variance of a
+        variance; here it follows from the fourth moment.
     """
     mean = float(values.mean()) if mean is None else mean
     _, number = np.unique(user, return_inverse=True)
@@ -160,6 +164,18 @@ def over_users(values: Float64Array, user: IndexArray, mean: float | None = None
     if n_users < 2:
         return Estimate(mean, float("-inf"), float("inf"))  # one user says nothing about others
     # Summed within users first: decisions of one user are not independent.
-    sums = np.bincount(number, values - mean, minlength=n_users)
-    error = float(np.sqrt(np.square(sums).sum() * n_users / (n_users - 1))) / len(values)
-    return Estimate(mean, mean - _QUANTILE * error, mean + _QUANTILE * error)
+    sums = np.bincount(number, values - mean, minlength=n_users).astype(np.float64)
+    squares = float(np.square(sums).sum())
+    reach = _quantile(sums, squares) * float(np.sqrt(squares * n_users / (n_users - 1))) / len(values)
+    return Estimate(mean, mean - reach, mean + reach)
+
+
+def _quantile(sums: Float64Array, squares: float) -> float:
+    """Returns the quantile of Student's t for sums of users about their mean, (n_users,)."""
+    from scipy.special import stdtrit
+
+    n_users = len(sums)
+    # Of equal sums nothing is to be known; of normal ones 2, whatever their scale.
+    excess = n_users * float((sums**4).sum()) / squares**2 - 1 if squares else 2.0
+    freedom = min(2 * n_users / excess if excess > 0 else n_users, n_users - 1.0)
+    return float(stdtrit(max(freedom, 1.0), (1 + CONFIDENCE) / 2))

@@ -1,0 +1,70 @@
+"""Holds a later log against the statistics that a bundle carries."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any  # of JSON
+
+import polars as pl
+
+from marquee.bundle.bundle import Bundle
+from marquee.bundle.manifest import REFERENCE_FILE
+from marquee.core.schema import Column, ColumnType
+from marquee.data.declared_table import read_declared_table
+from marquee.errors import DataError
+from marquee.evaluation.drift.config import DriftConfig
+from marquee.evaluation.drift.reference import Reference
+from marquee.evaluation.drift.watching import Drift, compare
+from training.exporting.reference import as_watched
+
+TIME = "timestamp"
+_NEEDED = (
+    Column("user_id", required=True),
+    Column("item_id", required=True),
+    Column(TIME, ColumnType.timestamp, required=True),
+    Column("kind", required=True),
+    Column("value", ColumnType.number),
+    Column("position", ColumnType.integer),
+    Column("propensity", ColumnType.number),
+)
+
+
+def is_bundle(config: DriftConfig) -> bool:
+    """Returns whether the reference is a folder: a table is a file, or a pattern of files."""
+    return (Path(config.root) / config.reference).is_dir()
+
+
+def watch_log(config: DriftConfig) -> Drift:
+    """Compares a later log with the statistics of a bundle.
+
+    Args:
+        config: Its reference is a bundle, or the folder of its versions.
+
+    Raises:
+        BundleError: If there is no sound bundle.
+        DataError: If the bundle has no statistics, or the log cannot be read.
+    """
+    bundle = Bundle.load(Path(config.root) / config.reference)
+    if REFERENCE_FILE not in bundle.manifest.files:
+        raise DataError(
+            f"bundle {bundle.manifest.version} must carry reference statistics, got none; export it again, "
+            "or compare two tables"
+        )
+    reference = Reference.from_json((bundle.path / REFERENCE_FILE).read_text(encoding="utf-8"))
+    events, notes = _read_events(config)
+    data: Any = bundle.manifest.config["data"]
+    view = as_watched(events, data, bundle.catalog)
+    return compare(replace(config, time=TIME), reference, view.rows, view.hours, notes)
+
+
+def _read_events(config: DriftConfig) -> tuple[pl.DataFrame, list[str]]:
+    """Returns the events of a log with all their columns, and what the readers say of them."""
+    rows, quality = read_declared_table(
+        replace(config.table, path=config.current),
+        Path(config.root),
+        list(_NEEDED),
+        {},
+        "drift",
+        config.max_rejected_fraction,
+        keep_rest=True,
+    )
+    return rows, [*quality.notes, *(f"{config.current}: rejected {reject}" for reject in quality.rejects)]
