@@ -54,7 +54,7 @@ REFERENCE_FILE = "reference.json"
 """Statistics of what the model was judged on, which later logs are held against; no answer needs them."""
 
 OPTIONAL_FILES = frozenset({CLICK_COUNTS_FILE, REFERENCE_FILE}) | HEAD_FILES
-"""Files that only some bundles have: counts those that were trained on a log of decisions, or on exposures."""
+"""Files that only some bundles have: those of counts and heads need a log, or exposures."""
 
 # It becomes a folder: no separator, no leading dot, which marks what is being written.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
