@@ -117,7 +117,7 @@ class Reference:
 
     @classmethod
     def from_json(cls, text: str) -> "Reference":
-        """Returns what `to_json` wrote.
+        """Returns the statistics that `to_json` wrote.
 
         Raises:
             DataError: If it is of another format, or something is missing.
