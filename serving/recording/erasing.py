@@ -133,6 +133,7 @@ class ErasingThread:
         self._overdue = overdue
         self._metrics = metrics.family(ErasureMetrics)
         self._clock = clock
+        self._is_barred = False
         self._process = OrderedProcess(_MODULE, "the pass of erasures", PATIENCE_S)
         self._thread = Background("erasing", self.look, LOOK_S, metrics.family(ThreadMetrics), clock)
 
@@ -157,6 +158,8 @@ class ErasingThread:
             told = self._process.run(msgspec.structs.replace(self._erasures.order, now=int(now)))
             report = msgspec.json.decode(told, type=PassReport | None) if told else None
         if report is not None:
+            self._tell_unwiped(report)
+        if report is not None and (report.is_wiped or report.finished or report.expired):
             logger.info("a pass has finished %s erasures and %s old rows", report.finished, report.expired)
             self._metrics.count_pass(report.finished, report.expired)
         waiting = eraser.places.users.forgotten()
@@ -164,3 +167,13 @@ class ErasingThread:
         share = (now - waiting[0].erased) / (eraser.hours * SECONDS_PER_HOUR) if waiting else 0.0
         self._metrics.show(share, sum(held.get(version, 0) for version in overdue))
         return report
+
+    def _tell_unwiped(self, report: PassReport) -> None:
+        """Says once, until a pass overwrites it all, that what deleted rows have left is still there."""
+        if not report.is_wiped and not self._is_barred:
+            logger.warning(
+                "a pass could not overwrite what deleted rows have left, for somebody read the store all the "
+                "while: what it waits for is finished by a later one, every %g s until then",
+                LOOK_S,
+            )
+        self._is_barred = not report.is_wiped

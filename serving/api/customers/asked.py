@@ -88,7 +88,7 @@ class AskedCustomers:
             Refusal: If what users said cannot be read.
         """
         if self._users is None:
-            return frozenset()
+            return frozenset() if self._default is Tier.personal else frozenset(user_ids)
         handles = {user_id: self._users.handle_of(user_id) for user_id in user_ids}
         try:
             persons = self._users.store().find_many(handles.values())
@@ -97,7 +97,6 @@ class AskedCustomers:
         return frozenset(
             user_id
             for user_id, handle in handles.items()
-            if (person := persons[handle]).tier not in (None, Tier.personal)
-            or person.is_erased
+            if (person := persons[handle]).tier_within(self._default) is not Tier.personal
             or (person.erased or 0) >= started
         )

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from typing import LiteralString
 
 from marquee.store.campaigns.campaign_store import CampaignRow, CampaignStore, RowAfter
-from marquee.store.log.postgres_database import FIRST_LOCK, PostgresDatabase
+from marquee.store.log.postgres_database import CAMPAIGNS_LOCK, PostgresDatabase
 
-_CAMPAIGNS_LOCK = FIRST_LOCK + 48
 _FORMAT = 1
 
 # The triggers are for whoever opens the database beside the service: the audit is what its rows say.
@@ -47,7 +46,7 @@ class PostgresCampaignStore(CampaignStore):
 
     def __init__(self, url: str) -> None:
         super().__init__()
-        self._database = PostgresDatabase(url, (_CAMPAIGNS_LOCK,))
+        self._database = PostgresDatabase(url, (CAMPAIGNS_LOCK,))
         self._database.make_tables(_SCHEMA, "marquee.campaigns_format", _FORMAT)
 
     def close(self) -> None:
@@ -68,7 +67,7 @@ class PostgresCampaignStore(CampaignStore):
 
     def _append(self, campaign_id: str, row_after: RowAfter) -> CampaignRow:
         """Adds a row; see `CampaignStore`."""
-        with self._database.turn(_CAMPAIGNS_LOCK) as connection:
+        with self._database.turn(CAMPAIGNS_LOCK) as connection:
             held = connection.execute(_ROWS_OF, (campaign_id, 2**62, 1)).fetchall()
             row = row_after(CampaignRow(*held[0]) if held else None)
             number = connection.execute(_INSERT, row[1:]).fetchall()

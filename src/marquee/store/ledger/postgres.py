@@ -7,9 +7,8 @@ from typing import Any, LiteralString
 from marquee.store.ledger.ledger import DRAIN_MS, Ledger, Result
 from marquee.store.ledger.rows import Books
 from marquee.store.ledger.tables import CAP_TABLES, MONEY_TABLES
-from marquee.store.log.postgres_database import FIRST_LOCK, Connection, PostgresDatabase
+from marquee.store.log.postgres_database import CAPS_LOCK, MONEY_LOCK, Connection, PostgresDatabase
 
-_MONEY_LOCK, _CAPS_LOCK = FIRST_LOCK + 64, FIRST_LOCK + 65
 _FORMAT = 1
 # The second number of a lock is the user's: "ads" in ASCII keeps these apart from others of two numbers.
 _USERS = 0x616473
@@ -56,7 +55,7 @@ class PostgresLedger(Ledger):
     def __init__(self, url: str, drain_ms: int = DRAIN_MS, *, by_own_clock: bool = True) -> None:
         super().__init__(drain_ms)
         self._by_own_clock = by_own_clock
-        self._database = PostgresDatabase(url, (_MONEY_LOCK, _CAPS_LOCK), unflushed=(_CAPS_LOCK,))
+        self._database = PostgresDatabase(url, (MONEY_LOCK, CAPS_LOCK), unflushed=(CAPS_LOCK,))
         self._database.make_tables(_HEAD, "marquee.ledger_format", _FORMAT)
         self._money(lambda books: _make(books, MONEY_TABLES + CAP_TABLES))
 
@@ -72,12 +71,12 @@ class PostgresLedger(Ledger):
 
     def _money(self, work: Callable[[Books], Result]) -> Result:
         """Runs work on money; see `Ledger`."""
-        with self._database.turn(_MONEY_LOCK) as connection:
+        with self._database.turn(MONEY_LOCK) as connection:
             return work(_PostgresBooks(connection))
 
     def _caps(self, user_id: str, work: Callable[[Books], Result]) -> Result:
         """Runs work on what is shown; see `Ledger`."""
-        with self._database.writer(_CAPS_LOCK) as connection, connection.transaction():
+        with self._database.writer(CAPS_LOCK) as connection, connection.transaction():
             # By user: nobody waits for the ads of somebody else.
             connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_USERS, user_id))
             return work(_PostgresBooks(connection))

@@ -275,6 +275,12 @@ class LogRemoval(Protocol):
     def count_removed(self, erasure_id: str) -> RemovedRows:
         """Returns how many rows were deleted for an erasure."""
 
+    def counted(self) -> set[str]:
+        """Returns the erasures whose rows are counted."""
+
+    def drop_counts(self, erasure_ids: Collection[str]) -> None:
+        """Deletes the counts of erasures, once a receipt holds them."""
+
     def expire_events(self, before: int) -> int:
         """Deletes up to `log_rows.ROWS_PER_REMOVAL` events of seconds before `before`; returns how many."""
 
@@ -320,6 +326,11 @@ class EventLog(Protocol):
 
     def read_events_of(self, user_id: str, after: int, limit: int) -> list[LoggedEvent]:
         """Returns the first `limit` events of a user whose sequence is above `after`, ascending."""
+
+    def read_events_of_nobody(
+        self, decision_ids: Collection[str], after: int, limit: int
+    ) -> list[LoggedEvent]:
+        """Returns the first events above `after` that name one of some decisions and no user, ascending."""
 
     def read_decisions_of(self, user_id: str, after: int, limit: int) -> list[LoggedDecision]:
         """Returns the first `limit` decisions of a user whose sequence is above `after`, ascending."""

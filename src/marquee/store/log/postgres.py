@@ -32,10 +32,15 @@ from marquee.store.log.log_rows import (
     profile_of,
     row_of,
 )
-from marquee.store.log.postgres_database import FIRST_LOCK, Connection, PostgresDatabase
+from marquee.store.log.postgres_database import (
+    CLOSING_LOCK,
+    DECISIONS_LOCK,
+    EVENTS_LOCK,
+    Connection,
+    PostgresDatabase,
+)
 from marquee.store.log.removing.postgres import REMOVED, PostgresRemoval, close_part
 
-_EVENTS_LOCK, _DECISIONS_LOCK, _CLOSING_LOCK = (FIRST_LOCK + i for i in range(1, 4))
 _FORMAT = 1
 
 _SCHEMA: LiteralString = """
@@ -108,7 +113,7 @@ class PostgresEventLog:
 
     def __init__(self, url: str) -> None:
         # As with SQLite: answers never wait for a flush.
-        self._database = PostgresDatabase(url, (_EVENTS_LOCK, _DECISIONS_LOCK), unflushed=(_DECISIONS_LOCK,))
+        self._database = PostgresDatabase(url, (EVENTS_LOCK, DECISIONS_LOCK), unflushed=(DECISIONS_LOCK,))
         self._group = GroupCommit(self._write_events)
         self.removal = PostgresRemoval(self._database, self._rows_of)
         self._database.make_tables(_SCHEMA + REMOVED, "marquee.format", _FORMAT)
@@ -119,7 +124,7 @@ class PostgresEventLog:
 
     def _write_events(self, events: Sequence[Event]) -> list[Kept]:
         """Keeps events in one transaction."""
-        with self._database.writer(_EVENTS_LOCK) as connection:
+        with self._database.writer(EVENTS_LOCK) as connection:
             return _insert(connection, events)
 
     def read(self, after: int, limit: int) -> list[LoggedEvent]:
@@ -147,6 +152,15 @@ class PostgresEventLog:
         )
         return [logged_event(row) for row in self._database.read(statement, (user_id, after, limit))]
 
+    def read_events_of_nobody(
+        self, decision_ids: Collection[str], after: int, limit: int
+    ) -> list[LoggedEvent]:
+        """Returns events that name one of some decisions and no user; see `EventLog`."""
+        statement: LiteralString = f"""{_EVENTS} WHERE user_id IS NULL AND sequence > %s
+            AND decision_id = ANY(%s) ORDER BY sequence LIMIT %s"""
+        rows = self._database.read(statement, (after, list(decision_ids), limit))
+        return [logged_event(row) for row in rows]
+
     def read_decisions_of(self, user_id: str, after: int, limit: int) -> list[LoggedDecision]:
         """Returns the first decisions of a user after a sequence; see `EventLog`."""
         statement: LiteralString = (
@@ -171,8 +185,8 @@ class PostgresEventLog:
         columns = _columns(rows)
         # zip of no rows has no columns, which would leave the statement without bindings.
         if columns:
-            with self._database.writer(_DECISIONS_LOCK) as connection:
-                connection.execute(_INSERT_DECISIONS, [_DECISIONS_LOCK, *columns])
+            with self._database.writer(DECISIONS_LOCK) as connection:
+                connection.execute(_INSERT_DECISIONS, [DECISIONS_LOCK, *columns])
 
     def read_decisions(self, after: int, limit: int) -> list[LoggedDecision]:
         """Returns the first decisions after a sequence; see `EventLog`."""
@@ -236,12 +250,12 @@ class PostgresEventLog:
 
     def _rows_of(self, kind: str) -> AbstractContextManager[Connection]:
         """Gives a transaction in which nobody else writes rows of a kind."""
-        return self._database.turn(_DECISIONS_LOCK if kind == DECISION else _EVENTS_LOCK)
+        return self._database.turn(DECISIONS_LOCK if kind == DECISION else EVENTS_LOCK)
 
     def only_closer(self) -> AbstractContextManager[bool]:
         """Holds the lock of who closes days; see `EventLog`."""
         # Tried, not waited for: whoever holds it does the same work.
-        return self._database.try_lock(_CLOSING_LOCK)
+        return self._database.try_lock(CLOSING_LOCK)
 
     def n_bytes(self) -> int:
         """Returns how much the tables and their indexes hold."""
@@ -261,7 +275,7 @@ class PostgresEventLog:
 def _insert(connection: Connection, events: Sequence[Event]) -> list[Kept]:
     """Inserts what is new and returns what became of each event."""
     columns = _columns([row_of(event) for event in events])
-    inserted: dict[str, bytes] = dict(connection.execute(_INSERT_EVENTS, [_EVENTS_LOCK, *columns]).fetchall())
+    inserted: dict[str, bytes] = dict(connection.execute(_INSERT_EVENTS, [EVENTS_LOCK, *columns]).fetchall())
     # The usual case, all new: no second round trip to compare digests.
     if len(inserted) == len(events):
         return [Kept.accepted] * len(events)

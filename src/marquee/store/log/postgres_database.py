@@ -23,9 +23,15 @@ except ImportError as error:
 CONNECT_TIMEOUT_S = 3
 # A host that vanishes sends no reset: without this a write would wait until TCP itself gives up.
 UNANSWERED_MS = 5_000
-# Advisory locks are numbers that all users of a database share: ours begin with "marquee" in ASCII.
-FIRST_LOCK = 0x6D61727175656500
-_SCHEMA_LOCK = FIRST_LOCK
+# Advisory locks are numbers that all users of a database share: ours begin with "marquee" in ASCII. All stand
+# here, so that no two kinds of rows have the same one and wait behind each other.
+_FIRST = 0x6D61727175656500
+_SCHEMA_LOCK = _FIRST
+EVENTS_LOCK, DECISIONS_LOCK, CLOSING_LOCK = _FIRST + 1, _FIRST + 2, _FIRST + 3
+USERS_LOCK, RECEIPTS_LOCK, CONVERSION_LOCK = _FIRST + 16, _FIRST + 17, _FIRST + 18
+RULES_LOCK = _FIRST + 32
+CAMPAIGNS_LOCK = _FIRST + 48
+MONEY_LOCK, CAPS_LOCK = _FIRST + 64, _FIRST + 65
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 

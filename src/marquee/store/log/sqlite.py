@@ -150,6 +150,16 @@ class SqliteEventLog:
         statement = f"{_EVENTS} WHERE user_id = ? AND sequence > ? ORDER BY sequence LIMIT ?"
         return [logged_event(row) for row in self._events.read(statement, (user_id, after, limit))]
 
+    def read_events_of_nobody(
+        self, decision_ids: Collection[str], after: int, limit: int
+    ) -> list[LoggedEvent]:
+        """Returns events that name one of some decisions and no user; see `EventLog`."""
+        # As one text: a statement takes so many values, and a user may have more decisions.
+        statement = f"""{_EVENTS} WHERE user_id IS NULL AND sequence > ?
+            AND decision_id IN (SELECT value FROM json_each(?)) ORDER BY sequence LIMIT ?"""
+        named = msgspec.json.encode(list(decision_ids)).decode()
+        return [logged_event(row) for row in self._events.read(statement, (after, named, limit))]
+
     def read_decisions_of(self, user_id: str, after: int, limit: int) -> list[LoggedDecision]:
         """Returns the first decisions of a user after a sequence; see `EventLog`."""
         statement = f"{_DECISIONS} WHERE user_id = ? AND sequence > ? ORDER BY sequence LIMIT ?"

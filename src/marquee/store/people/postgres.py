@@ -3,12 +3,11 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, LiteralString
 
-from marquee.store.log.postgres_database import FIRST_LOCK, Connection, PostgresDatabase
+from marquee.store.log.postgres_database import USERS_LOCK, Connection, PostgresDatabase
 from marquee.store.people.consent import Tier
 from marquee.store.people.users import STRANGER, Consent, Forgotten, Person
 
 # Behind those of the event log.
-_USERS_LOCK = FIRST_LOCK + 16
 _FORMAT = 1
 
 _SCHEMA: LiteralString = """
@@ -53,7 +52,7 @@ class PostgresUsers:
     """
 
     def __init__(self, url: str) -> None:
-        self._database = PostgresDatabase(url, (_USERS_LOCK,))
+        self._database = PostgresDatabase(url, (USERS_LOCK,))
         self._database.make_tables(_SCHEMA, "marquee.users_format", _FORMAT)
 
     def find(self, handle: bytes) -> Person:
@@ -79,13 +78,13 @@ class PostgresUsers:
 
     def name(self, new: Mapping[bytes, str]) -> dict[bytes, Person]:
         """Returns the users with pseudonyms; see `Users`."""
-        with self._database.turn(_USERS_LOCK) as connection:
+        with self._database.turn(USERS_LOCK) as connection:
             connection.execute(_NAME, (list(new), list(new.values())))
             return _find(connection, new)
 
     def set_tier(self, handle: bytes, tier: Tier, now: int) -> Person:
         """Notes what was said for a user; see `Users`."""
-        with self._database.turn(_USERS_LOCK) as connection:
+        with self._database.turn(USERS_LOCK) as connection:
             if _find(connection, [handle])[handle].tier is not tier:
                 connection.execute(
                     """INSERT INTO marquee.users(handle, tier, changed) VALUES (%s, %s, %s)
@@ -105,7 +104,7 @@ class PostgresUsers:
 
     def forget(self, handle: bytes, now: int) -> Person:
         """Drops what is held of a user and leaves a tombstone; see `Users`."""
-        with self._database.turn(_USERS_LOCK) as connection:
+        with self._database.turn(USERS_LOCK) as connection:
             before = _find(connection, [handle])[handle]
             if not before.is_erased:
                 _forget(connection, handle, before, before.erased_at(now))
@@ -120,12 +119,12 @@ class PostgresUsers:
 
     def end_forgotten(self, pseudonyms: Collection[str]) -> None:
         """Notes that no row of some dropped pseudonyms is left; see `Users`."""
-        with self._database.turn(_USERS_LOCK) as connection:
+        with self._database.turn(USERS_LOCK) as connection:
             connection.execute("DELETE FROM marquee.forgotten WHERE pseudonym = ANY(%s)", (list(pseudonyms),))
 
     def drop_tombstones(self, before: int) -> int:
         """Deletes old tombstones; see `Users`."""
-        with self._database.turn(_USERS_LOCK) as connection:
+        with self._database.turn(USERS_LOCK) as connection:
             return connection.execute(
                 "DELETE FROM marquee.users WHERE tier IS NULL AND pseudonym IS NULL AND erased < %s",
                 (before,),
@@ -147,7 +146,7 @@ class PostgresUsers:
 
     def note_key(self, fingerprint: bytes) -> bytes:
         """Notes the fingerprint of the key; see `Users`."""
-        with self._database.turn(_USERS_LOCK) as connection:
+        with self._database.turn(USERS_LOCK) as connection:
             connection.execute(
                 "INSERT INTO marquee.user_key VALUES (1, %s) ON CONFLICT (number) DO NOTHING", (fingerprint,)
             )

@@ -2,10 +2,9 @@
 
 from typing import LiteralString
 
-from marquee.store.log.postgres_database import FIRST_LOCK, PostgresDatabase
+from marquee.store.log.postgres_database import RULES_LOCK, PostgresDatabase
 from marquee.store.rules.rule_store import RowAfter, RowOfSet, RuleStore, row_of_set
 
-_RULES_LOCK = FIRST_LOCK + 32
 _FORMAT = 1
 
 # The triggers are for whoever opens the database beside the service: the audit is what its rows say.
@@ -35,7 +34,7 @@ class PostgresRuleStore(RuleStore):
 
     def __init__(self, url: str) -> None:
         super().__init__()
-        self._database = PostgresDatabase(url, (_RULES_LOCK,))
+        self._database = PostgresDatabase(url, (RULES_LOCK,))
         self._database.make_tables(_SCHEMA, "marquee.rules_format", _FORMAT)
 
     def close(self) -> None:
@@ -53,7 +52,7 @@ class PostgresRuleStore(RuleStore):
 
     def _append(self, row_after: RowAfter) -> RowOfSet:
         """Adds a row; see `RuleStore`."""
-        with self._database.turn(_RULES_LOCK) as connection:
+        with self._database.turn(RULES_LOCK) as connection:
             held = connection.execute(f"{_ROWS} ORDER BY version DESC LIMIT 1").fetchall()
             row = row_after(row_of_set(*held[0]) if held else None)
             connection.execute("INSERT INTO marquee.rule_sets VALUES (%s, %s, %s, %s, %s)", row)

@@ -277,6 +277,20 @@ def test_who_was_erased_or_withdrew_is_not_named(shop: Path, users: KeyedUsers) 
     service.close()
 
 
+def test_who_said_nothing_is_named_as_far_as_the_default_lets_them(shop: Path, tmp_path: Path) -> None:
+    users = KeyedUsers(str(tmp_path / "events"), KEY, Tier.segment)
+    service = Service(shop / "latest", users, Tier.segment)
+    assert service.audience()["members"] == []
+    plain = Service(shop / "latest", None, Tier.segment)
+    assert plain.audience()["members"] == []
+    agreed = Service(shop / "latest").audience()["members"][0]["user_id"]
+    users.set_tier(agreed, Tier.personal, NOW)
+    assert [one["user_id"] for one in service.audience()["members"]] == [agreed]
+    users.close()
+    service.close()
+    plain.close()
+
+
 def test_user_is_told_their_traits_until_they_are_erased(shop: Path, tmp_path: Path) -> None:
     worker = Worker(object(), tmp_path / "events", run=FollowedRun(shop / "latest"))  # type: ignore[arg-type] # nobody asks it
     rows = pl.read_parquet(shop / "latest" / "traits.parquet")

@@ -147,6 +147,23 @@ def made_thread(worker: Worker, now: float, overdue: tuple[str, ...] = ()) -> Er
     return ErasingThread(worker.erasures, lambda _now: overdue, worker.metrics, lambda: now)
 
 
+def test_thread_says_once_that_bytes_could_not_be_overwritten(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    thread = made_thread(workers(), NOW)
+    reports = [PassReport(0, 0, is_wiped=False)] * 3 + [PassReport(2, 0, is_wiped=True)]
+    told = iter([*reports, *reports[:1]])
+    monkeypatch.setattr(
+        "serving.recording.orders.OrderedProcess.run", lambda *_: msgspec.json.encode(next(told))
+    )
+    with caplog.at_level("INFO", "serving.recording.erasing"):
+        for _ in range(5):
+            thread.look()
+    said = [record.message for record in caplog.records]
+    assert [one.split(" ")[2] for one in said] == ["could", "has", "could"], said
+    assert said[1] == "a pass has finished 2 erasures and 0 old rows"
+
+
 def test_thread_has_a_pass_run_when_it_is_due(workers: Workers, release: Path, tmp_path: Path) -> None:
     private, public = write_key_pair(tmp_path / "keys" / "receipts")
     channels = (str(release.parent),)

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from marquee.errors import ConfigError, EventLogError, EventLogGoneError
+from marquee.store.log import postgres_database
 from marquee.store.log.event_log import Kept
 from marquee.store.log.postgres import PostgresEventLog
 from tests.support.event_stores import Postgres, Store, decision, event, postgres_server
@@ -134,3 +135,8 @@ def test_killed_writers_lose_and_double_nothing_that_was_acknowledged(store: Sto
     found = [logged.event.event_id for logged in log.read(0, 10**6)]
     assert len(found) == len(set(found))
     assert promised <= set(found)
+
+
+def test_every_kind_of_rows_has_a_lock_of_its_own() -> None:
+    locks = [number for name, number in vars(postgres_database).items() if name.endswith("_LOCK")]
+    assert len(locks) == len(set(locks)) >= 11

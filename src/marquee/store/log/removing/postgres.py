@@ -90,6 +90,18 @@ class PostgresRemoval:
             *(found.get(f"{kind} {place}", 0) for place in (_STORE, _FILES) for kind in (_EVENT, DECISION))
         )
 
+    def counted(self) -> set[str]:
+        """Returns the erasures whose rows are counted; see `LogRemoval`."""
+        rows = self._database.read("SELECT DISTINCT erasure_id FROM marquee.removed_rows")
+        return {erasure_id for (erasure_id,) in rows}
+
+    def drop_counts(self, erasure_ids: Collection[str]) -> None:
+        """Deletes the counts of erasures; see `LogRemoval`."""
+        if erasure_ids:
+            with self._rows_of(_EVENT) as connection:
+                statement: LiteralString = "DELETE FROM marquee.removed_rows WHERE erasure_id = ANY(%s)"
+                connection.execute(statement, (list(erasure_ids),))
+
     def expire_events(self, before: int) -> int:
         """Deletes old events; see `LogRemoval`."""
         with self._rows_of(_EVENT) as connection:

@@ -76,6 +76,19 @@ class SqliteRemoval:
             *(found.get(place, 0) for place in (_STORE, _FILES) for found in (events, decisions))
         )
 
+    def counted(self) -> set[str]:
+        """Returns the erasures whose rows are counted; see `LogRemoval`."""
+        statement = "SELECT DISTINCT erasure_id FROM removed_rows"
+        return {row[0] for file in (self._events, self._decisions) for row in file.read(statement)}
+
+    def drop_counts(self, erasure_ids: Collection[str]) -> None:
+        """Deletes the counts of erasures; see `LogRemoval`."""
+        rows = [(erasure_id,) for erasure_id in erasure_ids]
+        # Most passes have none: no write, and no flush.
+        statement = "DELETE FROM removed_rows WHERE erasure_id = ?"
+        for file in (self._events, self._decisions) if rows else ():
+            file.write(lambda connection: connection.executemany(statement, rows))
+
     def expire_events(self, before: int) -> int:
         """Deletes old events; see `LogRemoval`."""
         return _expire(self._events, "events", "timestamp < ?", before, self._latest.touch)

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import LiteralString
 
-from marquee.store.log.postgres_database import FIRST_LOCK, PostgresDatabase
+from marquee.store.log.postgres_database import CONVERSION_LOCK, PostgresDatabase
 from marquee.store.people.converting.renaming import digest_under
 
-_LOCK = FIRST_LOCK + 17
 _NAMES: LiteralString = """SELECT DISTINCT user_id COLLATE "C" FROM (
     SELECT user_id FROM marquee.events UNION ALL SELECT user_id FROM marquee.decisions
 ) AS rows WHERE user_id COLLATE "C" > %s ORDER BY 1 LIMIT %s"""
@@ -27,7 +26,7 @@ class PostgresNamedRows:
     """
 
     def __init__(self, url: str) -> None:
-        self._database = PostgresDatabase(url, (_LOCK,))
+        self._database = PostgresDatabase(url, (CONVERSION_LOCK,))
 
     def names(self, after: str, limit: int) -> list[str]:
         """Returns the first names of users above one; see `NamedRows`."""
@@ -35,7 +34,7 @@ class PostgresNamedRows:
 
     def rename(self, names: Mapping[str, str]) -> int:
         """Exchanges names of users; see `NamedRows`."""
-        with self._database.turn(_LOCK) as connection:
+        with self._database.turn(CONVERSION_LOCK) as connection:
             rows = connection.execute(_EVENTS, (list(names),)).fetchall()
             new = [names[row[7]] for row in rows]
             digests = [digest_under(name, row) for name, row in zip(new, rows, strict=True)]

@@ -84,7 +84,7 @@ class PassReport:
     Attributes:
         finished: Erasures that are finished.
         expired: Rows that were deleted because of their age.
-        is_wiped: Whether no byte of a deleted row is left; else nothing is finished, and the next pass is.
+        is_wiped: Whether no byte of a deleted row is left; else another pass is due at once.
     """
 
     finished: int
@@ -124,11 +124,7 @@ class Eraser:
             EventLogError: If a store refuses; the person is forgotten or not, and a retry goes on.
         """
         users, receipts = self.places.users, self.places.receipts
-        # First: from here on no worker finds the pseudonym, whatever becomes of this process.
-        users.forget(handle, now)
-        announce_step("forgotten")
-        asked = users.find(handle).erased
-        assert asked is not None, "a user that was forgotten must have a tombstone, got none"
+        asked = self._forget(handle, now)
         erasure_id = erasure_id_of(handle, asked)
         if (known := self._receipt(handle, erasure_id)) is not None:
             return known
@@ -143,9 +139,10 @@ class Eraser:
         # Somebody unknown has no rows: there is nothing to wait for.
         finished = asked if waiting is None else None
         receipt = signed(self._count(handle, asked, releases, finished), self.key)
-        receipts.keep(receipt)
+        # A pass may have finished it meanwhile: that receipt stays.
+        kept = receipts.keep(receipt)
         announce_step("kept the receipt")
-        return receipt
+        return kept
 
     def latest(self, handle: bytes) -> SignedReceipt | None:
         """Returns the receipt of the latest erasure of a person, None if there was none."""
@@ -173,16 +170,36 @@ class Eraser:
         with log.only_closer() as is_alone:
             if not is_alone:
                 return None
+            users, receipts = self.places.users, self.places.receipts
+            # Killed from here on, or barred from overwriting bytes, another pass is due at once.
+            receipts.begin_pass()
             if self.places.closed is not None:
                 delete_unlisted(log, self.places.closed)
             settled = self._settled(now)
             self._erase_rows(settled)
             expired = self._expire(now)
-            # Before anything is called finished: a deleted row still stands in the bytes of the store.
-            if not _tried(log.removal.wipe):
+            # Before anything is called finished: a deleted row still stands in the bytes of the stores.
+            if not all([_tried(log.removal.wipe), _tried(users.wipe)]):
                 return PassReport(0, expired, is_wiped=False)
             self._finish(settled, now)
-            return PassReport(len(settled), expired, is_wiped=_tried(self.places.users.wipe))
+            # Again, for the pseudonyms that were listed until now, and the receipts that were not final.
+            is_wiped = all([_tried(users.wipe), _tried(receipts.wipe)])
+            announce_step("overwrote bytes")
+            if is_wiped:
+                receipts.note_pass(now)
+            return PassReport(len(settled), expired, is_wiped=is_wiped)
+
+    def _forget(self, handle: bytes, now: int) -> int:
+        """Drops what leads to a user's rows, and returns when they were erased, seconds since 1970 UTC."""
+        users = self.places.users
+        erased: int | None = None
+        # Again where a pass drops, between the two calls, an old tombstone that was there already.
+        while erased is None:
+            # First: from here on no worker finds the pseudonym, whatever becomes of this process.
+            users.forget(handle, now)
+            announce_step("forgotten")
+            erased = users.find(handle).erased
+        return erased
 
     def _settled(self, now: int) -> list[Forgotten]:
         """Returns the dropped pseudonyms under which no further row can come."""
@@ -233,7 +250,12 @@ class Eraser:
             announce_step("kept a final receipt")
         self.places.users.end_forgotten([one.pseudonym for one in settled])
         announce_step("ended what waits")
-        self.places.receipts.note_pass(now)
+        removal = self.places.log.removal
+        # In this order: what is counted was forgotten before, and is still listed unless it is finished.
+        counted = removal.counted()
+        waiting = {erasure_id_of(one.handle, one.erased) for one in self.places.users.forgotten()}
+        removal.drop_counts(counted - waiting)
+        announce_step("dropped counts that receipts hold")
 
     def _count(
         self, handle: bytes, asked: int, releases: Iterable[HoldingRelease], finished: int | None

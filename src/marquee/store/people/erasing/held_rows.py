@@ -3,6 +3,7 @@
 ```
 events:<sequence>                          events of the store after it
 decisions:<sequence>                       decisions of the store after it
+nobody:<sequence>                          events of the store after it that name one of their decisions alone
 files:<day>/<kind>/<sequence>:<offset>     rows of the user in the file of a closed day, and in those after it
 ```
 
@@ -18,11 +19,11 @@ from typing import Any
 from marquee.errors import DataError
 from marquee.store.log.event_log import ClosedPart, EventLog
 from marquee.store.log.log_rows import DECISION, decision_columns, event_columns
-from marquee.store.people.erasing.parts import read_part
+from marquee.store.people.erasing.parts import Leaving, note_owners, read_part
 
-_EVENTS, _DECISIONS, _FILES = "events", "decisions", "files"
+_EVENTS, _DECISIONS, _NOBODY, _FILES = "events", "decisions", "nobody", "files"
 _CURSOR = re.compile(
-    rf"({_EVENTS}|{_DECISIONS}):(\d{{1,18}})|{_FILES}:(\d{{1,9}})/(\w{{1,32}})/(\d{{1,18}}):(\d{{1,18}})"
+    rf"({_EVENTS}|{_DECISIONS}|{_NOBODY}):(\d{{1,18}})|{_FILES}:(\d{{1,9}})/(\w{{1,32}})/(\d{{1,18}}):(\d{{1,18}})"
 )
 # A file without the user takes milliseconds: a page that finds nothing ends all the same.
 _FILES_PER_PAGE = 60
@@ -84,15 +85,25 @@ def read_held(log: EventLog, closed: Path, user_id: str, cursor: str, limit: int
         if len(page) == limit:
             page.cursor = f"{_DECISIONS}:{decisions[-1].sequence if decisions else after}"
             return page
+        place, after = _NOBODY, 0
+    # Each page anew: a decision that is made meanwhile may be named as well.
+    theirs = Leaving({user_id: ""})
+    note_owners(log, closed, theirs)
+    if place == _NOBODY:
+        of_nobody = log.read_events_of_nobody(theirs.owner_of, after, limit - len(page))
+        page.events += _rows(event_columns(of_nobody))
+        if len(page) == limit:
+            page.cursor = f"{_NOBODY}:{of_nobody[-1].sequence if of_nobody else after}"
+            return page
     begin = (int(match[3]), match[4], int(match[5])) if match[3] else None
-    _read_files(log, closed, user_id, page, limit, begin, int(match[6] or 0))
+    _read_files(log, closed, theirs, page, limit, begin, int(match[6] or 0))
     return page
 
 
 def _read_files(
     log: EventLog,
     closed: Path,
-    user_id: str,
+    theirs: Leaving,
     page: HeldPage,
     limit: int,
     begin: tuple[int, str, int] | None,
@@ -108,7 +119,7 @@ def _read_files(
         if number == _FILES_PER_PAGE or len(page) == limit:
             page.cursor = f"{at}:{skipped}"
             return
-        frame = read_part(closed / part.file, user_id).slice(skipped)
+        frame = read_part(closed / part.file, part.kind, theirs).slice(skipped)
         kept = frame.head(limit - len(page))
         rows = page.decisions if part.kind == DECISION else page.events
         rows += kept.drop("sequence", "user_id").to_dicts()

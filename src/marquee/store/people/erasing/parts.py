@@ -122,10 +122,10 @@ def delete_unlisted(log: EventLog, folder: Path) -> int:
     return len(left)
 
 
-def read_part(path: Path, user_id: str) -> pl.DataFrame:
-    """Returns the rows of a user in a file, in its order."""
-    # Row groups without them are read by one column alone.
-    return pl.scan_parquet(path).filter(pl.col("user_id") == user_id).collect(engine="streaming")
+def read_part(path: Path, kind: str, theirs: Leaving) -> pl.DataFrame:
+    """Returns the rows of users in a file of a kind, in its order."""
+    # Row groups without them are read by the columns alone that tell whose they are.
+    return pl.scan_parquet(path).filter(theirs.rows(kind)).collect(engine="streaming")
 
 
 def _theirs(path: Path, kind: str, leaving: Leaving) -> pl.DataFrame:

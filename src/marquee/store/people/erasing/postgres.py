@@ -5,11 +5,9 @@ from typing import LiteralString
 
 import msgspec
 
-from marquee.store.log.postgres_database import FIRST_LOCK, PostgresDatabase
-from marquee.store.people.erasing.receipts import SignedReceipt
+from marquee.store.log.postgres_database import RECEIPTS_LOCK, PostgresDatabase
+from marquee.store.people.erasing.receipts import SignedReceipt, stays
 
-# Behind that of the users.
-_RECEIPTS_LOCK = FIRST_LOCK + 17
 _FORMAT = 1
 
 _SCHEMA: LiteralString = """
@@ -26,6 +24,7 @@ CREATE TABLE IF NOT EXISTS marquee.passes(
     number integer PRIMARY KEY CHECK (number = 1), ended bigint NOT NULL
 );
 """
+_FIND_ONE: LiteralString = "SELECT body FROM marquee.receipts WHERE erasure_id = %s"
 _KEEP: LiteralString = """
 INSERT INTO marquee.receipts VALUES (%s, %s, %s, %s)
 ON CONFLICT (erasure_id) DO UPDATE SET body = excluded.body
@@ -53,19 +52,23 @@ class PostgresReceipts:
     """
 
     def __init__(self, url: str) -> None:
-        self._database = PostgresDatabase(url, (_RECEIPTS_LOCK,))
+        self._database = PostgresDatabase(url, (RECEIPTS_LOCK,))
         self._database.make_tables(_SCHEMA, "marquee.receipts_format", _FORMAT)
 
-    def keep(self, signed: SignedReceipt) -> None:
+    def keep(self, signed: SignedReceipt) -> SignedReceipt:
         """Keeps a receipt; see `Receipts`."""
         receipt = signed.receipt
         body = msgspec.json.encode(signed).decode()
         versions = [release.version for release in receipt.releases]
-        with self._database.turn(_RECEIPTS_LOCK) as connection:
+        with self._database.turn(RECEIPTS_LOCK) as connection:
+            found = connection.execute(_FIND_ONE, (receipt.erasure_id,)).fetchall()
+            if found and (before := stays(found[0][0], signed)):
+                return before
             connection.execute(
                 _KEEP, (receipt.erasure_id, bytes.fromhex(receipt.handle), receipt.asked, body)
             )
             connection.execute(_NOTE_HOLDING, (receipt.erasure_id, versions))
+        return signed
 
     def find(self, handle: bytes) -> list[SignedReceipt]:
         """Returns the receipts of a person; see `Receipts`."""
@@ -79,19 +82,29 @@ class PostgresReceipts:
 
     def drop(self, before: int) -> int:
         """Deletes old receipts; see `Receipts`."""
-        with self._database.turn(_RECEIPTS_LOCK) as connection:
+        with self._database.turn(RECEIPTS_LOCK) as connection:
             connection.execute(_DROP_HOLDING, (before,))
             return connection.execute("DELETE FROM marquee.receipts WHERE asked < %s", (before,)).rowcount
 
+    def begin_pass(self) -> None:
+        """Notes that a pass has begun; see `Receipts`."""
+        with self._database.turn(RECEIPTS_LOCK) as connection:
+            connection.execute("DELETE FROM marquee.passes")
+
     def note_pass(self, now: int) -> None:
         """Notes when the last pass ended; see `Receipts`."""
-        with self._database.turn(_RECEIPTS_LOCK) as connection:
+        with self._database.turn(RECEIPTS_LOCK) as connection:
             connection.execute(_NOTE_PASS, (now,))
 
     def last_pass(self) -> int | None:
         """Returns when the last pass ended; see `Receipts`."""
         rows = self._database.read("SELECT ended FROM marquee.passes")
         return int(rows[0][0]) if rows else None
+
+    def wipe(self) -> bool:
+        """Frees the room of deleted rows; see `Receipts`."""
+        self._database.vacuum("marquee.receipts", "marquee.holding")
+        return True
 
     def close(self) -> None:
         """Gives up all connections; see `Receipts`."""

@@ -94,6 +94,12 @@ def signed(receipt: ErasureReceipt, key: SigningKey | None) -> SignedReceipt:
     return SignedReceipt(receipt, key.signature(receipt.content(), RECEIPT_PURPOSE) if key else None)
 
 
+def stays(body: str, new: SignedReceipt) -> SignedReceipt | None:
+    """Returns a receipt that is kept, from its JSON, if it is final and the new one is not; else None."""
+    before = msgspec.json.decode(body, type=SignedReceipt)
+    return before if before.receipt.finished is not None and new.receipt.finished is None else None
+
+
 def erasure_id_of(handle: bytes, asked: int) -> str:
     """Returns the name of an erasure: the same for the same person and second, so that a retry finds it."""
     return hashlib.blake2b(handle + asked.to_bytes(8), digest_size=_ID_BYTES).hexdigest()
@@ -106,8 +112,11 @@ class Receipts(Protocol):
     returns.
     """
 
-    def keep(self, signed: SignedReceipt) -> None:
-        """Keeps a receipt in the place of an earlier one of the same erasure."""
+    def keep(self, signed: SignedReceipt) -> SignedReceipt:
+        """Keeps a receipt in the place of an earlier one of the same erasure, and returns the one kept.
+
+        One that is final gives way to no other that is not.
+        """
 
     def find(self, handle: bytes) -> list[SignedReceipt]:
         """Returns the receipts of a person, the latest erasure first."""
@@ -118,11 +127,17 @@ class Receipts(Protocol):
     def drop(self, before: int) -> int:
         """Deletes the receipts of erasures that were asked for before a second, and returns how many."""
 
+    def begin_pass(self) -> None:
+        """Notes that a pass has begun: until its end is noted, none has ended."""
+
     def note_pass(self, now: int) -> None:
         """Notes when the last pass ended."""
 
     def last_pass(self) -> int | None:
-        """Returns when the last pass ended, seconds since 1970 UTC; None if there was none."""
+        """Returns when the last pass ended, seconds since 1970 UTC; None if there was none or one is on."""
+
+    def wipe(self) -> bool:
+        """Overwrites what deleted rows have left in the store; False where readers were in the way."""
 
     def close(self) -> None:
         """Gives up all connections."""

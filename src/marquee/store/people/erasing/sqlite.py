@@ -1,13 +1,15 @@
 """The receipts of erasures in a SQLite file of the folder of the event log."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import apsw
 import msgspec
 
+from marquee.store.log.removing.sqlite_wiping import wipe_file
 from marquee.store.log.sqlite_file import Durability, SqliteFile
-from marquee.store.people.erasing.receipts import SignedReceipt
+from marquee.store.people.erasing.receipts import SignedReceipt, stays
 
 RECEIPTS_FILE = "receipts.db"
 
@@ -38,9 +40,9 @@ class SqliteReceipts:
     def __init__(self, folder: Path) -> None:
         self._file = SqliteFile(folder / RECEIPTS_FILE, _SCHEMA, Durability.full)
 
-    def keep(self, signed: SignedReceipt) -> None:
+    def keep(self, signed: SignedReceipt) -> SignedReceipt:
         """Keeps a receipt; see `Receipts`."""
-        self._file.write(lambda connection: _keep(connection, signed))
+        return self._file.write(lambda connection: _keep(connection, signed))
 
     def find(self, handle: bytes) -> list[SignedReceipt]:
         """Returns the receipts of a person; see `Receipts`."""
@@ -57,6 +59,10 @@ class SqliteReceipts:
         """Deletes old receipts; see `Receipts`."""
         return self._file.write(lambda connection: _drop(connection, before))
 
+    def begin_pass(self) -> None:
+        """Notes that a pass has begun; see `Receipts`."""
+        self._file.write(lambda connection: connection.execute("DELETE FROM passes"))
+
     def note_pass(self, now: int) -> None:
         """Notes when the last pass ended; see `Receipts`."""
         statement = "INSERT INTO passes VALUES (1, ?1) ON CONFLICT (number) DO UPDATE SET ended = ?1"
@@ -67,14 +73,22 @@ class SqliteReceipts:
         rows = self._file.read("SELECT ended FROM passes")
         return int(rows[0][0]) if rows else None
 
+    def wipe(self) -> bool:
+        """Overwrites what deleted rows have left; see `Receipts`."""
+        return wipe_file(self._file)
+
     def close(self) -> None:
         """Gives up all connections; see `Receipts`."""
         self._file.close()
 
 
-def _keep(connection: apsw.Connection, signed: SignedReceipt) -> None:
-    """Keeps a receipt and notes which releases it names."""
+def _keep(connection: apsw.Connection, signed: SignedReceipt) -> SignedReceipt:
+    """Keeps a receipt, notes which releases it names, and returns the one that is kept."""
     receipt = signed.receipt
+    statement = "SELECT body FROM receipts WHERE erasure_id = ?"
+    found: Sequence[Sequence[Any]] = connection.execute(statement, (receipt.erasure_id,)).fetchall()
+    if found and (before := stays(found[0][0], signed)):
+        return before
     row = (
         receipt.erasure_id,
         bytes.fromhex(receipt.handle),
@@ -86,6 +100,7 @@ def _keep(connection: apsw.Connection, signed: SignedReceipt) -> None:
         "INSERT OR IGNORE INTO holding VALUES (?, ?)",
         [(release.version, receipt.erasure_id) for release in receipt.releases],
     )
+    return signed
 
 
 def _drop(connection: apsw.Connection, before: int) -> int:

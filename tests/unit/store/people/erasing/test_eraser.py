@@ -107,6 +107,108 @@ def test_nothing_is_finished_before_the_bytes_are_overwritten(
     assert final(eraser, "user-1").finished == LATER
 
 
+def test_pass_that_cannot_overwrite_the_bytes_of_people_is_due_again_at_once(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eraser = service.eraser()
+    fill(eraser)
+    assert eraser.run(ASKED) == PassReport(0, 0, is_wiped=True)
+    erase(eraser, "user-1")
+    with monkeypatch.context() as patched:
+        patched.setattr(eraser.places.users, "wipe", lambda: False)
+        assert eraser.run(LATER) == PassReport(0, 0, is_wiped=False)
+        assert final(eraser, "user-1").finished is None
+    with monkeypatch.context() as patched:
+        patched.setattr(eraser.places.receipts, "wipe", lambda: False)
+        assert eraser.run(LATER) == PassReport(1, 0, is_wiped=False)
+    assert eraser.is_due(LATER + 1)
+    assert eraser.run(LATER + 1) == PassReport(0, 0, is_wiped=True)
+    assert not eraser.is_due(LATER + 2)
+
+
+def test_pass_killed_before_it_overwrites_bytes_is_due_again_at_once(service: Service) -> None:
+    eraser = service.eraser()
+    fill(eraser)
+    eraser.run(ASKED)
+    erase(eraser, "user-1")
+
+    def killed(step: str) -> None:
+        if step == "overwrote bytes":
+            raise KilledError
+
+    with watching_steps(killed), pytest.raises(KilledError):
+        eraser.run(LATER)
+    assert eraser.is_due(LATER + 1)
+
+
+def test_receipts_that_are_dropped_leave_no_bytes_behind(store: Store, tmp_path: Path) -> None:
+    service = Service(store, tmp_path / "closed", retention=Retention(tombstones=5))
+    eraser = service.eraser()
+    for number in range(40):
+        erase(eraser, f"user-{number}")
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and path.name.startswith("receipts")]
+    # The handle of a user, as the table and the text of a receipt hold it.
+    traces = [form for n in range(40) for form in (handle(f"user-{n}"), handle(f"user-{n}").hex().encode())]
+    if not store.where.startswith("postgresql"):
+        assert any(trace in path.read_bytes() for path in files for trace in traces)
+    assert eraser.run(ASKED + 6 * DAY) == PassReport(0, 0, is_wiped=True)
+    assert eraser.latest(handle("user-1")) is None
+    assert [path for path in files if any(trace in path.read_bytes() for trace in traces)] == []
+    service.close()
+
+
+def test_counts_go_once_a_receipt_holds_them(service: Service) -> None:
+    eraser = service.eraser()
+    fill(eraser)
+    removal = eraser.places.log.removal
+    first = erase(eraser, "user-1")
+    erase(eraser, "user-2", LATER)
+    assert len(removal.counted()) == 2
+    eraser.run(LATER)
+    assert first.erasure_id not in removal.counted()
+    assert len(removal.counted()) == 1, "the other one waits"
+    assert final(eraser, "user-1").events == 5
+    eraser.run(LATER + SETTLE_S)
+    assert removal.counted() == set()
+    assert final(eraser, "user-2").events == 5
+    assert erase(eraser, "user-2") == final(eraser, "user-2")
+
+
+def test_receipt_that_is_final_stays_where_a_request_comes_late_with_one_that_is_not(
+    service: Service,
+) -> None:
+    eraser, other = service.eraser(), service.eraser()
+    fill(eraser)
+
+    def passes(step: str) -> None:
+        if step == "erased from the store":
+            other.run(LATER)
+
+    with watching_steps(passes):
+        told = erase(eraser, "user-1")
+    assert told == final(eraser, "user-1")
+    assert told.finished == LATER
+
+
+def test_erasure_goes_on_where_a_pass_drops_the_old_tombstone_meanwhile(service: Service) -> None:
+    eraser, other = service.eraser(), service.eraser()
+    fill(eraser)
+    erase(eraser, "user-1", ASKED)
+    eraser.run(LATER)
+    later = ASKED + 30 * DAY
+    n_dropped: list[int] = []
+
+    def drops(step: str) -> None:
+        if step == "forgotten" and not n_dropped:
+            other.places.receipts.drop(later - DAY)
+            n_dropped.append(other.places.users.drop_tombstones(later - DAY))
+
+    with watching_steps(drops):
+        receipt = erase(eraser, "user-1", later)
+    assert n_dropped == [1]
+    assert (receipt.asked, receipt.finished, receipt.events) == (later, later, 0)
+
+
 def test_stranger_gets_a_receipt_of_no_rows_and_a_tombstone(service: Service) -> None:
     eraser = service.eraser()
     receipt = erase(eraser, "nobody")
@@ -199,7 +301,7 @@ def test_erasure_killed_at_any_step_goes_on(
         service.close()
         validate_goes_on(service, others)
         service.close()
-        n += 9  # the benchmark takes every step
+        n += 11  # the benchmark takes every step
     assert n > 30
 
 
