@@ -9,6 +9,7 @@ from marquee.nn.initialisation.tables import InitialisationConfig, SpectralIniti
 from marquee.nn.losses import LOSSES
 from marquee.nn.negatives import NEGATIVES
 from marquee.nn.optimizers import OPTIMIZERS
+from marquee.nn.probabilities import PROBABILITIES
 from training.config import TrainConfig
 from training.fitting.warm_start import WarmStartConfig
 
@@ -25,6 +26,7 @@ SCHEMAS: dict[str, Mapping[str, type]] = {
         "spectral": SpectralInitialisationConfig,
         "earlier_run": WarmStartConfig,
     },
+    "probabilities": PROBABILITIES,
 }
 
 

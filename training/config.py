@@ -25,6 +25,7 @@ from marquee.nn.initialisation.tables import InitialisationConfig
 from marquee.nn.losses import LOSSES, LossConfig
 from marquee.nn.negatives import CatalogNegativesConfig, NegativesConfig
 from marquee.nn.optimizers import OptimizerConfig
+from marquee.nn.probabilities import ProbabilitiesConfig
 from training.cli.command import as_object
 
 HIDDEN_FRACTION = 0.5
@@ -245,6 +246,8 @@ class TrainConfig:
     negatives: NegativesConfig
     optimizer: OptimizerConfig
     start: InitialisationConfig = field(default_factory=InitialisationConfig)
+    # Runs of earlier versions say nothing of it, and have no head.
+    probabilities: ProbabilitiesConfig = field(default_factory=ProbabilitiesConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     left_open: list[str] = field(default_factory=list)

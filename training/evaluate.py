@@ -21,6 +21,7 @@ from training.cli.command import command
 from training.cli.console import open_console
 from training.config import EvaluationConfig, TrainConfig
 from training.fitting.fit import load_model
+from training.fitting.probabilities.run import read_head_of_run
 from training.judging.gate import GateConfig, failures, served_bundle
 from training.judging.judge import judge, show_judgement, with_served
 from training.judging.surfaces import read_surfaces
@@ -97,7 +98,8 @@ def evaluate_run(config: EvaluateConfig, overrides: list[str], console: Console)
     run_config = folder.read_config(overrides)
     prepared = prepare_trained(run_config, folder.path, console)
     model = load_model(prepared.dataset, run_config, folder.checkpoint)
-    judgement = judge(prepared, model, run_config, console, served)
+    head = read_head_of_run(prepared.dataset, prepared.split, model, run_config, folder.path)
+    judgement = judge(prepared, model, run_config, console, served, head)
     if config.bundle:
         with console.status(escape(f"asking {config.bundle}")):
             judgement = with_served(judgement, config.bundle, prepared, run_config, surfaces)

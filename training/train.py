@@ -39,6 +39,7 @@ def train(config: TrainConfig, console: Console, longer: Sequence[str] = ()) -> 
     # Not at the top: completion on TAB composes configs, and need not wait for Lightning and the report.
     from training.fitting.callbacks import read_epochs
     from training.fitting.fit import EPOCHS_FILE, fit, validate_hardware
+    from training.fitting.probabilities.run import fit_head_of_run
     from training.fitting.probing import settle_and_probe
     from training.judging.advice import advice
     from training.judging.judge import judge, part_to_judge, show_judgement
@@ -75,8 +76,13 @@ def train(config: TrainConfig, console: Console, longer: Sequence[str] = ()) -> 
         )
     if fitted.interrupted:
         _end_interrupted(folder, fitted.epochs, console)
+    head = fit_head_of_run(prepared.dataset, prepared.split, fitted.model, config, folder.path)
+    if isinstance(head, str) and head:
+        console.print(f"no probabilities of clicks: {head}", highlight=False, soft_wrap=True)
     try:
-        judgement = judge(prepared, fitted.model, config, console)
+        judgement = judge(
+            prepared, fitted.model, config, console, head=None if isinstance(head, str) else head
+        )
     # Training shut down by itself above; here only the judgement is lost.
     except KeyboardInterrupt:
         console.print(

@@ -42,7 +42,7 @@ def head_for(contents: BundleContents, score_weight: float = 0.0) -> HeadContent
     counts.expected[:] = np.arange(layout.n_cells) % 5
     counts.came[:] = np.arange(layout.n_cells) % 3
     numbers = item_numbers(features, contents.catalog.is_ad)
-    names = (*counts.names, *column_names(tuple(column.name for column in item)), "is ad")
+    names = (*layout.column_names, *column_names(tuple(column.name for column in item)), "is ad")
     shown = np.array(SHOWN_TO_FIRST_USER, dtype=np.int32)
     offsets = np.full(len(contents.user_ids) + 2, len(shown), dtype=np.int64)
     offsets[:2] = 0

@@ -24,9 +24,11 @@ from marquee.index.sweep import Questions
 from marquee.nn.embed import embed_queries
 from marquee.nn.export import export_towers
 from training.config import TrainConfig, as_plain
+from training.exporting.click_head import head_contents
 from training.exporting.popularity import fit_context_popularity
 from training.exporting.reference import reference_statistics
 from training.fitting.fit import load_model
+from training.fitting.probabilities.run import read_head_of_run
 from training.judging.writing import EVALUATION_FILE
 from training.runs.folders import RunFolder
 from training.runs.prepare import Prepared
@@ -61,6 +63,7 @@ def bundle_contents(
     )
     choice = choose_index(graphs.item_vectors, index, questions, time.perf_counter)
     popularity = _popularity(known.interactions, dataset.n_items)
+    head = read_head_of_run(dataset, prepared.split, model, run_config, folder.path)
     contents = BundleContents(
         query_tower=graphs.query_tower,
         item_tower=graphs.item_tower,
@@ -86,6 +89,7 @@ def bundle_contents(
         ),
         known_until=known_until(run_config.data, prepared.events, created),
         metrics=_metrics(folder),
+        click_head=None if head is None else head_contents(head, known.user_ids),
         user_names=user_names(run_config.data),
         config=as_plain(run_config),
         reference=reference_statistics(prepared, run_config).to_json(),

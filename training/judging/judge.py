@@ -27,6 +27,7 @@ from marquee.nn.embed import embed_catalog, embed_queries
 from marquee.nn.models import TwoTower
 from marquee.reports import judge_against
 from training.config import TrainConfig
+from training.fitting.probabilities.run import HeadOfRun
 from training.judging.describe import describe, slice_headline
 from training.judging.inspection import inspect_model
 from training.judging.outcomes import judge_outcomes
@@ -120,7 +121,12 @@ def part_to_judge(prepared: Prepared, config: TrainConfig) -> tuple[str, JudgedP
 
 
 def judge(
-    prepared: Prepared, model: TwoTower, config: TrainConfig, console: Console, bundle: Bundle | None = None
+    prepared: Prepared,
+    model: TwoTower,
+    config: TrainConfig,
+    console: Console,
+    bundle: Bundle | None = None,
+    head: HeadOfRun | None = None,
 ) -> Judgement:
     """Ranks the full catalog for every user of the judged part, with the model and with the baselines.
 
@@ -130,6 +136,7 @@ def judge(
         config: Of its run.
         console: Shows progress.
         bundle: The release that is served, to be ranked beside it as `BUNDLE`; None for none.
+        head: The head of the run, which says how likely clicks are; None where it has none.
 
     Raises:
         DataError: If the part that is to be read is empty.
@@ -162,7 +169,7 @@ def judge(
         inspection = inspect_model(prepared, part, evaluation, directions, scores, config)
     with console.status("measuring probabilities"):
         # With the bias, unlike the likeness above: it is a part of the probability.
-        outcomes, unjudged = judge_outcomes(prepared, part, evaluation, model, item_vectors, config)
+        outcomes, unjudged = judge_outcomes(prepared, part, evaluation, model, item_vectors, config, head)
     return Judgement(
         part_name=part_name,
         part=part,

@@ -27,6 +27,13 @@ from marquee.nn.losses import SampledSoftmaxConfig
 from marquee.nn.models import TwoTower
 from marquee.nn.negatives import CatalogNegativesConfig
 from training.config import TrainConfig
+from training.fitting.probabilities.run import HeadOfRun
+from training.judging.head_outcomes import (
+    CLICK_HEAD,
+    catalog_columns,
+    click_probabilities,
+    judge_conversions,
+)
 from training.runs.prepare import Prepared
 
 CLICK, NEXT_ITEM = "click", "next_item"
@@ -40,6 +47,7 @@ def judge_outcomes(
     model: TwoTower,
     item_vectors: FloatArray,
     config: TrainConfig,
+    head: HeadOfRun | None = None,
 ) -> tuple[tuple[JudgedOutcome, ...], tuple[str, ...]]:
     """Judges each kind of outcome, or says in a sentence why it could not.
 
@@ -50,10 +58,11 @@ def judge_outcomes(
         model: Under judgement.
         item_vectors: Its item embeddings, (n_items + 1, dim) float32.
         config: Of the run.
+        head: Of the run; None where it has none.
     """
     found = (
         _next_item(part, evaluation, model, item_vectors, config),
-        _clicks(prepared, model, item_vectors, config),
+        *_clicks(prepared, model, item_vectors, config, head),
     )
     judged = tuple(outcome for outcome in found if not isinstance(outcome, str))
     return judged, tuple(reason for reason in found if isinstance(reason, str))
@@ -101,9 +110,13 @@ def _next_item(
 
 
 def _clicks(
-    prepared: Prepared, model: TwoTower, item_vectors: FloatArray, config: TrainConfig
-) -> JudgedOutcome | str:
-    """Judges heads for clicks on the exposures of a part; or says why there is nothing to judge."""
+    prepared: Prepared,
+    model: TwoTower,
+    item_vectors: FloatArray,
+    config: TrainConfig,
+    head: HeadOfRun | None,
+) -> tuple[JudgedOutcome | str, ...]:
+    """Judges heads for clicks on the exposures of a part, and conversions; or says why there is nothing."""
     dataset, split = prepared.dataset, prepared.split
     # What is known is all before the part: a head must not read what it is asked about.
     name, frame, known = "validation", split.validation, split.before_validation
@@ -111,7 +124,7 @@ def _clicks(
         name, frame, known = "test", split.test, split.before_test
     missing = missing_for_clicks(frame)
     if missing:
-        return f"There are no probabilities of a click: {missing}."
+        return (f"There are no probabilities of a click: {missing}.",)
 
     judged = read_exposures(frame, dataset.item_ids)
     said = _scored(dataset, judged, known, model, item_vectors)
@@ -130,20 +143,26 @@ def _clicks(
     if not fitted.can_teach or not len(judged):
         return (
             f"No head for clicks could be fitted: {int(fitted.is_clicked.sum())} of {len(fitted.is_clicked)} "
-            f"earlier exposures were clicked, expected {MIN_OUTCOMES} of each outcome or more."
+            f"earlier exposures were clicked, expected {MIN_OUTCOMES} of each outcome or more.",
         )
-    return judge_outcome(
+    sources = head_probabilities(fitted, said)
+    columns = {**exposure_columns(dataset, judged.frame, config), **catalog_columns(dataset, judged.frame)}
+    if head is not None:
+        # First: it is what the bundle will say, and the others are its references.
+        sources = {CLICK_HEAD: click_probabilities(head, judged), **sources}
+    clicks = judge_outcome(
         CLICK,
         f"For each of {len(judged):,} exposures of the {name} part: is it clicked? Heads fitted on "
         f"{len(fitted.is_clicked):,} exposures of {taught_by}. The model is asked at the beginning of the "
         f"part, in the context of each request.{_left_out(judged)}",
-        head_probabilities(fitted, said),
+        sources,
         judged.is_clicked,
         # Intervals draw whole users: exposures of one user are not independent.
         np.unique(judged.frame["user_id"].to_numpy(), return_inverse=True)[1],
-        exposure_columns(dataset, judged.frame, config),
+        columns,
         np.random.default_rng(config.seed),
     )
+    return (clicks, *([judge_conversions(head, judged.frame, columns, name, config)] if head else []))
 
 
 def _left_out(judged: Exposures) -> str:

@@ -30,6 +30,7 @@ from marquee.store.signing import SigningKey
 from training.config import TrainConfig
 from training.exporting.contents import bundle_contents
 from training.fitting.fit import fit, load_model
+from training.fitting.probabilities.run import fit_head_of_run, read_head_of_run
 from training.fitting.warm_start import WarmStartConfig
 from training.judging.gate import GateConfig, failures
 from training.judging.judge import BUNDLE, Judgement, judge, part_to_judge, show_judgement
@@ -138,6 +139,10 @@ class Steps:
             fitted = fit(self.prepared.dataset, self.prepared.validation, config, self.folder.path)
         if fitted.interrupted:
             return False
+        prepared = self.prepared
+        head = fit_head_of_run(prepared.dataset, prepared.split, fitted.model, config, self.folder.path)
+        if isinstance(head, str) and head:
+            self.console.print(f"no probabilities of clicks: {head}")
         self._mark("trained", is_trained=True)
         return True
 
@@ -173,7 +178,9 @@ class Steps:
         """Returns which guardrails the model does not hold."""
         config, gate = self.run_config, self.settings.gate
         model = load_model(self.prepared.dataset, config, self.folder.checkpoint)
-        judgement = judge(self.prepared, model, config, self.console, bundle)
+        prepared = self.prepared
+        head = read_head_of_run(prepared.dataset, prepared.split, model, config, self.folder.path)
+        judgement = judge(prepared, model, config, self.console, bundle, head)
         self.console.print(f"report {report(self.prepared, judgement, config, self.folder)}")
         show_judgement(judgement, config, self.console)
         if bundle is None:

@@ -13,7 +13,7 @@ from marquee.bundle.graphs import Graph
 from marquee.core.arrays import BoolArray, FloatArray, IndexArray, TokenArray
 from marquee.core.ids import PADDING_INDEX
 from marquee.features import FeatureArrays
-from marquee.features.exposures.counts import CountTable
+from marquee.features.exposures.counts import CountTable, FixedCounts
 from marquee.features.exposures.places import Places
 from marquee.features.exposures.shown_before import Shown, ShownBefore, describe, directions
 
@@ -91,7 +91,7 @@ class ClickHead:
         layout = contents.spec.layout(len(contents.slots) - 1)
         self._layout = layout
         came, expected = contents.counts.T.astype(np.float64)
-        self._counts = CountTable(layout, came, expected)
+        self._counts = FixedCounts(CountTable(layout, came, expected))
         self._widths = tuple(column.n_columns for column in layout.item_columns)
 
     def stop(self) -> None:

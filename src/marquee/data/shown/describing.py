@@ -81,7 +81,7 @@ def describe_exposures(
     widths = tuple(column.name for column in layout.item_columns)
     return Described(
         np.concatenate([of_counts, of_users], axis=1),
-        (*counts.names, *column_names(widths)),
+        (*layout.column_names, *column_names(widths)),
         counts,
         rates,
         expected,
@@ -99,7 +99,7 @@ def _count(
         for times in (shown.timestamp, shown.clicked_at, shown.converted_at)
     )
     counts = CountTable.empty(layout)
-    columns = np.empty((len(shown), len(counts.names)), dtype=np.float32)
+    columns = np.empty((len(shown), len(layout.column_names)), dtype=np.float32)
     expected = np.empty(len(shown), dtype=np.float32)
     came, seen = np.zeros(n_places), np.zeros(n_places)
     n_clicks = n_conversions = 0.0

@@ -5,17 +5,16 @@ known before it. Serving reads the table as training left it.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
-from marquee.core.arrays import Float64Array, FloatArray, IndexArray
-from marquee.features.exposures.layout import ITEM, CountLayout, Keys
+from marquee.core.arrays import Float64Array, FloatArray
+from marquee.features.exposures.layout import CountLayout, Keys
 
 
 @dataclass(frozen=True, eq=False)
 class CountTable:
-    """Counts by cell.
+    """Counts by cell, which grow.
 
     Attributes:
         layout: Says which cell is whose.
@@ -32,17 +31,13 @@ class CountTable:
         """Returns a table of zeros."""
         return cls(layout, np.zeros(layout.n_cells), np.zeros(layout.n_cells))
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the columns of `read`."""
-        blocks = self.layout.blocks
-        return (*(block.name for block in blocks), *(f"{blocks[n].name}: exposures" for n in self._evidence))
-
     def read(self, keys: Keys) -> FloatArray:
-        """Returns the log ratio of each block and the evidence of items, (n, n_columns) float32."""
+        """Returns the columns of exposures, (n, n_columns) float32: see `CountLayout.columns`."""
         cells = self.layout.cells(keys)
-        ratios = np.where(self.layout.is_padding(keys), np.float32(0), self._ratios(cells))
-        return self._columns(keys, ratios, self._log_expected(cells))
+        came, expected, prior = self.came[cells], self.expected[cells], self.layout.slot_prior
+        ratios = np.log((came + prior) / (expected + prior)).astype(np.float32)
+        evidence = np.log1p(expected[:, self.layout.evidence_slots]).astype(np.float32)
+        return self.layout.columns(keys, ratios, evidence)
 
     def add(self, keys: Keys, expected: Float64Array, came: Float64Array, *, is_click: bool) -> None:
         """Counts outcomes, in place.
@@ -54,6 +49,7 @@ class CountTable:
             is_click: Whether clicks are counted, or conversions.
         """
         counts = self.layout.slot_is_click if is_click else ~self.layout.slot_is_click
+        # Cells of padding stay empty: their log ratio is 0, which says nothing.
         is_counted = ~self.layout.is_padding(keys)[:, counts]
         cells = self.layout.cells(keys)[:, counts][is_counted]
         for total, added in ((self.expected, expected), (self.came, came)):
@@ -68,42 +64,22 @@ class CountTable:
                 self.came[first : first + size] *= kept
                 self.expected[first : first + size] *= kept
 
-    def _columns(self, keys: Keys, ratios: FloatArray, evidence: FloatArray) -> FloatArray:
-        """Returns the columns of `read` out of the ratios of slots."""
-        starts = self._starts
-        total = np.add.reduceat(ratios, starts, axis=1)  # (n, n_blocks)
-        # Of several tokens the mean over those that are there.
-        for block in self._several:
-            first = starts[block]
-            end = first + int((self.layout.slot_block == block).sum())
-            is_there = ~self.layout.is_padding(keys)[:, first:end]
-            total[:, block] /= np.maximum(is_there.sum(axis=1), 1)
-        return np.concatenate([total, evidence], axis=1)
 
-    def _ratios(self, cells: IndexArray) -> FloatArray:
-        prior = self.layout.slot_prior
-        return np.log((self.came[cells] + prior) / (self.expected[cells] + prior)).astype(np.float32)
+class FixedCounts:
+    """Counts that no longer change: the logarithms are taken once.
 
-    def _log_expected(self, cells: IndexArray) -> FloatArray:
-        return np.log1p(self.expected[cells[:, self._starts[self._evidence]]]).astype(np.float32)
+    Args:
+        table: The counts.
+    """
 
-    @cached_property
-    def _starts(self) -> IndexArray:
-        """First slot of each block, (n_blocks,)."""
-        return np.flatnonzero(np.diff(self.layout.slot_block, prepend=-1))
+    def __init__(self, table: CountTable) -> None:
+        self.layout = table.layout
+        prior = np.repeat([block.prior for block in table.layout.blocks], table.layout.sizes)
+        self._ratios = np.log((table.came + prior) / (table.expected + prior)).astype(np.float32)
+        self._expected = table.expected.astype(np.float32)
 
-    @cached_property
-    def _several(self) -> list[int]:
-        """Blocks with more slots than one."""
-        return np.flatnonzero(np.bincount(self.layout.slot_block) > 1).tolist()
-
-    @cached_property
-    def _evidence(self) -> IndexArray:
-        """Blocks whose expected outcomes are a column of their own: those of the item itself."""
-        return np.array(
-            [
-                n
-                for n, block in enumerate(self.layout.blocks)
-                if block.item == ITEM and not block.half_life_days
-            ]
-        )
+    def read(self, keys: Keys) -> FloatArray:
+        """Returns the columns of exposures, as `CountTable.read`."""
+        cells = self.layout.cells(keys)
+        evidence = np.log1p(self._expected[cells[:, self.layout.evidence_slots]])
+        return self.layout.columns(keys, self._ratios[cells], evidence)

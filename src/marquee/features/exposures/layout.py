@@ -21,7 +21,7 @@ from functools import cached_property
 
 import numpy as np
 
-from marquee.core.arrays import FloatArray, IndexArray, TokenArray
+from marquee.core.arrays import BoolArray, FloatArray, IndexArray, TokenArray
 from marquee.features.encoder import FeatureEncoder
 
 MAX_ROWS = 512
@@ -194,7 +194,7 @@ class CountLayout:
         return np.array([self.blocks[block].prior for block in self.slot_block], dtype=np.float32)
 
     @cached_property
-    def slot_is_click(self) -> IndexArray:
+    def slot_is_click(self) -> BoolArray:
         """Which slots count clicks, (n_slots,) bool."""
         return np.array([self.blocks[block].outcome is Outcome.click for block in self.slot_block])
 
@@ -224,11 +224,54 @@ class CountLayout:
         items = np.concatenate([np.zeros_like(keys.item)[:, None], keys.item[:, None], keys.tokens], axis=1)
         return np.asarray(base + items[:, take])
 
-    def is_padding(self, keys: Keys) -> IndexArray:
+    def is_padding(self, keys: Keys) -> BoolArray:
         """Returns which slots say nothing, (n, n_slots) bool: unknown items and absent tokens."""
         _, take, _ = self._lookup
         items = np.concatenate([np.ones_like(keys.item)[:, None], keys.item[:, None], keys.tokens], axis=1)
         return np.asarray(items[:, take] == 0)
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Names of the columns of `columns`."""
+        evidence = [self.blocks[block].name for block in self.slot_block[self.evidence_slots]]
+        return (*(block.name for block in self.blocks), *(f"{name}: exposures" for name in evidence))
+
+    def columns(self, keys: Keys, ratios: FloatArray, evidence: FloatArray) -> FloatArray:
+        """Returns the log ratio of each block, and the evidence behind items, (n, n_columns) float32.
+
+        Args:
+            keys: Of the exposures.
+            ratios: Log ratio of each slot, (n, n_slots); of several tokens the mean of those that are there.
+            evidence: Logarithm of 1 + the expected outcomes of `evidence_slots`.
+        """
+        total = np.add.reduceat(ratios, self._starts, axis=1)  # (n, n_blocks)
+        for blocks, slots in self._several:
+            n_tokens = np.count_nonzero(keys.tokens[:, slots], axis=1).astype(np.float32)
+            total[:, blocks] /= np.maximum(n_tokens, np.float32(1))[:, None]
+        return np.concatenate([total, evidence], axis=1)
+
+    @cached_property
+    def evidence_slots(self) -> IndexArray:
+        """Slots whose expected outcomes are a column of their own: those of the item itself."""
+        blocks = enumerate(self.blocks)
+        kept = [number for number, block in blocks if block.item == ITEM and not block.half_life_days]
+        return self._starts[kept]
+
+    @cached_property
+    def _starts(self) -> IndexArray:
+        """First slot of each block, (n_blocks,)."""
+        return np.flatnonzero(np.diff(self.slot_block, prepend=-1))
+
+    @cached_property
+    def _several(self) -> list[tuple[list[int], slice]]:
+        """By item feature of several tokens: its blocks, and its columns of `Keys.tokens`."""
+        found, first = [], 0
+        for number, column in enumerate(self.item_columns):
+            if column.n_columns > 1:
+                blocks = [place for place, block in enumerate(self.blocks) if block.item == number]
+                found.append((blocks, slice(first, first + column.n_columns)))
+            first += column.n_columns
+        return found
 
     @cached_property
     def _lookup(self) -> tuple[IndexArray, IndexArray, IndexArray]:

@@ -88,7 +88,8 @@ def describe(shown: Shown, before: ShownBefore, widths: tuple[int, ...]) -> Floa
     everything = np.broadcast_to(both.sum(axis=1)[:, None], (*shown.items.shape, 4))
     cosines = shown.directions @ before.directions.transpose(0, 2, 1)  # (batch, n, length)
     near = np.exp(np.float32(NEARNESS) * (cosines - np.float32(1))) @ both  # (batch, n, 4)
-    same = _matches(shown.items[..., None], before.items[..., None]) @ outcomes
+    is_same = (shown.items[..., None] == before.items[:, None]) & (shown.items[..., None] > 0)
+    same = is_same.astype(np.float32) @ outcomes  # (batch, n, 2)
     n_came = before.came.sum(axis=1)[:, None]  # (batch, 1)
     nearest = np.where(before.came[:, None] > 0, cosines, np.float32(-1)).max(axis=2, initial=-1)
     columns = [
@@ -103,8 +104,8 @@ def describe(shown: Shown, before: ShownBefore, widths: tuple[int, ...]) -> Floa
     first = 0
     for width in widths:
         slots = slice(first, first + width)
-        alike = _matches(shown.tokens[..., slots], before.tokens[..., slots])
-        columns += _ratios(alike @ both, _TOKEN_PRIOR)
+        shared = _shared(shown.tokens[..., slots], before.tokens[..., slots], both)
+        columns += _ratios(shared, _TOKEN_PRIOR)
         first += width
     return np.stack(columns, axis=2).astype(np.float32, copy=False)
 
@@ -116,15 +117,23 @@ def directions(vectors: FloatArray) -> FloatArray:
     return found
 
 
-def _matches(shown: IndexArray, before: IndexArray) -> FloatArray:
-    """Returns how many values each candidate shares with each exposure, (batch, n, length) float32."""
-    found = np.zeros((shown.shape[0], shown.shape[1], before.shape[1]), dtype=np.float32)
-    for own in range(shown.shape[2]):
-        value = shown[:, :, own, None]
-        for other in range(before.shape[2]):
-            # Padding is no value that two could share.
-            found += (value == before[:, None, :, other]) & (value > 0)
-    return found
+def _shared(shown: IndexArray, before: IndexArray, outcomes: FloatArray) -> FloatArray:
+    """Returns the outcomes of the exposures that share a token with each candidate, once per token shared.
+
+    Args:
+        shown: Tokens of the candidates, (batch, n, width); 0 for padding.
+        before: Tokens of the exposures, (batch, length, width).
+        outcomes: Of the exposures, (batch, length, n_outcomes).
+    """
+    n_batch, n_rows = len(shown), 1 + max(int(shown.max(initial=0)), int(before.max(initial=0)))
+    # By token first: every pair of candidate and exposure would be compared else, token by token.
+    cell = (before + n_rows * np.arange(n_batch)[:, None, None]).reshape(-1)
+    sums = np.empty((n_batch, n_rows, outcomes.shape[2]), dtype=np.float32)
+    for number in range(outcomes.shape[2]):
+        weight = np.broadcast_to(outcomes[..., number, None], before.shape).reshape(-1)
+        sums[..., number] = np.bincount(cell, weight, n_batch * n_rows).reshape(n_batch, n_rows)
+    sums[:, 0] = 0.0  # padding is no value that two could share
+    return np.asarray(sums[np.arange(n_batch)[:, None, None], shown].sum(axis=2))
 
 
 def _ratios(outcomes: FloatArray, prior: float) -> list[FloatArray]:

@@ -5,20 +5,20 @@ from types import MappingProxyType
 
 from marquee.nn.probabilities.networks import (
     CrossConfig,
+    HeadConfig,
     LogisticConfig,
-    NoProbabilitiesConfig,
     ProbabilitiesConfig,
 )
 
 PROBABILITIES: Mapping[str, type[ProbabilitiesConfig]] = MappingProxyType(
-    {"cross": CrossConfig, "logistic": LogisticConfig, "none": NoProbabilitiesConfig}
+    {"cross": CrossConfig, "logistic": LogisticConfig, "none": ProbabilitiesConfig}
 )
 """The heads by the name that a config chooses them by."""
 
 __all__ = [
     "PROBABILITIES",
     "CrossConfig",
+    "HeadConfig",
     "LogisticConfig",
-    "NoProbabilitiesConfig",
     "ProbabilitiesConfig",
 ]

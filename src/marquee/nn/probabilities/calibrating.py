@@ -38,6 +38,10 @@ class Outcomes:
         """Returns some of the exposures."""
         return Outcomes(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
+    def to(self, device: torch.device) -> "Outcomes":
+        """Returns the same exposures on a device."""
+        return Outcomes(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+
     def __len__(self) -> int:
         return len(self.place)
 

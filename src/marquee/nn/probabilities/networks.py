@@ -21,6 +21,11 @@ CLIP = 4.0
 
 @dataclass(kw_only=True)
 class ProbabilitiesConfig:
+    """No head: the bundle gives no probabilities. The choices that give some inherit from it."""
+
+
+@dataclass(kw_only=True)
+class HeadConfig(ProbabilitiesConfig):
     """How a head is trained; see its subclasses for which.
 
     Attributes:
@@ -62,25 +67,13 @@ class ProbabilitiesConfig:
             if not getattr(self, name) > 0:
                 raise ConfigError(f"probabilities.{name} must be more than 0, got {getattr(self, name)}")
 
-    @property
-    def is_wanted(self) -> bool:
-        """Whether there is to be a head at all."""
-        return True
-
 
 @dataclass(kw_only=True)
-class NoProbabilitiesConfig(ProbabilitiesConfig):
-    """No head: the bundle gives no probabilities."""
-
-    @property
-    def is_wanted(self) -> bool:
-        """False."""
-        return False
-
-
-@dataclass(kw_only=True)
-class LogisticConfig(ProbabilitiesConfig):
+class LogisticConfig(HeadConfig):
     """A logistic regression on what is known and the place: the floor that a network must beat."""
+
+    epochs: int = 5
+    learning_rate: float = 5e-3
 
     def validate(self) -> None:
         """Raises ConfigError also for cross layers, which a logistic regression has none of."""
@@ -93,17 +86,18 @@ class LogisticConfig(ProbabilitiesConfig):
 
 
 @dataclass(kw_only=True)
-class CrossConfig(ProbabilitiesConfig):
+class CrossConfig(HeadConfig):
     """A cross network: products of what is known, learned."""
 
     n_layers: int = 1
+    rank: int = 8
 
 
 class ClickNetwork(nn.Module):
     """Says how likely a click is, and a conversion of a click.
 
     Args:
-        config: See `ProbabilitiesConfig`.
+        config: See `HeadConfig`.
         n_columns: Columns that describe an exposure.
         n_places: Places, the unknown one included.
 
@@ -116,7 +110,7 @@ class ClickNetwork(nn.Module):
     means: Tensor
     scales: Tensor
 
-    def __init__(self, config: ProbabilitiesConfig, n_columns: int, n_places: int) -> None:
+    def __init__(self, config: HeadConfig, n_columns: int, n_places: int) -> None:
         super().__init__()
         self.place_dim = config.place_dim if config.n_layers else 0
         width = n_columns + self.place_dim

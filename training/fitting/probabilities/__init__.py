@@ -1,0 +1,1 @@
+"""One training of a head: exposures described, a network fitted, a calibration upon it."""

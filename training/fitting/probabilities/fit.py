@@ -1,0 +1,152 @@
+"""Fits a head: a network on the training part, a calibration on later exposures; keeps it in the run."""
+
+import io
+import logging
+import math
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning as L
+import msgspec
+import torch
+
+from marquee.core.arrays import FloatArray, IndexArray
+from marquee.errors import ConfigError
+from marquee.nn.probabilities.calibrating import MIN_OUTCOMES, calibrate
+from marquee.nn.probabilities.networks import (
+    N_OUTCOMES,
+    CalibratedNetwork,
+    ClickNetwork,
+    HeadConfig,
+    ProbabilitiesConfig,
+)
+from marquee.store.files import replace_file
+from training.config import TrainConfig, TrainerConfig
+from training.fitting.checkpoints import CHECKPOINTS
+from training.fitting.probabilities.described import Parts, ScoredExposures
+from training.fitting.probabilities.module import ProbabilityModule, kept_negatives
+
+HEAD_FILE = "click_head.ckpt"
+FACTS_FILE = "click_head.json"
+
+
+class HeadFacts(msgspec.Struct, frozen=True):
+    """The facts of a trained head that its weights do not say.
+
+    Attributes:
+        places: Surface and position of each place.
+        columns: Names of the columns that it reads.
+    """
+
+    places: tuple[tuple[str, int], ...]
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FittedHead:
+    """A trained head.
+
+    Attributes:
+        network: Calibrated, on the CPU, in evaluation mode.
+        facts: Beside the weights.
+    """
+
+    network: CalibratedNetwork
+    facts: HeadFacts
+
+    def probabilities(self, exposures: ScoredExposures, rows: IndexArray | slice) -> FloatArray:
+        """Returns the probabilities of click, and of conversion after it, of some exposures, (n, 2)."""
+        with torch.inference_mode():
+            said = self.network(
+                torch.from_numpy(exposures.columns[rows]),
+                torch.from_numpy(exposures.place[rows]),
+                torch.from_numpy(exposures.score[rows]),
+            )
+        found: FloatArray = said.numpy()
+        return found
+
+    def write(self, folder: Path) -> None:
+        """Writes the head into a run folder."""
+        buffer = io.BytesIO()
+        torch.save(self.network.state_dict(), buffer)
+        replace_file(folder / FACTS_FILE, msgspec.json.encode(self.facts))
+        (folder / CHECKPOINTS).mkdir(exist_ok=True)
+        replace_file(folder / CHECKPOINTS / HEAD_FILE, buffer.getvalue())
+
+    @classmethod
+    def read(cls, folder: Path, config: ProbabilitiesConfig) -> "FittedHead | None":
+        """Returns the head of a run; None if it has none.
+
+        Raises:
+            ConfigError: If what lies there is not what the config says.
+        """
+        path = folder / CHECKPOINTS / HEAD_FILE
+        if not isinstance(config, HeadConfig) or not path.is_file():
+            return None
+        facts = msgspec.json.decode((folder / FACTS_FILE).read_bytes(), type=HeadFacts)
+        network = CalibratedNetwork(ClickNetwork(config, len(facts.columns), len(facts.places) + 1))
+        try:
+            # Weights alone: a pickle could run code.
+            network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        except (RuntimeError, ValueError, EOFError) as error:
+            raise ConfigError(
+                f"{path} is no click head of this config ({str(error).splitlines()[0]}); train the run again"
+            ) from error
+        return cls(network.eval(), facts)
+
+
+def fit_head(
+    exposures: ScoredExposures, parts: Parts, settings: HeadConfig, config: TrainConfig
+) -> FittedHead | str:
+    """Returns the head of a run, or why there is none.
+
+    Args:
+        exposures: Of all parts.
+        parts: Which of them train, and which calibrate.
+        settings: Of the head.
+        config: Of the run.
+    """
+    moment = exposures.shown.timestamp
+    train = exposures.outcomes(moment < parts.calibration)
+    n_clicks, n_conversions = int(train.is_clicked.sum()), int(train.is_converted.sum())
+    if min(n_clicks, len(train) - n_clicks) < MIN_OUTCOMES:
+        return (
+            f"{n_clicks} of {len(train)} exposures of the training part were clicked, expected "
+            f"{MIN_OUTCOMES} of each outcome or more"
+        )
+    torch.manual_seed(config.seed)
+    network = ClickNetwork(settings, exposures.columns.shape[1], len(exposures.spec.places) + 1)
+    # One more of each outcome: with no conversion at all the first logit would be minus infinity.
+    rates = torch.tensor([n_clicks / len(train), (n_conversions + 1) / (n_clicks + 2)])
+    network.standardise(train.columns, rates)
+    _train(ProbabilityModule(network, settings, train, config.seed), config.trainer)
+    head = CalibratedNetwork(network.cpu().eval())
+    head.correction[0] = math.log(kept_negatives(train, settings))
+    assert head.correction.shape == (N_OUTCOMES,), "only clicks are sampled"
+    later = exposures.outcomes((moment >= parts.calibration) & (moment < parts.test))
+    if len(later):
+        calibrate(head, later, uses_score=parts.is_unseen)
+    return FittedHead(head.eval(), HeadFacts(exposures.spec.places, exposures.spec.columns))
+
+
+def _train(module: ProbabilityModule, config: TrainerConfig) -> None:
+    """Runs the trainer for the epochs of the module's config."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        # Lightning 2.6 reads torch's tree specs in the old way; nothing here could change that.
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+        warnings.filterwarnings("ignore", message=".*does not have many workers")
+        # It counts the batches itself, for the schedule.
+        warnings.filterwarnings("ignore", message=".*has `__len__` defined.*")
+        L.Trainer(
+            max_epochs=module.config.epochs,
+            accelerator=config.accelerator,
+            devices=config.devices,
+            precision=config.precision,  # type: ignore[arg-type] # Lightning lists the words
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            reload_dataloaders_every_n_epochs=1,
+        ).fit(module)

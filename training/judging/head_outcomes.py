@@ -1,0 +1,106 @@
+"""Judges the head of a run: its clicks beside the heads of the report, and its conversions."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import polars as pl
+
+from marquee.core.arrays import BoolArray, Float64Array, IndexArray
+from marquee.core.event_kinds import EventKind
+from marquee.data.dataset import Dataset
+from marquee.data.exposures import PAIR, Exposures
+from marquee.evaluation.analyses.slices import Members, members_of
+from marquee.evaluation.probabilities.intervals import MIN_OUTCOMES
+from marquee.evaluation.probabilities.outcomes import JudgedOutcome, judge_outcome
+from training.config import TrainConfig
+from training.fitting.probabilities.run import HeadOfRun
+
+CLICK_HEAD, CONVERSION = "click head", "conversion"
+MATURED_SHARE = 0.95
+"""Share of the conversions of a click that must have come by the end for it to be judged."""
+
+_CAMPAIGN, _PRICE = "campaign_id", "price"
+N_PRICE_BANDS = 3
+
+
+def click_probabilities(of_run: HeadOfRun, judged: Exposures) -> Float64Array:
+    """Returns the head's probability of a click on each judged exposure, (n,)."""
+    rows = _rows_of(of_run, judged.frame)
+    return of_run.head.probabilities(of_run.exposures, rows)[:, 0].astype(np.float64)
+
+
+def judge_conversions(
+    of_run: HeadOfRun, judged: pl.DataFrame, columns: Mapping[str, Members], part: str, config: TrainConfig
+) -> JudgedOutcome | str:
+    """Judges the probability that a click of a part leads to a conversion; or says why there is none.
+
+    Args:
+        of_run: The head of the run.
+        judged: Exposures of the part.
+        columns: Column → value → its exposures, (n,) bool each.
+        part: Name of the part.
+        config: Of the run.
+    """
+    shown, rows = of_run.exposures.shown, _rows_of(of_run, judged)
+    is_clicked = shown.is_clicked[rows]
+    is_judged: BoolArray = is_clicked & (of_run.exposures.seen_share[rows] >= MATURED_SHARE)
+    kept = rows[is_judged]
+    outcome = shown.is_converted[kept]
+    n_converted = int(outcome.sum())
+    if min(n_converted, len(outcome) - n_converted) < MIN_OUTCOMES:
+        return (
+            f"The probabilities of a conversion are not judged: {n_converted} of {len(outcome)} clicks of "
+            f"the {part} part led to one, expected {MIN_OUTCOMES} of each outcome or more."
+        )
+    n_young = int(is_clicked.sum()) - len(kept)
+    train = shown.is_clicked & (shown.timestamp < shown.timestamp[rows].min())
+    rate = float(shown.is_converted[train].mean())
+    said = of_run.head.probabilities(of_run.exposures, kept)[:, 1].astype(np.float64)
+    return judge_outcome(
+        CONVERSION,
+        f"For each of {len(kept):,} clicks of the {part} part: does it lead to a conversion? Left out: "
+        f"{n_young:,} clicks so late that fewer than {MATURED_SHARE:.0%} of their conversions can have come.",
+        {CLICK_HEAD: said, "mean rate": np.full(len(kept), rate)},
+        outcome,
+        shown.user[kept],
+        {
+            name: {value: is_in[is_judged] for value, is_in in members.items()}
+            for name, members in columns.items()
+        },
+        np.random.default_rng(config.seed),
+    )
+
+
+def catalog_columns(dataset: Dataset, frame: pl.DataFrame) -> dict[str, Members]:
+    """Returns exposures by what their items are: campaign, and band of the price."""
+    found: dict[str, Members] = {}
+    if _CAMPAIGN in frame.columns and frame[_CAMPAIGN].n_unique() > 1:
+        found["campaign"] = members_of(frame[_CAMPAIGN].cast(pl.String).fill_null("none").to_list())
+    prices = dataset.items[_PRICE] if _PRICE in dataset.items.columns else None
+    if prices is not None and prices.dtype.is_numeric():
+        of_items = np.concatenate([[np.nan], prices.cast(pl.Float64).fill_null(np.nan).to_numpy()])
+        price = of_items[dataset.item_ids.encode(frame["item_id"])]
+        bounds = np.nanquantile(price, np.arange(1, N_PRICE_BANDS) / N_PRICE_BANDS)
+        band = np.searchsorted(bounds, price, side="right")
+        names = [f"up to {bounds[0]:,.2f}", *(f"from {bound:,.2f}" for bound in bounds)]
+        found["price"] = members_of(
+            ["unknown" if np.isnan(p) else names[b] for p, b in zip(price, band, strict=True)]
+        )
+    return found
+
+
+def _rows_of(of_run: HeadOfRun, frame: pl.DataFrame) -> IndexArray:
+    """Returns the row of each exposure among those of the head, (n,) int64."""
+    shown = of_run.exposures.shown
+    known = pl.DataFrame(
+        {
+            "request_id": shown.frame["request_id"].gather(shown.request),
+            "item_index": shown.item,
+            "row": np.arange(len(shown)),
+        }
+    )
+    items = of_run.item_ids.encode(frame[PAIR[1]])
+    asked = frame.select("request_id", item_index=pl.Series(items))
+    rows = asked.join(known, on=["request_id", "item_index"], how="left", maintain_order="left")["row"]
+    assert rows.null_count() == 0, f"every {EventKind.exposure} of a part stands among all of them"
+    return rows.to_numpy().astype(np.int64)
