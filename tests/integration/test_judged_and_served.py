@@ -16,12 +16,15 @@ import polars as pl
 import pytest
 from rich.console import Console
 
+from marquee.bundle.clicks.contents import HEAD_FILES
 from marquee.bundle.manifest import INDEX_FILE, MANIFEST, Manifest
 from marquee.core.arrays import FloatArray
 from marquee.core.catalog import ItemKind
 from marquee.data.splits import SplitConfig, SplitMethod
 from marquee.data.table_config import TableConfig
+from marquee.decision.golden_requests import read_golden_requests, validate_golden_requests
 from marquee.decision.policies.config import PolicyName
+from marquee.decision.recommender import Recommender
 from marquee.decision.reranking import Diversity, Reranking
 from marquee.errors import DataError, LeakageError
 from marquee.evaluation.analyses.served import ServedComparison
@@ -36,6 +39,7 @@ from marquee.nn.architectures import TwoTowerConfig
 from marquee.nn.losses import SampledSoftmaxConfig
 from marquee.nn.negatives import MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
+from marquee.nn.probabilities import LogisticConfig
 from marquee.store.files import FileFacts
 from marquee.world import World
 from tests.support.bundles import publish_tiny
@@ -45,6 +49,7 @@ from training.config import EvaluationConfig, ExamplesConfig, TrainConfig, Train
 from training.evaluate import EvaluateConfig, evaluate_run
 from training.export import ExportConfig, export
 from training.fitting.fit import fit, load_model
+from training.fitting.probabilities.run import HeadOfRun, fit_head_of_run
 from training.judging.gate import GateConfig, GuardrailConfig
 from training.judging.judge import Judgement, judge, with_served
 from training.monitor.log import watch_log
@@ -87,6 +92,7 @@ def _config(folder: Path, world: World, seed: int) -> TrainConfig:
         examples=ExamplesConfig(batch_size=32),
         trainer=TrainerConfig(epochs=2, accelerator="cpu"),
         evaluation=EvaluationConfig(ks=[10], baselines=BaselinesConfig(als=False)),
+        probabilities=LogisticConfig(steps=20, epochs=1),
     )
 
 
@@ -101,6 +107,7 @@ def judged(tiny_world: World, tmp_path_factory: pytest.TempPathFactory) -> Judge
     run = RunFolder.open(config)
     prepared = prepare(config, run.path, QUIET)
     model = fit(prepared.dataset, prepared.validation, config, run.path).model
+    assert isinstance(fit_head_of_run(prepared.dataset, prepared.split, model, config, run.path), HeadOfRun)
     judgement = judge(prepared, model, config, QUIET)
     return Judged(config, run, prepared, judgement, _exported(run, folder / "bundles"))
 
@@ -139,6 +146,14 @@ def test_what_is_served_is_what_was_judged(judged: Judged) -> None:
     sweep = served.index_sweep
     assert sweep is not None
     assert (sweep.kind, sweep.parameter, sweep.chosen) == ("hnsw", "ef_search", GRAPH.ef_search)
+
+
+def test_bundle_of_a_run_carries_its_head_and_rehearses_it(judged: Judged) -> None:
+    recommender = Recommender.load(judged.bundle)
+    assert set(recommender.bundle.manifest.files) >= HEAD_FILES
+    golden = read_golden_requests(recommender.bundle)
+    assert all(len(one.probabilities) == len(one.item_ids) > 0 for one in golden)
+    validate_golden_requests(recommender)
 
 
 @pytest.mark.parametrize(("margin", "n_reasons"), [(0.0, 0), (-0.001, 1)], ids=["as good", "to be won"])

@@ -44,21 +44,27 @@ class GoldenRequest:
         source: What the answer was made from.
         item_ids: Best first.
         scores: Of the items.
+        probabilities: Of a click on each item at places 1, 2, …, and of a conversion after it; none where the
+            bundle has no click head.
     """
 
     request: Request
     source: Source
     item_ids: tuple[str, ...]
     scores: tuple[float, ...]
+    probabilities: tuple[tuple[float, float], ...] = ()
 
     @classmethod
-    def of(cls, request: Request, answer: Answer) -> "GoldenRequest":
+    def of(
+        cls, request: Request, answer: Answer, probabilities: tuple[tuple[float, float], ...] = ()
+    ) -> "GoldenRequest":
         """Returns the golden request of a request and its answer."""
         return cls(
             request=request,
             source=answer.source,
             item_ids=tuple([item.item_id for item in answer.items]),
             scores=tuple([item.score for item in answer.items]),
+            probabilities=probabilities,
         )
 
 
@@ -138,7 +144,32 @@ def sample_requests(bundle: Bundle, timestamp: int, rng: np.random.Generator) ->
 def make_golden_requests(recommender: Recommender, requests: Sequence[Request]) -> tuple[GoldenRequest, ...]:
     """Returns the requests with what is answered to them now."""
     answers = recommender.recommend(requests)
-    return tuple([GoldenRequest.of(*pair) for pair in zip(requests, answers, strict=True)])
+    return tuple(
+        [
+            GoldenRequest.of(request, answer, _probabilities(recommender, request, item_ids_of(answer)))
+            for request, answer in zip(requests, answers, strict=True)
+        ]
+    )
+
+
+def item_ids_of(answer: Answer) -> tuple[str, ...]:
+    """Returns the items of an answer."""
+    return tuple([item.item_id for item in answer.items])
+
+
+def _probabilities(
+    recommender: Recommender, request: Request, item_ids: Sequence[str]
+) -> tuple[tuple[float, float], ...]:
+    """Returns click and conversion of items at places 1, 2, …; none without a head, or where not finite."""
+    scorer = recommender.scorer
+    if scorer is None or not item_ids:
+        return ()
+    # By number: a golden request names no surface, and all places of training are to be asked for.
+    places = 1 + np.arange(len(item_ids)) % max(len(scorer.head.places) - 1, 1)
+    items = recommender.item_pool.table.encode(item_ids)
+    said = scorer.probabilities(request, recommender.queries.encode([request]), 0, items, places)
+    pairs = zip(said.click.tolist(), said.conversion.tolist(), strict=True)
+    return tuple(pairs) if said.is_finite.all() else ()
 
 
 def read_golden_requests(bundle: Bundle) -> tuple[GoldenRequest, ...]:
@@ -164,7 +195,7 @@ def validate_golden_requests(recommender: Recommender) -> None:
     answers = recommender.recommend([one.request for one in golden])
     overlaps = []
     for number, (expected, answer) in enumerate(zip(golden, answers, strict=True)):
-        problem = _difference(expected, answer)
+        problem = _difference(expected, answer) or _other_probabilities(recommender, expected)
         if problem:
             raise BundleError(
                 f"release {recommender.version} answers golden request {number} otherwise than when it was "
@@ -193,6 +224,17 @@ def _difference(expected: GoldenRequest, answer: Answer) -> str:
         if not abs(item.score - wanted) <= tolerance:  # also if one is not a number
             return f"the score of {item.item_id!r} is {item.score}, expected {wanted}"
     return ""
+
+
+def _other_probabilities(recommender: Recommender, expected: GoldenRequest) -> str:
+    """Returns in what the probabilities of the golden items differ beyond tolerance, '' if in nothing."""
+    if not expected.probabilities:
+        return ""
+    now = _probabilities(recommender, expected.request, expected.item_ids)
+    if len(now) != len(expected.probabilities):
+        return f"{len(now)} probabilities, expected {len(expected.probabilities)}"
+    worst = float(np.abs(np.subtract(now, expected.probabilities)).max())
+    return "" if worst <= SCORE_TOLERANCE else f"its probabilities are off by {worst:.2g}"
 
 
 def _overlap(expected: GoldenRequest, answer: Answer) -> float:

@@ -25,6 +25,7 @@ from marquee.decision.reranking import Diversity, Reranking
 from marquee.errors import BundleError
 from marquee.store.people.consent import Tier
 from tests.support.bundles import CREATED, NOW, make_tiny
+from tests.support.click_heads import with_head
 from tests.support.round_trips import fields_at_default
 
 
@@ -103,7 +104,13 @@ EVERYTHING = Request(
 
 
 def test_every_field_of_a_golden_request_survives_the_file() -> None:
-    kept = GoldenRequest(request=EVERYTHING, source=Source.history, item_ids=("ä",), scores=(0.1,))
+    kept = GoldenRequest(
+        request=EVERYTHING,
+        source=Source.history,
+        item_ids=("ä",),
+        scores=(0.1,),
+        probabilities=((0.25, 0.5),),
+    )
     # It stands alone in a request: the last one has it.
     alone = {"Request.like_item"}
     # No golden request draws its places, so that these are not in the file.
@@ -137,6 +144,20 @@ def test_golden_requests_of_the_first_bundles_of_format_2_are_read() -> None:
     )
     expected = GoldenRequest(request=request, source=Source.history, item_ids=("i003",), scores=(1.0,))
     assert golden.from_json(text) == (expected,)
+
+
+def test_bundle_whose_click_head_says_otherwise_is_refused(tmp_path: Path) -> None:
+    contents = with_golden_requests(with_head(make_tiny(n_users=40).contents))
+    assert all(len(one.probabilities) == len(one.item_ids) for one in kept_by(contents))
+    validate_golden_requests(published(contents, tmp_path / "same"))
+    assert contents.click_head is not None
+    clicked = replace(contents.click_head, counts=contents.click_head.counts * 2)
+    other = published(replace(contents, click_head=clicked), tmp_path / "other")
+    with pytest.raises(BundleError, match="its probabilities are off by"):
+        validate_golden_requests(other)
+    without = published(replace(contents, click_head=None), tmp_path / "without")
+    with pytest.raises(BundleError, match="0 probabilities, expected 10"):
+        validate_golden_requests(without)
 
 
 @pytest.mark.parametrize(

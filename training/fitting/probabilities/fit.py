@@ -117,12 +117,15 @@ def fit_head(
         )
     torch.manual_seed(config.seed)
     network = ClickNetwork(settings, exposures.columns.shape[1], len(exposures.spec.places) + 1)
-    # One more of each outcome: with no conversion at all the first logit would be minus infinity.
-    rates = torch.tensor([n_clicks / len(train), (n_conversions + 1) / (n_clicks + 2)])
+    kept = kept_negatives(train, settings)
+    # Among those that are kept. One more conversion of each kind: the logit of none would be minus infinity.
+    rates = torch.tensor(
+        [n_clicks / (n_clicks + kept * (len(train) - n_clicks)), (n_conversions + 1) / (n_clicks + 2)]
+    )
     network.standardise(train.columns, rates)
     _train(ProbabilityModule(network, settings, train, config.seed), config.trainer)
     head = CalibratedNetwork(network.cpu().eval())
-    head.correction[0] = math.log(kept_negatives(train, settings))
+    head.correction[0] = math.log(kept)
     assert head.correction.shape == (N_OUTCOMES,), "only clicks are sampled"
     later = exposures.outcomes((moment >= parts.calibration) & (moment < parts.test))
     if len(later):
@@ -140,7 +143,7 @@ def _train(module: ProbabilityModule, config: TrainerConfig) -> None:
         # It counts the batches itself, for the schedule.
         warnings.filterwarnings("ignore", message=".*has `__len__` defined.*")
         L.Trainer(
-            max_epochs=module.config.epochs,
+            max_epochs=module.n_epochs,
             accelerator=config.accelerator,
             devices=config.devices,
             precision=config.precision,  # type: ignore[arg-type] # Lightning lists the words

@@ -64,6 +64,12 @@ class ProbabilityModule(L.LightningModule):
         self.exposures = exposures
         self.seed = seed
 
+    @property
+    def n_epochs(self) -> int:
+        """Passes over the exposures."""
+        n_batches = len(ShuffledExposures(self.exposures, self.config, self.seed))
+        return max(self.config.epochs, math.ceil(self.config.steps / n_batches))
+
     def train_dataloader(self) -> DataLoader[Outcomes]:
         """Returns the batches of the current epoch; the trainer asks anew for every epoch."""
         # A prime above any number of epochs: no epoch of another seed draws the same.

@@ -29,40 +29,35 @@ class HeadConfig(ProbabilitiesConfig):
     """How a head is trained; see its subclasses for which.
 
     Attributes:
-        epochs: Passes over the exposures of training.
+        epochs: Passes over the exposures of training, at least.
+        steps: Batches that a network sees at least: few exposures are passed more often.
         batch_size: Exposures per step.
         learning_rate: Of the first step; it falls to 0 in a straight line.
         weight_decay: Decoupled decay per step, times the learning rate.
         negatives_per_click: Exposures without a click that each pass keeps per click, at most; what is left
             out is corrected for.
         window: Latest exposures of a user that a head looks at.
-        n_layers: Cross layers; 0 for a logistic regression.
-        rank: Of the matrix of a cross layer; 0 for a full one.
-        place_dim: Length of a place's vector in the cross layers.
     """
 
     epochs: int = 3
+    steps: int = 400
     batch_size: int = 1024
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     negatives_per_click: float = 20.0
     window: int = 100
-    n_layers: int = 0
-    rank: int = 0
-    place_dim: int = 4
 
     def __post_init__(self) -> None:
         self.validate()
 
     def validate(self) -> None:
         """Raises ConfigError if a number is out of range."""
-        for name in ("epochs", "batch_size", "window"):
+        for name in ("epochs", "steps", "batch_size", "window"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"probabilities.{name} must be 1 or more, got {getattr(self, name)}")
-        for name in ("n_layers", "rank", "place_dim", "weight_decay"):
-            # Not `<`: a NaN must fail, and compares false with everything.
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"probabilities.{name} must be 0 or more, got {getattr(self, name)}")
+        # Not `<`: a NaN must fail, and compares false with everything.
+        if not self.weight_decay >= 0:
+            raise ConfigError(f"probabilities.weight_decay must be 0 or more, got {self.weight_decay}")
         for name in ("learning_rate", "negatives_per_click"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"probabilities.{name} must be more than 0, got {getattr(self, name)}")
@@ -75,22 +70,27 @@ class LogisticConfig(HeadConfig):
     epochs: int = 5
     learning_rate: float = 5e-3
 
-    def validate(self) -> None:
-        """Raises ConfigError also for cross layers, which a logistic regression has none of."""
-        super().validate()
-        if self.n_layers or self.rank:
-            raise ConfigError(
-                f"probabilities=logistic has no cross layers, got n_layers={self.n_layers} and "
-                f"rank={self.rank}; choose probabilities=cross"
-            )
-
 
 @dataclass(kw_only=True)
 class CrossConfig(HeadConfig):
-    """A cross network: products of what is known, learned."""
+    """A cross network: products of what is known, learned.
+
+    Attributes:
+        n_layers: Cross layers.
+        rank: Of the matrix of a cross layer; 0 for a full one.
+        place_dim: Length of a place's vector in the cross layers.
+    """
 
     n_layers: int = 1
     rank: int = 8
+    place_dim: int = 4
+
+    def validate(self) -> None:
+        """Raises ConfigError if a number is out of range."""
+        super().validate()
+        for name, least in (("n_layers", 1), ("rank", 0), ("place_dim", 1)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"probabilities.{name} must be {least} or more, got {getattr(self, name)}")
 
 
 class ClickNetwork(nn.Module):
@@ -112,16 +112,13 @@ class ClickNetwork(nn.Module):
 
     def __init__(self, config: HeadConfig, n_columns: int, n_places: int) -> None:
         super().__init__()
-        self.place_dim = config.place_dim if config.n_layers else 0
+        cross = config if isinstance(config, CrossConfig) else None
+        self.place_dim = cross.place_dim if cross else 0
         width = n_columns + self.place_dim
         self.places = nn.Embedding(n_places, self.place_dim) if self.place_dim else None
         self.place_logits = nn.Embedding(n_places, N_OUTCOMES)
-        self.layers = nn.ModuleList(
-            nn.Linear(width, width)
-            if not config.rank
-            else nn.Sequential(nn.Linear(width, config.rank, bias=False), nn.Linear(config.rank, width))
-            for _ in range(config.n_layers)
-        )
+        n_layers, rank = (cross.n_layers, cross.rank) if cross else (0, 0)
+        self.layers = nn.ModuleList(_cross_layer(width, rank) for _ in range(n_layers))
         self.output = nn.Linear(width, N_OUTCOMES)
         self.register_buffer("means", torch.zeros(n_columns))
         self.register_buffer("scales", torch.ones(n_columns))
@@ -170,6 +167,13 @@ class ClickNetwork(nn.Module):
             crossed = first * layer(crossed) + crossed
         logits: Tensor = self.output(crossed) + self.place_logits(place)
         return logits
+
+
+def _cross_layer(width: int, rank: int) -> nn.Module:
+    """Returns the linear map of a cross layer; of rank 0 a full one."""
+    if not rank:
+        return nn.Linear(width, width)
+    return nn.Sequential(nn.Linear(width, rank, bias=False), nn.Linear(rank, width))
 
 
 class CalibratedNetwork(nn.Module):

@@ -54,7 +54,7 @@ def test_a_terminal_gets_a_bar_for_each_model_and_they_go_on_an_interruption() -
 def test_a_run_that_is_stopped_while_judging_says_how_to_judge_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("training.fitting.fit.fit", lambda *_: SimpleNamespace(interrupted=False, model=None))
