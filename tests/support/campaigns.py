@@ -1,6 +1,6 @@
 """Campaigns for tests: one that may be shown, changed in some fields."""
 
-from marquee.store.campaigns.campaign import Campaign, CampaignSet, Creative, HeldCampaign
+from marquee.store.campaigns.campaign import BidType, Campaign, CampaignSet, Creative, HeldCampaign
 from tests.support.event_stores import DAY, NOW
 
 EURO = 1_000_000
@@ -14,7 +14,7 @@ def campaign(campaign_id: str = "spring", **changes: object) -> Campaign:
         "starts": NOW - DAY,
         "ends": NOW + 6 * DAY,
         "total_budget": 100 * EURO,
-        "bid_type": "cpc",
+        "bid_type": BidType.cpc,
         "bid": 400_000,
         "creatives": (Creative(item_id="ad-1"), Creative(item_id="ad-2")),
     }

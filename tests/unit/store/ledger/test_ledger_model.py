@@ -1,0 +1,245 @@
+"""The ledger against a model in memory: any order of sales, clicks, changes, erasures and restarts."""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from marquee.ads.wallet import Wallet
+from marquee.store.campaigns.campaign import CampaignSet
+from marquee.store.ledger.accounts import limits_of
+from marquee.store.ledger.booking import RELEASE_AFTER_MS
+from marquee.store.ledger.ledger import DRAIN_MS
+from marquee.store.ledger.rows import Lease, LeaseRequest, Returned
+from marquee.store.log.sales import Sale
+from tests.support.campaigns import campaign, held
+from tests.support.event_stores import decision
+from tests.support.ledgers import DAY_OF_NOW, HOUR_MS, Shop, open_test_ledger, shop
+
+DAILY = 60
+N_WORKERS = 2
+
+
+@dataclass
+class Slice:
+    """A lease as the model has it."""
+
+    amount: int
+    ends_ms: int
+    used: int = 0
+    is_open: bool = True
+
+
+@dataclass
+class Booked:
+    """A sale as the model has it."""
+
+    price: int
+    lease: int
+    until_ms: int
+    state: str = "sold"  # not in the log yet
+
+
+@dataclass
+class Model:
+    """The ledger of one campaign, in a few dictionaries."""
+
+    budget: int
+    charged: int = 0
+    n_unbilled: int = 0
+    leases: dict[int, Slice] = field(default_factory=dict)
+    sales: dict[str, Booked] = field(default_factory=dict)
+    early: dict[str, int] = field(default_factory=dict)
+    unread_decisions: list[str] = field(default_factory=list)
+    unread_clicks: list[tuple[str, int]] = field(default_factory=list)
+
+    @property
+    def held(self) -> int:
+        rest = sum(one.amount - one.used for one in self.leases.values())
+        return rest + sum(one.price for one in self.sales.values() if one.state == "open")
+
+    @property
+    def free(self) -> int:
+        return min(self.budget, DAILY) - self.charged - self.held
+
+    def follow(self, now_ms: int) -> None:
+        for name in self.unread_decisions:
+            sale, lease = self.sales[name], self.leases.get(self.sales[name].lease)
+            if lease is not None and lease.used + sale.price <= lease.amount:
+                lease.used += sale.price
+                sale.state = "open"
+            else:
+                sale.state = "fenced"
+            if name in self.early:
+                self.bill(name, self.early.pop(name))
+        for name, received_ms in self.unread_clicks:
+            if self.sales[name].state == "sold":
+                self.early.setdefault(name, received_ms)
+            else:
+                self.bill(name, received_ms)
+        self.unread_decisions, self.unread_clicks = [], []
+        for sale in self.sales.values():
+            if sale.state == "open" and sale.until_ms < now_ms - RELEASE_AFTER_MS:
+                sale.state = "released"
+        for number, lease in list(self.leases.items()):
+            if lease.ends_ms <= now_ms - DRAIN_MS:
+                del self.leases[number]
+
+    def bill(self, name: str, received_ms: int) -> None:
+        sale = self.sales[name]
+        if sale.state not in ("open", "released", "fenced"):
+            return
+        has_money = self.charged + sale.price <= min(self.budget, DAILY)
+        if sale.state == "open" and received_ms <= sale.until_ms and has_money:
+            sale.state = "charged"
+            self.charged += sale.price
+        else:
+            sale.state = "unbilled"
+            self.n_unbilled += 1
+
+
+class Ledgers(RuleBasedStateMachine):
+    """Two workers that sell ads of one campaign, beside the model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="marquee-ledger-"))
+        self.opening = shop(str(self.folder))
+        self.ads: Shop = self.opening.__enter__()
+        self.model = Model(budget=100)
+        self.version = 0
+        self.count = 0
+        self.waiting: list[tuple[int, str, Sale]] = []
+        self.wallets = [self._wallet() for _ in range(N_WORKERS)]
+        self._book(100)
+
+    def teardown(self) -> None:
+        self.opening.__exit__(None, None, None)
+        shutil.rmtree(self.folder)
+
+    def _wallet(self) -> Wallet:
+        return Wallet(self._take, "worker")
+
+    def _book(self, budget: int) -> None:
+        self.version += 1
+        self.model.budget = budget
+        one = held(campaign(total_budget=budget, daily_budget=DAILY), self.version, self.version)
+        self.ads.campaigns = CampaignSet().with_changes([one])
+
+    def _take(
+        self, request: LeaseRequest | None, now_ms: int, returned: Sequence[Returned], known: int
+    ) -> Lease | None:
+        """Asks the ledger, holds the model against its answer, and notes it there."""
+        lease = self.ads.ledger.lease(request, now_ms, returned, known)
+        for number, spent in returned:
+            one = self.model.leases.get(number)
+            if one is not None and one.is_open:
+                one.amount, one.is_open, one.ends_ms = max(one.used, min(spent, one.amount)), False, now_ms
+        if request is None:
+            return lease
+        assert (lease is not None) == (self.model.free >= request.least)
+        if lease is not None:
+            assert request.least <= lease.amount <= max(request.least, self.model.free // 4)
+            assert lease.number > max(self.model.leases, default=0)
+            self.model.leases[lease.number] = Slice(lease.amount, now_ms + request.duration_ms)
+        return lease
+
+    @rule(worker=st.integers(0, N_WORKERS - 1), price=st.integers(1, 30), is_late=st.booleans())
+    def sell(self, worker: int, price: int, is_late: bool) -> None:
+        """Sells an ad; its decision comes to the log at once, or later and in another order."""
+        limits = limits_of(self.ads.campaigns.held["spring"], "spring", DAY_OF_NOW)
+        number = self.wallets[worker].reserve(limits, price, self.ads.moment())
+        if number is None:
+            return
+        self.count += 1
+        name = f"d{self.count}"
+        until_ms = self.ads.now_ms + HOUR_MS
+        sale = Sale("ad-1", "spring", "cpc", price, price, number, DAY_OF_NOW, until_ms)
+        self.model.sales[name] = Booked(price, number, until_ms)
+        self.waiting.append((worker, name, sale))
+        if not is_late:
+            self.record(len(self.waiting) - 1)
+
+    @rule(place=st.integers(0, 9))
+    def record(self, place: int) -> None:
+        """Brings one decision that waits into the log."""
+        if self.waiting:
+            _worker, name, sale = self.waiting.pop(place % len(self.waiting))
+            self.ads.log.append_decisions([decision(name, time_ms=self.ads.now_ms, sales=(sale,))])
+            self.model.unread_decisions.append(name)
+
+    @rule(place=st.integers(0, 99), is_new=st.booleans())
+    def click(self, place: int, is_new: bool) -> None:
+        """Clicks an ad that was shown, perhaps before its decision is in the log, perhaps again."""
+        names = [name for name, one in self.model.sales.items() if one.state != "erased"]
+        if names:
+            name = names[place % len(names)]
+            self.count += 1
+            before = self.ads.log.last_sequence()
+            self.ads.click(name, f"click {self.count}" if is_new else f"click {name}")
+            if self.ads.log.last_sequence() > before:
+                self.model.unread_clicks.append((name, self.ads.now_ms // 1000 * 1000))
+
+    @rule()
+    def follow(self) -> None:
+        """Reads the log."""
+        self.ads.follow()
+        self.model.follow(self.ads.now_ms)
+
+    @rule(seconds=st.sampled_from([1, 7, 26, 35, 100, 4_000]))
+    def wait(self, seconds: int) -> None:
+        """Lets time pass, and workers give back what they do not use."""
+        self.ads.now_ms += seconds * 1000
+        for wallet in self.wallets:
+            wallet.tidy(self.ads.moment())
+
+    @rule(budget=st.sampled_from([10, 40, 70, 100]))
+    def change(self, budget: int) -> None:
+        """Changes the budget; accounts learn of it with the next lease."""
+        self._book(budget)
+        limits = limits_of(self.ads.campaigns.held["spring"], "spring", DAY_OF_NOW)
+        self._take(LeaseRequest("marketer", limits, 10**9, 10**9, 1), self.ads.now_ms, (), 0)
+
+    @rule(worker=st.integers(0, N_WORKERS - 1))
+    def kill(self, worker: int) -> None:
+        """Kills a worker: what it held and had not recorded is gone with it."""
+        self.wallets[worker] = self._wallet()
+        self.waiting = [one for one in self.waiting if one[0] != worker]
+
+    @rule()
+    def reopen(self) -> None:
+        """Closes the ledger and opens it again."""
+        self.ads.ledger.close()
+        self.ads.ledger = open_test_ledger(str(self.folder))
+
+    @rule(place=st.integers(0, 99))
+    def erase(self, place: int) -> None:
+        """Erases the user of an ad that was booked: the money stays."""
+        names = [name for name, one in self.model.sales.items() if one.state not in ("sold", "erased")]
+        if names:
+            self.follow()
+            name = names[place % len(names)]
+            self.ads.ledger.forget("u1", [name])
+            self.model.sales[name].state = "erased"
+
+    @invariant()
+    def is_the_model(self) -> None:
+        """The account says what the model says, and never more than a day may cost."""
+        found = self.ads.ledger.accounts("spring")
+        if found:
+            total, day = found
+            said = (total.charged, total.held, total.n_unbilled)
+            assert said == (self.model.charged, self.model.held, self.model.n_unbilled)
+            assert (day.charged, day.held) == (total.charged, total.held)
+            assert total.charged <= DAILY
+
+
+LedgersTest = Ledgers.TestCase
+LedgersTest.settings = settings(
+    max_examples=6, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
