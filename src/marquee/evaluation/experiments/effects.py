@@ -1,7 +1,8 @@
 """The effect of an arm beside the control: its size, two intervals, and what could have been found."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import NormalDist
 
 import numpy as np
@@ -28,7 +29,7 @@ class Effect:
         difference: Treated minus control, after adjustment for the past.
         low: Lower end of the fixed 95 % interval: holds if it is read once, at the declared end.
         high: Upper end of it.
-        always_low: Lower end of the confidence sequence: holds at all looks together.
+        always_low: Lower end of the confidence sequence: holds at all looks and for all arms together.
         always_high: Upper end of it.
         p_value: Of the fixed test; after `corrected`, over all metrics and arms.
         detectable: Size of a true difference that this test finds in 80 % of the cases; None where neither
@@ -99,10 +100,11 @@ def measure_effects(
         raise DataError(
             f"{name} is {base.mean:g} for every unit of every arm: without variance there is nothing to test"
         )
+    widths = partial(sequence_half_width, tuned_for=tuned_for, n_arms=len(names) - 1)
     return MetricEffects(
         name,
         tuple(
-            _effect(arm, base, own, arms[control].mean, arms[arm].mean, adjustment.removed, tuned_for)
+            _effect(arm, base, own, arms[control].mean, arms[arm].mean, adjustment.removed, widths)
             for arm, own in zip(names[1:], adjustment.arms[1:], strict=True)
         ),
         adjustment,
@@ -116,14 +118,14 @@ def _effect(
     control_mean: float,
     own_mean: float,
     removed: float,
-    tuned_for: int,
+    half_width: Callable[[float, int], float],
 ) -> Effect:
-    """Compares one arm with the control."""
+    """Compares one arm with the control; `half_width` is that of the confidence sequence."""
     difference = own.mean - base.mean
     error = (own.variance + base.variance) ** 0.5
     half = _QUANTILE * error
     # By the units of both arms: the sequence is that of their difference.
-    always = sequence_half_width(error, own.n_units + base.n_units, tuned_for)
+    always = half_width(error, own.n_units + base.n_units)
     relative, relative_half = _relative(base, own)
     # Without variance there is no test: equal means have 1, others 0.
     p_value = 2 * (1 - _NORMAL.cdf(abs(difference) / error)) if error else float(difference == 0)

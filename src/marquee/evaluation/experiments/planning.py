@@ -69,7 +69,9 @@ def plan(
             f"more and a removed share in [0, 1), got {variance}, {effect}, {units_per_day}, {n_arms}, "
             f"{removed}"
         )
-    factor = NormalDist().inv_cdf(1 - SIGNIFICANCE / 2) + NormalDist().inv_cdf(POWER)
+    # Of several arms each must pass the first step of Holm's method.
+    n_others = n_arms - 1
+    factor = NormalDist().inv_cdf(1 - SIGNIFICANCE / (2 * n_others)) + NormalDist().inv_cdf(POWER)
     control, smallest = weights[0], min(weights[1:])
     # Of the difference of two arms, for one unit per arm on average: twice that of units in equal arms.
     spread = (1 / control + 1 / smallest) / n_arms * variance * (1 - removed)
@@ -77,7 +79,7 @@ def plan(
 
     def half_width(n_units: int) -> float:
         of_both = max(1, round(n_units * n_arms * (control + smallest)))
-        return sequence_half_width(math.sqrt(spread / n_units), of_both, tuned_for)
+        return sequence_half_width(math.sqrt(spread / n_units), of_both, tuned_for, n_others)
 
     always = _smallest(half_width, abs(effect))
     per_arm = units_per_day / n_arms

@@ -14,13 +14,16 @@ TUNED_FOR = 10_000
 """Units of both arms together at which the interval is shortest, relative to the fixed one."""
 
 
-def sequence_half_width(standard_error: float, n_units: int, tuned_for: int = TUNED_FOR) -> float:
+def sequence_half_width(
+    standard_error: float, n_units: int, tuned_for: int = TUNED_FOR, n_arms: int = 1
+) -> float:
     """Returns half the length of the 95 % confidence sequence of a difference.
 
     Args:
         standard_error: Of the difference, now.
         n_units: Of both arms together.
         tuned_for: Units at which it should be shortest; must be chosen before the experiment begins.
+        n_arms: Arms beside the control: the sequences of all of them hold together.
 
     Raises:
         DataError: If there are no units, or `tuned_for` is below 1.
@@ -35,9 +38,10 @@ def sequence_half_width(standard_error: float, n_units: int, tuned_for: int = TU
     """
     if n_units < 1 or tuned_for < 1:
         raise DataError(f"a confidence sequence needs 1 unit or more, got {n_units}, tuned for {tuned_for}")
-    twice_log = -2 * math.log(ALPHA)
+    alpha = ALPHA / n_arms  # Bonferroni: who looks at several arms each day may be fooled by any of them
+    twice_log = -2 * math.log(alpha)
     # Trap: tuned to the units at hand, it would follow the data and the sequence would no longer cover.
     rho_squared = (twice_log + math.log(twice_log + 1)) / tuned_for
     scale = n_units * rho_squared
     # standard_error² · n is the variance per unit, so that n cancels against the paper's n².
-    return standard_error * math.sqrt(2 * (scale + 1) / scale * math.log(math.sqrt(scale + 1) / ALPHA))
+    return standard_error * math.sqrt(2 * (scale + 1) / scale * math.log(math.sqrt(scale + 1) / alpha))

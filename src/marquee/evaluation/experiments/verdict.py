@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from marquee.evaluation.comparison import SIGNIFICANCE
 from marquee.evaluation.experiments.effects import Effect
 from marquee.evaluation.experiments.sample_ratio import SampleRatio
 
@@ -85,9 +86,18 @@ def decide(
             return Verdict(
                 Conclusion.stop, f"{guardrail.name} is worse: {low:+.4g} to {high:+.4g}, more is better"
             )
+    return _decide_by(primary, minimum_effect, is_final=is_final)
+
+
+def _decide_by(primary: Measured, minimum_effect: float, *, is_final: bool) -> Verdict:
+    """Decides by the metric that the arm is to improve alone; see `decide`."""
     low, high = primary.ends(is_final=is_final)
     said = f"{primary.name} changes by {low:+.4g} to {high:+.4g}, more is better"
     # Above 0 is enough to ship: the smallest effect that matters only says when to stop.
+    if low > 0 and is_final and primary.effect.p_value >= SIGNIFICANCE:
+        # By itself it would do; whoever looks at many metrics and arms finds such a one by chance.
+        corrected = f"corrected for all metrics and arms p = {primary.effect.p_value:.2g}"
+        return Verdict(Conclusion.cannot_tell, f"{said} by itself; {corrected}, at the declared end")
     if low > 0:
         return Verdict(Conclusion.ship, said)
     if high < minimum_effect or high < 0:

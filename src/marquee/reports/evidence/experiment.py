@@ -58,6 +58,7 @@ def experiment_page(result: ExperimentResult) -> Page:
     if not result.ratio.is_mismatch:
         sections += [_effects_section(result), _guardrails_section(result), _slices_section(result)]
         sections += [_days_section(result)] if result.days else []
+    sections.append(_verdict_section(result))
     return Page(
         title=f"Experiment {config.name}",
         note=f"{n_units:,} units in {len(config.arms)} arms{period}; {end}.",
@@ -280,6 +281,21 @@ def _days_section(result: ExperimentResult) -> Section:
     caption = f"{result.config.primary} at the end of {last.day}"
     grid = Grid(caption, ("arm", "difference, always valid"), rows)
     return Section("Day by day", (), (grid,), tuple(figures))
+
+
+def _verdict_section(result: ExperimentResult) -> Section:
+    """Returns the verdict on each arm: the last word, for it rests on all that stands above."""
+    rows = tuple(
+        (judged.arm, judged.verdict.conclusion, judged.verdict.reason, _days_more(judged))
+        for judged in result.arms
+    )
+    columns = ("arm", "verdict", "for", "days more that are likely to tell")
+    return Section("Verdict", (), (Grid("By arm", columns, rows),))
+
+
+def _days_more(judged: JudgedArm) -> str:
+    """Returns in how many days more an arm is likely to be told, a dash where that is unknown."""
+    return number(None) if judged.days_more is None else _days(judged.days_more)
 
 
 def plan_page(name: str, planned: ExperimentPlan) -> Page:

@@ -112,3 +112,40 @@ def test_verdict_follows_from_intervals(
     verdict = decide(ratio, primary, guardrails, minimum_effect=0.1, is_final=is_final)
     assert verdict.conclusion is expected
     assert verdict.reason
+
+
+def test_at_the_end_an_arm_ships_by_the_p_value_corrected_for_all_that_was_looked_at() -> None:
+    clear = measured(0.1, 0.3)
+    for p_value, conclusion in ((0.04, Conclusion.ship), (0.06, Conclusion.cannot_tell)):
+        primary = replace(clear, effect=replace(clear.effect, p_value=p_value))
+        verdict = decide(FAIR, primary, [], minimum_effect=0.05, is_final=True)
+        assert verdict.conclusion is conclusion
+        assert ("corrected for all metrics and arms" in verdict.reason) is (conclusion is not Conclusion.ship)
+    # Before the end the sequence decides, which no p-value belongs to.
+    running = replace(clear, effect=replace(clear.effect, p_value=0.06))
+    verdict = decide(FAIR, running, [], minimum_effect=0.05, is_final=False)
+    assert verdict.conclusion is Conclusion.ship
+
+
+def test_sequences_of_several_arms_hold_together() -> None:
+    rng = np.random.default_rng(3)
+    units = {arm: ArmUnits(rng.normal(size=500)) for arm in ("control", "b", "c", "d")}
+    (alone,) = measure_effects("m", {arm: units[arm] for arm in ("control", "b")}, "control").effects
+    beside = measure_effects("m", units, "control").effects[0]
+    assert beside.low == pytest.approx(alone.low)
+    assert beside.always_high - beside.always_low > 1.05 * (alone.always_high - alone.always_low)
+    # The level of each of three arms is a third.
+    half = sequence_half_width(0.01, 1_000, n_arms=3)
+    rho_squared = (-2 * np.log(0.05 / 3) + np.log(-2 * np.log(0.05 / 3) + 1)) / 10_000
+    scale = 1_000 * rho_squared
+    assert half == pytest.approx(
+        0.01 * np.sqrt(2 * (scale + 1) / scale * np.log(np.sqrt(scale + 1) / (0.05 / 3)))
+    )
+
+
+def test_plan_is_by_the_smallest_arm_and_needs_more_for_several() -> None:
+    even = plan(1.0, 0.1, 100)
+    # The difference of arms of 2 % and 98 % of N units varies by 1 / (0.02 N) + 1 / (0.98 N).
+    held_out = plan(1.0, 0.1, 100, weights=(0.02, 0.98))
+    assert held_out.n_units / even.n_units == pytest.approx((1 / 0.02 + 1 / 0.98) / 4, rel=0.01)
+    assert plan(1.0, 0.1, 100, weights=(0.4, 0.3, 0.3)).days > 1.4 * even.days

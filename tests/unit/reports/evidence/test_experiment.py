@@ -16,7 +16,7 @@ from marquee.evaluation.experiments.planning import ExperimentPlan, PlannedEffec
 from marquee.reports.evidence.experiment import experiment_page, plan_page
 from marquee.reports.evidence.page import Page, render_page, render_page_markdown, write_page
 
-ORDER = ["Shares of the arms", "Exposure", "Effects", "Guardrails", "Slices", "Day by day"]
+ORDER = ["Shares of the arms", "Exposure", "Effects", "Guardrails", "Slices", "Day by day", "Verdict"]
 
 
 def page_of(folder: Path, share_new: float) -> Page:
@@ -67,7 +67,7 @@ def test_page_keeps_the_order_and_hides_nothing(tmp_path: Path) -> None:
 
 def test_mismatch_shows_no_effect(tmp_path: Path) -> None:
     page = page_of(tmp_path, 0.4)
-    assert [section.title for section in page.sections] == ORDER[:2]
+    assert [section.title for section in page.sections] == [*ORDER[:2], "Verdict"]
     assert "no effect is shown" in page.sections[0].texts[0]
     assert page.facts["metrics"] == []
 
