@@ -21,8 +21,10 @@ from demo.crowd import Trend, follow_a_trend
 from demo.customers import show_customers
 from demo.deciding import pin_an_item
 from demo.errors import DemoError
+from demo.experimenting import run_experiments
 from demo.explaining import explain_an_answer
 from demo.forgetting import forget_a_person
+from demo.market import market_of
 from demo.processes import (
     ROOT,
     free_port,
@@ -40,7 +42,7 @@ from marquee.core.catalog import ItemKind
 from marquee.errors import MarqueeError
 
 USAGE = "usage: python -m demo [data=world] [key=value …]"
-N_STEPS = 9
+N_STEPS = 10
 K = 5
 PATIENCE_S = 10.0
 REFUSED = 3
@@ -183,11 +185,21 @@ def train_and_follow(
 
 def know_customers(console: Console, options: Options, run: Path) -> list[str]:
     """Shows the customers of a simulated market; returns what is wrong with them."""
-    if OmegaConf.select(OmegaConf.load(run / "config.yaml"), "data.world") is None:
+    if market_of(run) is None:
         # Elsewhere no truth is known, and which column is a customer's only its owner can say.
         console.print(f"{options.data} is no simulated market; for tables of your own: docs/customers.md")
         return []
     return show_customers(console, run, options.runs)
+
+
+def experiment(console: Console, options: Options, run: Path, bundle: Bundle) -> list[str]:
+    """Runs experiments on a simulated market; returns what is wrong with their reports."""
+    world = market_of(run)
+    if world is None:
+        # Elsewhere nobody clicks by a known truth: made-up clicks would prove nothing.
+        console.print(f"{options.data} is no simulated market; on people of your own: docs/evidence.md")
+        return []
+    return run_experiments(console, world, bundle, run / "experiments")
 
 
 def ask(client: Client, request: RecommendRequest) -> tuple[RecommendAnswer, float]:
@@ -265,9 +277,11 @@ def run_demo(console: Console, options: Options) -> None:
         show_step(console, 7, N_STEPS, "train on what happened, publish, and ask again")
         wrong += train_and_follow(console, client, options, run, loop, bundle)
     console.print("\nThe service is stopped.", highlight=False)
-    show_step(console, 8, N_STEPS, "forget a person")
+    show_step(console, 8, N_STEPS, "run experiments on people")
+    wrong += experiment(console, options, run, bundle)
+    show_step(console, 9, N_STEPS, "forget a person")
     wrong += forget_a_person(console, bundle, run / "people", K)
-    show_step(console, 9, N_STEPS, "know the customers")
+    show_step(console, 10, N_STEPS, "know the customers")
     wrong += know_customers(console, options, run)
     show_paths(console, options, run, bundle)
     # Only at the end: all answers and all paths are shown first, also where one answer is wrong.

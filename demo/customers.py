@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
 from demo.errors import DemoError
+from demo.market import market_of
 from demo.processes import run_command
 from marquee.core.event_kinds import EventKind
-from marquee.world import World, WorldConfig, simulate
+from marquee.world import World
 
 REFUSED = 2
 """Exit status of a run that refuses a part, such as a list of too few people, and says why."""
@@ -76,8 +76,8 @@ def show_customers(console: Console, run: Path, runs: Path) -> list[str]:
         run: Folder of the run, whose config declares the market.
         runs: Folder of the runs.
     """
-    declared = OmegaConf.load(run / "config.yaml").data.world
-    world = simulate(WorldConfig(**OmegaConf.to_container(declared)))  # type: ignore[arg-type]  # a mapping
+    world = market_of(run)
+    assert world is not None, f"the run {run} must be one of a simulated market"
     folder = run / "customers"
     truth = write_tables(world, folder)
     _run(folder, "leads", LEADS, runs)

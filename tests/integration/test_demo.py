@@ -56,6 +56,8 @@ def test_demo_goes_from_events_to_answers(tmp_path: Path) -> None:
         r"^The loop has published: the running service answers by", ran.stdout, flags=re.MULTILINE
     )
     assert re.search(r"^[0-5] of 5 belong to the trend", ran.stdout, flags=re.MULTILINE)
+    assert re.search(r"│ same +│ +\d+ / \d+ │.*│ \+0\.000 │", ran.stdout), "the A/A test beside its truth"
+    assert re.search(r"│ order +│ +\d+ / \d+ │.*│ \+\d\.\d+ │", ran.stdout), "and the A/B test"
     assert "does a click lead to a purchase?" in ran.stdout
     assert re.search(r"champions", ran.stdout)
     audience = re.search(r"^audience of the first leads: (.+)$", ran.stdout, flags=re.MULTILINE)

@@ -80,7 +80,7 @@ def declaration(config: ExperimentCommandConfig, now: float, console: Console) -
         asked = DatasetConfig(
             log=config.log,
             closed=config.closed,
-            cutoff=str(int(now)),
+            cutoff=config.cutoff or str(int(now)),
             to=str(to),
             attribution=config.attribution,
         )

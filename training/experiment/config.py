@@ -27,6 +27,7 @@ class ExperimentCommandConfig:
         file: The file of experiments, which `MARQUEE_EXPERIMENTS` names to the service.
         table: Folder of a training table of the service's log.
         log: In place of `table`: the log itself, as it is now; as for the command `dataset`.
+        cutoff: With `log`: first moment that is not read, as seconds or ISO 8601; empty for now.
         closed: Folder of its closed days; empty for `closed` in the folder of the log.
         attribution: With `log`: how long after an exposure an event counts as having come of it.
         ab: In place of `declared`: the declaration of an experiment over any table.
@@ -38,6 +39,7 @@ class ExperimentCommandConfig:
     file: str = ""
     table: str = ""
     log: str = ""
+    cutoff: str = ""
     closed: str = ""
     attribution: AttributionConfig = field(default_factory=AttributionConfig)
     ab: ExperimentConfig | None = None

@@ -26,7 +26,7 @@ SECONDS_PER_HOUR, SECONDS_PER_DAY = 3600, 86_400
 _KEYS = ("decision_id", "item_id")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class AttributionConfig:
     """How long after an exposure an event counts as having come of it.
 

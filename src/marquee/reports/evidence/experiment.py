@@ -94,7 +94,8 @@ def _finding(judged: JudgedArm) -> Finding:
     verdict = judged.verdict
     text = verdict.reason
     if judged.days_more is not None:
-        text += f"; about {judged.days_more:.0f} days more are likely to tell"
+        days = round(judged.days_more)
+        text += f"; about {days} more {'day is' if days == 1 else 'days are'} likely to tell"
     return Finding(f"{judged.arm}: {verdict.conclusion}", f"{text}.", _TONES[verdict.conclusion])
 
 

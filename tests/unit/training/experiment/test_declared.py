@@ -100,6 +100,18 @@ def test_log_and_file_become_a_report(monkeypatch: pytest.MonkeyPatch, service: 
     assert facts["arms"][0]["verdict"]["conclusion"] == "ship"
 
 
+def test_exposures_whose_window_is_open_at_the_cutoff_do_not_count_yet(
+    monkeypatch: pytest.MonkeyPatch, service: Path
+) -> None:
+    log = f"log={service / 'events'}"
+    # The last answers are a day old: within two days a click may still come.
+    assert run(monkeypatch, service, "experiment=variety", log, "attribution.click_window_hours=36") == 0
+    said = (service / "out" / "variety" / "experiment.json").read_text()
+    (effect,) = json.loads(said)["metrics"][0]["effects"]["effects"]
+    assert effect["low"] < RATES["varied"] - RATES["control"] < effect["high"], "of one answer, not of two"
+    assert run(monkeypatch, service, "experiment=variety", log, "cutoff=2020-01-01") == 2
+
+
 def test_plan_of_a_declared_experiment_is_by_what_came_before(
     monkeypatch: pytest.MonkeyPatch, service: Path
 ) -> None:
