@@ -44,12 +44,14 @@ class Steering:
 
     def rows(self, identified: Identified, job: Job) -> list[Row]:
         """Returns the rows of a page as they may be answered, with the rules that hold for each."""
-        columns, customer = job.recommender.bundle.columns, identified.customer
-        within = [row.within(identified.request.tier) for row in job.rows]
-        rows = [
-            replace(row, request=surface.with_traits(row.request, customer, columns))
-            for row, surface in zip(within, job.row_surfaces, strict=True)
-        ]
+        customer = identified.customer
+        rows = [row.within(identified.request.tier) for row in job.rows]
+        if customer is not None:
+            columns = job.recommender.bundle.columns
+            rows = [
+                replace(row, request=surface.with_traits(row.request, customer, columns))
+                for row, surface in zip(rows, job.row_surfaces, strict=True)
+            ]
         if self.rules is None:
             return rows
         shown = [_shown(surface) for surface in job.row_surfaces]

@@ -291,6 +291,18 @@ def test_why_tells_the_rule_of_a_trait_also_when_the_trait_has_changed(service: 
     assert "rules_for_users" not in service.why(service.ask("new"))["record"]
 
 
+def test_why_of_a_row_knows_its_rules_and_the_traits_that_were_stated(service: Service) -> None:
+    service.put({**RESCUE, "users": {"where": "\"group\" = 'gold'"}})
+    rows = [{"row": "popular", "k": 2}, {"row": "for_you", "k": 2}]
+    page = service.send("POST", "/v1/page", {"user_id": "new", "rows": rows}).json()
+    popular, own = (service.why(row) for row in page["rows"])
+    for told in (popular, own):
+        assert told["replay"]["outcome"] == "agrees", told["replay"]
+        assert told["record"]["features"] == {"city": "oslo", "segment": "gold"}
+    assert popular["record"]["rules"] == ["rescue"]
+    assert popular["record"]["rules_for_users"][0]["rule_id"] == "rescue"
+
+
 def test_surface_states_the_traits_that_it_declares(service: Service) -> None:
     stated = service.ask("u1", surface="plain", features={"city": "rome"})
     assert service.ask("u1")["items"] == stated["items"] != service.ask("u1", surface="plain")["items"]
