@@ -7,7 +7,7 @@ python -m benchmarks.people --only rules     rows whose name holds the word
 
 import sys
 
-from benchmarks.people import erasure, rules, users, why
+from benchmarks.people import erasure, rules, users, why, workers
 from benchmarks.rows import run_rows
 
 GROUPS = {
@@ -15,6 +15,7 @@ GROUPS = {
     "erasure": erasure.rows,
     "rules": rules.rows,
     "why": why.rows,
+    "workers": workers.rows,
 }
 
 if __name__ == "__main__":

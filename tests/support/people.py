@@ -35,7 +35,7 @@ def key_file(folder: Path) -> Path:
 def service_settings(folder: Path) -> dict[str, str]:
     """Returns the settings of a service that keeps users, and lets the bearer of `SECRET` do everything."""
     digest = hashlib.sha256(SECRET.encode()).hexdigest()
-    rights = ["recommend", "events", "metrics", "admin", "users"]
+    rights = ["recommend", "events", "metrics", "admin", "users", "rules"]
     keys = folder / "keys.json"
     keys.write_text(json.dumps({"keys": [{"name": "test", "sha256": digest, "scopes": rights}]}))
     return {
