@@ -1,6 +1,7 @@
 """The page of an experiment says, in order, what may be said, and the same in every form."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -108,3 +109,37 @@ def test_plan_without_units_a_day_names_no_days() -> None:
 def test_page_without_anything_is_still_a_page(render: object) -> None:
     assert callable(render)
     assert "Nothing yet" in render(Page("Empty", "Nothing yet.", (), ()))
+
+
+DEGENERATE = {
+    "nobody has anything": [{"orders": 0}] * 60,
+    "all is of one unit": [{"orders": 100.0 if row == 1 else 0} for row in range(60)],
+    "the control has nothing": [{"orders": row % 2} for row in range(60)],
+    "the arm has nothing": [{"orders": 1 - row % 2} for row in range(60)],
+    "two units in an arm": [{"orders": row} for row in range(4)],
+    "one unit in an arm": [{"orders": row} for row in range(2)],
+}
+
+
+@pytest.mark.parametrize("rows", DEGENERATE.values(), ids=DEGENERATE)
+def test_degenerate_outcomes_give_words_and_no_nan(rows: list[dict[str, float]], tmp_path: Path) -> None:
+    frame = pl.DataFrame(rows).with_row_index("unit").with_columns(pl.col("orders").cast(pl.Float64))
+    arm = pl.when(pl.col("unit") % 2 == 1).then(pl.lit("new")).otherwise(pl.lit("old"))
+    frame.with_columns(arm=arm, past=pl.lit(1.0)).write_parquet(tmp_path / "rows.parquet")
+    config = ExperimentConfig(
+        root=str(tmp_path),
+        table=TableConfig(path="rows.parquet"),
+        arms={"old": 0.5, "new": 0.5},
+        metrics={
+            "orders": MetricConfig(value="orders", before="past", winsorise=0.9, quantiles=[0.5]),
+            "orders per past": MetricConfig(value="orders", per="past"),
+        },
+        guardrails=["orders per past"],
+        slices=["past"],
+    )
+    page = experiment_page(judge_experiment(config, read_exposed(config)))
+    write_page(page, tmp_path, "experiment")
+    for ending in ("json", "md", "html"):
+        text = (tmp_path / f"experiment.{ending}").read_text(encoding="utf-8")
+        assert not re.search(r"\b(nan|inf|infinity)\b", text, flags=re.IGNORECASE), ending
+    assert page.findings[0].title in ("new: cannot tell", "new: go on", "new: ship", "new: stop")
