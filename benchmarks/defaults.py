@@ -69,12 +69,12 @@ class Chosen:
 CHOSEN = {
     "movielens-100k": Chosen(0.01, 0.03),
     "movielens-1m": Chosen(0.01, 0.03),
-    "lightgcn-split": Chosen(0.01, 0.03),
+    "gowalla": Chosen(0.01, 0.03),
     "deskdrop": Chosen(0.01, 0.3),
     "online-retail": Chosen(0.01, 0.03),
     "world": Chosen(0.003, 0.3),
 }
-"""The grid's choice on each; on lightgcn-split, where it takes hours, its choice on most others."""
+"""The grid's choice on each; on gowalla, where it takes hours, its choice on most others."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from training.fitting.fit import EPOCHS_FILE, fit
 from training.fitting.probing import settle_and_probe
 from training.runs.prepare import Prepared, part, read
 
-EVERY_SET = ("movielens-100k", "movielens-1m", "lightgcn-split", "deskdrop", "online-retail", "world")
+EVERY_SET = ("movielens-100k", "movielens-1m", "gowalla", "deskdrop", "online-retail", "world")
 WITHOUT_TUNED = "~tuned"
 
 

@@ -27,6 +27,7 @@ from benchmarks.train_speed_data import synthesize
 from marquee.data.dataset import Dataset
 from training.config import TrainConfig
 from training.fitting.fit import fit
+from training.fitting.recipe import settle
 
 EPOCHS = 2
 TIME_EXPONENTS = (0.85, 1.1)
@@ -122,6 +123,7 @@ def fit_synthetic(
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     config = compose_config([*overrides, f"trainer.epochs={EPOCHS}"])
     dataset = synthesize(n_interactions, n_items, history_length=config.data.history_length)
+    config = settle(config, dataset).config
     times = TimeEpochs(clock)
     with tempfile.TemporaryDirectory() as folder:
         started = clock()

@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.train_speed_race import Entry
 
 DIM = 64
-DATA = ("data=lightgcn-split", "~data.events.paths.test")
+DATA = ("data=gowalla", "~data.events.paths.test")
 """Overrides: the data set of the race, without its test part: nobody reads it."""
 
 

@@ -29,6 +29,7 @@ from training.config import TrainConfig
 from training.fitting.examples import TrainingBatches
 from training.fitting.fit import fit
 from training.fitting.module import RetrievalModule
+from training.fitting.recipe import settle
 from training.runs.prepare import prepare
 
 EPOCHS = 6  # the first does not count
@@ -177,4 +178,4 @@ def measure_and_report(overrides: Sequence[str], show: Callable[[str], None]) ->
     config = compose_config([*overrides, f"trainer.epochs={EPOCHS}"])
     with tempfile.TemporaryDirectory() as folder:
         dataset = prepare(config, Path(folder), Console(stderr=True, quiet=True)).dataset
-    return report(measure(dataset, config), show)
+    return report(measure(dataset, settle(config, dataset).config), show)

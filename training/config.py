@@ -107,6 +107,7 @@ class TrainerConfig:
         steps: Batches that a model sees where `epochs` is None; the last pass is a whole one.
         patience: Rankings without a better validation NDCG before training stops; 0 to never stop early.
         validate_every: Epochs from one ranking of the validation users to the next.
+        validation_users: Users who are ranked each time, the same ones; 0 for all. The report asks all.
         average_half_life_epochs: Epochs after which the weights of a step count half in the moving average
             that is ranked, kept and exported; 0 for the latest weights alone.
         overfit_batches: Batches that are trained on, the same in every epoch, to see whether a model learns
@@ -125,6 +126,7 @@ class TrainerConfig:
     steps: int = 1000
     patience: int = 6
     validate_every: int = 1
+    validation_users: int = 0
     average_half_life_epochs: float = 0.0
     overfit_batches: int = 0
     accelerator: str = "auto"
@@ -149,7 +151,14 @@ class TrainerConfig:
             size = getattr(self, name)
             if size is not None and size < 1:
                 raise ConfigError(f"trainer.{name} must be 1 or more, got {size}")
-        for name in ("patience", "threads", "workers", "average_half_life_epochs", "overfit_batches"):
+        for name in (
+            "patience",
+            "threads",
+            "workers",
+            "average_half_life_epochs",
+            "overfit_batches",
+            "validation_users",
+        ):
             # Not `<`: a NaN of a fraction must fail, and compares false with everything.
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"trainer.{name} must be 0 or more, got {getattr(self, name)}")

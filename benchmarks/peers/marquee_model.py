@@ -15,6 +15,7 @@ from marquee.data.dataset import QueryArrays
 from marquee.nn.embed import embed_catalog, embed_queries
 from training.fitting.fit import fit
 from training.fitting.module import RetrievalModule
+from training.fitting.recipe import settle
 from training.runs.prepare import prepare
 
 
@@ -52,6 +53,7 @@ def main() -> None:
     config = compose_config([*contestant.settings["overrides"], f"trainer.threads={contestant.threads}"])
     with tempfile.TemporaryDirectory() as folder:
         prepared = prepare(config, Path(folder), Console(stderr=True, quiet=True))
+        config = settle(config, prepared.dataset).config
         known = prepared.dataset.known_users(prepared.split.train).queries
         contestant.start()
         with suppress(RaceIsOverError):

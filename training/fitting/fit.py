@@ -311,4 +311,9 @@ def _ranking(
 ) -> RankValidation:
     """Returns the callback that ranks the validation users."""
     task = config.evaluation.task(validation, dataset.n_items, [config.evaluation.headline_k])
-    return RankValidation(task, validation.queries, config.trainer.validate_every, averages)
+    queries, n_ranked = validation.queries, config.trainer.validation_users
+    if 0 < n_ranked < len(queries):
+        # The same users each time: else one ranking could not be told from another.
+        rows = np.sort(np.random.default_rng(config.seed).choice(len(queries), n_ranked, replace=False))
+        task, queries = task.rows(rows), queries.rows(rows)
+    return RankValidation(task, queries, config.trainer.validate_every, averages)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from marquee.core.schema import TimeMeaning
 from marquee.data.dataset import Dataset, JudgedPart
 from marquee.errors import ConfigError
 from marquee.nn.losses.base import TemperedLossConfig
@@ -72,9 +73,9 @@ def settle_and_probe(
 
 
 def _is_asked(settled: Settled, config: TrainConfig, dataset: Dataset) -> bool:
-    """Returns whether the temperature is to be found: nobody set it, and lists have no order."""
+    """Returns whether the temperature is to be found: nobody set it, and lists have no times."""
     has_one = isinstance(settled.config.loss, TemperedLossConfig)
-    return TEMPERATURE in config.left_open and has_one and not dataset.has_order
+    return TEMPERATURE in config.left_open and has_one and dataset.time is TimeMeaning.none
 
 
 def _probe(

@@ -14,6 +14,7 @@ import numpy as np
 from marquee.core.schema import TimeMeaning
 from marquee.data.dataset import Dataset
 from marquee.data.order import Order
+from marquee.data.split_config import SplitConfig
 from marquee.nn.history_pooling import HistoryPooling
 from marquee.nn.negatives import CatalogNegativesConfig, MixedNegativesConfig
 from training.config import TrainConfig
@@ -23,6 +24,7 @@ SMALL_CATALOG = 8_000
 HISTORY_LENGTH = "data.history_length"
 MANY_USERS = 8_000
 MANY_EVENTS = 100_000
+MOST_RANKED = 8_000
 LONGEST_HISTORY, SHORTEST_HISTORY = 200, 50
 
 
@@ -36,6 +38,7 @@ class Facts:
         n_events: Events that count.
         time: What timestamps say.
         has_order: Whether places say which of a user's events came first.
+        asks_end: Whether validation and test are the ends of lists, and no random draw from them.
     """
 
     n_users: int
@@ -43,16 +46,18 @@ class Facts:
     n_events: int
     time: TimeMeaning
     has_order: bool
+    asks_end: bool = False
 
     @classmethod
-    def of(cls, dataset: Dataset) -> "Facts":
-        """Returns the facts of a data set."""
+    def of(cls, dataset: Dataset, split: SplitConfig) -> "Facts":
+        """Returns the facts of a data set that is parted so."""
         return cls(
             n_users=dataset.n_users,
             n_items=dataset.n_items,
             n_events=len(dataset.train.item_index),
             time=dataset.time,
             has_order=dataset.has_order,
+            asks_end=dataset.has_order and split.needs_order,
         )
 
     @property
@@ -109,15 +114,18 @@ def rule(facts: Facts) -> Iterator[Setting]:
     Args:
         facts: Of the training part.
     """
-    if facts.has_order:
+    if facts.time is not TimeMeaning.none:
         return
-    yield from _without_order()
+    yield from _without_time()
     yield from _size(facts)
+    if facts.asks_end:
+        latest = "lists are in the order of events, and validation is their ends"
+        yield Setting("examples.target_decay", 2.0, latest)
 
 
-def _without_order() -> Iterator[Setting]:
-    """Yields what holds for lists that are sets, of whatever size."""
-    no_place = "lists have no order: no place is read; another half foretells the whole in each pass"
+def _without_time() -> Iterator[Setting]:
+    """Yields what holds for lists without time, of whatever size."""
+    no_place = "lists have no times: no place is read; another half foretells the whole in each pass"
     yield Setting("model.history_pooling", HistoryPooling.mean, no_place)
     yield Setting("model.history_dropout", 0.5, no_place)
     yield Setting("examples.hidden_fraction", 0.0, no_place)
@@ -148,6 +156,8 @@ def _size(facts: Facts) -> Iterator[Setting]:
     yield Setting("trainer.epochs", 30, steps)
     yield Setting("trainer.validate_every", 3, steps)
     yield Setting("trainer.patience", 4, steps)
+    if facts.n_users > MOST_RANKED:
+        yield Setting("trainer.validation_users", MOST_RANKED, f"{MOST_RANKED:,} of them tell passes apart")
 
 
 def history_length(sizes: Sequence[int]) -> int:
@@ -171,7 +181,7 @@ def settle(config: TrainConfig, dataset: Dataset) -> Settled:
         config: As composed.
         dataset: Its training part.
     """
-    facts = Facts.of(dataset)
+    facts = Facts.of(dataset, config.data.split)
     settled = copy.deepcopy(config)
     chosen = [setting for setting in rule(facts) if _is_open(setting, config)]
     for setting in chosen:

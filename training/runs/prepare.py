@@ -173,9 +173,9 @@ def settle_order(events: pl.DataFrame, config: DataConfig, console: Console) -> 
 
 
 def _with_history_length(train: pl.DataFrame, data: DataConfig, left_open: Sequence[str]) -> DataConfig:
-    """Returns the declaration with the length of histories set, where it is open and lists have no order."""
-    # The end of a list is its latest part where there is an order, and any part of it where there is none.
-    if HISTORY_LENGTH not in left_open or data.order is not Order.none:
+    """Returns the declaration with the length of histories set, where it is open and lists have no times."""
+    # The end of a list is its latest part where there are times, and any part of it where there are none.
+    if HISTORY_LENGTH not in left_open or data.time is not TimeMeaning.none:
         return data
     sizes = train.group_by("user_id").len()["len"].to_list()
     return replace(data, history_length=history_length(sizes))

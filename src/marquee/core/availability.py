@@ -49,6 +49,10 @@ class Availability:
     def __len__(self) -> int:
         return len(self.timestamp)
 
+    def rows(self, queries: IndexArray) -> "Availability":
+        """Returns the windows beside the moments of some queries, (n,) int64."""
+        return Availability(self.available_from, self.available_until, self.timestamp[queries])
+
     @property
     def n_items(self) -> int:
         """Number of items, without padding."""

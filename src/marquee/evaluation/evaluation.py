@@ -7,12 +7,12 @@ Does not fit anything (see `baselines`) and does not write anything (see `report
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from marquee.core.arrays import BoolArray, Float64Array
+from marquee.core.arrays import BoolArray, Float64Array, IndexArray
 from marquee.core.availability import Availability
 from marquee.core.ids import PADDING_INDEX
 from marquee.core.item_lists import ItemLists
@@ -64,6 +64,16 @@ class EvaluationTask:
                     f"item group {name!r} must have shape ({self.n_items + 1},), got {members.shape}; give "
                     "one value per item and one for padding"
                 )
+
+    def rows(self, queries: IndexArray) -> "EvaluationTask":
+        """Returns the same question for some of the queries, in the order of `queries`, (n,) int64."""
+        available = self.available
+        return replace(
+            self,
+            targets=self.targets.rows(queries),
+            excluded=None if self.excluded is None else self.excluded.rows(queries),
+            available=None if available is None else available.rows(queries),
+        )
 
 
 @dataclass(frozen=True, slots=True)

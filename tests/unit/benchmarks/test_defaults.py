@@ -77,12 +77,12 @@ def test_a_set_is_there_with_its_files_or_a_simulation(
     monkeypatch.setenv("MARQUEE_DATA", str(tmp_path))
     assert fits.is_there("world")
     assert not fits.is_there("deskdrop")
-    assert not fits.is_there("lightgcn-split")
+    assert not fits.is_there("gowalla")
     (tmp_path / "gowalla").mkdir()
     (tmp_path / "gowalla" / "train.txt").touch()
-    assert not fits.is_there("lightgcn-split")
+    assert not fits.is_there("gowalla")
     (tmp_path / "gowalla" / "test.txt").touch()  # valid.txt is optional
-    assert fits.is_there("lightgcn-split")
+    assert fits.is_there("gowalla")
 
 
 def test_a_missed_margin_fails_the_check(

@@ -185,3 +185,21 @@ def test_targets_exclusions_and_groups_must_fit() -> None:
         _evaluate([[1], [2], [3]], excluded=[[1]])
     with pytest.raises(ShapeError, match=r"item group 'ad' must have shape \(5,\), got \(2,\)"):
         EvaluationTask(ItemLists.of([[1]]), N_ITEMS, (1,), item_groups={"ad": np.ones(2, dtype=bool)})
+
+
+def test_some_queries_are_asked_what_they_were_asked_among_all() -> None:
+    windows = np.array([0, 0, 0, 5]), np.array([9, 9, 9, 9])
+    task = EvaluationTask(
+        ItemLists.of([[1], [2], [3], [3]]),
+        3,
+        (2,),
+        excluded=ItemLists.of([[2], [], [], [1]]),
+        available=Availability(*windows, np.array([1, 1, 1, 6])),
+    )
+    scores = np.random.default_rng(0).random((4, 4)).astype(np.float32)
+    rows = np.array([0, 1, 3])
+    whole = evaluate({"m": _scorer(scores)}, task, np.random.default_rng(0))
+    some = evaluate({"m": _scorer(scores[rows])}, task.rows(rows), np.random.default_rng(0))
+    # The target of query 2 could not be shown: only the others have a value.
+    assert whole.query_index.tolist() == [0, 1, 3]
+    assert some.models["m"].values["ndcg@2"].tolist() == whole.models["m"].values["ndcg@2"].tolist()

@@ -31,13 +31,13 @@ def end(monkeypatch: pytest.MonkeyPatch, error: Exception | None, *overrides: st
 def test_settings_of_a_data_set_that_are_in_the_way_are_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert end(monkeypatch, None, "data=lightgcn-split", "loss=cosine_contrastive") == 2
+    assert end(monkeypatch, None, "data=gowalla", "loss=cosine_contrastive") == 2
     said = capsys.readouterr().err
     assert "Key 'temperature' not in 'CosineContrastiveConfig'" in said
-    assert "configs/tuned/lightgcn-split.yaml was found for other parts" in said
+    assert "configs/tuned/gowalla.yaml was found for other parts" in said
     assert "~tuned" in said
     assert "Traceback" not in said
-    assert end(monkeypatch, None, "data=lightgcn-split", "loss=cosine_contrastive", "~tuned") == 0
+    assert end(monkeypatch, None, "data=gowalla", "loss=cosine_contrastive", "~tuned") == 0
 
 
 def test_other_mistakes_are_told_without_it(

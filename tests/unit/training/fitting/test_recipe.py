@@ -45,15 +45,20 @@ def asked_for(facts: Facts) -> dict[str, object]:
     return {setting.key: setting.value for setting in rule(facts)}
 
 
-def test_events_in_order_keep_what_the_menu_shows() -> None:
-    assert asked_for(replace(LISTS, has_order=True)) == {}
-    assert asked_for(replace(LISTS, time=TimeMeaning.absolute, has_order=True)) == {}
+def test_events_with_times_keep_what_the_menu_shows() -> None:
+    for time in (TimeMeaning.absolute, TimeMeaning.order):
+        assert asked_for(replace(LISTS, time=time, has_order=True)) == {}
+
+
+def test_old_targets_count_less_where_the_ends_of_lists_are_asked_for() -> None:
+    assert "examples.target_decay" not in asked_for(replace(LISTS, has_order=True))
+    assert asked_for(replace(LISTS, has_order=True, asks_end=True))["examples.target_decay"] == 2.0
 
 
 def test_every_setting_of_the_rule_has_a_reason_and_a_knob() -> None:
     config = composed()
     for n_items in (SMALL_CATALOG, SMALL_CATALOG + 1):
-        for setting in rule(replace(LISTS, n_items=n_items)):
+        for setting in rule(replace(LISTS, n_items=n_items, asks_end=True)):
             assert setting.because
             assert setting.key == "negatives" or setting.key in config.left_open, setting.key
 
