@@ -23,7 +23,7 @@ from marquee.nn.models import TwoTower
 from training.config import TrainConfig
 from training.fitting.callbacks import MONITOR, read_epochs
 from training.fitting.fit import EPOCHS_FILE, fit
-from training.fitting.probing import settle_and_probe
+from training.fitting.probing import choose_bias_scale, settle_and_probe
 from training.runs.prepare import Prepared, part, read
 
 EVERY_SET = ("movielens-100k", "movielens-1m", "gowalla", "deskdrop", "online-retail", "world")
@@ -81,6 +81,7 @@ def fit_on(dataset: Dataset, validation: JudgedPart | None, config: TrainConfig)
         console = Console(file=io.StringIO())
         found = settle_and_probe(config, dataset, validation, Path(folder), console)
         fitted = fit(dataset, validation, found, Path(folder))
+        choose_bias_scale(fitted.model, found, dataset, validation, console)
         seconds = time.perf_counter() - started
         rows = read_epochs(Path(folder) / EPOCHS_FILE)
     ranked = [float(row[MONITOR]) for row in rows if row[MONITOR]]

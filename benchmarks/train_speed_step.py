@@ -152,6 +152,7 @@ class TakeTurns(Callback):
 def measure(dataset: Dataset, config: TrainConfig) -> StepCost:
     """Returns the cost of a step; the first epoch, which makes the optimizer's state, does not count."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    config = settle(config, dataset).config
     turns = TakeTurns(dataset, config)
     with tempfile.TemporaryDirectory() as folder:
         fit(dataset, None, config, Path(folder), [turns])
@@ -178,4 +179,4 @@ def measure_and_report(overrides: Sequence[str], show: Callable[[str], None]) ->
     config = compose_config([*overrides, f"trainer.epochs={EPOCHS}"])
     with tempfile.TemporaryDirectory() as folder:
         dataset = prepare(config, Path(folder), Console(stderr=True, quiet=True)).dataset
-    return report(measure(dataset, settle(config, dataset).config), show)
+    return report(measure(dataset, config), show)

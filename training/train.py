@@ -40,7 +40,7 @@ def train(config: TrainConfig, console: Console, longer: Sequence[str] = ()) -> 
     from training.fitting.callbacks import read_epochs
     from training.fitting.fit import EPOCHS_FILE, fit, validate_hardware
     from training.fitting.probabilities.run import fit_head_of_run
-    from training.fitting.probing import settle_and_probe
+    from training.fitting.probing import choose_bias_scale, settle_and_probe
     from training.judging.advice import advice
     from training.judging.judge import judge, part_to_judge, show_judgement
     from training.judging.writing import peak_memory_mb, report
@@ -76,6 +76,8 @@ def train(config: TrainConfig, console: Console, longer: Sequence[str] = ()) -> 
         )
     if fitted.interrupted:
         _end_interrupted(folder, fitted.epochs, console)
+    config = choose_bias_scale(fitted.model, config, prepared.dataset, prepared.validation, console)
+    folder.write_config(config)
     head = fit_head_of_run(prepared.dataset, prepared.split, fitted.model, config, folder.path)
     if isinstance(head, str) and head:
         console.print(f"no probabilities of clicks: {head}", highlight=False, soft_wrap=True)

@@ -227,7 +227,7 @@ def _start(model: TwoTower, dataset: Dataset, validation: JudgedPart | None, con
     said = f"{done}, {time.perf_counter() - started:.1f} s"
     if validation is not None:
         # A start that ranks as badly as chance has failed, which the first epoch would hide.
-        ndcg, _ = _ranking(dataset, validation, config).rank(model)
+        ndcg, _ = ranking(dataset, validation, config).rank(model)
         said += f"; validation ndcg@{config.evaluation.headline_k} {ndcg:.4f} before the first step"
     open_console(stderr=True).print(said, highlight=False, soft_wrap=True)
 
@@ -297,7 +297,7 @@ def _callbacks(
         extra = [averages, *extra]
     callbacks: list[Callback] = [ShowProgress(), WriteEpochs(folder / EPOCHS_FILE, every)]
     if validation is not None:
-        callbacks.insert(0, _ranking(dataset, validation, config, averages))
+        callbacks.insert(0, ranking(dataset, validation, config, averages))
         if config.trainer.patience:
             callbacks.append(StopEarly(config.trainer.patience, every))
         callbacks.append(KeepBest(checkpoints, every))
@@ -306,7 +306,7 @@ def _callbacks(
     return [centre, *callbacks, *extra, keep_last(checkpoints)]
 
 
-def _ranking(
+def ranking(
     dataset: Dataset, validation: JudgedPart, config: TrainConfig, averages: AverageWeights | None = None
 ) -> RankValidation:
     """Returns the callback that ranks the validation users."""

@@ -13,18 +13,21 @@ from rich.console import Console
 from marquee.core.schema import TimeMeaning
 from marquee.data.dataset import Dataset, JudgedPart
 from marquee.errors import ConfigError
+from marquee.nn.architectures import TwoTowerConfig
 from marquee.nn.losses.base import TemperedLossConfig
+from marquee.nn.models import TwoTower
 from training.config import TrainConfig
 from training.fitting.callbacks import MONITOR, read_epochs
-from training.fitting.fit import EPOCHS_FILE, fit
-from training.fitting.recipe import Settled, settle
+from training.fitting.fit import EPOCHS_FILE, fit, ranking
+from training.fitting.recipe import BIAS_SCALE, Settled, settle
 
 TEMPERATURE = "loss.temperature"
 TEMPERATURES = (0.2, 0.12, 0.08)
 """Tried from the highest down, as long as the next one ranks better."""
 PROBES = "probes"
+BIAS_SCALES = (1.0, 0.85, 0.7)
 # Enough passes to tell temperatures apart, and no more events than a large set can spare.
-PASSES, EVENTS = 6, 2_000_000
+PASSES, EVENTS = 6, 3_000_000
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,42 @@ def settle_and_probe(
         soft_wrap=True,
     )
     return _at(settled.config, best.temperature)
+
+
+def choose_bias_scale(
+    model: TwoTower, config: TrainConfig, dataset: Dataset, validation: JudgedPart | None, console: Console
+) -> TrainConfig:
+    """Returns the config with how much popularity says, where that is still open; sets it in the model too.
+
+    It changes nothing about training, so that a trained model is ranked with each value.
+
+    Args:
+        model: Trained; changed in place.
+        config: That it was trained by.
+        dataset: Training part.
+        validation: Who ranks; None keeps what the model was trained with.
+        console: Shows what was chosen.
+    """
+    towers = config.model
+    if BIAS_SCALE not in config.left_open or not isinstance(towers, TwoTowerConfig):
+        return config
+    config = replace(config, left_open=[])
+    if validation is None:
+        return config
+    judge = ranking(dataset, validation, config)
+    found = {}
+    for scale in BIAS_SCALES:
+        model.item_tower.bias_scale = scale
+        found[scale], _ = judge.rank(model)
+    best = max(found, key=lambda scale: found[scale])
+    model.item_tower.bias_scale = best
+    tried = ", ".join(f"{scale:g} {ndcg:.4f}" for scale, ndcg in found.items())
+    console.print(
+        f"  {BIAS_SCALE}={best:g} because the trained model ranks validation so: {tried}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return replace(config, model=replace(towers, bias_scale=best))
 
 
 def _is_asked(settled: Settled, config: TrainConfig, dataset: Dataset) -> bool:

@@ -21,7 +21,10 @@ from training.config import TrainConfig
 
 # Up to so many items the exact softmax costs less than drawing candidates saves.
 SMALL_CATALOG = 8_000
+NEGATIVES = "negatives"
+BIAS_SCALE = "model.bias_scale"
 HISTORY_LENGTH = "data.history_length"
+CHEAP_PAIRS = 30_000_000
 MANY_USERS = 8_000
 MANY_EVENTS = 100_000
 MOST_RANKED = 8_000
@@ -140,14 +143,22 @@ def _without_time() -> Iterator[Setting]:
 
 def _size(facts: Facts) -> Iterator[Setting]:
     """Yields what follows from how many users and items there are."""
-    if facts.n_items <= SMALL_CATALOG:
-        few = f"{facts.n_items:,} items are few: the softmax is exact, and long vectors cost little"
-        yield Setting("negatives", CatalogNegativesConfig(), few)
-        yield Setting("model.dim", 256, few)
+    is_small = facts.n_items <= SMALL_CATALOG
+    if is_small:
+        few = f"{facts.n_items:,} items are few enough for the exact softmax"
+        yield Setting("negatives.in_batch", False, few)
+        yield Setting(NEGATIVES, CatalogNegativesConfig(), few)
     else:
         many = f"{facts.n_items:,} items are many: candidates are drawn, the same for all of a batch"
-        yield Setting("negatives.n_uniform", 8000, many)
+        yield Setting("negatives.n_uniform", 4000, many)
         yield Setting("negatives.in_batch", False, many)
+    pairs = facts.n_users * facts.n_items
+    if is_small and pairs <= CHEAP_PAIRS:
+        yield Setting("model.dim", 256, f"a pass scores {pairs:,} pairs, which long vectors make no slower")
+    else:
+        dear = f"a pass would score {pairs:,} pairs, which longer vectors make slow"
+        yield Setting("model.dim", 128, dear)
+        yield Setting("optimizer.learning_rate", 0.007, dear)
     sharp = facts.n_events > MANY_EVENTS
     told = f"{facts.n_events:,} events tell items apart {'finely' if sharp else 'coarsely'}"
     yield Setting("loss.temperature", 0.12 if sharp else 0.2, told)
@@ -184,13 +195,18 @@ def settle(config: TrainConfig, dataset: Dataset) -> Settled:
     facts = Facts.of(dataset, config.data.split)
     settled = copy.deepcopy(config)
     chosen = [setting for setting in rule(facts) if _is_open(setting, config)]
+    if any(setting.key == NEGATIVES for setting in chosen):
+        # The whole catalog has no knobs of its own.
+        chosen = [setting for setting in chosen if not setting.key.startswith(f"{NEGATIVES}.")]
     for setting in chosen:
         _set(settled, setting)
     lines = [f"rule: {facts.line}", *_by_reason(chosen)] if chosen else []
     if settled.examples.target_decay and not facts.has_order:
         lines.append("  examples.target_decay is left out because lists have no order")
         settled.examples.target_decay = 0.0
-    settled.left_open = []
+    # How much popularity says is found once the model is trained: see `training.fitting.probing`.
+    is_found_later = facts.time is TimeMeaning.none and config.model.towers().item_bias
+    settled.left_open = [BIAS_SCALE] if is_found_later and BIAS_SCALE in config.left_open else []
     _keep_data(settled, dataset)
     settled.validate()
     return Settled(settled, tuple(lines))
@@ -207,7 +223,7 @@ def _keep_data(config: TrainConfig, dataset: Dataset) -> None:
 
 def _is_open(setting: Setting, config: TrainConfig) -> bool:
     """Returns whether a config leaves it to the rule; a choice of negatives, where its knobs are open."""
-    if setting.key == "negatives":
+    if setting.key == NEGATIVES:
         of_choice = {"negatives.n_uniform", "negatives.in_batch"} <= set(config.left_open)
         as_composed = config.negatives == MixedNegativesConfig()
         return of_choice and as_composed and not config.loss.compares_pairs

@@ -13,7 +13,7 @@ from marquee.data.reading.tables import Tables
 from training.config import TrainConfig
 from training.fitting.callbacks import MONITOR, read_epochs
 from training.fitting.fit import EPOCHS_FILE, fit
-from training.fitting.probing import settle_and_probe
+from training.fitting.probing import choose_bias_scale, settle_and_probe
 from training.runs.prepare import part
 
 ON_VALIDATION = "on_validation"
@@ -48,6 +48,7 @@ def learn_passes(tables: Tables, config: TrainConfig, folder: Path, console: Con
     fitted = fit(prepared.dataset, prepared.validation, found, inside)
     if fitted.interrupted:
         return None
+    found = choose_bias_scale(fitted.model, found, prepared.dataset, prepared.validation, console)
     ranked = [row for row in read_epochs(inside / EPOCHS_FILE) if row[MONITOR]]
     best = max(ranked, key=lambda row: float(row[MONITOR]))
     console.print(
