@@ -67,14 +67,21 @@ def test_a_small_catalog_takes_the_exact_softmax_and_a_large_one_candidates() ->
     small, large = (asked_for(replace(LISTS, n_items=n)) for n in (SMALL_CATALOG, SMALL_CATALOG + 1))
     assert small["negatives"] == CatalogNegativesConfig()
     assert "negatives" not in large
-    assert large["negatives.n_uniform"] == SMALL_CATALOG
+    assert large["negatives.n_uniform"] == 4000
+    assert (small["model.dim"], large["model.dim"]) == (256, 128)
+
+
+def test_a_pass_over_many_pairs_takes_shorter_vectors() -> None:
+    assert asked_for(replace(LISTS, n_users=60_001))["model.dim"] == 128  # of 500 items each
 
 
 def test_open_knobs_are_set_and_said(lists: Dataset) -> None:
     settled = settle(composed(), lists)
     assert settled.config.model.history_pooling is HistoryPooling.mean  # type: ignore[attr-defined] # a two-tower
     assert isinstance(settled.config.negatives, CatalogNegativesConfig)
-    assert settled.config.left_open == []
+    # How much popularity says waits for the trained model.
+    assert settled.config.left_open == ["model.bias_scale"]
+    assert settle(composed("model.bias_scale=1.0"), lists).config.left_open == []
     assert any("negatives=catalog" in line and "because" in line for line in settled.lines)
     assert settled.lines[0].startswith("rule: 29 users")
 
@@ -84,7 +91,7 @@ def test_what_somebody_has_set_stays_also_where_it_is_the_default(lists: Dataset
     settled = settle(config, lists).config
     assert settled.model.dim == 64  # type: ignore[attr-defined] # a two-tower
     assert settled.model.history_pooling is HistoryPooling.attention  # type: ignore[attr-defined]
-    assert settled.negatives == MixedNegativesConfig(n_uniform=1000)
+    assert settled.negatives == MixedNegativesConfig(n_uniform=1000, in_batch=False)
 
 
 def test_pairs_keep_sampled_candidates(lists: Dataset) -> None:
