@@ -105,7 +105,7 @@ def run_split(split: RandomSplit, seed: int, *, with_bpr: bool) -> Outcome:
     ours = fit_on(prepared.dataset, validation, config)
     seconds = time.process_time() - began
     task = config.evaluation.task(validation, n_items, [K])
-    references = dict(search_closed(prepared, validation, test, task, seed))
+    references = dict(search_closed(prepared, validation, test, task, seed, is_large=split.is_large))
     if with_bpr:
         references["bpr"] = search_bpr(prepared, common, test)
     scorers = {name: found.scorer for name, found in references.items()}

@@ -6,6 +6,7 @@ is fitted once more, with what is known when test is asked.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -37,6 +38,12 @@ ALS_GRID: Mapping[str, Sequence[float]] = {
     "als_dim": (64, 128),
     "als_regularization": (0.1, 1.0, 10.0),
     "als_alpha": (3.0, 10.0, 40.0),
+}
+# What small sets chose, and their neighbours: a fit of a million events takes a minute.
+LARGE_ALS_GRID: Mapping[str, Sequence[float]] = {
+    "als_dim": (128,),
+    "als_regularization": (1.0, 10.0),
+    "als_alpha": (3.0, 10.0),
 }
 EASE_GRID = (30.0, 100.0, 300.0, 1000.0)
 BPR_GRID = tuple(product((0.003, 0.01), (0.03, 0.3)))  # learning rate, weight decay
@@ -99,7 +106,13 @@ class EASE:
 
 
 def search_closed(
-    prepared: Prepared, validation: JudgedPart, test: JudgedPart, task: EvaluationTask, seed: int
+    prepared: Prepared,
+    validation: JudgedPart,
+    test: JudgedPart,
+    task: EvaluationTask,
+    seed: int,
+    *,
+    is_large: bool,
 ) -> Iterator[tuple[str, Found]]:
     """Yields item-kNN, ALS and, where it fits, EASE, each with the knobs that rank validation best.
 
@@ -109,6 +122,7 @@ def search_closed(
         test: Who is asked in the end.
         task: Of validation.
         seed: Of ALS's first vectors.
+        is_large: Whether ALS takes minutes, and has a grid of fewer points.
     """
     train, n_items = prepared.dataset.train, prepared.dataset.n_items
 
@@ -117,36 +131,21 @@ def search_closed(
         knobs = max(ranked, key=lambda name: ranked[name])
         return Found(knobs, ranked[knobs], scorer(points[knobs](test.known)))
 
-    yield (
-        "item_knn",
-        best(
-            {
-                words: lambda known, config=config: ItemKNN.fit(train, n_items, config, histories=known)
-                for words, config in points_of(KNN_GRID)
-            }
-        ),
-    )
-    yield (
-        "als",
-        best(
-            {
-                words: lambda known, config=config: ALS.fit(
-                    train, n_items, config, histories=known, seed=seed
-                )
-                for words, config in points_of(ALS_GRID)
-            }
-        ),
-    )
+    of_train = partial(_fit, train=train, n_items=n_items, seed=seed)
+    grids = {"item_knn": KNN_GRID, "als": LARGE_ALS_GRID if is_large else ALS_GRID}
+    for name, grid in grids.items():
+        yield name, best({words: partial(of_train, name, config) for words, config in points_of(grid)})
     if n_items <= LARGEST_EASE:
-        yield (
-            "ease",
-            best(
-                {
-                    f"regularization {r:g}": lambda known, r=r: EASE.fit(train, n_items, r, known)
-                    for r in EASE_GRID
-                }
-            ),
-        )
+        yield "ease", best({f"regularization {r:g}": partial(EASE.fit, train, n_items, r) for r in EASE_GRID})
+
+
+def _fit(
+    name: str, config: BaselinesConfig, known: Interactions, *, train: Interactions, n_items: int, seed: int
+) -> Baseline:
+    """Returns item-kNN or ALS of some knobs, asked with what is known."""
+    if name == "als":
+        return ALS.fit(train, n_items, config, histories=known, seed=seed)
+    return ItemKNN.fit(train, n_items, config, histories=known)
 
 
 def search_bpr(prepared: Prepared, common: Sequence[str], test: JudgedPart) -> Found:
