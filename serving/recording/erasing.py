@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from marquee.store.ledger.erasing import open_ledger_erasure
 from marquee.store.people.erasing.eraser import SECONDS_PER_HOUR, Eraser, PassReport, Places
 from marquee.store.people.erasing.held_rows import HeldPage, read_held
 from marquee.store.people.erasing.opening import open_receipts
@@ -77,6 +78,7 @@ class Erasures:
         self._users = users
         self._terms = terms
         self._receipts: Opened[Receipts] = Opened(where, open_receipts)
+        self._ledger = Opened(where, open_ledger_erasure)
         self.order = Order(where=where, closed=str(closed) if closed else None, terms=terms, now=0)
 
     def erase(self, user_id: str, now: int) -> SignedReceipt:
@@ -104,12 +106,13 @@ class Erasures:
         """Returns the eraser on the terms of the operator."""
         # Who erases may wait: no answer stands behind this.
         log, users, receipts = self._log.get(OPEN_S), self._users.store(OPEN_S), self._receipts.get(OPEN_S)
-        places = Places(log, self._closed, users, receipts)
+        places = Places(log, self._closed, users, receipts, self._ledger.get(OPEN_S))
         return self._terms.eraser(places)
 
     def close(self) -> None:
-        """Gives up the receipts."""
+        """Gives up receipts and ledger."""
         self._receipts.close()
+        self._ledger.close()
 
 
 class ErasingThread:

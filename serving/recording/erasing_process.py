@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from marquee.errors import MarqueeError
+from marquee.store.ledger.erasing import open_ledger_erasure
 from marquee.store.log.opening import open_event_log
 from marquee.store.people.erasing.eraser import PassReport, Places
 from marquee.store.people.erasing.opening import open_receipts
@@ -29,11 +30,12 @@ def run(order: Order) -> PassReport | None:
         OSError: If a disk refuses.
     """
     log, users, receipts = open_event_log(order.where), open_users(order.where), open_receipts(order.where)
+    ledger = open_ledger_erasure(order.where)
     try:
-        places = Places(log, Path(order.closed) if order.closed else None, users, receipts)
+        places = Places(log, Path(order.closed) if order.closed else None, users, receipts, ledger)
         return order.terms.eraser(places, order.settle_s).run(order.now)
     finally:
-        for store in (log, users, receipts):
+        for store in (log, users, receipts, ledger):
             store.close()
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
+from marquee.store.ledger.erasing import open_ledger_erasure
 from marquee.store.log.closed_days import close_days
 from marquee.store.log.event_log import EventLog
 from marquee.store.log.event_rows import EventLimits
@@ -40,7 +41,8 @@ class Service:
     def eraser(self) -> Eraser:
         """Returns the eraser of a new process."""
         where = self.store.where
-        places = Places(self.store.open(), self.closed, open_users(where), open_receipts(where))
+        ledger = open_ledger_erasure(where)
+        places = Places(self.store.open(), self.closed, open_users(where), open_receipts(where), ledger)
         self._places.append(places)
         return Eraser(places=places, key=self.key, retention=self.retention)
 
@@ -50,6 +52,8 @@ class Service:
             places = self._places.pop()
             places.users.close()
             places.receipts.close()
+            assert places.ledger is not None, "the service keeps a ledger"
+            places.ledger.close()
         self.store.close()
 
 

@@ -178,6 +178,10 @@ class Ledger(ABC):
         self._caps(user_id, lambda books: _delete_shown(books, user_id))
         self._money(lambda books: booking.unlink(books, decision_ids))
 
+    @abstractmethod
+    def wipe(self) -> bool:
+        """Overwrites what deleted rows have left in the store; False where readers were in the way."""
+
     def expire(self, now_ms: int, shown_before_ms: int) -> None:
         """Deletes what nothing asks for any more.
 

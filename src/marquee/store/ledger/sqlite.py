@@ -13,6 +13,7 @@ import apsw
 from marquee.store.ledger.ledger import DRAIN_MS, Ledger, Result
 from marquee.store.ledger.rows import Books
 from marquee.store.ledger.tables import CAP_TABLES, MONEY_TABLES
+from marquee.store.log.removing.sqlite_wiping import wipe_file
 from marquee.store.log.sqlite_file import Durability, SqliteFile
 
 LEDGER_FILE = "ledger.db"
@@ -51,6 +52,10 @@ class SqliteLedger(Ledger):
         """Closes the files; see `Ledger`."""
         self._file.close()
         self._shown_file.close()
+
+    def wipe(self) -> bool:
+        """Overwrites what deleted rows have left; see `Ledger`."""
+        return all([wipe_file(self._file), wipe_file(self._shown_file)])
 
     def _money(self, work: Callable[[Books], Result]) -> Result:
         """Runs work on money; see `Ledger`."""

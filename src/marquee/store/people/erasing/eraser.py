@@ -10,11 +10,12 @@ ended, and every deletion is counted in the transaction that makes it. A pass ta
 waited for `SETTLE_S`: by then every row is in the log that a worker had in hand as the pseudonym was dropped.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from marquee.store.files import announce_step
+from marquee.store.ledger.erasing import LedgerErasure
 from marquee.store.log.event_log import EventLog
 from marquee.store.log.log_rows import SECONDS_PER_DAY
 from marquee.store.people.erasing.parts import (
@@ -69,12 +70,14 @@ class Places:
         closed: Folder of its closed days; None if no day is closed.
         users: Handles and pseudonyms.
         receipts: What was erased.
+        ledger: What users were shown of campaigns; None where that is not kept.
     """
 
     log: EventLog
     closed: Path | None
     users: Users
     receipts: Receipts
+    ledger: LedgerErasure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +136,7 @@ class Eraser:
         )
         releases = self.find_releases(user_id)
         if waiting is not None:
+            self._forget_ads(waiting.pseudonym, (), now)
             self.places.log.removal.erase_user(waiting.pseudonym, erasure_id)
             announce_step("erased from the store")
             releases = _merged(releases, self.find_releases(waiting.pseudonym))
@@ -176,10 +180,12 @@ class Eraser:
             if self.places.closed is not None:
                 delete_unlisted(log, self.places.closed)
             settled = self._settled(now)
-            self._erase_rows(settled)
+            self._erase_rows(settled, now)
             expired = self._expire(now)
             # Before anything is called finished: a deleted row still stands in the bytes of the stores.
-            if not all([_tried(log.removal.wipe), _tried(users.wipe)]):
+            ledger = self.places.ledger
+            is_wiped = ledger is None or _tried(ledger.wipe)
+            if not all([_tried(log.removal.wipe), _tried(users.wipe), is_wiped]):
                 return PassReport(0, expired, is_wiped=False)
             self._finish(settled, now)
             # Again, for the pseudonyms that were listed until now, and the receipts that were not final.
@@ -205,7 +211,13 @@ class Eraser:
         """Returns the dropped pseudonyms under which no further row can come."""
         return [one for one in self.places.users.forgotten() if now - one.erased >= self.settle_s]
 
-    def _erase_rows(self, settled: Sequence[Forgotten]) -> None:
+    def _forget_ads(self, user_id: str, decision_ids: Collection[str], now: int) -> None:
+        """Deletes from the ledger what leads to a user, while the log knows which decisions were theirs."""
+        if self.places.ledger is not None:
+            self.places.ledger.forget(self.places.log, user_id, decision_ids, now)
+            announce_step("forgot ads")
+
+    def _erase_rows(self, settled: Sequence[Forgotten], now: int) -> None:
         """Deletes all rows of erased users."""
         if not settled:
             return
@@ -217,6 +229,7 @@ class Eraser:
         for decision_id, user_id in leaving.owner_of.items():
             decisions.setdefault(user_id, []).append(decision_id)
         for user_id, erasure_id in leaving.erasure_of.items():
+            self._forget_ads(user_id, decisions.get(user_id, ()), now)
             log.removal.erase_user(user_id, erasure_id, decisions.get(user_id, ()))
             announce_step("erased what came later")
         erase_from_parts(log, closed, leaving)

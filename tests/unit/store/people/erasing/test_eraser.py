@@ -8,14 +8,19 @@ import polars as pl
 import pytest
 
 from marquee.errors import SignatureError
+from marquee.store.campaigns.opening import open_campaign_store
 from marquee.store.files import watching_steps
+from marquee.store.ledger.rows import CapClaim
 from marquee.store.log.closed_days import close_days
 from marquee.store.log.event_rows import EventLimits
+from marquee.store.log.sales import Sale
 from marquee.store.people.erasing.eraser import SETTLE_S, Eraser, PassReport, Retention
 from marquee.store.people.erasing.receipts import ErasureReceipt, HoldingRelease
 from marquee.store.signing import SigningKey, TrustedKeys, write_key_pair
+from tests.support.campaigns import campaign
 from tests.support.erasures import ASKED, EARLIER, Service, consent, fill, rows_of
-from tests.support.event_stores import DAY, NOW, Store, event
+from tests.support.event_stores import DAY, NOW, Store, decision, event
+from tests.support.ledgers import open_test_ledger
 from tests.support.people import handle, pseudonym
 
 LATER = ASKED + SETTLE_S
@@ -402,3 +407,31 @@ def test_receipt_names_the_releases_that_hold_the_person(service: Service) -> No
     told = [("v1", ASKED), ("v2", ASKED + 9), ("v3", ASKED + 99)]
     assert [(one.version, one.until) for one in final(eraser, "user-1").releases] == told
     assert eraser.places.receipts.held() == {"v1": 2, "v2": 1, "v3": 1}
+
+
+def test_ledger_forgets_whom_ads_were_shown_to_and_keeps_the_money(service: Service) -> None:
+    eraser = service.eraser()
+    names = fill(eraser)
+    where, log = service.store.where, eraser.places.log
+    ledger, campaigns = open_test_ledger(where), open_campaign_store(where)
+    campaigns.put(campaign(), 0, "created", "anna", NOW)
+    for name in names[:2]:
+        assert ledger.admit(name, [CapClaim((f"campaign of {name}",))], NOW * 1000) == [True]
+        sale = Sale("ad-1", "spring", "cpc", 400_000, 400_000, 0, "2023-11-14", (NOW + 3600) * 1000)
+        log.append_decisions([decision(f"ad of {name}", user_id=name, sales=(sale,))])
+        clicked = {"decision_id": f"ad of {name}", "user_id": name, "item_id": "ad-1"}
+        log.append([event(f"click of {name}", **clicked)])
+    erase(eraser, "user-1")
+    assert eraser.run(LATER) == PassReport(finished=1, expired=0, is_wiped=True)
+    # The click was not booked yet as its user was erased: what it cost is charged all the same.
+    assert ledger.accounts("spring")[0].charged == 800_000
+    assert ledger.shown(names[1], 0) == {}
+    assert ledger.shown(names[0], 0) == {f"campaign of {names[0]}": [NOW * 1000]}
+    ledger.close()
+    campaigns.close()
+    folder = Path(where)
+    if folder.is_dir():  # a database is vacuumed, and its files are not ours to read
+        bytes_left = b"".join(path.read_bytes() for path in folder.iterdir() if path.is_file())
+        assert names[0].encode() in bytes_left
+        assert names[1].encode() not in bytes_left
+        assert f"ad of {names[1]}".encode() not in bytes_left
