@@ -258,8 +258,15 @@ _RULES: list[Json] = [
         "boost": {"weight": 0.2, "filters": {"brand": {"any_of": ["Acme"]}}},
     },
 ]
+_FOR_USERS: Json = {
+    "id": "rescue",
+    "author": "anna",
+    "users": {"where": "leaves >= 0.5 AND NOT segment = 'sleepers'", "audiences": ["keep"]},
+    "pin": [{"item_id": "item-17", "place": 1}],
+}
 RULES: Bodies = {
     "pinned for a week, recalled, and lifted": {"rules": _RULES},
+    "for those who are about to leave": {"rules": [*_RULES, _FOR_USERS]},
     "no rules any more": {"rules": []},
 }
 RULES_ANSWER: Json = {"version": 3, "rules": _RULES, "changed": 1769900000, "changed_by": "merchandising"}
@@ -281,6 +288,10 @@ DRY_RUN_ANSWER: Json = {
 SCORE: Bodies = {
     "a form": {"columns": {"plan": "monthly", "months": 3, "fee": 74.5}},
     "of a user": {"columns": {"plan": "monthly", "months": 3, "fee": None}, "user_id": "u0007"},
+    "of purchases": {
+        "columns": {"orders": 5, "recency_days": 12, "tenure_days": 230, "repeat_value": 41.5},
+        "consent": "personal",
+    },
 }
 SCORE_ANSWER: Json = {
     "request_id": REQUEST_ID,
