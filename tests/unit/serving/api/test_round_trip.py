@@ -59,6 +59,8 @@ def test_every_field_of_a_request_reaches_the_library() -> None:
     others |= {"exploration", "decision_id"}
     # People decide the rules, of all answers alike.
     others |= {"rules"}
+    # Campaigns decide whether ads are looked for beside content.
+    others |= {"ads"}
     kept = [
         one.name
         for one in fields(Request)
