@@ -70,10 +70,10 @@ from serving.releases.live_items import LiveItemLimits, LiveItems, validate_fold
 from serving.releases.surface_file import SurfaceFile
 from serving.releases.surfaces import Surfaces
 from serving.telemetry import logs
-from serving.telemetry.background import ThreadMetrics
+from serving.telemetry.background import Background, ThreadMetrics
 from serving.telemetry.metrics import FOLDER_VARIABLE, Metrics, forget_dead_workers, shared_folder
 from serving.telemetry.tracer import Tracer
-from serving.workers.heartbeat import Heartbeat
+from serving.workers.heartbeat import BEAT_S, Heartbeat
 from serving.workers.listening import share_connections
 from serving.workers.shared_memory import reserve
 from serving.workers.table import WorkerTable
@@ -222,13 +222,21 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
         """Shows that the event loop runs, to whoever watches the counters from outside."""
         self.metrics.family(ThreadMetrics).show_heartbeat("event loop", time.time())
 
+    def _follow_files(self, guard: Guard) -> None:
+        """Has the files of keys and customers looked at, each in a thread: a disk may hang."""
+        looks = {"keys": guard.refresh if SETTINGS.keys else None}
+        looks["customers"] = self.customers.refresh if self.customers else None
+        for name, look in looks.items():
+            if look is not None:
+                Background(name, look, BEAT_S, self.metrics.family(ThreadMetrics)).start()
+
     def to_asgi(self, is_main: bool = True) -> AsgiApp:
         """Returns BentoML's application inside ours, before uvicorn is told how to serve it."""
         # Python's own 5 ms is what a request would wait for while a thread judges rows of events.
         sys.setswitchinterval(SWITCH_S)
         guard = Guard.read(SETTINGS.keys, shared_folder())
-        followed = [self.customers.refresh] if self.customers else []
-        beats = [self._show_beat, self._show_experiments, guard.refresh, *followed]
+        self._follow_files(guard)
+        beats = [self._show_beat, self._show_experiments]
         share_connections(self.workers, Heartbeat.of_worker(self.workers, beats))
         limit_connections(Limits.of(SETTINGS), self.metrics.family(TrafficMetrics).count_end, self.workers)
         self.surfaces.hold()

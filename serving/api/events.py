@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -14,7 +14,7 @@ from serving.config import Settings
 from serving.http.errors import Problem, Refusal, unavailable
 from serving.http.exchange import Call
 from serving.recording.metrics import EventMetrics
-from serving.recording.named_decisions import NamedDecisions
+from serving.recording.named_decisions import YOUNG_S, NamedDecisions, TooEarlyError
 from serving.recording.opening import OpenedLog
 from serving.recording.users import KnownUsers, PlainUsers
 from serving.telemetry.metrics import Metrics
@@ -37,6 +37,7 @@ class EventRoutes:
         metrics: What counts.
         clock: Returns the time, seconds since 1970 UTC; read once per body.
         users: Say under which name a user is kept, and whether at all.
+        sleep: Waits for some seconds.
     """
 
     def __init__(
@@ -46,7 +47,9 @@ class EventRoutes:
         metrics: Metrics,
         clock: Callable[[], float] = time.time,
         users: KnownUsers | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        self._sleep = sleep
         self._log = log
         self._users = users or PlainUsers(settings.default_tier)
         self._limits = EventLimits(settings.event_horizon_days * SECONDS_PER_DAY)
@@ -81,8 +84,7 @@ class EventRoutes:
             )
         self._n_waiting += 1
         try:
-            loop = asyncio.get_running_loop()
-            receipt = await loop.run_in_executor(self._executor, self._keep, self._log, message.events)
+            receipt = await self._kept(self._log, message.events)
         finally:
             self._n_waiting -= 1
         by_reason = receipt.rejected_by_reason
@@ -94,17 +96,27 @@ class EventRoutes:
         }
         return EventsAnswer.of(receipt, call.request_id)
 
+    async def _kept(self, log: OpenedLog, rows: Sequence[object]) -> Receipt:
+        """Returns the receipt of rows; raises Refusal if the log refuses."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._executor, self._keep, log, rows, True)
+        except TooEarlyError:
+            # Here, not in a thread: whoever makes up names of decisions would hold all threads with a few.
+            await self._sleep(YOUNG_S)
+        return await loop.run_in_executor(self._executor, self._keep, log, rows, False)
+
     def close(self) -> None:
         """Waits for the rows that are being written, and gives up the store."""
         self._executor.shutdown()
         if self._log is not None:
             self._log.close()
 
-    def _keep(self, log: OpenedLog, rows: Sequence[object]) -> Receipt:
-        """Keeps rows; raises Refusal if the log refuses."""
+    def _keep(self, log: OpenedLog, rows: Sequence[object], may_wait: bool) -> Receipt:
+        """Keeps rows; raises Refusal if the log refuses, TooEarlyError if they should come in a moment."""
         try:
             opened = log.get()
-            named = NamedDecisions(opened, self._limits, self._clock)
+            named = NamedDecisions(opened, self._limits, self._clock, may_wait=may_wait)
             receipt = keep_rows(
                 opened, rows, int(self._clock()), self._limits, users_of=named.users_of, namer=self._users
             )

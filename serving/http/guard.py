@@ -9,10 +9,10 @@ import logging
 import math
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -77,6 +77,42 @@ class _KeyFile(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
     keys: list[Key]
 
 
+class _Held(NamedTuple):
+    """The keys that are good.
+
+    Attributes:
+        keys: In the order of the file.
+        number_of: Place of each by its name.
+        digests: Hash of each.
+        full_at: When the bucket of each will be full again, seconds; shared by all workers.
+    """
+
+    keys: tuple[Key, ...]
+    number_of: Mapping[str, int]
+    digests: tuple[bytes, ...]
+    full_at: "memoryview[float]"
+
+    def most_at_once(self, number: int) -> float:
+        """Returns how many tokens the bucket of a key holds."""
+        key = self.keys[number]
+        return (key.burst or max(1, math.ceil(key.requests_per_s))) if key.requests_per_s else math.inf
+
+    def number(self, authorization: str) -> int:
+        """Returns which key was sent; compares with every one, in a time that tells nothing."""
+        scheme, _, secret = authorization.partition(" ")
+        # A plain hash is enough: keys are long and random, as passwords are not.
+        digest = hashlib.sha256(secret.strip().encode()).digest()
+        found = -1
+        for number, expected in enumerate(self.digests):
+            # No `break`: how long it takes must not tell which key was sent, or how much of one was right.
+            if hmac.compare_digest(digest, expected):
+                found = number
+        if found < 0 or scheme.lower() != "bearer":
+            what = "an unknown key" if scheme.lower() == "bearer" else "none"
+            raise _key_needed(f"a key is needed, got {what}; send the header Authorization: Bearer <key>")
+        return found
+
+
 class Guard:
     """Lets requests in by their key.
 
@@ -103,15 +139,19 @@ class Guard:
 
     def _use(self, keys: Sequence[Key]) -> None:
         """Lets requests in by these keys from now on."""
-        self._keys = tuple(keys)
-        self._number_of = {key.name: number for number, key in enumerate(self._keys)}
-        self._digests = tuple(bytes.fromhex(key.sha256) for key in keys)
         # A place in the file is a key's number: other keys, another file.
         names = zlib.crc32(msgspec.json.encode([key.name for key in keys]))
-        self._full_at = shared_numbers(
+        full_at = shared_numbers(
             len(keys),
             self._folder and self._folder / LIMITS_FILE.format(names=names),
             "the rates of keys hold for each worker alone, not for all together",
+        )
+        # All at once: another thread may admit by them meanwhile.
+        self._held = _Held(
+            tuple(keys),
+            {key.name: number for number, key in enumerate(keys)},
+            tuple(bytes.fromhex(key.sha256) for key in keys),
+            full_at,
         )
 
     @classmethod
@@ -132,7 +172,7 @@ class Guard:
     def refresh(self) -> None:
         """Takes the keys of the file anew if it has changed; keeps those that it has if it cannot be used.
 
-        To be called in the thread that admits.
+        Looks at the disk: to be called from one thread, and not from the one that admits.
         """
         if self._path is None or (facts := _facts(self._path)) == self._seen:
             return
@@ -143,7 +183,7 @@ class Guard:
         except ConfigError as error:
             logger.error("the keys stay as they were: %s", error)
         else:
-            logger.warning("%s keys are good from now on, read from %s", len(self._keys), self._path)
+            logger.warning("%s keys are good from now on, read from %s", len(self._held.keys), self._path)
 
     def admit(self, authorization: str, right: Right) -> str:
         """Returns the name of the key that lets a request in, '' if none is needed.
@@ -155,12 +195,13 @@ class Guard:
         Raises:
             Refusal: 401 without a good key, 403 if it is good for other things, 429 if it is used too often.
         """
-        if not self._keys:
+        held = self._held
+        if not held.keys:
             if right.needs_keys:
                 raise _key_needed(f"{right} needs a key and the service has none; start it with MARQUEE_KEYS")
             return ""
-        number = self._number(authorization)
-        key = self._keys[number]
+        number = held.number(authorization)
+        key = held.keys[number]
         # The key was good: 403 tells its holder that another one is needed, not that this one is wrong.
         if right not in key.scopes:
             raise Refusal(
@@ -168,7 +209,7 @@ class Guard:
                 f"the key of {key.name!r} is good for {', '.join(key.scopes)}, this needs {right}",
             )
         # After the rights: what is refused for want of a right costs the key nothing.
-        self._count(number, 1)
+        self._count(held, number, 1)
         return key.name
 
     def permits(self, authorization: str, right: Right) -> bool:
@@ -177,9 +218,10 @@ class Guard:
         Raises:
             Refusal: 401 for an unknown key: whoever sends one should learn that it is none.
         """
-        if not self._keys:
+        held = self._held
+        if not held.keys:
             return True
-        return bool(authorization) and right in self._keys[self._number(authorization)].scopes
+        return bool(authorization) and right in held.keys[held.number(authorization)].scopes
 
     def charge(self, name: str, n: int) -> None:
         """Counts n more requests to a key, of a call that holds several.
@@ -187,10 +229,11 @@ class Guard:
         Raises:
             Refusal: 429 if the key is used too often, 422 if it may never be used for so many at once.
         """
-        if not (name and n) or name not in self._number_of:  # a revoked key has let this call in before
+        held = self._held
+        if not (name and n) or name not in held.number_of:  # a revoked key has let this call in before
             return
-        number = self._number_of[name]
-        most = self._most_at_once(number)
+        number = held.number_of[name]
+        most = held.most_at_once(number)
         # Not `>`: the call itself has taken one of the bucket already.
         if n >= most:
             raise Refusal(
@@ -198,7 +241,7 @@ class Guard:
                 f"the key of {name!r} is good for {most} requests at once, got {n + 1} in one call; send "
                 "fewer in each",
             )
-        self._count(number, n)
+        self._count(held, number, n)
 
     def charge_work(self, name: str, cost: float) -> None:
         """Counts work of a call that is let in already: it may leave a debt, which delays the next calls.
@@ -208,47 +251,28 @@ class Guard:
             cost: In plain requests, beyond those that `admit` and `charge` have counted.
         """
         # By name: the file may have been read anew since the call was let in, and numbers have changed.
-        number = self._number_of.get(name)
-        if number is None or cost <= 0 or not self._keys[number].requests_per_s:
+        held = self._held
+        number = held.number_of.get(name)
+        if number is None or cost <= 0 or not held.keys[number].requests_per_s:
             return
-        interval = 1.0 / self._keys[number].requests_per_s
+        interval = 1.0 / held.keys[number].requests_per_s
         # Bounded: one heavy call must not keep its key out for hours.
-        most = self._clock() + self._most_at_once(number) * interval + MAX_DEBT_S
-        self._full_at[number] = min(max(self._full_at[number], self._clock()) + cost * interval, most)
+        most = self._clock() + held.most_at_once(number) * interval + MAX_DEBT_S
+        held.full_at[number] = min(max(held.full_at[number], self._clock()) + cost * interval, most)
 
-    def _most_at_once(self, number: int) -> float:
-        """Returns how many tokens the bucket of a key holds."""
-        key = self._keys[number]
-        return (key.burst or max(1, math.ceil(key.requests_per_s))) if key.requests_per_s else math.inf
-
-    def _number(self, authorization: str) -> int:
-        """Returns which key was sent; compares with every one, in a time that tells nothing."""
-        scheme, _, secret = authorization.partition(" ")
-        # A plain hash is enough: keys are long and random, as passwords are not.
-        digest = hashlib.sha256(secret.strip().encode()).digest()
-        found = -1
-        for number, expected in enumerate(self._digests):
-            # No `break`: how long it takes must not tell which key was sent, or how much of one was right.
-            if hmac.compare_digest(digest, expected):
-                found = number
-        if found < 0 or scheme.lower() != "bearer":
-            what = "an unknown key" if scheme.lower() == "bearer" else "none"
-            raise _key_needed(f"a key is needed, got {what}; send the header Authorization: Bearer <key>")
-        return found
-
-    def _count(self, number: int, n: int) -> None:
+    def _count(self, held: _Held, number: int, n: int) -> None:
         """Takes n tokens from a key's bucket; raises Refusal if it holds fewer.
 
         Kept as the time at which the bucket will be full again: one number, which a crash leaves right. Two
         workers that count in the same microsecond may count once: nobody waits for the other.
         """
-        key = self._keys[number]
+        key = held.keys[number]
         if not key.requests_per_s:
             return
         now, interval = self._clock(), 1.0 / key.requests_per_s
-        size = self._most_at_once(number) * interval
+        size = held.most_at_once(number) * interval
         # A bucket that has been full for long holds no more than it can.
-        full_at = max(self._full_at[number], now)
+        full_at = max(held.full_at[number], now)
         if full_at > now + size + MAX_DEBT_S:  # of before a reboot, when the clock began anew
             full_at = now + size
         full_at += n * interval
@@ -261,7 +285,7 @@ class Guard:
                 f"retry after {wait:.3f} s",
                 headers=((b"retry-after", str(math.ceil(wait)).encode()),),
             )
-        self._full_at[number] = full_at
+        held.full_at[number] = full_at
 
 
 def _key_needed(message: str) -> Refusal:

@@ -11,6 +11,10 @@ YOUNG_S = 0.1
 """Until a decision is this old it may still wait for its group, on whichever worker it was made."""
 
 
+class TooEarlyError(Exception):
+    """A decision is not on record, and so young that it may be in a moment."""
+
+
 class NamedDecisions:
     """Looks decisions up by the names that one body of events gives.
 
@@ -18,7 +22,7 @@ class NamedDecisions:
         log: Where they are.
         limits: How old an event may be.
         clock: Returns the time, seconds since 1970 UTC.
-        sleep: Waits for some seconds.
+        may_wait: Whether the body can wait `YOUNG_S` for decisions that are not on record yet.
     """
 
     def __init__(
@@ -26,22 +30,26 @@ class NamedDecisions:
         log: EventLog,
         limits: EventLimits,
         clock: Callable[[], float] = time.time,
-        sleep: Callable[[float], None] = time.sleep,
+        *,
+        may_wait: bool = False,
     ) -> None:
         self._log = log
         self._closed_s = limits.horizon + 2 * MAX_CLOCK_ERROR
         self._clock = clock
-        self._sleep = sleep
+        self._may_wait = may_wait
 
     def users_of(self, decision_ids: Collection[str]) -> Mapping[str, str | None]:
-        """Returns the user of each decision, None for nobody's; those that nobody made are left out."""
+        """Returns the user of each decision, None for nobody's; those that nobody made are left out.
+
+        Raises:
+            TooEarlyError: If the body can wait and should.
+            EventLogError: If the log cannot be read.
+        """
         found = self._log.users_of(decision_ids)
         missing = {name: self._age_s(name) for name in decision_ids if name not in found}
-        young = [name for name, age_s in missing.items() if age_s is not None and abs(age_s) < YOUNG_S]
-        if young:
-            # The answer is out, its record still waits for its group: a program clicks as fast as that.
-            self._sleep(YOUNG_S)
-            found |= self._log.users_of(young)
+        # The answer is out, its record still waits for its group: a program clicks as fast as that.
+        if self._may_wait and any(age_s is not None and abs(age_s) < YOUNG_S for age_s in missing.values()):
+            raise TooEarlyError
         # Their day may have left the store for a file: an event that late is an orphan to nobody.
         found |= {
             name: None for name, age_s in missing.items() if age_s is not None and age_s > self._closed_s

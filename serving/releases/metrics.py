@@ -5,6 +5,7 @@ from collections.abc import Collection
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from marquee.bundle.manifest import Manifest
+from marquee.bundle.releases import Role
 from serving.telemetry.metrics import RELEASE_SEEN
 
 _SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -84,6 +85,11 @@ class CandidateMetrics:
             "Requests on which a canary failed and that the current release answered.",
             registry=registry,
         )
+        self._arm_failures = Counter(
+            "marquee_arm_failures",
+            "Requests on which the release of an arm failed and that the current one answered.",
+            registry=registry,
+        )
         self._shadow = Counter(
             "marquee_shadow_requests", "Requests offered to a shadow.", ["outcome"], registry=registry
         )
@@ -97,9 +103,9 @@ class CandidateMetrics:
             registry=registry,
         )
 
-    def count_canary_failures(self, n: int) -> None:
-        """Counts requests on which a canary failed and that the current release answered."""
-        self._canary_failures.inc(n)
+    def count_failures(self, role: str, n: int) -> None:
+        """Counts requests on which a canary or an arm's release failed and that the current one answered."""
+        (self._canary_failures if role == Role.canary else self._arm_failures).inc(n)
 
     def count_shadow(self, outcome: str, overlap: float | None = None) -> None:
         """Counts a request that was offered to a shadow: compared, failed or dropped."""

@@ -25,11 +25,22 @@ class JsonLines(logging.Formatter):
             "process": record.process,
         }
         # Facts are fields of their own, by which a log is searched.
-        line |= getattr(record, "facts", {})
+        line |= {name: _bounded(fact) for name, fact in getattr(record, "facts", {}).items()}
         if record.exc_info:
             # The end of a stack says where it failed.
             line["stack"] = self.formatException(record.exc_info)[-_MAX_TEXT:]
         return msgspec.json.encode(line).decode()
+
+
+def _bounded(fact: object) -> object:
+    """Returns a fact that takes no more of a line than a message may, as text where it takes more."""
+    if isinstance(fact, str):
+        return fact[:_MAX_TEXT]
+    # Numbers are most of the others, and need no look at what they take.
+    if fact is None or isinstance(fact, int | float):
+        return fact
+    text = msgspec.json.encode(fact, enc_hook=str).decode()
+    return fact if len(text) <= _MAX_TEXT else text[:_MAX_TEXT]
 
 
 def configure(stream: TextIO | None = None) -> None:

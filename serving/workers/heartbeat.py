@@ -23,7 +23,7 @@ class Heartbeat:
 
     Args:
         table: Where the beat is told.
-        others: What else is done at each beat; must take no longer than a look at a file.
+        others: What else is done at each beat; must wait for nothing, and so not look at a disk.
         parent: The process that watches this one; None: nobody does.
     """
 

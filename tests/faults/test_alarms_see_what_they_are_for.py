@@ -79,6 +79,7 @@ WELL = {
     "history": rising("marquee_history_total", 100.0),
     "unknown": rising("marquee_unknown_history_total", 1.0),
     "canary": constant("marquee_canary_failures_total", 0),
+    "arm": constant("marquee_arm_failures_total", 0),
 }
 BEHIND = constant("marquee_workers_behind", 1, bundle="world")
 SHORT = rising("marquee_short_answers_total", 1.0, surface="home")
@@ -203,6 +204,7 @@ FAULTS: dict[str, tuple[str, Mapping[str, Series | None]]] = {
         "MarqueeUnknownHistory",
         {"unknown": rising("marquee_unknown_history_total", 30.0)},
     ),
+    "the release of an arm fails": ("MarqueeArmFails", {"arm": late("marquee_arm_failures_total", 300)}),
     "a canary fails": ("MarqueeCanaryFails", {"canary": late("marquee_canary_failures_total", 300)}),
 }
 

@@ -70,7 +70,7 @@ class JobRunner:
         return [answers[position] for position in range(len(jobs))]
 
     def _answers_of_release(self, jobs: Sequence[Job]) -> list[Answered]:
-        """Returns the answers of jobs that one release answers; the current one stands in for a canary."""
+        """Returns the answers of jobs that one release answers; the current one stands in for any other."""
         current = jobs[0].answering.current
         try:
             answers = self._answers(jobs)
@@ -79,8 +79,10 @@ class JobRunner:
         except Exception as error:
             if jobs[0].recommender is current:
                 raise
-            logger.error("canary %s failed: %r", jobs[0].recommender.version, error, exc_info=error)
-            self._candidate_metrics.count_canary_failures(len(jobs))
+            canary = jobs[0].answering.candidates.get(Role.canary)
+            role = Role.canary.value if canary and canary.recommender is jobs[0].recommender else "arm"
+            logger.error("%s %s failed: %r", role, jobs[0].recommender.version, error, exc_info=error)
+            self._candidate_metrics.count_failures(role, len(jobs))
             return self._answers([replace(job, recommender=current) for job in jobs])
         for job, answer in zip(jobs, answers, strict=True):
             shadow = job.answering.candidates.get(Role.shadow)

@@ -44,7 +44,7 @@ class FollowedRun:
         return self.at_hand.run
 
     def refresh(self) -> None:
-        """Looks where the path leads now; takes no longer than a look at a file."""
+        """Looks at the disk where the path leads now; not to be called in the event loop."""
         try:
             folder = find_run(self._where)
         except MarqueeError:

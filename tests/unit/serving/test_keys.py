@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -10,6 +11,7 @@ from marquee.errors import ConfigError
 from serving import keys
 from serving.http.errors import Refusal
 from serving.http.guard import MAX_DEBT_S, Guard, Key, Right
+from serving.workers.shared_memory import shared_numbers
 from tests.support.keys import key
 
 
@@ -228,6 +230,27 @@ def test_keys_are_followed_while_the_service_runs(tmp_path: Path, caplog: pytest
     path.unlink()
     guard.refresh()
     assert guard.admit("Bearer b-secret", Right.recommend) == "b"
+
+
+def test_keys_change_at_once_for_whoever_admits_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "keys.json"
+    write(path, as_entry(key("a", requests_per_s=1)))
+    guard = Guard.read(str(path), tmp_path)
+    admitted: list[str] = []
+
+    def shared_late(*arguments: Any) -> Any:
+        # In the middle of the change, as a request of another thread may be.
+        admitted.append(guard.admit("Bearer a-secret", Right.recommend))
+        assert refusal(guard, "Bearer c-secret").status == 401
+        return shared_numbers(*arguments)
+
+    monkeypatch.setattr("serving.http.guard.shared_numbers", shared_late)
+    write(path, as_entry(key("b")), as_entry(key("c", requests_per_s=5)))
+    guard.refresh()
+    assert admitted == ["a"]
+    assert guard.admit("Bearer c-secret", Right.recommend) == "c"
 
 
 def test_work_leaves_a_debt_that_delays_the_next_calls_and_ends() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,6 +13,9 @@ import pytest
 from marquee.bundle.traits.run import RunManifest, write_run_manifest
 from marquee.store.signing import write_key_pair
 from serving.config import Settings
+from serving.http.guard import Guard
+from serving.workers.heartbeat import Heartbeat
+from serving.workers.table import WorkerTable
 from tests.support.asgi import JSON_HEADERS, request
 from tests.support.bundles import publish_tiny
 from tests.support.quiet_bentoml import bentoml, service
@@ -53,6 +57,32 @@ def test_application_answers_once_the_service_has_started(
     assert asyncio.run(request(app, "GET", "/readyz")).status == 200
     made.surfaces.close()
     gc.unfreeze()
+
+
+def test_file_of_keys_is_looked_at_beside_the_event_loop(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = tmp_path / "keys.json"
+    keys.write_text(json.dumps({"keys": [{"name": "a", "sha256": "0" * 64, "scopes": ["metrics"]}]}))
+    monkeypatch.setattr(service, "SETTINGS", Settings(bundle=str(bundle), keys=str(keys)))
+    threads, beats = dict[str, object](), list[object]()
+
+    class Noted:
+        def __init__(self, name: str, work: object, *_: object) -> None:
+            threads[name] = work
+
+        def start(self) -> None:
+            pass
+
+    def of_worker(_table: object, others: Sequence[object]) -> Any:
+        beats.extend(others)
+        return Heartbeat(WorkerTable())
+
+    monkeypatch.setattr(service, "Background", Noted)
+    monkeypatch.setattr(Heartbeat, "of_worker", of_worker)
+    cast(Any, service.MarqueeService).to_asgi()
+    assert isinstance(cast(Any, threads["keys"]).__self__, Guard)
+    assert not [one for one in beats if isinstance(cast(Any, one).__self__, Guard)]
 
 
 @pytest.mark.parametrize(

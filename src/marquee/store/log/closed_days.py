@@ -12,11 +12,11 @@ is ever in both places, or in neither.
 """
 
 import io
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, TypeVar
 
 import polars as pl
 
@@ -32,6 +32,8 @@ from marquee.store.log.log_rows import (
     decision_of_columns,
     event_columns,
 )
+
+Result = TypeVar("Result")
 
 ROWS_PER_GROUP = 100_000
 PART_ROWS = 20_000
@@ -172,12 +174,45 @@ def find_decision(log: EventLog, folder: Path, decision_id: str) -> Decision | N
     # Any other id is none that the service has made, and says no day.
     if found is not None or made is None:
         return found
-    for part in _parts_of(log, made // MS_PER_DAY, DECISION):
+
+    def rows_of(path: Path) -> pl.DataFrame:
         # Ids rise with time, as the rows do: all row groups but one are passed over by their bounds.
-        rows = pl.scan_parquet(folder / part.file).filter(pl.col("decision_id") == decision_id).collect()
-        if len(rows):
+        return pl.scan_parquet(path).filter(pl.col("decision_id") == decision_id).collect()
+
+    for part in _parts_of(log, made // MS_PER_DAY, DECISION):
+        rows = read_file(log, folder, part, rows_of)
+        if rows is not None and len(rows):
             return decision_of_columns(rows.row(0, named=True))
     return None
+
+
+def read_file(log: EventLog, folder: Path, part: ClosedPart, read: Callable[[Path], Result]) -> Result | None:
+    """Returns the result of reading the file of a part, or of the one that an erasure has put in its place.
+
+    Args:
+        log: Lists the files.
+        folder: Of the files.
+        part: As the log listed it.
+        read: Reads a file.
+
+    Returns:
+        None if no row of the part is left.
+
+    Raises:
+        FileNotFoundError: If the file is gone though it is listed.
+    """
+    while True:
+        try:
+            return read(folder / part.file)
+        except FileNotFoundError:
+            # The highest sequence stays the part's, whatever rows are taken out.
+            listed = _parts_of(log, part.day, part.kind)
+            now = next((one for one in listed if one.last_sequence == part.last_sequence), None)
+            if now == part:
+                raise
+        if now is None:
+            return None
+        part = now
 
 
 def _read_kind(log: EventLog, folder: Path, day: int, kind: str) -> list[pl.DataFrame]:

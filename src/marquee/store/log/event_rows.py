@@ -140,7 +140,7 @@ def keep_rows(
     # Row by row: one bad event of a batch must not cost the others.
     namer = namer or OwnIds()
     judged = _with_names([judge_row(row, received, limits) for row in rows], namer)
-    judged, orphans = _with_users(judged, users_of or log.users_of, namer)
+    judged, unknown = _with_users(judged, users_of or log.users_of, namer)
     good = [(number, event) for number, event in enumerate(judged) if isinstance(event, Event)]
     # All good rows in one transaction: one flush, and an error means that none was kept.
     kept = log.append([event for _, event in good])
@@ -157,7 +157,12 @@ def keep_rows(
         accepted=kept.count(Kept.accepted),
         repeated=kept.count(Kept.repeated),
         rejected=tuple(sorted(rejected, key=lambda row: row.row)),
-        orphans=orphans,
+        # Of what is kept alone: a row that is rejected for its id is none of the log's.
+        orphans=sum(
+            event.decision_id in unknown
+            for (_, event), became in zip(good, kept, strict=True)
+            if became is not Kept.event_id_reused
+        ),
     )
 
 
@@ -177,28 +182,28 @@ def _with_names(judged: Sequence[Judged], namer: Namer) -> list[Judged]:
     ]
 
 
-def _with_users(judged: Sequence[Judged], users_of: UsersOf, namer: Namer) -> tuple[list[Judged], int]:
-    """Returns events that name a decision alone with its user, and how many name one that nobody knows."""
+def _with_users(
+    judged: Sequence[Judged], users_of: UsersOf, namer: Namer
+) -> tuple[list[Judged], Collection[str | None]]:
+    """Returns events that name a decision alone with its user, and the decisions that nobody knows."""
     named = {one.decision_id for one in judged if isinstance(one, Event) and one.decision_id is not None}
     # Most bodies: there is nothing to look for.
     if not named:
-        return list(judged), 0
+        return list(judged), ()
     users = users_of(named)
     # Who has withdrawn since the answer is not known by it any more.
     names = namer.may_stay({user_id for user_id in users.values() if user_id is not None})
     joined: list[Judged] = []
-    orphans = 0
     for one in judged:
         if not isinstance(one, Event) or one.decision_id is None:
             joined.append(one)
             continue
-        orphans += one.decision_id not in users
         user_id = users.get(one.decision_id)
         is_joined = one.user_id is None and user_id is not None
         joined.append(
             _named(one, names[user_id], "decision_id") if is_joined and user_id is not None else one
         )
-    return joined, orphans
+    return joined, named - users.keys()
 
 
 def _named(event: Event, name: str | Reason, field: str) -> Judged:

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from serving.api.events import MAX_WAITING, EventRoutes
 from serving.api.recommend import Endpoints
 from serving.config import Settings
 from serving.http.guard import Guard, Key, Right
-from serving.recording.named_decisions import NamedDecisions
+from serving.recording.named_decisions import YOUNG_S, NamedDecisions
 from serving.recording.opening import RETRY_S, OpenedLog
 from serving.telemetry.metrics import Metrics
 from tests.support.asgi import JSON_HEADERS, Response, no_bentoml, request
@@ -224,28 +224,60 @@ def test_event_that_names_a_decision_alone_is_its_users(service: Service, tmp_pa
     assert service.counted("marquee_orphaned_events_total") == 1
 
 
-def test_decision_that_waits_for_its_group_is_waited_for() -> None:
-    log, slept = OneByOne(), list[float]()
-    named = NamedDecisions(log, EventLimits(), lambda: NOW, slept.append)  # type: ignore[arg-type]
+def test_decision_that_waits_for_its_group_is_waited_for(service: Service, tmp_path: Path) -> None:
+    log = open_event_log(str(tmp_path / "events"))
     young, old = decision_id(NOW * 1000 - 20, bytes(10)), decision_id(NOW * 1000 - 500, bytes(10))
-    assert named.users_of([young, old, "no id of ours"]) == {young: "u1"}
-    assert len(slept) == 1
+    slept: list[float] = []
+
+    async def written_meanwhile(seconds: float) -> None:
+        slept.append(seconds)
+        log.append_decisions([decision(young)])
+
+    service.routes._sleep = written_meanwhile
+    rows = [
+        click(f"e{number}", user_id=None, decision_id=name)
+        for number, name in enumerate((young, old, "no id of ours"))
+    ]
+    assert service.post(*rows).json()["accepted"] == 3
+    assert [logged.event.user_id for logged in log.read(0, 10)] == ["u1", None, None]
+    assert slept == [YOUNG_S]
+    # One that nobody made is waited for once, and then kept as it came.
+    made_up = decision_id(NOW * 1000 - 30, bytes(10))
+    assert service.post(click("e3", user_id=None, decision_id=made_up)).json()["accepted"] == 1
+    assert len(slept) == 2
+    assert service.counted("marquee_orphaned_events_total") == 3
+    log.close()
+
+
+def test_decision_of_a_closed_day_is_no_orphan(tmp_path: Path) -> None:
+    log = open_event_log(str(tmp_path / "events"))
+    named = NamedDecisions(log, EventLimits(), lambda: NOW, may_wait=True)
     closed = decision_id((NOW - 10 * 86_400) * 1000, bytes(10))
-    other = decision_id(NOW * 1000 - 600, bytes(10))
-    assert named.users_of([other, closed]) == {closed: None}
-    assert len(slept) == 1
+    assert named.users_of([decision_id(NOW * 1000 - 600, bytes(10)), closed]) == {closed: None}
+    log.close()
 
 
-class OneByOne:
-    """A log in which a decision is found at the second look."""
+def test_names_that_somebody_makes_up_hold_no_thread(service: Service) -> None:
+    """More bodies wait for decisions than there are threads, and another one is kept meanwhile."""
+    n_waiting = 40
+    assert service.post(click("first")).status == 200  # while one thread opens the log, others are refused
 
-    def __init__(self) -> None:
-        self.asked: set[str] = set()
+    async def send() -> int:
+        others = asyncio.Event()
 
-    def users_of(self, decision_ids: Collection[str]) -> dict[str, str | None]:
-        found = {name: "u1" for name in decision_ids if name in self.asked}
-        self.asked |= set(decision_ids)
-        return dict(found)
+        async def wait(_seconds: float) -> None:
+            await others.wait()
+
+        service.routes._sleep = wait
+        made_up = [decision_id(NOW * 1000 - 1, number.to_bytes(10)) for number in range(n_waiting)]
+        bodies = [{"events": [click(f"e{number}", decision_id=one)]} for number, one in enumerate(made_up)]
+        waiting = [asyncio.create_task(service.send(body)) for body in bodies]
+        status = (await asyncio.wait_for(service.send({"events": [click("good")]}), 20)).status
+        others.set()
+        assert [one.status for one in await asyncio.gather(*waiting)] == [200] * n_waiting
+        return status
+
+    assert asyncio.run(send()) == 200
 
 
 class Broken:

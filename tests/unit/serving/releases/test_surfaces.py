@@ -5,6 +5,7 @@ import gc
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -348,6 +349,19 @@ def test_current_release_answers_for_a_canary_that_fails(served: Served) -> None
     channel.state.answering = answering.with_candidate(Role.canary, canary)
     assert served.answer(user_id="u1")["version"] == served.content.name
     assert "marquee_canary_failures_total 1.0" in served.send("GET", "/metrics").body.decode()
+
+
+def test_release_of_an_arm_that_fails_counts_as_no_canary(served: Served, tmp_path: Path) -> None:
+    surface = served.surfaces.named("home")
+    channel = served.surfaces.channel(surface)
+    other = publish_tiny(tmp_path, "arm", seed=7)
+    channel.state.set_arm(other.name, Failing.load(other))
+    arm = replace(surface, release=other.name)
+    served.surfaces._surfaces["home"] = arm
+    assert served.answer(user_id="u1")["version"] == served.content.name
+    told = served.send("GET", "/metrics").body.decode()
+    assert "marquee_canary_failures_total 0.0" in told
+    assert "marquee_arm_failures_total 1.0" in told
 
 
 def test_answers_of_a_batch_are_each_of_one_release(served: Served) -> None:

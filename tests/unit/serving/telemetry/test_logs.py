@@ -29,6 +29,15 @@ def test_line_is_json_with_the_request_s_id(stream: io.StringIO) -> None:
     assert facts["time"].endswith("Z")
 
 
+def test_no_fact_fills_the_disk(stream: io.StringIO) -> None:
+    facts = {"long": "x" * 100_000, "many": ["y" * 10] * 10_000, "few": ["z"], "n": 3}
+    logging.getLogger("serving.api.app").info("told", extra={"facts": facts})
+    (line,) = stream.getvalue().splitlines()
+    told = json.loads(line)
+    assert (len(told["long"]), told["few"], told["n"]) == (10_000, ["z"], 3)
+    assert len(line) < 25_000
+
+
 def test_stack_of_a_fault_stays_in_its_line(stream: io.StringIO) -> None:
     try:
         raise ZeroDivisionError("on purpose")

@@ -10,11 +10,20 @@ import pytest
 
 from marquee.store.files import watching_steps
 from marquee.store.log import closed_days
-from marquee.store.log.closed_days import Known, close_days, days_of, find_decision, is_over, read_rows
+from marquee.store.log.closed_days import (
+    Known,
+    close_days,
+    days_of,
+    find_decision,
+    is_over,
+    read_file,
+    read_rows,
+)
 from marquee.store.log.decision_ids import decision_id
 from marquee.store.log.event_log import Decision, EventLog
 from marquee.store.log.event_rows import MAX_CLOCK_ERROR, EventLimits
 from marquee.store.log.log_rows import DECISION
+from marquee.store.log.sqlite import SqliteEventLog
 from tests.support.event_stores import DAY, NOW, Store, decision, event
 from tests.support.filled import filled
 from tests.support.paths import ROOT
@@ -216,6 +225,35 @@ def test_decision_of_a_closed_day_is_found_with_every_field_it_had(store: Store,
     assert log.find_decision(made[1]) is None
     assert find_decision(log, tmp_path, made[1]) == wanted
     assert find_decision(log, tmp_path, made[0]) == decision(made[0])
+
+
+def test_decision_is_found_in_the_file_that_an_erasure_has_put_in_the_place_of_another(
+    tmp_path: Path,
+) -> None:
+    log, made = SqliteEventLog(tmp_path / "log"), decision_id(NOW * 1000, bytes(10))
+    log.append_decisions([decision(made), decision("of somebody else", time_ms=NOW * 1000 + 1)])
+    (part,) = close_days(log, tmp_path, LATER, EVERYTHING, LIMITS)
+    other = replace(part, file=part.file.replace(".parquet", ".r1.parquet"))
+
+    def read(path: Path) -> str:
+        # Between list and read: the file is written anew, listed and its old one deleted.
+        if path.name == Path(part.file).name and path.exists():
+            path.rename(tmp_path / other.file)
+            log.removal.replace_part(part, other, {})
+            raise FileNotFoundError(path)
+        return path.name
+
+    assert read_file(log, tmp_path, part, read) == Path(other.file).name
+    # As it was listed before: the list is read anew.
+    assert read_file(log, tmp_path, part, lambda path: len(pl.read_parquet(path))) == 2
+    found = find_decision(log, tmp_path, made)
+    assert found == decision(made)
+    (tmp_path / other.file).unlink()
+    with pytest.raises(FileNotFoundError):
+        read_file(log, tmp_path, part, lambda path: len(pl.read_parquet(path)))
+    log.removal.replace_part(other, None, {})
+    assert read_file(log, tmp_path, part, lambda path: len(pl.read_parquet(path))) is None
+    log.close()
 
 
 def test_decision_that_nobody_made_is_not_found(store: Store, tmp_path: Path) -> None:

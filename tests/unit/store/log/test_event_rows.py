@@ -178,3 +178,14 @@ def test_refused_body_is_not_remembered_as_seen(tmp_path: Path) -> None:
     (tmp_path / "away").rename(tmp_path / "log")
     assert keep_rows(log, [GOOD], NOW, LIMITS).accepted == 1
     log.close()
+
+
+def test_event_that_is_refused_for_its_id_is_no_orphan(tmp_path: Path) -> None:
+    log = SqliteEventLog(tmp_path)
+    first = {**GOOD, "event_id": "e", "decision_id": "gone"}
+    assert keep_rows(log, [first], NOW, LIMITS).orphans == 1
+    assert keep_rows(log, [first], NOW, LIMITS).orphans == 1  # repeated: it is in the log
+    receipt = keep_rows(log, [{**first, "item_id": "other"}], NOW, LIMITS)
+    assert receipt.rejected_by_reason == {Reason.event_id_reused: 1}
+    assert receipt.orphans == 0
+    log.close()

@@ -13,10 +13,12 @@ The store comes first: a row whose day is closed meanwhile is given twice rather
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from marquee.errors import DataError
+from marquee.store.log.closed_days import read_file
 from marquee.store.log.event_log import ClosedPart, EventLog
 from marquee.store.log.log_rows import DECISION, decision_columns, event_columns
 from marquee.store.people.erasing.parts import Leaving, note_owners, read_part
@@ -119,7 +121,11 @@ def _read_files(
         if number == _FILES_PER_PAGE or len(page) == limit:
             page.cursor = f"{at}:{skipped}"
             return
-        frame = read_part(closed / part.file, part.kind, theirs).slice(skipped)
+        found = read_file(log, closed, part, partial(read_part, kind=part.kind, theirs=theirs))
+        # The last row of the part has gone since the files were listed.
+        if found is None:
+            continue
+        frame = found.slice(skipped)
         kept = frame.head(limit - len(page))
         rows = page.decisions if part.kind == DECISION else page.events
         rows += kept.drop("sequence", "user_id").to_dicts()

@@ -12,12 +12,13 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import polars as pl
 
 from marquee.store.files import announce_step, sync_folder
-from marquee.store.log.closed_days import ROWS_PER_GROUP
+from marquee.store.log.closed_days import ROWS_PER_GROUP, read_file
 from marquee.store.log.event_log import ClosedPart, EventLog
 from marquee.store.log.log_rows import DECISION
 
@@ -64,8 +65,10 @@ def note_owners(log: EventLog, folder: Path, leaving: Leaving) -> None:
     """
     for part in log.closed_parts():
         if part.kind == DECISION:
-            found = _theirs(folder / part.file, part.kind, leaving)
-            leaving.owner_of.update(found.select("decision_id", "user_id").iter_rows())
+            # Whoever tells what is held may meet a pass that puts another file in its place.
+            found = read_file(log, folder, part, partial(_theirs, kind=part.kind, leaving=leaving))
+            if found is not None:
+                leaving.owner_of.update(found.select("decision_id", "user_id").iter_rows())
     for user_id in leaving.erasure_of:
         after = 0
         while decisions := log.read_decisions_of(user_id, after, ROWS_PER_GROUP):

@@ -1,12 +1,14 @@
 """All rows of a user are read in pages, from store and files, asked of both stores."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
 
 from marquee.errors import DataError
-from marquee.store.people.erasing import held_rows
+from marquee.store.people.erasing import held_rows, parts
 from marquee.store.people.erasing.held_rows import HeldPage, read_held
 from tests.support.erasures import Service, fill
 from tests.support.event_stores import Store
@@ -58,6 +60,31 @@ def test_rows_hold_all_but_sequence_and_user(service: Service) -> None:
     }
     assert len({tuple(row) for row in page.decisions}) == 1  # from store and files in one form
     assert page.decisions[0]["items"] == ["a", "b"]
+
+
+@pytest.mark.parametrize(("module", "name"), [(held_rows, "read_part"), (parts, "_theirs")])
+def test_file_that_an_erasure_replaces_while_it_is_read_costs_no_row(
+    service: Service, monkeypatch: pytest.MonkeyPatch, module: object, name: str
+) -> None:
+    eraser = service.eraser()
+    names = fill(eraser)
+    places = eraser.places
+    assert places.closed is not None
+    wanted = ids(read_held(places.log, places.closed, names[0], "", 100))
+    erased: list[Path] = []
+    read: Callable[..., pl.DataFrame] = getattr(module, name)
+
+    def read_late(path: Path, *whose: Any, **named: Any) -> pl.DataFrame:
+        # After the list was read, before the first file is; the pass itself reads files as well.
+        if not erased:
+            erased.append(path)
+            eraser.begin(handle("user-1"), "user-1", 2_000_000_000)
+            eraser.run(2_000_000_060)
+        return read(path, *whose, **named)
+
+    monkeypatch.setattr(module, name, read_late)
+    assert ids(read_held(places.log, places.closed, names[0], "", 100)) == wanted
+    assert not erased[0].exists(), "or else this test shows nothing"
 
 
 def test_page_that_finds_nothing_in_many_files_ends(
