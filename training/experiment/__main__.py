@@ -41,7 +41,7 @@ def plan(config: ExperimentConfig, now: float) -> Page:
         DataError: If there is nothing to plan with.
     """
     validate_weights(config.arms)
-    together = before_it_ran(config)
+    together = before_it_ran(config, now)
     exposed = read_exposed(together, now)
     units = arm_units(exposed, together, config.primary)[config.control]
     # As many as came in the past, where nobody says how many will come.

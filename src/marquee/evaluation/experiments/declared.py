@@ -41,13 +41,31 @@ def declared_config(path: Path, name: str, table: Path) -> ExperimentConfig:
         raise ConfigError(f"experiments.{name} in {path}: {error}") from error
 
 
-def before_it_ran(config: ExperimentConfig) -> ExperimentConfig:
-    """Returns the declaration over everybody in a log, whatever arm they were in, to plan by."""
-    # A table of one experiment needs no look into the column of arms.
-    together = {"experiment": "", "phase": "", "surfaces": [], "start": "", "end": ""}
+def before_it_ran(config: ExperimentConfig, now: float) -> ExperimentConfig:
+    """Returns the declaration over everybody in a log, whatever arm they were in, to plan by.
+
+    Of an experiment with start and end the time before it is taken, as long as it lasts: in longer, people
+    would do more than they will in the experiment. Rows of still earlier are the past of these people.
+
+    Args:
+        config: Of the experiment.
+        now: The present, seconds since 1970.
+    """
+    start, end = config.moment(config.start), config.moment(config.end)
+    until = now if start is None else min(now, start)
+    is_bounded = start is not None and end is not None
     # Everybody is put into the control arm, quoted as SQL has it.
     control = "'" + config.control.replace("'", "''") + "'"
-    return replace(config, arm=control, table=config.read_table, **together)  # type: ignore[arg-type]  # by name
+    return replace(
+        config,
+        arm=control,
+        table=config.read_table,
+        experiment="",
+        phase="",
+        surfaces=[],
+        start=_moment_text(until - (end - start)) if is_bounded else "",  # type: ignore[operator]  # neither is None
+        end=_moment_text(until) if config.start or config.end else "",
+    )
 
 
 def _experiment(declared: DeclaredExperiment, name: str, table: Path) -> ExperimentConfig:

@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from marquee.core.uuids import uuid7
 from marquee.decision.experiments.declaring import ExperimentFile
 from marquee.errors import ConfigError
-from marquee.evaluation.experiments.declared import declared_config
+from marquee.evaluation.experiments.declared import before_it_ran, declared_config
 from marquee.store.log.event_log import Decision, Event, Place
 from marquee.store.log.sqlite import SqliteEventLog
 from tests.support.event_stores import event
@@ -119,6 +120,20 @@ def test_plan_of_a_declared_experiment_is_by_what_came_before(
     facts = json.loads((service / "out" / "variety" / "plan.json").read_text())
     assert (facts["n_units"], facts["n_arms"]) == (N_USERS * 9 // 10, 2)
     assert [found["effect"] for found in facts["effects"]] == pytest.approx([0.025, 0.05, 0.1])
+    # One answer of each before it began, a click with probability 0.3 and taste.
+    assert facts["mean"] == pytest.approx(0.3, abs=0.05)
+
+
+def test_plan_takes_as_much_time_as_the_experiment_lasts_and_the_past_before_it(service: Path) -> None:
+    config = declared_config(service / "experiments.yaml", "variety", service)
+    start = config.moment(config.start)
+    assert start is not None
+    short = replace(config, end=datetime.fromtimestamp(start + 2 * DAY, UTC).isoformat())
+    for now, until in ((start - DAY, start - DAY), (start + DAY, start)):
+        planned = before_it_ran(short, now)
+        assert planned.moment(planned.end) == until
+        assert planned.moment(planned.start) == until - 2 * DAY
+    assert before_it_ran(replace(short, start="", end=""), start).start == ""
 
 
 @pytest.mark.parametrize(
