@@ -10,6 +10,7 @@ from enum import Enum
 import msgspec
 
 from marquee.errors import (
+    BidRequestError,
     BundleBusyError,
     BundleError,
     BundleNotFoundError,
@@ -24,6 +25,7 @@ from marquee.errors import (
     EventLogFullError,
     EventLogGoneError,
     FilterError,
+    FormError,
     ItemsFullError,
     LeakageError,
     LedgerBehindError,
@@ -31,6 +33,7 @@ from marquee.errors import (
     MissingColumnError,
     MoneyError,
     NotFittedError,
+    NoticeError,
     OtherShapeError,
     ParityError,
     RejectedRowsError,
@@ -115,6 +118,9 @@ PROBLEM_OF_ERROR: Mapping[type[MarqueeError], Problem] = {
     SignatureError: Problem.unavailable,
     ItemsFullError: Problem.no_room,
     RuleError: Problem.invalid_request,
+    FormError: Problem.invalid_request,
+    BidRequestError: Problem.invalid_request,
+    NoticeError: Problem.invalid_request,
     RulesChangedError: Problem.rules_changed,
     MoneyError: Problem.invalid_request,
     CampaignError: Problem.invalid_request,

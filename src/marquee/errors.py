@@ -8,6 +8,7 @@ MarqueeError
 │   ├── ShapeError                arrays that do not fit together
 │   ├── FilterError               a filter that the catalog cannot apply
 │   ├── RuleError                 a rule that cannot hold
+│   ├── FormError                 a form of a customer with a field that cannot be
 │   ├── BidRequestError           a bid request that no bid could answer
 │   ├── NoticeError               a notice of an exchange that settles nothing
 │   ├── MoneyError                an amount of money that is none
@@ -80,6 +81,18 @@ class RuleError(DataError):
     def __init__(self, message: str, field: str) -> None:
         super().__init__(message)
         self.field = field
+
+
+class FormError(DataError):
+    """A form of a customer with a field that cannot be.
+
+    Attributes:
+        column: The field.
+    """
+
+    def __init__(self, message: str, column: str) -> None:
+        super().__init__(message)
+        self.column = column
 
 
 class BidRequestError(DataError):

@@ -7,9 +7,9 @@ from difflib import get_close_matches
 
 from marquee.bundle.traits.columns import Values, read_values
 from marquee.bundle.traits.forms.files import NoForm
-from marquee.bundle.traits.forms.form import Form, FormFieldError, FormScores
+from marquee.bundle.traits.forms.form import Form, FormScores
 from marquee.bundle.traits.run import CustomersRun
-from marquee.errors import DataError
+from marquee.errors import DataError, FormError
 from marquee.store.people.consent import Tier, strictest
 from serving.api import examples
 from serving.api.customers.asked import AskedCustomers
@@ -113,7 +113,7 @@ def _scores(run: CustomersRun, form: Form, columns: Mapping[str, object]) -> For
     """Returns the scores of a form; raises Refusal that names the column at fault."""
     try:
         return form.score_forms(_values(run, form, columns))
-    except FormFieldError as error:
+    except FormError as error:
         raise Refusal(Problem.invalid_request, str(error), field=f"columns.{error.column}") from error
 
 

@@ -6,20 +6,7 @@ from typing import Protocol
 
 from marquee.bundle.traits.columns import Column, Values
 from marquee.core.arrays import Float64Array
-from marquee.errors import DataError
 from marquee.store.people.consent import Tier
-
-
-class FormFieldError(DataError):
-    """A field of a form holds what cannot be.
-
-    Attributes:
-        column: Its name.
-    """
-
-    def __init__(self, message: str, column: str) -> None:
-        super().__init__(message)
-        self.column = column
 
 
 @dataclass(frozen=True)
@@ -72,7 +59,7 @@ class Form(Protocol):
             values: Field -> a value per form; see `columns.read_values`.
 
         Raises:
-            FormFieldError: If a field holds what cannot be.
+            FormError: If a field holds what cannot be.
         """
 
     def warm(self) -> None:

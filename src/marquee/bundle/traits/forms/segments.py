@@ -7,9 +7,10 @@ import msgspec
 import numpy as np
 
 from marquee.bundle.traits.columns import Column, NumberColumn, Values, encode
-from marquee.bundle.traits.forms.form import FormFieldError, FormScores
+from marquee.bundle.traits.forms.form import FormScores
 from marquee.bundle.traits.forms.value import ORDERS, RECENCY
 from marquee.core.arrays import Float64Array, IndexArray
+from marquee.errors import FormError
 from marquee.store.people.consent import Tier
 
 N_FIFTHS = 5
@@ -73,7 +74,7 @@ class FifthsForm(msgspec.Struct, frozen=True, tag="fifths"):
         for name, numbers, least in ((RECENCY, days, 0.0), (ORDERS, orders, 1.0)):
             # Written so that a missing number is refused as well.
             if not (numbers >= least).all():
-                raise FormFieldError(f"{name} must be a number from {least:g}, got {numbers[0]:g}", name)
+                raise FormError(f"{name} must be a number from {least:g}, got {numbers[0]:g}", name)
         r, f = fifths_by(self.recency, -days), fifths_by(self.frequency, orders)
         said = [self.names[(one - 1) * N_FIFTHS + other - 1] for one, other in zip(r, f, strict=True)]
         return FormScores(said, {"r": r.astype(np.float64), "f": f.astype(np.float64)})

@@ -8,8 +8,8 @@ from typing import ClassVar
 import msgspec
 
 from marquee.bundle.traits.columns import CategoryColumn, Column, Values
-from marquee.bundle.traits.forms.form import FormFieldError, FormScores
-from marquee.errors import BundleError, BundleVersionError
+from marquee.bundle.traits.forms.form import FormScores
+from marquee.errors import BundleError, BundleVersionError, FormError
 from marquee.features.sentiment.model import SENTIMENT_FORMAT, SentimentModel
 from marquee.store.people.consent import Tier
 
@@ -76,7 +76,7 @@ class TextForm:
         texts = ["" if one is None else str(one) for one in values[TEXT].tolist()]
         longest = max(map(len, texts), default=0)
         if longest > MAX_CHARACTERS:
-            raise FormFieldError(
+            raise FormError(
                 f"{TEXT} must have at most {MAX_CHARACTERS} characters, got {longest}; send the "
                 "beginning, or score it with `python -m training.score`",
                 TEXT,

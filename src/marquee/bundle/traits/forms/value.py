@@ -11,10 +11,11 @@ import msgspec
 import numpy as np
 
 from marquee.bundle.traits.columns import Column, NumberColumn, Values
-from marquee.bundle.traits.forms.form import FormFieldError, FormScores
+from marquee.bundle.traits.forms.form import FormScores
 from marquee.bundle.traits.purchases import PurchaseModel, Purchases
 from marquee.bundle.traits.spend import SpendModel
 from marquee.core.arrays import Float64Array
+from marquee.errors import FormError
 from marquee.store.people.consent import Tier
 
 DAYS_PER_WEEK = 7
@@ -150,7 +151,7 @@ class ValueForm(msgspec.Struct, frozen=True, tag="value"):
 
 
 def _number(name: str, values: Values) -> Float64Array:
-    """Returns the numbers of a field; raises FormFieldError if one is missing or below 0."""
+    """Returns the numbers of a field; raises FormError if one is missing or below 0."""
     found = np.asarray(values, dtype=np.float64)
     if name == REPEAT_VALUE:
         # Null of whoever bought once.
@@ -160,8 +161,8 @@ def _number(name: str, values: Values) -> Float64Array:
 
 
 def _require(name: str, values: Float64Array, is_right: np.ndarray, wanted: str) -> None:
-    """Raises FormFieldError unless every value is right."""
+    """Raises FormError unless every value is right."""
     if not is_right.all():
         value = float(values[~is_right][0])
         came = "none" if np.isnan(value) else f"{value:g}"
-        raise FormFieldError(f"{name} must be {wanted}, got {came}; correct it", name)
+        raise FormError(f"{name} must be {wanted}, got {came}; correct it", name)
