@@ -9,7 +9,7 @@ Data sets are looked for in $MARQUEE_DATA; a row whose file is not there says so
 
 import sys
 
-from benchmarks.ads import allocation, auctions, pacing, published
+from benchmarks.ads import allocation, auctions, pacing, probabilities, published
 from benchmarks.rows import run_rows
 
 GROUPS = {
@@ -17,6 +17,7 @@ GROUPS = {
     "pacing": pacing.rows,
     "allocation": allocation.rows,
     "auction": auctions.rows,
+    "probabilities": probabilities.rows,
 }
 
 if __name__ == "__main__":
