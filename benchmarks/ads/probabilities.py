@@ -38,7 +38,7 @@ RATIO, RATIO_OF_ADS = (0.93, 1.07), (0.85, 1.15)
 
 @dataclass(frozen=True)
 class Judged:
-    """What a head says of the last tenth of a market.
+    """Measures of a head on the last tenth of a market.
 
     Attributes:
         auc: Of clicks.
