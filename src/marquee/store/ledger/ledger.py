@@ -196,8 +196,8 @@ class Ledger(ABC):
     def _book_decisions(self, log: EventLog, campaigns: CampaignSet) -> Followed | None:
         """Books one page of decisions; None at the end of the log."""
         after = self._mark("decisions")
-        page = log.read_decisions(after, PAGE_ROWS)
-        if not page:
+        last, sold = log.read_sold(after, PAGE_ROWS)
+        if last == after:
             latest = log.read_last_decisions(1) if after else []
             # A log that was restored gives its numbers anew: what was booked is known by its ids.
             if latest and latest[0].sequence < after:
@@ -207,9 +207,9 @@ class Ledger(ABC):
 
         def work(books: Books) -> Followed:
             """Books the page; called within a transaction."""
-            if not booking.set_mark(books, "decisions", after, page[-1].sequence):
+            if not booking.set_mark(books, "decisions", after, last):
                 return Followed()  # somebody else has booked it meanwhile
-            return booking.book_decisions(books, [one.decision for one in page], campaigns)
+            return booking.book_decisions(books, [one.decision for one in sold], campaigns)
 
         return self._money(work)
 

@@ -121,7 +121,7 @@ class Followed(NamedTuple):
     """The outcome of reading the log.
 
     Attributes:
-        n_decisions: Decisions that were read.
+        n_decisions: Decisions that sold ads.
         n_events: Events that were read.
         n_charged: Events that were charged.
         charged: What they cost.

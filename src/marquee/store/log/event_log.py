@@ -356,6 +356,13 @@ class EventLog(Protocol):
     def read_decisions(self, after: int, limit: int) -> list[LoggedDecision]:
         """Returns the first `limit` decisions whose sequence is above `after`, ascending."""
 
+    def read_sold(self, after: int, limit: int) -> tuple[int, list[LoggedDecision]]:
+        """Returns those of the first `limit` decisions after a sequence that sold ads, and the last sequence.
+
+        Without them it is `after`. The others are passed over in the store: to make objects of all would take
+        the interpreter from answers for as long as a tenth of them.
+        """
+
     def users_of(self, decision_ids: Collection[str]) -> dict[str, str | None]:
         """Returns the user of each decision, None for nobody's; those not in the store are left out."""
 

@@ -22,6 +22,9 @@ MS_PER_DAY = 86_400_000
 DECISION = "decision"
 """The name of decisions among the kinds of rows that are closed by day."""
 
+SOLD = '"sales":[['
+"""Stands in the JSON text of a decision that sold ads; quotes within a text are escaped."""
+
 # Bounds how long a deletion of old rows holds up those who write.
 ROWS_PER_REMOVAL = 5_000
 

@@ -25,6 +25,7 @@ from marquee.store.log.log_rows import (
     DECISION,
     MS_PER_DAY,
     SECONDS_PER_DAY,
+    SOLD,
     decision_row,
     logged_decision,
     logged_event,
@@ -93,6 +94,8 @@ _PROFILE: LiteralString = """SELECT item_id, kind, value, timestamp FROM marquee
     WHERE user_id = %s AND sequence > %s AND timestamp > %s AND kind <> 'exposure'
     ORDER BY sequence DESC LIMIT %s"""
 _DECISIONS: LiteralString = "SELECT sequence, decision_id, time_ms, user_id, body FROM marquee.decisions"
+_LAST_OF_PAGE: LiteralString = """SELECT max(sequence) FROM
+    (SELECT sequence FROM marquee.decisions WHERE sequence > %s ORDER BY sequence LIMIT %s) AS page"""
 # The generator's own value would count rows whose transaction has not committed.
 _LAST: LiteralString = f"""SELECT greatest(
     (SELECT max(sequence) FROM marquee.events),
@@ -192,6 +195,16 @@ class PostgresEventLog:
         """Returns the first decisions after a sequence; see `EventLog`."""
         statement: LiteralString = f"{_DECISIONS} WHERE sequence > %s ORDER BY sequence LIMIT %s"
         return [logged_decision(row) for row in self._database.read(statement, (after, limit))]
+
+    def read_sold(self, after: int, limit: int) -> tuple[int, list[LoggedDecision]]:
+        """Returns decisions that sold ads, and up to where it looked; see `EventLog`."""
+        ((last,),) = self._database.read(_LAST_OF_PAGE, (after, limit))
+        if last is None:
+            return after, []
+        statement: LiteralString = f"""{_DECISIONS} WHERE sequence > %s AND sequence <= %s
+            AND strpos(body, %s) > 0 ORDER BY sequence"""
+        rows = self._database.read(statement, (after, last, SOLD))
+        return last, [logged_decision(row) for row in rows]
 
     def users_of(self, decision_ids: Collection[str]) -> dict[str, str | None]:
         """Returns the users of decisions; see `EventLog`."""

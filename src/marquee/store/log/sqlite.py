@@ -32,6 +32,7 @@ from marquee.store.log.log_rows import (
     EVENT_COLUMNS,
     MS_PER_DAY,
     SECONDS_PER_DAY,
+    SOLD,
     decision_row,
     logged_decision,
     logged_event,
@@ -83,6 +84,8 @@ _PROFILE = """SELECT item_id, kind, value, timestamp FROM events
 _DECISIONS = "SELECT sequence, decision_id, time_ms, user_id, body FROM decisions"
 # Bounds how many statements are held compiled, one for each number of rows.
 _ROWS_AT_ONCE = 64
+_LAST_OF_PAGE = """SELECT max(sequence) FROM
+    (SELECT sequence FROM decisions WHERE sequence > ? ORDER BY sequence LIMIT ?)"""
 _USERS_OF = """SELECT decision_id, user_id FROM decisions
     WHERE decision_id IN (SELECT value FROM json_each(?))"""
 _USERS_SINCE = "SELECT user_id, sequence FROM events WHERE sequence > ?"
@@ -183,6 +186,15 @@ class SqliteEventLog:
         """Returns the first decisions after a sequence; see `EventLog`."""
         statement = f"{_DECISIONS} WHERE sequence > ? ORDER BY sequence LIMIT ?"
         return [logged_decision(row) for row in self._decisions.read(statement, (after, limit))]
+
+    def read_sold(self, after: int, limit: int) -> tuple[int, list[LoggedDecision]]:
+        """Returns decisions that sold ads, and up to where it looked; see `EventLog`."""
+        ((last,),) = self._decisions.read(_LAST_OF_PAGE, (after, limit))
+        if last is None:
+            return after, []
+        statement = f"{_DECISIONS} WHERE sequence > ? AND sequence <= ? AND instr(body, ?) ORDER BY sequence"
+        rows = self._decisions.read(statement, (after, last, SOLD))
+        return last, [logged_decision(row) for row in rows]
 
     def users_of(self, decision_ids: Collection[str]) -> dict[str, str | None]:
         """Returns the users of decisions; see `EventLog`."""

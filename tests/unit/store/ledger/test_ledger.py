@@ -171,7 +171,7 @@ def test_decisions_of_content_and_their_clicks_cost_nothing(ads: Shop) -> None:
     ads.log.append_decisions([decision("content", sales=())])
     ads.click("content")
     done = ads.follow()
-    assert (done.n_decisions, done.n_events, done.n_charged) == (1, 1, 0)
+    assert (done.n_decisions, done.n_events, done.n_charged) == (0, 1, 0)
     assert ads.ledger.accounts("spring") == []
 
 

@@ -72,6 +72,20 @@ def test_group_of_any_size_keeps_its_order(store: Store) -> None:
     assert [one.decision for one in log.read_decisions(0, 1000)] == [*made, decision("last")]
 
 
+def test_decisions_that_sold_are_told_from_the_others_and_up_to_where_it_was_looked(store: Store) -> None:
+    log = store.open()
+    assert log.read_sold(0, 10) == (0, [])
+    told = {"features": {"note": '"sales":[["a"]]'}}  # a text that only looks like a sale
+    plain = [decision("d1", sales=()), decision("d3", sales=(), asked=told)]
+    log.append_decisions([plain[0], decision("d2"), plain[1], decision("d4")])
+    assert decision("d2").sales, "or else this test shows nothing"
+    last, sold = log.read_sold(0, 3)
+    assert (last, [one.decision for one in sold]) == (log.read_decisions(0, 3)[-1].sequence, [decision("d2")])
+    assert [one.decision.decision_id for one in log.read_sold(last, 3)[1]] == ["d4"]
+    rest = log.read_decisions(last, 9)[-1].sequence
+    assert log.read_sold(rest, 3) == (rest, [])
+
+
 def test_last_decisions_come_in_their_order(store: Store) -> None:
     log = store.open()
     plain = decision("d3", rules_version=0, rules=(), rules_not_applied=())
