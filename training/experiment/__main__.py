@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from marquee.evaluation.experiments.config import ExperimentConfig
-from marquee.evaluation.experiments.declared import before_it_ran, declared_config
+from marquee.evaluation.experiments.declared import before_it_ran, declared_config, with_users
 from marquee.evaluation.experiments.exposure import arm_units, read_exposed
 from marquee.evaluation.experiments.judging import judge_experiment
 from marquee.evaluation.experiments.planning import plan_experiment
@@ -22,6 +22,7 @@ from training.cli.command import command
 from training.cli.console import open_console
 from training.dataset import DatasetConfig, write_dataset
 from training.experiment.config import ExperimentCommandConfig, Mode
+from training.looping.user_table import USERS_TABLE
 
 
 def judge(config: ExperimentConfig, now: float) -> Page:
@@ -71,7 +72,9 @@ def declaration(config: ExperimentCommandConfig, now: float, console: Console) -
         return
     file = Path(config.file)
     if config.table:
-        yield declared_config(file, config.declared, Path(config.table))
+        yield _with_users(
+            declared_config(file, config.declared, Path(config.table)), config, Path(config.table)
+        )
         return
     with tempfile.TemporaryDirectory(prefix="marquee-experiment-") as folder:
         to = Path(folder) / "table"
@@ -83,9 +86,21 @@ def declaration(config: ExperimentCommandConfig, now: float, console: Console) -
             cutoff=config.cutoff or str(int(now)),
             to=str(to),
             attribution=config.attribution,
+            # A log of pseudonyms is joined by them, one of plain ids below.
+            users=config.users if config.user_key else "",
+            users_id=config.users_id,
+            user_key=config.user_key,
         )
         write_dataset(asked, console)
-        yield found
+        yield _with_users(found, config, to)
+
+
+def _with_users(declared: ExperimentConfig, config: ExperimentCommandConfig, table: Path) -> ExperimentConfig:
+    """Returns a declaration with the table of users, if there is one."""
+    joined = table / USERS_TABLE
+    if joined.is_file():
+        return with_users(declared, joined)
+    return with_users(declared, Path(config.users), config.users_id) if config.users else declared
 
 
 def show_page(page: Page, path: Path, console: Console) -> None:

@@ -29,6 +29,10 @@ class ExperimentCommandConfig:
         log: In place of `table`: the log itself, as it is now; as for the command `dataset`.
         cutoff: With `log`: first moment that is not read, as seconds or ISO 8601; empty for now.
         closed: Folder of its closed days; empty for `closed` in the folder of the log.
+        users: Table of users, whose columns slices may name; empty for none, or the one that the command
+            `dataset` has joined to `table`.
+        users_id: Its column of ids.
+        user_key: File of the key of a log that keeps users under pseudonyms.
         attribution: With `log`: how long after an exposure an event counts as having come of it.
         ab: In place of `declared`: the declaration of an experiment over any table.
         mode: `judge`, or `plan` from a table without arms.
@@ -41,6 +45,9 @@ class ExperimentCommandConfig:
     log: str = ""
     cutoff: str = ""
     closed: str = ""
+    users: str = ""
+    users_id: str = "user_id"
+    user_key: str = ""
     attribution: AttributionConfig = field(default_factory=AttributionConfig)
     ab: ExperimentConfig | None = None
     mode: Mode = Mode.judge

@@ -65,6 +65,9 @@ class ExperimentConfig:
         metrics: Name → metric; the first decides.
         guardrails: Metrics that no arm may worsen.
         slices: Columns whose values the first metric is shown by.
+        users: Table of what is known of units, one row each: slices may name its columns, which go before
+            those of `table`; null for none.
+        users_unit: Its column of units.
         unit: Column, or SQL, of what was drawn into an arm; empty if each row is a unit.
         arm: Column of the arm.
         experiment: Name of an experiment of the service, in place of `arm`: the table is the training table
@@ -93,6 +96,8 @@ class ExperimentConfig:
     metrics: dict[str, MetricConfig]
     guardrails: list[str] = field(default_factory=list)
     slices: list[str] = field(default_factory=list)
+    users: TableConfig | None = None
+    users_unit: str = "user_id"
     unit: str = "unit"
     arm: str = "arm"
     experiment: str = ""

@@ -41,6 +41,12 @@ def declared_config(path: Path, name: str, table: Path) -> ExperimentConfig:
         raise ConfigError(f"experiments.{name} in {path}: {error}") from error
 
 
+def with_users(config: ExperimentConfig, users: Path, unit: str = "user_id") -> ExperimentConfig:
+    """Returns the declaration with a table of what is known of users, so that slices may name its columns."""
+    # Absolute: it need not lie in the folder of the training table.
+    return replace(config, users=TableConfig(path=str(users.resolve())), users_unit=unit)
+
+
 def before_it_ran(config: ExperimentConfig, now: float) -> ExperimentConfig:
     """Returns the declaration over everybody in a log, whatever arm they were in, to plan by.
 

@@ -4,7 +4,7 @@ Only what a unit did after its first exposure and within the window can be the a
 seen in several arms belong to none. Whatever is left out is counted by reason.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -146,7 +146,8 @@ def arm_units(
 
 def _read_rows(config: ExperimentConfig) -> tuple[pl.DataFrame, list[str]]:
     """Returns the rows of the table in our columns, and what the readers say of it."""
-    columns, expressions = _declared_columns(config)
+    users = _read_users(config)
+    columns, expressions = _declared_columns(config, set(config.slices) - set(users.columns))
     rows, quality = read_declared_table(
         config.read_table, Path(config.root), columns, expressions, "ab", config.max_rejected_fraction
     )
@@ -160,10 +161,32 @@ def _read_rows(config: ExperimentConfig) -> tuple[pl.DataFrame, list[str]]:
                 rows = rows.with_columns(pl.col(column).fill_null(0.0))
     if not config.unit:
         rows = rows.with_row_index("unit").with_columns(pl.col("unit").cast(pl.String))
+    rows = rows.join(users, on="unit", how="left", maintain_order="left")
     return rows.with_columns(pl.col(config.slices).fill_null(NO_VALUE)), notes
 
 
-def _declared_columns(config: ExperimentConfig) -> tuple[list[Column], dict[str, str]]:
+def _read_users(config: ExperimentConfig) -> pl.DataFrame:
+    """Returns `unit` and those slices that the table of users has, one row per unit."""
+    if config.users is None:
+        return pl.DataFrame(schema={"unit": pl.String})
+    rows, _ = read_declared_table(
+        config.users,
+        Path(config.root),
+        [Column("unit", required=True)],
+        {"unit": config.users_unit},
+        "ab",
+        config.max_rejected_fraction,
+        keep_rest=True,
+        name="users",
+    )
+    named = [name for name in config.slices if name in rows.columns]
+    # A second row of a unit would count all of its events twice.
+    return rows.select("unit", pl.col(named).cast(pl.String)).unique("unit", keep="first")
+
+
+def _declared_columns(
+    config: ExperimentConfig, slices: Collection[str]
+) -> tuple[list[Column], dict[str, str]]:
     """Returns the columns that an experiment needs, and what each is made of."""
     columns, expressions = [Column("arm", required=True)], {"arm": config.arm_expression}
     if config.unit:
@@ -179,7 +202,7 @@ def _declared_columns(config: ExperimentConfig) -> tuple[list[Column], dict[str,
             if given:
                 columns.append(Column(column, ColumnType.number))
                 expressions[column] = given
-    columns += [Column(name) for name in config.slices]
+    columns += [Column(name) for name in config.slices if name in slices]
     return columns, expressions
 
 

@@ -101,6 +101,25 @@ def test_log_and_file_become_a_report(monkeypatch: pytest.MonkeyPatch, service: 
     assert facts["arms"][0]["verdict"]["conclusion"] == "ship"
 
 
+def test_slices_may_be_what_is_known_of_users(monkeypatch: pytest.MonkeyPatch, service: Path) -> None:
+    text = (service / "experiments.yaml").read_text().replace("slices: [policy]", "slices: [region, policy]")
+    (service / "by_region.yaml").write_text(text)
+    lines = [f"u{n},{'north' if n % 2 else 'south'}" for n in range(2, N_USERS)] + ["u5,south"]
+    (service / "people.csv").write_text("\n".join(["id,region", *lines]))
+    words = (f"file={service / 'by_region.yaml'}", f"users={service / 'people.csv'}", "users_id=id")
+    assert run(monkeypatch, service, "experiment=variety", f"log={service / 'events'}", *words) == 0
+    facts = json.loads((service / "out" / "variety" / "experiment.json").read_text())
+    sizes = {part["part"]: part["n_units"] for part in facts["slices"]}
+    # Users of whom nothing is known are a part of their own, too small to be shown; one row counts of two.
+    n = N_USERS * 9 // 10
+    assert sizes == {
+        "region = north": N_USERS // 2 - 1,
+        "region = south": n - N_USERS // 2,
+        "policy = greedy": n,
+    }
+    assert facts["small_slices"] == ["region = (none)"]
+
+
 def test_exposures_whose_window_is_open_at_the_cutoff_do_not_count_yet(
     monkeypatch: pytest.MonkeyPatch, service: Path
 ) -> None:
