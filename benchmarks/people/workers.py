@@ -18,6 +18,7 @@ from tests.support.service_process import RunningService, running_service, worke
 
 N_WORKERS, N_PUTS = 2, 300
 MOST_CONNECTIONS = 64
+EXPERIMENTS = "experiments: {sizes: {arms: {plain: {weight: 0.5}, varied: {weight: 0.5}}}}"
 
 
 def rows(_root: Path) -> Iterator[Row]:
@@ -25,7 +26,7 @@ def rows(_root: Path) -> Iterator[Row]:
     yield Row(
         "rules and consent put on one worker, answered by the other",
         "PRAGMA data_version, microseconds",
-        f"the next answer, {N_PUTS} of {N_PUTS} each",
+        f"the next answer, {N_PUTS} of {N_PUTS} each; no arm below personal",
         measure_next_answers,
     )
 
@@ -61,10 +62,14 @@ class Connection:
 
 def measure_next_answers() -> Measured:
     """Counts answers of a worker that keep to what was put on the other a moment before."""
-    n_consents = n_rules = 0
+    n_consents = n_rules = n_in_arms = n_above = 0
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        settings = service_settings(folder) | {"MARQUEE_WORKERS": str(N_WORKERS)}
+        (folder / "experiments.yaml").write_text(EXPERIMENTS)
+        settings = service_settings(folder) | {
+            "MARQUEE_WORKERS": str(N_WORKERS),
+            "MARQUEE_EXPERIMENTS": str(folder / "experiments.yaml"),
+        }
         bundle = publish_tiny(folder / "bundles")
         service = stack.enter_context(running_service(bundle, folder, **settings))
         one, other = connections(service, stack)
@@ -74,7 +79,10 @@ def measure_next_answers() -> Measured:
             before = reader.answer()
             tier = list(Tier)[number % 3]
             writer.send("PUT", "/v1/users/u1/consent", {"tier": tier})
-            n_consents += reader.answer()["tier"] == tier
+            answer = reader.answer()
+            n_consents += answer["tier"] == tier
+            n_in_arms += "experiments" in answer
+            n_above += "experiments" in answer and tier is not Tier.personal
             shown = [item["item_id"] for item in before["items"]]
             blocked = shown[number % len(shown)]
             rule = {"id": f"r{number}", "block": {"items": [blocked]}}
@@ -82,8 +90,9 @@ def measure_next_answers() -> Measured:
             items = [item["item_id"] for item in reader.answer()["items"]]
             n_rules += blocked not in items and len(items) == len(shown)
     return Measured(
-        f"consent {n_consents}, rules {n_rules} of {N_PUTS}, processes {one.worker} and {other.worker}",
-        n_consents == n_rules == N_PUTS,
+        f"consent {n_consents}, rules {n_rules} of {N_PUTS}, processes {one.worker} and {other.worker}; "
+        f"{n_in_arms} in an arm, {n_above} of them below personal",
+        n_consents == n_rules == N_PUTS and n_in_arms > 0 and n_above == 0,
     )
 
 
