@@ -184,6 +184,9 @@ class EvaluationConfig:
         headline_k: Cutoff of the validation NDCG that picks the checkpoint, and of the report's verdict.
         exclude_seen: Whether items that a user had before are left out of its ranking and its targets.
         test: Whether the test part is read; off while settings are still being chosen.
+        protected: Columns of the users table by whose groups the model is judged: metric, calibration,
+            exposure, with the largest gap.
+        suppliers: Columns of the items table, such as a seller, by whose groups exposure stands beside merit.
         baselines: What stands beside the model.
         memory_mb: Memory of a block of scores.
     """
@@ -192,6 +195,8 @@ class EvaluationConfig:
     headline_k: int = 10
     exclude_seen: bool = True
     test: bool = True
+    protected: list[str] = field(default_factory=list)
+    suppliers: list[str] = field(default_factory=list)
     baselines: BaselinesConfig = field(default_factory=BaselinesConfig)
     memory_mb: int = 512
 

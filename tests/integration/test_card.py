@@ -7,10 +7,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from marquee.bundle.bundle import Bundle
+from marquee.bundle.manifest import CARD_FILES
+from marquee.errors import ConfigError
 from marquee.world import World
 from tests.support.small_config import small_config
 from tests.support.small_data import write_tiny_world
 from training.card.__main__ import main
+from training.export import ExportConfig, export
 from training.train import train
 
 WORDS = ("purpose", "not_for", "data_source", "consent", "erasures", "limits", "owner", "objection")
@@ -55,6 +59,25 @@ def test_card_holds_facts_words_gaps_and_leaks(run_folder: Path, monkeypatch: py
     assert all(f"words on {word}" in said for word in WORDS)
     assert "month has shifted" in said
     assert "button: new: ship" in said
+
+
+def test_card_travels_in_the_bundle_and_not_once_it_is_old(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert write_card(monkeypatch, run_folder, "card=world") == 0
+    config = ExportConfig(run=str(run_folder), bundles=str(tmp_path))
+    bundle = export(config, Console(quiet=True))
+    for name in CARD_FILES:
+        assert (bundle / name).read_bytes() == (run_folder / name).read_bytes()
+    assert Bundle.load(bundle).manifest.files.keys() >= CARD_FILES
+    numbers = run_folder / "evaluation.json"
+    judged = json.loads(numbers.read_text())
+    judged["protocol"]["created"] = "2031-01-01T00:00:00+00:00"
+    before = numbers.read_text()
+    numbers.write_text(json.dumps(judged))
+    with pytest.raises(ConfigError, match="the run was judged again 2031-01-01"):
+        export(config, Console(quiet=True))
+    numbers.write_text(before)
 
 
 def test_card_without_words_is_not_written(

@@ -17,7 +17,7 @@ class CardConfig:
     Attributes:
         run: Folder of the run, or `latest`.
         card: The words.
-        protected: Columns of the users table to measure gaps by, and to audit.
+        protected: Columns of the users table to measure gaps by, and to audit; empty for those of the run.
         drift: `drift.json` of a report of drift; empty for none.
         experiments: `experiment.json` of experiments with this model.
     """

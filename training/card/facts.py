@@ -39,7 +39,8 @@ def read_facts(
 
     Args:
         folder: Of the run.
-        protected: Columns of the users table to measure gaps by and to audit.
+        protected: Columns of the users table to measure gaps by and to audit; empty for those that the run
+            was judged by.
         drift: Path of `drift.json`; empty for none.
         experiments: Paths of `experiment.json`.
         console: Shows progress.
@@ -50,7 +51,8 @@ def read_facts(
     """
     judged, quality = _read(folder.path / EVALUATION_FILE), _read(folder.path / QUALITY_FILE)
     config = folder.read_config()
-    gaps, leaks, unaudited = _groups(folder, config, protected, judged["headline"], console)
+    columns = protected or config.evaluation.protected
+    gaps, leaks, unaudited = _groups(folder, config, columns, judged["headline"], console)
     protocol = judged["protocol"]
     return CardFacts(
         name=protocol["dataset"],

@@ -10,7 +10,7 @@ import polars as pl
 
 from marquee.bundle.bundle import Bundle
 from marquee.bundle.contents import BundleContents
-from marquee.bundle.manifest import KnownUntil
+from marquee.bundle.manifest import CARD_FILES, KnownUntil
 from marquee.bundle.popularity import PopularityConfig
 from marquee.core.arrays import FloatArray, IndexArray
 from marquee.core.histories import Interactions
@@ -18,6 +18,7 @@ from marquee.data.config import DataConfig
 from marquee.data.loop.loop_table import known_of
 from marquee.decision.golden_requests import make_golden_requests, sample_requests, to_json
 from marquee.decision.recommender import Recommender
+from marquee.errors import ConfigError
 from marquee.index.choice import choose_index
 from marquee.index.faiss_index import IndexConfig
 from marquee.index.sweep import Questions
@@ -93,12 +94,35 @@ def bundle_contents(
         user_names=user_names(run_config.data),
         config=as_plain(run_config),
         reference=reference_statistics(prepared, run_config).to_json(),
+        card=read_card(folder),
     )
     # Asked before it is written: the recorded answers are part of what is signed.
     bundle = Bundle.of(contents, created)
     requests = sample_requests(bundle, created, np.random.default_rng(run_config.seed))
     # By the recommender that serving uses: what is recorded is what a worker must answer.
     return replace(contents, golden_requests=to_json(make_golden_requests(Recommender(bundle), requests)))
+
+
+def read_card(folder: RunFolder) -> dict[str, str]:
+    """Returns the card of a run as `python -m training.card` wrote it, by file; empty if there is none.
+
+    Raises:
+        ConfigError: If the run was judged again since.
+    """
+    paths = [folder.path / name for name in sorted(CARD_FILES)]
+    # All or none: a page without the numbers behind it would be half a card.
+    if not all(path.is_file() for path in paths):
+        return {}
+    card = {path.name: path.read_text(encoding="utf-8") for path in paths}
+    said = json.loads(card["card.json"])["facts"]["created"]
+    judged = json.loads((folder.path / EVALUATION_FILE).read_text(encoding="utf-8"))["protocol"]["created"]
+    # What travels with a model must be of this very judgement.
+    if said != judged:
+        raise ConfigError(
+            f"the card of {folder.path} is of the judgement of {said}, the run was judged again {judged}; "
+            "write it again with python -m training.card, or delete its files"
+        )
+    return card
 
 
 def _with_new_users(user_vectors: FloatArray, n_users: int) -> FloatArray:

@@ -12,7 +12,7 @@ from marquee.bundle.bundle import Bundle
 from marquee.bundle.manifest import MANIFEST, Manifest
 from marquee.bundle.releases import resolve
 from marquee.errors import ConfigError
-from marquee.evaluation.analyses.fairness import BoundFinding, gap_between
+from marquee.evaluation.analyses.fairness import BoundFinding, Gap, GroupGaps, gap_between
 from marquee.evaluation.intervals import Estimate
 from marquee.evaluation.off_policy.estimators import Value
 from marquee.evaluation.probabilities.outcomes import LOWER_IS_BETTER
@@ -31,7 +31,8 @@ class GuardrailConfig:
             `off_policy`, the reward that `ope=…` estimates from a log, of which the bounds hold the end of
             the interval that speaks against it.
         slice: A slice of the report: `user: gender = F` for the headline metric, `surface = feed` for
-            probabilities; empty for all. With `gap_at_most` the column alone: `user: gender`.
+            probabilities; empty for all. With `gap_at_most` the column alone: `user: gender`, of the headline
+            metric, or of any metric of the report's groups where evaluation.protected names the column.
         at_least: Lowest value allowed; None for no bound.
         at_most: Highest value allowed; None for no bound.
         gap_at_most: Largest gap allowed between any two values of the column; it fails only where the whole
@@ -135,6 +136,12 @@ def failures(config: GateConfig, judgement: Judgement) -> Iterator[str]:
 
 def _too_far_apart(name: str, rail: GuardrailConfig, bound: float, judgement: Judgement) -> Iterator[str]:
     """Yields why two groups differ by more than they may."""
+    protected = _gaps_of(rail, judgement)
+    if protected is not None:
+        # One group alone has no gap: nothing is known, so nothing fails.
+        if protected.largest is not None:
+            yield from _beyond(name, rail, bound, protected.largest)
+        return
     slices = judgement.slices
     parts = {column.name: column.slices for column in slices.columns if len(column.slices) > 1}
     if rail.metric != slices.metric or rail.slice not in parts:
@@ -144,7 +151,23 @@ def _too_far_apart(name: str, rail: GuardrailConfig, bound: float, judgement: Ju
         )
     # None with fewer than two groups that have an interval: nothing is known, so nothing fails.
     gap = gap_between({part.value: part.estimates[slices.model] for part in parts[rail.slice]})
-    if gap is not None and gap.against(bound) is BoundFinding.fails:
+    if gap is not None:
+        yield from _beyond(name, rail, bound, gap)
+
+
+def _gaps_of(rail: GuardrailConfig, judgement: Judgement) -> GroupGaps | None:
+    """Returns the gaps of a protected column that was judged by itself; None if it was not."""
+    fairness = judgement.fairness
+    gaps = () if fairness is None else fairness.gaps
+    return next(
+        (one for one in gaps if one.metric == rail.metric and f"user: {one.attribute}" == rail.slice),
+        None,
+    )
+
+
+def _beyond(name: str, rail: GuardrailConfig, bound: float, gap: Gap) -> Iterator[str]:
+    """Yields why a gap fails its bound: only where its whole interval lies beyond."""
+    if gap.against(bound) is BoundFinding.fails:
         yield (
             f"{name}: {rail.metric} of {gap.higher} is {gap.difference.mean:.4f} above that of {gap.lower} "
             f"({rail.slice}), 95\u00a0% interval {gap.difference.low:.4f} to {gap.difference.high:.4f}: "

@@ -14,6 +14,7 @@ from marquee.core.schema import TimeMeaning
 from marquee.data.dataset import JudgedPart
 from marquee.errors import DataError
 from marquee.evaluation.analyses.beyond_accuracy import BeyondAccuracy
+from marquee.evaluation.analyses.group_fairness import GroupFairness
 from marquee.evaluation.analyses.item_map import ModelInspection
 from marquee.evaluation.analyses.served import ServedComparison
 from marquee.evaluation.analyses.served_surfaces import SurfaceRules
@@ -29,6 +30,7 @@ from marquee.reports import judge_against
 from training.config import TrainConfig
 from training.fitting.probabilities.run import HeadOfRun
 from training.judging.describe import describe, slice_headline
+from training.judging.fairness import judge_fairness
 from training.judging.inspection import inspect_model
 from training.judging.outcomes import judge_outcomes
 from training.judging.replay import replay
@@ -56,6 +58,7 @@ class Judgement:
         inspection: Item map, neighbourhoods and mistakes; None if the model was not inspected.
         outcomes: How good the model's probabilities are.
         unjudged: Why other probabilities were not judged, one sentence each.
+        fairness: Gaps between groups of people, and what is shown of groups of items; None if not judged.
         off_policy: The value of a candidate by a log; None if none was asked for.
     """
 
@@ -70,6 +73,7 @@ class Judgement:
     inspection: ModelInspection | None = None
     outcomes: tuple[JudgedOutcome, ...] = ()
     unjudged: tuple[str, ...] = ()
+    fairness: GroupFairness | None = None
     off_policy: Value | None = None
 
     def headline(self, k: int) -> dict[str, float]:
@@ -170,6 +174,7 @@ def judge(
     with console.status("measuring probabilities"):
         # With the bias, unlike the likeness above: it is a part of the probability.
         outcomes, unjudged = judge_outcomes(prepared, part, evaluation, model, item_vectors, config, head)
+        fairness = judge_fairness(prepared, part, evaluation, model, item_vectors, config)
     return Judgement(
         part_name=part_name,
         part=part,
@@ -181,6 +186,7 @@ def judge(
         inspection=inspection,
         outcomes=outcomes,
         unjudged=unjudged,
+        fairness=fairness,
     )
 
 

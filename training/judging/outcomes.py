@@ -7,6 +7,7 @@ from before those that are judged. Composes what `marquee.data.exposures` reads 
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -109,6 +110,56 @@ def _next_item(
     )
 
 
+@dataclass(frozen=True)
+class ScoredClicks:
+    """Exposures that heads for clicks are fitted on, and those that they are judged by.
+
+    Attributes:
+        fitted: Scores and clicks of the first.
+        judged: Of the second.
+        fitted_exposures: The first themselves.
+        judged_exposures: The second.
+        taught_by: What the first are, in words.
+        part: Name of the part that is judged.
+    """
+
+    fitted: ScoredExposures
+    judged: ScoredExposures
+    fitted_exposures: Exposures
+    judged_exposures: Exposures
+    taught_by: str
+    part: str
+
+
+def scored_clicks(
+    prepared: Prepared, model: TwoTower, item_vectors: FloatArray, config: TrainConfig
+) -> ScoredClicks | str:
+    """Returns the exposures of a part and of before it, scored; or says why there are none."""
+    dataset, split = prepared.dataset, prepared.split
+    # What is known is all before the part: a head must not read what it is asked about.
+    name, frame, known = "validation", split.validation, split.before_validation
+    if config.evaluation.test:
+        name, frame, known = "test", split.test, split.before_test
+    missing = missing_for_clicks(frame)
+    if missing:
+        return f"There are no probabilities of a click: {missing}."
+
+    judged = read_exposures(frame, dataset.item_ids)
+    said = _scored(dataset, judged, known, model, item_vectors)
+    # The part before teaches the heads where there is one, so that all of the judged part is judged.
+    if config.evaluation.test and not missing_for_clicks(split.validation):
+        earlier = read_exposures(split.validation, dataset.item_ids)
+        fitted = _scored(dataset, earlier, split.before_validation, model, item_vectors)
+        if fitted.can_teach:
+            return ScoredClicks(fitted, said, earlier, judged, "the validation part", name)
+    # Exposures are in the order of time: the later half never teaches.
+    half = len(judged) // 2
+    fitted, said = _halves(said, half)
+    taught_by = f"the earlier half of the {name} part; the later half is judged"
+    first, second = judged.rows(slice(0, half)), judged.rows(slice(half, None))
+    return ScoredClicks(fitted, said, first, second, taught_by, name)
+
+
 def _clicks(
     prepared: Prepared,
     model: TwoTower,
@@ -117,29 +168,11 @@ def _clicks(
     head: HeadOfRun | None,
 ) -> tuple[JudgedOutcome | str, ...]:
     """Judges heads for clicks on the exposures of a part, and conversions; or says why there is nothing."""
-    dataset, split = prepared.dataset, prepared.split
-    # What is known is all before the part: a head must not read what it is asked about.
-    name, frame, known = "validation", split.validation, split.before_validation
-    if config.evaluation.test:
-        name, frame, known = "test", split.test, split.before_test
-    missing = missing_for_clicks(frame)
-    if missing:
-        return (f"There are no probabilities of a click: {missing}.",)
-
-    judged = read_exposures(frame, dataset.item_ids)
-    said = _scored(dataset, judged, known, model, item_vectors)
-    fitted, taught_by = None, ""
-    # The part before teaches the heads where there is one, so that all of the judged part is judged.
-    if config.evaluation.test and not missing_for_clicks(split.validation):
-        earlier = read_exposures(split.validation, dataset.item_ids)
-        fitted = _scored(dataset, earlier, split.before_validation, model, item_vectors)
-        taught_by = "the validation part"
-    if fitted is None or not fitted.can_teach:
-        # Exposures are in the order of time: the later half never teaches.
-        half = len(judged) // 2
-        fitted, said = _halves(said, half)
-        judged = judged.rows(slice(half, None))
-        taught_by = f"the earlier half of the {name} part; the later half is judged"
+    found = scored_clicks(prepared, model, item_vectors, config)
+    if isinstance(found, str):
+        return (found,)
+    dataset, name = prepared.dataset, found.part
+    fitted, said, judged = found.fitted, found.judged, found.judged_exposures
     if not fitted.can_teach or not len(judged):
         return (
             f"No head for clicks could be fitted: {int(fitted.is_clicked.sum())} of {len(fitted.is_clicked)} "
@@ -153,8 +186,8 @@ def _clicks(
     clicks = judge_outcome(
         CLICK,
         f"For each of {len(judged):,} exposures of the {name} part: is it clicked? Heads fitted on "
-        f"{len(fitted.is_clicked):,} exposures of {taught_by}. The model is asked at the beginning of the "
-        f"part, in the context of each request.{_left_out(judged)}",
+        f"{len(fitted.is_clicked):,} exposures of {found.taught_by}. The model is asked at the beginning of "
+        f"the part, in the context of each request.{_left_out(judged)}",
         sources,
         judged.is_clicked,
         # Intervals draw whole users: exposures of one user are not independent.

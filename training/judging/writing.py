@@ -71,6 +71,7 @@ def report(prepared: Prepared, judgement: Judgement, config: TrainConfig, folder
         inspection=judgement.inspection,
         outcomes=judgement.outcomes,
         unjudged=judgement.unjudged,
+        fairness=judgement.fairness,
         ageing=ageing,
         backtest=_read_retrainings(folder, BACKTEST),
         learning_curve=_read_retrainings(folder, LEARNING_CURVE),

@@ -73,6 +73,7 @@ class BundleContents:
         golden_requests: JSON of the requests that a service asks the bundle before anybody else does, with
             their answers.
         reference: JSON of the statistics that later logs are held against; empty for none.
+        card: Text of each of `manifest.CARD_FILES`; empty for none.
     """
 
     query_tower: bytes
@@ -102,6 +103,7 @@ class BundleContents:
     user_names: UserNames = UserNames.ids
     golden_requests: str = "[]"
     reference: str = ""
+    card: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         n_users, n_items = len(self.user_ids) + 1, self.catalog.n_items + 1
@@ -181,6 +183,7 @@ def file_writers(contents: BundleContents) -> dict[str, FileWriter]:
     }
     if contents.reference:
         texts[REFERENCE_FILE] = contents.reference
+    texts |= contents.card
     arrays: dict[str, npt.NDArray[np.generic]] = {
         "item_vectors.npy": contents.index.item_vectors,
         "user_vectors.npy": contents.user_vectors.astype(np.float32, copy=False),

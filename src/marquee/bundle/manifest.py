@@ -53,7 +53,10 @@ FILES = (
 REFERENCE_FILE = "reference.json"
 """Statistics of what the model was judged on, which later logs are held against; no answer needs them."""
 
-OPTIONAL_FILES = frozenset({CLICK_COUNTS_FILE, REFERENCE_FILE}) | HEAD_FILES
+CARD_FILES = frozenset({"card.html", "card.md", "card.json"})
+"""The card of the model, for people and programs; no answer needs it."""
+
+OPTIONAL_FILES = frozenset({CLICK_COUNTS_FILE, REFERENCE_FILE}) | CARD_FILES | HEAD_FILES
 """Files that only some bundles have: those of counts and heads need a log, or exposures."""
 
 # It becomes a folder: no separator, no leading dot, which marks what is being written.

@@ -15,6 +15,7 @@ from marquee.core.item_lists import ItemLists
 from marquee.errors import ConfigError
 from marquee.evaluation.analyses.ageing import Ageing
 from marquee.evaluation.analyses.beyond_accuracy import BeyondAccuracy
+from marquee.evaluation.analyses.group_fairness import GroupFairness
 from marquee.evaluation.analyses.item_map import ModelInspection
 from marquee.evaluation.analyses.retraining import RetrainingSeries
 from marquee.evaluation.analyses.served import ServedComparison
@@ -141,6 +142,7 @@ class ReportContent:
         served: The same users asked through a bundle; None if none was given.
         outcomes: How good the model's probabilities are, by what they are of.
         unjudged: Why other probabilities were not judged, one sentence each.
+        fairness: Gaps between groups of people, and exposure of groups of items; None if not judged.
         ageing: The headline metric by the time since training; None where there is nothing to say.
         backtest: The model trained and judged at successive cutoffs; None if that was not done.
         learning_curve: The model trained on parts of the training data; None if that was not done.
@@ -167,6 +169,7 @@ class ReportContent:
     served: ServedComparison | None = None
     outcomes: tuple[JudgedOutcome, ...] = ()
     unjudged: tuple[str, ...] = ()
+    fairness: GroupFairness | None = None
     ageing: Ageing | None = None
     backtest: RetrainingSeries | None = None
     learning_curve: RetrainingSeries | None = None
@@ -230,6 +233,7 @@ class ReportContent:
             "served": None if self.served is None else self.served.to_json_dict(),
             "probabilities": [outcome.to_json_dict() for outcome in self.outcomes],
             "unjudged_probabilities": list(self.unjudged),
+            "fairness": None if self.fairness is None else self.fairness.to_json_dict(),
             "ageing": None if self.ageing is None else self.ageing.to_json_dict(),
             "backtest": None if self.backtest is None else self.backtest.to_json_dict(),
             "learning_curve": None if self.learning_curve is None else self.learning_curve.to_json_dict(),

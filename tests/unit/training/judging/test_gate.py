@@ -11,6 +11,8 @@ from marquee.core.item_lists import ItemLists
 from marquee.data.dataset import JudgedPart, QueryArrays
 from marquee.errors import ConfigError
 from marquee.evaluation.analyses.beyond_accuracy import CatalogFacts, describe_lists
+from marquee.evaluation.analyses.fairness import measure_gaps
+from marquee.evaluation.analyses.group_fairness import GroupFairness
 from marquee.evaluation.analyses.slices import Slice, SlicedColumn, slice_metric
 from marquee.evaluation.evaluation import EvaluationTask, evaluate
 from marquee.evaluation.intervals import Estimate
@@ -237,6 +239,26 @@ def test_gap_of_what_was_not_sliced_is_refused() -> None:
         list(failures(_gap_rail(0.1, "user: shoes"), _apart(0.1, 0.1)))
     with pytest.raises(ConfigError, match="got another bound beside it"):
         GateConfig(guardrails={"fair": GuardrailConfig(metric="ndcg@10", gap_at_most=0.1, at_least=0.1)})
+
+
+def test_gap_of_a_protected_column_is_held_by_any_of_its_metrics() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.random(400) < np.where(np.arange(400) % 2 == 0, 0.2, 0.7)
+    gaps = measure_gaps("region", "selection rate of ads", rows.astype(float), ["north", "south"] * 200)
+    judgement = replace(_judgement(), fairness=GroupFairness((gaps,)))
+
+    def held(bound: float, column: str = "user: region") -> list[str]:
+        rail = GuardrailConfig(metric="selection rate of ads", slice=column, gap_at_most=bound)
+        return list(failures(GateConfig(guardrails={"even": rail}), judgement))
+
+    (reason,) = held(0.2)
+    assert reason.startswith("even: selection rate of ads of south is 0.")
+    assert not held(0.45), "its interval holds the bound: cannot tell"
+    alone = measure_gaps("region", "selection rate of ads", rows.astype(float), ["north"] * 400)
+    judgement = replace(_judgement(), fairness=GroupFairness((alone,)))
+    assert not held(0.0), "one group has no gap"
+    with pytest.raises(ConfigError, match="bounds a gap of ndcg@10"):
+        held(0.0, "user: shoes")
 
 
 def _earning(effective: float = 500.0) -> Judgement:
