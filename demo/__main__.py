@@ -21,6 +21,7 @@ from demo.crowd import Trend, follow_a_trend
 from demo.customers import show_customers
 from demo.deciding import pin_an_item
 from demo.errors import DemoError
+from demo.evidence import estimate_first, raise_an_alarm, show_card
 from demo.experimenting import run_experiments
 from demo.explaining import explain_an_answer
 from demo.forgetting import forget_a_person
@@ -42,7 +43,7 @@ from marquee.core.catalog import ItemKind
 from marquee.errors import MarqueeError
 
 USAGE = "usage: python -m demo [data=world] [key=value …]"
-N_STEPS = 10
+N_STEPS = 12
 K = 5
 PATIENCE_S = 10.0
 REFUSED = 3
@@ -192,6 +193,30 @@ def know_customers(console: Console, options: Options, run: Path) -> list[str]:
     return show_customers(console, run, options.runs)
 
 
+def estimate(console: Console, options: Options, run: Path, bundle: Bundle) -> list[str]:
+    """Estimates an arm of the experiments by a log; returns what is wrong with the estimate."""
+    world = market_of(run)
+    if world is None:
+        # Elsewhere there is no truth to stand beside it.
+        console.print(f"{options.data} is no simulated market; by a log of your own: docs/evidence.md")
+        return []
+    return estimate_first(console, world, bundle)
+
+
+def watch_and_tell(console: Console, options: Options, run: Path, bundle: Bundle) -> list[str]:
+    """Changes the market, raises the alarm and writes the card; returns what is wrong with the alarm."""
+    world = market_of(run)
+    if world is None:
+        # The words of its card are for its owner to write.
+        console.print(
+            f"{options.data} is no simulated market; a log and a card of your own: docs/evidence.md"
+        )
+        return []
+    wrong = raise_an_alarm(console, world, bundle, run / "drift")
+    show_card(console, run, run / "drift", run / "experiments")
+    return wrong
+
+
 def experiment(console: Console, options: Options, run: Path, bundle: Bundle) -> list[str]:
     """Runs experiments on a simulated market; returns what is wrong with their reports."""
     world = market_of(run)
@@ -277,12 +302,16 @@ def run_demo(console: Console, options: Options) -> None:
         show_step(console, 7, N_STEPS, "train on what happened, publish, and ask again")
         wrong += train_and_follow(console, client, options, run, loop, bundle)
     console.print("\nThe service is stopped.", highlight=False)
-    show_step(console, 8, N_STEPS, "run experiments on people")
+    show_step(console, 8, N_STEPS, "estimate an arm before anybody is shown it")
+    wrong += estimate(console, options, run, bundle)
+    show_step(console, 9, N_STEPS, "run experiments on people")
     wrong += experiment(console, options, run, bundle)
-    show_step(console, 9, N_STEPS, "forget a person")
+    show_step(console, 10, N_STEPS, "forget a person")
     wrong += forget_a_person(console, bundle, run / "people", K)
-    show_step(console, 10, N_STEPS, "know the customers")
+    show_step(console, 11, N_STEPS, "know the customers")
     wrong += know_customers(console, options, run)
+    show_step(console, 12, N_STEPS, "watch a market that changes, and write the card of the model")
+    wrong += watch_and_tell(console, options, run, bundle)
     show_paths(console, options, run, bundle)
     # Only at the end: all answers and all paths are shown first, also where one answer is wrong.
     if wrong:

@@ -14,13 +14,13 @@ from marquee.core.schema import TimeMeaning
 from marquee.data.dataset import JudgedPart
 from marquee.errors import DataError
 from marquee.evaluation.analyses.beyond_accuracy import BeyondAccuracy
-from marquee.evaluation.analyses.group_fairness import GroupFairness
 from marquee.evaluation.analyses.item_map import ModelInspection
 from marquee.evaluation.analyses.served import ServedComparison
 from marquee.evaluation.analyses.served_surfaces import SurfaceRules
 from marquee.evaluation.analyses.slices import SlicedMetric
 from marquee.evaluation.baselines import Baseline, FittedBaselines, fit_baselines
 from marquee.evaluation.evaluation import Evaluation, evaluate, require_targets
+from marquee.evaluation.group_fairness import GroupFairness
 from marquee.evaluation.off_policy.estimators import Value
 from marquee.evaluation.probabilities.outcomes import JudgedOutcome
 from marquee.index.ranking import ScoreBlock, inner_product_scores
@@ -30,7 +30,7 @@ from marquee.reports import judge_against
 from training.config import TrainConfig
 from training.fitting.probabilities.run import HeadOfRun
 from training.judging.describe import describe, slice_headline
-from training.judging.fairness import judge_fairness
+from training.judging.groups.fairness import judge_fairness
 from training.judging.inspection import inspect_model
 from training.judging.outcomes import judge_outcomes
 from training.judging.replay import replay

@@ -12,9 +12,9 @@ from marquee.core.schema import Column, ColumnType
 from marquee.data.declared_table import read_declared_table
 from marquee.errors import DataError
 from marquee.evaluation.drift.config import DriftConfig
+from marquee.evaluation.drift.log_view import as_watched
 from marquee.evaluation.drift.reference import Reference
 from marquee.evaluation.drift.watching import Drift, compare
-from training.exporting.reference import as_watched
 
 TIME = "timestamp"
 _NEEDED = (

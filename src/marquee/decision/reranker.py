@@ -6,11 +6,13 @@ Decides how far to look. Leaves to others how candidates are ordered (see `arran
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
-from marquee.core.arrays import IndexArray
-from marquee.decision.arranging import NO_PINS, CandidateTable, arrange, codes_of
+from marquee.core.arrays import Float64Array, IndexArray
+from marquee.decision.arranging import NO_PINS, CandidateTable, arrange, codes_of, spreads_of
 from marquee.decision.constraints import Candidates, Constraints
 from marquee.decision.item_pool import ItemPool
 from marquee.decision.policies.choosing import GREEDY, build_chooser
@@ -64,10 +66,84 @@ def _reranked(
     pins: Sequence[PinnedItem] = (),
 ) -> Candidates:
     """Returns the candidates that become the answer, with some of them at places of their own."""
-    config = constraints.reranking
-    if config is None and not pins:
+    if constraints.reranking is None and not pins:
         return found.first(constraints.k)
-    config = config or NO_RERANKING
+    seen = _consider(found, constraints, item_pool, look_further, pins)
+    request = constraints.request
+    if not request.explores:
+        assert seen.best is not None, "an answer that is not drawn is the best one"
+        return _chosen(seen, seen.best)
+    chooser = build_chooser(
+        request.exploration, request.decision_id, click_counts(request, seen.listed, item_pool)
+    )
+    drawn = arrange(seen.config, seen.table, constraints.k, request.timestamp, chooser, seen.pinned)
+    return replace(_chosen(seen, drawn.positions), propensities=drawn.propensities)
+
+
+def spread_candidates(
+    found: Candidates,
+    constraints: Constraints,
+    item_pool: ItemPool,
+    look_further: Callable[[Constraints], Candidates],
+    shown: IndexArray,
+) -> tuple[IndexArray, Float64Array]:
+    """Returns the candidates that an answer is chosen among, and their probabilities at each place of one.
+
+    Args:
+        found: As in `rerank_candidates`, and so are constraints, item_pool and look_further.
+        constraints: As above.
+        item_pool: As above.
+        look_further: As above.
+        shown: item_index at each place of the answer, (n_places,); any item.
+
+    Returns:
+        item_index of the candidates, (n_candidates,), and (n_places, n_candidates), given the places above.
+    """
+    pins: Sequence[PinnedItem] = ()
+    if constraints.ruling is not None:
+        reason = partial(constraints.reason_against, item_pool=item_pool)
+        pins = standing_pins(constraints.ruling.pins, constraints.k, reason).pins
+    seen = _consider(found, constraints, item_pool, look_further, pins)
+    request, items = constraints.request, seen.listed.items
+    chooser = build_chooser(
+        request.exploration, request.decision_id, click_counts(request, seen.listed, item_pool)
+    )
+    place_of = {item: place for place, item in enumerate(items.tolist())}
+    positions = np.array([place_of.get(item, -1) for item in shown.tolist()], dtype=np.int64)
+    return items, spreads_of(seen.config, seen.table, positions, request.timestamp, chooser, seen.pinned)
+
+
+class _Considered(NamedTuple):
+    """The candidates that an answer is chosen among.
+
+    Attributes:
+        listed: The candidates; those that only pins bring stand behind.
+        n_ranked: How many of them are compared.
+        constraints: With which they were found.
+        config: How they are re-ranked.
+        table: They with what re-ranking reads.
+        pinned: Position of a candidate by place.
+        best: The answer that is not drawn; None where nothing asked for it.
+    """
+
+    listed: Candidates
+    n_ranked: int
+    constraints: Constraints
+    config: Reranking
+    table: CandidateTable
+    pinned: Mapping[int, int]
+    best: IndexArray | None
+
+
+def _consider(
+    found: Candidates,
+    constraints: Constraints,
+    item_pool: ItemPool,
+    look_further: Callable[[Constraints], Candidates],
+    pins: Sequence[PinnedItem],
+) -> _Considered:
+    """Returns the candidates that an answer is chosen among, with more where rules leave it short."""
+    config = constraints.reranking or NO_RERANKING
     request = constraints.request
     missing = _missing_pins(pins, found, constraints, look_further) if pins else Candidates.none()
     while True:
@@ -76,23 +152,18 @@ def _reranked(
         pinned = _positions(pins, listed)
         table = replace(candidate_table(config, listed, item_pool, constraints.ruling), n_ranked=n_ranked)
         is_all = len(found.items) < constraints.n_candidates or constraints.n_candidates >= MAX_CANDIDATES
+        best: IndexArray | None = None
         # Trap: were it the drawn list that decides how far to look, its propensities would be those of lists
         # that happened to be long enough (test_how_far_to_look_does_not_depend_on_what_is_drawn).
         if not (request.explores and (is_all or not config.rule_attributes)):
-            chosen = arrange(config, table, constraints.k, request.timestamp, GREEDY, pinned)
-            if not (len(chosen.positions) >= constraints.k or is_all):
+            best = arrange(config, table, constraints.k, request.timestamp, GREEDY, pinned).positions
+            if not (len(best) >= constraints.k or is_all):
                 # Caps and spacing left places empty: candidates further down may fill them.
                 n_widened = min(constraints.n_candidates * _WIDENING_FACTOR, MAX_CANDIDATES)
                 constraints = replace(constraints, n_widened=n_widened)
                 found = look_further(constraints)
                 continue
-            if not request.explores:
-                return _chosen(listed, n_ranked, constraints, config, chosen.positions)
-        counts = click_counts(request, listed, item_pool)
-        chooser = build_chooser(request.exploration, request.decision_id, counts)
-        drawn = arrange(config, table, constraints.k, request.timestamp, chooser, pinned)
-        chosen_of_all = _chosen(listed, n_ranked, constraints, config, drawn.positions)
-        return replace(chosen_of_all, propensities=drawn.propensities)
+        return _Considered(listed, n_ranked, constraints, config, table, pinned, best)
 
 
 def click_counts(request: Request, found: Candidates, item_pool: ItemPool) -> ClickCounts | None:
@@ -142,18 +213,17 @@ def _positions(pins: Sequence[PinnedItem], listed: Candidates) -> Mapping[int, i
     return {pin.place: position_of[pin.item] for pin in pins}
 
 
-def _chosen(
-    found: Candidates, n_ranked: int, constraints: Constraints, config: Reranking, positions: IndexArray
-) -> Candidates:
+def _chosen(seen: _Considered, positions: IndexArray) -> Candidates:
     """Returns the candidates at some positions; only the first `n_ranked` were compared."""
-    ruling, ranked = constraints.ruling, found.items[:n_ranked]
+    found, ruling = seen.listed, seen.constraints.ruling
+    ranked = found.items[: seen.n_ranked]
     return replace(
         found,
         items=found.items[positions],
         scores=found.scores[positions],
-        reranked=config.steps,
+        reranked=seen.config.steps,
         n_considered=len(found.items),
-        considered=found.scores[:n_ranked],
+        considered=found.scores[: seen.n_ranked],
         # A boost of what is pinned and was no candidate moves nothing.
         rules=tuple(ruling.boosting(ranked)) if ruling is not None and ruling.boosts else (),
     )

@@ -15,12 +15,12 @@ from marquee.core.item_lists import ItemLists
 from marquee.errors import ConfigError
 from marquee.evaluation.analyses.ageing import Ageing
 from marquee.evaluation.analyses.beyond_accuracy import BeyondAccuracy
-from marquee.evaluation.analyses.group_fairness import GroupFairness
 from marquee.evaluation.analyses.item_map import ModelInspection
 from marquee.evaluation.analyses.retraining import RetrainingSeries
 from marquee.evaluation.analyses.served import ServedComparison
 from marquee.evaluation.analyses.slices import SlicedMetric
 from marquee.evaluation.evaluation import Evaluation
+from marquee.evaluation.group_fairness import GroupFairness
 from marquee.evaluation.metrics import METRICS
 from marquee.evaluation.probabilities.outcomes import JudgedOutcome
 from marquee.reports.verdict import Verdict, judge_against, protocol_warnings

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from marquee.evaluation.analyses.retraining import RetrainingSeries
 from marquee.reports.content import ReportContent
-from marquee.reports.groups import fairness_views
+from marquee.reports.evidence.groups import fairness_views
 from marquee.reports.maps import map_figure, value_colours, value_maps
 from marquee.reports.over_time import ageing_figures, ageing_views, series_figures, series_views
 from marquee.reports.plots import (

@@ -6,12 +6,15 @@ that a log need not repeat them; of users there are none, for a bundle holds no 
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any  # of JSON
 
 import polars as pl
 
+from marquee.core.catalog import Catalog, ItemKind
 from marquee.core.event_kinds import EventKind
 from marquee.evaluation.drift.hours import HOURS_OF_WEEK, SECONDS_PER_HOUR
 from marquee.evaluation.drift.reference import Hours, Reference
+from marquee.features.config import FeatureType
 
 MAX_WEEKS = 12
 """Weeks of hours that a reference keeps: a median needs few, and what was usual a year ago is no measure."""
@@ -23,6 +26,10 @@ PAIR = ("request_id", "item_id")
 _LOGGED = ("kind", "surface", "position", "policy", "propensity")
 ITEM = "item "
 """Before the name of an item's attribute: the log may have a column of the same name."""
+
+
+WATCHED = (FeatureType.categorical.value, FeatureType.numeric.value)
+"""Types of features whose values have bins; lists, texts and vectors have none."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,38 @@ def view_log(
     renamed = items.rename({name: ITEM + name for name in items.columns if name != "item_id"})
     rows = rows.join(renamed, on="item_id", how="left", maintain_order="left").drop("item_id")
     return LogView(rows, _hours(events, shown))
+
+
+def as_watched(events: pl.DataFrame, data: Mapping[str, Any], catalog: Catalog) -> LogView:
+    """Returns a log as it is watched, for the reference and for what is held against it alike.
+
+    Args:
+        events: Canonical columns.
+        data: The run's config of its data, as plain JSON: a manifest has it so.
+        catalog: Of the bundle.
+    """
+    features = data.get("features") or {}
+    own = [name for name in _columns(features.get("item") or {}) if name in catalog.attributes.columns]
+    kind = pl.Series(
+        "kind", [ItemKind.ad.value if ad else ItemKind.content.value for ad in catalog.is_ad[1:]]
+    )
+    attributes = pl.DataFrame({"item_id": list(catalog.item_ids.ids)}, schema={"item_id": pl.String})
+    return view_log(
+        events,
+        list(data["kinds"]),
+        _columns(features.get("context") or {}),
+        # A catalog of one kind has nothing to shift there, and its bin never changes.
+        attributes.hstack([kind, *catalog.attributes.select(own).get_columns()]),
+    )
+
+
+def _columns(features: Mapping[str, Any]) -> list[str]:
+    """Returns the columns of features whose values have bins, each once."""
+    return list(
+        dict.fromkeys(
+            feature.get("column") or name for name, feature in features.items() if feature["type"] in WATCHED
+        )
+    )
 
 
 def fit_log(view: LogView, of_hours: Mapping[str, Hours] | None = None) -> Reference:

@@ -12,9 +12,9 @@ from marquee.data.dataset import JudgedPart, QueryArrays
 from marquee.errors import ConfigError
 from marquee.evaluation.analyses.beyond_accuracy import CatalogFacts, describe_lists
 from marquee.evaluation.analyses.fairness import measure_gaps
-from marquee.evaluation.analyses.group_fairness import GroupFairness
 from marquee.evaluation.analyses.slices import Slice, SlicedColumn, slice_metric
 from marquee.evaluation.evaluation import EvaluationTask, evaluate
+from marquee.evaluation.group_fairness import GroupFairness
 from marquee.evaluation.intervals import Estimate
 from marquee.evaluation.off_policy.estimators import Estimator, Value
 from marquee.evaluation.off_policy.weights import Support

@@ -8,14 +8,14 @@ import polars as pl
 from marquee.core.arrays import FloatArray
 from marquee.data.dataset import JudgedPart
 from marquee.errors import DataError
-from marquee.evaluation.analyses.group_fairness import (
+from marquee.evaluation.evaluation import Evaluation
+from marquee.evaluation.group_fairness import (
     GroupFairness,
     JudgedClicks,
     click_gaps,
     list_gaps,
     supply_sides,
 )
-from marquee.evaluation.evaluation import Evaluation
 from marquee.nn.models import TwoTower
 from training.config import TrainConfig
 from training.judging.describe import training_counts

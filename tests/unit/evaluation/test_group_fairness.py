@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from marquee.evaluation.analyses.fairness import GapFinding
-from marquee.evaluation.analyses.group_fairness import (
+from marquee.evaluation.group_fairness import (
     GroupFairness,
     JudgedClicks,
     click_gaps,

@@ -1,0 +1,1 @@
+"""How a model does by group of people and of items."""
