@@ -27,6 +27,7 @@ from tests.support.asgi import JSON_HEADERS, Response, no_bentoml, request
 from tests.support.bundles import NOW, publish_tiny
 from tests.support.event_stores import decision, event
 from tests.support.ledgers import Shop, open_test_ledger
+from tests.support.markdown import blocks, commands
 from tests.support.surfaces import one_surface
 
 SECRET, OTHER = "of the marketer", "of the app"
@@ -313,3 +314,27 @@ def test_events_of_content_cost_no_campaign_anything(worker: Worker) -> None:
     worker.log.get().append([event("e1", decision_id=None)])
     worker.spending.follow()
     assert "spent" not in told(worker.send("GET", "/spring"))
+
+
+def test_commands_of_the_page_on_campaigns_do_what_it_says(worker: Worker) -> None:
+    page = "docs/operating/campaigns.md"
+    (body,) = [json.loads(block.text) for block in blocks(page, "json")]
+    # Items and a run of customers of its own: those of this service have other names.
+    body["creatives"] = [{**one, "item_id": f"i0{20 + n}"} for n, one in enumerate(body["creatives"])]
+    assert body["targeting"].pop("users")
+    states, versions = [], []
+    for block in blocks(page, "sh"):
+        for words in commands(block):
+            assert words[0] == "curl", words
+            (url,) = [word for word in words if word.startswith("http://127.0.0.1:3000/v1/campaigns")]
+            method = words[words.index("-X") + 1] if "-X" in words else "GET"
+            given = words[words.index("-d") + 1] if "-d" in words else None
+            sent = body if given == "@campaign.json" else None if given is None else json.loads(given)
+            matched = [word.removeprefix("If-Match: ").strip('"') for word in words if "If-Match" in word]
+            version = matched[0] if matched else None
+            path = url.removeprefix("http://127.0.0.1:3000/v1/campaigns")
+            answer = told(worker.send(method, path, sent, version=version))
+            states.append(answer["change"])
+            versions.append(answer["version"])
+    assert states == ["created", "created", "patched", "paused"]
+    assert versions == [1, 1, 2, 3]
