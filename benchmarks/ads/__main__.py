@@ -1,4 +1,4 @@
-"""Pacing, allocation and auctions beside published numbers.
+"""Pacing, allocation and auctions beside published numbers, and what holds of money whatever fails.
 
     python -m benchmarks.ads                   every row, measured beside reference
     python -m benchmarks.ads --check           exit status 1 outside the tolerances
@@ -9,7 +9,7 @@ Data sets are looked for in $MARQUEE_DATA; a row whose file is not there says so
 
 import sys
 
-from benchmarks.ads import allocation, auctions, pacing, probabilities, published
+from benchmarks.ads import allocation, auctions, money, pacing, probabilities, published
 from benchmarks.rows import run_rows
 
 GROUPS = {
@@ -18,6 +18,7 @@ GROUPS = {
     "allocation": allocation.rows,
     "auction": auctions.rows,
     "probabilities": probabilities.rows,
+    "money": money.rows,
 }
 
 if __name__ == "__main__":
