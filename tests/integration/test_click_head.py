@@ -67,7 +67,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def described(run: Run, events: pl.DataFrame) -> ScoredExposures:
     """Returns the exposures of a table that ends somewhere, by the towers of the run."""
     split = replace(run.prepared.split, test=events)
-    return score_exposures(run.prepared.dataset, split, run.model, embed_catalog(run.model), WINDOW)
+    return score_exposures(
+        run.prepared.dataset, split, run.model, embed_catalog(run.model), CrossConfig(window=WINDOW)
+    )
 
 
 def test_nothing_that_comes_later_describes_an_exposure(run: Run) -> None:
@@ -81,6 +83,17 @@ def test_nothing_that_comes_later_describes_an_exposure(run: Run) -> None:
     np.testing.assert_array_equal(before.score, whole.score[:n])
     # What is known in the end differs: the columns would show it.
     assert (before.described.counts.came != whole.described.counts.came).any()
+
+
+def test_only_the_latest_exposures_are_described(run: Run) -> None:
+    split, n = run.prepared.split, 500
+    settings = CrossConfig(window=WINDOW, max_exposures=n)
+    latest = score_exposures(run.prepared.dataset, split, run.model, embed_catalog(run.model), settings)
+    kept = latest.shown.timestamp
+    whole = run.exposures.shown.timestamp
+    # All of one moment stay together.
+    assert n <= len(kept) < n + 20
+    np.testing.assert_array_equal(kept, whole[-len(kept) :])
 
 
 def test_an_exposure_does_not_describe_itself(run: Run) -> None:

@@ -23,6 +23,12 @@ _CAMPAIGN, _PRICE = "campaign_id", "price"
 N_PRICE_BANDS = 3
 
 
+def covers(of_run: HeadOfRun, judged: Exposures) -> bool:
+    """Returns whether the head has described all judged exposures: of very many only the latest are."""
+    first = judged.frame["timestamp"].min()
+    return isinstance(first, int) and first >= int(of_run.exposures.shown.timestamp[0])
+
+
 def click_probabilities(of_run: HeadOfRun, judged: Exposures) -> Float64Array:
     """Returns the head's probability of a click on each judged exposure, (n,)."""
     rows = _rows_of(of_run, judged.frame)

@@ -33,6 +33,7 @@ from training.judging.head_outcomes import (
     CLICK_HEAD,
     catalog_columns,
     click_probabilities,
+    covers,
     judge_conversions,
 )
 from training.runs.prepare import Prepared
@@ -180,6 +181,8 @@ def _clicks(
         )
     sources = head_probabilities(fitted, said)
     columns = {**exposure_columns(dataset, judged.frame, config), **catalog_columns(dataset, judged.frame)}
+    if head is not None and not covers(head, judged):
+        head = None
     if head is not None:
         # First: it is what the bundle will say, and the others are its references.
         sources = {CLICK_HEAD: click_probabilities(head, judged), **sources}

@@ -9,6 +9,7 @@ import torch
 from marquee.bundle.clicks.contents import HeadSpec
 from marquee.bundle.clicks.head import item_numbers
 from marquee.core.arrays import BoolArray, Float64Array, FloatArray, IndexArray
+from marquee.core.event_kinds import EventKind
 from marquee.core.histories import gather, window_positions
 from marquee.core.ids import IdMap
 from marquee.core.schema import TimeMeaning
@@ -25,6 +26,7 @@ from marquee.features.exposures.places import Places
 from marquee.features.exposures.shown_before import directions
 from marquee.nn.embed import embed_queries
 from marquee.nn.models import TwoTower
+from marquee.nn.probabilities import HeadConfig
 from marquee.nn.probabilities.calibrating import Outcomes
 
 LATER_FRACTION = 0.1
@@ -117,7 +119,7 @@ def score_exposures(
     split: Split,
     model: TwoTower,
     item_vectors: FloatArray,
-    window: int,
+    settings: HeadConfig,
     places: Places | None = None,
 ) -> ScoredExposures:
     """Returns the exposures of all parts.
@@ -127,12 +129,12 @@ def score_exposures(
         split: Gives the events.
         model: Trained.
         item_vectors: Its item embeddings, (n_items + 1, dim) float32.
-        window: See `HeadConfig`.
+        settings: Of the head.
         places: Of a head that is trained already; None for those of the training part.
     """
     events = split.events
     user_ids = dataset.user_ids.extend(events["user_id"])
-    shown = read_shown(events, user_ids, dataset.item_ids)
+    shown = read_shown(_latest(events, settings.max_exposures), user_ids, dataset.item_ids)
     parts = parts_of(split, shown.timestamp)
     is_train = shown.timestamp < parts.calibration
     places = places or Places.fit(shown.surface[is_train], shown.position[is_train])
@@ -149,7 +151,7 @@ def score_exposures(
         query_columns=layout_columns[0],
         item_columns=layout_columns[1],
         columns=(),
-        window=window,
+        window=settings.window,
         mean_score=0.0,
         mean_delay=delay,
     )
@@ -158,7 +160,7 @@ def score_exposures(
     n_directions = item_vectors.shape[1] - int(model.config.item_bias)
     items = ItemArrays(directions(item_vectors[:, :n_directions]), slots)
     keys = layout.keys(features.tokens[shown.request], shown.item, slots[shown.item])
-    described = describe_exposures(shown, place, keys, items, layout, len(places), window)
+    described = describe_exposures(shown, place, keys, items, layout, len(places), settings.window)
     numbers = item_numbers(dataset.item_features, dataset.catalog.is_ad)
     score = _scores(dataset, events, shown, user_ids, features, model, item_vectors)
     return ScoredExposures(
@@ -177,6 +179,14 @@ def score_exposures(
         numbers=numbers,
         seen_share=seen_share(np.where(shown.is_clicked, end - shown.clicked_at, 0), delay),
     )
+
+
+def _latest(events: pl.DataFrame, n_exposures: int) -> pl.DataFrame:
+    """Returns the events since the moment of the n-th last exposure."""
+    moments = events.filter(pl.col("kind") == EventKind.exposure)["timestamp"]
+    if len(moments) <= n_exposures:
+        return events
+    return events.filter(pl.col("timestamp") >= moments.sort()[-n_exposures])
 
 
 def _number_names(n: int) -> tuple[str, ...]:

@@ -52,7 +52,7 @@ def fit_head_of_run(
         return ""
     if reason := why_no_head(split, config.data.time):
         return reason
-    exposures = score_exposures(dataset, split, model, embed_catalog(model), settings.window)
+    exposures = score_exposures(dataset, split, model, embed_catalog(model), settings)
     head = fit_head(exposures, parts_of(split, exposures.shown.timestamp), settings, config)
     if isinstance(head, str):
         return head
@@ -69,5 +69,5 @@ def read_head_of_run(
         return None
     places = Places(head.facts.places)
     vectors = embed_catalog(model)
-    exposures = score_exposures(dataset, split, model, vectors, settings.window, places)
+    exposures = score_exposures(dataset, split, model, vectors, settings, places)
     return HeadOfRun(head, exposures, dataset.item_ids)

@@ -37,6 +37,8 @@ class HeadConfig(ProbabilitiesConfig):
         negatives_per_click: Exposures without a click that each pass keeps per click, at most; what is left
             out is corrected for.
         window: Latest exposures of a user that a head looks at.
+        max_exposures: Latest exposures that are described, those of validation and test included: the columns
+            of each take 250 bytes of memory.
     """
 
     epochs: int = 3
@@ -46,13 +48,14 @@ class HeadConfig(ProbabilitiesConfig):
     weight_decay: float = 1e-2
     negatives_per_click: float = 20.0
     window: int = 100
+    max_exposures: int = 4_000_000
 
     def __post_init__(self) -> None:
         self.validate()
 
     def validate(self) -> None:
         """Raises ConfigError if a number is out of range."""
-        for name in ("epochs", "steps", "batch_size", "window"):
+        for name in ("epochs", "steps", "batch_size", "window", "max_exposures"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"probabilities.{name} must be 1 or more, got {getattr(self, name)}")
         # Not `<`: a NaN must fail, and compares false with everything.
