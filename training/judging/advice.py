@@ -31,7 +31,7 @@ def advice(judgement: Judgement, config: TrainConfig) -> Iterator[str]:
     yield f"before you export: on {judgement.part_name} the model {beside}"
     for what in _to_try(config):
         yield f"  try {what}"
-    yield "  or serve it all the same: gate=baselines on training.evaluate and training.publish refuses it"
+    yield "  or serve it all the same: python -m training.evaluate run=… gate=baselines refuses it"
 
 
 def _beside(comparison: Comparison) -> str:

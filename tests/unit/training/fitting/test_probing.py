@@ -15,7 +15,7 @@ from marquee.nn.losses import SampledSoftmaxConfig
 from tests.support.small_config import small_config
 from training.config import TrainConfig
 from training.fitting import probing
-from training.fitting.fit import build_module
+from training.fitting.fit import build_module, ranking
 from training.fitting.probing import Probe, choose_bias_scale, settle_and_probe
 from training.runs.prepare import Prepared, prepare
 
@@ -99,3 +99,12 @@ def test_the_bias_scale_that_ranks_best_is_the_models_and_the_configs(
     assert found.model.towers().bias_scale == model.item_tower.bias_scale
     assert f"model.bias_scale={model.item_tower.bias_scale:g} because" in console.export_text()
     assert choose_bias_scale(model, found, prepared.dataset, prepared.validation, console) == found
+
+
+def test_the_same_few_users_are_ranked_each_time(config: TrainConfig, prepared: Prepared) -> None:
+    assert prepared.validation is not None
+    few = replace(config, trainer=replace(config.trainer, validation_users=7))
+    first, again = (ranking(prepared.dataset, prepared.validation, few) for _ in range(2))
+    assert len(first.queries) == len(first.task.targets) == 7
+    assert first.queries.user_index.tolist() == again.queries.user_index.tolist()
+    assert len(ranking(prepared.dataset, prepared.validation, config).queries) > 7
