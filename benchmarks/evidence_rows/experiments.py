@@ -12,6 +12,7 @@ from marquee.bundle.variants import unit_position
 from marquee.core.arrays import Float64Array
 from marquee.evaluation.experiments.adjustment import adjust
 from marquee.evaluation.experiments.effects import measure_effects
+from marquee.evaluation.experiments.planning import plan
 from marquee.evaluation.experiments.sample_ratio import sample_ratio
 from marquee.evaluation.experiments.sequences import sequence_half_width
 from marquee.evaluation.experiments.units import ArmUnits
@@ -119,7 +120,13 @@ def _looks_with_effect() -> Measured:
     is_seen = differences > scale * errors
     first = np.where(is_seen.any(axis=1), n[is_seen.argmax(axis=1)], n[-1] + per_look)
     median = float(np.median(first))
-    return Measured(f"median {median:,.0f} per arm", median <= 8_500)
+    # By the variance of both arms, as a plan takes it from a log.
+    variance = sum(rate * (1 - rate) for rate in (RATE, RATE + LIFT)) / 2
+    planned = plan(variance, LIFT, 1_000).n_units
+    return Measured(
+        f"fixed horizon {planned:,} per arm; sequence stops at {median:,.0f} (median)",
+        median <= 8_500 and abs(planned - 6_690) <= 50,
+    )
 
 
 def _ratio_metric(path: Path) -> Measured:
