@@ -27,6 +27,8 @@ from marquee.store.log.log_rows import SECONDS_PER_DAY
 from marquee.store.log.opening import folder_of_closed_days
 from marquee.store.people.user_key import UserKey
 from marquee.store.signing import TrustedKeys
+from serving.api.ads.objective import read_objective
+from serving.api.ads.sales import AdSales
 from serving.api.answering.steering import Steering
 from serving.api.app import RecommendationApp
 from serving.api.campaigns.campaigns import CampaignRoutes
@@ -116,7 +118,7 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
         instance: MarqueeService = super().__call__()
         instance.surfaces, instance.items, instance.workers = self.surfaces, self.items, self.workers
         instance.closer, instance.eraser = self.closer, self.eraser
-        instance.rules, instance.spending = self.rules, self.spending
+        instance.rules, instance.spending, instance.ads = self.rules, self.spending, self.ads
         return instance
 
     @cached_property
@@ -153,6 +155,12 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
     def spending(self) -> Spending | None:
         """The campaigns of this process and their money, None where none are kept."""
         return Spending(SETTINGS.events, self.log, self.metrics) if self.log is not None else None
+
+    @cached_property
+    def ads(self) -> AdSales | None:
+        """Sells slots in this process, None where no campaigns are kept."""
+        spending, worth = self.spending, SETTINGS.objective
+        return AdSales.over(spending, worth, SETTINGS.workers, self.metrics) if spending else None
 
     @cached_property
     def workers(self) -> WorkerTable:
@@ -253,7 +261,7 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
             recorder=recorder,
             profiles=profiles,
             experiments=self.experiments,
-            steering=Steering(self.rules, at_decision),
+            steering=Steering(self.rules, at_decision, self.ads),
         )
         app = RecommendationApp(
             super().to_asgi(is_main),
@@ -320,6 +328,7 @@ class MarqueeService:
     items: LiveItems
     rules: Rules | None
     spending: Spending | None
+    ads: AdSales | None
     workers: WorkerTable
     closer: DayCloser | None
     eraser: ErasingThread | None
@@ -346,6 +355,7 @@ class MarqueeService:
             validate_rule_store(SETTINGS.events)
             validate_campaigns(SETTINGS.events)
             read_words()
+            read_objective(SETTINGS.objective)
             run = CustomersRun.open(Path(SETTINGS.traits)) if SETTINGS.traits else None
             file.validate_traits(CustomersInMemory(run).facts if run else NO_CUSTOMERS)
             if SETTINGS.traces:
@@ -390,6 +400,8 @@ class MarqueeService:
             self.rules.watch()
         if self.spending is not None:
             self.spending.open()
+        if self.ads is not None:
+            self.ads.open()
         self.surfaces.watch(SETTINGS.release_poll_ms / 1000)
         self.items.watch(SETTINGS.items_poll_ms / 1000)
         if self.closer is not None:

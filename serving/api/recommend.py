@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from msgspec import UNSET, Raw
+from msgspec import UNSET, Raw, structs
 
 from marquee.decision.explaining.asked import AskedRow
 from marquee.errors import MarqueeError
 from marquee.store.people.consent import Tier, strictest
+from serving.api.ads.messages import ads_told
 from serving.api.answering.batching import Batcher
 from serving.api.answering.cost import cost_of, cost_of_page
 from serving.api.answering.jobs import Answered, Job, JobMaker
@@ -194,7 +195,7 @@ class Endpoints:
         answer, cursor = answered.answer, None
         if job.is_paged and len(answer.items) == answer.requested:  # a shorter one holds all that there was
             cursor = job.cursor_behind(answer.version, [item.item_id for item in answer.items])
-        return RecommendAnswer.of(
+        message = RecommendAnswer.of(
             answer,
             job.request_id,
             took_ms=took_ms,
@@ -204,6 +205,8 @@ class Endpoints:
             creatives=answered.creatives,
             experiments={one.experiment: one.arm for one in job.told_arms(job.surface, answered.identified)},
         )
+        ads = ads_told(answered.advertised)
+        return structs.replace(message, ads=ads) if ads else message
 
     def _count_stages(self, job: Job, answered: Answered, call: Call) -> None:
         """Tells counters and log what an answer took."""
@@ -215,6 +218,7 @@ class Endpoints:
         """Puts an answer on record, if answers are, and returns what it tells of that."""
         if self._recorder is None or job.begun is None or answered.decided is None:
             return NOT_RECORDING
+        ads = answered.advertised
         decision = decision_of(
             answered.identified,
             job.begun,
@@ -224,6 +228,8 @@ class Endpoints:
             answered.creatives,
             assigned=job.told_arms(job.surface, answered.identified),
         )
+        if ads is not None and ads.auction is not None:
+            decision = replace(decision, sales=ads.sales, auction=ads.auction)
         is_recorded = self._recorder.record(decision)
         self._experiment_metrics.count(decision.experiments)
         profile = None if answered.identified.has_profile else PROFILE_UNAVAILABLE

@@ -45,6 +45,16 @@ class ApiSettings(RoomSettings):
             ),
         ),
     ] = 268_435_456
+    objective: Annotated[
+        str,
+        Meta(
+            description=(
+                "YAML file of the worth of a click, a conversion and revenue, by which ads are weighed "
+                "against [content](campaigns.md#slots), such as `configs/objective.yaml`; empty: revenue "
+                "alone"
+            )
+        ),
+    ] = ""
     traits: Annotated[
         str,
         Meta(

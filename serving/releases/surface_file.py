@@ -22,6 +22,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from marquee.ads.slots import SlotConfig
 from marquee.bundle.bundle import Bundle
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import Filters
@@ -80,6 +81,7 @@ class _Declared(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields
     limits: _Limits = _Limits()
     traits: dict[str, Annotated[str, Meta(min_length=1)]] = {}
     creatives: _Creatives | None = None
+    slots: dict[str, object] | None = None
 
 
 class _File(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -258,6 +260,7 @@ def _surface(path: Path, name: str, declared: _Declared, settings: Settings) -> 
             context={"surface": name},
             traits=declared.traits,
             creatives=None if declared.creatives is None else _read_creatives(declared.creatives, settings),
+            slots=None if declared.slots is None else _read_slots(declared.slots, declared.kind, settings),
         )
     except (ConfigError, DataError) as error:
         raise ConfigError(f"surfaces.{name} in {path}: {error}") from error
@@ -267,6 +270,22 @@ def _read_creatives(declared: _Creatives, settings: Settings) -> CreativeSet:
     """Returns the creatives of a surface; without a policy the first that may be shown is taken."""
     exploration = read_exploration(declared.policy, settings) if declared.policy else NO_EXPLORATION
     return read_creatives(declared.templates, exploration)
+
+
+def _read_slots(declared: Mapping[str, object], kind: ItemKind | None, settings: Settings) -> SlotConfig:
+    """Returns the slots of a surface; money is said in units of the currency."""
+    if kind is not None:
+        raise ConfigError(f"slots need a surface of content and ads, got kind {kind}; leave kind out")
+    if not settings.events:
+        raise ConfigError("slots are sold on record, got no event log; set MARQUEE_EVENTS")
+    known = [one.name for one in fields(SlotConfig)]
+    unknown = sorted(declared.keys() - set(known))
+    if unknown:
+        raise ConfigError(f"slots.{unknown[0]} is unknown, expected one of {known}; correct it")
+    try:
+        return msgspec.convert(dict(declared), SlotConfig)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"slots are not as expected: {error}") from error
 
 
 def read_reranking(declared: Mapping[str, object]) -> Reranking | None:

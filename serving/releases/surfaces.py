@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 
 from msgspec import UNSET, UnsetType
 
+from marquee.ads.slots import SlotConfig
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import NO_FILTERS, Filters
 from marquee.core.targeting.customer import Customer
@@ -54,6 +55,7 @@ class Surface:
         release: Version of the one release that answers; None for the current one or the canary.
         assigned: The arms of experiments that made it what it is.
         creatives: How items are said; None for none.
+        slots: Places that are sold; None for none.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Surface:
     release: str | None = None
     assigned: tuple[Assigned, ...] = ()
     creatives: CreativeSet | None = None
+    slots: SlotConfig | None = None
 
     @property
     def is_held_out(self) -> bool:

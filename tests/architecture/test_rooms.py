@@ -39,7 +39,7 @@ CLOSURES = {
     "marquee.nn.losses.softmax": 10,
     "marquee.core.catalog": 6,
     "marquee.index.index": 12,
-    "marquee.decision.requests": 16,
+    "marquee.decision.requests": 17,
 }
 
 

@@ -13,6 +13,7 @@ from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Answer, Decided, Request
 from marquee.errors import DataError, FilterError, UnknownIdError
 from marquee.store.people.consent import Tier
+from serving.api.ads.advertised import Advertised
 from serving.api.messages.cursors import Cursor, write_cursor
 from serving.http.errors import Problem, Refusal
 from serving.recording.identity import Identified
@@ -99,6 +100,7 @@ class Answered:
         asked_rows: What was asked for each of them, as it may be answered.
         creatives: How its items are said, in their order; empty where the surface has no creatives.
         row_creatives: The same of each row of a page.
+        advertised: The ads in it; None where none could be sold.
     """
 
     identified: Identified
@@ -110,6 +112,7 @@ class Answered:
     asked_rows: tuple[Row, ...] = ()
     creatives: tuple[ItemCreative, ...] = ()
     row_creatives: tuple[tuple[ItemCreative, ...], ...] = ()
+    advertised: Advertised | None = None
 
 
 class JobMaker:

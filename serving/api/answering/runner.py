@@ -10,6 +10,7 @@ from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Answer, Decided, Request
 from marquee.errors import MarqueeError
 from marquee.store.people.consent import Tier
+from serving.api.ads.advertised import Advertised
 from serving.api.answering.jobs import Answered, Job
 from serving.api.answering.steering import Steering
 from serving.api.metrics import AnswerMetrics
@@ -87,8 +88,16 @@ class JobRunner:
         for job, answer in zip(jobs, answers, strict=True):
             shadow = job.answering.candidates.get(Role.shadow)
             is_current = job.recommender is job.answering.current
-            if shadow and is_current and not job.rows and shadow.candidate.includes(job.request_id):
-                asked = answer.identified.request_to(shadow.recommender.bundle.manifest)
+            # A shadow sells nothing: its content would be compared with ads.
+            is_content = answer.advertised is None or not answer.advertised.ads
+            if (
+                shadow
+                and is_current
+                and is_content
+                and not job.rows
+                and shadow.candidate.includes(job.request_id)
+            ):
+                asked = replace(answer.identified.request_to(shadow.recommender.bundle.manifest), ads=None)
                 self._shadow.offer(shadow.recommender, asked, answer.answer, job.recommender)
         return answers
 
@@ -103,8 +112,16 @@ class JobRunner:
         # A shadow must know that rules held: it is compared without them.
         identified = [who._replace(request=one) for who, one in zip(identified, asked, strict=True)]
         decided: Sequence[Decided | None] = [None] * len(jobs)
+        sold: Sequence[Advertised | None] = [None] * len(jobs)
         if self._is_recording:
-            decided = made = recommender.decide(asked, watch)
+            made = recommender.decide(asked, watch)
+            sold = [
+                self._steering.advertised(who, job, recommender, one)
+                for who, job, one in zip(identified, jobs, made, strict=True)
+            ]
+            decided = made = [
+                one if ads is None else ads.decided for one, ads in zip(made, sold, strict=True)
+            ]
             answers = [one.answer for one in made]
         else:
             answers = recommender.recommend(asked, watch)
@@ -119,8 +136,9 @@ class JobRunner:
                 watch.started - job.since,
                 watch,
                 creatives=_creatives(job.surface, job.begun, job.request_id, recommender, answer),
+                advertised=ads,
             )
-            for job, who, answer, one in zip(jobs, identified, answers, decided, strict=True)
+            for job, who, answer, one, ads in zip(jobs, identified, answers, decided, sold, strict=True)
         ]
 
     def _page(self, job: Job) -> Answered:
@@ -178,8 +196,9 @@ class JobRunner:
             self._rule_metrics.count_answer(len(answer.rules), len(answer.rules_not_applied))
 
     def close(self) -> None:
-        """Ends the thread that asks shadows."""
+        """Ends the threads that answers have beside them."""
         self._shadow.close()
+        self._steering.close()
 
 
 def _creatives(

@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from marquee.decision.pages.rows import Row
-from marquee.decision.requests import Request
+from marquee.decision.recommender import Recommender
+from marquee.decision.requests import Decided, Request
+from serving.api.ads.advertised import Advertised
+from serving.api.ads.sales import AdSales
 from serving.api.answering.jobs import Job
 from serving.api.customers.deciding import NOBODY, CustomersAtDecision
 from serving.recording.identity import Identified
@@ -19,10 +22,12 @@ class Steering:
     Attributes:
         rules: Knows what people have decided; None: nobody has.
         customers: Knows traits and audiences of users.
+        ads: Sells slots; None: nobody does.
     """
 
     rules: Rules | None = None
     customers: CustomersAtDecision = NOBODY
+    ads: AdSales | None = None
 
     def with_customer(self, identified: Identified, job: Job) -> Identified:
         """Returns a request with what is known of its user as a customer, and the traits of its surface."""
@@ -34,13 +39,29 @@ class Steering:
         return identified._replace(request=request, customer=customer)
 
     def requests(self, identified: Sequence[Identified], jobs: Sequence[Job]) -> list[Request]:
-        """Returns requests with the rules that hold for each."""
-        asked = [one.request for one in identified]
+        """Returns requests with the rules that hold for each, and the ads that it may be answered with."""
+        asked = [
+            one.request if self.ads is None else self.ads.wanted(one, job.surface, job.begun)
+            for one, job in zip(identified, jobs, strict=True)
+        ]
         if self.rules is None:
             return asked
         shown = [_shown(job.surface) for job in jobs]
         customers = [one.customer for one in identified]
         return self.rules.of_requests(asked, shown, customers, self.customers.facts)
+
+    def advertised(
+        self, identified: Identified, job: Job, recommender: Recommender, decided: Decided
+    ) -> Advertised | None:
+        """Returns an answer with the ads that were sold into it, None where nobody sells any."""
+        if self.ads is None:
+            return None
+        return self.ads.sold(identified, job.surface, job.begun, recommender, decided)
+
+    def close(self) -> None:
+        """Ends the threads of those who steer."""
+        if self.ads is not None:
+            self.ads.close()
 
     def rows(self, identified: Identified, job: Job) -> list[Row]:
         """Returns the rows of a page as they may be answered, with the rules that hold for each."""

@@ -11,6 +11,7 @@ from marquee.core.filters import AttributeType
 from marquee.decision.creatives.answers import ItemCreative
 from marquee.decision.requests import Answer
 from marquee.store.people.consent import Tier
+from serving.api.ads.messages import AdMessage
 from serving.api.messages.derived import derived, values_of
 from serving.http.errors import ErrorAnswer
 
@@ -97,6 +98,11 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=T
     creatives: Annotated[
         tuple[CreativeMessage, ...],
         Meta(description="How each item is said, in their order; empty where the surface has no creatives."),
+    ] = ()
+
+    ads: Annotated[
+        tuple[AdMessage, ...],
+        Meta(description="The ads among the items, each with who is behind it."),
     ] = ()
 
     experiments: Annotated[

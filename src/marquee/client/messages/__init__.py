@@ -6,6 +6,7 @@ service may be newer than its clients; words such as `source` are plain text for
 """
 
 from marquee.client.messages.asking import (
+    AdMessage,
     BatchRequest,
     BundleAnswer,
     CreativeMessage,
@@ -109,6 +110,7 @@ from marquee.client.messages.users import (
 
 __all__ = [
     "AccountAnswer",
+    "AdMessage",
     "AudienceAnswer",
     "BatchRequest",
     "BoostMessage",

@@ -131,6 +131,31 @@ class CreativeMessage(msgspec.Struct, kw_only=True, frozen=True):
     propensity: float = 1.0
 
 
+class AdMessage(msgspec.Struct, kw_only=True, frozen=True):
+    """An ad among the items, with all that must stand beside it (Regulation (EU) 2022/2065, article 26).
+
+    Attributes:
+        place: Its place among the items, from 0.
+        item_id: The item.
+        is_ad: Always true: show it as an ad.
+        campaign_id: The campaign that pays for it.
+        on_behalf_of: Who is advertised.
+        paid_by: Who pays.
+        main_parameters: What its choice rests on: `surface`, `time`, `attributes`, `segment`, `geography`,
+            `device`, `audience` and `history`, as far as it does.
+        how_to_change: How whoever sees it changes what it may rest on.
+    """
+
+    place: int
+    item_id: str
+    is_ad: bool = True
+    campaign_id: str
+    on_behalf_of: str
+    paid_by: str
+    main_parameters: tuple[str, ...] = ()
+    how_to_change: str = "PUT /v1/users/{user_id}/consent"
+
+
 class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True):
     """The items, best first, and what they rest on.
 
@@ -163,6 +188,7 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True):
         policy: How the places were drawn, of a recorded answer.
         profile: `unavailable` if the answer goes without what the user did since the release.
         creatives: How each item is said, in their order; empty where the surface has no creatives.
+        ads: The ads among the items, each with who is behind it.
         experiments: The arm of each experiment that the answer is in; a canary is one.
     """
 
@@ -190,6 +216,7 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True):
     policy: str | None = None
     profile: str | None = None
     creatives: tuple[CreativeMessage, ...] = ()
+    ads: tuple[AdMessage, ...] = ()
     experiments: dict[str, str] | None = None
 
 

@@ -150,6 +150,7 @@ class Decision:
         asked: The rest of the request, by name (see `decision.explaining.asked`); empty if it was not kept.
         live_items: Digest of the live items that could be in the answer, '' for none.
         sales: The ads among the places, each with its price.
+        auction: The auction of these places (see `marquee.ads.trace`); empty where none was held.
     """
 
     decision_id: str
@@ -173,6 +174,7 @@ class Decision:
     asked: Mapping[str, Any] = field(default_factory=dict)  # JSON: each name has a type of its own
     live_items: str = ""
     sales: tuple[Sale, ...] = ()
+    auction: Mapping[str, Any] = field(default_factory=dict)
 
 
 class DecisionRow(NamedTuple):

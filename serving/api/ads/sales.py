@@ -1,0 +1,350 @@
+"""Sells the slots of answers: asks for ads beside content, holds the auction, takes the money, and tells.
+
+What is not on record is not sold: nobody could charge for it. Where anything of ads fails, content fills the
+place.
+"""
+
+from collections import Counter
+from dataclasses import replace
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from marquee.ads.campaigns.eligibility import Viewer
+from marquee.ads.campaigns.eligible import EligibleCampaigns
+from marquee.ads.filling import Filled, Filling, Terms, fill_slots
+from marquee.ads.objective import Objective
+from marquee.ads.selling import Buy
+from marquee.ads.slots import SlotConfig
+from marquee.ads.trace import trace_of
+from marquee.core.arrays import BoolArray, IndexArray
+from marquee.core.catalog import ItemKind
+from marquee.decision.ads.bidding import Bidder, Bidding, Situation, bidders_of
+from marquee.decision.ads.creatives import CreativeIndex, categories_of
+from marquee.decision.ads.merging import with_ads
+from marquee.decision.item_table import ItemTable
+from marquee.decision.policies.thompson import ClickCounts
+from marquee.decision.recommender import Recommender
+from marquee.decision.requests import AdCandidates, AdSearch, Decided, Recommendation, Request
+from marquee.store.campaigns.campaign import NO_CAMPAIGNS, BidType, Campaign, CampaignSet
+from marquee.store.ledger.rows import Shown
+from marquee.store.log.sales import Sale
+from marquee.store.people.consent import Tier
+from serving.api.ads.advertised import Advertised, ShownAd
+from serving.api.ads.metrics import AuctionMetrics
+from serving.api.ads.objective import read_objective
+from serving.api.ads.paces import Paces
+from serving.recording.ads.spending import Spending
+from serving.recording.identity import Identified
+from serving.recording.recorder import Begun
+from serving.releases.surfaces import Surface
+from serving.telemetry.metrics import Metrics
+
+GEOGRAPHY, DEVICE, SEGMENT = "country", "device", "segment"
+"""Columns of the context that say where and by what a request came, and the trait that is a segment."""
+
+CATEGORY = "category"
+"""The attribute of items that campaigns exclude by."""
+
+_MS_PER_S = 1000
+
+
+class _Wanted:
+    """The ads that one request may be answered with, by the items of whichever release answers."""
+
+    def __init__(self, indexes: "_Indexes", campaigns: BoolArray, timestamp: int) -> None:
+        self._indexes = indexes
+        self._campaigns = campaigns
+        self._timestamp = timestamp
+
+    def __call__(self, table: ItemTable) -> BoolArray:
+        """Returns which items may be shown as ads."""
+        index = self._indexes.of(table)
+        return index.flags(index.shown(self._campaigns, self._timestamp))
+
+    def campaign_ids(self, table: ItemTable, items: IndexArray) -> list[list[str]]:
+        """Returns the campaigns that each of some items may be shown for."""
+        index = self._indexes.of(table)
+        held, may = index.eligible.held, index.shown(self._campaigns, self._timestamp)
+        return [
+            [held[number].campaign.campaign_id for number in numbers]
+            for numbers in index.campaigns_of(items, may)
+        ]
+
+
+class _Indexes:
+    """The creatives of one set of campaigns, over each table of items that is asked for."""
+
+    def __init__(self, campaigns: CampaignSet) -> None:
+        self.campaigns = campaigns
+        self.eligible = EligibleCampaigns(campaigns)
+        self._by_table: WeakKeyDictionary[ItemTable, CreativeIndex] = WeakKeyDictionary()
+
+    def of(self, table: ItemTable) -> CreativeIndex:
+        """Returns the creatives over a table."""
+        found = self._by_table.get(table)
+        if found is None:
+            found = self._by_table[table] = CreativeIndex(self.eligible, table)
+        return found
+
+
+class AdSales:
+    """Sells slots for one worker; called from one thread at a time.
+
+    Args:
+        spending: The campaigns, and their money.
+        paces: Their multipliers.
+        objective: Weighs ads against content.
+        metrics: What counts.
+    """
+
+    def __init__(self, spending: Spending, paces: Paces, objective: Objective, metrics: Metrics) -> None:
+        self._spending = spending
+        self._paces = paces
+        self._objective = objective
+        self._metrics = metrics.family(AuctionMetrics)
+        self._indexes = _Indexes(NO_CAMPAIGNS)
+
+    @classmethod
+    def over(cls, spending: Spending, objective: str, n_workers: int, metrics: Metrics) -> "AdSales":
+        """Returns the seller of slots for the campaigns of a process.
+
+        Args:
+            spending: The campaigns, and their money.
+            objective: File of the objective; empty for money alone.
+            n_workers: How many processes see the same traffic.
+            metrics: What counts.
+
+        Raises:
+            ConfigError: If the file cannot be read.
+        """
+        paces = Paces(spending.accounts, spending.campaigns.current, n_workers, metrics)
+        return cls(spending, paces, read_objective(objective), metrics)
+
+    def open(self) -> None:
+        """Begins to pace in a thread of its own."""
+        self._paces.open()
+
+    def wanted(self, identified: Identified, surface: Surface, begun: Begun | None) -> Request:
+        """Returns a request that also asks for ads, where its surface sells slots and it is on record."""
+        request, slots = identified.request, surface.slots
+        is_sellable = begun is not None and begun.may_explore
+        if slots is None or not is_sellable or request.like_item is not None or request.kind is not None:
+            return request
+        content = replace(request, kind=ItemKind.content)
+        places = slots.places(request.k)
+        campaigns = self._spending.campaigns.current()
+        if not places or not campaigns.held:
+            return content
+        if campaigns is not self._indexes.campaigns:
+            self._indexes = _Indexes(campaigns)
+        viewer = viewer_of(identified, surface)
+        may = self._indexes.eligible.to(viewer)
+        if not may.any():
+            return content
+        search = AdSearch(_Wanted(self._indexes, may, viewer.timestamp), places, slots.n_candidates)
+        return replace(content, ads=search)
+
+    def sold(
+        self,
+        identified: Identified,
+        surface: Surface,
+        begun: Begun | None,
+        recommender: Recommender,
+        decided: Decided,
+    ) -> Advertised:
+        """Returns an answer with the ads that were sold into it."""
+        found, search, slots = decided.ads, identified.request.ads, surface.slots
+        if found is None or search is None or slots is None or begun is None:
+            return Advertised(decided)
+        now = self._spending.now()
+        user = identified.recorded_as
+        viewer = viewer_of(identified, surface)
+        campaigns = self._spending.campaigns.current()
+        table = recommender.item_pool.table
+        situation = Situation(
+            viewer=viewer,
+            campaigns=campaigns,
+            decision_id=begun.decision_id,
+            counts=_counts(recommender, surface.name, found.items),
+            shown=self._shown(user, campaigns, now.time_ms),
+            objective=self._objective,
+            multiplier=self._paces.multiplier,
+            now_ms=now.time_ms,
+        )
+        assert isinstance(search.creatives, _Wanted), "a search must be one of ours: see `wanted`"
+        bidding = bidders_of(
+            found,
+            search.creatives.campaign_ids(table, found.items),
+            _values(table, slots, found.items),
+            _categories(table, found.items),
+            situation,
+        )
+        # No slot beyond the content: an ad never stands alone at the end of a short answer.
+        places = [place for place in search.places if place <= len(decided.answer.items)]
+        terms = self._terms(slots, found, len(places), _content_categories(table, decided))
+        entries = [one.entry for one in bidding.bidders]
+        filling = fill_slots(entries, places, terms)
+        advertised = self._charged(slots, decided, found, filling, bidding, viewer, user)
+        trace = trace_of(entries, places, terms, filling)
+        lost = Counter({str(reason): number for reason, number in filling.lost.items()})
+        lost.update({str(reason): number for reason, number in bidding.silent.items()})
+        lost.update(advertised.auction or {})
+        self._metrics.count_auction(surface.name, len(search.places), len(advertised.ads), lost)
+        return replace(advertised, auction={**trace, "lost": dict(lost)})
+
+    def close(self) -> None:
+        """Ends the thread of the paces."""
+        self._paces.close()
+
+    def _charged(
+        self,
+        slots: SlotConfig,
+        decided: Decided,
+        found: AdCandidates,
+        filling: Filling,
+        bidding: Bidding,
+        viewer: Viewer,
+        user: str | None,
+    ) -> Advertised:
+        """Returns the answer with those winners whose money and caps hold; `auction` counts the others."""
+        by_item = {(one.entry.campaign_id, one.entry.item_id): one for one in bidding.bidders}
+        won = [(one, by_item[one.entry.campaign_id, one.entry.item_id]) for one in filling.filled]
+        buys = [_buy(filled, bidder, slots) for filled, bidder in won]
+        outcomes = self._spending.sell(buys, user, self._spending.now()) if buys else []
+        shown: dict[int, tuple[Recommendation, float]] = {}
+        ads, sales, failed = [], [], Counter[str]()
+        for (filled, bidder), outcome in zip(won, outcomes, strict=True):
+            if not isinstance(outcome, Sale):
+                failed[str(outcome)] += 1
+                self._paces.note_no_money(filled.entry.campaign_id)
+                continue
+            self._paces.note_sale(filled.entry.campaign_id, filled.price)
+            item_id = filled.entry.item_id
+            score = float(found.scores[bidder.candidate])
+            shown[filled.place] = (Recommendation(item_id, score, ItemKind.ad), bidder.propensity)
+            campaign = bidder.held.campaign
+            ads.append(ShownAd(filled.place, campaign, item_id, parameters_of(campaign, viewer)))
+            sales.append(outcome)
+        return Advertised(with_ads(decided, shown), tuple(ads), tuple(sales), dict(failed))
+
+    def _terms(
+        self, slots: SlotConfig, found: AdCandidates, n_places: int, categories: frozenset[str]
+    ) -> Terms:
+        """Returns the terms of an auction."""
+        worths = [
+            self._objective.worth(click, conversion)
+            for click, conversion in zip(
+                found.content_click.tolist(), found.content_conversion.tolist(), strict=True
+            )
+        ]
+        # Behind the content there is none to be displaced.
+        worths += [0.0] * (n_places - len(worths))
+        is_compared = slots.reserve and any(worths)
+        return Terms(
+            floor=slots.floor,
+            rule=slots.rule,
+            content_worth=tuple(worths) if is_compared else (),
+            objective=self._objective,
+            categories=categories,
+        )
+
+    def _shown(self, user: str | None, campaigns: CampaignSet, now_ms: int) -> Shown | None:
+        """Returns the ads that a user was shown; asks only where some campaign caps anything."""
+        if user is None or not any(one.frequency_caps for one in campaigns.campaigns):
+            return {} if user is not None else None
+        return self._spending.shown(user, self._spending.now()._replace(time_ms=now_ms))
+
+
+def viewer_of(identified: Identified, surface: Surface) -> Viewer:
+    """Returns a request as targeting sees it, within what its user lets be used."""
+    request = identified.request
+    traits = identified.customer.traits if identified.customer is not None else {}
+    return Viewer(
+        surface=surface.name,
+        timestamp=request.timestamp,
+        tier=request.tier if identified.recorded_as is not None else _anonymous(request.tier),
+        attributes={name: value for name, value in request.stated.items() if _is_value(value)},  # type: ignore[misc]
+        segment=str(traits.get(SEGMENT) or ""),
+        geography=str(request.context.get(GEOGRAPHY) or ""),
+        device=str(request.context.get(DEVICE) or ""),
+        customer=identified.customer,
+    )
+
+
+def parameters_of(campaign: Campaign, viewer: Viewer) -> tuple[str, ...]:
+    """Returns the parameters that the choice of an ad rests on, in one word each."""
+    targeting = campaign.targeting
+    said = {
+        "surface": True,
+        "time": bool(targeting.hours),
+        "attributes": bool(targeting.attributes.clauses),
+        "segment": bool(targeting.segments),
+        "geography": bool(targeting.geography),
+        "device": bool(targeting.devices),
+        "audience": targeting.users is not None,
+        "history": viewer.tier is Tier.personal,
+    }
+    return tuple([name for name, is_used in said.items() if is_used])
+
+
+def _anonymous(tier: Tier) -> Tier:
+    """Returns the tier of a request whose user cannot be counted."""
+    return Tier.segment if tier is Tier.personal else tier
+
+
+def _is_value(value: object) -> bool:
+    """Returns whether an attribute is one that targeting can ask for."""
+    return isinstance(value, bool | int | float | str | list | tuple)
+
+
+def _buy(filled: Filled, bidder: Bidder, slots: SlotConfig) -> Buy:
+    """Returns a slot as the ledger books it."""
+    campaign, offer = bidder.held.campaign, filled.entry.offer
+    window_s = {
+        BidType.cpm: slots.click_window_s,
+        BidType.cpc: slots.click_window_s,
+        BidType.cpa: slots.conversion_window_s,
+    }[campaign.bid_type]
+    # A bid for CPM is for a thousand impressions, and one of them is paid for.
+    is_cpm = campaign.bid_type is BidType.cpm
+    price = -(-filled.charge // 1000) if is_cpm else filled.charge
+    probability = 0.0 if offer is None else offer.probability
+    # What is expected, and not the whole price: most impressions are never clicked, and their money would lie
+    # idle until the window ends.
+    reserve = -int(-price * probability // 1)
+    return Buy(
+        held=bidder.held,
+        item_id=filled.entry.item_id,
+        price=price,
+        reserve=min(price, max(reserve, 1)) if price else 0,
+        window_ms=window_s * _MS_PER_S,
+    )
+
+
+def _counts(recommender: Recommender, surface: str, items: IndexArray) -> ClickCounts:
+    """Returns clicks and exposures of some items on a surface."""
+    table = recommender.bundle.click_counts
+    if table is None:
+        return ClickCounts(np.zeros(len(items)), np.zeros(len(items)))
+    return ClickCounts(*table.on(surface).of(items))
+
+
+def _values(table: ItemTable, slots: SlotConfig, items: IndexArray) -> list[tuple[object, ...]]:
+    """Returns the values by which no two ads of an answer may be equal."""
+    columns = [table.values(name, items) for name in slots.apart]
+    hashable = [[tuple(one) if isinstance(one, list) else one for one in column] for column in columns]
+    return list(zip(*hashable, strict=True)) if hashable else [()] * len(items)
+
+
+def _categories(table: ItemTable, items: IndexArray) -> list[frozenset[str]]:
+    """Returns the categories of items, none where the catalog has no such attribute."""
+    if CATEGORY not in table.own.catalog.attributes.columns:
+        return [frozenset()] * len(items)
+    return categories_of(table.values(CATEGORY, items))
+
+
+def _content_categories(table: ItemTable, decided: Decided) -> frozenset[str]:
+    """Returns the categories of the content of an answer."""
+    items = table.encode([item.item_id for item in decided.answer.items])
+    return frozenset[str]().union(*_categories(table, items))

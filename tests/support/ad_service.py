@@ -1,0 +1,131 @@
+"""A service that sells slots, in this process: campaigns, their money, and a log of its own."""
+
+import asyncio
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from marquee.ads.objective import Objective
+from marquee.store.campaigns.campaign import Campaign, Creative
+from marquee.store.log.event_log import Decision
+from serving.api.ads.paces import Paces
+from serving.api.ads.sales import AdSales
+from serving.api.answering.steering import Steering
+from serving.api.app import RecommendationApp
+from serving.api.recommend import Endpoints
+from serving.config import Settings
+from serving.http.guard import Guard
+from serving.recording.ads.spending import Spending
+from serving.recording.opening import OpenedLog
+from serving.recording.profiles import Profiles
+from serving.recording.recorder import Recorder
+from serving.releases.surface_file import SurfaceFile
+from serving.telemetry.metrics import Metrics
+from tests.support.asgi import JSON_HEADERS, no_bentoml, request
+from tests.support.bundles import NOW
+from tests.support.counters import samples
+from tests.support.ledgers import open_test_ledger
+
+EURO = 1_000_000
+DAY = 86_400
+
+
+def booking(campaign_id: str = "spring", **changes: Any) -> Campaign:
+    """Returns a campaign of ten days that pays two euros for a thousand impressions."""
+    said = {
+        "advertiser": f"by-{campaign_id}",
+        "payer": f"Payer of {campaign_id}",
+        "starts": NOW - DAY,
+        "ends": NOW + 9 * DAY,
+        "total_budget": 100 * EURO,
+        "bid": 2 * EURO,
+        "delivery": "fast",
+        "creatives": (Creative(item_id="i008"),),
+    }
+    return Campaign(campaign_id=campaign_id, **{**said, **changes})
+
+
+class AdService:
+    """A service of one bundle whose one surface sells slots.
+
+    Attributes:
+        now: What every clock says, seconds since 1970 UTC.
+    """
+
+    def __init__(self, home: Path, folder: Path, slots: str, objective: Objective | None = None) -> None:
+        surfaces = folder / "surfaces.yaml"
+        surfaces.write_text(f"surfaces:\n  home: {{bundle: {home}, slots: {slots}}}\n", encoding="utf-8")
+        where = str(folder / "events")
+        self.now = float(NOW)
+        self.settings = Settings(surfaces=str(surfaces), events=where)
+        self.metrics = Metrics()
+        self.surfaces = SurfaceFile.read(self.settings).open(self.metrics, None)
+        self.surfaces.load()
+        self.log = OpenedLog(where)
+        self.spending = Spending(
+            where,
+            self.log,
+            self.metrics,
+            open_store=open_test_ledger,
+            clock=lambda: self.now,
+            steady=lambda: self.now,
+        )
+        self.log.get()
+        self.spending.campaigns.open()
+        self.paces = Paces(
+            self.spending.accounts, self.spending.campaigns.current, 1, self.metrics, lambda: self.now
+        )
+        self.endpoints = Endpoints(
+            self.settings,
+            self.surfaces,
+            clock=lambda: self.now,
+            metrics=self.metrics,
+            recorder=Recorder(self.log, self.metrics, clock=lambda: self.now),
+            profiles=Profiles(self.log, self.metrics, clock=lambda: self.now),
+            steering=Steering(ads=AdSales(self.spending, self.paces, objective or Objective(), self.metrics)),
+        )
+        self.app = RecommendationApp(no_bentoml, self.endpoints, self.settings, Guard([]))
+
+    def book(self, *campaigns: Campaign) -> None:
+        """Books campaigns, or changes those that are booked."""
+        store = self.spending.campaigns.store
+        for one in campaigns:
+            found = store.find(one.campaign_id)
+            store.put(one, found.version if found else 0, "created", "anna", int(self.now * 1000))
+
+    def change(self, campaign_id: str, **changes: Any) -> None:
+        """Changes some fields of a campaign."""
+        found = self.spending.campaigns.store.find(campaign_id)
+        assert found is not None
+        self.book(replace(found.campaign, **changes))
+
+    def ask(self, **body: object) -> Any:
+        """Returns the answer to one request; warms the paces first, as the thread would."""
+        reply = asyncio.run(
+            request(self.app, "POST", "/v1/recommend", json.dumps(body).encode(), JSON_HEADERS)
+        )
+        assert reply.status == 200, reply.body
+        return reply.json()
+
+    def warm(self, **body: object) -> None:
+        """Asks once and solves the paces, as the thread does twice a second."""
+        self.ask(**body)
+        self.paces.solve()
+
+    def lost(self, reason: str) -> float:
+        """Returns how many ads were not shown for a reason."""
+        return samples(self.metrics)[("marquee_ads_lost_total", reason)]
+
+    def written(self) -> list[Decision]:
+        """Ends the service, as draining does, and returns the decisions on record."""
+        self.endpoints.close()
+        found = [logged.decision for logged in self.log.get().read_decisions(0, 10_000)]
+        self.close()
+        return found
+
+    def close(self) -> None:
+        """Gives up everything that is open."""
+        self.spending.close()
+        self.log.close()
+        self.surfaces.close()
