@@ -17,6 +17,7 @@ from marquee.store.log.opening import open_event_log
 
 N_USERS, N_ITEMS = 100_000, 20_000
 PREFILL_BATCH = 20_000
+PROFILE_LENGTH = 200
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,8 @@ def together(calls: Sequence[Calls]) -> Calls:
 def _call_of(load: Load, log: EventLog, rng: np.random.Generator) -> Callable[[], object]:
     """Returns one call."""
     if load.kind == "profiles":
-        return lambda: log.read_user(f"user-{int(rng.integers(N_USERS))}", 0, 50)
+        # The read that an answer waits for, as the service makes it (`serving.recording.profiles`).
+        return lambda: log.read_profile(f"user-{int(rng.integers(N_USERS))}", 0, 0, PROFILE_LENGTH)
 
     def send() -> None:
         now = int(time.time())
@@ -134,7 +136,7 @@ def main() -> None:
     """Runs the load that the first argument describes and prints its calls."""
     load = Load(**json.loads(sys.argv[1]))
     log = open_event_log(load.where)
-    list(log.read_user("user-0", 0, 1))
+    log.read_profile("user-0", 0, 0, 1)
     began = time.perf_counter()
     with ThreadPoolExecutor(load.n_callers) as pool:
         parts = list(pool.map(lambda number: _caller(load, log, number, began), range(load.n_callers)))
