@@ -16,7 +16,7 @@ from marquee.evaluation.off_policy.policy import OffPolicyChoice, PolicyOnLogCon
 from marquee.evaluation.off_policy.table import OffPolicyConfig, estimate_candidate
 from marquee.nn.models import TwoTower
 from marquee.reports.evidence.off_policy import off_policy_page, policy_page
-from marquee.reports.evidence.page import write_page
+from marquee.reports.evidence.page import Page, write_page
 from training.cli.command import command
 from training.cli.console import open_console
 from training.config import EvaluationConfig, TrainConfig
@@ -28,6 +28,7 @@ from training.judging.surfaces import read_surfaces
 from training.judging.writing import peak_memory_mb, report
 from training.off_policy.choices import register_schemas
 from training.off_policy.run import estimate_run
+from training.off_policy.served import estimate_served
 from training.runs.folders import RunFolder
 from training.runs.prepare import Prepared, prepare_trained
 
@@ -53,7 +54,8 @@ class EvaluateConfig:
             re-ranking; empty for none.
         gate: What must hold; the command exits with 1 where it does not.
         ope: A policy with the model of the run, or a table of decisions, whose value is estimated from a log;
-            None for none. The command exits with 3 where the log cannot speak about it.
+            with `bundle` a policy of that bundle, on the surface of `surfaces` that it names; None for none.
+            The command exits with 3 where the log cannot speak about it.
     """
 
     run: str
@@ -105,7 +107,11 @@ def evaluate_run(config: EvaluateConfig, overrides: list[str], console: Console)
             judgement = with_served(judgement, config.bundle, prepared, run_config, surfaces)
     if config.ope is not None:
         with console.status("estimating from the log"):
-            value = _estimate(config.ope, prepared, model, run_config, folder, console)
+            if isinstance(config.ope, PolicyOnLogConfig) and config.bundle:
+                policy = estimate_served(config.ope, config.bundle, surfaces, prepared, run_config)
+                value = _shown(policy.found.value, policy_page(policy, run_config.data.name), folder, console)
+            else:
+                value = _estimate(config.ope, prepared, model, run_config, folder, console)
         judgement = replace(judgement, off_policy=value)
     page = report(prepared, judgement, run_config, folder)
     show_judgement(judgement, run_config, console)
@@ -133,6 +139,11 @@ def _estimate(
         assert isinstance(config, OffPolicyConfig), f"no estimate of {type(config)} is known"
         candidate = estimate_candidate(config)
         value, page = candidate.value, off_policy_page(candidate, config.table.path)
+    return _shown(value, page, folder, console)
+
+
+def _shown(value: Value, page: Page, folder: RunFolder, console: Console) -> Value:
+    """Writes the page of an estimate into the run folder, prints its finding, and returns its value."""
     path = write_page(page, folder.path, OFF_POLICY_PAGE)
     (finding,) = page.findings
     console.print(f"{finding.title}: {finding.text}", highlight=False, soft_wrap=True)

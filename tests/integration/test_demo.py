@@ -58,6 +58,9 @@ def test_demo_goes_from_events_to_answers(tmp_path: Path) -> None:
     assert re.search(r"^[0-5] of 5 belong to the trend", ran.stdout, flags=re.MULTILINE)
     assert re.search(r"│ same +│ +\d+ / \d+ │.*│ \+0\.000 │", ran.stdout), "the A/A test beside its truth"
     assert re.search(r"│ order +│ +\d+ / \d+ │.*│ \+\d\.\d+ │", ran.stdout), "and the A/B test"
+    assert re.search(r"the best order would\s+earn|not identifiable", ran.stdout), "an arm before it is shown"
+    assert "alarm: propensity has shifted" in ran.stdout
+    assert "its sections: Purpose, Data" in ran.stdout
     assert "does a click lead to a purchase?" in ran.stdout
     assert re.search(r"champions", ran.stdout)
     audience = re.search(r"^audience of the first leads: (.+)$", ran.stdout, flags=re.MULTILINE)

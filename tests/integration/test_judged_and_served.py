@@ -26,7 +26,7 @@ from marquee.decision.golden_requests import read_golden_requests, validate_gold
 from marquee.decision.policies.config import PolicyName
 from marquee.decision.recommender import Recommender
 from marquee.decision.reranking import Diversity, Reranking
-from marquee.errors import DataError, LeakageError
+from marquee.errors import ConfigError, DataError, LeakageError
 from marquee.evaluation.analyses.served import ServedComparison
 from marquee.evaluation.analyses.served_surfaces import SurfaceRules
 from marquee.evaluation.baselines import BaselinesConfig
@@ -54,6 +54,7 @@ from training.judging.gate import GateConfig, GuardrailConfig
 from training.judging.judge import Judgement, judge, with_served
 from training.monitor.log import watch_log
 from training.off_policy.run import estimate_run
+from training.off_policy.served import estimate_served
 from training.runs.folders import RunFolder
 from training.runs.prepare import Prepared, prepare
 from training.train import train
@@ -225,6 +226,26 @@ def test_policy_is_weighed_by_its_own_chances_on_the_logged_lists(judged: Judged
     assert estimate == pytest.approx(np.mean(np.multiply(weights, rewards)))
     assert value.support.largest == pytest.approx(max(weights))
     assert value.logged.mean == pytest.approx(np.mean(rewards))
+
+
+def test_bundle_is_weighed_as_its_run_is_and_a_surface_by_its_rules(judged: Judged) -> None:
+    config = PolicyOnLogConfig(policy=PolicyName.softmax, temperature=0.5, n_candidates=1000, places=2)
+    model = load_model(judged.prepared.dataset, judged.config, judged.run.checkpoint)
+    asked = estimate_run(config, judged.prepared, model, judged.config).found
+    considers_all = SurfaceRules(name="", kind=ItemKind.content, reranking=Reranking(n_candidates=1000))
+    ads = SurfaceRules(name="", kind=ItemKind.ad)
+    served, other = (
+        estimate_served(config, str(judged.bundle), (rules,), judged.prepared, judged.config).found
+        for rules in (considers_all, ads)
+    )
+    for name, estimate in asked.value.estimates.items():
+        assert served.value.estimates[name].mean == pytest.approx(estimate.mean, rel=1e-3)
+    assert served.value.support.largest == pytest.approx(asked.value.support.largest, rel=1e-3)
+    # A surface of ads would have shown none of the content that the log did.
+    assert other.value.support.effective == 0.0
+    home = SurfaceRules(name="home")
+    with pytest.raises(ConfigError, match=r"ope.surface must be one of \['home'\], got ''"):
+        estimate_served(config, str(judged.bundle), (home,), judged.prepared, judged.config)
 
 
 def test_evaluation_with_a_log_tells_what_it_cannot_say(judged: Judged) -> None:

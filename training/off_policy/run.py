@@ -1,12 +1,12 @@
 """Estimates a policy with the model of a run, by what the log of the run's data shows of another policy."""
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 
-from marquee.core.arrays import FloatArray
+from marquee.core.arrays import BoolArray, FloatArray
 from marquee.core.event_kinds import EventKind
 from marquee.core.ids import PADDING_INDEX
 from marquee.data.dataset import Dataset
@@ -14,7 +14,7 @@ from marquee.data.exposures import PAIR, Exposures, request_queries
 from marquee.decision.policies.config import PolicyName
 from marquee.decision.policies.thompson import ClickCounts
 from marquee.errors import DataError
-from marquee.evaluation.off_policy.logged import UNKNOWN, SlateLog, read_slates, weigh_candidate
+from marquee.evaluation.off_policy.logged import UNKNOWN, SlateLog, Spread, read_slates, weigh_candidate
 from marquee.evaluation.off_policy.policy import (
     EstimatedPolicy,
     PolicyOnLogConfig,
@@ -31,16 +31,34 @@ _BLOCK = 512
 """Lists that are scored at once."""
 
 
-def estimate_run(
-    config: PolicyOnLogConfig, prepared: Prepared, model: TwoTower, run: TrainConfig
-) -> EstimatedPolicy:
-    """Estimates what a policy with the model of a run would have earned on the judged part of its log.
+@dataclass(frozen=True)
+class LoggedPart:
+    """The lists of the judged part of a run's data, and what was known before it.
+
+    Attributes:
+        log: The lists.
+        asked: Their exposures, in their order.
+        before: Canonical events up to the part.
+        was_shown: Items that the log has shown, (n_items + 1,) bool.
+        notes: What to know, one sentence each.
+        generator: Draws the folds of the reward model.
+    """
+
+    log: SlateLog
+    asked: pl.DataFrame
+    before: pl.DataFrame
+    was_shown: BoolArray
+    notes: tuple[str, ...]
+    generator: np.random.Generator
+
+
+def read_logged_part(config: PolicyOnLogConfig, prepared: Prepared, run: TrainConfig) -> LoggedPart:
+    """Returns the lists of the judged part.
 
     Args:
-        config: The policy, and which lists are asked.
+        config: Which lists are asked.
         prepared: The data of the run.
-        model: Of the run; it has learned from nothing in the judged part.
-        run: Says which part is judged, and whether items that a user had are left out.
+        run: Says which part is judged.
 
     Raises:
         DataError: If the part has no exposures with propensities, or these cannot be used.
@@ -58,20 +76,52 @@ def estimate_run(
     asked = pl.DataFrame({"request_id": log.request_ids}).join(
         rows, on="request_id", how="left", maintain_order="left"
     )
-    shown_before = _exposures(config, dataset, before)
-    counts = _counts(config, dataset, before) if config.policy is PolicyName.thompson else None
-    questions = _questions(config, dataset, asked, before, model, run)
     was_shown = np.zeros(dataset.n_items + 1, dtype=np.bool_)
-    for frame in (rows, shown_before):
+    for frame in (rows, _exposures(config, dataset, before)):
         was_shown[frame["number"].filter(frame["number"] >= 0).to_numpy()] = True
-    lists = weigh_candidate(log, spread_policy(config, log, questions, counts), was_shown, generator)
+    return LoggedPart(log, asked, before, was_shown, notes, generator)
+
+
+def estimate_spreads(
+    config: PolicyOnLogConfig, part: LoggedPart, spreads: Iterable[Spread], name: str
+) -> EstimatedPolicy:
+    """Returns the value of a candidate by its probabilities at the places of the lists.
+
+    Args:
+        config: How it is estimated.
+        part: The lists.
+        spreads: Of the candidate, one per list, in their order.
+        name: Of the candidate, for people.
+    """
+    lists = weigh_candidate(part.log, spreads, part.was_shown, part.generator)
     return EstimatedPolicy(
-        name=str(config.policy),
+        name=name,
         found=estimate_slates(lists, config.browsing, config.clip),
-        n_users=len(np.unique(log.user)),
-        policies=log.policies,
-        notes=notes,
+        n_users=len(np.unique(part.log.user)),
+        policies=part.log.policies,
+        notes=part.notes,
     )
+
+
+def estimate_run(
+    config: PolicyOnLogConfig, prepared: Prepared, model: TwoTower, run: TrainConfig
+) -> EstimatedPolicy:
+    """Estimates what a policy with the model of a run would have earned on the judged part of its log.
+
+    Args:
+        config: The policy, and which lists are asked.
+        prepared: The data of the run.
+        model: Of the run; it has learned from nothing in the judged part.
+        run: Says which part is judged, and whether items that a user had are left out.
+
+    Raises:
+        DataError: If the part has no exposures with propensities, or these cannot be used.
+    """
+    part = read_logged_part(config, prepared, run)
+    dataset = prepared.dataset
+    counts = _counts(config, dataset, part.before) if config.policy is PolicyName.thompson else None
+    questions = _questions(config, dataset, part.asked, part.before, model, run)
+    return estimate_spreads(config, part, spread_policy(config, part.log, questions, counts), config.policy)
 
 
 def _exposures(config: PolicyOnLogConfig, dataset: Dataset, part: pl.DataFrame) -> pl.DataFrame:
