@@ -46,11 +46,11 @@ def export_network(
             some: ArrayInputs = {"columns": columns[rows], "place": place[rows], "score": score[rows]}
             with torch.inference_mode():
                 expected = network(**{name: torch.from_numpy(array) for name, array in some.items()}).numpy()
-            worst = max(worst, _difference(loaded.run(some), expected))
+            worst = max(worst, require_equal(loaded.run(some), expected))
     return graph, worst
 
 
-def _difference(got: FloatArray, expected: FloatArray) -> float:
+def require_equal(got: FloatArray, expected: FloatArray) -> float:
     """Returns the largest difference of two arrays of one shape; raises ParityError beyond tolerance."""
     difference = float(np.abs(got - expected).max()) if got.shape == expected.shape else float("nan")
     if not difference <= TOLERANCE:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from marquee.core.arrays import FloatArray
 from marquee.errors import ConfigError, ParityError
 from marquee.nn.probabilities import PROBABILITIES, CrossConfig, HeadConfig, LogisticConfig, export
 from marquee.nn.probabilities.calibrating import MIN_OUTCOMES, Outcomes, calibrate
@@ -139,7 +140,7 @@ def test_too_few_outcomes_calibrate_nothing() -> None:
     assert head.shifts.tolist() == [0.0, 0.0]
 
 
-def test_exported_network_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exported_network_says_the_same() -> None:
     head = CalibratedNetwork(network())
     head.shifts.fill_(0.3)
     head.score_slopes[0] = 0.5
@@ -151,9 +152,12 @@ def test_exported_network_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None
     )
     _, worst = export.export_network(head, *given)
     assert worst <= export.TOLERANCE
-    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+
+
+@pytest.mark.parametrize("got", [np.full((3, 2), 0.5 + 1e-4), np.full((3, 2), np.nan), np.full((3, 1), 0.5)])
+def test_graph_that_says_otherwise_is_refused(got: FloatArray) -> None:
     with pytest.raises(ParityError, match="the exported click head"):
-        export.export_network(head, *given)
+        export.require_equal(got, np.full((3, 2), 0.5))
 
 
 @pytest.mark.parametrize(
