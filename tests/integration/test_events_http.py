@@ -14,10 +14,23 @@ from typing import Any
 import httpx
 import pytest
 
-from marquee.client import Client, EventMessage, RecommendRequest, ServiceError
+from marquee.ads.campaigns.calendar import local_day
+from marquee.client import (
+    CampaignChange,
+    CampaignCreativeMessage,
+    CampaignMessage,
+    Client,
+    EventMessage,
+    RecommendRequest,
+    RefusedError,
+    ServiceError,
+)
+from marquee.store.ledger.opening import open_ledger
+from marquee.store.ledger.rows import LeaseRequest, Limits
 from marquee.store.log.opening import open_event_log
+from marquee.store.log.sales import Sale
 from tests.support.bundles import publish_tiny
-from tests.support.event_stores import DAY, NOW, Postgres, event, postgres_server
+from tests.support.event_stores import DAY, NOW, Postgres, decision, event, postgres_server
 from tests.support.killing import SteadyLoad, missing_from
 from tests.support.service_process import RunningService, eventually, running_service
 
@@ -79,10 +92,13 @@ def small_disk(folder: Path) -> Iterator[Path | None]:
         subprocess.run(["umount", "-l", str(folder)], check=True, timeout=20)
 
 
+SCOPES = {"shop": "recommend", "app": "events", "watch": "metrics", "anna": "campaigns"}
+
+
 def settings(folder: Path, where: str) -> dict[str, str]:
     keys = [
         {"name": name, "sha256": hashlib.sha256(f"{name}-secret".encode()).hexdigest(), "scopes": [scope]}
-        for name, scope in (("shop", "recommend"), ("app", "events"), ("watch", "metrics"))
+        for name, scope in SCOPES.items()
     ]
     (folder / "keys.json").write_text(json.dumps({"keys": keys}))
     return {
@@ -131,6 +147,50 @@ def test_click_is_in_the_next_answer_of_every_worker(service: Service) -> None:
     assert {answer["source"] for answer in after} == {"history"}
     assert clicked not in {item["item_id"] for answer in after for item in answer["items"]}
     assert len(service.answered_by({answer["request_id"] for answer in after})) == 2
+
+
+def test_click_on_an_ad_is_charged_by_whichever_worker_reads_it_first(service: Service) -> None:
+    price, now = 400_000, int(time.time())
+    booked = CampaignMessage(
+        campaign_id="spring",
+        advertiser="Acme",
+        payer="Acme GmbH",
+        starts=now - 60,
+        ends=now + DAY,
+        total_budget="2.50",
+        bid_type="cpc",
+        bid=0.4,
+        creatives=[CampaignCreativeMessage(item_id="i001")],
+    )
+    with service.client("anna") as anna, service.client("app") as app:
+        made = anna.create_campaign(booked)
+        assert (made.version, made.campaign.total_budget) == (1, 2.5)
+        ledger, log = open_ledger(service.where), open_event_log(service.where)
+        limits = Limits("spring", local_day("UTC", now), 2_500_000, None, 1)
+        lease = ledger.lease(LeaseRequest("test", limits, price, price, 30_000), now * 1000)
+        assert lease is not None
+        sale = Sale("i001", "spring", "cpc", price, price, lease.number, limits.day, (now + 3600) * 1000)
+        log.append_decisions([decision("of an ad", time_ms=now * 1000, user_id="u9", sales=(sale,))])
+        clicks = [
+            EventMessage(kind="click", item_id="i001", timestamp=now, user_id="u9", decision_id="of an ad")
+            for _ in range(2)
+        ]
+        assert app.send_events(clicks).accepted == 2
+        ledger.close()
+        log.close()
+
+        def charged() -> float | None:
+            spent = anna.campaign("spring").spent
+            return spent.charged if spent is not None else None
+
+        assert eventually(lambda: charged() == 0.4)
+        spent = anna.campaign("spring").spent
+        assert spent is not None
+        assert (spent.sold, spent.billed, spent.held, spent.unbilled_events) == (1, 1, 0, 0)
+        assert anna.pause_campaign("spring", 1).state == "paused"
+        with pytest.raises(RefusedError) as refused:
+            anna.patch_campaign("spring", CampaignChange(bid=1), 1)
+        assert refused.value.status == 409
 
 
 def test_answers_are_on_record_and_drawn_from_many(service: Service) -> None:

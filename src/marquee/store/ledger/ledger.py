@@ -25,6 +25,7 @@ Reads no clock. Two stores keep the contract, and one test asks both; `opening` 
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from marquee.errors import LedgerBehindError
@@ -117,6 +118,8 @@ class Ledger(ABC):
             campaigns: Their budgets, for accounts that are not there yet.
             now_ms: As for `lease`, from before the call.
         """
+        if not campaigns.held and self._pass_over(log):
+            return Followed()
         now = self._money(lambda books: self._now_ms(books, now_ms))
         done = Followed()
         # Before the decisions: an event up to here can only be of a decision that is read now, or of one
@@ -192,6 +195,21 @@ class Ledger(ABC):
         delete = "DELETE FROM ledger_shown WHERE time_ms < ?"
         self._caps("", lambda books: books.run(delete, (shown_before_ms,)))
         self._money(lambda books: booking.expire(books, now_ms))
+
+    def _pass_over(self, log: EventLog) -> bool:
+        """Moves the marks to the end of a log without ads; False where there was a campaign once.
+
+        Decisions are not read for it: of a service without campaigns nobody pays for any.
+        """
+        latest = log.read_last_decisions(1)
+        ends = {"events": log.last_sequence(), "decisions": latest[0].sequence if latest else 0}
+        # Only now: whoever leases after this look records what it sells behind these ends.
+        if self._read_money("SELECT 1 FROM ledger_accounts LIMIT 1", ()):
+            return False
+        for name, after in ends.items():
+            if after > (before := self._mark(name)):
+                self._money(partial(booking.set_mark, name=name, before=before, after=after))
+        return True
 
     def _book_decisions(self, log: EventLog, campaigns: CampaignSet) -> Followed | None:
         """Books one page of decisions; None at the end of the log."""

@@ -280,3 +280,19 @@ def _set_mark(ads: Shop, name: str, value: int) -> None:
     ads.ledger._money(
         lambda books: books.run("UPDATE ledger_marks SET value = ? WHERE name = ?", (value, name))
     )
+
+
+def test_log_of_a_service_without_campaigns_is_passed_over(ads: Shop) -> None:
+    known, ads.campaigns = ads.campaigns, CampaignSet()
+    ads.log.append_decisions([decision(f"old {one}", sales=()) for one in range(5)])
+    ads.click("old 1")
+    assert ads.follow().n_decisions == 0
+    ads.campaigns = known
+    ads.sell("d1", lease_of(ads, EURO), EURO)
+    ads.click("d1")
+    done = ads.follow()
+    assert (done.n_decisions, done.n_events, done.charged) == (1, 1, EURO)
+    # Where there was a campaign once, whose store is lost, what was sold is still told.
+    ads.campaigns = CampaignSet()
+    ads.click("old 2")
+    assert ads.follow().n_events == 1
