@@ -56,7 +56,7 @@ class ExamplesConfig:
             is left open as well; else 0.
         target_decay: How much less a user's old events count as targets: one that a share s of the user's
             events came after weighs e^(-target_decay · s). What is liked drifts, and what is asked for comes
-            after all of them. Without time the order of the file is that of the events.
+            after all of them. Left out where lists have no order.
         equal_queries: Whether the weights of a query's targets are made to sum to 1, so that each query
             counts alike, however many targets it has.
         half_life_days: How fast events age as targets: one that lies this long before the last event of
