@@ -81,7 +81,7 @@ def to_json(golden: Sequence[GoldenRequest]) -> str:
         request["filters"] = request["filters"]["clauses"]
         del request["exploration"], request["decision_id"]  # what is drawn cannot be compared
         # Of the service and not of the release: a rehearsal must find the same next year.
-        del request["rules"]
+        del request["rules"], request["ads"]
         bodies.append({**request, "answer": body})
     # Not msgspec's own encoder: it writes null for a number that is not finite.
     return json.dumps(bodies, ensure_ascii=False, allow_nan=False)

@@ -8,22 +8,19 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from marquee.core.arrays import BoolArray, Float64Array, FloatArray, IndexArray
 from marquee.core.catalog import ItemKind
 from marquee.core.event_kinds import EventKind
 from marquee.core.filters import NO_FILTERS, Filters
 from marquee.core.schema import SURFACE
+from marquee.decision.item_table import ItemTable
 from marquee.decision.policies.config import NO_EXPLORATION, Exploration
 from marquee.decision.reranking import NO_RERANKING, Reranking
 from marquee.errors import DataError
 from marquee.store.people.consent import Tier
 from marquee.store.rules.rule import NO_RULES, ActiveRules
-
-if TYPE_CHECKING:
-    # Only a name here: a request loads no table of items.
-    from marquee.decision.item_table import ItemTable
 
 # The empty name stands for the first kind that the bundle declares.
 _EVENT_KINDS = frozenset(EventKind.__members__) | {""}
@@ -81,7 +78,8 @@ class AdSearch:
         n_candidates: How many ads are to be found.
     """
 
-    creatives: Callable[["ItemTable"], BoolArray]
+    # By its class, no name in quotes: golden requests are read by the types of all fields.
+    creatives: Callable[[ItemTable], BoolArray]
     places: tuple[int, ...]
     n_candidates: int
 
