@@ -24,6 +24,7 @@ from training.fitting.recipe import BIAS_SCALE, Settled, settle
 TEMPERATURE = "loss.temperature"
 TEMPERATURES = (0.2, 0.12, 0.08)
 """Tried from the highest down, as long as the next one ranks better."""
+MARGIN = 1.005  # of the temperature above, which a lower one must reach
 PROBES = "probes"
 BIAS_SCALES = (1.0, 0.85, 0.7)
 # Enough passes to tell temperatures apart, and no more events than a large set can spare.
@@ -61,11 +62,13 @@ def settle_and_probe(
     if not _is_asked(settled, config, dataset) or validation is None:
         return settled.config
     found = [_probe(settled.config, TEMPERATURES[0], dataset, validation, folder)]
+    best = found[0]
     for temperature in TEMPERATURES[1:]:
         found.append(_probe(settled.config, temperature, dataset, validation, folder))
-        if found[-1].ndcg <= found[-2].ndcg:
+        # A lower one learns faster: what hardly shows after a few passes is lost after many.
+        if found[-1].ndcg <= MARGIN * found[-2].ndcg:
             break
-    best = max(found, key=lambda probe: probe.ndcg)
+        best = found[-1]
     tried = ", ".join(f"{probe.temperature:g} {probe.ndcg:.4f}" for probe in found)
     console.print(
         f"  {TEMPERATURE}={best.temperature:g} because a few passes at each rank validation so: {tried}",

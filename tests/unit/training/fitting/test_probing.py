@@ -47,7 +47,7 @@ def temperature_of(config: TrainConfig) -> float:
 
 @pytest.mark.parametrize(
     ("ndcgs", "wanted", "n_fits"),
-    [({0.2: 0.3, 0.12: 0.2}, 0.2, 2), ({0.2: 0.1, 0.12: 0.2, 0.08: 0.15}, 0.12, 3)],
+    [({0.2: 0.3, 0.12: 0.301}, 0.2, 2), ({0.2: 0.1, 0.12: 0.2, 0.08: 0.2}, 0.12, 3)],
 )
 def test_temperatures_sink_as_long_as_that_helps(
     config: TrainConfig,
