@@ -1,6 +1,7 @@
 """A service that sells slots, in this process: campaigns, their money, and a log of its own."""
 
 import asyncio
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +14,17 @@ from serving.api.ads.paces import Paces
 from serving.api.ads.sales import AdSales
 from serving.api.answering.steering import Steering
 from serving.api.app import RecommendationApp
+from serving.api.explaining.decisions import KeptDecisions
+from serving.api.explaining.releases import ReleasesToAsk
+from serving.api.explaining.why import WhyRoutes
 from serving.api.recommend import Endpoints
 from serving.config import Settings
-from serving.http.guard import Guard
+from serving.http.guard import Guard, Key, Right
 from serving.recording.ads.spending import Spending
 from serving.recording.opening import OpenedLog
 from serving.recording.profiles import Profiles
 from serving.recording.recorder import Recorder
+from serving.recording.users import PlainUsers
 from serving.releases.surface_file import SurfaceFile
 from serving.telemetry.metrics import Metrics
 from tests.support.asgi import JSON_HEADERS, no_bentoml, request
@@ -29,6 +34,9 @@ from tests.support.ledgers import open_test_ledger
 
 EURO = 1_000_000
 DAY = 86_400
+SECRET = "s" * 32
+DIGEST = hashlib.sha256(SECRET.encode()).hexdigest()
+HEADERS = {**JSON_HEADERS, "authorization": f"Bearer {SECRET}"}
 
 
 def booking(campaign_id: str = "spring", **changes: Any) -> Campaign:
@@ -53,9 +61,12 @@ class AdService:
         now: What every clock says, seconds since 1970 UTC.
     """
 
-    def __init__(self, home: Path, folder: Path, slots: str, objective: Objective | None = None) -> None:
+    def __init__(
+        self, home: Path, folder: Path, slots: str, objective: Objective | None = None, more: str = ""
+    ) -> None:
         surfaces = folder / "surfaces.yaml"
-        surfaces.write_text(f"surfaces:\n  home: {{bundle: {home}, slots: {slots}}}\n", encoding="utf-8")
+        said = f"bundle: {home}, slots: {slots}{more and ', '}{more}"
+        surfaces.write_text(f"surfaces:\n  home: {{{said}}}\n", encoding="utf-8")
         where = str(folder / "events")
         self.now = float(NOW)
         self.settings = Settings(surfaces=str(surfaces), events=where)
@@ -85,7 +96,15 @@ class AdService:
             profiles=Profiles(self.log, self.metrics, clock=lambda: self.now),
             steering=Steering(ads=AdSales(self.spending, self.paces, objective or Objective(), self.metrics)),
         )
-        self.app = RecommendationApp(no_bentoml, self.endpoints, self.settings, Guard([]))
+        why = WhyRoutes(
+            KeptDecisions(self.log, PlainUsers(), clock=lambda: self.now),
+            ReleasesToAsk(self.surfaces, 0),
+            None,
+            self.metrics,
+        )
+        # Without keys nobody may ask why.
+        key = Key(name="all", sha256=DIGEST, scopes=[Right.recommend, Right.users])
+        self.app = RecommendationApp(no_bentoml, self.endpoints, self.settings, Guard([key]), (why,))
 
     def book(self, *campaigns: Campaign) -> None:
         """Books campaigns, or changes those that are booked."""
@@ -102,9 +121,13 @@ class AdService:
 
     def ask(self, **body: object) -> Any:
         """Returns the answer to one request; warms the paces first, as the thread would."""
-        reply = asyncio.run(
-            request(self.app, "POST", "/v1/recommend", json.dumps(body).encode(), JSON_HEADERS)
-        )
+        reply = asyncio.run(request(self.app, "POST", "/v1/recommend", json.dumps(body).encode(), HEADERS))
+        assert reply.status == 200, reply.body
+        return reply.json()
+
+    def why(self, decision_id: str) -> Any:
+        """Returns the explanation of a decision; waits until it is in the log."""
+        reply = asyncio.run(request(self.app, "GET", f"/v1/why/{decision_id}", b"", HEADERS))
         assert reply.status == 200, reply.body
         return reply.json()
 

@@ -16,7 +16,7 @@ from marquee.ads.filling import Filled, Filling, Terms, fill_slots
 from marquee.ads.objective import Objective
 from marquee.ads.selling import Buy
 from marquee.ads.slots import SlotConfig
-from marquee.ads.trace import trace_of
+from marquee.ads.trace import told_of, trace_of
 from marquee.core.arrays import BoolArray, IndexArray
 from marquee.core.catalog import ItemKind
 from marquee.decision.ads.bidding import Bidder, Bidding, Situation, bidders_of
@@ -191,7 +191,8 @@ class AdSales:
         lost.update({str(reason): number for reason, number in bidding.silent.items()})
         lost.update(advertised.auction or {})
         self._metrics.count_auction(surface.name, len(search.places), len(advertised.ads), lost)
-        return replace(advertised, auction={**trace, "lost": dict(lost)})
+        told = told_of((one.item_id, one.campaign.payer, one.parameters) for one in advertised.ads)
+        return replace(advertised, auction={**trace, **told, "lost": dict(lost)})
 
     def close(self) -> None:
         """Ends the thread of the paces."""
@@ -306,9 +307,7 @@ def _buy(filled: Filled, bidder: Bidder, slots: SlotConfig) -> Buy:
         BidType.cpc: slots.click_window_s,
         BidType.cpa: slots.conversion_window_s,
     }[campaign.bid_type]
-    # A bid for CPM is for a thousand impressions, and one of them is paid for.
-    is_cpm = campaign.bid_type is BidType.cpm
-    price = -(-filled.charge // 1000) if is_cpm else filled.charge
+    price = filled.due
     probability = 0.0 if offer is None else offer.probability
     # What is expected, and not the whole price: most impressions are never clicked, and their money would lie
     # idle until the window ends.

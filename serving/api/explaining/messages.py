@@ -6,9 +6,11 @@ import msgspec
 from msgspec import Meta
 
 from marquee.decision.explaining.asked import rules_for_users_of
+from marquee.decision.explaining.auctions import AdReasons
 from marquee.decision.explaining.counting import Counts, Step
 from marquee.decision.explaining.explanation import Explanation, Outcome
 from marquee.decision.explaining.reasons import ItemReasons, ScoreWithout
+from marquee.store.campaigns.campaign import BidType, Priority
 from marquee.store.log.event_log import Decision
 from marquee.store.rules.rule import NO_RULES, ActiveRules, Rule
 from serving.api.messages.requests import FeatureValue, Filter
@@ -154,6 +156,61 @@ class WhyFilter(msgspec.Struct, kw_only=True, frozen=True):
     ]
 
 
+class WhyAd(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """An ad, and how it came to its place: the auction, held again from the record. Money is millionths."""
+
+    campaign_id: Annotated[str, Meta(description="The campaign.")]
+    on_behalf_of: Annotated[str, Meta(description="Who is advertised.")]
+    paid_by: Annotated[str, Meta(description="Who pays, as it was told beside the ad.")]
+    priority: Annotated[Priority, Meta(description="Its tier.")]
+    bid_type: Annotated[BidType, Meta(description="What is paid for.")]
+    charge: Annotated[
+        int, Meta(description="What that costs, if it comes; for `cpm` one impression, not a thousand.")
+    ]
+    bid: Annotated[int, Meta(description="The most that it may cost, a thousand impressions for `cpm`.")] = 0
+    probability: Annotated[
+        float | None, Meta(description="How likely an impression leads to it; null for a house ad.")
+    ] = None
+    multiplier: Annotated[
+        float | None, Meta(description="Share of its bid that its plan let it offer; null as above.")
+    ] = None
+    value: Annotated[int, Meta(description="What a thousand impressions were worth to it: its offer.")]
+    price: Annotated[int, Meta(description="What a thousand impressions cost.")]
+    reserve: Annotated[
+        int, Meta(description="The least that was asked for them: the floor, or by the content displaced.")
+    ]
+    next_value: Annotated[
+        int | None, Meta(description="The offer that it kept from the place; null if there was none.")
+    ] = None
+    next_campaign_id: Annotated[str | None, Meta(description="Whose offer that was; null as above.")] = None
+    main_parameters: Annotated[
+        tuple[str, ...], Meta(description="What its choice rests on, as it was told beside the ad.")
+    ] = ()
+
+    @classmethod
+    def of(cls, ad: AdReasons) -> "WhyAd":
+        """Returns the message that tells the causes of an ad."""
+        filled, entry = ad.filled, ad.filled.entry
+        offer, rival = entry.offer, filled.rival
+        return cls(
+            campaign_id=entry.campaign_id,
+            on_behalf_of=entry.advertiser,
+            paid_by=ad.paid_by,
+            priority=entry.priority,
+            bid_type=BidType(ad.sale.bid_type),
+            charge=ad.sale.price,
+            bid=0 if offer is None else offer.bid,
+            probability=None if offer is None else offer.probability,
+            multiplier=None if offer is None else offer.multiplier,
+            value=entry.value,
+            price=filled.price,
+            reserve=filled.reserve,
+            next_value=None if rival is None else rival.value,
+            next_campaign_id=None if rival is None else rival.campaign_id,
+            main_parameters=ad.parameters,
+        )
+
+
 class WhyItem(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """One place of the answer, and its causes."""
 
@@ -190,6 +247,9 @@ class WhyItem(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     ] = 0.0
     boost: Annotated[float, Meta(description="Gain by rules, in relevance.")] = 0.0
     pinned: Annotated[bool, Meta(description="Whether a rule put it at its place.")] = False
+    ad: Annotated[
+        WhyAd | None, Meta(description="How the place was sold; null for content. It has no other causes.")
+    ] = None
 
 
 class WhyAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
@@ -214,6 +274,9 @@ class WhyAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
         Meta(description="The score that a gain of 1 in relevance is worth; null unless it was re-ranked."),
     ] = None
     items: Annotated[tuple[WhyItem, ...], Meta(description="The places, from the first to the last.")]
+    lost: Annotated[
+        dict[str, int], Meta(description="Ads that were found and not shown, by reason; of sold slots alone.")
+    ] = {}
 
     @classmethod
     def of(cls, explanation: Explanation, rules: ActiveRules | None, request_id: str) -> "WhyAnswer":
@@ -237,6 +300,7 @@ class WhyAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
             n_excluded=counts.n_excluded if counts else None,
             relevance_scale=(reasons.relevance_scale or None) if reasons else None,
             items=_items(explanation),
+            lost=dict(explanation.auction.lost),
         )
 
 
@@ -285,9 +349,7 @@ def _filters(counts: Counts) -> tuple[WhyFilter, ...]:
 
 def _items(explanation: Explanation) -> tuple[WhyItem, ...]:
     """Returns the places of a decision: as recorded, with their causes where these are known."""
-    reasons = explanation.reasons
     creatives = explanation.decision.creatives or ("",) * len(explanation.decision.places)
-    causes = reasons.items if reasons else [None] * len(explanation.decision.places)
     return tuple(
         [
             WhyItem(
@@ -297,10 +359,16 @@ def _items(explanation: Explanation) -> tuple[WhyItem, ...]:
                 creative=creative or None,
                 because=sentence.text,
                 cause=sentence.cause,
+                ad=None if ad is None else WhyAd.of(ad),
                 **_causes(item),
             )
-            for place, creative, sentence, item in zip(
-                explanation.decision.places, creatives, explanation.sentences, causes, strict=True
+            for place, creative, sentence, item, ad in zip(
+                explanation.decision.places,
+                creatives,
+                explanation.sentences,
+                explanation.causes,
+                explanation.ads,
+                strict=True,
             )
         ]
     )

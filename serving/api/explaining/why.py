@@ -100,7 +100,12 @@ class WhyRoutes:
         self._metrics.count_explanation(explanation.outcome, time.perf_counter() - started)
         if explanation.outcome is Outcome.differs:
             # Ours to look into: the same release and items must answer the same.
-            logger.error("decision %s is not what release %s says now", decision_id, decision.release)
+            logger.error(
+                "decision %s is not what release %s says now: %s",
+                decision_id,
+                decision.release,
+                explanation.why,
+            )
         return explanation, rules
 
     def _rules_of(self, decision: Decision) -> ActiveRules | None:

@@ -13,14 +13,14 @@ is the auction of `marquee.ads.auction`, and bidding one's worth is best.
 
 import math
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
 from marquee.ads.auction import Offer, PriceRule, charge_of
 from marquee.ads.objective import Objective
-from marquee.store.campaigns.campaign import Exclusions, Priority
+from marquee.store.campaigns.campaign import BidType, Exclusions, Priority
 
 _TIER = {priority: tier for tier, priority in enumerate(Priority)}
 _PER_MILLE = 1_000
@@ -77,6 +77,7 @@ class Filled(NamedTuple):
         price: What a thousand impressions cost, millionths.
         charge: What one billable event costs, a thousand impressions for CPM; millionths, at most the bid.
         reserve: The least that was asked for, of a thousand impressions.
+        rival: The best offer of its tier that it kept from the place, None where there was none.
     """
 
     place: int
@@ -84,6 +85,15 @@ class Filled(NamedTuple):
     price: int
     charge: int
     reserve: int
+    rival: Entry | None = None
+
+    @property
+    def due(self) -> int:
+        """The price of the event that is paid for, millionths; for CPM one impression, rounded up."""
+        offer = self.entry.offer
+        # A bid for CPM is for a thousand impressions, and one of them is paid for.
+        is_cpm = offer is not None and offer.bid_type is BidType.cpm
+        return -(-self.charge // _PER_MILLE) if is_cpm else self.charge
 
 
 class Filling(NamedTuple):
@@ -150,9 +160,10 @@ def fill_slots(entries: Sequence[Entry], places: Sequence[int], terms: Terms) ->
             continue
         waiting.remove(winner)
         entry = entries[winner]
-        price, reserve = _price(entries, waiting, standing, entry, terms, slot)
+        rival = _rival((entries[number] for number in waiting), standing, entry, terms, slot)
+        price, reserve = _price(entry, rival, terms, slot)
         charge = 0 if entry.offer is None else charge_of(entry.offer, price)
-        filled.append(Filled(place, entry, price, charge, reserve))
+        filled.append(Filled(place, entry, price, charge, reserve, rival))
     standing = [one.entry for one in filled]
     last = max(0, len(places) - 1)
     reasons = [_why_not(entries[number], standing, terms, last) for number in waiting]
@@ -160,27 +171,29 @@ def fill_slots(entries: Sequence[Entry], places: Sequence[int], terms: Terms) ->
     return Filling(tuple(filled), Counter(reason or Loss.outbid for reason in reasons))
 
 
-def _price(
-    entries: Sequence[Entry],
-    waiting: Sequence[int],
-    standing: Sequence[Entry],
-    winner: Entry,
-    terms: Terms,
-    slot: int,
-) -> tuple[int, int]:
+def _rival(
+    waiting: Iterable[Entry], standing: Sequence[Entry], winner: Entry, terms: Terms, slot: int
+) -> Entry | None:
+    """Returns the best offer of its tier that a winner kept from a slot, None if there is none."""
+    for other in waiting:
+        # An offer of a higher tier may stand before it that may not stand in the answer.
+        if _TIER[other.priority] > _TIER[winner.priority]:
+            break
+        # Those of its own campaign do not raise its price.
+        is_rival = other.priority is winner.priority and other.campaign_id != winner.campaign_id
+        if is_rival and _why_not(other, standing, terms, slot) is None:
+            return other
+    return None
+
+
+def _price(winner: Entry, rival: Entry | None, terms: Terms, slot: int) -> tuple[int, int]:
     """Returns the price of a thousand impressions in a slot for its winner, and its reserve; millionths."""
     reserve = min(terms.reserve(slot, winner), winner.value)
     if terms.rule is PriceRule.first:
         return winner.value, reserve
-    for number in waiting:
-        other = entries[number]
-        if other.priority is not winner.priority:
-            break
-        # Those of its own campaign do not raise its price.
-        is_rival = other.campaign_id != winner.campaign_id
-        if is_rival and _why_not(other, standing, terms, slot) is None:
-            return max(reserve, min(other.value, winner.value)), reserve
-    return reserve, reserve
+    if rival is None:
+        return reserve, reserve
+    return max(reserve, min(rival.value, winner.value)), reserve
 
 
 def _why_not(entry: Entry, standing: Sequence[Entry], terms: Terms, slot: int) -> Loss | None:
@@ -196,7 +209,8 @@ def _why_not(entry: Entry, standing: Sequence[Entry], terms: Terms, slot: int) -
 
 def _collide(one: Entry, other: Entry) -> bool:
     """Returns whether two ads may not stand in one answer."""
-    if one.advertiser == other.advertiser:
+    # One item may be an ad of two campaigns.
+    if one.advertiser == other.advertiser or one.item_id == other.item_id:
         return True
     same = any(
         value is not None and value == its for value, its in zip(one.values, other.values, strict=True)

@@ -4,7 +4,7 @@ Kept are the offers that could win, the best first, and how many others lost for
 slots go to the same ads at the same prices.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,6 +13,8 @@ from marquee.ads.auction import Offer, PriceRule
 from marquee.ads.filling import Entry, Filling, Terms, fill_slots, ranked
 from marquee.ads.objective import Objective
 from marquee.store.campaigns.campaign import BidType, Exclusions, Priority
+
+_TOLD = "told"
 
 KEPT = 12
 """Offers of a record, where no more are needed to come to the same outcome."""
@@ -43,6 +45,22 @@ def trace_of(
         "offers": [_row(one) for one in best[:n_kept]],
         "lost": {reason.value: number for reason, number in filling.lost.items()},
     }
+
+
+def told_of(ads: Iterable[tuple[str, str, Sequence[str]]]) -> dict[str, Any]:
+    """Returns who paid for each ad that was shown, and on what its choice rests, as JSON can hold it.
+
+    A campaign may be changed later, and what was told beside its ads must still be known.
+
+    Args:
+        ads: Item, payer and main parameters of each.
+    """
+    return {_TOLD: [[item_id, payer, list(parameters)] for item_id, payer, parameters in ads]}
+
+
+def told(trace: Mapping[str, Any]) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Returns payer and main parameters of each ad that was shown, by item, from a trace."""
+    return {item_id: (payer, tuple(parameters)) for item_id, payer, parameters in trace[_TOLD]}
 
 
 def replayed(trace: Mapping[str, Any]) -> Filling:

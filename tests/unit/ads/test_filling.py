@@ -61,6 +61,25 @@ def test_guaranteed_comes_first_and_what_pays_nothing_last() -> None:
     assert told(filling) == [(0, "sold", 1.0), (1, "a", 1.0), (2, "house", 0.0)]
 
 
+def test_price_is_of_the_own_tier_also_where_one_above_may_not_stand() -> None:
+    entries = [
+        entry("sold", 9, priority=Priority.guaranteed),
+        entry("again", 8, priority=Priority.guaranteed, advertiser="by-sold"),
+        entry("a", 5),
+        entry("b", 3),
+    ]
+    filling = fill_slots(entries, (0, 1), Terms())
+    assert told(filling) == [(0, "sold", 8.0), (1, "a", 3.0)]
+    assert [one.rival and one.rival.item_id for one in filling.filled] == ["again", "b"]
+
+
+def test_item_of_two_campaigns_stands_once() -> None:
+    same = [entry("a", 5), entry("a", 4, campaign_id="other", advertiser="by-other")]
+    filling = fill_slots(same, (0, 1), Terms())
+    assert told(filling) == [(0, "a", 4.0)]
+    assert filling.lost == {Loss.not_apart: 1}
+
+
 def test_ad_that_is_worth_less_than_the_content_leaves_the_place_to_it() -> None:
     terms = Terms(content_worth=(0.004, 0.001))
     filling = fill_slots([entry("a", 3)], (0, 4), terms)

@@ -315,6 +315,44 @@ class WhyFilter(msgspec.Struct, kw_only=True, frozen=True):
     n_removed: int
 
 
+class WhyAd(msgspec.Struct, kw_only=True, frozen=True):
+    """An ad, and how it came to its place: the auction, held again from the record. Money is millionths.
+
+    Attributes:
+        campaign_id: The campaign.
+        on_behalf_of: Who is advertised.
+        paid_by: Who pays, as it was told beside the ad.
+        priority: Its tier. One of `auction`, `guaranteed`, `house`.
+        bid_type: What is paid for. One of `cpa`, `cpc`, `cpm`.
+        charge: What that costs, if it comes; for `cpm` one impression, not a thousand.
+        bid: The most that it may cost, a thousand impressions for `cpm`.
+        probability: How likely an impression leads to it; null for a house ad.
+        multiplier: Share of its bid that its plan let it offer; null as above.
+        value: What a thousand impressions were worth to it: its offer.
+        price: What a thousand impressions cost.
+        reserve: The least that was asked for them: the floor, or by the content displaced.
+        next_value: The offer that it kept from the place; null if there was none.
+        next_campaign_id: Whose offer that was; null as above.
+        main_parameters: What its choice rests on, as it was told beside the ad.
+    """
+
+    campaign_id: str
+    on_behalf_of: str
+    paid_by: str
+    priority: str
+    bid_type: str
+    charge: int
+    bid: int = 0
+    probability: float | None = None
+    multiplier: float | None = None
+    value: int
+    price: int
+    reserve: int
+    next_value: int | None = None
+    next_campaign_id: str | None = None
+    main_parameters: tuple[str, ...] = ()
+
+
 class WhyItem(msgspec.Struct, kw_only=True, frozen=True):
     """One place of the answer, and its causes.
 
@@ -334,6 +372,7 @@ class WhyItem(msgspec.Struct, kw_only=True, frozen=True):
         freshness: Gain for being new, in relevance, which runs from 0 to 1.
         boost: Gain by rules, in relevance.
         pinned: Whether a rule put it at its place.
+        ad: How the place was sold; null for content. It has no other causes.
     """
 
     item_id: str
@@ -350,6 +389,7 @@ class WhyItem(msgspec.Struct, kw_only=True, frozen=True):
     freshness: float = 0.0
     boost: float = 0.0
     pinned: bool = False
+    ad: WhyAd | None = None
 
 
 class WhyAnswer(msgspec.Struct, kw_only=True, frozen=True):
@@ -366,6 +406,7 @@ class WhyAnswer(msgspec.Struct, kw_only=True, frozen=True):
         n_excluded: Items that were left out because the request said so; null as above.
         relevance_scale: The score that a gain of 1 in relevance is worth; null unless it was re-ranked.
         items: The places, from the first to the last.
+        lost: Ads that were found and not shown, by reason; of sold slots alone.
     """
 
     request_id: str
@@ -378,3 +419,4 @@ class WhyAnswer(msgspec.Struct, kw_only=True, frozen=True):
     n_excluded: int | None = None
     relevance_scale: float | None = None
     items: tuple[WhyItem, ...]
+    lost: dict[str, int] = {}

@@ -5,24 +5,32 @@ record    what was answered, by which release, policy and rules: as it was
 replay    the same request, asked alone: same items, same order, scores within rounding
           └─ agrees: items by stage, and the causes of each item
           └─ not: why not; then the record alone explains, item by item by what the whole answer rests on
+auction   of places that were sold: held again from the record, whatever became of the release
 ```
 
 Decides when a replay may be trusted. Leaves to others which release answers and where records are.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
 
 from marquee.decision.explaining.asked import KNOWN_USER
+from marquee.decision.explaining.auctions import NO_AUCTION, AdReasons, HeldAgain, content_places, hold_again
 from marquee.decision.explaining.counting import Counts, count_stages
-from marquee.decision.explaining.reasons import Reasons, reasons_of
+from marquee.decision.explaining.reasons import ItemReasons, Reasons, reasons_of
 from marquee.decision.explaining.replaying import Replayed, replay
-from marquee.decision.explaining.sentences import Facts, Words, sentence_of, sentence_of_source
+from marquee.decision.explaining.sentences import (
+    Facts,
+    Words,
+    sentence_of,
+    sentence_of_ad,
+    sentence_of_source,
+)
 from marquee.decision.recommender import TITLE, Recommender
-from marquee.errors import MarqueeError
+from marquee.errors import DataError, MarqueeError
 from marquee.store.log.event_log import Decision
 from marquee.store.rules.rule import ActiveRules
 
@@ -68,7 +76,8 @@ class Explanation:
         live_items_changed: Whether live items are others than they were; None where that is not known.
         largest_difference: Of a score, as in `Replayed`; None where nothing was replayed.
         counts: Items by stage; None unless the replay agrees.
-        reasons: Causes by item; None unless the replay agrees.
+        reasons: Causes by item of content; None unless the replay agrees.
+        auction: Causes of the ads, by place.
         sentences: One per item, in the order of the answer.
     """
 
@@ -79,7 +88,25 @@ class Explanation:
     largest_difference: float | None = None
     counts: Counts | None = None
     reasons: Reasons | None = None
+    auction: HeldAgain = NO_AUCTION
     sentences: tuple[Sentence, ...]
+
+    @property
+    def causes(self) -> tuple[ItemReasons | None, ...]:
+        """The causes of each place; None for an ad, and where they are not known."""
+        content = iter(self.reasons.items if self.reasons else ())
+        of_content = set(content_places(self.decision))
+        return tuple(
+            [
+                next(content, None) if place in of_content else None
+                for place in range(len(self.decision.places))
+            ]
+        )
+
+    @property
+    def ads(self) -> tuple[AdReasons | None, ...]:
+        """The causes of each place that was sold; None for content."""
+        return tuple([self.auction.ads.get(place) for place in range(len(self.decision.places))])
 
 
 def explain(
@@ -93,6 +120,37 @@ def explain(
         rules: Those that held; None if they are not kept any more.
         words: Of the sentences.
     """
+    try:
+        auction = hold_again(decision)
+    except DataError as error:
+        return _by_record(decision, Outcome.not_recorded, words, str(error))
+    if auction.difference:
+        # Its offers are on record: neither release nor live items can have changed it.
+        explained = _by_record(decision, Outcome.differs, words, auction.difference)
+    else:
+        explained = _explain_content(decision, recommender, rules, words)
+    return _with_ads(explained, auction, words)
+
+
+def _with_ads(explained: Explanation, auction: HeldAgain, words: Words) -> Explanation:
+    """Returns the explanation of a decision with that of its ads; one sentence for each place."""
+    if not auction.ads:
+        return replace(explained, auction=auction)
+    sentences = list(explained.sentences)
+    for place, ad in sorted(auction.ads.items()):
+        said = Sentence(*sentence_of_ad(words, ad.filled.entry.advertiser, ad.paid_by))
+        # Where the release was not asked, there is a sentence for each place already.
+        if explained.reasons is None:
+            sentences[place : place + 1] = [said]
+        else:
+            sentences.insert(place, said)
+    return replace(explained, auction=auction, sentences=tuple(sentences))
+
+
+def _explain_content(
+    decision: Decision, recommender: Recommender | None, rules: ActiveRules | None, words: Words
+) -> Explanation:
+    """Returns the explanation of the places of a decision that were not sold."""
     if recommender is None:
         return _by_record(decision, Outcome.release_gone, words)
     if rules is None:

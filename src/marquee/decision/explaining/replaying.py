@@ -1,7 +1,8 @@
 """Asks a decision again, alone, as it was asked then, and says whether the same comes out.
 
 Not bit for bit: in a batch of eight the tower rounds otherwise in two of three answers. The same means the
-same items in the same order, with scores within `TOLERANCE` of the largest.
+same items in the same order, with scores within `TOLERANCE` of the largest. Of an answer with ads the content
+is asked for again: as much as was asked for then, of which the ads left no place for the last.
 """
 
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from marquee.decision.explaining.asked import AskedRow, request_of, row_of
+from marquee.decision.explaining.auctions import content_places
 from marquee.decision.pages.rows import Row, RowKind
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Decided, Request
@@ -28,7 +30,7 @@ class Replayed:
             may show again.
         user: The request that says what the user had: of a row that of its page.
         query: The request that went through the tower.
-        decided: The outcome now.
+        decided: The outcome now; of an answer with ads its content.
         like_item: The item that the others are like, None where they are to be like none.
         has_same_items: Whether the same items stand in the same order.
         largest_difference: Of a score to the recorded one, as a share of the largest score.
@@ -65,11 +67,14 @@ def replay(recommender: Recommender, decision: Decision, rules: ActiveRules = NO
         asked = _Asked(request, request, request, recommender.decide([request])[0], request.like_item)
     else:
         asked = _ask_row(recommender, request, row)
-    scores = [item.score for item in asked.decided.answer.items]
-    has_same_items = [item.item_id for item in asked.decided.answer.items] == [
-        place.item_id for place in decision.places
-    ]
-    difference = _difference([place.score for place in decision.places], scores) if has_same_items else 1.0
+    places = [decision.places[number] for number in content_places(decision)]
+    if len(places) < len(decision.places):
+        n_left = max(0, request.k - (len(decision.places) - len(places)))
+        asked = asked._replace(decided=_first(asked.decided, n_left))
+    items = asked.decided.answer.items
+    has_same_items = [item.item_id for item in items] == [place.item_id for place in places]
+    scores = [item.score for item in items]
+    difference = _difference([place.score for place in places], scores) if has_same_items else 1.0
     return Replayed(*asked, has_same_items, difference)
 
 
@@ -103,6 +108,16 @@ def _ask_row(recommender: Recommender, request: Request, row: AskedRow) -> _Aske
     query = replace(own, history=row.items) if wanted.kind is RowKind.continued else user
     return _Asked(
         replace(own, exclude=(*own.exclude, *hidden)), user, query, answered.decided, answered.like_item
+    )
+
+
+def _first(decided: Decided, n_items: int) -> Decided:
+    """Returns an outcome with its first items alone."""
+    drawn = decided.propensities
+    return replace(
+        decided,
+        answer=replace(decided.answer, items=decided.answer.items[:n_items]),
+        propensities=None if drawn is None else drawn[:n_items],
     )
 
 

@@ -35,6 +35,7 @@ DEFAULT_WORDS: Mapping[str, str] = {
     "popular": "Popular at the moment",
     "popular_in": "Popular where you are: {popular_in}",
     "new": "New",
+    "ad": "Ad of {on_behalf_of}, paid for by {paid_by}",
 }
 """The sentences by cause, and by source where no cause is known."""
 
@@ -44,6 +45,7 @@ _PLACES: Mapping[str, frozenset[str]] = {
     "stored_feature": frozenset({"feature"}),
     "similar": frozenset({"like_item"}),
     "popular_in": frozenset({"popular_in"}),
+    "ad": frozenset({"on_behalf_of", "paid_by"}),
 }
 _MAX_LENGTH = 300
 
@@ -152,8 +154,14 @@ def sentence_of_source(words: Words, facts: Facts) -> tuple[str, str]:
     if facts.source == Source.popular and facts.popular_in is not None:
         return "popular_in", words.say("popular_in", popular_in=facts.popular_in)
     # A source that a later version of the service wrote has no words here.
-    name = facts.source if facts.source in DEFAULT_WORDS and facts.source != Source.similar else "popular"
+    is_known = facts.source in DEFAULT_WORDS and facts.source not in (Source.similar, "ad")
+    name = facts.source if is_known else "popular"
     return name, words.say(name)
+
+
+def sentence_of_ad(words: Words, on_behalf_of: str, paid_by: str) -> tuple[str, str]:
+    """Returns the sentence that says who is behind an ad, and its name."""
+    return "ad", words.say("ad", on_behalf_of=on_behalf_of, paid_by=paid_by)
 
 
 def causes_of(reasons: Reasons, item: ItemReasons) -> Iterator[Cause]:

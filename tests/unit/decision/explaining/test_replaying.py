@@ -114,8 +114,10 @@ def test_boosts_reach_as_far_in_a_replay_as_they_did() -> None:
 
 
 def test_everything_that_a_request_says_comes_back_from_its_record(recommender: Recommender) -> None:
-    # A user excludes the item of `like_item`; the rules that held are kept by their version.
+    # A user excludes the item of `like_item`; the rules that held are kept by their version, and of ads the
+    # auction is.
     assert {one for one in fields_at_default(EVERYTHING) if one.startswith("Request.")} == {
+        "Request.ads",
         "Request.like_item",
         "Request.rules",
     }
