@@ -15,7 +15,6 @@ from marquee.core.catalog import ItemKind
 from marquee.core.event_kinds import EventKind
 from marquee.core.filters import NO_FILTERS, Filters
 from marquee.core.schema import SURFACE
-from marquee.decision.item_table import ItemTable
 from marquee.decision.policies.config import NO_EXPLORATION, Exploration
 from marquee.decision.reranking import NO_RERANKING, Reranking
 from marquee.errors import DataError
@@ -73,13 +72,12 @@ class AdSearch:
     """The wish for ads beside content.
 
     Attributes:
-        creatives: Returns which items of a table may be shown as ads, (n_items + 1,) bool.
+        creatives: Returns which items of an `ItemTable` may be shown as ads, (n_items + 1,) bool.
         places: Slots of the answer, from 0, ascending.
         n_candidates: How many ads are to be found.
     """
 
-    # By its class, no name in quotes: golden requests are read by the types of all fields.
-    creatives: Callable[[ItemTable], BoolArray]
+    creatives: Callable[..., BoolArray]
     places: tuple[int, ...]
     n_candidates: int
 
