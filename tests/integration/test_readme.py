@@ -122,7 +122,7 @@ def test_settings_of_a_command_compose(words: list[str], tmp_path: Path) -> None
         config = compose(HYDRA_COMMANDS[module], overrides)
     for override in overrides:
         key, _, value = override.partition("=")
-        assert key in {*SCHEMAS, "data", "search"} or str(OmegaConf.select(config, key)) == value
+        assert key in {*SCHEMAS, "data", "search", "ope"} or str(OmegaConf.select(config, key)) == value
 
 
 @pytest.mark.parametrize("module", sorted(set().union(*map(modules_named, PAGES))))

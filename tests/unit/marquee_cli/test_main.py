@@ -22,7 +22,9 @@ def test_every_command_has_its_module_and_its_menu(command: Command) -> None:
 
 
 def test_every_menu_has_its_command() -> None:
-    menus = {path.stem for path in CONFIGS.glob("*.yaml")} - {"command"}
+    # Read by others: parts of every menu, and what the service weighs ads by.
+    no_menus = {"command", "open", "objective"}
+    menus = {path.stem for path in CONFIGS.glob("*.yaml")} - no_menus
     assert menus == {command.menu for command in COMMANDS.values() if command.menu}
 
 
