@@ -120,7 +120,6 @@ def test_everything_that_a_request_says_comes_back_from_its_record(recommender: 
         "Request.ads",
         "Request.like_item",
         "Request.rules",
-        "Request.ads",
     }
     (decision,) = decide_together(recommender, [EVERYTHING])
     again = request_of(decision)
