@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from marquee.ads.objective import Objective
 from marquee.ads.trace import replayed
 from marquee.core.filters import Filters
+from marquee.decision.ads.search import AdFinder
 from marquee.store.campaigns.campaign import (
     CapScope,
     Creative,
@@ -189,6 +192,23 @@ def test_budget_is_spent_to_the_last_affordable_impression_and_not_above(opened:
     shown = sum(len(ads(service.ask(k=2, user_id=f"u{number}"))) for number in range(12))
     # Two tenths of a cent each.
     assert shown == 5
+
+
+def test_ad_whose_probability_is_not_finite_leaves_its_place_to_content(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = opened()
+    service.book(booking())
+    service.warm(k=4)
+
+    def chances(_self: object, *asked: Any) -> Any:
+        n_items = len(asked[3])
+        return SimpleNamespace(click=np.full(n_items, np.nan), conversion=np.full(n_items, 0.5))
+
+    monkeypatch.setattr(AdFinder, "_chances", chances)
+    answer = service.ask(k=4)
+    assert [item["kind"] for item in answer["items"]] == ["content"] * 4
+    assert service.lost("broken") == 1
 
 
 def test_priority_decides_before_the_bid(opened: Open) -> None:

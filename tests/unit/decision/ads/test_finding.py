@@ -1,0 +1,154 @@
+"""Which items are ads of a campaign, which of them are found, and how likely each is clicked."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import pytest
+
+from marquee.ads.campaigns.eligible import EligibleCampaigns
+from marquee.bundle.bundle import Bundle
+from marquee.bundle.clicks.head import ClickProbabilities
+from marquee.core.arrays import BoolArray, IndexArray
+from marquee.core.catalog import ItemKind
+from marquee.decision.ads.creatives import CreativeIndex, categories_of
+from marquee.decision.item_table import ItemTable
+from marquee.decision.probabilities.scoring import ProbabilityScorer
+from marquee.decision.query_encoder import Queries
+from marquee.decision.recommender import Recommender
+from marquee.decision.requests import AdCandidates, AdSearch, Request
+from marquee.store.campaigns.campaign import Campaign, CampaignSet, Creative, HeldCampaign, HourRange
+from marquee.store.live_items import LiveItem
+from tests.support.ad_service import booking
+from tests.support.bundles import NOW, make_tiny
+
+HOUR = 3_600
+
+
+@pytest.fixture(scope="module")
+def recommender() -> Recommender:
+    return Recommender(Bundle.of(make_tiny().contents, NOW))
+
+
+def index(table: ItemTable, *campaigns: Campaign) -> CreativeIndex:
+    held = {one.campaign_id: HeldCampaign(one, 1, NOW, "anna", "created", 1) for one in campaigns}
+    return CreativeIndex(EligibleCampaigns(CampaignSet(1, held)), table)
+
+
+def ids(table: ItemTable, flags: BoolArray) -> list[str]:
+    return table.decode(np.flatnonzero(flags))
+
+
+def everything(creatives: CreativeIndex, timestamp: int = NOW) -> BoolArray:
+    return creatives.shown(np.ones(len(creatives.eligible.held), dtype=bool), timestamp)
+
+
+def test_creatives_are_items_and_items_know_their_campaigns(recommender: Recommender) -> None:
+    table = recommender.item_pool.table
+    made = index(
+        table,
+        booking("one", creatives=(Creative(item_id="i008"), Creative(item_id="i004"))),
+        booking("two", creatives=(Creative(item_id="i008"),)),
+    )
+    may = everything(made)
+    assert ids(table, made.flags(may)) == ["i004", "i008"]
+    assert made.campaigns_of(table.encode(["i008", "i001", "i004"]), may) == [[0, 1], [], [0]]
+    only_two = made.shown(np.array([False, True]), NOW)
+    assert ids(table, made.flags(only_two)) == ["i008"]
+    assert made.campaigns_of(table.encode(["i008", "i004"]), only_two) == [[1], []]
+
+
+def test_creative_is_shown_in_its_hours_by_the_clock_of_its_campaign(recommender: Recommender) -> None:
+    table = recommender.item_pool.table
+    # NOW is 22:13 UTC, an hour later in Berlin.
+    late = Creative(item_id="i008", hours=(HourRange(from_hour=23, until_hour=24),))
+    made = index(table, booking(creatives=(late, Creative(item_id="i004")), timezone="Europe/Berlin"))
+    assert ids(table, made.flags(everything(made))) == ["i004", "i008"]
+    assert ids(table, made.flags(everything(made, NOW + HOUR))) == ["i004"]
+
+
+def test_creative_of_no_item_is_counted_and_never_shown(recommender: Recommender) -> None:
+    table = recommender.item_pool.table
+    made = index(table, booking(creatives=(Creative(item_id="nowhere"), Creative(item_id="i008"))))
+    assert made.n_unknown == 1
+    assert ids(table, made.flags(everything(made))) == ["i008"]
+
+
+def test_live_item_is_a_creative(recommender: Recommender) -> None:
+    live = {"new": LiveItem(item_id="new", kind=ItemKind.ad, attributes={"genre": "drama"})}
+    with_live = recommender.with_live_items(live)
+    campaign = booking(creatives=(Creative(item_id="new"),))
+    assert index(recommender.item_pool.table, campaign).n_unknown == 1
+    made = index(with_live.item_pool.table, campaign)
+    assert made.n_unknown == 0
+    assert ad_ids(with_live, made) == ["new"]
+
+
+def test_no_campaigns_have_no_creatives(recommender: Recommender) -> None:
+    made = index(recommender.item_pool.table)
+    assert not made.flags(everything(made)).any()
+
+
+def test_categories_of_none_one_and_several() -> None:
+    assert categories_of([None, "a", ["a", "b"], 3]) == [
+        frozenset(),
+        frozenset("a"),
+        frozenset("ab"),
+        frozenset("3"),
+    ]
+
+
+def ads_of(recommender: Recommender, made: CreativeIndex, n_candidates: int = 5) -> AdCandidates:
+    search = AdSearch(lambda _table: made.flags(everything(made)), (1, 3), n_candidates)
+    asked = Request(timestamp=NOW, k=4, user_id="u1", kind=ItemKind.content, ads=search)
+    found = recommender.decide([asked])[0].ads
+    assert found is not None
+    return found
+
+
+def ad_ids(recommender: Recommender, made: CreativeIndex) -> list[str]:
+    return ads_of(recommender, made).item_ids
+
+
+def test_only_ads_of_campaigns_are_found_and_no_more_than_wanted(recommender: Recommender) -> None:
+    # i001 is content: a campaign cannot make an ad of it.
+    creatives = tuple([Creative(item_id=name) for name in ("i001", "i004", "i008", "i012")])
+    made = index(recommender.item_pool.table, booking(creatives=creatives))
+    assert sorted(ad_ids(recommender, made)) == ["i004", "i008", "i012"]
+    best = ads_of(recommender, made, n_candidates=1)
+    assert best.item_ids == ad_ids(recommender, made)[:1]
+    # A click in a hundred until more is known, for the content whose places these are too.
+    assert best.click.tolist() == [0.01]
+    assert best.content_click.tolist() == [0.01, 0.01]
+
+
+class _Broken:
+    """A head that knows no finite probability of some items."""
+
+    def __init__(self, broken: IndexArray) -> None:
+        self._broken = broken
+
+    def places(self, _surface: str | None, positions: Sequence[int]) -> IndexArray:
+        return np.array(positions)
+
+    def probabilities(
+        self, _request: Request, _queries: Queries, _row: int, items: IndexArray, _places: IndexArray
+    ) -> ClickProbabilities:
+        click = np.full(len(items), 0.5, dtype=np.float32)
+        click[np.isin(items, self._broken)] = np.nan
+        return ClickProbabilities(click, np.full(len(items), 0.25, dtype=np.float32))
+
+
+def test_ad_whose_probability_is_not_finite_is_counted_and_left_out(
+    recommender: Recommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    creatives = tuple([Creative(item_id=name) for name in ("i004", "i008", "i012")])
+    table = recommender.item_pool.table
+    made = index(table, booking(creatives=creatives))
+    broken = cast(ProbabilityScorer, _Broken(table.encode(["i008"])))
+    monkeypatch.setattr(recommender, "scorer", broken)
+    found = ads_of(recommender, made)
+    assert sorted(found.item_ids) == ["i004", "i012"]
+    assert found.n_broken == 1
+    # A conversion is paid for by the impression that led to it.
+    assert (found.click.tolist(), found.conversion.tolist()) == ([0.5, 0.5], [0.125, 0.125])
