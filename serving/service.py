@@ -39,6 +39,8 @@ from serving.api.customers.deciding import CustomersAtDecision
 from serving.api.customers.followed import FollowedRun
 from serving.api.customers.scoring import ScoreRoutes
 from serving.api.events import EventRoutes
+from serving.api.exchange.exchange import ExchangeRoutes
+from serving.api.exchange.opening import open_exchange, validate_exchange
 from serving.api.explaining.decisions import KeptDecisions
 from serving.api.explaining.releases import ReleasesToAsk
 from serving.api.explaining.why import WhyRoutes
@@ -64,7 +66,7 @@ from serving.recording.opening import OpenedLog, validate_log
 from serving.recording.profiles import Profiles
 from serving.recording.recorder import Recorder
 from serving.recording.rules.following import Rules, validate_rule_store
-from serving.recording.users import KeyedUsers, PlainUsers
+from serving.recording.users import KeyedUsers, KnownUsers, PlainUsers
 from serving.releases.answering import known_by, overdue
 from serving.releases.arms.experiments import Experiments
 from serving.releases.arms.metrics import ExperimentMetrics
@@ -230,6 +232,12 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
         """Shows that the event loop runs, to whoever watches the counters from outside."""
         self.metrics.family(ThreadMetrics).show_heartbeat("event loop", time.time())
 
+    def _exchange(self, recorder: Recorder | None, users: KnownUsers) -> list[ExchangeRoutes]:
+        """Returns the routes of the exchange, none where there is none."""
+        if not SETTINGS.exchange or self.ads is None or recorder is None or self.log is None:
+            return []
+        return [open_exchange(SETTINGS, self.surfaces, self.ads, recorder, self.log, users, self.metrics)]
+
     def _follow_files(self, guard: Guard) -> None:
         """Has the files of keys and customers looked at, each in a thread: a disk may hang."""
         looks = {"keys": guard.refresh if SETTINGS.keys else None}
@@ -287,6 +295,7 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
                     at_decision,
                     CampaignTrials(log, at_decision, users) if log else None,
                 ),
+                *self._exchange(recorder, users),
                 WhyRoutes(
                     KeptDecisions(log, users, SETTINGS.keep_decisions_days),
                     ReleasesToAsk(self.surfaces, SETTINGS.why_release_bytes, read_trusted_keys()),
@@ -356,6 +365,7 @@ class MarqueeService:
             validate_campaigns(SETTINGS.events)
             read_words()
             read_objective(SETTINGS.objective)
+            validate_exchange(SETTINGS)
             run = CustomersRun.open(Path(SETTINGS.traits)) if SETTINGS.traits else None
             file.validate_traits(CustomersInMemory(run).facts if run else NO_CUSTOMERS)
             if SETTINGS.traces:

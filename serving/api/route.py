@@ -43,6 +43,7 @@ class Tag(Enum):
     items = ("items", "Items that come and go between releases.")
     rules = ("rules", "What people decide about answers: pinned, blocked and boosted items.")
     campaigns = ("campaigns", "Who pays to be shown, to whom, when and for how much.")
+    exchange = ("exchange", "Bids for the impressions of others, by OpenRTB.")
     releases = ("releases", "Which release answers, and which ones are tried beside it.")
     operating = ("operating", "Health and counters.")
 

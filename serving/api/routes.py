@@ -8,6 +8,7 @@ from serving.api.campaigns.routes import CAMPAIGN_ROUTES
 from serving.api.customers.audiences import AUDIENCE_ROUTES
 from serving.api.customers.scoring import SCORE_ROUTES
 from serving.api.events import EventRoutes
+from serving.api.exchange.routes import EXCHANGE_ROUTES
 from serving.api.explaining.why import WHY_ROUTES
 from serving.api.items import ItemRoutes
 from serving.api.messages.answers import RECOMMEND_ANSWER, BatchAnswer, BundleAnswer, HealthAnswer
@@ -213,6 +214,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     *RULE_ROUTES,
     *CAMPAIGN_ROUTES,
+    *EXCHANGE_ROUTES,
     *WHY_ROUTES,
     *SCORE_ROUTES,
     *AUDIENCE_ROUTES,

@@ -45,6 +45,14 @@ class ApiSettings(RoomSettings):
             ),
         ),
     ] = 268_435_456
+    exchange: Annotated[
+        str,
+        Meta(
+            description=(
+                "YAML file of the [exchange](exchange.md) at which campaigns bid by OpenRTB; empty: none"
+            )
+        ),
+    ] = ""
     objective: Annotated[
         str,
         Meta(

@@ -111,9 +111,11 @@ class Reply:
 
     def all_headers(self, request_id: str) -> Pairs:
         """Returns the headers of this reply, those included that every reply has."""
+        # A 204 has no content, nor a length of it (RFC 9110, section 8.6).
+        length = () if self.status == 204 else ((b"content-length", str(len(self.body)).encode()),)
         return (
             *self.headers,
-            (b"content-length", str(len(self.body)).encode()),
+            *length,
             (b"x-request-id", request_id.encode()),
             *_OF_EVERY_REPLY,
             (b"content-security-policy", self.policy),

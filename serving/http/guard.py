@@ -38,6 +38,7 @@ class Right(StrEnum):
     items = "items"  # add, change and withdraw items
     rules = "rules"  # say what is pinned, blocked and boosted
     campaigns = "campaigns"  # book campaigns, and read what they spend
+    openrtb = "openrtb"  # ask for bids, which spend the money of campaigns
     metrics = "metrics"  # read the counters
     admin = "admin"  # list releases and change them
 
@@ -49,7 +50,7 @@ class Right(StrEnum):
 
 # They change what others are answered, or tell of them: an open service takes none from whoever reaches it.
 _ONLY_WITH_KEYS = frozenset(
-    {Right.events, Right.users, Right.items, Right.rules, Right.campaigns, Right.admin}
+    {Right.events, Right.users, Right.items, Right.rules, Right.campaigns, Right.openrtb, Right.admin}
 )
 
 

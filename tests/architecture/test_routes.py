@@ -12,7 +12,8 @@ from serving.http.exchange import Reply
 from serving.http.guard import Right
 
 # What anybody may see, whatever the keys; whoever opens another route adds it here.
-OPEN = {"/", "/docs.json", "/livez", "/readyz", "/v1/bundle"}
+# Notices are signed: whoever calls one was given it.
+OPEN = {"/", "/docs.json", "/livez", "/readyz", "/v1/bundle", "/v1/openrtb2/notices/{kind}/{token}"}
 # Found by the page at `/`, and no part of what an app asks.
 UNDOCUMENTED = {"/", "/docs.json"}
 

@@ -121,6 +121,16 @@ class AdSales:
         paces = Paces(spending.accounts, spending.campaigns.current, n_workers, metrics)
         return cls(spending, paces, read_objective(objective), metrics)
 
+    @property
+    def spending(self) -> Spending:
+        """The campaigns, and their money."""
+        return self._spending
+
+    @property
+    def paces(self) -> Paces:
+        """The multipliers of the campaigns."""
+        return self._paces
+
     def open(self) -> None:
         """Begins to pace in a thread of its own."""
         self._paces.open()

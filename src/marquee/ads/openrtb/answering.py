@@ -71,7 +71,7 @@ class Said:
         currency: Of every price.
         rate: Units of it that one unit of ours buys.
         notices: Address of our notices, without the kind.
-        lapses_s: How long a bid may be settled where the impression says nothing, seconds.
+        lapses_s: How long a bid may be settled at most, seconds.
         now_s: The time, seconds since 1970 UTC.
         tier: How much of the user was used.
     """
@@ -96,6 +96,16 @@ def must_render_disclosure(request: BidRequest) -> bool:
     """Returns whether the ad itself must show who is behind it, because the publisher cannot."""
     asked = dsa_of(request)
     return asked.get("dsarequired") in _MUST_DISCLOSE and asked.get("pubrender") == _PUBLISHER_CANNOT_RENDER
+
+
+def lapse_of(imp: Imp, most_s: int) -> int:
+    """Returns how long a bid may be settled, seconds: as the impression says, but no longer than ours.
+
+    Args:
+        imp: The impression.
+        most_s: Ours: money is held for so long.
+    """
+    return min(imp.exp, most_s) if imp.exp else most_s
 
 
 def answer_of(request: BidRequest, won: Sequence[Won], said: Said, signer: NoticeSigner) -> bytes:
@@ -124,7 +134,7 @@ def no_bid_of(request: BidRequest, reason: NoBid) -> bytes:
 def _bid(request: BidRequest, won: Won, said: Said, signer: NoticeSigner) -> dict[str, Any]:
     """Returns one bid."""
     creative, imp = won.creative, won.imp
-    lapses_s = imp.exp if imp.exp else said.lapses_s
+    lapses_s = lapse_of(imp, said.lapses_s)
     settled = Settled(
         said.decision_id,
         imp.id,

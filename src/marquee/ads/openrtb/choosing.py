@@ -12,7 +12,7 @@ campaign and a creative bid once in an answer.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -38,7 +38,11 @@ class NoBidder(StrEnum):
     paced = "paced"  # by its plan the campaign bids nothing now
     no_disclosure = "no_disclosure"  # the ad must say itself who is behind it, and does not
     below_floor = "below_floor"
-    refused = "refused"  # its money or a cap did not hold
+    no_money = "no_money"  # the budget is spent, or others hold the rest
+
+
+Offers = dict[tuple[str, str], Offer | NoBidder | None]
+"""Offers by campaign and item, or why there is none; None for a house campaign."""
 
 
 class Candidate(NamedTuple):
@@ -116,8 +120,9 @@ class Situation:
 def choose_bids(
     eligible: Sequence[HeldCampaign],
     situation: Situation,
-    offers: dict[tuple[str, str], Offer | NoBidder | None],
-    refused: Collection[tuple[str, str]] = (),
+    offers: Offers,
+    refused: Mapping[tuple[str, str], NoBidder],
+    sold: Sequence[Chosen] = (),
 ) -> Choice:
     """Returns the bids of an answer.
 
@@ -126,15 +131,20 @@ def choose_bids(
         situation: The request.
         offers: What was offered so far, by campaign and item; filled here, so that a second try notes no
             second opportunity.
-        refused: Campaigns and items whose money or caps did not hold.
+        refused: Campaigns and items whose money or caps did not hold, and which.
+        sold: Bids that stand already; their impressions are left alone.
     """
     silent: Counter[Unfit | NoBidder] = Counter()
     chosen: list[Chosen] = []
     request, exchange = situation.request, situation.exchange
+    taken = {one.imp.id for one in sold}
     for imp in request.imp:
+        if imp.id in taken:
+            continue
         candidates = list(_candidates(eligible, imp, situation, offers, silent))
-        free = [one for one in candidates if one.key not in refused and _may_join(one, chosen)]
-        silent[NoBidder.refused] += sum(one.key in refused for one in candidates)
+        silent.update(refused[one.key] for one in candidates if one.key in refused)
+        standing = [*sold, *chosen]
+        free = [one for one in candidates if one.key not in refused and _may_join(one, standing)]
         bid = None
         for terms in terms_of(imp, request, exchange.currencies, exchange.deals, exchange.seat):
             bid = _best(imp, free, terms, exchange)
@@ -150,7 +160,7 @@ def _candidates(
     eligible: Sequence[HeldCampaign],
     imp: Imp,
     situation: Situation,
-    offers: dict[tuple[str, str], Offer | NoBidder | None],
+    offers: Offers,
     silent: Counter[Unfit | NoBidder],
 ) -> Iterator[Candidate]:
     """Yields the creatives that fit an impression and may bid; counts the others."""

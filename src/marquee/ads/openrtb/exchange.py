@@ -1,4 +1,4 @@
-"""What the operator declares for an exchange: who bids there, with which creatives, on whose deals."""
+"""The declaration of an exchange: who bids there, with which creatives, on whose deals."""
 
 import math
 from collections.abc import Mapping

@@ -26,7 +26,7 @@ def read_bid_request(body: bytes) -> BidRequest:
     """
     try:
         request = _DECODER.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BidRequestError(f"a bid request must be JSON of OpenRTB 2.6, got {error}") from error
     if not request.imp:
         raise BidRequestError("a bid request must have one imp at least, got none")

@@ -1,0 +1,1 @@
+"""The bidder of an exchange: bid requests, bids, and the notices that settle them."""

@@ -1,0 +1,344 @@
+"""The bidder of an exchange: what it bids, on whose terms, and what a notice charges."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from marquee.errors import ConfigError
+from marquee.store.campaigns.campaign import BidType, CapScope, Creative, FrequencyCap, Priority, Targeting
+from serving.api.exchange.bidder import Bidder
+from serving.api.exchange.declared import read_exchange
+from tests.support.ad_service import EURO, booking
+from tests.support.asgi import JSON_HEADERS
+from tests.support.bundles import publish_tiny
+from tests.support.exchange_service import (
+    BANNER,
+    DECLARED,
+    OTHER,
+    ExchangeService,
+    bid_request,
+    write_declared,
+)
+from tests.support.markdown import blocks
+
+USER = {"buyeruid": "u1"}
+CAPPED = (FrequencyCap(per=CapScope.campaign, limit=1, window_s=3600),)
+FLOORED = {"id": "1", "banner": BANNER, "bidfloorcur": "USD"}
+
+Open = Callable[..., ExchangeService]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return publish_tiny(tmp_path_factory.mktemp("bundles"))
+
+
+@pytest.fixture
+def opened(home: Path, tmp_path: Path) -> Iterator[Open]:
+    made: list[ExchangeService] = []
+
+    def open_service(*campaigns: Any, **changes: Any) -> ExchangeService:
+        made.append(ExchangeService(home, tmp_path, **changes))
+        made[-1].book(*(campaigns or (booking(),)))
+        return made[-1]
+
+    yield open_service
+    for one in made:
+        one.close()
+
+
+def test_bid_is_the_worth_where_the_next_one_is_paid_and_a_share_where_its_own(opened: Open) -> None:
+    service = opened()
+    assert service.bids(at=2)[0]["price"] == 2.0
+    assert service.bids(at=1)[0]["price"] == 1.0
+    assert service.bids(at=2, cur=["USD"])[0]["price"] == 4.0
+    assert service.bids(cur=["JPY"]) == []
+
+
+def test_floor_is_converted_once(opened: Open) -> None:
+    service = opened()
+    for at, floor, price in (
+        (2, 3.0, 4.0),
+        (1, 3.0, 3.0),  # a share would be below the floor, which it is worth
+        (1, 4.0, 4.0),
+        (2, 4.01, None),
+        (1, 4.01, None),
+    ):
+        bids = service.bids(at=at, cur=["USD"], imp=[FLOORED | {"bidfloor": floor}])
+        assert [bid["price"] for bid in bids] == ([] if price is None else [price])
+
+
+def test_deal_does_not_inherit_the_currency_of_the_floor(opened: Open) -> None:
+    service = opened()
+    deals = {"private_auction": 1, "deals": [{"id": "ours", "bidfloor": 3.0}, {"id": "theirs"}]}
+    imp = {"id": "1", "banner": BANNER, "bidfloor": 9.0, "bidfloorcur": "EUR", "pmp": deals}
+    (bid,) = service.bids(imp=[imp])
+    assert (bid["dealid"], bid["price"]) == ("ours", 2.0)
+    imp = imp | {"pmp": {"private_auction": 1, "deals": [{"id": "theirs"}]}}
+    assert service.bids(imp=[imp]) == []
+
+
+def test_price_of_nothing_is_bid_only_where_a_deal_admits_it(opened: Open) -> None:
+    service = opened(booking(bid=None, total_budget=0, priority=Priority.house))
+    assert service.bids() == []
+    imp = {"id": "1", "banner": BANNER, "pmp": {"deals": [{"id": "ours"}]}}
+    (bid,) = service.bids(imp=[imp])
+    assert (bid["dealid"], bid["price"]) == ("ours", 0.0)
+
+
+def test_blocked_categories_advertisers_and_sizes(opened: Open) -> None:
+    service = opened()
+    for n_bids, fields in (
+        (1, {"bcat": ["IAB3"]}),
+        (0, {"bcat": ["IAB18"]}),
+        (0, {"bcat": ["53"], "cattax": 7}),  # of another taxonomy: nobody can compare
+        (0, {"badv": ["acme.example"]}),
+        (0, {"wseat": ["513"]}),
+        (0, {"imp": [{"id": "1", "banner": {"w": 728, "h": 90}}]}),
+    ):
+        assert len(service.bids(**fields)) == n_bids, fields
+
+
+def test_campaign_bids_once_and_the_highest_first(opened: Open) -> None:
+    service = opened(booking(), booking("autumn", bid=3 * EURO, creatives=(Creative(item_id="i004"),)))
+    imps = [{"id": name, "banner": BANNER} for name in "abc"]
+    bids = service.bids(imp=imps)
+    assert [(bid["impid"], bid["cid"], bid["price"]) for bid in bids] == [
+        ("a", "autumn", 3.0),
+        ("b", "spring", 2.0),
+    ]
+    (decision,) = service.decisions()
+    assert [(sale.campaign_id, sale.price, sale.reserve) for sale in decision.sales] == [
+        ("autumn", 3_000, 3_000),
+        ("spring", 2_000, 2_000),
+    ]
+    assert (decision.source, decision.surface) == ("openrtb", "openrtb")
+
+
+def test_click_is_bid_for_by_its_probability(opened: Open) -> None:
+    service = opened(
+        booking(bid_type=BidType.cpc, bid=EURO // 5),
+        # Nobody says how likely a conversion is.
+        booking("autumn", bid_type=BidType.cpa, bid=50 * EURO, creatives=(Creative(item_id="i004"),)),
+    )
+    (bid,) = service.bids()
+    assert (bid["cid"], bid["price"]) == ("spring", 2.0)
+    assert service.counted("silent", "no_probability") >= 1
+    (decision,) = service.decisions()
+    assert decision.sales[0].price == EURO // 5
+
+
+def test_targeting_reads_place_and_device(opened: Open) -> None:
+    service = opened(booking(targeting=Targeting(geography=("DE-BE",), devices=("mobile",))))
+    there = {"devicetype": 4, "geo": {"country": "DEU", "region": "BE"}}
+    service.post(bid_request(test=1, device=there))
+    service.ads.paces.solve()
+    assert service.bids() == []
+    assert len(service.bids(device=there)) == 1
+    assert service.bids(device=there | {"devicetype": 2}) == []
+
+
+def test_cap_of_a_user_is_told_by_its_number(opened: Open) -> None:
+    often = booking("often", frequency_caps=CAPPED, creatives=(Creative(item_id="i004"),))
+    service = opened(booking(), often)
+    service.post(bid_request(test=1, user=USER))
+    service.ads.paces.solve()
+    service.ads.change("spring", state="paused")
+    (bid,) = service.bids(user=USER)
+    assert bid["cid"] == "often"
+    reply = service.post(bid_request(user=USER))
+    assert (reply.status, reply.json()) == (200, {"id": "r", "nbr": 9})
+    # Who may not be counted is not shown it at all: no cap was reached.
+    assert service.post(bid_request(user=USER, regs={"coppa": 1})).status == 204
+    assert service.post(bid_request()).status == 204
+    assert service.counted("barred", "coppa") == 1
+
+
+def test_too_little_time_is_told_by_its_number(opened: Open) -> None:
+    service = opened()
+    reply = service.post(bid_request(tmax=19))
+    assert (reply.status, reply.json()) == (200, {"id": "r", "nbr": 15})
+    assert service.post(bid_request(tmax=10_000)).json()["seatbid"]
+
+
+def test_test_is_answered_and_never_charged(opened: Open) -> None:
+    service = opened()
+    (bid,) = service.bids(test=1)
+    assert service.call(bid["burl"]).status == 204
+    assert service.decisions() == []
+    assert service.spent() == (0, 0, 0)
+    assert service.counted("notices", "billing", "test") == 1
+
+
+def test_notice_of_billing_charges_once_what_was_bid(opened: Open) -> None:
+    service = opened()
+    (bid,) = service.bids()
+    for method in ("GET", "POST", "GET"):
+        reply = service.call(bid["burl"], method)
+        assert (reply.status, reply.body) == (204, b"")
+        assert "content-length" not in reply.headers
+    assert service.call(bid["nurl"]).status == 204
+    charged, _, n_charged = service.spent()
+    assert (charged, n_charged) == (2_000, 1)
+    assert service.counted("notices", "billing", "repeated") == 2
+
+
+def test_money_of_a_bid_that_is_lost_returns_with_its_time(opened: Open) -> None:
+    service = opened(booking(total_budget=2_000))
+    (bid,) = service.bids(imp=[{"id": "1", "banner": BANNER, "exp": 60}])
+    assert service.call(bid["lurl"]).status == 204
+    assert service.bids() == []  # the whole budget is held
+    service.ads.now += 60 + 11
+    late = service.call(bid["burl"])
+    assert late.error["code"] == "invalid_request"
+    assert service.counted("notices", "billing", "lapsed") == 1
+    service.ads.now += 600
+    service.ads.spending.follow()
+    assert service.spent() == (0, 0, 0)
+
+
+def test_forged_notices_are_refused_and_counted(opened: Open) -> None:
+    service = opened()
+    (bid,) = service.bids()
+    forged = [
+        bid["nurl"].replace("/win/", "/billing/"),
+        bid["burl"].replace("/billing/", "/billing/A"),
+        "https://ads.example/v1/openrtb2/notices/billing/%C3%BC",
+    ]
+    assert [service.call(one).status for one in forged] == [422, 422, 422]
+    assert service.counted("notices", "billing", "forged") == 3
+    assert service.call(bid["burl"].replace("/billing/", "/gift/")).status == 404
+    assert service.spent()[0] == 0
+
+
+def test_what_no_bid_could_answer_is_refused_without_content(opened: Open) -> None:
+    service = opened()
+    bodies: list[object] = [
+        b"{",
+        b"\xff",
+        b"[]",
+        b'{"id": "r", "imp": [{"id": "1"}], "ext": {"deep": ' + b"[" * 5_000,
+        {"id": "r", "imp": []},
+        {"id": "r"},
+        bid_request(imp=[{"id": "1", "banner": BANNER}] * 2),
+        bid_request(site={}, app={}),
+        bid_request(imp=[{"id": "1", "banner": {"w": -1, "h": 250}}]),
+    ]
+    for body in bodies:
+        reply = service.post(body)
+        assert (reply.status, reply.body) == (400, b"")
+    assert service.counted("requests", "malformed") == len(bodies)
+
+
+def test_what_goes_wrong_within_costs_no_more_than_a_bid(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = opened()
+
+    def fail(*_given: object) -> None:
+        raise ZeroDivisionError("a fault of ours")
+
+    monkeypatch.setattr(Bidder, "answer", fail)
+    assert service.post(bid_request()).status == 204
+    assert service.counted("requests", "failed") == 1
+
+
+def test_name_that_no_store_can_hold_is_nobodys(opened: Open) -> None:
+    service = opened()
+    for name in ("u\0", "u" * 257, ""):
+        assert len(service.bids(user={"buyeruid": name})) == 1
+    assert {decision.user_id for decision in service.decisions()} == {None}
+
+
+def test_only_a_key_of_its_own_asks_for_bids(opened: Open) -> None:
+    service = opened()
+    assert service.post(bid_request(), JSON_HEADERS).status == 401
+    other = JSON_HEADERS | {"authorization": f"Bearer {OTHER}"}
+    assert service.post(bid_request(), other).status == 403
+
+
+def test_disclosure_says_who_is_behind_and_who_paid(opened: Open) -> None:
+    autumn = booking("autumn", bid=EURO, creatives=(Creative(item_id="i004"),))
+    service = opened(booking(), autumn)
+    # The page does not show it: only an ad that does so itself may stand there.
+    (bid,) = service.bids(regs={"ext": {"dsa": {"dsarequired": 2, "pubrender": 0}}})
+    assert bid["ext"]["dsa"] == {"behalf": "by-autumn", "paid": "Payer of autumn", "adrender": 1}
+
+
+def test_requests_of_the_specification_and_of_prebid_answer_as_they_must(
+    opened: Open, data_root: Path
+) -> None:
+    folder = data_root / "openrtb"
+    if not (folder / "manifest.json").is_file():
+        pytest.skip(f"there are no bid requests in {folder}: they are not published with the project")
+    banner = {"w": 300, "h": 250, "markup": "<b>spring</b>"}
+    creatives = {"i008": {"adomain": ["acme.example"], "banner": banner, "discloses": True}}
+    service = opened(creatives=creatives)
+    statuses = {}
+    for one in json.loads((folder / "manifest.json").read_bytes()):
+        reply = service.post((folder / one["file"]).read_bytes())
+        statuses[one["file"][:2]] = reply.status
+        assert str(reply.status) in one["expected"]
+        if reply.status != 200:
+            assert reply.body == b""
+    assert [name for name, status in statuses.items() if status == 200] == ["01", "02", "06"]
+    assert [name for name, status in statuses.items() if status == 400] == ["09", "10"]
+    dsa = json.loads((folder / "08-dsa-required.json").read_bytes())
+    dsa["imp"][0] = {"id": "1", "banner": BANNER}
+    (bid,) = service.post(dsa).json()["seatbid"][0]["bid"]
+    assert bid["ext"]["dsa"]["behalf"] == "by-spring"
+    assert service.counted("barred", "gdpr") == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"first_price_share": 1.5}, "first_price_share must be above 0 and at most 1, got 1.5"),
+        ({"first_price_share": float("nan")}, "first_price_share must be above 0"),
+        ({"rates": {"USD": 0.0}}, "the rate of USD must be above 0, got 0.0"),
+        ({"lapses_s": 0}, "lapses_s must be at least 1, got 0"),
+        ({"notices": "ads.example"}, "notices must be the public address"),
+        ({"seat": ""}, "seat must name ours"),
+        ({"floor": 1}, "unknown field `floor`"),
+        ({"creatives": {"i008": {"adomain": ["a.example"]}}}, "needs a banner or a native form"),
+        (
+            {"creatives": {"i008": DECLARED["creatives"]["i008"] | {"click_probability": 0.0}}},
+            "click_probability of creative 'i008' must be above 0",
+        ),
+    ],
+)
+def test_declaration_that_cannot_be_is_told_in_words(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match="MARQUEE_EXCHANGE must name a file") as caught:
+        read_exchange(str(write_declared(tmp_path, **changes)), "EUR")
+    assert message in str(caught.value)
+
+
+def test_key_of_notices_must_be_a_secret(tmp_path: Path) -> None:
+    path = write_declared(tmp_path)
+    key = tmp_path / "notices.key"
+    key.chmod(0o640)
+    with pytest.raises(ConfigError, match="can be read by others than its owner"):
+        read_exchange(str(path), "EUR")
+    key.chmod(0o600)
+    key.write_text("c2hvcnQ=")
+    with pytest.raises(ConfigError, match="must hold 32 bytes, got 5"):
+        read_exchange(str(path), "EUR")
+    key.unlink()
+    with pytest.raises(ConfigError, match="must be a file of 32 random bytes"):
+        read_exchange(str(path), "EUR")
+
+
+def test_declaration_of_the_page_can_be_read(tmp_path: Path) -> None:
+    write_declared(tmp_path)
+    (block,) = blocks("docs/operating/exchange.md", "yaml")
+    path = tmp_path / "page.yaml"
+    path.write_text(block.text, encoding="utf-8")
+    exchange, _ = read_exchange(str(path), "EUR")
+    assert set(exchange.creatives) == {"ad-7", "ad-9"}
+    assert (exchange.devices[4], exchange.devices[2]) == ("phone", "desktop")
+    assert exchange.deals == {"AB-0001": {"spring"}}
