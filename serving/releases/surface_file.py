@@ -273,7 +273,7 @@ def _read_creatives(declared: _Creatives, settings: Settings) -> CreativeSet:
 
 
 def _read_slots(declared: Mapping[str, object], kind: ItemKind | None, settings: Settings) -> SlotConfig:
-    """Returns the slots of a surface; money is said in units of the currency."""
+    """Returns the slots of a surface; `floor` is in millionths of the currency."""
     if kind is not None:
         raise ConfigError(f"slots need a surface of content and ads, got kind {kind}; leave kind out")
     if not settings.events:

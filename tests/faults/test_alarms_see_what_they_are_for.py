@@ -68,6 +68,9 @@ WELL = {
     "known": constant("marquee_overdue_erased_users", 0),
     "rule end": Series("marquee_rules_next_end_seconds", lambda _at: UNTIL + 2 * DAY, {}),
     "stale": constant("marquee_rules_stale_total", 2),
+    "outbid": rising("marquee_ads_lost_total", 5.0, reason="outbid"),
+    "broken": constant("marquee_ads_lost_total", 2, reason="broken"),
+    "cut off": constant("marquee_ads_cut_off", 0),
     "explained": rising("marquee_explanations_total", 0.1, outcome="agrees"),
     "differs": constant("marquee_explanations_total", 1, outcome="differs"),
     "created": now_minus("marquee_release_created_seconds", DAY),
@@ -182,6 +185,11 @@ FAULTS: dict[str, tuple[str, Mapping[str, Series | None]]] = {
         "MarqueeExplanationsDiffer",
         {"differs": rising("marquee_explanations_total", 0.001, outcome="differs")},
     ),
+    "probabilities of ads are no numbers": (
+        "MarqueeAdsBroken",
+        {"broken": rising("marquee_ads_lost_total", 0.1, reason="broken")},
+    ),
+    "the ledger cannot be reached": ("MarqueeAdsCutOff", {"cut off": constant("marquee_ads_cut_off", 1)}),
     "the rules cannot be read": ("MarqueeRulesStale", {"stale": rising("marquee_rules_stale_total", 0.1)}),
     "training has stopped": (
         "MarqueeReleaseOld",
