@@ -17,6 +17,7 @@ import msgspec
 from omegaconf import OmegaConf
 from rich.console import Console
 
+from demo.advertising import sell_slots
 from demo.crowd import Trend, follow_a_trend
 from demo.customers import show_customers
 from demo.deciding import pin_an_item
@@ -26,6 +27,7 @@ from demo.experimenting import run_experiments
 from demo.explaining import explain_an_answer
 from demo.forgetting import forget_a_person
 from demo.market import market_of
+from demo.pacing import show_pacing
 from demo.processes import (
     ROOT,
     free_port,
@@ -43,7 +45,7 @@ from marquee.core.catalog import ItemKind
 from marquee.errors import MarqueeError
 
 USAGE = "usage: python -m demo [data=world] [key=value …]"
-N_STEPS = 12
+N_STEPS = 13
 K = 5
 PATIENCE_S = 10.0
 REFUSED = 3
@@ -227,6 +229,17 @@ def experiment(console: Console, options: Options, run: Path, bundle: Bundle) ->
     return run_experiments(console, world, bundle, run / "experiments")
 
 
+def advertise(console: Console, options: Options, run: Path, bundle: Bundle) -> list[str]:
+    """Sells slots to campaigns, and paces one over a day; returns what is wrong with ads or money."""
+    wrong = sell_slots(console, bundle, run / "ads")
+    world = market_of(run)
+    if world is None:
+        # Elsewhere nobody knows what others would have paid.
+        console.print(f"{options.data} is no simulated market; for campaigns: docs/operating/campaigns.md")
+        return wrong
+    return wrong + show_pacing(console, world)
+
+
 def ask(client: Client, request: RecommendRequest) -> tuple[RecommendAnswer, float]:
     """Returns the answer to a request and the milliseconds it took; raises DemoError if there is none."""
     started = time.perf_counter()
@@ -306,11 +319,13 @@ def run_demo(console: Console, options: Options) -> None:
     wrong += estimate(console, options, run, bundle)
     show_step(console, 9, N_STEPS, "run experiments on people")
     wrong += experiment(console, options, run, bundle)
-    show_step(console, 10, N_STEPS, "forget a person")
+    show_step(console, 10, N_STEPS, "sell slots to campaigns")
+    wrong += advertise(console, options, run, bundle)
+    show_step(console, 11, N_STEPS, "forget a person")
     wrong += forget_a_person(console, bundle, run / "people", K)
-    show_step(console, 11, N_STEPS, "know the customers")
+    show_step(console, 12, N_STEPS, "know the customers")
     wrong += know_customers(console, options, run)
-    show_step(console, 12, N_STEPS, "watch a market that changes, and write the card of the model")
+    show_step(console, 13, N_STEPS, "watch a market that changes, and write the card of the model")
     wrong += watch_and_tell(console, options, run, bundle)
     show_paths(console, options, run, bundle)
     # Only at the end: all answers and all paths are shown first, also where one answer is wrong.

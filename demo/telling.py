@@ -20,6 +20,7 @@ from marquee.client import Client, EventMessage, RecommendAnswer, ServiceError
 # Five seconds with the pause: a profile that is not read by then is a fault, not a busy machine.
 _N_TRIES = 50
 _PAUSE_S = 0.1
+_SCOPES = ("recommend", "events", "rules", "users", "campaigns")
 RATING = 5.0
 """An event of kind `rating` is rejected without a value."""
 
@@ -46,7 +47,7 @@ class EventLoop:
         key = secrets.token_urlsafe(32)
         # The file of keys holds hashes alone.
         digest = hashlib.sha256(key.encode()).hexdigest()
-        entry = {"name": "demo", "sha256": digest, "scopes": ["recommend", "events", "rules", "users"]}
+        entry = {"name": "demo", "sha256": digest, "scopes": [*_SCOPES]}
         keys = folder / "keys.json"
         keys.write_text(json.dumps({"keys": [entry]}), encoding="utf8")
         log = folder / "events"

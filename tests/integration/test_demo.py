@@ -61,6 +61,9 @@ def test_demo_goes_from_events_to_answers(tmp_path: Path) -> None:
     assert re.search(r"the best order would\s+earn|not identifiable", ran.stdout), "an arm before it is shown"
     assert "alarm: propensity has shifted" in ran.stdout
     assert "its sections: Purpose, Data" in ran.stdout
+    assert re.search(r"is an ad on behalf of [\w ]+, paid by [\w ]+ Ltd: 0\.\d+ an? \w+;", ran.stdout)
+    assert re.search(r"a-small-budget: \d+ ads shown, \d+ charged, 0\.0\d+ of 0\.051", ran.stdout)
+    assert re.search(r"^[\d,]+ impressions for [\d.]+; 0\.\d+ is left", ran.stdout, flags=re.MULTILINE)
     assert "does a click lead to a purchase?" in ran.stdout
     assert re.search(r"champions", ran.stdout)
     audience = re.search(r"^audience of the first leads: (.+)$", ran.stdout, flags=re.MULTILINE)
