@@ -17,6 +17,7 @@ from marquee.ads.openrtb.exchange import Declared, Exchange
 from marquee.ads.openrtb.messages import BidRequest
 from marquee.ads.openrtb.notices import NoticeSigner
 from marquee.ads.openrtb.privacy import Barrier, allowed_of
+from marquee.ads.openrtb.recorded import SOURCE, RecordedBid, record_of
 from marquee.ads.selling import Buy, NotSold
 from marquee.core.filters import Value
 from marquee.errors import EventLogError
@@ -30,9 +31,6 @@ from serving.api.ads.paces import Paces
 from serving.recording.ads.spending import Spending
 from serving.recording.recorder import Begun
 from serving.recording.users import KnownUser, KnownUsers
-
-SOURCE = "openrtb"
-"""The word by which the log tells answers to an exchange from all others."""
 
 _TRIES = 3
 """How often bids are chosen anew where money or a cap of one did not hold."""
@@ -150,7 +148,7 @@ class Bidder:
             return Outcome(only_capped=_is_only_capped(silent), silent=silent, barriers=person.barriers)
         return Outcome(
             json=self._told(request, sold, person, begun),
-            decision=None if request.test else self._decision(request, sold, person, viewer, begun),
+            decision=None if request.test else self._decision(request, sold, person, viewer, begun, silent),
             n_bids=len(sold),
             silent=silent,
             barriers=person.barriers,
@@ -283,6 +281,7 @@ class Bidder:
         person: _Person,
         viewer: Viewer,
         begun: Begun,
+        silent: Counter[Unfit | NoBidder],
     ) -> Decision:
         """Returns the record of an answer; what it does not name of the request is not kept."""
         context = {"country": viewer.geography, "device": viewer.device}
@@ -290,13 +289,17 @@ class Bidder:
             decision_id=begun.decision_id,
             time_ms=begun.time_ms,
             user_id=person.name,
-            request_id=request.id[:_MOST_ID].replace("\0", "\ufffd"),
+            request_id=_storable(request.id),
             surface=self.exchange.surface,
             source=SOURCE,
             places=tuple([Place(one.candidate.key[1], one.price / _MILLION, 1.0) for one, _ in sold]),
             tier=person.tier.value,
             asked={"context": {name: value for name, value in context.items() if value}},
             sales=tuple([sale for _, sale in sold if sale is not None]),
+            auction=record_of(
+                [_recorded(one) for one, _ in sold],
+                {reason.value: number for reason, number in silent.items()},
+            ),
         )
 
 
@@ -346,6 +349,20 @@ def _won(chosen: Chosen) -> Won:
         price=chosen.price,
         deal_id=chosen.terms.deal_id,
         disclosure=Disclosure(behalf=campaign.advertiser, paid=campaign.payer),
+    )
+
+
+def _storable(name: str) -> str:
+    """Returns as much of a name of the exchange's as both stores can hold: no NUL, and not without end."""
+    return name[:_MOST_ID].replace("\0", "\ufffd")
+
+
+def _recorded(chosen: Chosen) -> RecordedBid:
+    """Returns a bid for the record."""
+    campaign, item_id = chosen.candidate.held.campaign, chosen.candidate.key[1]
+    imp_id, terms = _storable(chosen.imp.id), chosen.terms
+    return RecordedBid(
+        item_id, imp_id, terms.deal_id, terms.floor, chosen.price, campaign.advertiser, campaign.payer
     )
 
 

@@ -47,6 +47,9 @@ class ReleasesToAsk:
 
     def find(self, decision: Decision) -> Recommender | None:
         """Returns the release that a decision names, with the live items of now; None if nobody has it."""
+        # Of bids at an exchange no release is the cause.
+        if not decision.release:
+            return None
         channels = list(self._channels(decision))
         for channel in channels:
             answering = channel.answering

@@ -17,6 +17,7 @@ from enum import StrEnum
 
 import numpy as np
 
+from marquee.ads.openrtb.recorded import SOURCE, bids_of
 from marquee.decision.explaining.asked import KNOWN_USER
 from marquee.decision.explaining.auctions import NO_AUCTION, AdReasons, HeldAgain, content_places, hold_again
 from marquee.decision.explaining.counting import Counts, count_stages
@@ -33,6 +34,8 @@ from marquee.decision.recommender import TITLE, Recommender
 from marquee.errors import DataError, MarqueeError
 from marquee.store.log.event_log import Decision
 from marquee.store.rules.rule import ActiveRules
+
+_AT_EXCHANGE = "these are bids at an exchange, which holds the auction and tells nobody of the others"
 
 
 class Outcome(StrEnum):
@@ -120,6 +123,8 @@ def explain(
         rules: Those that held; None if they are not kept any more.
         words: Of the sentences.
     """
+    if decision.source == SOURCE:
+        return _bid_elsewhere(decision, words)
     try:
         auction = hold_again(decision)
     except DataError as error:
@@ -130,6 +135,17 @@ def explain(
     else:
         explained = _explain_content(decision, recommender, rules, words)
     return _with_ads(explained, auction, words)
+
+
+def _bid_elsewhere(decision: Decision, words: Words) -> Explanation:
+    """Returns the explanation of bids at an exchange: who is behind each; only there is the auction known."""
+    bids = bids_of(decision.auction)
+    sentences = tuple([Sentence(*sentence_of_ad(words, one.advertiser, one.payer)) for one in bids])
+    return replace(
+        _by_record(decision, Outcome.not_recorded, words, _AT_EXCHANGE),
+        sentences=sentences,
+        auction=HeldAgain({}, decision.auction.get("lost", {})),
+    )
 
 
 def _with_ads(explained: Explanation, auction: HeldAgain, words: Words) -> Explanation:

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from marquee.ads.openrtb.recorded import bids_of
+from marquee.decision.explaining.explanation import explain
+from marquee.decision.explaining.sentences import Words
 from marquee.errors import ConfigError
 from marquee.store.campaigns.campaign import BidType, CapScope, Creative, FrequencyCap, Priority, Targeting
 from serving.api.exchange.bidder import Bidder
@@ -116,6 +119,18 @@ def test_campaign_bids_once_and_the_highest_first(opened: Open) -> None:
         ("spring", 2_000, 2_000),
     ]
     assert (decision.source, decision.surface) == ("openrtb", "openrtb")
+
+
+def test_bid_on_record_is_explained_by_who_is_behind_it(opened: Open) -> None:
+    service = opened()
+    service.bids(imp=[{"id": "1", "banner": BANNER}, {"id": "2", "banner": {"w": 1, "h": 1}}])
+    (decision,) = service.decisions()
+    (bid,) = bids_of(decision.auction)
+    assert (bid.imp_id, bid.price, bid.advertiser) == ("1", 2 * EURO, "by-spring")
+    explained = explain(decision, None, None, Words())
+    assert [one.text for one in explained.sentences] == ["Ad of by-spring, paid for by Payer of spring"]
+    assert "exchange" in explained.why
+    assert explained.auction.lost == {"size": 1}
 
 
 def test_click_is_bid_for_by_its_probability(opened: Open) -> None:
