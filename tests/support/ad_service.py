@@ -120,8 +120,12 @@ class AdService:
         self.book(replace(found.campaign, **changes))
 
     def ask(self, **body: object) -> Any:
-        """Returns the answer to one request; warms the paces first, as the thread would."""
-        reply = asyncio.run(request(self.app, "POST", "/v1/recommend", json.dumps(body).encode(), HEADERS))
+        """Returns the answer to one request."""
+        return self.post("/v1/recommend", **body)
+
+    def post(self, path: str, **body: object) -> Any:
+        """Returns the reply to what is posted to a path."""
+        reply = asyncio.run(request(self.app, "POST", path, json.dumps(body).encode(), HEADERS))
         assert reply.status == 200, reply.body
         return reply.json()
 

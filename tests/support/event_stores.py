@@ -59,6 +59,7 @@ def decision(decision_id: str, **changes: object) -> Decision:
         "asked": {"timestamp": NOW, "k": 2, "history": [["x", "click", None], ["y", "rating", 4.5]]},
         "live_items": "00ff00ff00ff00ff",
         "sales": (Sale("b", "spring", "cpc", 400_000, 400_000, 7, "2023-11-14", (NOW + 60) * 1000),),
+        "auction": {"places": [1], "content_worth": [0.5], "told": [["b", "Acme", ["surface"]]], "lost": {}},
     }
     return Decision(decision_id=decision_id, **{**fields, **changes})  # type: ignore[arg-type]
 

@@ -13,7 +13,7 @@ from marquee.decision.explaining.explanation import Explanation, Outcome, explai
 from marquee.decision.explaining.replaying import replay
 from marquee.decision.explaining.sentences import Words
 from marquee.decision.recommender import Recommender
-from marquee.store.campaigns.campaign import Creative, Priority
+from marquee.store.campaigns.campaign import Creative, Priority, State
 from marquee.store.log.event_log import Decision
 from marquee.store.rules.rule import NO_RULES
 from tests.support.ad_service import EURO, AdService, booking
@@ -139,6 +139,29 @@ def test_what_was_told_beside_an_ad_stays_when_its_campaign_is_changed(opened: O
     told = service.why(answer["decision_id"])
     assert told["replay"]["outcome"] == "agrees"
     assert told["items"][1]["ad"]["paid_by"] == "Payer of autumn"
+
+
+def test_winner_without_money_leaves_an_auction_that_agrees(opened: Open) -> None:
+    service = opened()
+    for name in ("autumn", "house"):
+        service.change(name, state=State.paused)
+    # A place costs the floor, a tenth of a cent.
+    service.change("spring", total_budget=2_500)
+    outcomes = []
+    for number in range(4):
+        answer = service.ask(k=2, user_id=f"u{number}")
+        told = service.why(answer["decision_id"])
+        outcomes.append((len(answer.get("ads", ())), told.get("lost", {}), told["replay"]["outcome"]))
+    assert outcomes[:3] == [(1, {}, "agrees"), (1, {}, "agrees"), (0, {"no_money": 1}, "agrees")]
+    assert outcomes[3][2] == "agrees"
+
+
+def test_part_of_a_batch_with_ads_agrees(opened: Open) -> None:
+    service = opened(DRAWN)
+    parts = [{"k": 4, "user_id": f"u{number}"} for number in range(4)]
+    answers = service.post("/v1/recommend/batch", requests=parts)["answers"]
+    assert all(part["ads"] for part in answers)
+    assert {service.why(part["decision_id"])["replay"]["outcome"] for part in answers} == {"agrees"}
 
 
 def test_ads_are_explained_without_the_release(sold: Decision) -> None:
