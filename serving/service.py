@@ -232,11 +232,14 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
         """Shows that the event loop runs, to whoever watches the counters from outside."""
         self.metrics.family(ThreadMetrics).show_heartbeat("event loop", time.time())
 
-    def _exchange(self, recorder: Recorder | None, users: KnownUsers) -> list[ExchangeRoutes]:
+    def _exchange(
+        self, recorder: Recorder | None, users: KnownUsers, customers: CustomersAtDecision
+    ) -> list[ExchangeRoutes]:
         """Returns the routes of the exchange, none where there is none."""
         if not SETTINGS.exchange or self.ads is None or recorder is None or self.log is None:
             return []
-        return [open_exchange(SETTINGS, self.surfaces, self.ads, recorder, self.log, users, self.metrics)]
+        log, metrics = self.log, self.metrics
+        return [open_exchange(SETTINGS, self.surfaces, self.ads, recorder, log, users, customers, metrics)]
 
     def _follow_files(self, guard: Guard) -> None:
         """Has the files of keys and customers looked at, each in a thread: a disk may hang."""
@@ -295,7 +298,7 @@ class RoutedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SD
                     at_decision,
                     CampaignTrials(log, at_decision, users) if log else None,
                 ),
-                *self._exchange(recorder, users),
+                *self._exchange(recorder, users, at_decision),
                 WhyRoutes(
                     KeptDecisions(log, users, SETTINGS.keep_decisions_days),
                     ReleasesToAsk(self.surfaces, SETTINGS.why_release_bytes, read_trusted_keys()),

@@ -14,6 +14,7 @@ from marquee.store.campaigns.campaign import Campaign
 from marquee.store.ledger.rows import FLIGHT
 from marquee.store.log.event_log import Decision
 from serving.api.app import RecommendationApp
+from serving.api.customers.deciding import NOBODY, CustomersAtDecision
 from serving.api.exchange.bidder import Bidder
 from serving.api.exchange.declared import read_exchange
 from serving.api.exchange.exchange import ExchangeRoutes
@@ -75,7 +76,14 @@ class ExchangeService:
         ads: Campaigns, money and log.
     """
 
-    def __init__(self, home: Path, folder: Path, **changes: Any) -> None:
+    def __init__(
+        self,
+        home: Path,
+        folder: Path,
+        users: PlainUsers | None = None,
+        customers: CustomersAtDecision = NOBODY,
+        **changes: Any,
+    ) -> None:
         self.ads = AdService(home, folder, "{first: 1, every: 2}")
         exchange, signer = read_exchange(str(write_declared(folder, **changes)), "EUR")
         self.recorder = Recorder(self.ads.log, self.ads.metrics, clock=lambda: self.ads.now)
@@ -84,7 +92,8 @@ class ExchangeService:
             signer,
             self.ads.spending,
             self.ads.paces,
-            PlainUsers(),
+            users or PlainUsers(),
+            customers,
             counted_clicks(self.ads.surfaces),
         )
         self.routes = ExchangeRoutes(

@@ -20,6 +20,7 @@ from marquee.ads.openrtb.privacy import Barrier, allowed_of
 from marquee.ads.openrtb.recorded import SOURCE, RecordedBid, record_of
 from marquee.ads.selling import Buy, NotSold
 from marquee.core.filters import Value
+from marquee.core.targeting.customer import Customer
 from marquee.errors import EventLogError
 from marquee.store.campaigns.campaign import NO_CAMPAIGNS, BidType, Campaign, CampaignSet, HeldCampaign
 from marquee.store.ledger.rows import Shown, is_capped
@@ -28,6 +29,8 @@ from marquee.store.log.event_rows import MAX_ID_LENGTH
 from marquee.store.log.sales import Sale
 from marquee.store.people.consent import Tier, strictest
 from serving.api.ads.paces import Paces
+from serving.api.ads.sales import SEGMENT
+from serving.api.customers.deciding import NOBODY, CustomersAtDecision
 from serving.recording.ads.spending import Spending
 from serving.recording.recorder import Begun
 from serving.recording.users import KnownUser, KnownUsers
@@ -47,12 +50,14 @@ class _Person(NamedTuple):
     Attributes:
         tier: How much of them may be used.
         name: Under which they are counted; None for nobody.
-        barriers: Why not more.
+        barriers: Why the request lets no more be used.
+        customer: Their traits and audiences; None where nothing is known or may be used.
     """
 
     tier: Tier
     name: str | None
-    barriers: tuple[Barrier, ...]
+    barriers: tuple[Barrier, ...] = ()
+    customer: Customer | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +112,7 @@ class Bidder:
         spending: The campaigns, and their money.
         paces: See above.
         users: Say how much of a user may be used, and under which name they are counted.
+        customers: Of the run that is served.
         click_probability: Where the operator declares none.
     """
 
@@ -117,6 +123,7 @@ class Bidder:
         spending: Spending,
         paces: Paces,
         users: KnownUsers,
+        customers: CustomersAtDecision = NOBODY,
         click_probability: ClickProbability = lambda _item_id, _surface: None,
     ) -> None:
         self.exchange = exchange
@@ -124,6 +131,7 @@ class Bidder:
         self._spending = spending
         self.paces = paces
         self._users = users
+        self._customers = customers
         self._click_probability = click_probability
         self._index = _Index(NO_CAMPAIGNS, exchange)
 
@@ -135,7 +143,7 @@ class Bidder:
             begun: Name and time of the decision.
         """
         person = self._person(request)
-        viewer = viewer_of(request, person.tier, self.exchange, begun.time_ms // _MS_PER_S)
+        viewer = viewer_of(request, person.tier, person.customer, self.exchange, begun.time_ms // _MS_PER_S)
         campaigns = self._spending.campaigns.current()
         if campaigns is not self._index.campaigns:
             self._index = _Index(campaigns, self.exchange)
@@ -162,10 +170,12 @@ class Bidder:
             return _Person(allowed.tier, None, allowed.barriers)
         # Nobody can be counted without a name, or by one that no store can hold.
         if not user_id or "\0" in user_id or len(user_id) > MAX_ID_LENGTH:
-            return _Person(Tier.segment, None, ())
+            return _Person(Tier.segment, None)
         known = self._known(user_id)
         tier = strictest((allowed.tier, known.tier))
-        return _Person(tier, known.name if tier is Tier.personal else None, ())
+        if tier is not Tier.personal:
+            return _Person(tier, None)
+        return _Person(tier, known.name, customer=self._customers.named(user_id, known.erased))
 
     def _known(self, user_id: str) -> KnownUser:
         """Returns a user as they are now; where nobody knows what they have said, nothing may be used."""
@@ -307,12 +317,15 @@ _MOST_ID = 128
 _MILLION = 1_000_000
 
 
-def viewer_of(request: BidRequest, tier: Tier, exchange: Exchange, timestamp: int) -> Viewer:
+def viewer_of(
+    request: BidRequest, tier: Tier, customer: Customer | None, exchange: Exchange, timestamp: int
+) -> Viewer:
     """Returns a bid request as targeting sees it: place and device, and the page or app around.
 
     Args:
         request: As it was read.
         tier: How much of the user may be used.
+        customer: The user as a run of customers knows them.
         exchange: Names devices and the surface.
         timestamp: When, seconds since 1970 UTC.
     """
@@ -333,8 +346,10 @@ def viewer_of(request: BidRequest, tier: Tier, exchange: Exchange, timestamp: in
         timestamp=timestamp,
         tier=tier,
         attributes=attributes,
+        segment=str((customer.traits.get(SEGMENT) if customer is not None else None) or ""),
         geography=place_of(device.geo),
         device=exchange.devices.get(number, "") if number is not None else "",
+        customer=customer,
     )
 
 

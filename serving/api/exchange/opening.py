@@ -3,6 +3,7 @@
 from marquee.core.ids import PADDING_INDEX
 from marquee.errors import ConfigError
 from serving.api.ads.sales import AdSales
+from serving.api.customers.deciding import CustomersAtDecision
 from serving.api.exchange.bidder import Bidder, ClickProbability
 from serving.api.exchange.declared import read_exchange
 from serving.api.exchange.exchange import ExchangeRoutes
@@ -24,11 +25,12 @@ def open_exchange(
     recorder: Recorder,
     log: OpenedLog,
     users: KnownUsers,
+    customers: CustomersAtDecision,
     metrics: Metrics,
 ) -> ExchangeRoutes:
     """Returns the routes of the exchange that the settings name; raises ConfigError if its file is none."""
     exchange, signer = read_exchange(settings.exchange, settings.currency)
-    bidder = Bidder(exchange, signer, ads.spending, ads.paces, users, counted_clicks(surfaces))
+    bidder = Bidder(exchange, signer, ads.spending, ads.paces, users, customers, counted_clicks(surfaces))
     return ExchangeRoutes(bidder, recorder, log, metrics)
 
 

@@ -8,24 +8,31 @@ from typing import Any
 import pytest
 
 from marquee.ads.openrtb.recorded import bids_of
+from marquee.core.targeting.customer import Customer
 from marquee.decision.explaining.explanation import explain
 from marquee.decision.explaining.sentences import Words
-from marquee.errors import ConfigError
-from marquee.store.campaigns.campaign import BidType, CapScope, Creative, FrequencyCap, Priority, Targeting
+from marquee.store.campaigns.campaign import (
+    BidType,
+    CapScope,
+    Creative,
+    Exclusions,
+    FrequencyCap,
+    Priority,
+    Targeting,
+)
+from marquee.store.people.consent import Tier
+from serving.api.customers.deciding import CustomersAtDecision
 from serving.api.exchange.bidder import Bidder
-from serving.api.exchange.declared import read_exchange
+from serving.recording.users import PlainUsers
 from tests.support.ad_service import EURO, booking
 from tests.support.asgi import JSON_HEADERS
 from tests.support.bundles import publish_tiny
 from tests.support.exchange_service import (
     BANNER,
-    DECLARED,
     OTHER,
     ExchangeService,
     bid_request,
-    write_declared,
 )
-from tests.support.markdown import blocks
 
 USER = {"buyeruid": "u1"}
 CAPPED = (FrequencyCap(per=CapScope.campaign, limit=1, window_s=3600),)
@@ -172,6 +179,49 @@ def test_cap_of_a_user_is_told_by_its_number(opened: Open) -> None:
     assert service.counted("barred", "coppa") == 1
 
 
+def test_what_a_user_has_said_here_binds_as_well(opened: Open) -> None:
+    service = opened(
+        booking(frequency_caps=CAPPED),
+        booking("autumn", creatives=(Creative(item_id="i004"),)),
+        users=PlainUsers(Tier.segment),
+    )
+    (bid,) = service.bids(user=USER)
+    assert bid["cid"] == "autumn"
+    (decision,) = service.decisions()
+    assert (decision.tier, decision.user_id) == ("segment", None)
+
+
+def test_what_is_not_on_record_is_not_sold(opened: Open) -> None:
+    service = opened()
+    service.recorder.close()
+    assert service.post(bid_request()).status == 204
+    assert service.counted("requests", "not_recorded") == 1
+    assert service.spent() == (0, 0, 0)
+
+
+def test_nobody_bids_beside_whom_a_campaign_excludes(opened: Open) -> None:
+    alone = Exclusions(advertisers=("by-autumn",))
+    autumn = booking("autumn", bid=EURO, creatives=(Creative(item_id="i004"),))
+    service = opened(booking(exclusions=alone), autumn)
+    bids = service.bids(imp=[{"id": name, "banner": BANNER} for name in "ab"])
+    assert [bid["cid"] for bid in bids] == ["spring"]
+
+
+class _Vips(CustomersAtDecision):
+    """Everybody is in one audience."""
+
+    def named(self, user_id: str, erased: int | None) -> Customer | None:
+        assert (user_id, erased) == ("u1", None)
+        return Customer({}, frozenset(("vip",)))
+
+
+def test_audiences_of_a_user_are_looked_up_where_they_may_be(opened: Open) -> None:
+    service = opened(booking(exclusions=Exclusions(audiences=("vip",))), customers=_Vips())
+    assert service.bids(user=USER) == []
+    assert len(service.bids()) == 1
+    assert len(service.bids(user=USER, device={"lmt": 1})) == 1
+
+
 def test_too_little_time_is_told_by_its_number(opened: Open) -> None:
     service = opened()
     reply = service.post(bid_request(tmax=19))
@@ -306,54 +356,3 @@ def test_requests_of_the_specification_and_of_prebid_answer_as_they_must(
     (bid,) = service.post(dsa).json()["seatbid"][0]["bid"]
     assert bid["ext"]["dsa"]["behalf"] == "by-spring"
     assert service.counted("barred", "gdpr") == 1
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"first_price_share": 1.5}, "first_price_share must be above 0 and at most 1, got 1.5"),
-        ({"first_price_share": float("nan")}, "first_price_share must be above 0"),
-        ({"rates": {"USD": 0.0}}, "the rate of USD must be above 0, got 0.0"),
-        ({"lapses_s": 0}, "lapses_s must be at least 1, got 0"),
-        ({"notices": "ads.example"}, "notices must be the public address"),
-        ({"seat": ""}, "seat must name ours"),
-        ({"floor": 1}, "unknown field `floor`"),
-        ({"creatives": {"i008": {"adomain": ["a.example"]}}}, "needs a banner or a native form"),
-        (
-            {"creatives": {"i008": DECLARED["creatives"]["i008"] | {"click_probability": 0.0}}},
-            "click_probability of creative 'i008' must be above 0",
-        ),
-    ],
-)
-def test_declaration_that_cannot_be_is_told_in_words(
-    tmp_path: Path, changes: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(ConfigError, match="MARQUEE_EXCHANGE must name a file") as caught:
-        read_exchange(str(write_declared(tmp_path, **changes)), "EUR")
-    assert message in str(caught.value)
-
-
-def test_key_of_notices_must_be_a_secret(tmp_path: Path) -> None:
-    path = write_declared(tmp_path)
-    key = tmp_path / "notices.key"
-    key.chmod(0o640)
-    with pytest.raises(ConfigError, match="can be read by others than its owner"):
-        read_exchange(str(path), "EUR")
-    key.chmod(0o600)
-    key.write_text("c2hvcnQ=")
-    with pytest.raises(ConfigError, match="must hold 32 bytes, got 5"):
-        read_exchange(str(path), "EUR")
-    key.unlink()
-    with pytest.raises(ConfigError, match="must be a file of 32 random bytes"):
-        read_exchange(str(path), "EUR")
-
-
-def test_declaration_of_the_page_can_be_read(tmp_path: Path) -> None:
-    write_declared(tmp_path)
-    (block,) = blocks("docs/operating/exchange.md", "yaml")
-    path = tmp_path / "page.yaml"
-    path.write_text(block.text, encoding="utf-8")
-    exchange, _ = read_exchange(str(path), "EUR")
-    assert set(exchange.creatives) == {"ad-7", "ad-9"}
-    assert (exchange.devices[4], exchange.devices[2]) == ("phone", "desktop")
-    assert exchange.deals == {"AB-0001": {"spring"}}
