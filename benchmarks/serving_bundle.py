@@ -83,7 +83,7 @@ def make_bundle(
         users: Of the bundle.
     """
     rng = np.random.default_rng(seed)
-    vectors, cluster = _clustered(rng, n_items)
+    vectors, cluster = clustered_vectors(rng, n_items)
     hidden = 0.1 * rng.standard_normal((DIM, HIDDEN), dtype=np.float32)
     output = 0.1 * rng.standard_normal((HIDDEN, DIM), dtype=np.float32)
     index = build_index(vectors, IndexConfig(kind=IndexKind.hnsw, n_build_threads=2))
@@ -152,7 +152,7 @@ def _names(what: str, n: int) -> IdMap:
     return IdMap(tuple(f"{what}-{number}" for number in range(1, n + 1)))
 
 
-def _clustered(rng: np.random.Generator, n_items: int) -> tuple[FloatArray, IndexArray]:
+def clustered_vectors(rng: np.random.Generator, n_items: int) -> tuple[FloatArray, IndexArray]:
     """Returns item vectors around centres, (n_items + 1, DIM), and the centre of each item."""
     n_clusters = max(1, n_items // CLUSTER_SIZE)
     centres = rng.standard_normal((n_clusters, DIM), dtype=np.float32)

@@ -9,7 +9,7 @@ Data sets are looked for in $MARQUEE_DATA; a row whose file is not there says so
 
 import sys
 
-from benchmarks.ads import allocation, auctions, money, pacing, probabilities, published
+from benchmarks.ads import allocation, auctions, decisions, flights, money, pacing, probabilities, published
 from benchmarks.rows import run_rows
 
 GROUPS = {
@@ -19,6 +19,8 @@ GROUPS = {
     "auction": auctions.rows,
     "probabilities": probabilities.rows,
     "money": money.rows,
+    "flights": flights.rows,
+    "decisions": decisions.rows,
 }
 
 if __name__ == "__main__":

@@ -87,6 +87,7 @@ class AdService:
         self.paces = Paces(
             self.spending.accounts, self.spending.campaigns.current, 1, self.metrics, lambda: self.now
         )
+        self.sales = AdSales(self.spending, self.paces, objective or Objective(), self.metrics)
         self.endpoints = Endpoints(
             self.settings,
             self.surfaces,
@@ -94,7 +95,7 @@ class AdService:
             metrics=self.metrics,
             recorder=Recorder(self.log, self.metrics, clock=lambda: self.now),
             profiles=Profiles(self.log, self.metrics, clock=lambda: self.now),
-            steering=Steering(ads=AdSales(self.spending, self.paces, objective or Objective(), self.metrics)),
+            steering=Steering(ads=self.sales),
         )
         why = WhyRoutes(
             KeptDecisions(self.log, PlainUsers(), clock=lambda: self.now),

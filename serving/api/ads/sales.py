@@ -62,6 +62,10 @@ class _Wanted:
         index = self._indexes.of(table)
         return index.flags(index.shown(self._campaigns, self._timestamp))
 
+    def is_of(self, campaigns: CampaignSet) -> bool:
+        """Returns whether these are the campaigns whose ads are wanted."""
+        return self._indexes.campaigns is campaigns
+
     def campaign_ids(self, table: ItemTable, items: IndexArray) -> list[list[str]]:
         """Returns the campaigns that each of some items may be shown for."""
         index = self._indexes.of(table)
@@ -172,6 +176,7 @@ class AdSales:
         viewer = viewer_of(identified, surface)
         campaigns = self._spending.campaigns.current()
         table = recommender.item_pool.table
+        assert isinstance(search.creatives, _Wanted), "a search must be one of ours: see `wanted`"
         situation = Situation(
             viewer=viewer,
             campaigns=campaigns,
@@ -181,8 +186,8 @@ class AdSales:
             objective=self._objective,
             multiplier=self._paces.multiplier,
             now_ms=now.time_ms,
+            is_unchanged=search.creatives.is_of(campaigns),
         )
-        assert isinstance(search.creatives, _Wanted), "a search must be one of ours: see `wanted`"
         bidding = bidders_of(
             found,
             search.creatives.campaign_ids(table, found.items),
@@ -262,7 +267,7 @@ class AdSales:
 
     def _shown(self, user: str | None, campaigns: CampaignSet, now_ms: int) -> Shown | None:
         """Returns the ads that a user was shown; asks only where some campaign caps anything."""
-        if user is None or not any(one.frequency_caps for one in campaigns.campaigns):
+        if user is None or not campaigns.has_caps:
             return {} if user is not None else None
         return self._spending.shown(user, self._spending.now()._replace(time_ms=now_ms))
 

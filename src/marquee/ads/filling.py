@@ -212,7 +212,8 @@ def _collide(one: Entry, other: Entry) -> bool:
     # One item may be an ad of two campaigns.
     if one.advertiser == other.advertiser or one.item_id == other.item_id:
         return True
-    same = any(
+    # Asked of every offer for every slot: most have no values and exclude nobody.
+    same = bool(one.values) and any(
         value is not None and value == its for value, its in zip(one.values, other.values, strict=True)
     )
     return same or _excludes(one, other) or _excludes(other, one)
@@ -225,4 +226,5 @@ def _excludes(one: Entry, other: Entry) -> bool:
 
 def _meets(entry: Entry, categories: Collection[str]) -> bool:
     """Returns whether a campaign excludes one of some categories."""
-    return any(one in categories for one in entry.exclusions.categories)
+    excluded = entry.exclusions.categories
+    return bool(excluded) and any(one in categories for one in excluded)

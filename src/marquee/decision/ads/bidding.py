@@ -77,6 +77,7 @@ class Situation:
         multiplier: Returns the multiplier of a campaign, given what a thousand impressions are worth to it at
             its whole bid, millionths.
         now_ms: Milliseconds since 1970 UTC.
+        is_unchanged: Whether these are the campaigns that the candidates were found for: all may be shown.
     """
 
     viewer: Viewer
@@ -87,6 +88,7 @@ class Situation:
     objective: Objective
     multiplier: Callable[[Campaign, int], float]
     now_ms: int
+    is_unchanged: bool = False
 
 
 def bidders_of(
@@ -115,7 +117,7 @@ def bidders_of(
     bidders = []
     for name, creatives in by_campaign.items():
         held = situation.campaigns.held.get(name)
-        if held is None or why_not(held.campaign, situation.viewer) is not None:
+        if held is None or not _may_show(held.campaign, situation):
             silent[NoOffer.not_eligible] += len(creatives)
             continue
         allowed = _allowed(held.campaign, creatives, candidates, situation, silent)
@@ -141,6 +143,11 @@ def bidders_of(
         )
         bidders.append(Bidder(held, chosen, propensity, entry))
     return Bidding(bidders, +silent)
+
+
+def _may_show(campaign: Campaign, situation: Situation) -> bool:
+    """Returns whether a campaign may still be shown: it was, when its ads were found."""
+    return situation.is_unchanged or why_not(campaign, situation.viewer) is None
 
 
 def choose_creative(creatives: Sequence[int], counts: ClickCounts, seed: str) -> tuple[int, float]:
@@ -172,8 +179,11 @@ def _allowed(
     silent: Counter[NoOffer],
 ) -> list[int]:
     """Returns the creatives of a campaign that its hours and caps let through now."""
-    open_now = {one.item_id for one in showable(campaign, situation.viewer.timestamp)}
-    showing = [one for one in creatives if candidates.item_ids[one] in open_now]
+    # Candidates that were found for these very campaigns are within the hours of their own.
+    showing = list(creatives)
+    if not situation.is_unchanged:
+        open_now = {one.item_id for one in showable(campaign, situation.viewer.timestamp)}
+        showing = [one for one in creatives if candidates.item_ids[one] in open_now]
     silent[NoOffer.not_eligible] += len(creatives) - len(showing)
     if not campaign.frequency_caps:
         return showing

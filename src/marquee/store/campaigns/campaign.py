@@ -255,6 +255,11 @@ class CampaignSet:
         return tuple([one.campaign for one in self.held.values()])
 
     @cached_property
+    def has_caps(self) -> bool:
+        """Whether any campaign caps anything."""
+        return any(one.frequency_caps for one in self.campaigns)
+
+    @cached_property
     def capped_advertisers(self) -> frozenset[str]:
         """Advertisers of whom some campaign caps all: every ad of theirs is counted."""
         return frozenset(

@@ -1,0 +1,176 @@
+"""Decisions with ten thousand campaigns and a hundred thousand ads: how long answers and their parts take."""
+
+import asyncio
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from benchmarks.rows import Measured, Row
+from benchmarks.serving_bundle import (
+    DIM,
+    FEW_USERS,
+    HIDDEN,
+    HISTORY_LENGTH,
+    clustered_vectors,
+    make_contents,
+    make_query_tower,
+)
+from marquee.bundle.publishing import publish
+from marquee.core.arrays import Float64Array
+from marquee.core.catalog import Catalog
+from marquee.core.filters import Filters
+from marquee.index.building import build_index
+from marquee.index.faiss_index import IndexConfig, IndexKind
+from marquee.store.campaigns.campaign import Campaign, CampaignSet, Creative, HeldCampaign, Targeting
+from tests.support.ad_service import EURO, HEADERS, AdService, booking
+from tests.support.asgi import request
+from tests.support.bundles import NOW
+
+N_CAMPAIGNS, N_ADS, N_CONTENT = 10_000, 100_000, 10_000
+N_ANSWERS, K = 400, 10
+MAX_P99_MS = 8.0
+SLOTS = "{first: 1, every: 4}"
+_COUNTRIES, _DEVICES = ("DE", "FR", "IT", "ES", "PL"), ("phone", "tablet", "desktop")
+
+
+def rows(root: Path) -> Iterator[Row]:
+    """Yields the one row."""
+    del root  # nothing is read
+    yield Row(
+        f"decision: {N_CAMPAIGNS:,} campaigns, {N_ADS:,} ads, ms",
+        "eligibility 0.2, search 0.2 to 5, 200 ranked 0.3",
+        f"have a p99 of at most {MAX_P99_MS:g} in process; content as fast as without campaigns",
+        measure,
+    )
+
+
+@dataclass
+class Parts:
+    """The times of parts of answers, ms, by name."""
+
+    taken: dict[str, list[float]] = field(default_factory=dict)
+
+    def timed(self, name: str, part: Callable[..., object]) -> Callable[..., object]:
+        """Returns a function that does the same and notes how long it takes."""
+
+        def call(*arguments: object) -> object:
+            started = time.perf_counter()
+            try:
+                return part(*arguments)
+            finally:
+                self.taken.setdefault(name, []).append((time.perf_counter() - started) * 1000)
+
+        return call
+
+    def told(self) -> str:
+        """Returns median and p99 of each part, in words."""
+        return "; ".join(f"{name} {_told(np.array(taken))}" for name, taken in self.taken.items())
+
+
+def measure(n_campaigns: int = N_CAMPAIGNS, n_ads: int = N_ADS, n_answers: int = N_ANSWERS) -> Measured:
+    """Asks a service with and without campaigns."""
+    with tempfile.TemporaryDirectory(prefix="marquee-decisions-") as folder:
+        home = make_ads_bundle(Path(folder) / "bundles", n_ads)
+        with _service(home, Path(folder) / "none") as service:
+            asyncio.run(_ask(service, n_answers // 4, "content"))
+            alone = asyncio.run(_ask(service, n_answers, "content"))
+        with _service(home, Path(folder) / "many") as service:
+            booked = campaigns_of(n_campaigns, n_ads)
+            service.spending.campaigns.store.current = lambda: booked  # type: ignore[method-assign]
+            # As the thread of the paces does twice a second: those that were asked for bid from now on.
+            asyncio.run(_ask(service, n_answers // 4, None))
+            service.paces.solve()
+            beside = asyncio.run(_ask(service, n_answers, "content"))
+            parts = Parts()
+            sales = service.sales
+            sales.wanted = parts.timed("eligibility", sales.wanted)  # type: ignore
+            sales.sold = parts.timed("auction and sale", sales.sold)  # type: ignore
+            with_ads = asyncio.run(_ask(service, n_answers, None))
+    p99 = float(np.quantile(with_ads, 0.99))
+    text = (
+        f"median/p99 {_told(with_ads)} with ads ({parts.told()}); content alone {_told(beside)}, without "
+        f"campaigns {_told(alone)}"
+    )
+    is_slower = np.median(beside) > np.median(alone) * 1.1
+    return Measured(text, p99 <= MAX_P99_MS and not is_slower)
+
+
+def make_ads_bundle(folder: Path, n_ads: int) -> Path:
+    """Publishes a bundle whose items are ads, and some content behind them."""
+    rng = np.random.default_rng(0)
+    n_items = n_ads + N_CONTENT
+    vectors, _ = clustered_vectors(rng, n_items)
+    hidden = 0.1 * rng.standard_normal((DIM, HIDDEN), dtype=np.float32)
+    output = 0.1 * rng.standard_normal((HIDDEN, DIM), dtype=np.float32)
+    index = build_index(vectors, IndexConfig(kind=IndexKind.hnsw, n_build_threads=2))
+    contents = make_contents(rng, make_query_tower(hidden, output), vectors, index, 1.0, FEW_USERS)
+    kinds = ["ad"] * n_ads + ["content"] * N_CONTENT
+    names = contents.catalog.item_ids
+    catalog = Catalog.build(pl.DataFrame({"item_id": names.ids, "kind": kinds}), names)
+    return publish(replace(contents, catalog=catalog), folder, "ads", created=NOW)
+
+
+def campaigns_of(n_campaigns: int, n_ads: int) -> CampaignSet:
+    """Returns campaigns that share the ads; most are for some countries or devices alone."""
+    each = n_ads // n_campaigns
+    rng = np.random.default_rng(0)
+    said = [_campaign(number, each, rng) for number in range(n_campaigns)]
+    held = [HeldCampaign(one, 1, NOW * 1000, "b", "created", at) for at, one in enumerate(said, 1)]
+    return CampaignSet().with_changes(held)
+
+
+def _campaign(number: int, n_ads: int, rng: np.random.Generator) -> Campaign:
+    """Returns one campaign with its ads and its targeting."""
+    targeting = Targeting(
+        geography=tuple(rng.choice(_COUNTRIES, 2, replace=False).tolist()) if number % 2 else (),
+        devices=(str(rng.choice(_DEVICES)),) if number % 3 == 0 else (),
+        attributes=Filters.of({"age": {"min": int(rng.integers(18, 40))}}) if number % 5 == 0 else Filters(),
+    )
+    return booking(
+        f"c{number}",
+        advertiser=f"a{number % 1_000}",
+        bid=int(rng.integers(EURO, 5 * EURO)),
+        total_budget=10_000 * EURO,
+        creatives=tuple(Creative(item_id=f"item-{number * n_ads + n + 1}") for n in range(n_ads)),
+        targeting=targeting,
+    )
+
+
+async def _ask(service: AdService, n_answers: int, kind: str | None) -> Float64Array:
+    """Returns how long each of some answers took, ms."""
+    rng = np.random.default_rng(1)
+    taken = np.zeros(n_answers)
+    for number in range(n_answers):
+        history = [f"item-{one}" for one in rng.integers(N_ADS, N_ADS + N_CONTENT, HISTORY_LENGTH // 5)]
+        context = {"country": str(rng.choice(_COUNTRIES)), "device": str(rng.choice(_DEVICES))}
+        body: dict[str, object] = {"k": K, "history": history, "context": context, "features": {"age": 30}}
+        content = json.dumps(body if kind is None else {**body, "kind": kind}).encode()
+        started = time.perf_counter()
+        reply = await request(service.app, "POST", "/v1/recommend", content, HEADERS)
+        taken[number] = (time.perf_counter() - started) * 1000
+        assert reply.status == 200, reply.body
+    return taken
+
+
+def _told(taken: Float64Array) -> str:
+    """Returns the median and the 99th percentile of some times."""
+    return f"{np.median(taken):.2f}/{np.quantile(taken, 0.99):.2f}"
+
+
+@contextmanager
+def _service(home: Path, folder: Path) -> Iterator[AdService]:
+    """Gives a service whose one surface sells slots."""
+    folder.mkdir()
+    service = AdService(home, folder, SLOTS)
+    try:
+        yield service
+    finally:
+        service.endpoints.close()
+        service.close()
