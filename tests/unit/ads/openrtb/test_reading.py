@@ -2,7 +2,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from marquee.ads.openrtb.reading import read_bid_request
@@ -63,6 +63,8 @@ def test_malformed_request_is_refused_in_words(sent: bytes, said: str) -> None:
         read_bid_request(sent)
 
 
+# A busy machine draws slowly, which says nothing of the bodies.
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(NAMES), DEEP | st.lists(DEEP, max_size=2)))
 def test_whatever_comes_is_read_or_refused(fields: dict[str, Any]) -> None:
     try:
