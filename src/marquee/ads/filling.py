@@ -198,13 +198,19 @@ def _price(winner: Entry, rival: Entry | None, terms: Terms, slot: int) -> tuple
 
 def _why_not(entry: Entry, standing: Sequence[Entry], terms: Terms, slot: int) -> Loss | None:
     """Returns why an entry may not stand in a slot beside what stands already, None if it may."""
-    if any(entry.campaign_id == one.campaign_id for one in standing):
-        return Loss.same_campaign
-    if any(_collide(entry, one) for one in standing) or _meets(entry, terms.categories):
+    # Loops, no generators: this is asked hundreds of times for one answer.
+    for one in standing:
+        if entry.campaign_id == one.campaign_id:
+            return Loss.same_campaign
+    for one in standing:
+        if _collide(entry, one):
+            return Loss.not_apart
+    if _meets(entry, terms.categories):
         return Loss.not_apart
-    if entry.offer is not None and entry.value < terms.floor:
+    value = entry.value
+    if entry.offer is not None and value < terms.floor:
         return Loss.below_floor
-    return Loss.below_content if entry.value < terms.reserve(slot, entry) else None
+    return Loss.below_content if value < terms.reserve(slot, entry) else None
 
 
 def _collide(one: Entry, other: Entry) -> bool:

@@ -203,11 +203,10 @@ def _offer(
     """Returns the offer of a campaign, None where it offers nothing."""
     if not campaign.price_limit or campaign.priority is Priority.house:
         return None
-    probability = {
-        BidType.cpm: 1.0,
-        BidType.cpc: float(candidates.click[candidate]),
-        BidType.cpa: float(candidates.conversion[candidate]),
-    }[campaign.bid_type]
+    probability = 1.0
+    if campaign.bid_type is not BidType.cpm:
+        chances = candidates.click if campaign.bid_type is BidType.cpc else candidates.conversion
+        probability = float(chances[candidate])
     if not 0.0 < probability <= 1.0:
         return None
     item_id = candidates.item_ids[candidate]
@@ -215,6 +214,9 @@ def _offer(
     multiplier = situation.multiplier(campaign, whole.value) if whole.value else 0.0
     if not multiplier > 0.0:
         return None
+    # Most of two hundred bid all they have: one offer each to make and to check, not two.
+    if multiplier == whole.multiplier:
+        return whole
     return Offer(
         item_id, campaign.campaign_id, campaign.bid_type, campaign.price_limit, probability, multiplier
     )
