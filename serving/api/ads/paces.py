@@ -100,9 +100,19 @@ class Paces:
         if (kept := self._kept.get(campaign_id)) is not None:
             kept.is_broke = True
 
-    def open(self, interval_s: float = SOLVE_EVERY_S) -> None:
-        """Begins to solve in a thread of its own."""
-        self._thread = Background("paces", self.solve, interval_s, self._threads, self._clock)
+    def open(self, before: Callable[[], None], interval_s: float = SOLVE_EVERY_S) -> None:
+        """Begins to solve in a thread of its own.
+
+        Args:
+            before: Called before each time.
+            interval_s: Seconds between two times.
+        """
+
+        def turn() -> None:
+            before()
+            self.solve()
+
+        self._thread = Background("paces", turn, interval_s, self._threads, self._clock)
         self._thread.start()
 
     def close(self) -> None:

@@ -46,6 +46,9 @@ GEOGRAPHY, DEVICE, SEGMENT = "country", "device", "segment"
 CATEGORY = "category"
 """The attribute of items that campaigns exclude by."""
 
+AT_ONCE = 500
+"""So many campaigns are made ready within an answer, in milliseconds; more take the thread of the paces."""
+
 _MS_PER_S = 1000
 
 
@@ -90,6 +93,13 @@ class _Indexes:
         if found is None:
             found = self._by_table[table] = CreativeIndex(self.eligible, table)
         return found
+
+    def after(self, campaigns: CampaignSet) -> "_Indexes":
+        """Returns those of another set of campaigns, over the same tables."""
+        other = _Indexes(campaigns)
+        for table in list(self._by_table):
+            other.of(table)
+        return other
 
 
 class AdSales:
@@ -136,8 +146,14 @@ class AdSales:
         return self._paces
 
     def open(self) -> None:
-        """Begins to pace in a thread of its own."""
-        self._paces.open()
+        """Begins to pace, and to follow changes of campaigns, in a thread of its own."""
+        self._paces.open(self.follow)
+
+    def follow(self) -> None:
+        """Makes what is looked up of campaigns anew, where one has changed."""
+        campaigns = self._spending.campaigns.current()
+        if campaigns is not self._indexes.campaigns:
+            self._indexes = self._indexes.after(campaigns)
 
     def wanted(self, identified: Identified, surface: Surface, begun: Begun | None) -> Request:
         """Returns a request that also asks for ads, where its surface sells slots and it is on record."""
@@ -150,13 +166,15 @@ class AdSales:
         campaigns = self._spending.campaigns.current()
         if not places or not campaigns.held:
             return content
-        if campaigns is not self._indexes.campaigns:
-            self._indexes = _Indexes(campaigns)
+        if len(campaigns.held) <= AT_ONCE:
+            self.follow()
+        # Of many, those of half a second ago: whoever wins is looked at again as it is now.
+        indexes = self._indexes
         viewer = viewer_of(identified, surface)
-        may = self._indexes.eligible.to(viewer)
+        may = indexes.eligible.to(viewer)
         if not may.any():
             return content
-        search = AdSearch(_Wanted(self._indexes, may, viewer.timestamp), places, slots.n_candidates)
+        search = AdSearch(_Wanted(indexes, may, viewer.timestamp), places, slots.n_candidates)
         return replace(content, ads=search)
 
     def sold(

@@ -21,6 +21,7 @@ from marquee.store.campaigns.campaign import (
     State,
     Targeting,
 )
+from serving.api.ads import sales
 from tests.support.ad_service import EURO, AdService, booking
 from tests.support.bundles import publish_tiny
 
@@ -139,6 +140,22 @@ def test_pause_holds_at_the_next_answer(opened: Open) -> None:
     service.book(booking())
     service.warm(k=4)
     assert ads(service.ask(k=4)) == {1: "spring"}
+    service.change("spring", state=State.paused)
+    assert ads(service.ask(k=4)) == {}
+
+
+def test_many_campaigns_are_made_ready_beside_the_answers(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sales, "AT_ONCE", 0)
+    service = opened()
+    service.book(booking())
+    service.warm(k=4)
+    assert ads(service.ask(k=4)) == {}
+    service.sales.follow()
+    service.warm(k=4)
+    assert ads(service.ask(k=4)) == {1: "spring"}
+    # Whoever is found by what was is judged by what is.
     service.change("spring", state=State.paused)
     assert ads(service.ask(k=4)) == {}
 
