@@ -225,7 +225,8 @@ class RecommendationApp:
 async def _not_configured(route: Route, *_given: object) -> msgspec.Struct:
     """Refuses a request to a route that this process has no handlers for."""
     raise Refusal(
-        Problem.not_configured,
+        # Whoever needs no key is not told what could be here.
+        Problem.not_configured if route.right is not None else Problem.not_found,
         f"{route.method} {route.path} is not set up in this service; see docs/operating/running.md",
     )
 

@@ -65,7 +65,7 @@ HYDRA_COMMANDS = {
     )
 }
 TOOLS = {"eval", "source", "mkdir", "ls", "tensorboard", "bentoml", "python3.11", ".venv/bin/pip", "curl"} | {
-    *("docker", "kubectl", "systemctl"),
+    *("docker", "kubectl", "systemctl", "umask", "head"),
 }
 ENVIRONMENT = {f"MARQUEE_{field.name.upper()}": field.default for field in fields(Settings)}
 

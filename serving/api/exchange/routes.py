@@ -20,7 +20,7 @@ _NOTICE = Route(
     handler=ExchangeRoutes.notice,
     query={"price": "What the exchange says it cost.", "reason": "Why the bid was lost, as a number."},
     answer_example="(no content)",
-    problems=(Problem.not_found, Problem.not_configured),
+    problems=(Problem.not_found,),
 )
 
 EXCHANGE_ROUTES: tuple[Route, ...] = (

@@ -70,7 +70,10 @@ def test_every_kind_but_exposure_counts_by_default() -> None:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_data_set_is_a_valid_config(path: Path) -> None:
-    merged = OmegaConf.merge(OmegaConf.structured(DataConfig), OmegaConf.load(path))
+    said = OmegaConf.load(path)
+    # Another form of the same files begins with theirs, as Hydra composes them.
+    bases = [path.with_name(f"{name}.yaml") for name in said.pop("defaults", []) if name != "_self_"]
+    merged = OmegaConf.merge(OmegaConf.structured(DataConfig), *map(OmegaConf.load, bases), said)
     config = OmegaConf.to_object(merged)
     assert isinstance(config, DataConfig)
     assert config.name == path.stem

@@ -49,6 +49,7 @@ from marquee.client.messages.customers import (
     ScoreRequest,
 )
 from marquee.client.messages.events import EventMessage, EventsAnswer, EventsRequest, RejectedEvent
+from marquee.client.messages.exchange import AuctionAnswer, AuctionRequest
 from marquee.client.messages.items import (
     ItemChange,
     ItemMessage,
@@ -112,6 +113,8 @@ from marquee.client.messages.users import (
 __all__ = [
     "AccountAnswer",
     "AdMessage",
+    "AuctionAnswer",
+    "AuctionRequest",
     "AudienceAnswer",
     "BatchRequest",
     "BoostMessage",
