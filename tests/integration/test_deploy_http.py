@@ -23,7 +23,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
     folder = tmp_path_factory.mktemp("alarms")
     bundle = publish_tiny(folder / "bundles").parent
     (folder / "drift.json").write_text('{"alarms": [], "columns": [], "broken": {}, "measures": []}')
-    (folder / "experiments.yaml").write_text("experiments: {order: {arms: {a: {weight: 0.5}, b: {weight: 0.5, k: 3}}}}")
+    (folder / "experiments.yaml").write_text(
+        "experiments: {order: {arms: {a: {weight: 0.5}, b: {weight: 0.5, k: 3}}}}"
+    )
     kept = {
         "MARQUEE_EXPERIMENTS": str(folder / "experiments.yaml"),
         "MARQUEE_ITEMS": str(folder / "items"),
