@@ -188,6 +188,8 @@ class Model(RuleBasedStateMachine):
             one.close()
         self.eraser.places.users.close()
         self.eraser.places.receipts.close()
+        assert self.eraser.places.ledger is not None
+        self.eraser.places.ledger.close()
         self.store.close()
 
 
