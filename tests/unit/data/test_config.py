@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from marquee.core.event_kinds import KindConfig
 from marquee.core.schema import TimeMeaning
@@ -71,6 +71,7 @@ def test_every_kind_but_exposure_counts_by_default() -> None:
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_data_set_is_a_valid_config(path: Path) -> None:
     said = OmegaConf.load(path)
+    assert isinstance(said, DictConfig)
     # Another form of the same files begins with theirs, as Hydra composes them.
     bases = [path.with_name(f"{name}.yaml") for name in said.pop("defaults", []) if name != "_self_"]
     merged = OmegaConf.merge(OmegaConf.structured(DataConfig), *map(OmegaConf.load, bases), said)
