@@ -47,7 +47,8 @@ def seen_share(elapsed: IndexArray, mean: float) -> Float64Array:
     """
     if mean == 0.0:
         return np.ones(len(elapsed))
-    return np.asarray(-np.expm1(-elapsed / mean))
+    # From 0, not negated: a share of none must not be -0.0.
+    return np.asarray(0.0 - np.expm1(-elapsed / mean))
 
 
 def _cut_mean(mean: float, elapsed: Float64Array) -> float:
