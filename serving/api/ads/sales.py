@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from marquee.ads.campaigns.eligibility import Viewer
+from marquee.ads.campaigns.eligibility import DEVICE, GEOGRAPHY, Viewer
 from marquee.ads.campaigns.eligible import EligibleCampaigns
 from marquee.ads.filling import Filled, Filling, Terms, fill_slots
 from marquee.ads.objective import Objective
@@ -40,8 +40,8 @@ from serving.recording.recorder import Begun
 from serving.releases.surfaces import Surface
 from serving.telemetry.metrics import Metrics
 
-GEOGRAPHY, DEVICE, SEGMENT = "country", "device", "segment"
-"""Columns of the context that say where and by what a request came, and the trait that is a segment."""
+SEGMENT = "segment"
+"""The trait that is the segment of a user."""
 
 CATEGORY = "category"
 """The attribute of items that campaigns exclude by."""
@@ -59,11 +59,11 @@ class _Wanted:
         self._indexes = indexes
         self._campaigns = campaigns
         self._timestamp = timestamp
+        self._shown: WeakKeyDictionary[ItemTable, BoolArray] = WeakKeyDictionary()
 
     def __call__(self, table: ItemTable) -> BoolArray:
         """Returns which items may be shown as ads."""
-        index = self._indexes.of(table)
-        return index.flags(index.shown(self._campaigns, self._timestamp))
+        return self._indexes.of(table).flags(self._may(table))
 
     def is_of(self, campaigns: CampaignSet) -> bool:
         """Returns whether these are the campaigns whose ads are wanted."""
@@ -72,11 +72,18 @@ class _Wanted:
     def campaign_ids(self, table: ItemTable, items: IndexArray) -> list[list[str]]:
         """Returns the campaigns that each of some items may be shown for."""
         index = self._indexes.of(table)
-        held, may = index.eligible.held, index.shown(self._campaigns, self._timestamp)
+        held, may = index.eligible.held, self._may(table)
         return [
             [held[number].campaign.campaign_id for number in numbers]
             for numbers in index.campaigns_of(items, may)
         ]
+
+    def _may(self, table: ItemTable) -> BoolArray:
+        """Returns which creatives may be shown; once for a table, for both who search and who bid ask."""
+        found = self._shown.get(table)
+        if found is None:
+            found = self._shown[table] = self._indexes.of(table).shown(self._campaigns, self._timestamp)
+        return found
 
 
 class _Indexes:
@@ -214,7 +221,8 @@ class AdSales:
             situation,
         )
         # No slot beyond the content: an ad never stands alone at the end of a short answer.
-        places = [place for place in search.places if place <= len(decided.answer.items)]
+        n_content = len(decided.answer.items)
+        places = [place for place in search.places if place <= n_content] if n_content else []
         terms = self._terms(slots, found, len(places), _content_categories(table, decided))
         entries = [one.entry for one in bidding.bidders]
         filling = fill_slots(entries, places, terms)

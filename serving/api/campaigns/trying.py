@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from marquee.ads.campaigns.eligibility import Viewer, why_not
+from marquee.ads.campaigns.eligibility import DEVICE, GEOGRAPHY, Viewer, why_not
 from marquee.core.targeting.customer import Customer
 from marquee.store.campaigns.campaign import Campaign, State
 from marquee.store.log.event_log import Decision
@@ -17,8 +17,6 @@ from serving.recording.users import KnownUsers
 from serving.releases.surfaces import DEFAULT
 
 _SECONDS_PER_DAY = 86_400
-GEOGRAPHY, DEVICE = "country", "device"
-"""Columns of a request's context that say where and by what it came."""
 
 
 class CampaignTrials:

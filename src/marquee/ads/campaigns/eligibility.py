@@ -20,6 +20,10 @@ _Typed = tuple[bool, Value]
 _CustomerKey = tuple[tuple[tuple[str, TraitValue], ...], frozenset[str]]
 
 
+GEOGRAPHY, DEVICE = "country", "device"
+"""Columns of a request's context that say where and by what it came."""
+
+
 class WhyNot(StrEnum):
     """The reasons for which a campaign is not shown, in the order in which they are looked at."""
 

@@ -1,26 +1,22 @@
 """Signed notices: the messages of an exchange when a bid was won, billed or lost.
 
 A notice carries what it settles, so any worker can take it: nothing has to be remembered, and nobody but us
-can have written it. The price comes unsigned, in place of a macro: it never counts above the bid.
+can have written it. The price that comes in place of a macro is unsigned, and settles nothing.
 """
 
 import base64
 import binascii
 import hashlib
 import hmac
-import math
-import re
 from enum import StrEnum
 
 import msgspec
 
-from marquee.ads.openrtb.terms import MILLION
 from marquee.errors import NoticeError
 
 _SIGNATURE_BYTES = 16
 PRICE_MACRO = "${AUCTION_PRICE}"
 LOSS_MACRO = "${AUCTION_LOSS}"
-_NUMBER = re.compile(r"\d{1,12}(\.\d{1,12})?\Z")
 
 
 class NoticeKind(StrEnum):
@@ -102,18 +98,3 @@ class NoticeSigner:
     def _signature(self, kind: NoticeKind, body: bytes) -> bytes:
         """Returns the signature of a body for one kind of notice."""
         return hmac.digest(self._key, f"openrtb.{kind}.".encode() + body, hashlib.sha256)[:_SIGNATURE_BYTES]
-
-
-def charge_of_notice(settled: Settled, price: str) -> int:
-    """Returns the cost of one impression, millionths of ours, rounded up, never above the bid.
-
-    Args:
-        settled: The bid.
-        price: Of a thousand impressions in the currency of the bid, as it came; an exchange that leaves the
-            macro as it stands says none, and then the bid counts.
-    """
-    per_thousand = settled.bid
-    if _NUMBER.match(price):
-        said = float(price) / settled.rate * MILLION
-        per_thousand = min(settled.bid, math.ceil(said - 1e-6))
-    return -(-per_thousand // 1000)

@@ -1,8 +1,6 @@
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from marquee.ads.openrtb.notices import NoticeKind, NoticeSigner, Settled, charge_of_notice
+from marquee.ads.openrtb.notices import NoticeKind, NoticeSigner, Settled
 from marquee.errors import NoticeError
 
 NOW = 1_700_000_000
@@ -36,26 +34,3 @@ def test_notice_lapses() -> None:
     with pytest.raises(NoticeError, match="got one 5 s late") as refused:
         SIGNER.read(NoticeKind.billing, token, NOW + 3605)
     assert refused.value.reason == "lapsed"
-
-
-@pytest.mark.parametrize(
-    ("price", "charge"),
-    [
-        ("1.25", 1_000),  # a dollar and a quarter is a euro, a thousandth of it for each
-        ("0", 0),
-        ("99", 2_001),  # never above the bid, rounded up
-        ("${AUCTION_PRICE}", 2_001),
-        ("", 2_001),
-        ("-1", 2_001),
-        ("1e99", 2_001),
-    ],
-)
-def test_price_never_counts_above_the_bid(price: str, charge: int) -> None:
-    assert charge_of_notice(SETTLED, price) == charge
-
-
-@given(st.integers(0, 2_500_000))
-def test_charge_of_any_price_is_within_the_bid(millionths: int) -> None:
-    charge = charge_of_notice(SETTLED, f"{millionths / 1e6:.6f}")
-    assert 0 <= charge <= 2_001
-    assert charge * 1000 * 1.25 >= min(millionths, SETTLED.bid * 1.25) - 1e-3
