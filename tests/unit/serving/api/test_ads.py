@@ -255,3 +255,12 @@ def test_creatives_of_a_campaign_are_drawn_and_their_chance_is_on_record(opened:
     for decision in service.written()[1:]:
         assert decision.places[0].propensity == 1.0
         assert 0.1 < decision.places[1].propensity < 0.7
+
+
+def test_ad_never_stands_without_content(opened: Open) -> None:
+    service = opened("{first: 0, every: 1, max_load: 1.0}")
+    service.book(booking())
+    content = [f"i{number:03d}" for number in range(1, 41) if number % 4]
+    service.warm(k=4)
+    assert ads(service.ask(k=4)) == {0: "spring"}
+    assert ads(service.ask(k=4, exclude=content)) == {}
