@@ -40,6 +40,8 @@ def schemas(messages: Iterable[type[msgspec.Struct]], settings: Settings, surfac
     _describe_asking(found, settings)
     _describe_items(found, settings)
     _describe_events(found)
+    # Each exchange adds fields of its own, which the bidder reads past; msgspec says nothing of them.
+    found["AuctionRequest"]["additionalProperties"] = True
     for schema in found.values():
         _describe_surface(schema, surfaces)
     found["BatchAnswer"] = {
