@@ -4,7 +4,7 @@ import asyncio
 import gc
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,18 +31,17 @@ def bundle(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _log_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serving.telemetry.logs.configure", lambda: None)  # other tests read the log too
-    for made in ("surfaces", "customers"):
-        cast(Any, service.MarqueeService).__dict__.pop(made, None)  # of another test's settings
+    cast(Any, service.MarqueeService).__dict__.pop("parts", None)  # of another test's settings
 
 
 def test_service_loads_its_bundle_when_it_starts(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "SETTINGS", Settings(bundle=str(bundle)))
     made = service.MarqueeService()
-    assert next(iter(made.surfaces.channels)).recommender is None
+    assert next(iter(made.parts.surfaces.channels)).recommender is None
     made.load_release()
-    assert next(iter(made.surfaces.channels)).recommender is not None
+    assert next(iter(made.parts.surfaces.channels)).recommender is not None
     assert gc.get_freeze_count() > 0
-    made.surfaces.close()
+    made.parts.surfaces.close()
     gc.unfreeze()
 
 
@@ -55,7 +54,7 @@ def test_application_answers_once_the_service_has_started(
     assert asyncio.run(request(app, "GET", "/readyz")).status == 503
     made.load_release()
     assert asyncio.run(request(app, "GET", "/readyz")).status == 200
-    made.surfaces.close()
+    made.parts.surfaces.close()
     gc.unfreeze()
 
 
@@ -65,7 +64,7 @@ def test_file_of_keys_is_looked_at_beside_the_event_loop(
     keys = tmp_path / "keys.json"
     keys.write_text(json.dumps({"keys": [{"name": "a", "sha256": "0" * 64, "scopes": ["metrics"]}]}))
     monkeypatch.setattr(service, "SETTINGS", Settings(bundle=str(bundle), keys=str(keys)))
-    threads, beats = dict[str, object](), list[object]()
+    threads, beats, looks = dict[str, object](), list[Callable[[], None]](), list[Guard]()
 
     class Noted:
         def __init__(self, name: str, work: object, *_: object) -> None:
@@ -74,15 +73,23 @@ def test_file_of_keys_is_looked_at_beside_the_event_loop(
         def start(self) -> None:
             pass
 
-    def of_worker(_table: object, others: Sequence[object]) -> Any:
+    def of_worker(_table: object, others: Sequence[Callable[[], None]]) -> Any:
         beats.extend(others)
         return Heartbeat(WorkerTable())
 
-    monkeypatch.setattr(service, "Background", Noted)
+    def refresh(guard: Guard) -> None:
+        looks.append(guard)
+
+    monkeypatch.setattr("serving.application.Background", Noted)
     monkeypatch.setattr(Heartbeat, "of_worker", of_worker)
+    monkeypatch.setattr(Guard, "refresh", refresh)
     cast(Any, service.MarqueeService).to_asgi()
-    assert isinstance(cast(Any, threads["keys"]).__self__, Guard)
-    assert not [one for one in beats if isinstance(cast(Any, one).__self__, Guard)]
+    for beat in beats:
+        beat()
+    assert beats
+    assert not looks
+    cast(Callable[[], None], threads["keys"])()
+    assert looks
 
 
 @pytest.mark.parametrize(
