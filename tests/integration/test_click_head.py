@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from marquee.bundle.clicks.head import Asker, ClickHead
+from marquee.data.exposures import Exposures
 from marquee.evaluation.probabilities.metrics import auc
 from marquee.nn.embed import embed_catalog
 from marquee.nn.models import TwoTower
@@ -22,7 +23,9 @@ from training.fitting.fit import fit
 from training.fitting.probabilities.described import ScoredExposures, parts_of, score_exposures
 from training.fitting.probabilities.fit import FittedHead, fit_head
 from training.fitting.probabilities.run import HeadOfRun, fit_head_of_run, read_head_of_run
-from training.judging.judge import judge
+from training.judging.head_outcomes import why_not_judged
+from training.judging.judge import Judgement, judge
+from training.judging.outcomes import ScoredClicks, judge_outcomes, scored_clicks
 from training.runs.prepare import Prepared, prepare
 
 QUIET = Console(quiet=True)
@@ -70,6 +73,13 @@ def described(run: Run, events: pl.DataFrame) -> ScoredExposures:
     return score_exposures(
         run.prepared.dataset, split, run.model, embed_catalog(run.model), CrossConfig(window=WINDOW)
     )
+
+
+def judged_exposures(run: Run) -> Exposures:
+    """Returns the exposures that the report judges."""
+    found = scored_clicks(run.prepared, run.model, embed_catalog(run.model), run.config)
+    assert isinstance(found, ScoredClicks)
+    return found.judged_exposures
 
 
 def test_nothing_that_comes_later_describes_an_exposure(run: Run) -> None:
@@ -150,8 +160,12 @@ def test_head_knows_more_than_chance_and_is_calibrated(run: Run) -> None:
     assert 0.5 < said.mean() / clicked.mean() < 2
 
 
-def test_report_judges_the_head_first_by_price_and_campaign(run: Run) -> None:
-    judgement = judge(run.prepared, run.model, run.config, QUIET, head=run.of_run)
+@pytest.fixture(scope="module")
+def judgement(run: Run) -> Judgement:
+    return judge(run.prepared, run.model, run.config, QUIET, head=run.of_run)
+
+
+def test_report_judges_the_head_first_by_price_and_campaign(judgement: Judgement) -> None:
     click = next(outcome for outcome in judgement.outcomes if outcome.name == "click")
     assert click.sources[0].name == "click head"
     assert {"surface", "position", "kind", "price", "campaign"} <= {column.name for column in click.columns}
@@ -161,6 +175,32 @@ def test_report_judges_the_head_first_by_price_and_campaign(run: Run) -> None:
     assert any(outcome.name == "conversion" for outcome in judgement.outcomes) or any(
         "conversion" in reason for reason in judgement.unjudged
     )
+
+
+def test_report_says_why_a_head_of_the_latest_exposures_alone_is_not_judged(
+    run: Run, judgement: Judgement
+) -> None:
+    split, limit = run.prepared.split, 50
+    settings = CrossConfig(window=WINDOW, max_exposures=limit)
+    config = replace(run.config, probabilities=settings)
+    vectors = embed_catalog(run.model)
+    latest = score_exposures(run.prepared.dataset, split, run.model, vectors, settings)
+    head = replace(run.of_run, exposures=latest)
+    found, reasons = judge_outcomes(
+        run.prepared, judgement.part, judgement.evaluation, run.model, vectors, config, head
+    )
+    click = next(outcome for outcome in found if outcome.name == "click")
+    assert "click head" not in {source.name for source in click.sources}
+    n_test = len(split.test.filter(pl.col("kind") == "exposure"))
+    (reason,) = [one for one in reasons if one.startswith("The click head of the bundle is not judged")]
+    assert "come before the latest 50, the only ones that it has described" in reason
+    # As many as are needed, and not one less.
+    needed = int(reason.split("max_exposures to ")[1].split(" ")[0].replace(",", ""))
+    assert needed == n_test
+    first = score_exposures(
+        run.prepared.dataset, split, run.model, vectors, CrossConfig(window=WINDOW, max_exposures=needed)
+    )
+    assert why_not_judged(replace(head, exposures=first), judged_exposures(run), split.events, needed) == ""
 
 
 def test_same_seed_gives_the_same_head_and_negatives_are_corrected_for(run: Run) -> None:

@@ -23,10 +23,26 @@ _CAMPAIGN, _PRICE = "campaign_id", "price"
 N_PRICE_BANDS = 3
 
 
-def covers(of_run: HeadOfRun, judged: Exposures) -> bool:
-    """Returns whether the head has described all judged exposures: of very many only the latest are."""
-    first = judged.frame["timestamp"].min()
-    return isinstance(first, int) and first >= int(of_run.exposures.shown.timestamp[0])
+def why_not_judged(of_run: HeadOfRun, judged: Exposures, events: pl.DataFrame, limit: int) -> str:
+    """Returns why the head says nothing of some judged exposures, '' if it has described all of them.
+
+    Args:
+        of_run: The head of the run.
+        judged: Exposures of a part.
+        events: Of all parts.
+        limit: Most exposures that are described (`probabilities.max_exposures`).
+    """
+    moments = judged.frame["timestamp"]
+    described_from = int(of_run.exposures.shown.timestamp[0])
+    n_earlier = int((moments < described_from).sum())
+    if not n_earlier:
+        return ""
+    is_needed = (pl.col("kind") == EventKind.exposure) & (pl.col("timestamp") >= moments.min())
+    return (
+        f"The {CLICK_HEAD} of the bundle is not judged: {n_earlier:,} of the {len(judged):,} judged exposures "
+        f"come before the latest {limit:,}, the only ones that it has described; set "
+        f"probabilities.max_exposures to {len(events.filter(is_needed)):,} or more to judge it."
+    )
 
 
 def click_probabilities(of_run: HeadOfRun, judged: Exposures) -> Float64Array:

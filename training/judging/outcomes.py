@@ -27,14 +27,15 @@ from marquee.nn.embed import embed_queries
 from marquee.nn.losses import SampledSoftmaxConfig
 from marquee.nn.models import TwoTower
 from marquee.nn.negatives import CatalogNegativesConfig
+from marquee.nn.probabilities import HeadConfig
 from training.config import TrainConfig
 from training.fitting.probabilities.run import HeadOfRun
 from training.judging.head_outcomes import (
     CLICK_HEAD,
     catalog_columns,
     click_probabilities,
-    covers,
     judge_conversions,
+    why_not_judged,
 )
 from training.runs.prepare import Prepared
 
@@ -181,7 +182,8 @@ def _clicks(
         )
     sources = head_probabilities(fitted, said)
     columns = {**exposure_columns(dataset, judged.frame, config), **catalog_columns(dataset, judged.frame)}
-    if head is not None and not covers(head, judged):
+    why = _why_not_judged(prepared, config, head, judged)
+    if why:
         head = None
     if head is not None:
         # First: it is what the bundle will say, and the others are its references.
@@ -198,7 +200,18 @@ def _clicks(
         columns,
         np.random.default_rng(config.seed),
     )
-    return (clicks, *([judge_conversions(head, judged.frame, columns, name, config)] if head else []))
+    conversions = [judge_conversions(head, judged.frame, columns, name, config)] if head else []
+    return (clicks, *conversions, *([why] if why else []))
+
+
+def _why_not_judged(
+    prepared: Prepared, config: TrainConfig, head: HeadOfRun | None, judged: Exposures
+) -> str:
+    """Returns why the head of a run is not among the sources, '' if it is or there is none."""
+    settings = config.probabilities
+    if head is None or not isinstance(settings, HeadConfig):
+        return ""
+    return why_not_judged(head, judged, prepared.split.events, settings.max_exposures)
 
 
 def _left_out(judged: Exposures) -> str:
