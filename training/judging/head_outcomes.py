@@ -39,8 +39,8 @@ def why_not_judged(of_run: HeadOfRun, judged: Exposures, events: pl.DataFrame, l
         return ""
     is_needed = (pl.col("kind") == EventKind.exposure) & (pl.col("timestamp") >= moments.min())
     return (
-        f"The {CLICK_HEAD} of the bundle is not judged: {n_earlier:,} of the {len(judged):,} judged exposures "
-        f"come before the latest {limit:,}, the only ones that it has described; set "
+        f"The {CLICK_HEAD} of the bundle is not judged: {n_earlier:,} of the {len(judged):,} judged "
+        f"exposures come before the latest {limit:,}, the only ones that it has described; set "
         f"probabilities.max_exposures to {len(events.filter(is_needed)):,} or more to judge it."
     )
 

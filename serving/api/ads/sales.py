@@ -19,8 +19,9 @@ from marquee.ads.slots import SlotConfig
 from marquee.ads.trace import told_of, trace_of
 from marquee.core.arrays import BoolArray, IndexArray
 from marquee.core.catalog import ItemKind
+from marquee.core.targeting.customer import SEGMENT
 from marquee.decision.ads.bidding import Bidder, Bidding, Situation, bidders_of
-from marquee.decision.ads.creatives import CreativeIndex, categories_of
+from marquee.decision.ads.creatives import CATEGORY, CreativeIndex, categories_of
 from marquee.decision.ads.merging import with_ads
 from marquee.decision.item_table import ItemTable
 from marquee.decision.policies.thompson import ClickCounts
@@ -39,12 +40,6 @@ from serving.recording.identity import Identified
 from serving.recording.recorder import Begun
 from serving.releases.surfaces import Surface
 from serving.telemetry.metrics import Metrics
-
-SEGMENT = "segment"
-"""The trait that is the segment of a user."""
-
-CATEGORY = "category"
-"""The attribute of items that campaigns exclude by."""
 
 AT_ONCE = 500
 """So many campaigns are made ready within an answer, in milliseconds; more take the thread of the paces."""

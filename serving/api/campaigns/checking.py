@@ -1,9 +1,10 @@
-"""Which campaigns fit the releases that answer: items, attributes, surfaces and audiences that there are."""
+"""Which campaigns fit the releases that answer: items, categories, segments and others that there are."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from marquee.core.ids import PADDING_INDEX
 from marquee.core.targeting.targeting import CustomerFacts
+from marquee.decision.ads.creatives import CATEGORY
 from marquee.decision.recommender import Recommender
 from marquee.errors import CampaignError, DataError
 from marquee.store.campaigns.campaign import Campaign
@@ -24,7 +25,8 @@ def validate_on(campaign: Campaign, answering: Answering, facts: CustomerFacts) 
         facts: Of the run of customers that is served.
 
     Raises:
-        CampaignError: If it names a surface, an item, an attribute, a trait or an audience that there is not.
+        CampaignError: If it names a surface, an item, an attribute, a category, a trait, an audience or a
+            segment that there is not.
     """
     for field, surface in _surfaces(campaign):
         if surface not in answering:
@@ -42,7 +44,9 @@ def validate_on(campaign: Campaign, answering: Answering, facts: CustomerFacts) 
                 field,
             )
     _validate_attributes(campaign, {column for one in there for column in one.bundle.columns})
+    _validate_categories(campaign, there)
     _validate_users(campaign, facts)
+    _validate_segments(campaign, facts)
 
 
 def _surfaces(campaign: Campaign) -> Iterator[tuple[str, str]]:
@@ -67,6 +71,32 @@ def _validate_attributes(campaign: Campaign, known: Collection[str]) -> None:
             )
 
 
+def _validate_categories(campaign: Campaign, there: Sequence[Recommender]) -> None:
+    """Raises CampaignError if a campaign excludes a category that no item of a release is of."""
+    if not campaign.exclusions.categories:
+        return
+    known = frozenset[str]().union(*(one.item_pool.table.distinct(CATEGORY) for one in there))
+    for number, category in enumerate(campaign.exclusions.categories):
+        _validate_known(f"exclusions.categories[{number}]", category, known, "a category of items")
+
+
+def _validate_segments(campaign: Campaign, facts: CustomerFacts) -> None:
+    """Raises CampaignError if nobody in the run of customers is of a segment that a campaign names."""
+    for place, named in (
+        ("targeting.segments", campaign.targeting.segments),
+        ("exclusions.segments", campaign.exclusions.segments),
+    ):
+        for number, segment in enumerate(named):
+            _validate_known(f"{place}[{number}]", segment, facts.segments, "a segment of customers")
+
+
+def _validate_known(field: str, name: str, known: Collection[str], what: str) -> None:
+    """Raises CampaignError if a name is not one of those that there are."""
+    if name not in known:
+        expected = f"one of {sorted(known)[:_SHOWN]}" if known else "and there is none"
+        raise CampaignError(f"{field} must be {what}, {expected}, got {name!r:.64}; correct it", field)
+
+
 def _validate_users(campaign: Campaign, facts: CustomerFacts) -> None:
     """Raises CampaignError if the run of customers cannot tell whom a campaign is for, or not for."""
     users, field = campaign.targeting.users, "targeting.users"
@@ -76,10 +106,6 @@ def _validate_users(campaign: Campaign, facts: CustomerFacts) -> None:
     except DataError as error:
         raise CampaignError(f"{field}: {error}", field) from None
     for number, audience in enumerate(campaign.exclusions.audiences):
-        if audience not in facts.audiences:
-            field = f"exclusions.audiences[{number}]"
-            raise CampaignError(
-                f"{field} must be one of {sorted(facts.audiences)[:_SHOWN]}, got {audience!r:.64}; "
-                "correct it",
-                field,
-            )
+        _validate_known(
+            f"exclusions.audiences[{number}]", audience, facts.audiences, "an audience whose members are told"
+        )

@@ -20,7 +20,7 @@ from marquee.ads.openrtb.privacy import Barrier, allowed_of
 from marquee.ads.openrtb.recorded import SOURCE, RecordedBid, record_of
 from marquee.ads.selling import Buy, NotSold
 from marquee.core.filters import Value
-from marquee.core.targeting.customer import Customer
+from marquee.core.targeting.customer import SEGMENT, Customer
 from marquee.errors import EventLogError
 from marquee.store.campaigns.campaign import NO_CAMPAIGNS, BidType, Campaign, CampaignSet, HeldCampaign
 from marquee.store.ledger.rows import Shown, is_capped
@@ -29,7 +29,6 @@ from marquee.store.log.event_rows import MAX_ID_LENGTH
 from marquee.store.log.sales import Sale
 from marquee.store.people.consent import Tier, strictest
 from serving.api.ads.paces import Paces
-from serving.api.ads.sales import SEGMENT
 from serving.api.customers.deciding import NOBODY, CustomersAtDecision
 from serving.recording.ads.spending import Spending
 from serving.recording.recorder import Begun

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from marquee.core.arrays import BoolArray, FloatArray, IndexArray
 from marquee.core.catalog import ALWAYS_FROM, Catalog
@@ -142,6 +143,17 @@ class ItemTable:
         added = self.added.catalog.attributes[attribute]
         above = iter(added.gather(items[~is_own] - self.n_own - 1).to_list())
         return [next(below if flag else above) for flag in is_own.tolist()]
+
+    def distinct(self, attribute: str) -> frozenset[str]:
+        """Returns all values of an attribute, as texts; none where there is no such attribute."""
+        found: set[str] = set()
+        for segment in (self.own, self.added):
+            attributes = pl.DataFrame() if segment is None else segment.catalog.attributes
+            if attribute in attributes.columns:
+                column = attributes[attribute]
+                values = column.explode() if isinstance(column.dtype, pl.List) else column
+                found.update(map(str, values.drop_nulls().unique().to_list()))
+        return frozenset(found)
 
     def moments(self, attribute: str, items: IndexArray) -> npt.NDArray[np.float64]:
         """Returns the moments in an attribute for some items, (n,) float64, NaN for missing.

@@ -94,7 +94,8 @@ class AdCandidates:
         conversion: Probability of a conversion after an impression there, (n,).
         content_click: The same of the content of each slot, at the first one, (n_slots,).
         content_conversion: Likewise.
-        n_broken: Candidates whose probabilities are not finite; they are not among the others.
+        n_broken: Candidates whose probabilities are not finite, which are not among the others, and such
+            content, which counts as sure to be clicked.
     """
 
     items: IndexArray

@@ -10,7 +10,7 @@ import polars as pl
 
 from marquee.bundle.traits.pseudonyms import pseudonym
 from marquee.bundle.traits.run import CustomersRun, Member
-from marquee.core.targeting.customer import Customer, TraitValue
+from marquee.core.targeting.customer import SEGMENT, Customer, TraitValue
 from marquee.core.targeting.targeting import CustomerFacts
 
 _CONTACT = "contact"
@@ -42,6 +42,7 @@ class CustomersInMemory:
             run.name,
             {name: kind for name, series in self._columns.items() if (kind := _kind(series.dtype))},
             frozenset(name for name, facts in run.manifest.audiences.items() if not facts.refused),
+            _distinct(self._columns.get(SEGMENT)),
         )
 
     def __len__(self) -> int:
@@ -98,6 +99,13 @@ class _TraitsOf(Mapping[str, TraitValue]):
 def _contacts(members: Iterable[Member]) -> frozenset[str]:
     """Returns the members that may be treated: whoever is held back is what the others are measured by."""
     return frozenset(member.user_id for member in members if member.group == _CONTACT)
+
+
+def _distinct(texts: pl.Series | None) -> frozenset[str]:
+    """Returns the texts of a column, none where there is no such column or it holds others than texts."""
+    if texts is None or texts.dtype != pl.String:
+        return frozenset()
+    return frozenset(texts.drop_nulls().unique().to_list())
 
 
 def _kind(dtype: pl.DataType) -> str:

@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+SEGMENT = "segment"
+"""The trait that is the segment of a user."""
+
 TraitValue = bool | int | float | str | None
 """A trait of one customer, None where nothing is known."""
 

@@ -28,11 +28,13 @@ class CustomerFacts:
         run: Its name; empty where no run is served.
         traits: Column of traits → `number`, `text` or `flag`.
         audiences: Those whose members are told.
+        segments: Those that its customers are in, by the trait `SEGMENT`.
     """
 
     run: str = ""
     traits: Mapping[str, str] = field(default_factory=dict)
     audiences: frozenset[str] = frozenset()
+    segments: frozenset[str] = frozenset()
 
 
 NO_CUSTOMERS = CustomerFacts()

@@ -10,6 +10,9 @@ from marquee.core.arrays import BoolArray, IndexArray
 from marquee.core.ids import PADDING_INDEX
 from marquee.decision.item_table import ItemTable
 
+CATEGORY = "category"
+"""The attribute of items that campaigns exclude by."""
+
 
 class CreativeIndex:
     """All creatives of all campaigns over the items of a table. Several threads may ask.

@@ -66,16 +66,16 @@ class AdFinder:
         is_whole = np.isfinite(chances.click) & np.isfinite(chances.conversion)
         items = found.items[is_whole]
         displaced = content.items[[one for one in search.places if one < len(content.items)]]
-        of_content = self._chances(request, queries, row, displaced, place)
+        of_content, n_unknown = _sure_where_broken(self._chances(request, queries, row, displaced, place))
         return AdCandidates(
             items,
             self._item_pool.table.decode(items),
             found.scores[is_whole],
             chances.click[is_whole],
             chances.conversion[is_whole],
-            np.nan_to_num(of_content.click),
-            np.nan_to_num(of_content.conversion),
-            int(np.count_nonzero(~is_whole)),
+            of_content.click,
+            of_content.conversion,
+            int(np.count_nonzero(~is_whole)) + n_unknown,
         )
 
     def _found(self, request: Request, search: AdSearch, queries: Queries, row: int) -> Candidates:
@@ -121,3 +121,13 @@ class AdFinder:
             clicked, shown = table.on(request.surface).of(items)
         click = (clicked + PRIOR_CLICKS) / (shown + PRIOR_SHOWN)
         return _Chances(click, click * PRIOR_CLICKS / PRIOR_SHOWN)
+
+
+def _sure_where_broken(chances: _Chances) -> tuple[_Chances, int]:
+    """Returns probabilities of content, and how many were not finite.
+
+    Nobody can tell what such content is worth: it counts as sure to be clicked, and keeps its place.
+    """
+    is_whole = np.isfinite(chances.click) & np.isfinite(chances.conversion)
+    sure = _Chances(np.where(is_whole, chances.click, 1.0), np.where(is_whole, chances.conversion, 1.0))
+    return sure, int(np.count_nonzero(~is_whole))

@@ -1,27 +1,36 @@
 """Faults that users of ad servers report, of budgets, caps, zones and hours, each with where it was told."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from marquee.ads.campaigns.calendar import local_day
 from marquee.ads.campaigns.eligibility import Viewer, WhyNot, showable, why_not
 from marquee.ads.selling import Buy, NotSold, sell
 from marquee.ads.wallet import Wallet
 from marquee.store.campaigns.campaign import (
     BidType,
+    Campaign,
     CapScope,
     Creative,
     FrequencyCap,
     HourRange,
     Targeting,
 )
+from marquee.store.ledger.ledger import Ledger
+from marquee.store.ledger.rows import FLIGHT, Account
 from marquee.store.log.sales import Sale
+from serving.api.ads.paces import Paces
+from serving.telemetry.metrics import Metrics
 from tests.support.campaigns import campaign, set_of
-from tests.support.event_stores import DAY, decision
-from tests.support.ledgers import HOUR_MS, Shop, shop
+from tests.support.event_stores import DAY, NOW, decision
+from tests.support.ledgers import HOUR_MS, Shop, open_test_ledger, shop
 
 PRICE = 2_000
 
@@ -189,3 +198,104 @@ def test_clicks_for_which_less_was_held_are_unbilled_beyond_the_budget(ads: Shop
     assert (done.n_charged, sum(done.unbilled.values())) == (5, 3)
     assert (ads.account().charged, ads.account().held) == (5 * PRICE, 12 * PRICE // 4)
     assert ads.ledger.lease(ads.request(1, 1), ads.now_ms) is None
+
+
+def test_workers_that_begin_together_add_the_money_that_was_spent_once(ads: Shop, tmp_path: Path) -> None:
+    """litellm#28247: each worker that began with an empty counter added the sum of the store to it."""
+    ads.campaigns = set_of(campaign(bid_type=BidType.cpm, bid=1000 * PRICE, total_budget=20 * PRICE))
+    first = Worker(ads)
+    for _ in range(8):
+        assert isinstance(first.show(), Sale)
+    ads.follow()
+    assert ads.account().charged == 8 * PRICE
+    for name in ("accounts", "leases", "reservations", "early", "marks"):
+        ads.ledger._money(lambda books, name=name: books.run(f"DELETE FROM ledger_{name}"))  # type: ignore[misc]
+    started = [open_test_ledger(str(tmp_path)) for _ in range(5)]
+    ready = threading.Barrier(len(started))
+
+    def seed(ledger: Ledger) -> None:
+        ready.wait()
+        ledger.follow(ads.log, ads.campaigns, ads.now_ms)
+
+    threads = [threading.Thread(target=seed, args=(one,)) for one in started]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for one in started:
+        one.close()
+    assert (ads.account().charged, ads.account().n_charged) == (8 * PRICE, 8)
+    later = Worker(ads)
+    outcomes = [later.show() for _ in range(20)]
+    assert sum(isinstance(one, Sale) for one in outcomes) == 12
+
+
+def test_budget_of_a_day_is_not_gone_in_the_afternoon() -> None:
+    """brave-browser#11057: the budget of a day was gone by 15 h."""
+    budget, rng = 4_000_000, np.random.default_rng(0)
+    now = SimpleNamespace(s=float(NOW // DAY * DAY))
+    one = campaign(
+        starts=NOW - DAY,
+        ends=NOW + 6 * DAY,
+        total_budget=100 * budget,
+        daily_budget=budget,
+        bid_type=BidType.cpm,
+        bid=4_000_000,
+    )
+    spent = SimpleNamespace(money=0)
+    day = local_day("UTC", int(now.s))
+
+    def accounts(_campaign_id: str) -> list[Account]:
+        return [Account("spring", which, None, spent.money, 0, 0, 0, 0, 0) for which in (FLIGHT, day)]
+
+    paces = Paces(accounts, lambda: set_of(one), 1, Metrics(), lambda: now.s)
+    by_hour = []
+    for _hour in range(24):
+        for _turn in range(30):
+            for value in rng.lognormal(np.log(4_000_000), 0.5, 12).tolist():
+                # Prices beside: of ten ads a morning could buy all.
+                price = int(rng.lognormal(np.log(2_000_000), 0.6))
+                offered = value * paces.multiplier(one, int(value))
+                if offered >= price and spent.money + price // 1000 <= budget:
+                    spent.money += price // 1000
+                    paces.note_sale("spring", price)
+            now.s += 120
+            paces.solve()
+        by_hour.append(spent.money / budget)
+    assert by_hour[14] < 0.75
+    assert 0.97 < by_hour[-1] <= 1.0
+    # No hour takes more than twice its part.
+    assert max(np.diff([0.0, *by_hour])) < 2 / 24
+
+
+def test_campaigns_are_paced_each_by_itself() -> None:
+    """promovolve#8: one controller for all campaigns let one of them set the pace of the others."""
+
+    def multiplier_of_spring(*others: Campaign) -> float:
+        spring = campaign(bid_type=BidType.cpm, bid=4_000_000, total_budget=20_000_000)
+        spent = {one.campaign_id: 0 for one in (spring, *others)}
+        now = SimpleNamespace(s=float(NOW))
+        paces = Paces(
+            lambda name: [Account(name, FLIGHT, None, spent[name], 0, 0, 0, 0, 0)],
+            lambda: set_of(spring, *others),
+            1,
+            Metrics(),
+            lambda: now.s,
+        )
+        for _turn in range(20):
+            for one in (spring, *others):
+                for _ in range(10):
+                    paces.multiplier(one, one.price_limit)
+                # The others overspend, as far as they can.
+                spent[one.campaign_id] += 0 if one is spring else one.total_budget // 10
+            now.s += 60
+            paces.solve()
+        return paces.multiplier(spring, spring.price_limit)
+
+    alone = multiplier_of_spring()
+    assert 0 < alone < 1
+    beside = multiplier_of_spring(
+        campaign("broke", bid_type=BidType.cpm, bid=9_000_000, total_budget=1_000_000),
+        campaign("rich", bid_type=BidType.cpm, bid=100_000, total_budget=10**12),
+    )
+    assert beside == alone

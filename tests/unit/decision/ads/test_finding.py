@@ -152,3 +152,18 @@ def test_ad_whose_probability_is_not_finite_is_counted_and_left_out(
     assert found.n_broken == 1
     # A conversion is paid for by the impression that led to it.
     assert (found.click.tolist(), found.conversion.tolist()) == ([0.5, 0.5], [0.125, 0.125])
+
+
+def test_content_whose_probability_is_not_finite_is_counted_and_keeps_its_place(
+    recommender: Recommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = recommender.item_pool.table
+    made = index(table, booking(creatives=(Creative(item_id="i004"),)))
+    ads = table.encode(["i004"])
+    broken = cast(ProbabilityScorer, _Broken(np.setdiff1d(np.arange(1, table.n_own + 1), ads)))
+    monkeypatch.setattr(recommender, "scorer", broken)
+    found = ads_of(recommender, made)
+    assert found.item_ids == ["i004"]
+    n_places = len(found.content_click)
+    assert found.n_broken == n_places > 0
+    assert (found.content_click.tolist(), found.content_conversion.tolist()) == ([1.0] * n_places,) * 2

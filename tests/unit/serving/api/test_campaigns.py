@@ -4,15 +4,21 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
+from marquee.core.targeting.targeting import CustomerFacts
 from marquee.decision.recommender import Recommender
+from marquee.errors import CampaignError
+from marquee.store.campaigns.campaign import Creative, Exclusions, Targeting
 from marquee.store.log.event_log import Decision
 from serving.api.app import RecommendationApp
 from serving.api.campaigns.campaigns import CampaignRoutes
+from serving.api.campaigns.checking import validate_on
 from serving.api.campaigns.messages import CampaignChange, CampaignMessage
 from serving.api.campaigns.trying import CampaignTrials
 from serving.api.customers.deciding import NOBODY
@@ -24,7 +30,8 @@ from serving.recording.opening import OpenedLog
 from serving.recording.users import PlainUsers
 from serving.telemetry.metrics import Metrics
 from tests.support.asgi import JSON_HEADERS, Response, no_bentoml, request
-from tests.support.bundles import NOW, publish_tiny
+from tests.support.bundles import NOW, make_tiny, publish_tiny
+from tests.support.campaigns import campaign
 from tests.support.event_stores import decision, event
 from tests.support.ledgers import Shop, open_test_ledger
 from tests.support.markdown import blocks, commands
@@ -212,8 +219,23 @@ WRONG = {
     "unknown surface": ({"surfaces": ["moon"]}, "surfaces[0]", "got 'moon'"),
     "unknown trait": ({"targeting": {"users": {"where": "leaves > 1"}}}, "targeting.users", "leaves"),
     "unknown audience": ({"exclusions": {"audiences": ["all"]}}, "exclusions.audiences[0]", "got 'all'"),
+    "unknown category": (
+        {"exclusions": {"categories": ["news"]}},
+        "exclusions.categories[0]",
+        "got 'news'",
+    ),
+    "unknown segment": ({"targeting": {"segments": ["loyal"]}}, "targeting.segments[0]", "got 'loyal'"),
+    "unknown segment that is excluded": (
+        {"exclusions": {"segments": ["lost"]}},
+        "exclusions.segments[0]",
+        "there is none, got 'lost'",
+    ),
     "negative": ({"bid": -0.4}, "bid", "got -0.4"),
     "not a number": ({"total_budget": "NaN"}, "total_budget", "got 'NaN'"),
+    "infinite": ({"daily_budget": "Infinity"}, "daily_budget", "got 'Infinity'"),
+    "negative cost": ({"bid": None, "target_cost": -1}, "target_cost", "got -1"),
+    "negative budget of a day": ({"daily_budget": "-0.5"}, "daily_budget", "got '-0.5'"),
+    "sub-millionth budget": ({"total_budget": "1.0000005"}, "total_budget", "got '1.0000005'"),
     "sub-millionth": ({"bid": 0.0000001}, "bid", "got 1e-07"),
     "unknown field": ({"budget": 3}, "budget", "no such field"),
 }
@@ -231,6 +253,29 @@ def test_campaign_that_cannot_be_is_refused_by_its_field(
         assert refused.error["field"].removeprefix("campaign.") == field
         assert message in refused.error["message"]
     assert told(worker.send("GET"))["campaigns"] == []
+
+
+def test_categories_and_segments_are_those_of_items_and_customers(tmp_path: Path) -> None:
+    catalog = make_tiny(0).contents.catalog
+    with_category = replace(
+        catalog, attributes=catalog.attributes.with_columns(pl.col("tags").alias("category"))
+    )
+    recommender = Recommender.load(publish_tiny(tmp_path, catalog=with_category))
+    facts = CustomerFacts("run", {"segment": "text"}, segments=frozenset(("loyal", "lost")))
+    known = campaign(
+        creatives=(Creative(item_id="i024"),),
+        targeting=Targeting(segments=("loyal",)),
+        exclusions=Exclusions(categories=("by 2", "by 5"), segments=("lost",)),
+    )
+    validate_on(known, {"home": [recommender]}, facts)
+    for exclusions, field, expected in (
+        (Exclusions(categories=("by 2", "by 7")), "categories[1]", "one of ['by 2', 'by 3', 'by 5']"),
+        (Exclusions(segments=("loyal", "gone")), "segments[1]", "one of ['lost', 'loyal']"),
+    ):
+        with pytest.raises(CampaignError) as refused:
+            validate_on(replace(known, exclusions=exclusions), {"home": [recommender]}, facts)
+        assert refused.value.field == f"exclusions.{field}"
+        assert expected in str(refused.value)
 
 
 def test_nan_of_json_is_no_json(worker: Worker) -> None:
