@@ -1,7 +1,8 @@
 """Draws one candidate per place and says how probable it was, given the places above.
 
 ```
-chances      what the policy gives each permitted candidate; the others have none
+chances      what the policy gives each permitted candidate; the others have none. Greedy and epsilon need
+             no array: a part on the best candidate, and a part spread evenly
 + floor      a part of it spread evenly over what is permitted
 + share      mixed with the greedy choice: the decision explores with probability `share`
 ```
@@ -20,9 +21,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from marquee.core.arrays import BoolArray, Float64Array
-from marquee.decision.policies.chances import EpsilonChances, GreedyChances, SoftmaxChances
+from marquee.core.arrays import BoolArray, Float64Array, IndexArray
 from marquee.decision.policies.config import Exploration, PolicyName
+from marquee.decision.policies.softmax import SoftmaxChances
 from marquee.decision.policies.thompson import ClickCounts, ThompsonChances
 from marquee.errors import ConfigError
 
@@ -68,7 +69,7 @@ class Chances(Protocol):
     """Turns gains into probabilities; may remember the places above within one decision."""
 
     def of(self, gains: Float64Array, permitted: BoolArray) -> Float64Array:
-        """Returns a probability per candidate, (n_candidates,), summing to 1, 0 where not permitted."""
+        """Returns the probability of each permitted candidate, (n_permitted,), summing to 1."""
 
 
 class GreedyChooser:
@@ -96,74 +97,118 @@ class GreedyChooser:
 GREEDY = GreedyChooser()
 
 
+class _Parts(NamedTuple):
+    """The parts of which the exploring part of a decision is made; they sum to 1.
+
+    Attributes:
+        drawn: By the chances of the policy.
+        even: Spread evenly over what is permitted.
+        best: On the highest gain.
+    """
+
+    drawn: float
+    even: float
+    best: float
+
+    @classmethod
+    def of(cls, exploration: Exploration) -> "_Parts":
+        """Returns the parts of a policy with its floor."""
+        floor, rest = exploration.floor, 1.0 - exploration.floor
+        if exploration.policy is PolicyName.greedy:
+            return cls(0.0, floor, rest)
+        if exploration.policy is PolicyName.epsilon:
+            return cls(0.0, floor + rest * exploration.epsilon, rest * (1.0 - exploration.epsilon))
+        return cls(rest, floor, 0.0)
+
+
+class _Mixture(NamedTuple):
+    """The probabilities of one place; all arrays are of the permitted candidates alone.
+
+    Attributes:
+        positions: Theirs, ascending, (n_permitted,) int64.
+        chances: By the policy, (n_permitted,); None where no part is drawn by it.
+        best: Index of the highest gain among them.
+        cumulative: Of the whole mixture, summed up, (n_permitted,).
+        mixed: Of the whole mixture, (n_permitted,).
+    """
+
+    positions: IndexArray
+    chances: Float64Array | None
+    best: int
+    cumulative: Float64Array
+    mixed: Float64Array
+
+
 class ExploringChooser:
     """Draws the places of one decision.
 
     Args:
-        chances: The policy's probabilities, of this decision alone.
-        exploration: Gives floor and share.
+        exploration: How.
         decision_id: What the draws follow from.
+        chances: The policy's probabilities, of this decision alone; None for a policy that draws by none.
     """
 
-    def __init__(self, chances: Chances, exploration: Exploration, decision_id: str) -> None:
+    def __init__(self, exploration: Exploration, decision_id: str, chances: Chances | None = None) -> None:
+        self._parts = _Parts.of(exploration)
         self._chances = chances
-        self._floor = exploration.floor
         self._explored = exploration.share  # probability that this decision explores, given the places above
         self._uniforms = uniforms(decision_id)
 
     def choose(self, gains: Float64Array, permitted: BoolArray) -> Choice | None:
         """Draws the candidate of the next place."""
-        n_permitted = int(np.count_nonzero(permitted))
-        if not n_permitted:
+        mixture = self._mixture(gains, permitted)
+        if mixture is None:
             return None
-        explored, mixed = self._mixture(gains, permitted, n_permitted)
         # Drawn and divided by the sum as it was rounded, which need not be exactly 1.
-        cumulative = mixed.cumsum()
-        position = int(cumulative.searchsorted(next(self._uniforms) * cumulative[-1], side="right"))
-        if position == len(mixed):  # the product was rounded up to the sum
-            position = int(np.flatnonzero(mixed)[-1])
-        propensity = float(mixed[position] / cumulative[-1])
-        self._learn(explored, mixed, position)
-        return Choice(position, propensity)
+        drawn = next(self._uniforms) * float(mixture.cumulative[-1])
+        index = int(mixture.cumulative.searchsorted(drawn, "right"))
+        if index == len(mixture.mixed):  # the product was rounded up to the sum
+            index = int(np.flatnonzero(mixture.mixed)[-1])
+        return Choice(int(mixture.positions[index]), self._take(mixture, index))
 
     def weigh(self, gains: Float64Array, permitted: BoolArray, position: int) -> float:
         """Puts a given candidate at the next place and returns its probability there."""
-        if not permitted[position]:
-            return 0.0
-        explored, mixed = self._mixture(gains, permitted, int(np.count_nonzero(permitted)))
-        # Added up as in `choose`: both must give the same propensity to the last bit.
-        propensity = float(mixed[position] / mixed.cumsum()[-1])
-        self._learn(explored, mixed, position)
-        return propensity
+        mixture = self._mixture(gains, permitted) if permitted[position] else None
+        return 0.0 if mixture is None else self._take(mixture, int(mixture.positions.searchsorted(position)))
 
     def spread(self, gains: Float64Array, permitted: BoolArray) -> Float64Array:
         """Returns the probability of each candidate at the next place, as `weigh` would give it."""
-        n_permitted = int(np.count_nonzero(permitted))
-        if not n_permitted:
-            return np.zeros(len(gains))
-        _, mixed = self._mixture(gains, permitted, n_permitted)
-        return np.asarray(mixed / mixed.cumsum()[-1])
+        chances, mixture = np.zeros(len(gains)), self._mixture(gains, permitted)
+        if mixture is not None:
+            chances[mixture.positions] = mixture.mixed / mixture.cumulative[-1]
+        return chances
 
-    def _mixture(
-        self, gains: Float64Array, permitted: BoolArray, n_permitted: int
-    ) -> tuple[Float64Array, Float64Array]:
-        """Returns the exploring part's probabilities and those of the whole, (n_candidates,) each."""
-        explored = self._chances.of(gains, permitted)
-        if self._floor:
-            # Not in place: the array may be the policy's own.
-            explored = explored * (1.0 - self._floor)
-            explored += permitted * (self._floor / n_permitted)
-        if self._explored == 1.0:
-            return explored, explored
-        mixed = explored * self._explored
-        mixed[int(np.where(permitted, gains, -np.inf).argmax())] += 1.0 - self._explored
-        return explored, mixed
+    def _mixture(self, gains: Float64Array, permitted: BoolArray) -> _Mixture | None:
+        """Returns the probabilities of the next place, None if no candidate is permitted."""
+        (positions,) = permitted.nonzero()
+        if not len(positions):
+            return None
+        parts, explored = self._parts, self._explored
+        best = int(gains[positions].argmax())
+        chances, even = None, explored * parts.even / len(positions)
+        if self._chances is None:
+            mixed = np.full(len(positions), even)
+        else:
+            chances = self._chances.of(gains, permitted)
+            mixed = chances * (explored * parts.drawn)
+            mixed += even
+        mixed[best] += explored * parts.best + (1.0 - explored)
+        return _Mixture(positions, chances, best, mixed.cumsum(), mixed)
 
-    def _learn(self, explored: Float64Array, mixed: Float64Array, position: int) -> None:
-        """Weighs the exploring part by how well it explains the candidate that was taken."""
+    def _take(self, mixture: _Mixture, index: int) -> float:
+        """Puts a candidate at the place of a mixture and returns its probability there.
+
+        Weighs the exploring part by how well it explains the candidate.
+        """
+        positions, chances, best, cumulative, mixed = mixture
+        propensity = float(mixed[index])
         # Trap: a candidate of probability 0 can only be given by `weigh`; it says nothing of the parts.
-        if self._explored != 1.0 and mixed[position] > 0.0:
-            self._explored *= float(explored[position] / mixed[position])
+        if self._explored != 1.0 and propensity > 0.0:
+            explored = self._parts.even / len(positions) + self._parts.best * (index == best)
+            if chances is not None:
+                explored += self._parts.drawn * float(chances[index])
+            self._explored *= explored / propensity
+        return propensity / float(cumulative[-1])
 
 
 def build_chooser(exploration: Exploration, decision_id: str, counts: ClickCounts | None = None) -> Chooser:
@@ -179,15 +224,13 @@ def build_chooser(exploration: Exploration, decision_id: str, counts: ClickCount
     """
     if not exploration.explores:
         return GREEDY
-    return ExploringChooser(_build_chances(exploration, decision_id, counts), exploration, decision_id)
+    return ExploringChooser(exploration, decision_id, _build_chances(exploration, decision_id, counts))
 
 
-def _build_chances(exploration: Exploration, decision_id: str, counts: ClickCounts | None) -> Chances:
-    """Returns the probabilities of a policy, for one decision."""
-    if exploration.policy is PolicyName.greedy:
-        return GreedyChances()
-    if exploration.policy is PolicyName.epsilon:
-        return EpsilonChances(exploration.epsilon)
+def _build_chances(exploration: Exploration, decision_id: str, counts: ClickCounts | None) -> Chances | None:
+    """Returns the probabilities of a policy, for one decision; None for one that draws by none."""
+    if exploration.policy in (PolicyName.greedy, PolicyName.epsilon):
+        return None
     if exploration.policy is PolicyName.softmax:
         return SoftmaxChances(exploration.temperature)
     if counts is None:

@@ -68,7 +68,7 @@ class ThompsonChances:
         self._winners: IndexArray = np.zeros(N_DRAWS, dtype=np.int64)
 
     def of(self, gains: Float64Array, permitted: BoolArray) -> Float64Array:
-        """Returns a probability per candidate, (n_candidates,)."""
+        """Returns the probability of each permitted candidate, (n_permitted,)."""
         if self._first_gains is None or self._gains is None:
             self._first_gains = self._gains = gains
             self._win(slice(None), permitted)
@@ -81,7 +81,7 @@ class ThompsonChances:
         else:  # only the draws whose winner is no longer permitted have another one
             self._win(np.flatnonzero(~permitted[self._winners]), permitted)
         self._permitted = permitted
-        return np.bincount(self._winners, minlength=len(permitted)) / N_DRAWS
+        return np.bincount(self._winners, minlength=len(permitted))[permitted] / N_DRAWS
 
     def _win(self, rows: slice | IndexArray, permitted: BoolArray) -> None:
         """Finds the best permitted candidate of some draws."""

@@ -10,7 +10,7 @@ from scipy.stats import chisquare
 
 from marquee.core.arrays import BoolArray, Float64Array, IndexArray
 from marquee.decision.arranging import CandidateTable, arrange, propensities_of, rerank
-from marquee.decision.policies.choosing import GREEDY, ExploringChooser, build_chooser, uniforms
+from marquee.decision.policies.choosing import GREEDY, Choice, ExploringChooser, build_chooser, uniforms
 from marquee.decision.policies.config import Exploration, PolicyName
 from marquee.decision.policies.thompson import ClickCounts
 from marquee.decision.reranking import Diversity, Reranking
@@ -41,13 +41,10 @@ class Recording(ExploringChooser):
     sums: npt.NDArray[np.float64]
     place: int
 
-    def _mixture(
-        self, gains: Float64Array, permitted: BoolArray, n_permitted: int
-    ) -> tuple[Float64Array, Float64Array]:
-        explored, mixed = super()._mixture(gains, permitted, n_permitted)
-        self.sums[self.place] += mixed / mixed.sum()
+    def choose(self, gains: Float64Array, permitted: BoolArray) -> Choice | None:
+        self.sums[self.place] += self.spread(gains, permitted)
         self.place += 1
-        return explored, mixed
+        return super().choose(gains, permitted)
 
 
 @pytest.mark.slow
