@@ -9,12 +9,23 @@ Data sets are looked for in $MARQUEE_DATA; a row whose file is not there says so
 
 import sys
 
-from benchmarks.ads import allocation, auctions, decisions, flights, money, pacing, probabilities, published
+from benchmarks.ads import (
+    allocation,
+    auctions,
+    decisions,
+    delivery,
+    flights,
+    money,
+    pacing,
+    probabilities,
+    published,
+)
 from benchmarks.rows import run_rows
 
 GROUPS = {
     "published": published.rows,
     "pacing": pacing.rows,
+    "delivery": delivery.rows,
     "allocation": allocation.rows,
     "auction": auctions.rows,
     "probabilities": probabilities.rows,

@@ -54,8 +54,7 @@ def revenue(root: Path) -> Measured:
 
 def orders_plan(root: Path) -> Measured:
     """Measures a plan of orders by the hour of the week."""
-    orders = _retail(root).group_by("invoice").agg(pl.col("time").min())
-    found, ratio = _plan(orders["time"].to_numpy())
+    found, ratio = _plan(shop_orders(root))
     return Measured(f"{ratio:.2f}; {found.verdict}", ratio <= 0.40 and found.has_pattern)
 
 
@@ -64,6 +63,13 @@ def ratings_plan(root: Path) -> Measured:
     table = pl.read_csv(root / "ml-100k" / "u.data", separator="\t", has_header=False)
     found, ratio = _plan(table.to_series(3).to_numpy())
     return Measured(f"{ratio:.2f}; {found.verdict}", not found.has_pattern and ratio > 0.9)
+
+
+def shop_orders(root: Path) -> IndexArray:
+    """Returns when the orders of a shop came, seconds, in no order."""
+    orders = _retail(root).group_by("invoice").agg(pl.col("time").min())
+    times: IndexArray = orders["time"].to_numpy()
+    return times
 
 
 def _plan(times: IndexArray) -> tuple[Forecast, float]:

@@ -10,9 +10,11 @@ import numpy as np
 from marquee.ads.campaigns.calendar import day_bounds, local_day
 from marquee.ads.pace import CampaignPace, Outlook
 from marquee.ads.prices import PriceCurve
+from marquee.ads.traffic import WeighedTime, time_of
 from marquee.errors import EventLogError
 from marquee.store.campaigns.campaign import BidType, Campaign, CampaignSet, Delivery
 from marquee.store.ledger.rows import FLIGHT, Account
+from serving.api.ads.traffic import Traffic
 from serving.telemetry.background import Background, ThreadMetrics
 from serving.telemetry.metrics import Metrics
 
@@ -20,8 +22,10 @@ SOLVE_EVERY_S = 0.5
 """A multiplier follows the market after so long; a campaign begins to bid after at most so long."""
 
 _MOST_PRICES = 2_000
-# The rate of opportunities of the last minutes: traffic of an hour ago says little about the next.
-_RATE_WINDOW_S = 600.0
+# The rate of opportunities of the last day, in weighed seconds: what makes its hours differ is in the
+# weights, and a rate of minutes would be chance where few come.
+_RATE_WINDOW_S = 86_400.0
+_HOUR_S = 3600
 
 
 class _Kept:
@@ -32,15 +36,26 @@ class _Kept:
         self.since_s = now_s
         self.counted = 0
         self.rate = 0.0
+        self.seen_s = 0.0
         self.is_broke = False
+        self.time = WeighedTime()
+        self._timed: tuple[Campaign, int, int] | None = None
+
+    def weigh(self, campaign: Campaign, traffic: Traffic, now_s: float) -> WeighedTime:
+        """Returns the time of the campaign by the traffic of its hours, made anew once an hour."""
+        timed = (campaign, int(now_s // _HOUR_S), traffic.until)
+        if self._timed is None or self._timed[0] is not campaign or self._timed[1:] != timed[1:]:
+            self._timed, self.time = timed, time_of(campaign, traffic.of(campaign).weights, now_s)
+        return self.time
 
     def learn_rate(self, now_s: float) -> float:
-        """Returns opportunities per second, those of the last minutes counting most."""
-        seen_s = now_s - self.since_s
+        """Returns opportunities per weighed second, those of the last day counting most."""
+        seen_s = self.time.seconds(self.since_s, now_s)
         if seen_s > 0:
             fresh = (self.pace.n_noted - self.counted) / seen_s
-            weight = min(1.0, seen_s / _RATE_WINDOW_S) if self.rate else 1.0
-            self.rate += weight * (fresh - self.rate)
+            # The mean since the beginning until that is a whole window.
+            self.seen_s = min(self.seen_s + seen_s, max(_RATE_WINDOW_S, seen_s))
+            self.rate += seen_s / self.seen_s * (fresh - self.rate)
             self.since_s, self.counted = now_s, self.pace.n_noted
         return self.rate
 
@@ -54,6 +69,7 @@ class Paces:
         n_workers: How many workers see the same traffic.
         metrics: What counts.
         clock: Returns the time, seconds since 1970 UTC.
+        traffic: The traffic to come; every hour like the others if left out.
     """
 
     def __init__(
@@ -63,12 +79,14 @@ class Paces:
         n_workers: int,
         metrics: Metrics,
         clock: Callable[[], float] = time.time,
+        traffic: Traffic | None = None,
     ) -> None:
         self._accounts = accounts
         self._campaigns = campaigns
         self._n_workers = n_workers
         self._threads = metrics.family(ThreadMetrics)
         self._clock = clock
+        self.traffic = traffic or Traffic()
         self._kept: dict[str, _Kept] = {}
         self._making = Lock()
         self._prices: deque[int] = deque(maxlen=_MOST_PRICES)
@@ -123,6 +141,7 @@ class Paces:
     def solve(self) -> None:
         """Solves the multiplier of every campaign that had an opportunity since the last time."""
         now_s, campaigns = self._clock(), self._campaigns()
+        self.traffic.look(now_s)
         for campaign_id, kept in list(self._kept.items()):
             held = campaigns.held.get(campaign_id)
             if held is None or now_s >= held.campaign.ends:
@@ -139,7 +158,9 @@ class Paces:
             accounts = self._accounts(campaign.campaign_id)
         except EventLogError:
             return  # it goes on as it was planned; the wallet has the last word
-        outlook = outlook_of(campaign, accounts, now_s, kept.learn_rate(now_s) * self._n_workers)
+        weighed = kept.weigh(campaign, self.traffic, now_s)
+        rate = kept.learn_rate(now_s) * self._n_workers
+        outlook = outlook_of(campaign, accounts, now_s, rate, weighed)
         kept.is_broke = outlook.budget <= 0
         kept.pace.solve(self._curve(campaign), outlook)
 
@@ -156,7 +177,11 @@ class Paces:
 
 
 def outlook_of(
-    campaign: Campaign, accounts: Sequence[Account], now_s: float, auctions_per_s: float
+    campaign: Campaign,
+    accounts: Sequence[Account],
+    now_s: float,
+    auctions_per_s: float,
+    weighed: WeighedTime,
 ) -> Outlook:
     """Returns the rest of a campaign's money and time: of its day where that is less per second.
 
@@ -164,16 +189,18 @@ def outlook_of(
         campaign: The campaign.
         accounts: Its accounts in the ledger; one that is missing is untouched.
         now_s: Seconds since 1970 UTC.
-        auctions_per_s: Opportunities that all workers together give it.
+        auctions_per_s: Opportunities that all workers together give it, per weighed second.
+        weighed: Its time by the traffic of its hours.
     """
     day = local_day(campaign.timezone, int(now_s))
     spent = {one.day: one.charged + one.held for one in accounts}
     flight = max(0, campaign.total_budget - spent.get(FLIGHT, 0))
-    flight_s = max(1.0, campaign.ends - now_s)
+    flight_s = max(1.0, weighed.seconds(now_s, campaign.ends))
     whole = Outlook(flight, flight_s, auctions_per_s)
     if campaign.daily_budget is None or campaign.delivery is Delivery.fast:
         return whole
     _, day_ends = day_bounds(campaign.timezone, day)
     left = min(flight, max(0, campaign.daily_budget - spent.get(day, 0)))
-    of_day = Outlook(left, max(1.0, min(day_ends, campaign.ends) - now_s), auctions_per_s)
+    day_s = max(1.0, weighed.seconds(now_s, min(day_ends, campaign.ends)))
+    of_day = Outlook(left, day_s, auctions_per_s)
     return min(of_day, whole, key=lambda one: one.budget / one.seconds)

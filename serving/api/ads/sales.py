@@ -35,6 +35,7 @@ from serving.api.ads.advertised import Advertised, ShownAd
 from serving.api.ads.metrics import AuctionMetrics
 from serving.api.ads.objective import read_objective
 from serving.api.ads.paces import Paces
+from serving.api.ads.traffic import Traffic
 from serving.recording.ads.spending import Spending
 from serving.recording.identity import Identified
 from serving.recording.recorder import Begun
@@ -134,7 +135,8 @@ class AdSales:
         Raises:
             ConfigError: If the file cannot be read.
         """
-        paces = Paces(spending.accounts, spending.campaigns.current, n_workers, metrics)
+        traffic = Traffic(spending.traffic)
+        paces = Paces(spending.accounts, spending.campaigns.current, n_workers, metrics, traffic=traffic)
         return cls(spending, paces, read_objective(objective), metrics)
 
     @property

@@ -18,6 +18,7 @@ from marquee.store.campaigns.opening import open_campaign_store
 from marquee.store.ledger.ledger import Ledger
 from marquee.store.ledger.opening import open_ledger
 from marquee.store.ledger.rows import Account, CapClaim, Lease, LeaseRequest, Returned, Shown
+from marquee.store.ledger.traffic import HourCount, counted_until
 from marquee.store.log.sales import Sale
 from serving.recording.ads.asking import Asker
 from serving.recording.ads.campaigns import BUDGET_S, Campaigns
@@ -80,6 +81,7 @@ class Spending:
         self._lease_asker, self._cap_asker = Asker("leases", BUDGET_S), Asker("caps", BUDGET_S)
         self._thread: Background | None = None
         self._expire_at = 0.0
+        self._counted_until = 0
 
     @property
     def is_cut_off(self) -> bool:
@@ -105,6 +107,20 @@ class Spending:
     def accounts(self, campaign_id: str) -> Sequence[Account]:
         """Returns the accounts of a campaign; raises EventLogError."""
         return self._ledger.get(patience_s=BUDGET_S).accounts(campaign_id)
+
+    def traffic(self) -> tuple[int, list[HourCount]]:
+        """Returns the first hour that is not counted, and the counts before; raises EventLogError."""
+        ledger = self._ledger.get(patience_s=BUDGET_S)
+        return ledger.traffic_until(), ledger.traffic()
+
+    def count_traffic(self) -> None:
+        """Counts the decisions of the hours that are over; raises EventLogError."""
+        now_ms = self.now().time_ms
+        # The store is asked once an hour: until then there is nothing to count.
+        if counted_until(now_ms) > self._counted_until:
+            ledger = self._ledger.get(patience_s=BUDGET_S)
+            ledger.count_traffic(self._log.get(patience_s=BUDGET_S), now_ms)
+            self._counted_until = counted_until(now_ms)
 
     def forget(self, user_id: str, decision_ids: Sequence[str]) -> None:
         """Deletes what leads to a user, once what the log tells of them is booked; raises EventLogError."""
@@ -156,6 +172,7 @@ class Spending:
         """Follows the log once; a store that is gone is a state, not a fault."""
         try:
             self.follow()
+            self.count_traffic()
         except EventLogError as error:
             self._metrics.show_cut_off(is_cut_off=True)
             logger.warning("the ledger cannot follow the log: %s", error)

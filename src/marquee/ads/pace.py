@@ -24,8 +24,8 @@ class Outlook(NamedTuple):
 
     Attributes:
         budget: What may still be spent.
-        seconds: Of the time that it is for.
-        auctions_per_s: Opportunities that all processes together give it.
+        seconds: Of the time that it is for, weighed by its traffic (see `marquee.ads.traffic`).
+        auctions_per_s: Opportunities that all processes together give it, per weighed second.
     """
 
     budget: int

@@ -46,21 +46,24 @@ class Forecast:
     backtest: Backtest
 
 
-def forecast_series(series: Series, n_days: int) -> Forecast:
+def forecast_series(series: Series, n_days: int, period: int | None = None) -> Forecast:
     """Returns the forecast of the coming days, judged on the past.
 
     Args:
         series: One value per day or hour.
         n_days: How far ahead.
+        period: Steps after which the pattern begins anew; None for a week of them. A day of hours stands in
+            for a week where few weeks are known.
 
     Raises:
         DataError: If the series is too short to judge any forecast.
     """
     n = n_days * SECONDS_PER_DAY // series.step
-    found = run_backtest(series.values, n, series.period)
+    period = series.period if period is None else period
+    found = run_backtest(series.values, n, period)
     has_pattern = _has_pattern(found)
     make = forecast_profile if has_pattern else forecast_level
-    expected = make(series.values, n, series.period, found.level_weeks)
+    expected = make(series.values, n, period, found.level_weeks)
     interval = interval_of(expected, found.residuals)
     total = float(expected.sum())
     low, high = _total_interval(total, found)
@@ -73,7 +76,7 @@ def forecast_series(series: Series, n_days: int) -> Forecast:
         low,
         high,
         has_pattern,
-        _verdict(found, has_pattern, by_hour=series.step < SECONDS_PER_DAY),
+        _verdict(found, has_pattern, _slot(series.step, period)),
         _cautions(found),
         found,
     )
@@ -92,9 +95,15 @@ def _total_interval(total: float, found: Backtest) -> tuple[float | None, float 
     return float(total * low), float(total * high)
 
 
-def _verdict(found: Backtest, has_pattern: bool, by_hour: bool) -> str:
+def _slot(step: int, period: int) -> str:
+    """Returns the word for what a profile tells apart."""
+    if step == SECONDS_PER_DAY:
+        return "weekday"
+    return "hour of the day" if step * period == SECONDS_PER_DAY else "hour of the week"
+
+
+def _verdict(found: Backtest, has_pattern: bool, slot: str) -> str:
     """Whether there is a pattern, with the errors that say so."""
-    slot = "hour of the week" if by_hour else "weekday"
     ratio = found.profile.by_step / found.level.by_step if found.level.by_step else 1.0
     if has_pattern:
         return (

@@ -5,6 +5,7 @@ accounts       campaign and day ('' for the whole flight): budget, charged, held
 leases         slices of a budget that a worker may spend by itself for a while, numbered for ever
 reservations   one row per ad of a decision: its price, and what became of it
 early          billable events whose decision was not in the log yet
+traffic        decisions of each surface by the hour, whoever was shown what (see `traffic`)
 marks          up to where the log was read, and the highest number of a lease
 shown          one row per ad that a user was shown and a cap counts
 ```
@@ -30,7 +31,7 @@ from typing import Any, TypeVar
 
 from marquee.errors import LedgerBehindError
 from marquee.store.campaigns.campaign import CampaignSet
-from marquee.store.ledger import booking, leasing
+from marquee.store.ledger import booking, leasing, traffic
 from marquee.store.ledger.accounts import COLUMNS
 from marquee.store.ledger.rows import (
     Account,
@@ -165,6 +166,26 @@ class Ledger(ABC):
         """Returns the accounts of a campaign: of the flight, then of each day."""
         return [Account(*row) for row in self._read_money(_ACCOUNTS, (campaign_id,))]
 
+    def count_traffic(self, log: EventLog, now_ms: int) -> int:
+        """Counts the decisions of the hours that are over and not counted yet; returns how many hours.
+
+        Several may call it at once: the hours that one has counted, the other passes over.
+        """
+        before = self._mark(traffic.MARK)
+        after = traffic.counted_until(now_ms)
+        if after <= before:
+            return 0
+        counts = traffic.count(log, before, after)
+        return self._money(partial(traffic.keep, before=before, after=after, counts=counts))
+
+    def traffic(self) -> list[traffic.HourCount]:
+        """Returns decisions by surface and hour; hours without any are missing."""
+        return [traffic.HourCount(*row) for row in self._read_money(traffic.ALL, ())]
+
+    def traffic_until(self) -> int:
+        """Returns the first hour that is not counted, since 1970 UTC; 0 before any was."""
+        return self._mark(traffic.MARK)
+
     @abstractmethod
     def close(self) -> None:
         """Gives up all connections."""
@@ -195,6 +216,7 @@ class Ledger(ABC):
         delete = "DELETE FROM ledger_shown WHERE time_ms < ?"
         self._caps("", lambda books: books.run(delete, (shown_before_ms,)))
         self._money(lambda books: booking.expire(books, now_ms))
+        self._money(lambda books: traffic.expire(books, now_ms))
 
     def _pass_over(self, log: EventLog) -> bool:
         """Moves the marks to the end of a log without ads; False where there was a campaign once.

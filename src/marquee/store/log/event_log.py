@@ -365,6 +365,9 @@ class EventLog(Protocol):
         the interpreter from answers for as long as a tenth of them.
         """
 
+    def count_by_surface(self, since_ms: int, until_ms: int) -> dict[str, int]:
+        """Returns how many decisions of a span of time are in the store, by surface; '' for none."""
+
     def users_of(self, decision_ids: Collection[str]) -> dict[str, str | None]:
         """Returns the user of each decision, None for nobody's; those not in the store are left out."""
 

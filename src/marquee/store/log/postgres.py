@@ -96,6 +96,8 @@ _PROFILE: LiteralString = """SELECT item_id, kind, value, timestamp FROM marquee
 _DECISIONS: LiteralString = "SELECT sequence, decision_id, time_ms, user_id, body FROM marquee.decisions"
 _LAST_OF_PAGE: LiteralString = """SELECT max(sequence) FROM
     (SELECT sequence FROM marquee.decisions WHERE sequence > %s ORDER BY sequence LIMIT %s) AS page"""
+_BY_SURFACE: LiteralString = """SELECT coalesce(body::json ->> 'surface', ''), count(*)
+    FROM marquee.decisions WHERE time_ms >= %s AND time_ms < %s GROUP BY 1"""
 # The generator's own value would count rows whose transaction has not committed.
 _LAST: LiteralString = f"""SELECT greatest(
     (SELECT max(sequence) FROM marquee.events),
@@ -205,6 +207,10 @@ class PostgresEventLog:
             AND strpos(body, %s) > 0 ORDER BY sequence"""
         rows = self._database.read(statement, (after, last, SOLD))
         return last, [logged_decision(row) for row in rows]
+
+    def count_by_surface(self, since_ms: int, until_ms: int) -> dict[str, int]:
+        """Returns how many decisions of a span of time are in the store; see `EventLog`."""
+        return dict(self._database.read(_BY_SURFACE, (since_ms, until_ms)))
 
     def users_of(self, decision_ids: Collection[str]) -> dict[str, str | None]:
         """Returns the users of decisions; see `EventLog`."""

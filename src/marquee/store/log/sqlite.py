@@ -86,6 +86,8 @@ _DECISIONS = "SELECT sequence, decision_id, time_ms, user_id, body FROM decision
 _ROWS_AT_ONCE = 64
 _LAST_OF_PAGE = """SELECT max(sequence) FROM
     (SELECT sequence FROM decisions WHERE sequence > ? ORDER BY sequence LIMIT ?)"""
+_BY_SURFACE = """SELECT coalesce(json_extract(body, '$.surface'), ''), count(*) FROM decisions
+    WHERE time_ms >= ? AND time_ms < ? GROUP BY 1"""
 _USERS_OF = """SELECT decision_id, user_id FROM decisions
     WHERE decision_id IN (SELECT value FROM json_each(?))"""
 _USERS_SINCE = "SELECT user_id, sequence FROM events WHERE sequence > ?"
@@ -195,6 +197,10 @@ class SqliteEventLog:
         statement = f"{_DECISIONS} WHERE sequence > ? AND sequence <= ? AND instr(body, ?) ORDER BY sequence"
         rows = self._decisions.read(statement, (after, last, SOLD))
         return last, [logged_decision(row) for row in rows]
+
+    def count_by_surface(self, since_ms: int, until_ms: int) -> dict[str, int]:
+        """Returns how many decisions of a span of time are in the store; see `EventLog`."""
+        return dict(self._decisions.read(_BY_SURFACE, (since_ms, until_ms)))
 
     def users_of(self, decision_ids: Collection[str]) -> dict[str, str | None]:
         """Returns the users of decisions; see `EventLog`."""

@@ -86,6 +86,22 @@ def test_decisions_that_sold_are_told_from_the_others_and_up_to_where_it_was_loo
     assert log.read_sold(rest, 3) == (rest, [])
 
 
+def test_decisions_of_a_span_of_time_are_counted_by_surface(store: Store) -> None:
+    log = store.open()
+    at = NOW * 1000
+    log.append_decisions(
+        [
+            decision("d1", time_ms=at, surface="home"),
+            decision("d2", time_ms=at + 1, surface="home"),
+            decision("d3", time_ms=at + 2, surface=None),
+            decision("d4", time_ms=at + 3, surface='a "surface" in quotes'),
+            decision("d5", time_ms=at + 4, surface="home"),
+        ]
+    )
+    assert log.count_by_surface(at, at + 4) == {"home": 2, "": 1, 'a "surface" in quotes': 1}
+    assert log.count_by_surface(at + 5, at + 9) == {}
+
+
 def test_last_decisions_come_in_their_order(store: Store) -> None:
     log = store.open()
     plain = decision("d3", rules_version=0, rules=(), rules_not_applied=())
