@@ -185,7 +185,7 @@ class Flight:
         return float(np.abs(spent - came / came.sum()).sum())
 
     def _spend(self, traffic: Traffic, budget: int) -> Float64Array:
-        """Returns what was spent in each hour."""
+        """Returns the spend of each hour."""
         campaign = self._campaign(budget)
         held = CampaignSet().with_changes([HeldCampaign(campaign, 1, 0, "b", "created", 1)])
         now, spent, left = float(self.starts), np.zeros(_HOURS), budget

@@ -1,4 +1,4 @@
-"""What a worker expects of the hours to come, and how its paces follow it."""
+"""The hours to come, as a worker expects them, and how its paces follow."""
 
 from pathlib import Path
 
