@@ -106,7 +106,7 @@ def pace_a_day(known: Traffic, today: Traffic, bid: int, budget: int) -> Day:
     left, spent, n_shown = budget, np.zeros(HOURS, dtype=np.int64), np.zeros(HOURS, dtype=np.int64)
     last = -1
     for number, (second, price) in enumerate(zip(today.second.tolist(), today.price.tolist(), strict=True)):
-        pace.note(float(bid))
+        pace.note([float(bid)])
         if number % _SOLVE_EVERY == 0:
             to_come = int(np.count_nonzero(known.second >= second))
             seconds = max(1.0, float(DAY_S - second))

@@ -110,3 +110,24 @@ class Background:
         self._prepare()
         while not self._closing.wait(self._interval_s):
             self.turn()
+
+
+class Breather:
+    """Rests between pieces of work, so that a thread beside the answers is busy for a part of the time only.
+
+    Args:
+        busy_share: The part, above 0 and at most 1.
+        slice_s: After so many seconds of work it rests.
+    """
+
+    def __init__(self, busy_share: float, slice_s: float = 0.001) -> None:
+        self._rest_times = 1.0 / busy_share - 1.0
+        self._slice_s = slice_s
+        self._since_s = time.perf_counter()
+
+    def breathe(self) -> None:
+        """Rests, where it is time to."""
+        worked_s = time.perf_counter() - self._since_s
+        if worked_s >= self._slice_s:
+            time.sleep(worked_s * self._rest_times)
+            self._since_s = time.perf_counter()

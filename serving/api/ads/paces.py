@@ -4,18 +4,21 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from threading import Lock
+from typing import NamedTuple
 
 import numpy as np
 
 from marquee.ads.campaigns.calendar import day_bounds, local_day
+from marquee.ads.campaigns.columns import CampaignColumns
 from marquee.ads.pace import CampaignPace, Outlook
 from marquee.ads.prices import PriceCurve
 from marquee.ads.traffic import WeighedTime, time_of
+from marquee.core.arrays import Float64Array, IndexArray
 from marquee.errors import EventLogError
-from marquee.store.campaigns.campaign import BidType, Campaign, CampaignSet, Delivery
+from marquee.store.campaigns.campaign import NO_CAMPAIGNS, BidType, Campaign, CampaignSet, Delivery
 from marquee.store.ledger.rows import FLIGHT, Account
 from serving.api.ads.traffic import Traffic
-from serving.telemetry.background import Background, ThreadMetrics
+from serving.telemetry.background import Background, Breather, ThreadMetrics
 from serving.telemetry.metrics import Metrics
 
 SOLVE_EVERY_S = 0.5
@@ -26,6 +29,20 @@ _MOST_PRICES = 2_000
 # weights, and a rate of minutes would be chance where few come.
 _RATE_WINDOW_S = 86_400.0
 _HOUR_S = 3600
+
+
+# Answers whose opportunities wait for the thread: of more it looks at the latest.
+_MOST_ANSWERS = 10_000
+_BUSY_SHARE = 0.25
+
+
+class _Noted(NamedTuple):
+    """The opportunities of one answer: when it was, numbers of campaigns, and what it is worth to each."""
+
+    time_s: float
+    columns: CampaignColumns
+    numbers: IndexArray
+    values: Float64Array
 
 
 class _Kept:
@@ -40,6 +57,11 @@ class _Kept:
         self.is_broke = False
         self.time = WeighedTime()
         self._timed: tuple[Campaign, int, int] | None = None
+
+    @property
+    def multiplier(self) -> float:
+        """The multiplier of the bid; 0 without money."""
+        return 0.0 if self.is_broke else self.pace.multiplier
 
     def weigh(self, campaign: Campaign, traffic: Traffic, now_s: float) -> WeighedTime:
         """Returns the time of the campaign by the traffic of its hours, made anew once an hour."""
@@ -90,6 +112,8 @@ class Paces:
         self._kept: dict[str, _Kept] = {}
         self._making = Lock()
         self._prices: deque[int] = deque(maxlen=_MOST_PRICES)
+        self._noted: deque[_Noted] = deque(maxlen=_MOST_ANSWERS)
+        self._columns = CampaignColumns(NO_CAMPAIGNS)
         self._thread: Background | None = None
 
     def multiplier(self, campaign: Campaign, value: int) -> float:
@@ -99,13 +123,29 @@ class Paces:
             campaign: The campaign.
             value: Worth of a thousand impressions to it at its whole bid, millionths, above 0.
         """
-        kept = self._kept.get(campaign.campaign_id)
-        if kept is None:
-            with self._making:
-                fresh = _Kept(campaign, self._clock())
-                kept = self._kept.setdefault(campaign.campaign_id, fresh)
-        kept.pace.note(float(value))
-        return 0.0 if kept.is_broke else kept.pace.multiplier
+        kept = self._of(campaign, self._clock())
+        kept.pace.note([float(value)])
+        return kept.multiplier
+
+    def multipliers(
+        self, columns: CampaignColumns, numbers: IndexArray, values: Float64Array
+    ) -> Float64Array:
+        """Notes an opportunity of many campaigns, and returns their multipliers for it, (n,).
+
+        Args:
+            columns: The campaigns.
+            numbers: Of those that bid, (n,).
+            values: Worth of a thousand impressions to each at its whole bid, millionths, above 0, (n,).
+        """
+        self._noted.append(_Noted(self._clock(), columns, numbers, values))
+        found: Float64Array = columns.multipliers[numbers]
+        return found
+
+    def follow(self, columns: CampaignColumns) -> None:
+        """Writes the multipliers into these columns from now on; those of before are not read any more."""
+        for campaign_id, kept in list(self._kept.items()):
+            self._show(columns, campaign_id, kept)
+        self._columns = columns
 
     def note_sale(self, campaign_id: str, price: int) -> None:
         """Notes the price of a thousand impressions of an ad that is shown, millionths."""
@@ -117,6 +157,7 @@ class Paces:
         """Notes that a campaign could not pay: it bids nothing until its money was looked at again."""
         if (kept := self._kept.get(campaign_id)) is not None:
             kept.is_broke = True
+            self._show(self._columns, campaign_id, kept)
 
     def open(self, before: Callable[[], None], interval_s: float = SOLVE_EVERY_S) -> None:
         """Begins to solve in a thread of its own.
@@ -128,7 +169,7 @@ class Paces:
 
         def turn() -> None:
             before()
-            self.solve()
+            self.solve(Breather(_BUSY_SHARE).breathe)
 
         self._thread = Background("paces", turn, interval_s, self._threads, self._clock)
         self._thread.start()
@@ -138,10 +179,16 @@ class Paces:
         if self._thread is not None:
             self._thread.close()
 
-    def solve(self) -> None:
-        """Solves the multiplier of every campaign that had an opportunity since the last time."""
+    def solve(self, breathe: Callable[[], None] = lambda: None) -> None:
+        """Solves the multiplier of every campaign that had an opportunity since the last time.
+
+        Args:
+            breathe: Called after each campaign; lets answers go first.
+        """
         now_s, campaigns = self._clock(), self._campaigns()
         self.traffic.look(now_s)
+        self._take_noted(breathe)
+        sold = self._sold_prices()
         for campaign_id, kept in list(self._kept.items()):
             held = campaigns.held.get(campaign_id)
             if held is None or now_s >= held.campaign.ends:
@@ -150,9 +197,39 @@ class Paces:
             if kept.pace.delivery is not held.campaign.delivery:
                 kept.pace.delivery = held.campaign.delivery
             if kept.pace.n_noted > kept.counted or kept.is_broke:
-                self._solve(kept, held.campaign, now_s)
+                self._solve(kept, held.campaign, now_s, sold)
+                self._show(self._columns, campaign_id, kept)
+                breathe()
 
-    def _solve(self, kept: _Kept, campaign: Campaign, now_s: float) -> None:
+    def _of(self, campaign: Campaign, now_s: float) -> _Kept:
+        """Returns the pace of a campaign, kept from its first opportunity on."""
+        kept = self._kept.get(campaign.campaign_id)
+        if kept is None:
+            with self._making:
+                kept = self._kept.setdefault(campaign.campaign_id, _Kept(campaign, now_s))
+        return kept
+
+    def _show(self, columns: CampaignColumns, campaign_id: str, kept: _Kept) -> None:
+        """Writes the multiplier of a campaign where answers read it."""
+        number = columns.numbers.get(campaign_id)
+        if number is not None:
+            columns.multipliers[number] = kept.multiplier
+
+    def _take_noted(self, breathe: Callable[[], None]) -> None:
+        """Gives the opportunities of answers to the campaigns that had them."""
+        waiting = [self._noted.popleft() for _ in range(len(self._noted))]
+        for columns in {id(one.columns): one.columns for one in waiting}.values():
+            of_these = [one for one in waiting if one.columns is columns]
+            numbers = np.concatenate([one.numbers for one in of_these])
+            values = np.concatenate([one.values for one in of_these])
+            order = np.argsort(numbers, kind="stable")
+            named, starts = np.unique(numbers[order], return_index=True)
+            for number, part in zip(named.tolist(), np.split(values[order], starts[1:]), strict=True):
+                campaign = columns.eligible.held[number].campaign
+                self._of(campaign, of_these[0].time_s).pace.note(part.tolist())
+                breathe()
+
+    def _solve(self, kept: _Kept, campaign: Campaign, now_s: float, sold: PriceCurve | None) -> None:
         """Solves the multiplier of one campaign."""
         try:
             accounts = self._accounts(campaign.campaign_id)
@@ -162,18 +239,22 @@ class Paces:
         rate = kept.learn_rate(now_s) * self._n_workers
         outlook = outlook_of(campaign, accounts, now_s, rate, weighed)
         kept.is_broke = outlook.budget <= 0
-        kept.pace.solve(self._curve(campaign), outlook)
+        kept.pace.solve(sold or _unsold_prices(campaign), outlook)
 
-    def _curve(self, campaign: Campaign) -> PriceCurve:
-        """Returns the prices of the places that were sold here, or the own bid before there are any."""
-        prices = list(self._prices)
-        paid = np.array([price for price in prices if price > 0], dtype=np.int64)
+    def _sold_prices(self) -> PriceCurve | None:
+        """Returns the prices of the places that were sold here, None before there are any."""
+        paid = np.array([price for price in list(self._prices) if price > 0], dtype=np.int64)
         if not len(paid):
-            # Nobody has bid yet: a price far below the bid lets it buy what it can afford, and no more.
-            per_thousand = 1 if campaign.bid_type is BidType.cpm else 10
-            return PriceCurve([max(1, campaign.price_limit * per_thousand // 2)], [1.0])
+            return None
         distinct, counts = np.unique(paid, return_counts=True)
         return PriceCurve(distinct.tolist(), counts.astype(float).tolist())
+
+
+def _unsold_prices(campaign: Campaign) -> PriceCurve:
+    """Returns the prices that a campaign expects where nothing was sold yet: half its own bid."""
+    # A price far below the bid lets it buy what it can afford, and no more.
+    per_thousand = 1 if campaign.bid_type is BidType.cpm else 10
+    return PriceCurve([max(1, campaign.price_limit * per_thousand // 2)], [1.0])
 
 
 def outlook_of(

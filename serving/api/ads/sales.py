@@ -6,28 +6,28 @@ place.
 
 from collections import Counter
 from dataclasses import replace
-from weakref import WeakKeyDictionary
+from functools import partial
 
 import numpy as np
 
 from marquee.ads.campaigns.eligibility import DEVICE, GEOGRAPHY, Viewer
-from marquee.ads.campaigns.eligible import EligibleCampaigns
-from marquee.ads.filling import Filled, Filling, Terms, fill_slots
+from marquee.ads.filling import Filled, Terms
 from marquee.ads.objective import Objective
+from marquee.ads.offers import Auctioned, auction
 from marquee.ads.selling import Buy
 from marquee.ads.slots import SlotConfig
 from marquee.ads.trace import told_of, trace_of
-from marquee.core.arrays import BoolArray, IndexArray
+from marquee.core.arrays import IndexArray
 from marquee.core.catalog import ItemKind
 from marquee.core.targeting.customer import SEGMENT
-from marquee.decision.ads.bidding import Bidder, Bidding, Situation, bidders_of
-from marquee.decision.ads.creatives import CATEGORY, CreativeIndex, categories_of
+from marquee.decision.ads.bidding import Bidding, Known, Situation, bidders_of
+from marquee.decision.ads.creatives import CATEGORY, categories_of
 from marquee.decision.ads.merging import with_ads
 from marquee.decision.item_table import ItemTable
 from marquee.decision.policies.thompson import ClickCounts
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import AdCandidates, AdSearch, Decided, Recommendation, Request
-from marquee.store.campaigns.campaign import NO_CAMPAIGNS, BidType, Campaign, CampaignSet
+from marquee.store.campaigns.campaign import NO_CAMPAIGNS, BidType, Campaign, CampaignSet, HeldCampaign
 from marquee.store.ledger.rows import Shown
 from marquee.store.log.sales import Sale
 from marquee.store.people.consent import Tier
@@ -36,6 +36,7 @@ from serving.api.ads.metrics import AuctionMetrics
 from serving.api.ads.objective import read_objective
 from serving.api.ads.paces import Paces
 from serving.api.ads.traffic import Traffic
+from serving.api.ads.wanted import Indexes, Wanted
 from serving.recording.ads.spending import Spending
 from serving.recording.identity import Identified
 from serving.recording.recorder import Begun
@@ -46,63 +47,6 @@ AT_ONCE = 500
 """So many campaigns are made ready within an answer, in milliseconds; more take the thread of the paces."""
 
 _MS_PER_S = 1000
-
-
-class _Wanted:
-    """The ads that one request may be answered with, by the items of whichever release answers."""
-
-    def __init__(self, indexes: "_Indexes", campaigns: BoolArray, timestamp: int) -> None:
-        self._indexes = indexes
-        self._campaigns = campaigns
-        self._timestamp = timestamp
-        self._shown: WeakKeyDictionary[ItemTable, BoolArray] = WeakKeyDictionary()
-
-    def __call__(self, table: ItemTable) -> BoolArray:
-        """Returns which items may be shown as ads."""
-        return self._indexes.of(table).flags(self._may(table))
-
-    def is_of(self, campaigns: CampaignSet) -> bool:
-        """Returns whether these are the campaigns whose ads are wanted."""
-        return self._indexes.campaigns is campaigns
-
-    def campaign_ids(self, table: ItemTable, items: IndexArray) -> list[list[str]]:
-        """Returns the campaigns that each of some items may be shown for."""
-        index = self._indexes.of(table)
-        held, may = index.eligible.held, self._may(table)
-        return [
-            [held[number].campaign.campaign_id for number in numbers]
-            for numbers in index.campaigns_of(items, may)
-        ]
-
-    def _may(self, table: ItemTable) -> BoolArray:
-        """Returns which creatives may be shown; once for a table, for both who search and who bid ask."""
-        found = self._shown.get(table)
-        if found is None:
-            found = self._shown[table] = self._indexes.of(table).shown(self._campaigns, self._timestamp)
-        return found
-
-
-class _Indexes:
-    """The creatives of one set of campaigns, over each table of items that is asked for."""
-
-    def __init__(self, campaigns: CampaignSet) -> None:
-        self.campaigns = campaigns
-        self.eligible = EligibleCampaigns(campaigns)
-        self._by_table: WeakKeyDictionary[ItemTable, CreativeIndex] = WeakKeyDictionary()
-
-    def of(self, table: ItemTable) -> CreativeIndex:
-        """Returns the creatives over a table."""
-        found = self._by_table.get(table)
-        if found is None:
-            found = self._by_table[table] = CreativeIndex(self.eligible, table)
-        return found
-
-    def after(self, campaigns: CampaignSet) -> "_Indexes":
-        """Returns those of another set of campaigns, over the same tables."""
-        other = _Indexes(campaigns)
-        for table in list(self._by_table):
-            other.of(table)
-        return other
 
 
 class AdSales:
@@ -120,7 +64,7 @@ class AdSales:
         self._paces = paces
         self._objective = objective
         self._metrics = metrics.family(AuctionMetrics)
-        self._indexes = _Indexes(NO_CAMPAIGNS)
+        self._indexes = Indexes(NO_CAMPAIGNS)
 
     @classmethod
     def over(cls, spending: Spending, objective: str, n_workers: int, metrics: Metrics) -> "AdSales":
@@ -156,8 +100,10 @@ class AdSales:
     def follow(self) -> None:
         """Makes what is looked up of campaigns anew, where one has changed."""
         campaigns = self._spending.campaigns.current()
-        if campaigns is not self._indexes.campaigns:
-            self._indexes = self._indexes.after(campaigns)
+        if campaigns is not self._indexes.columns.campaigns:
+            indexes = self._indexes.after(campaigns)
+            self._paces.follow(indexes.columns)
+            self._indexes = indexes
 
     def wanted(self, identified: Identified, surface: Surface, begun: Begun | None) -> Request:
         """Returns a request that also asks for ads, where its surface sells slots and it is on record."""
@@ -172,13 +118,13 @@ class AdSales:
             return content
         if len(campaigns.held) <= AT_ONCE:
             self.follow()
-        # Of many, those of half a second ago: whoever wins is looked at again as it is now.
+        # Of many, those of half a second ago: one that has changed since does not bid.
         indexes = self._indexes
         viewer = viewer_of(identified, surface)
-        may = indexes.eligible.to(viewer)
+        may = indexes.columns.eligible.to(viewer)
         if not may.any():
             return content
-        search = AdSearch(_Wanted(indexes, may, viewer.timestamp), places, slots.n_candidates)
+        search = AdSearch(Wanted(indexes, may, viewer.timestamp), places, slots.n_candidates)
         return replace(content, ads=search)
 
     def sold(
@@ -193,39 +139,19 @@ class AdSales:
         found, search, slots = decided.ads, identified.request.ads, surface.slots
         if found is None or search is None or slots is None or begun is None:
             return Advertised(decided)
-        now = self._spending.now()
         user = identified.recorded_as
         viewer = viewer_of(identified, surface)
-        campaigns = self._spending.campaigns.current()
         table = recommender.item_pool.table
-        assert isinstance(search.creatives, _Wanted), "a search must be one of ours: see `wanted`"
-        situation = Situation(
-            viewer=viewer,
-            campaigns=campaigns,
-            decision_id=begun.decision_id,
-            counts=_counts(recommender, surface.name, found.items),
-            shown=self._shown(user, campaigns, now.time_ms),
-            objective=self._objective,
-            multiplier=self._paces.multiplier,
-            now_ms=now.time_ms,
-            is_unchanged=search.creatives.is_of(campaigns),
-        )
-        bidding = bidders_of(
-            found,
-            search.creatives.campaign_ids(table, found.items),
-            _values(table, slots, found.items),
-            _categories(table, found.items),
-            situation,
-        )
+        assert isinstance(search.creatives, Wanted), "a search must be one of ours: see `wanted`"
+        bidding = self._bidding(search.creatives, surface, begun, recommender, found, user)
         # No slot beyond the content: an ad never stands alone at the end of a short answer.
         n_content = len(decided.answer.items)
         places = [place for place in search.places if place <= n_content] if n_content else []
         terms = self._terms(slots, found, len(places), _content_categories(table, decided))
-        entries = [one.entry for one in bidding.bidders]
-        filling = fill_slots(entries, places, terms)
-        advertised = self._charged(slots, decided, found, filling, bidding, viewer, user)
-        trace = trace_of(entries, places, terms, filling)
-        lost = Counter({str(reason): number for reason, number in filling.lost.items()})
+        outcome = auction(bidding.offers, places, terms)
+        advertised = self._charged(slots, decided, found, outcome, bidding, viewer, user)
+        trace = trace_of(outcome.entries, places, terms, outcome.filling)
+        lost = Counter({str(reason): number for reason, number in outcome.filling.lost.items()})
         lost.update({str(reason): number for reason, number in bidding.silent.items()})
         lost.update(advertised.auction or {})
         self._metrics.count_auction(surface.name, len(search.places), len(advertised.ads), lost)
@@ -236,35 +162,62 @@ class AdSales:
         """Ends the thread of the paces."""
         self._paces.close()
 
+    def _bidding(
+        self,
+        wanted: Wanted,
+        surface: Surface,
+        begun: Begun,
+        recommender: Recommender,
+        found: AdCandidates,
+        user: str | None,
+    ) -> Bidding:
+        """Returns who bids for the slots of an answer."""
+        campaigns, now = self._spending.campaigns.current(), self._spending.now()
+        table, columns = recommender.item_pool.table, wanted.columns
+        slots = surface.slots
+        assert slots is not None, f"ads are wanted where slots are sold, got none on {surface.name!r}"
+        situation = Situation(
+            columns=columns,
+            campaigns=campaigns,
+            decision_id=begun.decision_id,
+            counts=_counts(recommender, surface.name, found.items),
+            shown=self._shown(user, campaigns, now.time_ms),
+            objective=self._objective,
+            multipliers=partial(self._paces.multipliers, columns),
+            now_ms=now.time_ms,
+        )
+        known = Known(values=_values(table, slots, found.items), categories=_categories(table, found.items))
+        return bidders_of(found, wanted.pairs(table, found.items), known, situation)
+
     def _charged(
         self,
         slots: SlotConfig,
         decided: Decided,
         found: AdCandidates,
-        filling: Filling,
+        outcome: Auctioned,
         bidding: Bidding,
         viewer: Viewer,
         user: str | None,
     ) -> Advertised:
         """Returns the answer with those winners whose money and caps hold; `auction` counts the others."""
-        by_item = {(one.entry.campaign_id, one.entry.item_id): one for one in bidding.bidders}
-        won = [(one, by_item[one.entry.campaign_id, one.entry.item_id]) for one in filling.filled]
-        buys = [_buy(filled, bidder, slots) for filled, bidder in won]
+        won = list(zip(outcome.filling.filled, outcome.rows, strict=True))
+        buys = [_buy(filled, bidding.held(row), slots) for filled, row in won]
         outcomes = self._spending.sell(buys, user, self._spending.now()) if buys else []
         shown: dict[int, tuple[Recommendation, float]] = {}
         ads, sales, failed = [], [], Counter[str]()
-        for (filled, bidder), outcome in zip(won, outcomes, strict=True):
-            if not isinstance(outcome, Sale):
-                failed[str(outcome)] += 1
+        for (filled, row), sale in zip(won, outcomes, strict=True):
+            if not isinstance(sale, Sale):
+                failed[str(sale)] += 1
                 self._paces.note_no_money(filled.entry.campaign_id)
                 continue
             self._paces.note_sale(filled.entry.campaign_id, filled.price)
             item_id = filled.entry.item_id
-            score = float(found.scores[bidder.candidate])
-            shown[filled.place] = (Recommendation(item_id, score, ItemKind.ad), bidder.propensity)
-            campaign = bidder.held.campaign
+            score = float(found.scores[bidding.candidates[row]])
+            propensity = float(bidding.propensities[row])
+            shown[filled.place] = (Recommendation(item_id, score, ItemKind.ad), propensity)
+            campaign = bidding.held(row).campaign
             ads.append(ShownAd(filled.place, campaign, item_id, parameters_of(campaign, viewer)))
-            sales.append(outcome)
+            sales.append(sale)
         return Advertised(with_ads(decided, shown), tuple(ads), tuple(sales), dict(failed))
 
     def _terms(
@@ -337,9 +290,9 @@ def _is_value(value: object) -> bool:
     return isinstance(value, bool | int | float | str | list | tuple)
 
 
-def _buy(filled: Filled, bidder: Bidder, slots: SlotConfig) -> Buy:
+def _buy(filled: Filled, held: HeldCampaign, slots: SlotConfig) -> Buy:
     """Returns a slot as the ledger books it."""
-    campaign, offer = bidder.held.campaign, filled.entry.offer
+    campaign, offer = held.campaign, filled.entry.offer
     window_s = {
         BidType.cpm: slots.click_window_s,
         BidType.cpc: slots.click_window_s,
@@ -351,7 +304,7 @@ def _buy(filled: Filled, bidder: Bidder, slots: SlotConfig) -> Buy:
     # idle until the window ends.
     reserve = -int(-price * probability // 1)
     return Buy(
-        held=bidder.held,
+        held=held,
         item_id=filled.entry.item_id,
         price=price,
         reserve=min(price, max(reserve, 1)) if price else 0,
@@ -368,16 +321,16 @@ def _counts(recommender: Recommender, surface: str, items: IndexArray) -> ClickC
 
 
 def _values(table: ItemTable, slots: SlotConfig, items: IndexArray) -> list[tuple[object, ...]]:
-    """Returns the values by which no two ads of an answer may be equal."""
+    """Returns the values by which no two ads of an answer may be equal; none where nothing is said."""
     columns = [table.values(name, items) for name in slots.apart]
     hashable = [[tuple(one) if isinstance(one, list) else one for one in column] for column in columns]
-    return list(zip(*hashable, strict=True)) if hashable else [()] * len(items)
+    return list(zip(*hashable, strict=True))
 
 
 def _categories(table: ItemTable, items: IndexArray) -> list[frozenset[str]]:
-    """Returns the categories of items, none where the catalog has no such attribute."""
+    """Returns the categories of items; an empty list where the catalog has no such attribute."""
     if CATEGORY not in table.own.catalog.attributes.columns:
-        return [frozenset()] * len(items)
+        return []
     return categories_of(table.values(CATEGORY, items))
 
 

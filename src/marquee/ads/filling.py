@@ -22,8 +22,16 @@ from marquee.ads.auction import Offer, PriceRule, charge_of
 from marquee.ads.objective import Objective
 from marquee.store.campaigns.campaign import BidType, Exclusions, Priority
 
-_TIER = {priority: tier for tier, priority in enumerate(Priority)}
+TIERS = {priority: tier for tier, priority in enumerate(Priority)}
+"""The order in which campaigns are asked."""
+
 _PER_MILLE = 1_000
+
+THOUSAND = 1_000.0 * 1_000_000.0
+"""Millionths of a thousand impressions that are worth one unit of the currency each."""
+
+SLACK = 1e-6
+"""Of a millionth: what floats add to a whole reserve on the way."""
 
 
 class Loss(StrEnum):
@@ -134,12 +142,12 @@ class Terms:
         if entry.priority is Priority.guaranteed or not self.content_worth:
             return floor
         least = self.objective.least_revenue(self.content_worth[slot], entry.worth)
-        return max(floor, math.ceil(least * _PER_MILLE * 1_000_000 - 1e-6))
+        return max(floor, math.ceil(least * THOUSAND - SLACK))
 
 
 def ranked(entries: Sequence[Entry]) -> list[Entry]:
     """Returns entries by tier and value, the best first."""
-    return sorted(entries, key=lambda one: (_TIER[one.priority], -one.value, one.item_id, one.campaign_id))
+    return sorted(entries, key=lambda one: (TIERS[one.priority], -one.value, one.item_id, one.campaign_id))
 
 
 def fill_slots(entries: Sequence[Entry], places: Sequence[int], terms: Terms) -> Filling:
@@ -177,7 +185,7 @@ def _rival(
     """Returns the best offer of its tier that a winner kept from a slot, None if there is none."""
     for other in waiting:
         # An offer of a higher tier may stand before it that may not stand in the answer.
-        if _TIER[other.priority] > _TIER[winner.priority]:
+        if TIERS[other.priority] > TIERS[winner.priority]:
             break
         # Those of its own campaign do not raise its price.
         is_rival = other.priority is winner.priority and other.campaign_id != winner.campaign_id
@@ -203,9 +211,9 @@ def _why_not(entry: Entry, standing: Sequence[Entry], terms: Terms, slot: int) -
         if entry.campaign_id == one.campaign_id:
             return Loss.same_campaign
     for one in standing:
-        if _collide(entry, one):
+        if collide(entry, one):
             return Loss.not_apart
-    if _meets(entry, terms.categories):
+    if excludes_some(entry, terms.categories):
         return Loss.not_apart
     value = entry.value
     if entry.offer is not None and value < terms.floor:
@@ -213,7 +221,7 @@ def _why_not(entry: Entry, standing: Sequence[Entry], terms: Terms, slot: int) -
     return Loss.below_content if value < terms.reserve(slot, entry) else None
 
 
-def _collide(one: Entry, other: Entry) -> bool:
+def collide(one: Entry, other: Entry) -> bool:
     """Returns whether two ads may not stand in one answer."""
     # One item may be an ad of two campaigns.
     if one.advertiser == other.advertiser or one.item_id == other.item_id:
@@ -227,10 +235,10 @@ def _collide(one: Entry, other: Entry) -> bool:
 
 def _excludes(one: Entry, other: Entry) -> bool:
     """Returns whether a campaign excludes the advertiser or a category of another."""
-    return other.advertiser in one.exclusions.advertisers or _meets(one, other.categories)
+    return other.advertiser in one.exclusions.advertisers or excludes_some(one, other.categories)
 
 
-def _meets(entry: Entry, categories: Collection[str]) -> bool:
+def excludes_some(entry: Entry, categories: Collection[str]) -> bool:
     """Returns whether a campaign excludes one of some categories."""
     excluded = entry.exclusions.categories
     return bool(excluded) and any(one in categories for one in excluded)

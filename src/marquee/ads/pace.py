@@ -6,6 +6,7 @@ forecast of auctions: every process comes to the same multiplier without asking 
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -52,10 +53,10 @@ class CampaignPace:
     _mean: float = 0.0
     _n_means: int = 0
 
-    def note(self, value: float) -> None:
-        """Notes the worth of a thousand impressions of an opportunity at the whole bid, above 0."""
-        self.n_noted += 1
-        self._values.append(value)
+    def note(self, values: Sequence[float]) -> None:
+        """Notes the worth of a thousand impressions of opportunities at the whole bid, above 0 each."""
+        self.n_noted += len(values)
+        self._values.extend(values)
 
     def paid(self, price: float) -> None:
         """Notes the price of a thousand impressions of an ad that was shown."""

@@ -16,9 +16,6 @@ from marquee.store.campaigns.campaign import BidType, Exclusions, Priority
 
 _TOLD = "told"
 
-KEPT = 12
-"""Offers of a record, where no more are needed to come to the same outcome."""
-
 
 def trace_of(
     entries: Sequence[Entry], places: Sequence[int], terms: Terms, filling: Filling
@@ -26,15 +23,11 @@ def trace_of(
     """Returns an auction as JSON can hold it.
 
     Args:
-        entries: All offers that were left when the slots were sold.
+        entries: The best offers, which come to the outcome by themselves (see `marquee.ads.offers`).
         places: The slots.
         terms: Of all of them.
         filling: The outcome.
     """
-    best, n_kept = ranked(entries), KEPT
-    # Where many may not stand together, one further down has won or has set a price.
-    while n_kept < len(best) and fill_slots(best[:n_kept], places, terms).filled != filling.filled:
-        n_kept *= 2
     return {
         "places": list(places),
         "floor": terms.floor,
@@ -42,7 +35,7 @@ def trace_of(
         "content_worth": list(terms.content_worth),
         "objective": msgspec.to_builtins(terms.objective),
         "categories": sorted(terms.categories),
-        "offers": [_row(one) for one in best[:n_kept]],
+        "offers": [_row(one) for one in ranked(entries)],
         "lost": {reason.value: number for reason, number in filling.lost.items()},
     }
 

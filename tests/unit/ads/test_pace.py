@@ -29,7 +29,7 @@ def spend(delivery: Delivery, budget: int, dearer: float = 1.0) -> tuple[list[in
     for step in range(N_STEPS):
         for value, price in zip(values[step].tolist(), prices[step].tolist(), strict=True):
             charge = int(price) // 1000
-            pace.note(value)
+            pace.note([value])
             if value * pace.multiplier >= price and charge <= left:
                 left -= charge
                 pace.paid(price)
@@ -67,17 +67,17 @@ def test_budget_that_cannot_be_spent_bids_the_whole_bid() -> None:
 def test_nothing_is_bid_before_there_is_a_plan_and_after_the_money_is_gone() -> None:
     pace = CampaignPace(Delivery.even)
     assert pace.multiplier == 0.0
-    pace.note(4 * EURO)
+    pace.note([4 * EURO])
     pace.solve(curve_of(np.array([2.0 * EURO])), Outlook(EURO, 3600, 1.0))
     assert pace.multiplier > 0.0
-    pace.note(4 * EURO)
+    pace.note([4 * EURO])
     pace.solve(curve_of(np.array([2.0 * EURO])), Outlook(0, 3600, 1.0))
     assert pace.multiplier == 0.0
 
 
 def test_without_opportunities_the_plan_stays() -> None:
     pace = CampaignPace(Delivery.even)
-    pace.note(4 * EURO)
+    pace.note([4 * EURO])
     curve = curve_of(np.array([2.0 * EURO]))
     pace.solve(curve, Outlook(EURO, 3600, 1.0))
     before = pace.multiplier

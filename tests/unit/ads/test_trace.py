@@ -2,9 +2,9 @@ import msgspec
 from hypothesis import given
 
 from marquee.ads.filling import Entry, Terms, fill_slots
-from marquee.ads.trace import KEPT, replayed, trace_of
+from marquee.ads.trace import replayed, trace_of
 from marquee.store.campaigns.campaign import Exclusions
-from tests.unit.ads.test_filling import ENTRIES, EURO, TERMS, entry
+from tests.unit.ads.test_filling import ENTRIES, TERMS, entry
 
 PLACES = (0, 3, 7)
 
@@ -14,24 +14,6 @@ def test_trace_gives_the_same_auction_again(entries: list[Entry], terms: Terms) 
     filling = fill_slots(entries, PLACES, terms)
     kept = msgspec.json.decode(msgspec.json.encode(trace_of(entries, PLACES, terms, filling)))
     assert replayed(kept).filled == filling.filled
-
-
-def test_trace_keeps_few_offers_and_counts_all_that_lost() -> None:
-    entries = [entry(f"ad-{number:03}", 9 - number / 20) for number in range(100)]
-    terms = Terms(floor=EURO)
-    filling = fill_slots(entries, PLACES, terms)
-    trace = trace_of(entries, PLACES, terms, filling)
-    assert len(trace["offers"]) == KEPT
-    assert sum(trace["lost"].values()) == 97
-    assert replayed(trace).filled == filling.filled
-
-
-def test_trace_keeps_as_many_as_the_outcome_follows_from() -> None:
-    entries = [entry(f"ad-{number:03}", 9 - number / 20, advertiser="one") for number in range(40)]
-    entries.append(entry("z", 2))
-    filling = fill_slots(entries, PLACES, Terms())
-    assert [one.entry.item_id for one in filling.filled] == ["ad-000", "z"]
-    assert replayed(trace_of(entries, PLACES, Terms(), filling)).filled == filling.filled
 
 
 def test_trace_keeps_exclusions() -> None:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from marquee.ads.auction import Offer
 from marquee.ads.campaigns.eligibility import showable
+from marquee.ads.filling import TIERS
 from marquee.ads.openrtb.answering import must_render_disclosure
 from marquee.ads.openrtb.creatives import Markup, Unfit, markup_for
 from marquee.ads.openrtb.exchange import Declared, Exchange
@@ -26,7 +27,6 @@ from marquee.ads.openrtb.messages import BidRequest, Imp
 from marquee.ads.openrtb.terms import Terms, terms_of
 from marquee.store.campaigns.campaign import BidType, Campaign, HeldCampaign, Priority
 
-_TIER = {priority: tier for tier, priority in enumerate(Priority)}
 _THOUSAND = 1_000
 
 
@@ -233,7 +233,7 @@ def _best(imp: Imp, candidates: Sequence[Candidate], terms: Terms, exchange: Exc
             continue
         price = price_for(one.worth, terms, exchange.first_price_share)
         if terms.may_bid(price):
-            rank = (_TIER[one.held.campaign.priority], -price, item_id, campaign_id)
+            rank = (TIERS[one.held.campaign.priority], -price, item_id, campaign_id)
             found.append((rank, Chosen(imp, one, terms, price)))
     return min(found, key=lambda one: one[0])[1] if found else None
 

@@ -1,7 +1,7 @@
 """Offers for the slots of one answer: a creative per campaign, its probability, its multiplier, its caps.
 
-Decides which of the candidates bid, and how much. Leaves to others who wins (see `marquee.ads.filling`) and
-whether there is money left (see `marquee.ads.selling`).
+Decides which of the candidates bid, and how much, over columns: hundreds may bid, and a few will win. Leaves
+to others who wins (see `marquee.ads.offers`) and whether there is money left (see `marquee.ads.selling`).
 """
 
 import hashlib
@@ -14,24 +14,27 @@ from typing import NamedTuple
 import numpy as np
 
 from marquee.ads.auction import Offer
-from marquee.ads.campaigns.eligibility import Viewer, showable, why_not
+from marquee.ads.campaigns.columns import BID_TYPES, CampaignColumns
 from marquee.ads.caps import claim_of
-from marquee.ads.filling import Entry
+from marquee.ads.filling import TIERS, Entry
 from marquee.ads.objective import Objective
+from marquee.ads.offers import OfferColumns
+from marquee.core.arrays import BoolArray, Float64Array, IndexArray
 from marquee.decision.policies.thompson import ClickCounts, ThompsonChances
 from marquee.decision.requests import AdCandidates
-from marquee.store.campaigns.campaign import BidType, Campaign, CampaignSet, HeldCampaign, Priority
+from marquee.store.campaigns.campaign import BidType, CampaignSet, HeldCampaign, Priority
 from marquee.store.ledger.rows import Shown, is_capped
 
 # A click in a hundred until more is known.
 _PRIOR_CLICKS, _PRIOR_PASSES = 1.0, 99.0
 _SEED_RANGE = 2**64
+_HOUSE = TIERS[Priority.house]
 
 
 class NoOffer(StrEnum):
     """The reasons for which a candidate does not bid."""
 
-    not_eligible = "not_eligible"  # changed, paused or over since the candidates were found
+    not_eligible = "not_eligible"  # changed or paused since the candidates were found
     capped = "capped"
     caps_unknown = "caps_unknown"
     paced = "paced"  # by its plan it bids nothing now
@@ -39,28 +42,29 @@ class NoOffer(StrEnum):
     broken = "broken"  # its probability is not finite
 
 
-@dataclass(frozen=True, slots=True)
-class Bidder:
-    """A campaign with the creative that it bids with.
+class Pairs(NamedTuple):
+    """Which candidates may be shown for which campaigns, one row each, (n_pairs,).
 
     Attributes:
-        held: The campaign.
-        candidate: Number of the creative among the candidates.
-        propensity: How probable this creative was among those of the campaign.
-        entry: What it offers.
+        candidates: Numbers of candidates.
+        campaigns: Numbers of campaigns.
     """
 
-    held: HeldCampaign
-    candidate: int
-    propensity: float
-    entry: Entry
+    candidates: IndexArray
+    campaigns: IndexArray
 
 
-class Bidding(NamedTuple):
-    """All who bid, and the number of candidates that do not, by reason."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """The part of candidates by which some may not stand together.
 
-    bidders: list[Bidder]
-    silent: Counter[NoOffer]
+    Attributes:
+        values: Of each candidate, by which no two ads of an answer may be equal; empty where nothing is.
+        categories: Of each candidate; empty where items have none.
+    """
+
+    values: Sequence[tuple[object, ...]] = ()
+    categories: Sequence[frozenset[str]] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,86 +72,87 @@ class Situation:
     """One decision, as far as offers follow from it.
 
     Attributes:
-        viewer: Who asks.
+        columns: The campaigns that the candidates were found for.
         campaigns: All campaigns as they are now.
         decision_id: What the draw of a creative follows from.
         counts: Clicks and exposures of the candidates on the surface.
         shown: What the user was shown; None where that cannot be told.
         objective: Weighs clicks and conversions.
-        multiplier: Returns the multiplier of a campaign, given what a thousand impressions are worth to it at
-            its whole bid, millionths.
+        multipliers: Returns the multipliers of campaigns, given their numbers and what a thousand impressions
+            are worth to each at its whole bid, millionths.
         now_ms: Milliseconds since 1970 UTC.
-        is_unchanged: Whether these are the campaigns that the candidates were found for: all may be shown.
     """
 
-    viewer: Viewer
+    columns: CampaignColumns
     campaigns: CampaignSet
     decision_id: str
     counts: ClickCounts
     shown: Shown | None
     objective: Objective
-    multiplier: Callable[[Campaign, int], float]
+    multipliers: Callable[[IndexArray, Float64Array], Float64Array]
     now_ms: int
-    is_unchanged: bool = False
 
 
-def bidders_of(
-    candidates: AdCandidates,
-    campaign_ids: Sequence[Sequence[str]],
-    values: Sequence[tuple[object, ...]],
-    categories: Sequence[frozenset[str]],
-    situation: Situation,
-) -> Bidding:
+@dataclass(frozen=True, slots=True, eq=False)
+class Bidding:
+    """All who bid, one row per campaign, and the number of candidates that do not, by reason.
+
+    Attributes:
+        numbers: Of the campaigns, (n,).
+        candidates: Number of the creative of each among the candidates, (n,).
+        propensities: How probable each creative was among those of its campaign, (n,).
+        offers: The same for an auction.
+        silent: Candidates that do not bid.
+        columns: All campaigns.
+    """
+
+    numbers: IndexArray
+    candidates: IndexArray
+    propensities: Float64Array
+    offers: OfferColumns
+    silent: Counter[NoOffer]
+    columns: CampaignColumns
+
+    def held(self, row: int) -> HeldCampaign:
+        """Returns the campaign of a row."""
+        return self.columns.eligible.held[int(self.numbers[row])]
+
+
+class _Drawn(NamedTuple):
+    """One creative per campaign: numbers of campaigns and candidates, and propensities, (n,) each."""
+
+    numbers: IndexArray
+    candidates: IndexArray
+    propensities: Float64Array
+
+    def where(self, kept: BoolArray) -> "_Drawn":
+        """Returns some of the rows."""
+        return _Drawn(self.numbers[kept], self.candidates[kept], self.propensities[kept])
+
+
+def bidders_of(found: AdCandidates, pairs: Pairs, known: Known, situation: Situation) -> Bidding:
     """Returns who bids for the slots of an answer.
 
     Args:
-        candidates: Ads that were found.
-        campaign_ids: Of each candidate, those it may be shown for.
-        values: Of each candidate, by which no two ads of an answer may be equal.
-        categories: Of each candidate.
+        found: The candidates.
+        pairs: Which of them may be shown for which campaigns.
+        known: By which some may not stand together.
         situation: Of the decision.
     """
-    silent = Counter[NoOffer]()
-    if candidates.n_broken:
-        silent[NoOffer.broken] = candidates.n_broken
-    by_campaign: dict[str, list[int]] = {}
-    for candidate, names in enumerate(campaign_ids):
-        for name in names:
-            by_campaign.setdefault(name, []).append(candidate)
-    bidders = []
-    for name, creatives in by_campaign.items():
-        held = situation.campaigns.held.get(name)
-        if held is None or not _may_show(held.campaign, situation):
-            silent[NoOffer.not_eligible] += len(creatives)
-            continue
-        allowed = _allowed(held.campaign, creatives, candidates, situation, silent)
-        if not allowed:
-            continue
-        chosen, propensity = choose_creative(allowed, situation.counts, f"{situation.decision_id}/{name}")
-        silent[NoOffer.other_creative] += len(allowed) - 1
-        offer = _offer(held.campaign, candidates, chosen, situation)
-        if offer is None and held.campaign.priority is not Priority.house:
-            silent[NoOffer.paced] += 1
-            continue
-        click, conversion = float(candidates.click[chosen]), float(candidates.conversion[chosen])
-        entry = Entry(
-            offer,
-            candidates.item_ids[chosen],
-            name,
-            held.campaign.advertiser,
-            held.campaign.priority,
-            situation.objective.worth(click, conversion),
-            values[chosen],
-            held.campaign.exclusions,
-            categories[chosen],
-        )
-        bidders.append(Bidder(held, chosen, propensity, entry))
-    return Bidding(bidders, +silent)
-
-
-def _may_show(campaign: Campaign, situation: Situation) -> bool:
-    """Returns whether a campaign may still be shown: it was, when its ads were found."""
-    return situation.is_unchanged or why_not(campaign, situation.viewer) is None
+    silent = Counter[NoOffer]({NoOffer.broken: found.n_broken})
+    # By campaign, and within it in the order in which candidates were found.
+    pairs = Pairs(*(column[np.argsort(pairs.campaigns, kind="stable")] for column in pairs))
+    pairs = _unchanged(pairs, situation, silent)
+    pairs = _uncapped(pairs, found, situation, silent)
+    drawn = _drawn(pairs, situation, silent)
+    columns = situation.columns
+    probabilities = _probabilities(columns.bid_type[drawn.numbers], found, drawn.candidates)
+    multipliers = _multipliers(drawn, probabilities, situation)
+    bids = (multipliers > 0.0) | (columns.tier[drawn.numbers] == _HOUSE)
+    silent[NoOffer.paced] += int(np.count_nonzero(~bids))
+    drawn, probabilities, multipliers = drawn.where(bids), probabilities[bids], multipliers[bids]
+    offers = _offers(found, drawn, probabilities, multipliers, known, situation)
+    return Bidding(*drawn, offers, +silent, columns)
 
 
 def choose_creative(creatives: Sequence[int], counts: ClickCounts, seed: str) -> tuple[int, float]:
@@ -171,52 +176,126 @@ def choose_creative(creatives: Sequence[int], counts: ClickCounts, seed: str) ->
     return creatives[drawn], float(chances[drawn])
 
 
-def _allowed(
-    campaign: Campaign,
-    creatives: Sequence[int],
-    candidates: AdCandidates,
+def _unchanged(pairs: Pairs, situation: Situation, silent: Counter[NoOffer]) -> Pairs:
+    """Returns the pairs whose campaigns are what they were when the candidates were found.
+
+    One that changed since bids from the next time on that the columns are made.
+    """
+    columns, now = situation.columns, situation.campaigns
+    if columns.campaigns is now or not len(pairs.campaigns):
+        return pairs
+    held = columns.eligible.held
+    named = np.unique(pairs.campaigns).tolist()
+    same = [one for one in named if now.held.get(held[one].campaign.campaign_id) is held[one]]
+    return _kept(pairs, np.isin(pairs.campaigns, same), silent, NoOffer.not_eligible)
+
+
+def _uncapped(pairs: Pairs, found: AdCandidates, situation: Situation, silent: Counter[NoOffer]) -> Pairs:
+    """Returns the pairs that no cap forbids."""
+    columns, shown = situation.columns, situation.shown
+    is_capped_by = columns.is_capped[pairs.campaigns]
+    if not is_capped_by.any():
+        return pairs
+    if shown is None:
+        return _kept(pairs, ~is_capped_by, silent, NoOffer.caps_unknown)
+    passes = np.ones(len(is_capped_by), dtype=bool)
+    # Of somebody who was shown nothing no cap is reached.
+    for row in np.flatnonzero(is_capped_by).tolist() if shown else ():
+        campaign = columns.eligible.held[int(pairs.campaigns[row])].campaign
+        claim = claim_of(campaign, found.item_ids[int(pairs.candidates[row])], situation.campaigns)
+        passes[row] = not is_capped(claim, shown, situation.now_ms)
+    return _kept(pairs, passes, silent, NoOffer.capped)
+
+
+def _kept(pairs: Pairs, passes: BoolArray, silent: Counter[NoOffer], reason: NoOffer) -> Pairs:
+    """Returns the pairs that pass, and counts the others."""
+    silent[reason] += int(np.count_nonzero(~passes))
+    return Pairs(pairs.candidates[passes], pairs.campaigns[passes])
+
+
+def _drawn(pairs: Pairs, situation: Situation, silent: Counter[NoOffer]) -> _Drawn:
+    """Returns one creative per campaign, of pairs that are in the order of campaigns."""
+    numbers, starts, sizes = np.unique(pairs.campaigns, return_index=True, return_counts=True)
+    candidates, propensities = pairs.candidates[starts], np.ones(len(numbers))
+    for row in np.flatnonzero(sizes > 1).tolist():
+        creatives = pairs.candidates[starts[row] : starts[row] + sizes[row]].tolist()
+        campaign_id = situation.columns.eligible.held[int(numbers[row])].campaign.campaign_id
+        seed = f"{situation.decision_id}/{campaign_id}"
+        candidates[row], propensities[row] = choose_creative(creatives, situation.counts, seed)
+    silent[NoOffer.other_creative] += len(pairs.campaigns) - len(numbers)
+    return _Drawn(numbers, candidates, propensities)
+
+
+def _probabilities(bid_types: IndexArray, found: AdCandidates, candidates: IndexArray) -> Float64Array:
+    """Returns that an impression of each candidate brings the event that is paid for, (n,)."""
+    chances: Float64Array = np.ones(len(candidates))
+    for bid_type, said in ((BidType.cpc, found.click), (BidType.cpa, found.conversion)):
+        is_paid_so = bid_types == BID_TYPES[bid_type]
+        chances[is_paid_so] = said[candidates[is_paid_so]]
+    return chances
+
+
+def _multipliers(drawn: _Drawn, probabilities: Float64Array, situation: Situation) -> Float64Array:
+    """Returns the multipliers of the bids, 0 where nothing is offered, (n,)."""
+    columns, numbers = situation.columns, drawn.numbers
+    whole = np.floor(columns.bid[numbers] * _per_thousand(columns.bid_type[numbers], probabilities))
+    # Also false for NaN, which no comparison holds for.
+    asks = (columns.tier[numbers] != _HOUSE) & (probabilities > 0.0) & (probabilities <= 1.0) & (whole > 0)
+    multipliers: Float64Array = np.zeros(len(numbers))
+    multipliers[asks] = situation.multipliers(numbers[asks], whole[asks])
+    return multipliers
+
+
+def _per_thousand(bid_types: IndexArray, probabilities: Float64Array) -> Float64Array:
+    """Returns `Offer.events_per_thousand` as an array, (n,)."""
+    per_thousand: Float64Array = np.where(bid_types == BID_TYPES[BidType.cpm], 1.0, 1000.0 * probabilities)
+    return per_thousand
+
+
+def _offers(
+    found: AdCandidates,
+    drawn: _Drawn,
+    probabilities: Float64Array,
+    multipliers: Float64Array,
+    known: Known,
     situation: Situation,
-    silent: Counter[NoOffer],
-) -> list[int]:
-    """Returns the creatives of a campaign that its hours and caps let through now."""
-    # Candidates that were found for these very campaigns are within the hours of their own.
-    showing = list(creatives)
-    if not situation.is_unchanged:
-        open_now = {one.item_id for one in showable(campaign, situation.viewer.timestamp)}
-        showing = [one for one in creatives if candidates.item_ids[one] in open_now]
-    silent[NoOffer.not_eligible] += len(creatives) - len(showing)
-    if not campaign.frequency_caps:
-        return showing
-    if situation.shown is None:
-        silent[NoOffer.caps_unknown] += len(showing)
-        return []
-    shown, now_ms = situation.shown, situation.now_ms
-    claims = [claim_of(campaign, candidates.item_ids[one], situation.campaigns) for one in showing]
-    allowed = [one for one, claim in zip(showing, claims, strict=True) if not is_capped(claim, shown, now_ms)]
-    silent[NoOffer.capped] += len(showing) - len(allowed)
-    return allowed
+) -> OfferColumns:
+    """Returns the offers of an auction: `Offer.value` as an array, objects where they are asked for."""
+    columns, numbers, candidates = situation.columns, drawn.numbers, drawn.candidates
+    objective = situation.objective
+    is_paid = columns.tier[numbers] != _HOUSE
+    per_thousand = _per_thousand(columns.bid_type[numbers], probabilities)
+    value = np.where(is_paid, np.floor(columns.bid[numbers] * per_thousand * multipliers), 0.0)
+    worth = objective.click * found.click[candidates] + objective.conversion * found.conversion[candidates]
 
+    def entry(row: int) -> Entry:
+        """Returns the offer of a row."""
+        campaign, candidate = columns.eligible.held[int(numbers[row])].campaign, int(candidates[row])
+        item_id, campaign_id = found.item_ids[candidate], campaign.campaign_id
+        offer = None
+        if is_paid[row]:
+            chance, multiplier = float(probabilities[row]), float(multipliers[row])
+            offer = Offer(item_id, campaign_id, campaign.bid_type, campaign.price_limit, chance, multiplier)
+        return Entry(
+            offer,
+            item_id,
+            campaign_id,
+            campaign.advertiser,
+            campaign.priority,
+            float(worth[row]),
+            known.values[candidate] if known.values else (),
+            campaign.exclusions,
+            known.categories[candidate] if known.categories else frozenset(),
+        )
 
-def _offer(
-    campaign: Campaign, candidates: AdCandidates, candidate: int, situation: Situation
-) -> Offer | None:
-    """Returns the offer of a campaign, None where it offers nothing."""
-    if not campaign.price_limit or campaign.priority is Priority.house:
-        return None
-    probability = 1.0
-    if campaign.bid_type is not BidType.cpm:
-        chances = candidates.click if campaign.bid_type is BidType.cpc else candidates.conversion
-        probability = float(chances[candidate])
-    if not 0.0 < probability <= 1.0:
-        return None
-    item_id = candidates.item_ids[candidate]
-    whole = Offer(item_id, campaign.campaign_id, campaign.bid_type, campaign.price_limit, probability)
-    multiplier = situation.multiplier(campaign, whole.value) if whole.value else 0.0
-    if not multiplier > 0.0:
-        return None
-    # Most of two hundred bid all they have: one offer each to make and to check, not two.
-    if multiplier == whole.multiplier:
-        return whole
-    return Offer(
-        item_id, campaign.campaign_id, campaign.bid_type, campaign.price_limit, probability, multiplier
+    return OfferColumns(
+        tier=columns.tier[numbers],
+        value=value.astype(np.int64),
+        worth=worth,
+        advertiser=columns.advertiser[numbers],
+        item=found.items[candidates],
+        is_paid=is_paid,
+        is_choosy=columns.is_choosy[numbers],
+        has_values=bool(known.values),
+        entry=entry,
     )

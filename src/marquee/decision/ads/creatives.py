@@ -8,6 +8,7 @@ from marquee.ads.campaigns.calendar import hour_of_week, hours_of
 from marquee.ads.campaigns.eligible import EligibleCampaigns
 from marquee.core.arrays import BoolArray, IndexArray
 from marquee.core.ids import PADDING_INDEX
+from marquee.decision.ads.bidding import Pairs
 from marquee.decision.item_table import ItemTable
 
 CATEGORY = "category"
@@ -65,14 +66,21 @@ class CreativeIndex:
         flags[PADDING_INDEX] = False
         return flags
 
-    def campaigns_of(self, items: IndexArray, may: BoolArray) -> list[list[int]]:
-        """Returns the numbers of the campaigns that each of some items may be shown for."""
-        first = np.searchsorted(self._items, items, side="left").tolist()
-        behind = np.searchsorted(self._items, items, side="right").tolist()
-        return [
-            [int(self._numbers[place]) for place in range(start, end) if may[place]]
-            for start, end in zip(first, behind, strict=True)
-        ]
+    def pairs(self, items: IndexArray, may: BoolArray) -> Pairs:
+        """Returns which of some items may be shown for which campaigns.
+
+        Args:
+            items: Of the table, (n,).
+            may: Creatives that may be shown: see `shown`.
+        """
+        first = np.searchsorted(self._items, items, side="left")
+        n_each = np.searchsorted(self._items, items, side="right") - first
+        candidates = np.repeat(np.arange(len(items)), n_each)
+        # The places of an item's creatives stand behind each other: 0, 1, … from its first one on.
+        within = np.arange(len(candidates)) - np.repeat(np.cumsum(n_each) - n_each, n_each)
+        places = np.repeat(first, n_each) + within
+        shown = may[places]
+        return Pairs(candidates[shown], self._numbers[places[shown]])
 
 
 def categories_of(values: Sequence[object]) -> list[frozenset[str]]:

@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
-from marquee.ads.campaigns.eligibility import Viewer
+from marquee.ads.campaigns.columns import CampaignColumns
 from marquee.ads.caps import key_of
+from marquee.ads.filling import Entry
 from marquee.ads.objective import Objective
-from marquee.decision.ads.bidding import Bidding, NoOffer, Situation, bidders_of, choose_creative
+from marquee.decision.ads.bidding import Known, NoOffer, Pairs, Situation, bidders_of, choose_creative
 from marquee.decision.policies.thompson import ClickCounts
 from marquee.decision.requests import AdCandidates
 from marquee.store.campaigns.campaign import (
@@ -21,7 +22,6 @@ from marquee.store.campaigns.campaign import (
     Creative,
     FrequencyCap,
     HeldCampaign,
-    HourRange,
     Priority,
     State,
 )
@@ -48,6 +48,16 @@ def found(items: str, click: Sequence[float] = (), **changes: Any) -> AdCandidat
     return replace(made, **changes)
 
 
+class Bid(NamedTuple):
+    entry: Entry
+    propensity: float
+
+
+class Bids(NamedTuple):
+    bidders: list[Bid]
+    silent: Mapping[NoOffer, int]
+
+
 def bids(
     *campaigns: Campaign,
     candidates: AdCandidates | None = None,
@@ -55,27 +65,42 @@ def bids(
     shown: Mapping[str, Sequence[int]] | None = None,
     clicks: Sequence[float] = (),
     decision_id: str = "d1",
-) -> Bidding:
+) -> Bids:
     """Returns who bids, where each campaign may show each of its creatives."""
     candidates = candidates or found("abc")
-    held = {one.campaign_id: HeldCampaign(one, 1, NOW * 1000, "anna", "created", 1) for one in campaigns}
+    columns = CampaignColumns(set_of(*campaigns))
     clicked = np.array(clicks or [0.0] * len(candidates.items))
     situation = Situation(
-        viewer=Viewer(surface="home", timestamp=NOW),
-        campaigns=CampaignSet(1, held),
+        columns=columns,
+        campaigns=columns.campaigns,
         decision_id=decision_id,
         counts=ClickCounts(clicked, np.full(len(clicked), 1000.0)),
         shown=shown,
         objective=Objective(click=1.0, conversion=10.0),
-        multiplier=lambda _campaign, _value: multiplier,
+        multipliers=lambda numbers, _values: np.full(len(numbers), multiplier),
         now_ms=NOW * 1000,
     )
-    of_item = [
-        [one.campaign_id for one in campaigns if any(ad.item_id == item for ad in one.creatives)]
-        for item in candidates.item_ids
+    bidding = bidders_of(candidates, pairs_of(candidates, campaigns), Known(), situation)
+    told = [Bid(bidding.offers.entry(n), float(one)) for n, one in enumerate(bidding.propensities)]
+    return Bids(told, bidding.silent)
+
+
+def pairs_of(candidates: AdCandidates, campaigns: Sequence[Campaign]) -> Pairs:
+    """Returns which candidates are creatives of which campaigns."""
+    rows = [
+        (candidate, number)
+        for candidate, item in enumerate(candidates.item_ids)
+        for number, one in enumerate(campaigns)
+        if any(ad.item_id == item for ad in one.creatives)
     ]
-    nothing: list[tuple[object, ...]] = [()] * len(of_item)
-    return bidders_of(candidates, of_item, nothing, [frozenset()] * len(of_item), situation)
+    columns = np.array(rows, dtype=np.int64).reshape(-1, 2)
+    return Pairs(columns[:, 0], columns[:, 1])
+
+
+def set_of(*campaigns: Campaign) -> CampaignSet:
+    """Returns campaigns as a set."""
+    held = {one.campaign_id: HeldCampaign(one, 1, NOW * 1000, "anna", "created", 1) for one in campaigns}
+    return CampaignSet(1, held)
 
 
 @pytest.mark.parametrize(
@@ -130,16 +155,25 @@ def test_cap_counts_within_its_window(ages_s: Sequence[int], is_shown: bool) -> 
 
 
 def test_campaign_that_changed_since_it_was_found_does_not_bid() -> None:
-    bidding = bids(booking(creatives=THREE, state=State.paused))
-    assert (bidding.bidders, bidding.silent) == ([], {NoOffer.not_eligible: 3})
-
-
-def test_creative_outside_its_hours_is_not_drawn() -> None:
-    # NOW is 22:13 UTC.
-    asleep = Creative(item_id="a", hours=(HourRange(from_hour=1, until_hour=2),))
-    bidding = bids(booking(creatives=(asleep, THREE[1])))
-    assert [one.entry.item_id for one in bidding.bidders] == ["b"]
-    assert bidding.silent == {NoOffer.not_eligible: 1}
+    was, other = booking(creatives=THREE), booking("other", creatives=THREE[:1])
+    paused = replace(was, state=State.paused)
+    held = set_of(was, other)
+    columns = CampaignColumns(held)
+    changed = held.with_changes([replace(held.held["spring"], campaign=paused, version=2, sequence=2)])
+    candidates = found("abc")
+    situation = Situation(
+        columns=columns,
+        campaigns=changed,
+        decision_id="d",
+        counts=ClickCounts(np.zeros(3), np.zeros(3)),
+        shown={},
+        objective=Objective(),
+        multipliers=lambda numbers, _values: np.ones(len(numbers)),
+        now_ms=NOW * 1000,
+    )
+    bidding = bidders_of(candidates, pairs_of(candidates, [was, other]), Known(), situation)
+    assert [bidding.held(row).campaign.campaign_id for row in range(len(bidding.numbers))] == ["other"]
+    assert bidding.silent == {NoOffer.not_eligible: 3}
 
 
 def test_house_campaign_bids_nothing_and_stands() -> None:

@@ -52,10 +52,12 @@ def test_creatives_are_items_and_items_know_their_campaigns(recommender: Recomme
     )
     may = everything(made)
     assert ids(table, made.flags(may)) == ["i004", "i008"]
-    assert made.campaigns_of(table.encode(["i008", "i001", "i004"]), may) == [[0, 1], [], [0]]
+    both = made.pairs(table.encode(["i008", "i001", "i004"]), may)
+    assert (both.candidates.tolist(), both.campaigns.tolist()) == ([0, 0, 2], [0, 1, 0])
     only_two = made.shown(np.array([False, True]), NOW)
     assert ids(table, made.flags(only_two)) == ["i008"]
-    assert made.campaigns_of(table.encode(["i008", "i004"]), only_two) == [[1], []]
+    one = made.pairs(table.encode(["i008", "i004"]), only_two)
+    assert (one.candidates.tolist(), one.campaigns.tolist()) == ([0], [1])
 
 
 def test_creative_is_shown_in_its_hours_by_the_clock_of_its_campaign(recommender: Recommender) -> None:

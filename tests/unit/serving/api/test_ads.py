@@ -225,7 +225,8 @@ def test_ad_whose_probability_is_not_finite_leaves_its_place_to_content(
     monkeypatch.setattr(AdFinder, "_chances", chances)
     answer = service.ask(k=4)
     assert [item["kind"] for item in answer["items"]] == ["content"] * 4
-    assert service.lost("broken") == 1
+    # The ad, and the content of both slots.
+    assert service.lost("broken") == 3
 
 
 def test_priority_decides_before_the_bid(opened: Open) -> None:
