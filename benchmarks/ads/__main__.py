@@ -14,6 +14,7 @@ from benchmarks.ads import (
     auctions,
     decisions,
     delivery,
+    faults,
     flights,
     money,
     pacing,
@@ -30,6 +31,7 @@ GROUPS = {
     "auction": auctions.rows,
     "probabilities": probabilities.rows,
     "money": money.rows,
+    "faults": faults.rows,
     "flights": flights.rows,
     "decisions": decisions.rows,
 }

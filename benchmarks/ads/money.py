@@ -8,8 +8,9 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.ads.judging import Judged, judge
 from benchmarks.ads.spender import Spend, open_ledger_of
-from benchmarks.ads.spenders import Judged, book_campaigns, judge, run_workers, settle, start, stop_for
+from benchmarks.ads.spenders import book_campaigns, run_workers, settle, start, stop_for
 from benchmarks.rows import Measured, Row
 from marquee.store.ledger.rows import Cap, CapClaim, LeaseRequest, Limits
 from tests.support.event_stores import postgres_server
@@ -96,8 +97,7 @@ def _timed(step: Callable[[int], object], number: int) -> float:
 
 def _measured(judged: Judged, *, may_be_unbilled: bool) -> Measured:
     """Returns the judgement of a log and its ledger as a measure."""
-    faults = (judged.over_budget, judged.over_cap, judged.difference, judged.unsettled)
-    is_within = faults == (0, 0, 0, 0) and (may_be_unbilled or not judged.n_unbilled)
+    is_within = not any(judged.faults) and (may_be_unbilled or not judged.n_unbilled)
     text = (
         f"{judged.n_sold} sold, {judged.n_charged} charged, {judged.n_unbilled} unbilled; above budget "
         f"{judged.over_budget}, above caps {judged.over_cap}, log minus ledger {judged.difference}"
