@@ -45,7 +45,7 @@ def book_over_http(client: Client, prefix: str = "c", budget: float = 1.6) -> li
                 ends=now + DAY_S,
                 timezone=("UTC", "Asia/Kathmandu", "America/St_Johns")[number % 3],
                 total_budget=budget,
-                daily_budget=budget * 0.75 if number % 2 else None,
+                daily_budget=round(budget * 0.75, 6) if number % 2 else None,
                 bid_type=bid_type,
                 bid=bid,
                 creatives=[
