@@ -135,10 +135,11 @@ def _over_caps(campaign: Campaign, campaigns: CampaignSet, shown: Shown) -> int:
         names = {campaign.campaign_id}
         if cap.per is CapScope.advertiser:
             names = {one.campaign_id for one in campaigns.campaigns if one.advertiser == campaign.advertiser}
-        times: dict[str, list[tuple[int, str]]] = defaultdict(list)
+        times: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
         for sale, user_id, time_ms in shown.values():
             if sale.campaign_id in names:
-                times[user_id].append((time_ms, sale.campaign_id))
+                item_id = sale.item_id if cap.per is CapScope.ad else ""
+                times[user_id, item_id].append((time_ms, sale.campaign_id))
         for found in times.values():
             found.sort()
             for place, (time_ms, name) in enumerate(found):

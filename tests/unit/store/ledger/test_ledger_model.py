@@ -1,28 +1,32 @@
-"""The ledger against a model in memory: any order of sales, clicks, changes, erasures and restarts."""
+"""The ledger against a model in memory: any order of decisions, events, changes, erasures and restarts."""
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from marquee.ads.selling import Buy, NotSold, sell
 from marquee.ads.wallet import Wallet
-from marquee.store.campaigns.campaign import CampaignSet
+from marquee.store.campaigns.campaign import CampaignSet, CapScope, FrequencyCap
 from marquee.store.ledger.accounts import limits_of
 from marquee.store.ledger.booking import RELEASE_AFTER_MS
 from marquee.store.ledger.ledger import DRAIN_MS
 from marquee.store.ledger.rows import Lease, LeaseRequest, Returned
+from marquee.store.log.opening import open_event_log
 from marquee.store.log.sales import Sale
 from tests.support.campaigns import campaign, held
-from tests.support.event_stores import decision
+from tests.support.event_stores import Postgres, decision
 from tests.support.ledgers import DAY_OF_NOW, HOUR_MS, Shop, open_test_ledger, shop
 
 DAILY = 60
 N_WORKERS = 2
+USERS = ("u1", "u2", "u3")
+WINDOW_S = 600
 
 
 @dataclass
@@ -42,6 +46,7 @@ class Booked:
     price: int
     lease: int
     until_ms: int
+    user_id: str
     state: str = "sold"  # not in the log yet
 
 
@@ -50,6 +55,8 @@ class Model:
     """The ledger of one campaign, in a few dictionaries."""
 
     budget: int
+    limit: int = 3
+    shown: dict[str, list[int]] = field(default_factory=dict)
     charged: int = 0
     n_unbilled: int = 0
     leases: dict[int, Slice] = field(default_factory=dict)
@@ -66,6 +73,10 @@ class Model:
     @property
     def free(self) -> int:
         return min(self.budget, DAILY) - self.charged - self.held
+
+    def is_capped(self, user_id: str, now_ms: int) -> bool:
+        times = self.shown.get(user_id, [])
+        return sum(time > now_ms - WINDOW_S * 1000 for time in times) >= self.limit
 
     def follow(self, now_ms: int) -> None:
         for name in self.unread_decisions:
@@ -106,30 +117,30 @@ class Model:
 class Ledgers(RuleBasedStateMachine):
     """Two workers that sell ads of one campaign, beside the model."""
 
-    def __init__(self) -> None:
+    def __init__(self, where: str) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(prefix="marquee-ledger-"))
-        self.opening = shop(str(self.folder))
+        self.where = where
+        self.opening = shop(where)
         self.ads: Shop = self.opening.__enter__()
         self.model = Model(budget=100)
         self.version = 0
         self.count = 0
         self.waiting: list[tuple[int, str, Sale]] = []
         self.wallets = [self._wallet() for _ in range(N_WORKERS)]
-        self._book(100)
+        self._book(100, 3)
 
     def teardown(self) -> None:
         self.opening.__exit__(None, None, None)
-        shutil.rmtree(self.folder)
 
     def _wallet(self) -> Wallet:
         return Wallet(self._take, "worker")
 
-    def _book(self, budget: int) -> None:
+    def _book(self, budget: int, limit: int) -> None:
         self.version += 1
-        self.model.budget = budget
-        one = held(campaign(total_budget=budget, daily_budget=DAILY), self.version, self.version)
-        self.ads.campaigns = CampaignSet().with_changes([one])
+        self.model.budget, self.model.limit = budget, limit
+        cap = FrequencyCap(per=CapScope.campaign, limit=limit, window_s=WINDOW_S)
+        one = campaign(total_budget=budget, daily_budget=DAILY, frequency_caps=(cap,))
+        self.ads.campaigns = CampaignSet().with_changes([held(one, self.version, self.version)])
 
     def _take(
         self, request: LeaseRequest | None, now_ms: int, returned: Sequence[Returned], known: int
@@ -149,18 +160,27 @@ class Ledgers(RuleBasedStateMachine):
             self.model.leases[lease.number] = Slice(lease.amount, now_ms + request.duration_ms)
         return lease
 
-    @rule(worker=st.integers(0, N_WORKERS - 1), price=st.integers(1, 30), is_late=st.booleans())
-    def sell(self, worker: int, price: int, is_late: bool) -> None:
+    @rule(
+        worker=st.integers(0, N_WORKERS - 1),
+        user_id=st.sampled_from(USERS),
+        price=st.integers(1, 30),
+        is_late=st.booleans(),
+    )
+    def decide(self, worker: int, user_id: str, price: int, is_late: bool) -> None:
         """Sells an ad; its decision comes to the log at once, or later and in another order."""
-        limits = limits_of(self.ads.campaigns.held["spring"], "spring", DAY_OF_NOW)
-        number = self.wallets[worker].reserve(limits, price, self.ads.moment())
-        if number is None:
+        now_ms, one = self.ads.now_ms, self.ads.campaigns.held["spring"]
+        buy = Buy(held=one, item_id="ad-1", price=price, reserve=price, window_ms=HOUR_MS)
+        wallet, ledger = self.wallets[worker], self.ads.ledger
+        (sale,) = sell([buy], user_id, self.ads.campaigns, wallet, ledger.admit, self.ads.moment())
+        if not isinstance(sale, Sale):
+            assert sale in (NotSold.no_money, NotSold.capped)
+            assert sale is NotSold.no_money or self.model.is_capped(user_id, now_ms)
             return
+        assert not self.model.is_capped(user_id, now_ms)
+        self.model.shown.setdefault(user_id, []).append(now_ms)
         self.count += 1
         name = f"d{self.count}"
-        until_ms = self.ads.now_ms + HOUR_MS
-        sale = Sale("ad-1", "spring", "cpc", price, price, number, DAY_OF_NOW, until_ms)
-        self.model.sales[name] = Booked(price, number, until_ms)
+        self.model.sales[name] = Booked(price, sale.lease, sale.until_ms, user_id)
         self.waiting.append((worker, name, sale))
         if not is_late:
             self.record(len(self.waiting) - 1)
@@ -170,7 +190,9 @@ class Ledgers(RuleBasedStateMachine):
         """Brings one decision that waits into the log."""
         if self.waiting:
             _worker, name, sale = self.waiting.pop(place % len(self.waiting))
-            self.ads.log.append_decisions([decision(name, time_ms=self.ads.now_ms, sales=(sale,))])
+            user_id = self.model.sales[name].user_id
+            made = decision(name, time_ms=self.ads.now_ms, user_id=user_id, sales=(sale,))
+            self.ads.log.append_decisions([made])
             self.model.unread_decisions.append(name)
 
     @rule(place=st.integers(0, 99), is_new=st.booleans())
@@ -198,10 +220,10 @@ class Ledgers(RuleBasedStateMachine):
         for wallet in self.wallets:
             wallet.tidy(self.ads.moment())
 
-    @rule(budget=st.sampled_from([10, 40, 70, 100]))
-    def change(self, budget: int) -> None:
-        """Changes the budget; accounts learn of it with the next lease."""
-        self._book(budget)
+    @rule(budget=st.sampled_from([10, 40, 70, 100]), limit=st.sampled_from([1, 3, 5]))
+    def change(self, budget: int, limit: int) -> None:
+        """Changes budget and cap; accounts learn of it with the next lease."""
+        self._book(budget, limit)
         limits = limits_of(self.ads.campaigns.held["spring"], "spring", DAY_OF_NOW)
         self._take(LeaseRequest("marketer", limits, 10**9, 10**9, 1), self.ads.now_ms, (), 0)
 
@@ -213,9 +235,9 @@ class Ledgers(RuleBasedStateMachine):
 
     @rule()
     def reopen(self) -> None:
-        """Closes the ledger and opens it again."""
-        self.ads.ledger.close()
-        self.ads.ledger = open_test_ledger(str(self.folder))
+        """Closes log and ledger and opens them again."""
+        self.ads.close()
+        self.ads.log, self.ads.ledger = open_event_log(self.where), open_test_ledger(self.where)
 
     @rule(place=st.integers(0, 99))
     def erase(self, place: int) -> None:
@@ -223,13 +245,14 @@ class Ledgers(RuleBasedStateMachine):
         names = [name for name, one in self.model.sales.items() if one.state not in ("sold", "erased")]
         if names:
             self.follow()
-            name = names[place % len(names)]
-            self.ads.ledger.forget("u1", [name])
-            self.model.sales[name].state = "erased"
+            sale = self.model.sales[name := names[place % len(names)]]
+            self.ads.ledger.forget(sale.user_id, [name])
+            self.model.shown.pop(sale.user_id, None)
+            sale.state = "erased"
 
     @invariant()
     def is_the_model(self) -> None:
-        """The account says what the model says, and never more than a day may cost."""
+        """The account says what the model says, and never more than a day may cost; so do the caps."""
         found = self.ads.ledger.accounts("spring")
         if found:
             total, day = found
@@ -237,9 +260,28 @@ class Ledgers(RuleBasedStateMachine):
             assert said == (self.model.charged, self.model.held, self.model.n_unbilled)
             assert (day.charged, day.held) == (total.charged, total.held)
             assert total.charged <= DAILY
+        for user_id in USERS:
+            shown = [time for times in self.ads.ledger.shown(user_id, 0).values() for time in times]
+            assert sorted(shown) == self.model.shown.get(user_id, [])
 
 
-LedgersTest = Ledgers.TestCase
-LedgersTest.settings = settings(
-    max_examples=6, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-)
+def _run(open_where: Callable[[], str], n_examples: int, n_steps: int) -> None:
+    """Runs the machine, each example on a store of its own."""
+    run_state_machine_as_test(
+        lambda: Ledgers(open_where()),  # type: ignore[arg-type]  # it takes whatever makes a machine
+        settings=settings(
+            max_examples=n_examples,
+            stateful_step_count=n_steps,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def test_any_order_of_what_may_happen_in_a_folder_is_that_of_the_model(tmp_path: Path) -> None:
+    _run(lambda: tempfile.mkdtemp(prefix="ledger-", dir=tmp_path), 6, 40)
+    shutil.rmtree(tmp_path)
+
+
+def test_any_order_of_what_may_happen_in_a_database_is_that_of_the_model(postgres: Postgres) -> None:
+    _run(postgres.empty, 3, 30)
