@@ -203,7 +203,7 @@ def service_settings(folder: Path, bundle: Path, where: str) -> dict[str, str]:
 def _measured(judged: Judged, visitors: Visitors, done: str, is_whole: bool) -> Measured:
     """Returns the judgement as a measure."""
     text = (
-        f"{visitors.n_answers} answers, {done}, {visitors.failed.total()} calls failed; "
+        f"{visitors.n_answers} answers, {done}, calls failed {dict(visitors.failed)}; "
         f"{judged.n_sold} sold, {judged.n_charged} charged ({judged.used:.0%} of all budgets), "
         f"{judged.n_unbilled} unbilled; above budget {judged.over_budget}, above caps {judged.over_cap}, "
         f"twice {judged.doubled}, log minus ledger {judged.difference} millionths, held for nothing "

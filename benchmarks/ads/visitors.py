@@ -66,7 +66,7 @@ class Visitors:
         urls: Of the services; each of them asks one after the other.
         key: For answers and events.
         n_clients: Connections.
-        n_requests: In all; the last of them end the visit.
+        n_requests: That are answered, in all; the last of them end the visit.
         n_users: Of all clients together.
         pause_s: Between two requests of a client.
         timeout_s: How long a reply is waited for.
@@ -140,6 +140,7 @@ class Visitors:
         status, answer = service.post("/v1/recommend", {"user_id": f"u{rng.randrange(self.n_users)}", "k": 6})
         if status != 200:
             self._count_failure(str(status))
+            time.sleep(_RETRY_S)
             return []
         ads = answer.get("ads", []) if answer["recorded"] else []
         with self._counting:
@@ -165,9 +166,10 @@ class Visitors:
             self.lost += len(events)
 
     def _count_failure(self, what: str) -> None:
-        """Counts a request that brought no answer."""
+        """Counts a request that brought no answer; another is made in its place."""
         with self._counting:
             self.failed[what] += 1
+            self._asked -= 1
 
 
 def _done_with(ad: Any, decision_id: str, rng: random.Random) -> list[Any]:  # noqa: ANN401  # JSON
