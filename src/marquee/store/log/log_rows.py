@@ -92,8 +92,13 @@ def logged_event(row: Sequence[Any]) -> LoggedEvent:
 
 def profile_of(rows: Sequence[Sequence[Any]]) -> list[ProfileEvent]:
     """Returns a profile from rows of item, kind, value and timestamp, the last by sequence first."""
-    by_time = sorted(reversed(rows), key=itemgetter(3))  # equal seconds stay in the order of the log
-    return [ProfileEvent(*row[:3]) for row in by_time]
+    by_time = sorted(reversed(rows), key=_timestamp)  # equal seconds stay in the order of the log
+    # By the tuple's own constructor: that of a named tuple is a Python function, and an answer waits here.
+    return [_new_tuple(ProfileEvent, (item_id, kind, value)) for item_id, kind, value, _ in by_time]
+
+
+_timestamp = itemgetter(3)
+_new_tuple = tuple.__new__
 
 
 def _body_type() -> type[msgspec.Struct]:

@@ -158,7 +158,8 @@ class SqliteFile:
         Raises:
             EventLogError: If the file cannot be read.
         """
-        with translated(self._path.name):
+        # Without `translated`: an answer waits for this, and a generator costs it as much as a system call.
+        try:
             self._validate_present()
             try:
                 # A deque pops and appends atomically: threads share the connections without a lock.
@@ -171,8 +172,10 @@ class SqliteFile:
                 # A statement that is still open would keep the WAL from starting anew.
                 reader.close(force=True)
                 raise
-            self._readers.append(reader)
-            return rows
+        except (apsw.Error, OSError) as error:
+            raise _translation(self._path.name, error) from error
+        self._readers.append(reader)
+        return rows
 
     @contextmanager
     def at_rest(self) -> Iterator[apsw.VFSFile | None]:
@@ -316,27 +319,20 @@ def translated(name: str) -> Iterator[None]:
     """Raises what SQLite and the system report of the file `name` as errors of ours."""
     try:
         yield
-    # Before apsw.Error, its base: only this is mended by making room.
-    except apsw.FullError as error:
-        raise _full(name, error) from error
-    except apsw.Error as error:
-        raise EventLogGoneError(_refusal(name, error)) from error
-    except OSError as error:
-        if error.errno in _DISK_IS_FULL:
-            raise _full(name, error) from error
-        raise EventLogGoneError(_refusal(name, error)) from error
+    except (apsw.Error, OSError) as error:
+        raise _translation(name, error) from error
 
 
-def _full(name: str, error: Exception) -> EventLogError:
-    """Returns that there is no room."""
-    return EventLogFullError(
-        f"the disk of {name} is full: {error}; nothing was kept, make room and send it again"
+def _translation(name: str, error: apsw.Error | OSError) -> EventLogError:
+    """Returns an error of SQLite or the system as one of ours."""
+    is_full = (
+        error.errno in _DISK_IS_FULL if isinstance(error, OSError) else isinstance(error, apsw.FullError)
     )
-
-
-def _refusal(name: str, error: Exception) -> str:
-    """Returns the cause of an error in words."""
-    return f"{name} cannot be used: {error}; nothing was kept, look at its disk and folder"
+    if is_full:  # only this is mended by making room
+        return EventLogFullError(
+            f"the disk of {name} is full: {error}; nothing was kept, make room and send it again"
+        )
+    return EventLogGoneError(f"{name} cannot be used: {error}; nothing was kept, look at its disk and folder")
 
 
 @contextmanager

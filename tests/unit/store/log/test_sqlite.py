@@ -12,8 +12,8 @@ import apsw
 import pytest
 
 from marquee.errors import ConfigError, EventLogFullError, EventLogGoneError
-from marquee.store.log import sqlite_file
-from marquee.store.log.event_log import Kept
+from marquee.store.log import sqlite, sqlite_file
+from marquee.store.log.event_log import Kept, ProfileEvent
 from marquee.store.log.sqlite import DECISIONS_FILE, EVENTS_FILE, SqliteEventLog
 from marquee.store.log.sqlite_file import validate_sqlite
 from tests.support.event_stores import decision, event
@@ -49,13 +49,26 @@ def test_events_are_forced_to_disk_and_decisions_are_not(log: SqliteEventLog) ->
         assert file._writer.execute("PRAGMA journal_mode").fetchall() == [("wal",)]
 
 
-def test_profile_is_one_indexed_read(log: SqliteEventLog) -> None:
-    statement = (
-        "EXPLAIN QUERY PLAN SELECT * FROM events WHERE user_id = 'u' AND sequence > 5 ORDER BY sequence DESC"
-    )
-    plan = " ".join(row[3] for row in log._events.read(statement))
-    assert "USING INDEX events_by_user (user_id=? AND sequence>?)" in plan
+def test_profile_is_one_read_of_an_index_alone(log: SqliteEventLog) -> None:
+    rows = log._events.read(f"EXPLAIN QUERY PLAN {sqlite._PROFILE}", ("u", 5, 0, 200))
+    plan = " ".join(row[3] for row in rows)
+    assert "USING COVERING INDEX profiles_by_user (user_id=? AND sequence>?)" in plan
     assert "TEMP B-TREE" not in plan
+
+
+def test_log_of_an_earlier_release_gets_the_index_of_profiles(tmp_path: Path) -> None:
+    log = SqliteEventLog(tmp_path)
+    log.append([event("e1", item_id="a", kind="rating", value=2.0)])
+    log.close()
+    connection = apsw.Connection(str(tmp_path / EVENTS_FILE))
+    connection.execute("DROP INDEX profiles_by_user").fetchall()
+    connection.execute("CREATE INDEX events_by_user ON events(user_id, sequence)").fetchall()
+    connection.close()
+    log = SqliteEventLog(tmp_path)
+    named = log._events.read("SELECT name FROM sqlite_schema WHERE name LIKE '%by_user'")
+    assert named == [("profiles_by_user",)]
+    assert log.read_profile("u1", 0, 0, 9) == [ProfileEvent("a", "rating", 2.0)]
+    log.close()
 
 
 def test_full_disk_keeps_nothing_and_remembers_nothing(log: SqliteEventLog) -> None:
