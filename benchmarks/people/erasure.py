@@ -1,6 +1,5 @@
 """Erasure: how soon nobody knows a person any more, the cost of a pass, and what a kill loses."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -75,11 +74,10 @@ def measure_pass() -> Measured:
             )
             began = time.perf_counter()
             process = subprocess.Popen(
-                [sys.executable, "-m", "serving.recording.erasing_process"],
+                # As a worker starts it.
+                [sys.executable, "-m", "serving.workers.idle", "serving.recording.erasing_process"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                # As in the worker that starts it.
-                env={**os.environ, "POLARS_MAX_THREADS": "1"},
             )
             assert process.stdin is not None, "it is a pipe"
             process.stdin.write(msgspec.json.encode(order))

@@ -1,9 +1,9 @@
-"""`python -m serving.recording.closing_process`: closes days as the order on its standard input says.
+"""`python -m serving.workers.idle serving.recording.closing_process`: closes days.
 
-Prints what has moved, as JSON. Started by `closing`; loads nothing of the service.
+As the order on its standard input says; prints what has moved, as JSON. Started by `closing`; loads nothing
+of the service.
 """
 
-import os
 import sys
 from pathlib import Path
 
@@ -13,9 +13,6 @@ from marquee.errors import MarqueeError
 from marquee.store.log.closed_days import Known, close_days
 from marquee.store.log.event_rows import EventLimits
 from marquee.store.log.opening import open_event_log
-
-# Answers come first: they wait for the same cores.
-_NICENESS = 10
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +35,6 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 def main() -> int:
     """Closes days; returns the exit status."""
-    os.nice(_NICENESS)
     order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
     try:
         log = open_event_log(order.where)

@@ -1,6 +1,6 @@
 """The terms of erasures, as an operator promises them and a process keeps them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import msgspec
@@ -54,7 +54,9 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
             for holder in find_holders(Path(channel), name)
         ]
 
-    def eraser(self, places: Places, settle_s: int = SETTLE_S) -> Eraser:
+    def eraser(
+        self, places: Places, settle_s: int = SETTLE_S, rest: Callable[[], None] = lambda: None
+    ) -> Eraser:
         """Returns an eraser on these terms; raises ConfigError if its key cannot be used."""
         return Eraser(
             places=places,
@@ -63,6 +65,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
             retention=self.retention,
             find_releases=self.find_releases,
             settle_s=settle_s,
+            rest=rest,
         )
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from marquee.errors import EventLogError
 
+_IDLE = "serving.workers.idle"
 _END_S = 5.0
 # The end of a traceback says what went wrong.
 _COMPLAINT = 500
@@ -16,6 +17,8 @@ _COMPLAINT = 500
 
 class OrderedProcess:
     """A module that reads an order from its standard input and prints an answer, one at a time.
+
+    It computes on cores that nobody else wants, until that took longer than may be: then it is merely nice.
 
     Args:
         module: Its name.
@@ -28,7 +31,8 @@ class OrderedProcess:
     """
 
     def __init__(self, module: str, work: str, patience_s: float) -> None:
-        self.command: Sequence[str] = (sys.executable, "-m", module)
+        self._module = module
+        self.command: Sequence[str] = (sys.executable, "-m", _IDLE, module)
         self._work = work
         self.patience_s = patience_s
         self._changing = threading.Lock()
@@ -51,6 +55,8 @@ class OrderedProcess:
             # By a pipe: an address may hold a password, and everybody may read the arguments of a process.
             told, complaint = process.communicate(msgspec.json.encode(order), self.patience_s)
         except subprocess.TimeoutExpired as error:
+            # On a machine that is never idle it would never end.
+            self.command = (sys.executable, "-m", _IDLE, self._module, "nice")
             raise EventLogError(
                 f"{self._work} must not take longer than {self.patience_s:g} s; what is left is tried again"
             ) from error

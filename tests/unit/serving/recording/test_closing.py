@@ -118,6 +118,8 @@ def test_process_that_takes_too_long_is_ended(made: Closing, monkeypatch: pytest
         made.closer.look()
     assert made.closer._process.process is not None
     assert made.closer._process.process.returncode == -signal.SIGKILL
+    # Cores that are never idle must not bar the next one for ever.
+    assert made.closer._process.command[-1] == "nice"
 
 
 def test_worker_that_ends_ends_the_process(made: Closing, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from serving.api.releases import ReleaseRoutes
 from serving.config import Settings
 from serving.http.exchange import Call
 from serving.recording.erasing import ErasingThread, Erasures
+from serving.recording.erasing_process import RESTS_PER_WORK, Rests
 from serving.recording.erasing_terms import Terms, validate_terms
 from serving.recording.recorder import Recorder
 from serving.releases.answering import overdue
@@ -265,3 +266,19 @@ def test_decision_that_waited_for_the_store_names_nobody_who_was_erased_meanwhil
     kept = {one.decision.decision_id: one.decision.user_id for one in worker.log.get().read_decisions(0, 9)}
     assert kept == {"u1": None, "u2": names["u2"]}
     recorder.close()
+
+
+def test_pass_rests_as_its_work_says_and_not_for_ever() -> None:
+    worked, slept = [0.0], list[float]()
+    rest = Rests(lambda: worked[0], slept.append)
+    rest()
+    worked[0] = 2.0
+    rest()
+    # Nothing was worked since.
+    rest()
+    worked[0] = 1_000.0
+    rest()
+    worked[0] = 2_000.0
+    rest()
+    assert slept[:3] == [0.0, 2 * RESTS_PER_WORK, 0.0]
+    assert sum(slept) == 180.0

@@ -106,6 +106,7 @@ class Eraser:
         retention: When rows go by themselves.
         find_releases: Finds the releases that hold a user.
         settle_s: How long an erasure waits for a pass, seconds.
+        rest: Called where a pass holds no lock that others wait for: it may sleep as long as it wants.
     """
 
     places: Places
@@ -114,6 +115,7 @@ class Eraser:
     retention: Retention = Retention()
     find_releases: FindReleases = lambda _name: ()
     settle_s: int = SETTLE_S
+    rest: Callable[[], None] = lambda: None
 
     def begin(self, handle: bytes, user_id: str, now: int) -> SignedReceipt:
         """Erases a user from users and store, and returns the receipt; repeated, it changes nothing.
@@ -232,7 +234,8 @@ class Eraser:
             self._forget_ads(user_id, decisions.get(user_id, ()), now)
             log.removal.erase_user(user_id, erasure_id, decisions.get(user_id, ()))
             announce_step("erased what came later")
-        erase_from_parts(log, closed, leaving)
+            self.rest()
+        erase_from_parts(log, closed, leaving, self.rest)
 
     def _expire(self, now: int) -> int:
         """Deletes rows, tombstones and receipts that are too old; returns how many rows of the log."""
@@ -261,6 +264,7 @@ class Eraser:
             final = self._count(one.handle, one.erased, releases, now)
             self.places.receipts.keep(signed(final, self.key))
             announce_step("kept a final receipt")
+            self.rest()
         self.places.users.end_forgotten([one.pseudonym for one in settled])
         announce_step("ended what waits")
         removal = self.places.log.removal

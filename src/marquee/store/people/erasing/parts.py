@@ -10,7 +10,7 @@ The new file has a name of its own: somebody who reads the old one reads it to i
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -76,10 +76,18 @@ def note_owners(log: EventLog, folder: Path, leaving: Leaving) -> None:
             after = decisions[-1].sequence
 
 
-def erase_from_parts(log: EventLog, folder: Path, leaving: Leaving) -> None:
+def erase_from_parts(
+    log: EventLog, folder: Path, leaving: Leaving, rest: Callable[[], None] = lambda: None
+) -> None:
     """Takes the rows of users out of all files; those of events first.
 
     Killed between, the files of decisions still say which events of nobody are theirs.
+
+    Args:
+        log: Where the files are listed.
+        folder: Of the files.
+        leaving: Whose rows go.
+        rest: Called between two files.
 
     Raises:
         EventLogError: If the store refuses.
@@ -90,6 +98,7 @@ def erase_from_parts(log: EventLog, folder: Path, leaving: Leaving) -> None:
         rows = _theirs(folder / part.file, part.kind, leaving)
         if len(rows):
             _replace(log, folder, part, leaving, rows)
+        rest()
 
 
 def expire_parts(log: EventLog, folder: Path, events_before: int, decisions_before: int) -> int:
