@@ -124,7 +124,7 @@ def _routes(parts: Parts) -> tuple[Handlers, ...]:
             settings.currency,
             metrics,
             parts.at_decision,
-            CampaignTrials(log, parts.at_decision, users) if log else None,
+            _trials(parts),
         ),
         *_exchange(parts),
         WhyRoutes(
@@ -135,6 +135,14 @@ def _routes(parts: Parts) -> tuple[Handlers, ...]:
             read_words(settings),
         ),
     )
+
+
+def _trials(parts: Parts) -> CampaignTrials | None:
+    """Returns who tries campaigns on the log of the service; None without one."""
+    if parts.log is None:
+        return None
+    traffic = parts.ads.paces.traffic if parts.ads is not None else None
+    return CampaignTrials(parts.log, parts.at_decision, parts.users, traffic, parts.surfaces.slots_of)
 
 
 def _exchange(parts: Parts) -> list[ExchangeRoutes]:

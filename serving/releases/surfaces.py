@@ -168,6 +168,11 @@ class Surfaces:
             names[channel] = (*names.get(channel, ()), name)
         return names
 
+    def slots_of(self, name: str) -> SlotConfig | None:
+        """Returns the places that a surface sells; None if it sells none or there is no such surface."""
+        surface = self._surfaces.get(name)
+        return None if surface is None else surface.slots
+
     def named(self, name: str | UnsetType) -> Surface:
         """Returns the surface that a request means; raises Refusal with the list if there is none."""
         surface = self._surfaces.get(self._default if name is UNSET else name)

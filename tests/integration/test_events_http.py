@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from benchmarks.ads.faults import Killer
@@ -22,6 +23,7 @@ from marquee.client import (
     CampaignChange,
     CampaignCreativeMessage,
     CampaignMessage,
+    CampaignTrialRequest,
     Client,
     EventMessage,
     RecommendRequest,
@@ -204,6 +206,16 @@ def test_click_on_an_ad_is_charged_by_whichever_worker_reads_it_first(service: S
         spent = anna.campaign("spring").spent
         assert spent is not None
         assert (spent.sold, spent.billed, spent.held, spent.unbilled_events) == (1, 1, 0, 0)
+        delivery = anna.campaign("spring").delivery
+        assert delivery is not None
+        assert (delivery.shown, delivery.looked_at) == (1, 1 + sum(delivery.not_shown.values()))
+        # Of a day and a minute one minute is over; nobody has bid for a click: how probable one is, is unknown.
+        assert delivery.planned == pytest.approx(2.5 * 60 / (DAY + 60), rel=1.0)
+        assert delivery.forecast is None
+        by_view = msgspec.structs.replace(booked, campaign_id="by view", bid_type="cpm", bid=1)
+        tried = anna.try_campaign(CampaignTrialRequest(campaign=by_view))
+        assert tried.forecast is not None
+        assert tried.forecast.charged == 0, "no surface of this service sells a place"
         assert anna.pause_campaign("spring", 1).state == "paused"
         with pytest.raises(RefusedError) as refused:
             anna.patch_campaign("spring", CampaignChange(bid=1), 1)

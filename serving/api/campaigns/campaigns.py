@@ -120,7 +120,17 @@ class CampaignRoutes:
     async def get(self, call: Call) -> CampaignAnswer:
         """Returns a campaign and what it spent; raises Refusal if there is none of that name."""
         name = call.parameters["campaign_id"]
-        return await self._in_thread(lambda campaigns: self._answer(_found(campaigns, name)))
+
+        def told(campaigns: Campaigns) -> CampaignAnswer:
+            """Returns the campaign; the latest decisions are read for it."""
+            held = _found(campaigns, name)
+            accounts = self._spending.accounts(name) if self._spending else ()
+            now = int(self._clock())
+            delivery = self._trials.delivery(held.campaign, accounts, now) if self._trials else None
+            return CampaignAnswer.of(held, self._currency, accounts, delivery)
+
+        # In the other thread: a change must not wait for it.
+        return await self._in_thread(told, self._tryer)
 
     async def history(self, call: Call) -> CampaignHistoryAnswer:
         """Returns the last versions of a campaign; raises Refusal if there is none of that name."""
@@ -292,12 +302,16 @@ class CampaignRoutes:
         accounts = self._spending.accounts(held.campaign.campaign_id) if self._spending else ()
         return CampaignAnswer.of(held, self._currency, accounts)
 
-    async def _in_thread(self, work: Callable[[Campaigns], Result]) -> Result:
+    async def _in_thread(
+        self, work: Callable[[Campaigns], Result], thread: ThreadPoolExecutor | None = None
+    ) -> Result:
         """Returns the result of work on the campaigns; raises Refusal if the store refuses."""
         if self._campaigns is None:
             raise _not_configured()
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, work, self._campaigns)
+            return await asyncio.get_running_loop().run_in_executor(
+                thread or self._executor, work, self._campaigns
+            )
         except EventLogFullError as error:
             raise Refusal(Problem.no_room, str(error)) from error
         except EventLogError as error:

@@ -50,6 +50,21 @@ CAMPAIGN_ANSWER: Json = {
         "unbilled_events": 0,
         "unbilled": 0,
     },
+    "delivery": {
+        "looked_at": 1000,
+        "shown": 212,
+        "not_shown": {"no_offer": 511, "outbid": 240, "cap_needs_user": 37},
+        "planned": 12.1,
+        "pace": 1.02,
+        "forecast": {
+            "charged": 981.5,
+            "shown": 141800.0,
+            "rests_on": "There is a pattern by hour of the week: with it the error is 0.31 of that of an "
+            "even plan, over 9 past forecasts.",
+            "low": 930.2,
+            "high": 1000,
+        },
+    },
     "days": [
         {
             "day": "2026-02-01",
@@ -63,7 +78,8 @@ CAMPAIGN_ANSWER: Json = {
         }
     ],
 }
-_LISTED: Json = {name: value for name, value in CAMPAIGN_ANSWER.items() if name not in ("spent", "days")}
+_ALONE = ("spent", "days", "delivery")
+_LISTED: Json = {name: value for name, value in CAMPAIGN_ANSWER.items() if name not in _ALONE}
 CAMPAIGNS_ANSWER: Json = {"campaigns": [_LISTED], "after": "spring"}
 CAMPAIGN_HISTORY_ANSWER: Json = {"changes": [_LISTED]}
 TRIAL: Bodies = {"before it is created": {"campaign": _CAMPAIGN, "sample": 1000}}
@@ -74,4 +90,13 @@ TRIAL_ANSWER: Json = {
     "eligible_per_day": 8640.5,
     "eligible_in_flight": 241934.0,
     "affordable": 2500.0,
+    "would_win": 310,
+    "forecast": {
+        "charged": 640.2,
+        "shown": 92400.0,
+        "rests_on": "No pattern by hour of the day: with one the error is 0.97 of that of an even plan over "
+        "14 past forecasts (at most 0.9 counts), so the plan is even.",
+        "low": 590.9,
+        "high": 702.3,
+    },
 }

@@ -211,6 +211,40 @@ class DayAnswer(AccountAnswer, kw_only=True, frozen=True):
         return cls(day=account.day, **_money_of(account))
 
 
+class ForecastAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """What is expected by the end of a flight, if pacing holds and nothing is changed."""
+
+    charged: Annotated[float, Meta(description="Of the whole flight, what was charged already included.")]
+    shown: Annotated[float, Meta(description="Ads that are still to be shown.")]
+    rests_on: Annotated[str, Meta(description="What the traffic to come is expected by, in a sentence.")]
+    low: Annotated[
+        float | None,
+        Meta(description="Lower end of the 80 % interval of `charged`; left out while too little is known."),
+    ] = None
+    high: Annotated[float | None, Meta(description="Upper end.")] = None
+
+
+class DeliveryAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """How a campaign gets on: beside its plan, to its end, and why answers did not show it."""
+
+    looked_at: Annotated[
+        int, Meta(description="Decisions of the last day and the flight that were looked at, the latest.")
+    ]
+    shown: Annotated[int, Meta(description="Of these, those that showed it.")]
+    not_shown: Annotated[
+        dict[str, int], Meta(description="Of the others, the first reason, the commonest first.")
+    ]
+    planned: Annotated[
+        float | None,
+        Meta(description="What its plan would have spent by now; left out where it has none."),
+    ] = None
+    pace: Annotated[float | None, Meta(description="What was charged beside that; 1 is on plan.")] = None
+    forecast: Annotated[
+        ForecastAnswer | None,
+        Meta(description="Left out for one that is over, or whose event has no known probability yet."),
+    ] = None
+
+
 class CampaignAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """A campaign, the version by which a change names what it replaces, and what was spent."""
 
@@ -228,15 +262,25 @@ class CampaignAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tr
         Meta(description="Of the whole flight; left out where nothing was, and in lists."),
     ] = None
     days: Annotated[tuple[DayAnswer, ...], Meta(description="The latest days, the last one first.")] = ()
+    delivery: Annotated[
+        DeliveryAnswer | None, Meta(description="How it gets on; where one campaign is asked for.")
+    ] = None
 
     @classmethod
-    def of(cls, held: HeldCampaign, currency: str, accounts: Sequence[Account] = ()) -> "CampaignAnswer":
+    def of(
+        cls,
+        held: HeldCampaign,
+        currency: str,
+        accounts: Sequence[Account] = (),
+        delivery: DeliveryAnswer | None = None,
+    ) -> "CampaignAnswer":
         """Returns the message that tells a campaign.
 
         Args:
             held: The campaign.
             currency: Of the service.
             accounts: Its own, the flight's first.
+            delivery: How it gets on.
         """
         flight = next((one for one in accounts if one.day == FLIGHT), None)
         days = [DayAnswer.of_day(one) for one in accounts if one.day != FLIGHT]
@@ -250,6 +294,7 @@ class CampaignAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tr
             currency=currency,
             spent=AccountAnswer.of(flight) if flight is not None else None,
             days=tuple(days[::-1][:_MOST_DAYS]),
+            delivery=delivery,
         )
 
 
@@ -302,6 +347,14 @@ class CampaignTrialAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaul
     )
     affordable: Annotated[
         float | None, Meta(description="How many billable events the budget pays for at the full bid.")
+    ] = None
+    would_win: Annotated[
+        int | None,
+        Meta(description="Of those eligible, the auctions that it would have won at its whole bid."),
+    ] = None
+    forecast: Annotated[
+        ForecastAnswer | None,
+        Meta(description="Of its flight; left out where its event has no known probability yet."),
     ] = None
 
 

@@ -58,14 +58,23 @@ def told(trace: Mapping[str, Any]) -> dict[str, tuple[str, tuple[str, ...]]]:
 
 def replayed(trace: Mapping[str, Any]) -> Filling:
     """Returns the outcome of an auction again, from its trace."""
-    terms = Terms(
+    return fill_slots(entries_of(trace), trace["places"], terms_of(trace))
+
+
+def entries_of(trace: Mapping[str, Any]) -> list[Entry]:
+    """Returns the offers of an auction from its trace, the best first."""
+    return [_entry(row) for row in trace["offers"]]
+
+
+def terms_of(trace: Mapping[str, Any]) -> Terms:
+    """Returns the terms of an auction from its trace; what it does not say is as nobody had said it."""
+    return Terms(
         floor=trace["floor"],
         rule=PriceRule(trace["rule"]),
-        content_worth=tuple(trace["content_worth"]),
-        objective=Objective(**trace["objective"]),
-        categories=frozenset(trace["categories"]),
+        content_worth=tuple(trace.get("content_worth", ())),
+        objective=Objective(**trace.get("objective", {})),
+        categories=frozenset(trace.get("categories", ())),
     )
-    return fill_slots([_entry(row) for row in trace["offers"]], trace["places"], terms)
 
 
 def _row(entry: Entry) -> list[Any]:

@@ -191,6 +191,44 @@ class DayAnswer(msgspec.Struct, kw_only=True, frozen=True):
     day: str
 
 
+class ForecastAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """What is expected by the end of a flight, if pacing holds and nothing is changed.
+
+    Attributes:
+        charged: Of the whole flight, what was charged already included.
+        shown: Ads that are still to be shown.
+        rests_on: What the traffic to come is expected by, in a sentence.
+        low: Lower end of the 80 % interval of `charged`; left out while too little is known.
+        high: Upper end.
+    """
+
+    charged: float
+    shown: float
+    rests_on: str
+    low: float | None = None
+    high: float | None = None
+
+
+class DeliveryAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """How a campaign gets on: beside its plan, to its end, and why answers did not show it.
+
+    Attributes:
+        looked_at: Decisions of the last day and the flight that were looked at, the latest.
+        shown: Of these, those that showed it.
+        not_shown: Of the others, the first reason, the commonest first.
+        planned: What its plan would have spent by now; left out where it has none.
+        pace: What was charged beside that; 1 is on plan.
+        forecast: Left out for one that is over, or whose event has no known probability yet.
+    """
+
+    looked_at: int
+    shown: int
+    not_shown: dict[str, int]
+    planned: float | None = None
+    pace: float | None = None
+    forecast: ForecastAnswer | None = None
+
+
 class CampaignAnswer(msgspec.Struct, kw_only=True, frozen=True):
     """A campaign, the version by which a change names what it replaces, and what was spent.
 
@@ -204,6 +242,7 @@ class CampaignAnswer(msgspec.Struct, kw_only=True, frozen=True):
         currency: Of all money, as ISO 4217 has it.
         spent: Of the whole flight; left out where nothing was, and in lists.
         days: The latest days, the last one first.
+        delivery: How it gets on; where one campaign is asked for.
     """
 
     campaign: CampaignMessage
@@ -215,6 +254,7 @@ class CampaignAnswer(msgspec.Struct, kw_only=True, frozen=True):
     currency: str
     spent: AccountAnswer | None = None
     days: tuple[DayAnswer, ...] = ()
+    delivery: DeliveryAnswer | None = None
 
 
 class CampaignsAnswer(msgspec.Struct, kw_only=True, frozen=True):
@@ -263,6 +303,8 @@ class CampaignTrialAnswer(msgspec.Struct, kw_only=True, frozen=True):
         eligible_per_day: Decisions a day at which it might be shown, from the same sample.
         eligible_in_flight: The same for the rest of its flight.
         affordable: How many billable events the budget pays for at the full bid.
+        would_win: Of those eligible, the auctions that it would have won at its whole bid.
+        forecast: Of its flight; left out where its event has no known probability yet.
     """
 
     asked: int
@@ -271,6 +313,8 @@ class CampaignTrialAnswer(msgspec.Struct, kw_only=True, frozen=True):
     eligible_per_day: float | None = None
     eligible_in_flight: float | None = None
     affordable: float | None = None
+    would_win: int | None = None
+    forecast: ForecastAnswer | None = None
 
 
 class CampaignHistoryAnswer(msgspec.Struct, kw_only=True, frozen=True):

@@ -133,7 +133,9 @@ def test_campaign_is_created_read_listed_and_known_to_the_next_worker(
     told_of = [made[name] for name in ("version", "state", "changed_by", "currency")]
     assert told_of == [1, "active", "anna", "EUR"]
     other = Worker(recommender, tmp_path)
-    assert told(other.send("GET", "/spring")) == made
+    read = told(other.send("GET", "/spring"))
+    assert read.pop("delivery")["looked_at"] == 0
+    assert read == made
     told(other.create(campaign_id="autumn"))
     other.routes.close()
     first = told(worker.send("GET", query="limit=1"))
