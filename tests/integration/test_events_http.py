@@ -209,7 +209,7 @@ def test_click_on_an_ad_is_charged_by_whichever_worker_reads_it_first(service: S
         delivery = anna.campaign("spring").delivery
         assert delivery is not None
         assert (delivery.shown, delivery.looked_at) == (1, 1 + sum(delivery.not_shown.values()))
-        # Of a day and a minute one minute is over; nobody has bid for a click: how probable one is, is unknown.
+        # Of a day and a minute a minute is over. Nobody has bid for a click: its probability is unknown.
         assert delivery.planned == pytest.approx(2.5 * 60 / (DAY + 60), rel=1.0)
         assert delivery.forecast is None
         by_view = msgspec.structs.replace(booked, campaign_id="by view", bid_type="cpm", bid=1)
