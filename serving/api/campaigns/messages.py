@@ -212,7 +212,7 @@ class DayAnswer(AccountAnswer, kw_only=True, frozen=True):
 
 
 class ForecastAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
-    """What is expected by the end of a flight, if pacing holds and nothing is changed."""
+    """The outcome that is expected by the end of a flight, if pacing holds and nothing is changed."""
 
     charged: Annotated[float, Meta(description="Of the whole flight, what was charged already included.")]
     shown: Annotated[float, Meta(description="Ads that are still to be shown.")]

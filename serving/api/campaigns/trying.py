@@ -55,7 +55,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Buying:
-    """What a campaign could have bought of the decisions on its surfaces, whatever the hour.
+    """The places that a campaign could have bought of the decisions on its surfaces, whatever the hour.
 
     Attributes:
         n_meant: Decisions on its surfaces.
@@ -155,7 +155,7 @@ class CampaignTrials:
         return time_of(campaign, expected.weights, now), expected
 
     def _bought(self, campaign: Campaign, sample: Sample) -> Buying | None:
-        """Returns what a campaign could have bought; None where its event has no known probability."""
+        """Returns the places that a campaign could have bought; None without a known probability."""
         probability = probability_of(campaign, sample.decisions)
         if probability is None:
             return None
@@ -175,7 +175,7 @@ class CampaignTrials:
     def _forecast(
         self, campaign: Campaign, accounts: Sequence[Account], bought: Buying, now: int
     ) -> ForecastAnswer:
-        """Returns what is expected by the end of a flight."""
+        """Returns the outcome that is expected by the end of a flight."""
         self._traffic.look(now)
         weighed, traffic = self._time(campaign, now)
         hours = weighed.seconds(max(now, campaign.starts), campaign.ends) / _HOUR_S

@@ -96,7 +96,7 @@ def probabilities_of(auction: Mapping[str, Any], bid_type: BidType, campaign_id:
 def cost_of(
     decision: Decision, campaign: Campaign, probability: float, slots: SlotConfig | None
 ) -> float | None:
-    """Returns what a campaign would be charged on average for an answer at its whole bid, millionths.
+    """Returns the mean charge of a campaign for an answer at its whole bid, millionths.
 
     None where it would not have been shown.
 
@@ -122,7 +122,7 @@ def cost_of(
 
 
 def planned_by(campaign: Campaign, weighed: WeighedTime, now_s: float) -> int | None:
-    """Returns what the plan of a campaign would have spent by now, millionths; None without a plan.
+    """Returns the spend that the plan of a campaign has for it by now, millionths; None without a plan.
 
     Args:
         campaign: The campaign.
@@ -146,7 +146,7 @@ def expect(
     bounds: tuple[float | None, float | None],
     now_s: float,
 ) -> Expected:
-    """Returns what is expected to be charged by the end of a flight.
+    """Returns the money that is expected to be charged by the end of a flight.
 
     Args:
         campaign: The campaign.

@@ -192,7 +192,7 @@ class DayAnswer(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class ForecastAnswer(msgspec.Struct, kw_only=True, frozen=True):
-    """What is expected by the end of a flight, if pacing holds and nothing is changed.
+    """The outcome that is expected by the end of a flight, if pacing holds and nothing is changed.
 
     Attributes:
         charged: Of the whole flight, what was charged already included.
