@@ -10,7 +10,9 @@ from msgspec import UNSET, Raw, structs
 
 from marquee.decision.explaining.asked import AskedRow
 from marquee.errors import MarqueeError
+from marquee.store.log.event_log import Decision
 from marquee.store.people.consent import Tier, strictest
+from serving.api.ads.advertised import Advertised
 from serving.api.ads.messages import ads_told
 from serving.api.answering.batching import Batcher
 from serving.api.answering.cost import cost_of, cost_of_page
@@ -143,6 +145,7 @@ class Endpoints:
                     answered.rows,
                     self._record_rows(job, answered),
                     answered.row_creatives,
+                    map(ads_told, answered.row_advertised),
                 )
             ),
             profile=None if answered.identified.has_profile else PROFILE_UNAVAILABLE,
@@ -218,7 +221,6 @@ class Endpoints:
         """Puts an answer on record, if answers are, and returns what it tells of that."""
         if self._recorder is None or job.begun is None or answered.decided is None:
             return NOT_RECORDING
-        ads = answered.advertised
         decision = decision_of(
             answered.identified,
             job.begun,
@@ -228,8 +230,7 @@ class Endpoints:
             answered.creatives,
             assigned=job.told_arms(job.surface, answered.identified),
         )
-        if ads is not None and ads.auction is not None:
-            decision = replace(decision, sales=ads.sales, auction=ads.auction)
+        decision = _with_sales(decision, answered.advertised)
         is_recorded = self._recorder.record(decision)
         self._experiment_metrics.count(decision.experiments)
         profile = None if answered.identified.has_profile else PROFILE_UNAVAILABLE
@@ -261,7 +262,8 @@ class Endpoints:
                 assigned=job.told_arms(surface, one),
                 row=own,
             )
-            shown += [item.item_id for item in made.answer.items]
+            decision = _with_sales(decision, answered.row_advertised[position])
+            shown += answered.row_content[position]
             is_recorded = self._recorder.record(decision)
             self._experiment_metrics.count(decision.experiments)
             records.append(RecordOfAnswer(decision.decision_id, is_recorded, decision.policy))
@@ -340,6 +342,13 @@ class Endpoints:
     def _now(self) -> int:
         """Returns the time of a request, seconds since 1970 UTC."""
         return int(self._clock())
+
+
+def _with_sales(decision: Decision, advertised: Advertised | None) -> Decision:
+    """Returns a decision with the ads that it shows."""
+    if advertised is None or advertised.auction is None:
+        return decision
+    return replace(decision, sales=advertised.sales, auction=advertised.auction)
 
 
 def _tier(message: RecommendRequest | PageRequest, tiers: Mapping[str, Tier]) -> Tier:

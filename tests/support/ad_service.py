@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,18 +56,33 @@ def booking(campaign_id: str = "spring", **changes: Any) -> Campaign:
 
 
 class AdService:
-    """A service of one bundle whose one surface sells slots.
+    """A service of one bundle whose surface `home` sells slots.
 
     Attributes:
         now: What every clock says, seconds since 1970 UTC.
+
+    Args:
+        home: The bundle.
+        folder: Where all of it is kept.
+        slots: Of the surface.
+        objective: Weighs ads against content.
+        more: That the surface says besides.
+        others: Surfaces beside it, with what each says.
     """
 
     def __init__(
-        self, home: Path, folder: Path, slots: str, objective: Objective | None = None, more: str = ""
+        self,
+        home: Path,
+        folder: Path,
+        slots: str,
+        objective: Objective | None = None,
+        more: str = "",
+        others: Mapping[str, str] | None = None,
     ) -> None:
         surfaces = folder / "surfaces.yaml"
-        said = f"bundle: {home}, slots: {slots}{more and ', '}{more}"
-        surfaces.write_text(f"surfaces:\n  home: {{{said}}}\n", encoding="utf-8")
+        declared = {"home": f"slots: {slots}{more and ', '}{more}", **(others or {})}
+        said = [f"  {name}: {{bundle: {home}, {one}}}\n" for name, one in declared.items()]
+        surfaces.write_text("default: home\nsurfaces:\n" + "".join(said), encoding="utf-8")
         where = str(folder / "events")
         self.now = float(NOW)
         self.settings = Settings(surfaces=str(surfaces), events=where)

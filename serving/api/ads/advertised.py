@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from marquee.ads.filling import Entry
 from marquee.decision.requests import Decided
 from marquee.store.campaigns.campaign import Campaign
 from marquee.store.log.sales import Sale
@@ -33,9 +34,11 @@ class Advertised:
         ads: Those in it.
         sales: Their prices, for the record.
         auction: The auction, for the record; empty where none was held.
+        entries: Their offers.
     """
 
     decided: Decided
     ads: tuple[ShownAd, ...] = ()
     sales: tuple[Sale, ...] = ()
     auction: dict[str, Any] | None = None
+    entries: tuple[Entry, ...] = ()

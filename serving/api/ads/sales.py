@@ -5,13 +5,15 @@ place.
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
+from marquee.ads.campaigns.columns import CampaignColumns
 from marquee.ads.campaigns.eligibility import DEVICE, GEOGRAPHY, Viewer
-from marquee.ads.filling import Filled, Terms
+from marquee.ads.filling import Filled, Loss, Terms
 from marquee.ads.objective import Objective
 from marquee.ads.offers import Auctioned, auction
 from marquee.ads.selling import Buy
@@ -35,6 +37,7 @@ from serving.api.ads.advertised import Advertised, ShownAd
 from serving.api.ads.metrics import AuctionMetrics
 from serving.api.ads.objective import read_objective
 from serving.api.ads.paces import Paces
+from serving.api.ads.pages import PageAds, beside_page
 from serving.api.ads.traffic import Traffic
 from serving.api.ads.wanted import Indexes, Wanted
 from serving.recording.ads.spending import Spending
@@ -134,8 +137,18 @@ class AdSales:
         begun: Begun | None,
         recommender: Recommender,
         decided: Decided,
+        page: PageAds | None = None,
     ) -> Advertised:
-        """Returns an answer with the ads that were sold into it."""
+        """Returns an answer with the ads that were sold into it.
+
+        Args:
+            identified: What was asked.
+            surface: Where it is answered.
+            begun: The decision that it is to be.
+            recommender: Who answered.
+            decided: The answer of content.
+            page: Around it, where it is a row of one; its ads are put there.
+        """
         found, search, slots = decided.ads, identified.request.ads, surface.slots
         if found is None or search is None or slots is None or begun is None:
             return Advertised(decided)
@@ -143,40 +156,47 @@ class AdSales:
         viewer = viewer_of(identified, surface)
         table = recommender.item_pool.table
         assert isinstance(search.creatives, Wanted), "a search must be one of ours: see `wanted`"
-        bidding = self._bidding(search.creatives, surface, begun, recommender, found, user)
+        if page is not None:
+            slots = replace(slots, apart=page.apart)
+        known = Known(values=_values(table, slots, found.items), categories=_categories(table, found.items))
+        pairs, apart = search.creatives.pairs(table, found.items), Counter[Loss]()
+        if page is not None:
+            pairs, apart = beside_page(pairs, found, known, search.creatives.columns, page)
+        situation = self._situation(search.creatives.columns, surface, begun, recommender, found, user)
+        bidding = bidders_of(found, pairs, known, situation)
         # No slot beyond the content: an ad never stands alone at the end of a short answer.
         n_content = len(decided.answer.items)
         places = [place for place in search.places if place <= n_content] if n_content else []
-        terms = self._terms(slots, found, len(places), _content_categories(table, decided))
+        around = [item.item_id for item in decided.answer.items] if page is None else page.item_ids
+        terms = self._terms(slots, found, len(places), _content_categories(table, around))
         outcome = auction(bidding.offers, places, terms)
         advertised = self._charged(slots, decided, found, outcome, bidding, viewer, user)
         trace = trace_of(outcome.entries, places, terms, outcome.filling)
-        lost = Counter({str(reason): number for reason, number in outcome.filling.lost.items()})
+        lost = Counter({str(reason): number for reason, number in (outcome.filling.lost + apart).items()})
         lost.update({str(reason): number for reason, number in bidding.silent.items()})
         lost.update(advertised.auction or {})
         self._metrics.count_auction(surface.name, len(search.places), len(advertised.ads), lost)
         told = told_of((one.item_id, one.campaign.payer, one.parameters) for one in advertised.ads)
+        if page is not None:
+            page.entries.extend(advertised.entries)
         return replace(advertised, auction={**trace, **told, "lost": dict(lost)})
 
     def close(self) -> None:
         """Ends the thread of the paces."""
         self._paces.close()
 
-    def _bidding(
+    def _situation(
         self,
-        wanted: Wanted,
+        columns: CampaignColumns,
         surface: Surface,
         begun: Begun,
         recommender: Recommender,
         found: AdCandidates,
         user: str | None,
-    ) -> Bidding:
-        """Returns who bids for the slots of an answer."""
+    ) -> Situation:
+        """Returns all that the offers for the slots of an answer follow from."""
         campaigns, now = self._spending.campaigns.current(), self._spending.now()
-        table, columns = recommender.item_pool.table, wanted.columns
-        slots = surface.slots
-        assert slots is not None, f"ads are wanted where slots are sold, got none on {surface.name!r}"
-        situation = Situation(
+        return Situation(
             columns=columns,
             campaigns=campaigns,
             decision_id=begun.decision_id,
@@ -186,8 +206,6 @@ class AdSales:
             multipliers=partial(self._paces.multipliers, columns),
             now_ms=now.time_ms,
         )
-        known = Known(values=_values(table, slots, found.items), categories=_categories(table, found.items))
-        return bidders_of(found, wanted.pairs(table, found.items), known, situation)
 
     def _charged(
         self,
@@ -204,7 +222,7 @@ class AdSales:
         buys = [_buy(filled, bidding.held(row), slots) for filled, row in won]
         outcomes = self._spending.sell(buys, user, self._spending.now()) if buys else []
         shown: dict[int, tuple[Recommendation, float]] = {}
-        ads, sales, failed = [], [], Counter[str]()
+        ads, sales, entries, failed = [], [], [], Counter[str]()
         for (filled, row), sale in zip(won, outcomes, strict=True):
             if not isinstance(sale, Sale):
                 failed[str(sale)] += 1
@@ -218,7 +236,9 @@ class AdSales:
             campaign = bidding.held(row).campaign
             ads.append(ShownAd(filled.place, campaign, item_id, parameters_of(campaign, viewer)))
             sales.append(sale)
-        return Advertised(with_ads(decided, shown), tuple(ads), tuple(sales), dict(failed))
+            entries.append(filled.entry)
+        made = with_ads(decided, shown)
+        return Advertised(made, tuple(ads), tuple(sales), dict(failed), tuple(entries))
 
     def _terms(
         self, slots: SlotConfig, found: AdCandidates, n_places: int, categories: frozenset[str]
@@ -334,7 +354,7 @@ def _categories(table: ItemTable, items: IndexArray) -> list[frozenset[str]]:
     return categories_of(table.values(CATEGORY, items))
 
 
-def _content_categories(table: ItemTable, decided: Decided) -> frozenset[str]:
-    """Returns the categories of the content of an answer."""
-    items = table.encode([item.item_id for item in decided.answer.items])
+def _content_categories(table: ItemTable, item_ids: Iterable[str]) -> frozenset[str]:
+    """Returns the categories of content."""
+    items = table.encode(item_ids)
     return frozenset[str]().union(*_categories(table, items))

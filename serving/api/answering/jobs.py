@@ -101,6 +101,8 @@ class Answered:
         creatives: How its items are said, in their order; empty where the surface has no creatives.
         row_creatives: The same of each row of a page.
         advertised: The ads in it; None where none could be sold.
+        row_advertised: The same of each row of a page.
+        row_content: Items of each row before ads took some of their places: no row below holds them.
     """
 
     identified: Identified
@@ -113,6 +115,8 @@ class Answered:
     creatives: tuple[ItemCreative, ...] = ()
     row_creatives: tuple[tuple[ItemCreative, ...], ...] = ()
     advertised: Advertised | None = None
+    row_advertised: tuple[Advertised | None, ...] = ()
+    row_content: tuple[tuple[str, ...], ...] = ()
 
 
 class JobMaker:

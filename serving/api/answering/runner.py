@@ -147,7 +147,12 @@ class JobRunner:
         (identified,) = self._identified([job])
         asked = identified.request
         wanted = self._steering.rows(identified, job)
-        rows = job.recommender.recommend_page(asked, wanted, watch)
+        made = job.recommender.recommend_page(asked, wanted, watch)
+        sold = self._steering.rows_advertised(identified, job, wanted, made)
+        rows = [
+            one if ads is None else replace(one, decided=ads.decided)
+            for one, ads in zip(made, sold, strict=True)
+        ]
         self._answer_metrics.count_batch(1, watch.total_s, watch.seconds)
         for row in rows:
             self._count_answer(job, asked, row.answer)
@@ -165,6 +170,8 @@ class JobRunner:
             tuple(rows),
             tuple(wanted),
             row_creatives=tuple(said),
+            row_advertised=tuple(sold),
+            row_content=tuple(tuple(item.item_id for item in one.answer.items) for one in made),
         )
 
     def _identified(self, jobs: Sequence[Job]) -> list[Identified]:

@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from marquee.decision.pages.rows import Row
+from marquee.decision.pages.rows import AnsweredRow, Row
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Decided, Request
 from serving.api.ads.advertised import Advertised
+from serving.api.ads.pages import PageAds
 from serving.api.ads.sales import AdSales
 from serving.api.answering.jobs import Job
 from serving.api.customers.deciding import NOBODY, CustomersAtDecision
 from serving.recording.identity import Identified
+from serving.recording.recorder import Begun
 from serving.recording.rules.following import Rules, Shown
 from serving.releases.surfaces import Surface
 
@@ -58,6 +60,38 @@ class Steering:
             return None
         return self.ads.sold(identified, job.surface, job.begun, recommender, decided)
 
+    def rows_advertised(
+        self, identified: Identified, job: Job, wanted: Sequence[Row], made: Sequence[AnsweredRow]
+    ) -> list[Advertised | None]:
+        """Returns the rows of a page with the ads that were sold into each, None where nobody sells any.
+
+        Args:
+            identified: Who asked for the page.
+            job: The page.
+            wanted: Its rows as they were asked for.
+            made: The same as they were composed.
+        """
+        if self.ads is None:
+            return [None] * len(made)
+        page = PageAds.of(job.row_surfaces, made)
+        return [
+            self.ads.sold(
+                identified._replace(request=row.request), surface, begun, job.recommender, one.decided, page
+            )
+            for row, surface, begun, one in zip(wanted, job.row_surfaces, job.begun_rows, made, strict=True)
+        ]
+
+    def _with_ads(
+        self, identified: Identified, job: Job, row: Row, surface: Surface, begun: Begun | None
+    ) -> Request:
+        """Returns the request of a row of a page, with the ads that it may be answered with."""
+        assert self.ads is not None, "a row asks for ads where somebody sells them"
+        asked = row.request
+        if job.surface.is_held_out:
+            # What a row says of its user is the page's, and of that nothing may be used.
+            asked = replace(asked, features=identified.request.features)
+        return self.ads.wanted(identified._replace(request=asked), surface, begun)
+
     def close(self) -> None:
         """Ends the threads of those who steer."""
         if self.ads is not None:
@@ -72,6 +106,11 @@ class Steering:
             rows = [
                 replace(row, request=surface.with_traits(row.request, customer, columns))
                 for row, surface in zip(rows, job.row_surfaces, strict=True)
+            ]
+        if self.ads is not None:
+            rows = [
+                replace(row, request=self._with_ads(identified, job, row, surface, begun))
+                for row, surface, begun in zip(rows, job.row_surfaces, job.begun_rows, strict=True)
             ]
         if self.rules is None:
             return rows

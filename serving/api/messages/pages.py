@@ -10,6 +10,7 @@ from marquee.decision.creatives.answers import ItemCreative
 from marquee.decision.pages.rows import AnsweredRow, RowKind
 from marquee.decision.requests import Answer, Source
 from marquee.store.people.consent import Tier
+from serving.api.ads.messages import AdMessage
 from serving.api.messages.answers import NOT_RECORDING, CreativeMessage, RecordOfAnswer
 from serving.api.messages.derived import derived, values_of
 from serving.api.messages.requests import (
@@ -90,6 +91,10 @@ class RowAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
         tuple[CreativeMessage, ...],
         Meta(description="How each item is said, in their order; empty where the surface has no creatives."),
     ] = ()
+    ads: Annotated[
+        tuple[AdMessage, ...],
+        Meta(description="The ads among the items, each with who is behind it."),
+    ] = ()
 
 
 ROW_ANSWER = derived(RowAnswer, Answer)
@@ -134,8 +139,9 @@ def row_answer(
     answered: AnsweredRow,
     record: RecordOfAnswer = NOT_RECORDING,
     creatives: Sequence[ItemCreative] = (),
+    ads: Sequence[AdMessage] = (),
 ) -> RowAnswer:
-    """Returns the message that tells a row, and of its record."""
+    """Returns the message that tells a row, of its record and of its ads."""
     answer = answered.answer
     return _make_row(
         *_fields_of_answer(answer),
@@ -148,6 +154,7 @@ def row_answer(
         recorded=record.is_recorded,
         policy=record.policy,
         creatives=tuple(map(CreativeMessage.of, creatives)),
+        ads=tuple(ads),
     )
 
 

@@ -226,7 +226,16 @@ class Recommender:
         is_read = row.source in _READING and row.like == PADDING_INDEX
         read = queries.read[row.query] if is_read else _NOTHING_READ
         rules, found = row.constraints.request.rules, row.candidates
-        decided = Decided(answer, found.propensities, read, rules.version, found.considered, rules.for_users)
+        decided = Decided(
+            answer,
+            found.propensities,
+            read,
+            rules.version,
+            found.considered,
+            rules.for_users,
+            # Of whatever kind the row is: its ads are for the user, who is row 0 of the queries.
+            self._ads_for(queries, 0, row.constraints.request, found),
+        )
         if row.like == PADDING_INDEX:
             return AnsweredRow(decided)
         like = np.array([row.like])

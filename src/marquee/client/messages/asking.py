@@ -341,6 +341,7 @@ class RowAnswer(msgspec.Struct, kw_only=True, frozen=True):
         recorded: Whether the row is on record; false where the store refuses.
         policy: How the places were drawn, of a recorded row.
         creatives: How each item is said, in their order; empty where the surface has no creatives.
+        ads: The ads among the items, each with who is behind it.
     """
 
     items: tuple[Recommendation, ...]
@@ -366,6 +367,7 @@ class RowAnswer(msgspec.Struct, kw_only=True, frozen=True):
     recorded: bool | None = None
     policy: str | None = None
     creatives: tuple[CreativeMessage, ...] = ()
+    ads: tuple[AdMessage, ...] = ()
 
 
 class PageAnswer(msgspec.Struct, kw_only=True, frozen=True):

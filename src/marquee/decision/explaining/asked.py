@@ -42,7 +42,7 @@ class AskedRow(NamedTuple):
         kind: One of `RowKind`.
         item_id: As in `Row`.
         items: As in `Row`.
-        shown: Items of the rows above.
+        shown: Items of the rows above, before ads took the place of some.
         surface: Of the page.
     """
 
