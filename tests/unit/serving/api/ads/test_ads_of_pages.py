@@ -71,7 +71,9 @@ def rows_on_record(service: AdService) -> list[Decision]:
 
 def test_each_row_sells_the_slots_of_its_own_surface(opened: Open) -> None:
     service = opened()
-    rows = page(service, HOME, {"row": "popular", "surface": "side", "k": 3}, {"surface": "quiet", "kind": "content"})
+    rows = page(
+        service, HOME, {"row": "popular", "surface": "side", "k": 3}, {"surface": "quiet", "kind": "content"}
+    )
     # The best two where two are sold, then the next, and none where nothing is.
     assert campaigns_of(rows) == [{1: "c3", 3: "c2"}, {0: "c1"}, {}]
     kinds = [[item["kind"] for item in row["items"]] for row in rows]
