@@ -131,8 +131,15 @@ def widening(n_together: int) -> float:
     return NormalDist().inv_cdf(1 - (1 - _TAILS[1]) / max(n_together, 1)) / _NORMAL_QUANTILE
 
 
-def wilson(n_found: Float64Array, n_all: Float64Array) -> tuple[Float64Array, Float64Array]:
-    """Returns the ends of the 95 % interval of a share, of the shape of both; NaN for a share of nothing.
+def wilson(
+    n_found: Float64Array, n_all: Float64Array, quantile: float = _NORMAL_QUANTILE
+) -> tuple[Float64Array, Float64Array]:
+    """Returns the ends of the interval of a share, of the shape of both; NaN for a share of nothing.
+
+    Args:
+        n_found: Of those who have it.
+        n_all: Of all.
+        quantile: Of the normal distribution; the usual one gives 95 %.
 
     Source:
         Wilson 1927, JASA 22, p. 209.
@@ -142,11 +149,11 @@ def wilson(n_found: Float64Array, n_all: Float64Array) -> tuple[Float64Array, Fl
         >>> low.round(3).tolist(), high.round(3).tolist()
         ([0.237], [0.763])
     """
-    z2 = _NORMAL_QUANTILE**2
+    z2 = quantile**2
     with np.errstate(invalid="ignore", divide="ignore"):
         share = n_found / n_all
         middle = share + z2 / (2 * n_all)
-        reach = _NORMAL_QUANTILE * np.sqrt(share * (1 - share) / n_all + z2 / (4 * n_all**2))
+        reach = quantile * np.sqrt(share * (1 - share) / n_all + z2 / (4 * n_all**2))
         low, high = ((middle + side * reach) / (1 + z2 / n_all) for side in (-1, 1))
     # Rounding must not leave what the share itself is.
     return np.where((n_found == 0) & (n_all > 0), 0.0, low), np.where(

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from marquee.data.table_config import TableConfig
 from marquee.errors import DataError
+from marquee.marketing.cells import MIN_CELL, suppressed
 from marquee.marketing.config import AudienceConfig, CustomersConfig
 from marquee.marketing.running import CustomersResult, Previous, run_customers
 from marquee.marketing.segments.trait import JudgedSegments, SegmentRow
 from marquee.marketing.traits import TraitResult
 from marquee.reports.customers.page import customers_page
-from marquee.reports.customers.parts import MIN_CELL, count_text, suppressed
+from marquee.reports.customers.parts import count_text
 from marquee.reports.customers.segments import segments_part
 from marquee.reports.evidence.page import render_page_markdown
 from tests.support.customers import CHURN, customer_table, run_command

@@ -4,9 +4,11 @@ Rows without a group are a group of their own. Groups that are too small are nam
 compared: their numbers would be noise, and might tell of single people.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -15,10 +17,13 @@ from marquee.core.arrays import BoolArray, Float64Array, IndexArray
 from marquee.errors import DataError, ShapeError
 from marquee.evaluation.analyses.slices import MIN_USERS
 from marquee.evaluation.experiments.units import ArmUnits
-from marquee.evaluation.intervals import Estimate, widening
+from marquee.evaluation.intervals import Estimate, widening, wilson
 
 NO_GROUP = "(none)"
 _QUANTILE = 1.959963984540054  # of the normal distribution, 95 % two-sided
+
+IntervalAt = Callable[[float], Estimate]
+"""A value with its interval at a quantile of the normal distribution."""
 
 
 class GapFinding(StrEnum):
@@ -117,7 +122,8 @@ def measure_gaps(
         ShapeError: If the arrays differ in length.
 
     Source:
-        Welch 1947, Biometrika 34, for the difference of two means; Bonferroni's correction over all pairs.
+        Welch 1947, Biometrika 34, for the difference of two means; Newcombe 1998, Statistics in Medicine 17,
+        method 10, for that of two shares, of which one may be 0; Bonferroni's correction over all pairs.
 
     Example:
         >>> values = np.array([0.0, 1.0] * 100 + [1.0, 1.0, 1.0, 0.0] * 50)
@@ -130,7 +136,8 @@ def measure_gaps(
     # None and an empty text are one group: a CSV does not tell them apart.
     names = np.array([NO_GROUP if value in (None, "") else str(value) for value in groups], dtype=object)
     is_there = ~np.isnan(numerator)
-    found: dict[str, ArmUnits] = {}
+    found: dict[str, IntervalAt] = {}
+    sizes: dict[str, int] = {}
     small: dict[str, int] = {}
     reasons = []
     for name in sorted(set(names.tolist())):
@@ -141,24 +148,62 @@ def measure_gaps(
             small[name] = n
             continue
         try:
-            found[name] = ArmUnits(numerator[is_in], None if denominator is None else denominator[is_in])
+            found[name] = _interval(numerator[is_in], None if denominator is None else denominator[is_in])
+            sizes[name] = n
         except DataError as error:
             # Such as denominators that are all 0: this group has no metric, the others have.
             reasons.append(f"{attribute} = {name}: {error}")
     return GroupGaps(
         attribute,
         metric,
-        tuple(Group(name, len(units), _estimate(units)) for name, units in found.items()),
+        tuple(Group(name, sizes[name], at(_QUANTILE)) for name, at in found.items()),
         small,
-        _largest({name: (units.mean, units.variance) for name, units in found.items()}),
+        _largest(found),
         tuple(reasons),
     )
 
 
-def _estimate(units: ArmUnits) -> Estimate:
-    """Returns the metric of a group with its interval."""
-    reach = _QUANTILE * units.variance**0.5
-    return Estimate(units.mean, units.mean - reach, units.mean + reach)
+def _interval(numerator: Float64Array, denominator: Float64Array | None) -> IntervalAt:
+    """Returns the interval of a group's metric.
+
+    Raises:
+        DataError: If a value is not finite, or all denominators are 0.
+    """
+    units = ArmUnits(numerator, denominator)
+    if denominator is None and bool(np.isin(numerator, (0.0, 1.0)).all()):
+        # Of a group of which nobody was selected the variance is 0, which would make its share certain.
+        return partial(share_at, float(numerator.sum()), float(len(numerator)))
+    return partial(_normal_at, units.mean, units.variance**0.5)
+
+
+def share_at(n_found: float, n_all: float, quantile: float) -> Estimate:
+    """Returns a share with its interval at a quantile of the normal distribution."""
+    low, high = (float(end[0]) for end in wilson(np.array([n_found]), np.array([n_all]), quantile))
+    return Estimate(n_found / n_all, low, high)
+
+
+def _normal_at(mean: float, error: float, quantile: float) -> Estimate:
+    """Returns a mean with its interval at a quantile of the normal distribution."""
+    return Estimate(mean, mean - quantile * error, mean + quantile * error)
+
+
+def difference_of(higher: Estimate, lower: Estimate) -> Estimate:
+    """Returns the difference of two values of different people, from the intervals of both.
+
+    Source:
+        Zou and Donner 2008, Statistics in Medicine 27, "Construction of confidence limits about effect
+        measures"; for normal intervals it is Welch's.
+
+    Example:
+        >>> difference_of(Estimate(0.5, 0.25, 1.0), Estimate(0.5, 0.0, 0.5))  # √0.5² + 0.5² up
+        Estimate(mean=0.0, low=-0.25, high=0.7071067811865476)
+    """
+    difference = higher.mean - lower.mean
+    return Estimate(
+        difference,
+        difference - math.hypot(higher.mean - higher.low, lower.high - lower.mean),
+        difference + math.hypot(higher.high - higher.mean, lower.mean - lower.low),
+    )
 
 
 def gap_between(estimates: Mapping[str, Estimate]) -> Gap | None:
@@ -174,33 +219,30 @@ def gap_between(estimates: Mapping[str, Estimate]) -> Gap | None:
         ('a', 0.26)
     """
     known = {
-        # The variance is read back from the interval: half its length is a quantile of standard errors.
-        name: (found.mean, ((found.high - found.low) / (2 * _QUANTILE)) ** 2)
+        # The standard error is read back from the interval, whose half is a quantile of it.
+        name: partial(_normal_at, found.mean, (found.high - found.low) / (2 * _QUANTILE))
         for name, found in estimates.items()
         if np.isfinite([found.mean, found.low, found.high]).all()
     }
     return _largest(known)
 
 
-def _largest(found: Mapping[str, tuple[float, float]]) -> Gap | None:
-    """Returns the largest gap that differs for sure, else the largest.
+def quantile_of_pairs(n_groups: int) -> float:
+    """Returns the quantile for a pair that was picked among all pairs of some groups for its size."""
+    return widening(n_groups * (n_groups - 1) // 2) * _QUANTILE
 
-    Args:
-        found: Group → its value and the variance of that.
-    """
-    pairs = list(combinations(found, 2))
-    if not pairs:
-        return None
+
+def _largest(found: Mapping[str, IntervalAt]) -> Gap | None:
+    """Returns the largest gap that differs for sure, else the largest."""
     # All pairs are looked at: the one picked for its size needs the wider interval.
-    wider = widening(len(pairs))
+    quantile = quantile_of_pairs(len(found))
+    at = {name: interval(quantile) for name, interval in found.items()}
     gaps = []
-    for first, second in pairs:
-        higher, lower = sorted((first, second), key=lambda name: -found[name][0])
-        difference = found[higher][0] - found[lower][0]
-        reach = wider * _QUANTILE * (found[higher][1] + found[lower][1]) ** 0.5
-        gaps.append(Gap(higher, lower, Estimate(difference, difference - reach, difference + reach)))
+    for first, second in combinations(at, 2):
+        higher, lower = sorted((first, second), key=lambda name: -at[name].mean)
+        gaps.append(Gap(higher, lower, difference_of(at[higher], at[lower])))
     # A pair that differs for sure comes before a larger one that may be chance.
-    return max(gaps, key=lambda gap: (gap.difference.low > 0, gap.difference.mean))
+    return max(gaps, key=lambda gap: (gap.difference.low > 0, gap.difference.mean), default=None)
 
 
 @dataclass(frozen=True, slots=True)

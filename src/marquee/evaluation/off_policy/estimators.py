@@ -4,6 +4,7 @@ All are means over decisions with intervals over users, for decisions of one use
 None knows a model: predicted rewards come in as arrays, fitted on other users than they are used on.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,6 +20,8 @@ from marquee.evaluation.off_policy.weights import (
     measure_support,
     validate_propensities,
 )
+
+_NO_SKEW = 1e-9  # below it the cube root cancels to rounding
 
 
 class Estimator(StrEnum):
@@ -148,6 +151,8 @@ def over_users(values: Float64Array, user: IndexArray, mean: float | None = None
 
     Few users with large weights make most of the variance, and so it is known badly: the interval is that of
     Student's t, with as many degrees of freedom as users of a normal distribution would need to know it so.
+    They also make its estimate small where they are missing, and the mean with it: the interval is moved by
+    the third moment, or most of what it misses would lie above it.
 
     Args:
         values: One per decision, (n,).
@@ -156,7 +161,8 @@ def over_users(values: Float64Array, user: IndexArray, mean: float | None = None
 
     Source:
         Satterthwaite 1946, Biometrics Bulletin 2(6), for degrees of freedom that match the variance of a
-        variance; here it follows from the fourth moment.
+        variance; here it follows from the fourth moment. Hall 1992, Journal of the Royal Statistical
+        Society B 54(1), "On the Removal of Skewness by Transformation", for the third.
     """
     mean = float(values.mean()) if mean is None else mean
     _, number = np.unique(user, return_inverse=True)
@@ -166,8 +172,24 @@ def over_users(values: Float64Array, user: IndexArray, mean: float | None = None
     # Summed within users first: decisions of one user are not independent.
     sums = np.bincount(number, values - mean, minlength=n_users).astype(np.float64)
     squares = float(np.square(sums).sum())
-    reach = _quantile(sums, squares) * float(np.sqrt(squares * n_users / (n_users - 1))) / len(values)
-    return Estimate(mean, mean - reach, mean + reach)
+    error = float(np.sqrt(squares * n_users / (n_users - 1))) / len(values)
+    quantile = _quantile(sums, squares)
+    # Of equal sums there is no third moment, and the interval has no length.
+    skew = float((sums**3).sum()) / squares**1.5 if squares else 0.0
+    return Estimate(mean, mean - error * _unskewed(quantile, skew), mean - error * _unskewed(-quantile, skew))
+
+
+def _unskewed(quantile: float, skew: float) -> float:
+    """Returns the quantile of a studentised mean whose sums are skewed; longer below than above for skew > 0.
+
+    Args:
+        quantile: Of a symmetric one.
+        skew: Third standardised moment of the sums over the root of their number.
+    """
+    if abs(skew) < _NO_SKEW:
+        return quantile
+    # Monotone, as the cube root is: the lower end never passes the upper one.
+    return 3 / skew * (math.cbrt(1 + skew * (quantile - skew / 6)) - 1)
 
 
 def _quantile(sums: Float64Array, squares: float) -> float:

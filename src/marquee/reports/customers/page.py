@@ -7,9 +7,10 @@ from typing import Any  # of JSON
 from marquee.core.moments import day_text
 from marquee.marketing.audiences.changes import ADDED, REMOVED
 from marquee.marketing.audiences.members import CONTACT
+from marquee.marketing.cells import MIN_CELL, suppressed
 from marquee.marketing.reading.customers import USER_ID, Customers
 from marquee.marketing.running import CustomersResult
-from marquee.reports.customers.parts import MIN_CELL, SUPPRESSED, Part, count_text, suppressed
+from marquee.reports.customers.parts import SUPPRESSED, Part, count_text
 from marquee.reports.customers.registry import VIEWS
 from marquee.reports.evidence.page import Finding, Grid, Page, Section, number
 

@@ -7,12 +7,13 @@ import numpy as np
 
 from marquee.evaluation.intervals import Estimate, json_fields
 from marquee.evaluation.probabilities.intervals import JudgedProbabilities
+from marquee.marketing.cells import MIN_CELL, suppressed
 from marquee.marketing.probability.audits import LEAK_AUC
 from marquee.marketing.probability.effects import OddsRatio
 from marquee.marketing.probability.trait import JudgedProbability
 from marquee.marketing.traits import TraitResult
 from marquee.reports.customers.figures import bar_figure, curve_figure, gain_figure
-from marquee.reports.customers.parts import MIN_CELL, Part, suppressed
+from marquee.reports.customers.parts import Part
 from marquee.reports.evidence.page import Finding, Grid, Section, estimated, number, share
 from marquee.reports.plots import reliability_figure
 

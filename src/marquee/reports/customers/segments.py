@@ -2,10 +2,11 @@
 
 from typing import Any  # of JSON
 
+from marquee.marketing.cells import MIN_CELL, suppressed
 from marquee.marketing.segments.trait import JudgedSegments, SegmentRow
 from marquee.marketing.traits import TraitResult
 from marquee.reports.customers.figures import bar_figure, map_figure
-from marquee.reports.customers.parts import MIN_CELL, SUPPRESSED, Part, suppressed
+from marquee.reports.customers.parts import SUPPRESSED, Part
 from marquee.reports.evidence.page import Finding, Grid, Section, number, share
 
 MAX_TRAITS, MAX_MOVES = 4, 12

@@ -5,10 +5,11 @@ from typing import Any  # of JSON
 
 from marquee.core.moments import day_text
 from marquee.evaluation.intervals import json_fields
+from marquee.marketing.cells import MIN_CELL
 from marquee.marketing.sentiment.trait import JudgedSentiment
 from marquee.marketing.sentiment.weeks import SentimentWeek
 from marquee.marketing.traits import TraitResult
-from marquee.reports.customers.parts import MIN_CELL, SUPPRESSED, Part, count_text
+from marquee.reports.customers.parts import SUPPRESSED, Part, count_text
 from marquee.reports.customers.value_figures import series_figure
 from marquee.reports.evidence.page import Finding, Grid, Section, estimated, number, share
 from marquee.reports.plots import reliability_figure

@@ -6,13 +6,14 @@ from typing import Any  # of JSON
 import numpy as np
 
 from marquee.bundle.traits.purchases import PurchaseModel
+from marquee.marketing.cells import MIN_CELL, suppressed
 from marquee.marketing.traits import TraitResult
 from marquee.marketing.value.customer_value import CustomerValues
 from marquee.marketing.value.forecasts import ValueModels
 from marquee.marketing.value.judging import JudgedForecast, JudgedValue
 from marquee.marketing.value.trait import JudgedTrait
 from marquee.reports.customers.figures import bar_figure
-from marquee.reports.customers.parts import MIN_CELL, SUPPRESSED, Part, count_text, suppressed
+from marquee.reports.customers.parts import SUPPRESSED, Part, count_text
 from marquee.reports.customers.value_figures import tenths_figure
 from marquee.reports.evidence.page import Finding, Grid, Section, estimated, number, share
 

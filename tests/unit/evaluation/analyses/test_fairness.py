@@ -36,6 +36,16 @@ def test_true_gap_is_found_with_its_size() -> None:
     assert largest.difference.low < 0.10 < largest.difference.high
 
 
+def test_share_of_nobody_is_not_certain() -> None:
+    values = np.concatenate([np.zeros(50), np.arange(400) % 25 == 0]).astype(float)
+    gaps = measure_gaps("region", "selection rate", values, ["a"] * 50 + ["b"] * 400)
+    assert gaps.groups[0].estimate.mean == 0.0
+    assert 0.06 < gaps.groups[0].estimate.high < 0.08  # by Wilson z² / (n + z²)
+    assert gaps.largest is not None
+    assert gaps.largest.difference.mean == pytest.approx(0.04)
+    assert gaps.largest.finding is GapFinding.cannot_tell
+
+
 def test_rows_without_a_group_are_one_and_small_ones_are_named() -> None:
     groups = [None] * 60 + [""] * 40 + ["a"] * 100 + ["b"] * 7
     values = np.ones(207)

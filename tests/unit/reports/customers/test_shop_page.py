@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from marquee.marketing.cells import MIN_CELL
 from marquee.marketing.running import CustomersResult
 from marquee.reports.customers.page import customers_page
-from marquee.reports.customers.parts import MIN_CELL
 from marquee.reports.customers.value import value_bars, value_part
 from marquee.reports.evidence.page import Page, render_page, render_page_markdown, write_page
 from tests.support.shop_tables import TRAITS, run_shop, write_feedback, write_purchases
