@@ -98,6 +98,8 @@ class AudienceConfig:
         ignore: Columns by which nobody is like a seed.
         holdout: Share of the members who are drawn at random and not spoken to.
         purpose: `advertise`, or `contact`.
+        gap_at_most: Largest difference of the share that is chosen between two groups of a protected column;
+            the audience is refused where the whole interval lies beyond it. None for no bound.
         follow_up: How members are spoken to; see `marquee follow-up`.
     """
 
@@ -112,11 +114,17 @@ class AudienceConfig:
     ignore: list[str] = field(default_factory=list)
     holdout: float = 0.0
     purpose: Purpose = Purpose.advertise
+    gap_at_most: float | None = None
     follow_up: FollowUpConfig | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.holdout < 1:
             raise ConfigError(f"holdout must lie in [0, 1), got {self.holdout}; 0.1 keeps one in ten back")
+        if self.gap_at_most is not None and not 0 <= self.gap_at_most < 1:
+            raise ConfigError(
+                f"gap_at_most must lie in [0, 1), got {self.gap_at_most:g}; 0.1 allows 30 % of one group "
+                "beside 20 % of another"
+            )
         if self.seeds and self.order:
             raise ConfigError(
                 f"an audience of seeds stands by likeness, got order={self.order!r}; leave it out"
@@ -195,6 +203,12 @@ class CustomersConfig:
             raise ConfigError(f"{both} name a trait and an audience; rename one")
         for name in (*self.traits, *self.audiences):
             _validate_name(name)
+        bounded = [name for name, own in self.audiences.items() if own.gap_at_most is not None]
+        if bounded and not self.protected:
+            raise ConfigError(
+                f"gap_at_most of {bounded} needs columns whose groups are compared, got none; list them in "
+                "protected"
+            )
         if self.as_of and read_moment(self.as_of) is None:
             raise ConfigError(f"as_of must be a day as 2026-03-01, got {self.as_of!r}")
 

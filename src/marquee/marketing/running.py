@@ -8,7 +8,7 @@ import polars as pl
 from marquee.bundle.traits.run import MemberChange
 from marquee.marketing.audiences.changes import find_changes
 from marquee.marketing.audiences.lookalike import LIKENESS, likeness
-from marquee.marketing.audiences.members import GROUP, Audience, choose_members
+from marquee.marketing.audiences.members import GROUP, Audience, choose_members, with_gaps
 from marquee.marketing.conditions import evaluate, names_trait, read_expression
 from marquee.marketing.config import AudienceConfig, CustomersConfig
 from marquee.marketing.reading.customers import SEGMENT, USER_ID, Customers, read_customers
@@ -104,14 +104,15 @@ def _audiences(
     """Returns the audiences of a config."""
     rows = with_traits(customers.rows, computed.values())
     refused = {name: trait.refused for name, trait in computed.items() if trait.refused}
-    return tuple(
-        _lookalike(name, own, customers, rows, config.seed, refused)
-        if own.seeds
-        else choose_members(
-            name, own, _who_agreed(name, own, rows, customers, computed), config.seed, refused
-        )
-        for name, own in config.audiences.items()
-    )
+    found = []
+    for name, own in config.audiences.items():
+        if own.seeds:
+            audience, could = _lookalike(name, own, customers, rows, config.seed, refused)
+        else:
+            could = _who_agreed(name, own, rows, customers, computed)
+            audience = choose_members(name, own, could, config.seed, refused)
+        found.append(with_gaps(audience, own, could, config.protected))
+    return tuple(found)
 
 
 def _who_agreed(
@@ -142,13 +143,18 @@ def _lookalike(
     rows: pl.DataFrame,
     seed: int,
     refused: dict[str, str],
-) -> Audience:
-    """Returns the audience of those who are most like a list of seeds; without a bound a tenth of all."""
+) -> tuple[Audience, pl.DataFrame]:
+    """Returns the audience of those who are most like a list of seeds, and who could be in it.
+
+    Without a bound it is a tenth of all.
+    """
     alike, judged = likeness(name, config, customers, seed)
     own = rows.join(alike, on=USER_ID, how="left", maintain_order="left")
     top = config.top or (0 if config.budget else max(round(TENTH * rows.height), 1))
     ordered = replace(config, seeds="", order=LIKENESS, top=top)
-    return replace(choose_members(name, ordered, own, seed, refused), lookalike=judged)
+    audience = replace(choose_members(name, ordered, own, seed, refused), lookalike=judged)
+    # The seeds themselves are known already, and are no members.
+    return audience, own.filter(pl.col(LIKENESS).is_not_null())
 
 
 def _changes(audience: Audience, customers: Customers, previous: Previous) -> list[MemberChange]:

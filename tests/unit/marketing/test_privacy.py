@@ -188,16 +188,26 @@ def test_no_hidden_cell_can_be_had_by_subtraction(counts: list[int]) -> None:
 def test_report_shows_no_count_of_few_people_and_no_free_text(tmp_path: Path) -> None:
     table = TABLE.with_columns(
         pl.Series("shirt", ["red"] * 560 + ["blue"] * 40),
+        pl.Series("region", ["north", "south"] * 300),
         pl.Series("remark", [f"I, customer {row}, am quite unhappy" for row in range(600)]),
     )
-    audiences = {"few": AudienceConfig(where="leaves > 0.82")}
-    result = run(tmp_path, table, protected=["shirt"], audiences=audiences)
+    audiences = {"few": AudienceConfig(where="leaves > 0.82"), "most": AudienceConfig(where="fee > 50")}
+    result = run(tmp_path, table, protected=["shirt", "region"], audiences=audiences)
     said = render_page_markdown(customers_page("churn", result))
     assert count_text(result.audiences[0].members.height) == "< 50"
     assert "| few | < 50 |" in said
     assert "quite unhappy" not in said
-    assert "| blue |" not in said
-    assert "| red |" not in said  # or the other would be the rest
+    assert "| blue | 40 |" not in said
+    assert "| blue | suppressed | suppressed | suppressed |" in said
+    assert "| red | 560 |" not in said  # or the other would be the rest
+    assert "| red | suppressed | suppressed | suppressed |" in said
+    assert "most by shirt: not shown: blue (fewer than 50 people), red (the others would tell" in said
+    assert "few by" not in said  # below its floor
+    n = table.filter((pl.col("fee") > 50) & (pl.col("region") == "north")).height
+    assert f"| north | 300 | {n} | {n / 300:.1%} (" in said
+    gaps = customers_page("churn", result).facts["audiences"]["most"]["gaps"][1]
+    assert gaps["groups"][0]["members"] == n
+    assert gaps["largest"]["finding"] == "cannot tell"
 
 
 def test_members_less_those_spoken_to_tell_no_small_number(tmp_path: Path) -> None:

@@ -1,10 +1,13 @@
 """Who belongs to an audience: a condition, an order, a bound, and who is held back at random."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import polars as pl
 
+from marquee.evaluation.analyses.fairness import BoundFinding
+from marquee.marketing.audiences.fairness import AudienceGaps, audience_gaps
 from marquee.marketing.audiences.lookalike import JudgedLookalike
 from marquee.marketing.conditions import evaluate, names_trait, read_expression
 from marquee.marketing.config import AudienceConfig, Purpose
@@ -26,6 +29,8 @@ class Audience:
         purpose: What it is for.
         refused: Why no file is written; empty if one is.
         expected: Sum of the order's column over those who are spoken to; None without an order.
+        lookalike: How well seeds are found again; None without seeds.
+        gaps: By protected column; none where there are no members.
     """
 
     name: str
@@ -35,6 +40,7 @@ class Audience:
     refused: str = ""
     expected: float | None = None
     lookalike: JudgedLookalike | None = None
+    gaps: tuple[AudienceGaps, ...] = ()
 
     @property
     def ids(self) -> set[str]:
@@ -126,6 +132,52 @@ def floor_refusal(name: str, n: int, purpose: Purpose) -> str:
             "loosen its condition, or set purpose: contact for a list of people whom you will speak to"
         )
     return ""
+
+
+def with_gaps(
+    audience: Audience, config: AudienceConfig, rows: pl.DataFrame, protected: Sequence[str]
+) -> Audience:
+    """Returns an audience with its gaps, refused where one is beyond what the config allows.
+
+    Args:
+        audience: Its members.
+        config: The declaration.
+        rows: Customers who could have been members, with the protected columns.
+        protected: Columns whose groups are compared.
+    """
+    # Below its floor an audience tells nothing of its members, so nothing of their groups either.
+    if audience.refused or audience.members.is_empty():
+        return audience
+    gaps = tuple(
+        audience_gaps(
+            name,
+            rows[name],
+            rows[USER_ID],
+            audience.members,
+            is_ordered=bool(config.order or config.seeds),
+            gap_at_most=config.gap_at_most,
+        )
+        for name in protected
+    )
+    failed = next(
+        (one for one in gaps if one.largest and one.largest.bound is BoundFinding.fails),
+        None,
+    )
+    return replace(audience, gaps=gaps, refused=_gap_refusal(audience.name, config, failed))
+
+
+def _gap_refusal(name: str, config: AudienceConfig, failed: AudienceGaps | None) -> str:
+    """Returns why an audience with such a gap is not written, an empty text if it is."""
+    if failed is None or failed.largest is None:
+        return ""
+    gap = failed.largest
+    by = "by numbers that may not be shown"
+    if gap.difference is not None:
+        by = f"by {gap.difference.mean:.3f} ({gap.difference.low:.3f} to {gap.difference.high:.3f})"
+    return (
+        f"the audience {name} chooses {failed.column} = {gap.higher} more often than {gap.lower} {by}, and "
+        f"gap_at_most is {config.gap_at_most:g}; change its condition, or the bound if the gap is meant"
+    )
 
 
 def _nobody() -> pl.DataFrame:

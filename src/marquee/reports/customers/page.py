@@ -10,6 +10,7 @@ from marquee.marketing.audiences.members import CONTACT
 from marquee.marketing.cells import MIN_CELL, suppressed
 from marquee.marketing.reading.customers import USER_ID, Customers
 from marquee.marketing.running import CustomersResult
+from marquee.reports.customers.audience_groups import audience_groups
 from marquee.reports.customers.parts import SUPPRESSED, Part, count_text
 from marquee.reports.customers.registry import VIEWS
 from marquee.reports.evidence.page import Finding, Grid, Page, Section, number
@@ -40,7 +41,7 @@ def customers_page(name: str, result: CustomersResult) -> Page:
     findings = [part.finding for part in parts.values()]
     refused = [audience.refused for audience in result.audiences if audience.refused]
     findings += [Finding("audience not written", f"{words}.", "worse") for words in refused]
-    sections = [_audiences_section(result)] if result.audiences else []
+    sections = [_audiences_section(result), *audience_groups(result)] if result.audiences else []
     for part in parts.values():
         sections += part.sections
     return Page(
@@ -149,6 +150,7 @@ def _facts(name: str, result: CustomersResult, parts: Mapping[str, Part]) -> dic
                 "expected": audience.expected,
                 "lookalike": None if audience.lookalike is None else asdict(audience.lookalike),
                 "n_changes": _cell(len(result.changes.get(audience.name, []))),
+                "gaps": [asdict(one) for one in audience.gaps],
             }
             for audience in result.audiences
         },
