@@ -27,7 +27,7 @@ def slow_interval(values: Real, mean: float, user: npt.NDArray[np.int64]) -> tup
     # As the variance of a variance of normal values is 2 / n, one of others acts as that of fewer.
     freedom = n - 1.0 if kurtosis <= 1 else min(n - 1.0, 2 * n / (kurtosis - 1))
     quantile = float(t.ppf(0.975, max(1.0, freedom)))
-    skew = sum(total**3 for total in sums.values()) / squares**1.5
+    skew = float(sum(total**3 for total in sums.values()) / squares**1.5)
 
     def symmetric(studentised: float, of: float) -> float:
         """Hall's transformation: what it makes of the studentised mean of skewed values is not."""
