@@ -93,7 +93,7 @@ def bundle_contents(
         click_head=None if head is None else head_contents(head, known.user_ids),
         user_names=user_names(run_config.data),
         config=as_plain(run_config),
-        reference=reference_statistics(prepared, run_config).to_json(),
+        reference=reference_statistics(prepared, run_config, head).to_json(),
         card=read_card(folder),
     )
     # Asked before it is written: the recorded answers are part of what is signed.

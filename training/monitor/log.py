@@ -14,7 +14,9 @@ from marquee.errors import DataError
 from marquee.evaluation.drift.config import DriftConfig
 from marquee.evaluation.drift.log_view import as_watched
 from marquee.evaluation.drift.reference import Reference
+from marquee.evaluation.drift.scored import LABEL, SCORE
 from marquee.evaluation.drift.watching import Drift, compare
+from training.monitor.scores import score_log
 
 TIME = "timestamp"
 _NEEDED = (
@@ -53,7 +55,19 @@ def watch_log(config: DriftConfig) -> Drift:
     events, notes = _read_events(config)
     data: Any = bundle.manifest.config["data"]
     view = as_watched(events, data, bundle.catalog)
-    return compare(replace(config, time=TIME), reference, view.rows, view.hours, notes)
+    own = replace(config, time=TIME, score=SCORE, label=LABEL)
+    # A bundle of before this has none, and its log is watched without.
+    if SCORE not in reference.bins:
+        return compare(replace(config, time=TIME), reference, view.rows, view.hours, notes)
+    scored = score_log(bundle, events, data, config.score)
+    if isinstance(scored, str):
+        reference = replace(
+            reference,
+            bins={name: bins for name, bins in reference.bins.items() if name != SCORE},
+            unusable={**reference.unusable, SCORE: scored},
+        )
+        return compare(replace(config, time=TIME), reference, view.rows, view.hours, notes)
+    return compare(own, reference, view.rows, view.hours, notes, scored)
 
 
 def _read_events(config: DriftConfig) -> tuple[pl.DataFrame, list[str]]:

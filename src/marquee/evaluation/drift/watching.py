@@ -145,6 +145,7 @@ def compare(
     current: pl.DataFrame,
     hours: Mapping[str, Hours],
     notes: Sequence[str] = (),
+    scored: pl.DataFrame | None = None,
 ) -> Drift:
     """Compares a table with the statistics of another one.
 
@@ -154,7 +155,10 @@ def compare(
         current: What comes in now.
         hours: Measures of now by hour, those of the reference by name.
         notes: What is known already.
+        scored: Rows with score, label and time, where they are not those of the table; a log is scored in
+            parts.
     """
+    with_score = current if scored is None else scored
     # Seeded: the same two tables raise the same alarms.
     generator = np.random.default_rng(config.seed)
     columns: list[Stability] = []
@@ -162,12 +166,13 @@ def compare(
     unjudged = dict(reference.unusable)
     n_together = len(reference.bins) + len(reference.unusable)
     for name, bins in reference.bins.items():
-        if name not in current.columns:
+        rows = with_score if name == config.score else current
+        if name not in rows.columns:
             # The reference had it: what learned from it now lacks it.
-            broken[name] = f"the current table has no such column, it has {current.columns}"
+            broken[name] = f"the current table has no such column, it has {rows.columns}"
             continue
         try:
-            counts = bins.count(current[name])
+            counts = bins.count(rows[name])
             # All columns share the level, also those that cannot be judged.
             columns.append(compare_column(bins, counts, generator, n_together, config.matters))
         except DataError as error:
@@ -175,7 +180,7 @@ def compare(
     labels: LabelDrift | None = None
     if config.label:
         try:
-            now = _label_quality(config, current, generator)
+            now = _label_quality(config, with_score, generator)
             labels = compare_labels(reference.labels, now, config.tolerance)
         except DataError as error:
             unjudged["labels"] = str(error)

@@ -189,7 +189,7 @@ def _hidden(n: Sequence[int], chosen: Sequence[int]) -> tuple[tuple[bool, ...], 
 
 
 def _judged(n: int, found: int) -> _Counts:
-    """Returns what may be known of the members of a group."""
+    """Returns the bounds of the members of a group that may be told."""
     if 0 < found < MIN_CELL:
         return _Counts(n, 1, min(MIN_CELL - 1, n))
     if 0 < n - found < MIN_CELL:
