@@ -65,7 +65,7 @@ def _some_requests(shown: Exposures) -> Exposures:
 
 
 def _asked(recommender: Recommender, shown: pl.DataFrame, data: Mapping[str, Any]) -> Float64Array:
-    """Returns what the head says of each exposure, (n,); NaN where it says nothing."""
+    """Returns the probability of a click on each exposure, (n,); NaN where the head says none."""
     features = (data.get("features") or {}).get("context") or {}
     columns = {feature.get("column") or name for name, feature in features.items()} & set(shown.columns)
     # The moment of a request is a field of its own.
