@@ -22,6 +22,7 @@ ERROR: Json = {
 
 RECOMMEND: Bodies = {
     "known user": {"user_id": "u0007", "k": 2},
+    "what was looked for": {"user_id": "u0007", "query": "jazz festivals", "k": 2},
     "what each stage took": {"user_id": "u0007", "k": 2, "timings": True},
     "ads for an anonymous visitor": {
         "history": ["item-3", {"item_id": "item-9", "kind": "click"}],

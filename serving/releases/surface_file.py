@@ -30,6 +30,7 @@ from marquee.core.targeting.targeting import CustomerFacts
 from marquee.decision.creatives.choosing import CreativeSet, read_creatives
 from marquee.decision.policies.config import NO_EXPLORATION, Exploration
 from marquee.decision.recommender import Recommender
+from marquee.decision.requests import HISTORY_WEIGHT
 from marquee.decision.reranking import Reranking
 from marquee.errors import ConfigError, DataError
 from marquee.store.signing import TrustedKeys
@@ -82,6 +83,7 @@ class _Declared(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields
     traits: dict[str, Annotated[str, Meta(min_length=1)]] = {}
     creatives: _Creatives | None = None
     slots: dict[str, object] | None = None
+    history_weight: Annotated[float, Meta(ge=0.0, le=100.0)] = HISTORY_WEIGHT
 
 
 class _File(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -260,6 +262,7 @@ def _surface(path: Path, name: str, declared: _Declared, settings: Settings) -> 
             context={"surface": name},
             traits=declared.traits,
             creatives=None if declared.creatives is None else _read_creatives(declared.creatives, settings),
+            history_weight=declared.history_weight,
             slots=None if declared.slots is None else _read_slots(declared.slots, declared.kind, settings),
         )
     except (ConfigError, DataError) as error:

@@ -20,7 +20,7 @@ from marquee.decision.creatives.choosing import CreativeSet
 from marquee.decision.experiments.assignment import HELD_OUT, HOLDOUT, Assigned
 from marquee.decision.policies.config import NO_EXPLORATION, Exploration
 from marquee.decision.recommender import Recommender
-from marquee.decision.requests import Request
+from marquee.decision.requests import HISTORY_WEIGHT, Request
 from marquee.decision.reranking import NO_RERANKING, Reranking
 from marquee.errors import BundleError, MarqueeError
 from serving.config import Settings
@@ -56,6 +56,7 @@ class Surface:
         assigned: The arms of experiments that made it what it is.
         creatives: How items are said; None for none.
         slots: Places that are sold; None for none.
+        history_weight: What users count beside the words that they ask by.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Surface:
     assigned: tuple[Assigned, ...] = ()
     creatives: CreativeSet | None = None
     slots: SlotConfig | None = None
+    history_weight: float = HISTORY_WEIGHT
 
     @property
     def is_held_out(self) -> bool:

@@ -7,6 +7,7 @@ MarqueeError
 │   ├── UnknownIdError            an id that the catalog does not hold
 │   ├── ShapeError                arrays that do not fit together
 │   ├── FilterError               a filter that the catalog cannot apply
+│   ├── QueryError                words that nothing can be found by
 │   ├── RuleError                 a rule that cannot hold
 │   ├── FormError                 a form of a customer with a field that cannot be
 │   ├── BidRequestError           a bid request that no bid could answer
@@ -69,6 +70,16 @@ class FilterError(DataError):
     def __init__(self, message: str, field: str) -> None:
         super().__init__(message)
         self.field = field
+
+
+class QueryError(DataError):
+    """Words of a request that nothing can be found by.
+
+    Attributes:
+        field: Of the request.
+    """
+
+    field = "query"
 
 
 class RuleError(DataError):

@@ -28,6 +28,7 @@ from training.config import TrainConfig, as_plain
 from training.exporting.click_head import head_contents
 from training.exporting.popularity import fit_context_popularity
 from training.exporting.reference import reference_statistics
+from training.exporting.text_search import fit_text_search
 from training.fitting.fit import load_model
 from training.fitting.probabilities.run import read_head_of_run
 from training.judging.writing import EVALUATION_FILE
@@ -91,6 +92,12 @@ def bundle_contents(
         known_until=known_until(run_config.data, prepared.events, created),
         metrics=_metrics(folder),
         click_head=None if head is None else head_contents(head, known.user_ids),
+        texts=fit_text_search(
+            dataset.item_encoder,
+            dataset.item_features.tokens,
+            graphs.item_vectors,
+            has_item_bias=model.config.item_bias,
+        ),
         user_names=user_names(run_config.data),
         config=as_plain(run_config),
         reference=reference_statistics(prepared, run_config, head).to_json(),

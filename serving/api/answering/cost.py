@@ -18,6 +18,7 @@ _HISTORY = 1000.0
 _EXCLUDED = 1000.0
 _FILTER_VALUES = 100.0
 _CANDIDATES = 75.0
+_WORDS = 1.0  # one plain request
 _COMPARED_PAIRS = 5000.0
 
 
@@ -28,6 +29,7 @@ def cost_of(request: Request) -> float:
         request: Within the operator's limits.
     """
     cost = _BASE + request.k / _ITEMS + len(request.history) / _HISTORY + len(request.exclude) / _EXCLUDED
+    cost += _WORDS if request.query is not None else 0.0
     cost += sum(map(_n_values, request.filters.clauses)) / _FILTER_VALUES
     if request.reranks:
         n_candidates = max(request.k, request.reranking.n_candidates)

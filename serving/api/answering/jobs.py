@@ -11,7 +11,7 @@ from marquee.decision.experiments.assignment import Assigned
 from marquee.decision.pages.rows import AnsweredRow, Row
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Answer, Decided, Request
-from marquee.errors import DataError, FilterError, UnknownIdError
+from marquee.errors import DataError, FilterError, QueryError, UnknownIdError
 from marquee.store.people.consent import Tier
 from serving.api.ads.advertised import Advertised
 from serving.api.messages.cursors import Cursor, write_cursor
@@ -232,13 +232,14 @@ def validate_answerable(recommender: Recommender, request: Request) -> None:
     Raises:
         FilterError: If the catalog cannot apply the filters.
         UnknownIdError: If there is no item that others are to be like.
+        QueryError: If words are asked for and the release has no texts.
         Refusal: If re-ranking asks for an attribute that the catalog does not have.
     """
-    if not (request.filters or request.reranks or request.like_item):
+    if not (request.filters or request.reranks or request.like_item or request.query):
         return
     try:
         recommender.validate(request)
-    except (FilterError, UnknownIdError):
+    except (FilterError, UnknownIdError, QueryError):
         raise
     except DataError as error:
         raise Refusal(Problem.invalid_request, str(error), field="reranking") from None

@@ -191,7 +191,7 @@ class JobRunner:
         # Of a user below `personal` what the answer may use; of others what the request gave.
         asked = job.asked if answered.tier is Tier.personal else answered
         n_history = len(asked.history)
-        gave_something = bool(n_history or asked.user_id or asked.features or asked.like_item)
+        gave_something = bool(n_history or asked.user_id or asked.features or asked.like_item or asked.query)
         self._answer_metrics.count_answer(
             answer,
             n_history,

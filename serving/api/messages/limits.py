@@ -32,6 +32,8 @@ def to_request(message: RecommendRequest, surface: Surface, timestamp: int) -> R
         timestamp=timestamp,
         k=_k_within(message.k, surface),
         user_id=message.user_id,
+        query=message.query,
+        history_weight=surface.history_weight,
         history=_events(history),
         features=message.features,
         context=message.context,

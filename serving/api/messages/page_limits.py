@@ -78,6 +78,7 @@ def _row(message: RowRequest, surface: Surface, user: Request) -> Row:
         filters=message.filters,
         reranking=message.reranking,
         exclude_seen=message.exclude_seen,
+        query=message.query,
     )
     request = to_request(asked, surface, user.timestamp)
     if len(message.items) > surface.settings.max_history:

@@ -20,6 +20,7 @@ from serving.api.messages.requests import (
     FeatureValue,
     HistoryEntry,
     Id,
+    QueryText,
     SurfaceName,
     WantedFilters,
     WantedK,
@@ -41,6 +42,7 @@ class RowRequest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_field
     exclude_seen: Annotated[
         bool | UnsetType, Meta(description="Leave out what the user's history holds, stored or given.")
     ] = UNSET
+    query: QueryText = None
     item_id: Annotated[
         Id | None,
         Meta(description="Of a `similar` row: what its items are like; null for the user's latest."),
@@ -131,6 +133,7 @@ _WORDS: Mapping[Source, str] = {
     Source.popular: "Popular now",
     Source.similar: "Similar to {like}",
     Source.new: "New",
+    Source.query: "Found by your words",
 }
 
 

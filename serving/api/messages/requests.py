@@ -69,6 +69,16 @@ _Bound = _Integer | _Number | _Moment | None
 _Timings = Annotated[bool, Meta(description="Whether the answer tells how long each stage took.")]
 
 
+MAX_QUERY_LENGTH = 256
+
+QueryText = Annotated[
+    Annotated[str, Meta(min_length=1, max_length=MAX_QUERY_LENGTH)] | None,
+    Meta(
+        description="Words: items whose texts hold them, or that are like such items. No record keeps them."
+    ),
+]
+
+
 Excluded = Annotated[tuple[Id, ...], Meta(description="Items that must not come back.")]
 
 
@@ -130,6 +140,7 @@ class RecommendRequest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown
         tuple[Id | HistoryEntry, ...] | None,
         Meta(description="What the user did, oldest first, newer than what the bundle knows of the user."),
     ] = None
+    query: QueryText = None
     features: Annotated[dict[str, FeatureValue], Meta(description="Attributes of the user, by name.")] = (
         msgspec.field(default_factory=dict)
     )

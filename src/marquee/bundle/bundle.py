@@ -42,6 +42,8 @@ from marquee.bundle.manifest import (
 )
 from marquee.bundle.popularity import ContextPopularity
 from marquee.bundle.releases import resolve
+from marquee.bundle.texts.contents import TEXT_FILES, TextContents, text_encoder, text_file
+from marquee.bundle.texts.search import TextSearch
 from marquee.core.arrays import FloatArray, IndexArray
 from marquee.core.catalog import Catalog
 from marquee.core.ids import IdMap
@@ -77,6 +79,7 @@ class Bundle:
         context_popularity: The same by context.
         click_counts: How often items were shown and clicked; None where no log told.
         click_head: Says how likely clicks and conversions are; None where no exposures taught it.
+        texts: Finds items by words; None where no feature of theirs is a text.
         history_offsets: The events of user_index u are `history_offsets[u]:history_offsets[u + 1]` of the
             two arrays below, (n_users + 2,) int64.
         history_items: item_index, oldest first, (n_events,) int32.
@@ -99,6 +102,7 @@ class Bundle:
     context_popularity: ContextPopularity
     click_counts: ClickCountTable | None
     click_head: ClickHead | None
+    texts: TextSearch | None
     history_offsets: IndexArray
     history_items: npt.NDArray[np.int32]
     history_kinds: npt.NDArray[np.int32]
@@ -154,6 +158,7 @@ class Bundle:
             context_popularity=contents.context_popularity,
             click_counts=_count_table(contents.click_counts, contents.catalog.item_ids),
             click_head=None if contents.click_head is None else _head(contents.click_head, contents),
+            texts=None if contents.texts is None else TextSearch(contents.texts, contents.item_features),
             history_offsets=known.offsets,
             history_items=known.item_index.astype(np.int32),
             history_kinds=known.kind_index.astype(np.int32),
@@ -215,6 +220,7 @@ class _Reader:
         with self._blame("user_ids.json"):
             user_ids = IdMap(msgspec.json.decode(self._text("user_ids.json"), type=tuple[str, ...]))
         query_features = self._encoder("query_features.json")
+        item_features = self._encoder("item_features.json")
         with self._blame("catalog.parquet"):
             # Through memory: Polars keeps files mapped, and a mapped file that is cut ends the process.
             catalog = Catalog.read_parquet(io.BytesIO((folder / "catalog.parquet").read_bytes()))
@@ -241,12 +247,13 @@ class _Reader:
                 numeric=self._array("user_numeric.npy", np.float32, (users, query_features.n_numeric)),
             ),
             query_features=query_features,
-            item_features=self._encoder("item_features.json"),
+            item_features=item_features,
             catalog=catalog,
             popularity=self._array("popularity.npy", np.float32, (items,)),
             context_popularity=self._context_popularity(),
             click_counts=self._click_counts(catalog.item_ids),
             click_head=self._click_head(item_vectors),
+            texts=self._texts(item_features),
             history_offsets=self._offsets(len(items_of_history)),
             history_items=items_of_history,
             history_kinds=self._array("history_kinds.npy", np.int32, items_of_history.shape),
@@ -308,6 +315,23 @@ class _Reader:
                 shown_at=self._array(array_file("shown_at"), np.int64, shown.shape),
             )
         return ClickHead(contents, item_vectors, has_item_bias=self.manifest.has_item_bias)
+
+    def _texts(self, item_features: FeatureEncoder) -> TextSearch | None:
+        """Returns the texts of the items, None if the bundle has none."""
+        found = TEXT_FILES & set(self.manifest.files)
+        if not found:
+            return None
+        self._require("the files of texts", sorted(found), sorted(TEXT_FILES))
+        dim, n_pieces = self.manifest.dim, text_encoder(item_features).n_token_rows
+        with self._blame(text_file("items")):
+            contents = TextContents(
+                offsets=self._array(text_file("offsets"), np.int64, (n_pieces + 1,)),
+                items=self._array(text_file("items"), np.int32, (None,)),
+                lengths=self._array(text_file("lengths"), np.float32, (self.manifest.n_items + 1,)),
+                directions=self._array(text_file("directions"), np.float32, (n_pieces, dim)),
+                spread=self._array(text_file("spread"), np.float32, (dim, dim)),
+            )
+        return TextSearch(contents, item_features)
 
     def _offsets(self, n_events: int) -> IndexArray:
         """Returns the offsets of the histories; raises BundleError unless they part all events."""

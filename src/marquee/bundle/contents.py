@@ -27,6 +27,7 @@ from marquee.bundle.manifest import (
     UserNames,
 )
 from marquee.bundle.popularity import ContextPopularity
+from marquee.bundle.texts.contents import TextContents
 from marquee.core.arrays import FloatArray
 from marquee.core.catalog import Catalog
 from marquee.core.event_kinds import EventKinds
@@ -69,6 +70,7 @@ class BundleContents:
         click_counts: How often items were shown and clicked, with `click_counts.COLUMNS`; None where no log
             tells.
         click_head: Says how likely clicks and conversions are; None where no exposures taught it.
+        texts: So that items can be asked for by words; None where no feature of theirs is a text.
         user_names: What the names of the known users are.
         golden_requests: JSON of the requests that a service asks the bundle before anybody else does, with
             their answers.
@@ -97,6 +99,7 @@ class BundleContents:
     known_until: KnownUntil | None = None
     click_counts: pl.DataFrame | None = None
     click_head: HeadContents | None = None
+    texts: TextContents | None = None
     index_reason: str = ""
     index_sweeps: tuple[IndexSweep, ...] = ()
     context_popularity: ContextPopularity = field(default_factory=ContextPopularity)
@@ -118,6 +121,8 @@ class BundleContents:
         if self.click_head is not None:
             rows["click_head.slots"] = (len(self.click_head.slots), n_items)
             rows["click_head.offsets"] = (len(self.click_head.offsets), n_users + 1)
+        if self.texts is not None:
+            rows["texts.lengths"] = (len(self.texts.lengths), n_items)
         for name, (actual, expected) in rows.items():
             if actual != expected:
                 raise ShapeError(
@@ -212,6 +217,8 @@ def file_writers(contents: BundleContents) -> dict[str, FileWriter]:
         writers[GRAPH_FILE] = lambda file: file.write(head.graph)
         texts[SPEC_FILE] = head.spec.to_json()
         arrays |= head.arrays()
+    if contents.texts is not None:
+        arrays |= contents.texts.arrays()
     writers |= {name: partial(_write_text, text) for name, text in texts.items()}
     writers |= {name: partial(_write_array, array) for name, array in arrays.items()}
     return writers

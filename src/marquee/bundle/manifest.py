@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from marquee.bundle.click_counts import CLICK_COUNTS_FILE
 from marquee.bundle.clicks.contents import HEAD_FILES
+from marquee.bundle.texts.contents import TEXT_FILES
 from marquee.core.event_kinds import EventKinds
 from marquee.core.plain import from_plain
 from marquee.errors import BundleError, BundleVersionError, ChecksumError, ConfigError, DataError
@@ -21,10 +22,11 @@ from marquee.index.faiss_index import IndexConfig, IndexKind
 from marquee.index.sweep import IndexSweep
 from marquee.store.files import FileFacts
 
-FORMAT_VERSION = 5
-READ_VERSIONS = (2, 3, 4, FORMAT_VERSION)
+FORMAT_VERSION = 6
+READ_VERSIONS = (2, 3, 4, 5, FORMAT_VERSION)
 """Formats that are read. Those of 2 do not say until when they know what users did, those before 4 not by
-which names they know them: these are the operator's own ids. Those before 5 have no click head."""
+which names they know them: these are the operator's own ids. Those before 5 have no click head, those before
+6 no texts to be asked for by words."""
 
 MANIFEST = "manifest.json"
 INDEX_FILE = "index.faiss"
@@ -56,8 +58,9 @@ REFERENCE_FILE = "reference.json"
 CARD_FILES = frozenset({"card.html", "card.md", "card.json"})
 """The card of the model, for people and programs; no answer needs it."""
 
-OPTIONAL_FILES = frozenset({CLICK_COUNTS_FILE, REFERENCE_FILE}) | CARD_FILES | HEAD_FILES
-"""Files that only some bundles have: those of counts and heads need a log, or exposures."""
+OPTIONAL_FILES = frozenset({CLICK_COUNTS_FILE, REFERENCE_FILE}) | CARD_FILES | HEAD_FILES | TEXT_FILES
+"""Files that only some bundles have: those of counts and heads need a log, or exposures, those of texts a
+feature of the items that is a text."""
 
 # It becomes a folder: no separator, no leading dot, which marks what is being written.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")

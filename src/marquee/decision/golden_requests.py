@@ -21,6 +21,8 @@ from marquee.core.plain import from_plain
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Answer, HistoryEvent, Request, Source
 from marquee.errors import BundleError
+from marquee.features.text import split_words
+from marquee.features.values import read_category
 
 # Eight of each kind that `sample_requests` makes.
 N_GOLDEN_REQUESTS = 32
@@ -33,6 +35,7 @@ MIN_OVERLAP = 0.95
 """Mean share of the golden items that must come back: graph indexes may stray where rounding differs."""
 
 _HISTORY_LENGTH = 20
+_N_TEXTS, _N_WORDS = 4, 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +120,7 @@ def sample_requests(bundle: Bundle, timestamp: int, rng: np.random.Generator) ->
     """Returns requests of every kind that a service meets, about known users of the bundle.
 
     A quarter each: known users, the histories of such users without their names, the same for one kind
-    of item only, and requests without user or history.
+    of item only, and requests without user or history; and a few by words, where items have texts.
 
     Args:
         bundle: Whose users and items are asked about.
@@ -138,7 +141,17 @@ def sample_requests(bundle: Bundle, timestamp: int, rng: np.random.Generator) ->
                 Request(timestamp=timestamp, k=K, kind=kind),
             )[number % 4]
         )
-    return requests
+    return [*requests, *(Request(timestamp=timestamp, k=K, query=words) for words in _words(bundle))]
+
+
+def _words(bundle: Bundle) -> list[str]:
+    """Returns the beginning of the texts of some items, evenly spaced."""
+    if bundle.texts is None:
+        return []
+    attributes, column = bundle.catalog.attributes, bundle.texts.columns[0]
+    texts = [read_category(text) for text in attributes[column]] if column in attributes.columns else []
+    wanted = [split_words(text)[:_N_WORDS] for text in texts[:: max(1, len(texts) // _N_TEXTS)] if text]
+    return [" ".join(words) for words in wanted[:_N_TEXTS] if words]
 
 
 def make_golden_requests(recommender: Recommender, requests: Sequence[Request]) -> tuple[GoldenRequest, ...]:

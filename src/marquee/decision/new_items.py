@@ -16,7 +16,7 @@ from marquee.core.arrays import FloatArray
 from marquee.core.catalog import ALWAYS_FROM, ALWAYS_UNTIL, Catalog, ItemKind
 from marquee.core.ids import PADDING_INDEX, IdMap
 from marquee.core.schema import AVAILABLE_FROM, AVAILABLE_UNTIL, ITEM_ID, KIND
-from marquee.features import FeatureArrays
+from marquee.features import FeatureArrays, FeatureEncoder
 from marquee.features.values import read_category, read_list, read_number
 from marquee.store.live_items import LiveItem
 
@@ -128,6 +128,19 @@ def encode_items(bundle: Bundle, items: Sequence[LiveItem]) -> FeatureArrays:
     return bundle.item_features.encode(
         {column: [row.get(column) for row in rows] for column in columns}, len(rows)
     )
+
+
+def encode_texts(bundle: Bundle, encoder: FeatureEncoder, items: Sequence[LiveItem]) -> npt.NDArray[np.int32]:
+    """Returns the tokens of the texts of items, (n, n_token_columns) int32.
+
+    Args:
+        bundle: Says which attributes are read, and how.
+        encoder: Of the texts alone.
+        items: In the order of the rows.
+    """
+    rows = [_row(bundle, item) for item in items]
+    columns = {feature.column for feature in encoder.features}
+    return encoder.encode({column: [row.get(column) for row in rows] for column in columns}, len(rows)).tokens
 
 
 def read_attribute(value: object, dtype: pl.DataType) -> object:

@@ -7,7 +7,7 @@ in training.
 
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import repeat
 from typing import cast
 
@@ -21,9 +21,15 @@ from marquee.decision.encoding.ablations import Ablations
 from marquee.decision.encoding.query_features import FeatureRow, QueryFeatures
 from marquee.decision.item_pool import ItemPool
 from marquee.decision.requests import HistoryEvent, Request, Source
+from marquee.decision.texts.asking import AskedText, TextAsker
 from marquee.features import FeatureArrays
 from marquee.store.people.consent import Tier
 
+UNREAD = "no item's text has a word of the query, or a part of one"
+"""Reason why an answer rests on less than the words that were asked for."""
+
+# Attributes alone say too little: scaled to the words they would bring what is popular.
+_OF_USER = frozenset({Source.personal, Source.history})
 _NO_ITEMS: IndexArray = np.zeros(0, dtype=np.int64)
 
 
@@ -32,8 +38,11 @@ class Queries:
     """Query embeddings of a batch, with what each was made from.
 
     Attributes:
-        embeddings: (batch, dim) float32; not to be used where the source is `popular`.
-        sources: What each embedding was made from; `popular` if there was nothing to go by.
+        embeddings: Of the users, (batch, dim) float32; not to be used where `is_embedded` is False.
+        is_embedded: Whether there was anything to make an embedding from.
+        sources: What each answer will rest on; `popular` if there was nothing to go by.
+        texts: Words that are searched with in place of the embedding; None for none.
+        unread: Whether words were given of which no item's text has any piece.
         seen: Items of the stored and the given history, one int64 array per request.
         unknown_users: Whether each named a user whom the bundle does not know.
         unknown_history: Events given whose item the bundle does not know.
@@ -44,7 +53,10 @@ class Queries:
     """
 
     embeddings: FloatArray
+    is_embedded: tuple[bool, ...]
     sources: tuple[Source, ...]
+    texts: tuple[AskedText | None, ...]
+    unread: tuple[bool, ...]
     seen: tuple[IndexArray, ...]
     unknown_users: tuple[bool, ...]
     unknown_history: tuple[int, ...]
@@ -52,6 +64,20 @@ class Queries:
     read: tuple[IndexArray, ...]
     users: tuple[int, ...]
     features: tuple[FeatureArrays, ...]
+
+    def row(self, row: int) -> "Queries":
+        """Returns the queries with one row alone."""
+        taken = {one.name: getattr(self, one.name)[row : row + 1] for one in fields(self)}
+        return Queries(**taken)
+
+    def searched(self, rows: Sequence[int]) -> FloatArray:
+        """Returns the vectors that the index is searched with for some rows, (n_rows, dim) float32."""
+        texts = [self.texts[row] for row in rows]
+        found = self.embeddings[rows]  # a copy
+        for place, text in enumerate(texts):
+            if text is not None:
+                found[place] = text.embedding
+        return found
 
 
 class QueryEncoder:
@@ -69,6 +95,7 @@ class QueryEncoder:
         self._takes_user = "user_vector" in inputs
         self._takes_history = "history_vectors" in inputs or "history_kinds" in inputs
         self._takes_features = "tokens" in inputs or "numeric" in inputs
+        self._texts = None if bundle.texts is None else TextAsker(bundle.texts, item_pool)
         self._features = QueryFeatures(bundle.query_features, bundle.user_features, bundle.columns)
         configs = bundle.manifest.kinds.configs
         whole = [kind for kind, config in configs.items() if not config.edges]
@@ -87,6 +114,7 @@ class QueryEncoder:
         """Returns the same encoder for the same bundle with other live items in histories."""
         other = copy(self)
         other._item_pool = item_pool
+        other._texts = None if self._texts is None else self._texts.over(item_pool)
         return other
 
     def encode(self, requests: Sequence[Request]) -> Queries:
@@ -104,9 +132,24 @@ class QueryEncoder:
                 for request, user, history, row in zip(requests, users, histories, features, strict=True)
             ]
         )
+        embeddings = self._embed(users, histories, features, sources)
+        texts = self._ask(requests, embeddings, sources)
         return Queries(
-            embeddings=self._embed(users, histories, features, sources),
-            sources=sources,
+            embeddings=embeddings,
+            is_embedded=tuple([source is not Source.popular for source in sources]),
+            sources=tuple(
+                [
+                    source if text is None else Source.query
+                    for source, text in zip(sources, texts, strict=True)
+                ]
+            ),
+            texts=texts,
+            unread=tuple(
+                [
+                    text is None and request.query is not None
+                    for text, request in zip(texts, requests, strict=True)
+                ]
+            ),
             seen=tuple([history.seen for history in histories]),
             unknown_users=tuple(
                 [
@@ -119,6 +162,23 @@ class QueryEncoder:
             read=tuple([history.items if self._takes_history else _NO_ITEMS for history in histories]),
             users=tuple(users),
             features=tuple([row.arrays for row in features]),
+        )
+
+    def _ask(
+        self, requests: Sequence[Request], embeddings: FloatArray, sources: Sequence[Source]
+    ) -> tuple[AskedText | None, ...]:
+        """Returns the words of each request as they are searched with, None where there are none to go by."""
+        if self._texts is None:
+            return (None,) * len(requests)
+        return tuple(
+            [
+                None
+                if request.query is None
+                else self._texts.ask(
+                    request.query, embeddings[row] if source in _OF_USER else None, request.history_weight
+                )
+                for row, (request, source) in enumerate(zip(requests, sources, strict=True))
+            ]
         )
 
     def seen(self, request: Request) -> IndexArray:

@@ -17,7 +17,7 @@ import numpy as np
 
 from marquee.bundle.bundle import Bundle
 from marquee.bundle.clicks.head import ClickProbabilities
-from marquee.core.arrays import FloatArray, IndexArray
+from marquee.core.arrays import IndexArray
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import NO_FILTERS, Filters
 from marquee.core.ids import PADDING_INDEX
@@ -27,7 +27,7 @@ from marquee.decision.item_pool import ItemPool
 from marquee.decision.pages.composing import Composed, PageComposer, requests_to_encode
 from marquee.decision.pages.rows import AnsweredRow, Row
 from marquee.decision.probabilities.scoring import ProbabilityScorer
-from marquee.decision.query_encoder import Queries, QueryEncoder
+from marquee.decision.query_encoder import UNREAD, Queries, QueryEncoder
 from marquee.decision.requests import (
     AdCandidates,
     Answer,
@@ -41,11 +41,11 @@ from marquee.decision.requests import (
 from marquee.decision.reranker import candidate_table, click_counts, rerank_candidates
 from marquee.decision.reranking import NO_RERANKING, Reranking
 from marquee.decision.retrieval import Retriever
-from marquee.errors import DataError, UnknownIdError
+from marquee.errors import DataError, QueryError, UnknownIdError
 from marquee.store.live_items import LiveItem
 from marquee.store.signing import TrustedKeys
 
-_READING = frozenset({Source.personal, Source.history, Source.features})
+_READING = frozenset({Source.personal, Source.history, Source.features, Source.query})
 _NOTHING_READ: IndexArray = np.zeros(0, dtype=np.int64)
 
 TITLE = "title"
@@ -95,12 +95,18 @@ class Recommender:
 
         Raises:
             FilterError: If the catalog cannot apply the filters.
+            QueryError: If words are asked for and the bundle has no texts.
             DataError: If re-ranking names an attribute that the catalog does not have, or a policy draws by
                 counts that the bundle does not have.
             UnknownIdError: If the item of `like_item` is none.
         """
         if request.like_item is not None:
             self._index_of(request.like_item)
+        if request.query is not None and self.bundle.texts is None:
+            raise QueryError(
+                f"query needs a bundle with texts, got {self.bundle.version} without; declare a feature of "
+                "type text for the items (data.features.item), train and export again, or ask without query"
+            )
         if request.filters:
             self.bundle.catalog.validate_filters(request.filters)
         click_counts(request, Candidates.none(), self.item_pool)
@@ -151,7 +157,7 @@ class Recommender:
             Constraints.of(request, seen, self.item_pool)
             for request, seen in zip(requests, queries.seen, strict=True)
         ]
-        found = self.retriever.search(queries.embeddings, queries.sources, constraints)
+        found = self.retriever.search(queries, constraints)
         on_stage(Stage.retrieve)
         chosen = [self._choose(queries, row, one, found.get(row)) for row, one in enumerate(constraints)]
         on_stage(Stage.rerank)
@@ -343,10 +349,8 @@ class Recommender:
 
         They are the candidates of the search, or else popular items, in the order that the request wants.
         """
-        source, reason = queries.sources[row], None
-        look_further: Callable[[Constraints], Candidates] = partial(
-            self._search_again, queries.embeddings[row : row + 1], source
-        )
+        source, reason = queries.sources[row], UNREAD if queries.unread[row] else None
+        look_further: Callable[[Constraints], Candidates] = partial(self.retriever.search_row, queries, row)
         if found is None:
             # Where re-ranking needs more, it must look among candidates of the same kind.
             look_further = self.retriever.popular
@@ -356,10 +360,6 @@ class Recommender:
                 reason = f"the embedding of this {source} request is not finite"
                 source = Source.popular
         return rerank_candidates(found, constraints, self.item_pool, look_further), source, reason
-
-    def _search_again(self, embedding: FloatArray, source: Source, constraints: Constraints) -> Candidates:
-        """Returns the candidates of one query, (1, dim), that has found some before."""
-        return self.retriever.search(embedding, [source], [constraints]).get(0, Candidates.none())
 
     def _answer(
         self,

@@ -17,7 +17,8 @@ from marquee.core.filters import NO_FILTERS, Filters
 from marquee.core.schema import SURFACE
 from marquee.decision.policies.config import NO_EXPLORATION, Exploration
 from marquee.decision.reranking import NO_RERANKING, Reranking
-from marquee.errors import DataError
+from marquee.errors import DataError, QueryError
+from marquee.features.text import split_words
 from marquee.store.people.consent import Tier
 from marquee.store.rules.rule import NO_RULES, ActiveRules
 
@@ -34,6 +35,7 @@ class Source(StrEnum):
     popular = "popular"
     similar = "similar"
     new = "new"
+    query = "query"
 
 
 class Stage(Enum):
@@ -44,6 +46,10 @@ class Stage(Enum):
     rerank = "rerank"  # their order by more than the score; what is popular where there are none
     compose = "compose"  # the answers, in the outside's words
 
+
+HISTORY_WEIGHT = 2.0
+"""Weight of the user beside words: chosen on validation by what users took next, asked for by a part of its
+title (see `benchmarks.query`)."""
 
 OnStage = Callable[[Stage], None]
 """Called with each stage when it has ended, so that a caller with a clock can time it."""
@@ -119,6 +125,9 @@ class Request:
         user_id: None for an anonymous user.
         like_item: Asks for the items most like this one, by the cosine of their embeddings, in place of the
             best for a user: no user, history or features may stand beside it.
+        query: Words: asks for the items whose texts hold them, or are like those that do, the user's own
+            liking beside. Nothing of it is kept.
+        history_weight: What the user counts beside the words: 0 for the words alone.
         history: What the user did, oldest first, newer than what the bundle knows of the user: events, or
             item ids alone where no more than the item is known.
         features: Attributes of the user by source column, in place of those the bundle knows.
@@ -137,14 +146,18 @@ class Request:
         ads: Ads that are wanted beside content, None for none.
 
     Raises:
-        DataError: If k is below 1, an id is empty, a user is told beside `like_item`, an event's kind or
-            value is none, a history holds both events and ids, or places are to be drawn by no id.
+        QueryError: If the words hold no letter and no digit.
+        DataError: If k is below 1, an id is empty, a user or words are told beside `like_item`,
+            `history_weight` is no number from 0 on, an event's kind or value is none, a history holds both
+            events and ids, or places are to be drawn by no id.
     """
 
     timestamp: int
     k: int = 10
     user_id: str | None = None
     like_item: str | None = None
+    query: str | None = None
+    history_weight: float = HISTORY_WEIGHT
     history: tuple[HistoryEvent | str, ...] = ()
     features: Mapping[str, object] = field(default_factory=dict)
     context: Mapping[str, object] = field(default_factory=dict)
@@ -188,10 +201,20 @@ class Request:
                 f"decision_id must be given where places are drawn, got '' with {self.exploration.policy}; "
                 "make one for each answer"
             )
-        if self.like_item is not None and (self.user_id or self.history or self.features):
+        if self.like_item is not None and (self.user_id or self.history or self.features or self.query):
             raise DataError(
-                f"like_item must stand without user, history and features, got {self.like_item!r} beside one "
-                "of them; ask for each alone"
+                f"like_item must stand without user, history, features and query, got {self.like_item!r} "
+                "beside one of them; ask for each alone"
+            )
+        if self.query is not None and not split_words(self.query):
+            raise QueryError(
+                f"query must hold a letter or a digit, got {len(self.query)} characters without; say what is "
+                "looked for, or leave it out"
+            )
+        if not 0.0 <= self.history_weight < math.inf:
+            raise DataError(
+                f"history_weight must be a number from 0 on, got {self.history_weight}; use 0 for the words "
+                "alone"
             )
         if self.history:
             # No loop in Python: a history may be long and is validated with each request.
@@ -254,7 +277,8 @@ class Recommendation:
         item_id: The item.
         score: What the answer is sorted by, higher is better: the inner product of query and item, for
             `Source.popular` the item's share of all interactions, or of those in the context that
-            `popular_in` names, for `Source.similar` a cosine, for `Source.new` days since 1970.
+            `popular_in` names, for `Source.similar` a cosine, for `Source.new` days since 1970, for
+            `Source.query` a cosine of texts and a share of what the embeddings say.
         kind: Content or ad.
     """
 
@@ -313,7 +337,7 @@ class Answer:
         short_reason: Why there are fewer than requested; None if there are not.
         popular_in: The context in which the items of `Source.popular` are popular, such as
             "surface=home"; None for everywhere.
-        fallback_reason: Why the answer is popular although the request had more to go by; else None.
+        fallback_reason: Why the answer rests on less than the request had to go by; else None.
         unknown_user: Whether a user was named whom the bundle does not know.
         unknown_history: Events of the given history whose item the bundle does not know.
         ignored_features: Names in `features` and `context` that the bundle has no feature for, sorted.

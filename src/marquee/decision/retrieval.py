@@ -16,7 +16,10 @@ from marquee.core.schema import AVAILABLE_FROM
 from marquee.decision.arranging import SECONDS_PER_DAY
 from marquee.decision.constraints import Candidates, Constraints
 from marquee.decision.item_pool import Allowed, ItemPool
+from marquee.decision.query_encoder import Queries
 from marquee.decision.requests import Source
+from marquee.decision.texts.asking import AskedText
+from marquee.decision.texts.finding import joined, most_alike
 
 
 class Retriever:
@@ -38,24 +41,18 @@ class Retriever:
         other._item_pool = item_pool
         return other
 
-    def search(
-        self, embeddings: FloatArray, sources: Sequence[Source], constraints: Sequence[Constraints]
-    ) -> dict[int, Candidates]:
+    def search(self, queries: Queries, constraints: Sequence[Constraints]) -> dict[int, Candidates]:
         """Returns row → candidates, at most `n_candidates` each; rows without any are absent.
 
         Args:
-            embeddings: Of the queries, (batch, dim) float32.
-            sources: What each embedding was made from; one from nothing (`popular`) is not searched with.
+            queries: One made from nothing (`popular`) is not searched with.
             constraints: One per row.
         """
         found: dict[int, Candidates] = {}
-        if len(constraints) == 1 and (listed := constraints[0].listed) is not None:
-            # Scored and not searched for: these items are known.
-            return {0: Candidates(listed, self._scores(embeddings[0], listed))}
-        for rows in _group_by_mask(sources, constraints):
+        for rows in _group_by_mask(queries.sources, constraints):
             allowed = constraints[rows[0]].allowed
             result = self._item_pool.search(
-                embeddings[rows],
+                queries.searched(rows),
                 # One search for all: as many as the most demanding row wants, cut for the others below.
                 min(max(constraints[row].n_candidates for row in rows), allowed.n_allowed),
                 allowed,
@@ -65,9 +62,28 @@ class Retriever:
                 items = result.items[position, : constraints[row].n_candidates]
                 # Padding stands only at the end.
                 n_found = int(np.count_nonzero(items))
-                if n_found:
-                    found[row] = Candidates(items[:n_found], result.scores[position, :n_found])
+                candidates = Candidates(items[:n_found], result.scores[position, :n_found])
+                if (text := queries.texts[row]) is not None:
+                    candidates = self._with_words(candidates, text, constraints[row])
+                if len(candidates.items):
+                    found[row] = candidates
         return found
+
+    def search_row(self, queries: Queries, row: int, constraints: Constraints) -> Candidates:
+        """Returns the candidates of one row with other constraints, none where `search` finds none."""
+        alone = queries.row(row)
+        if (listed := constraints.listed) is not None:
+            # Scored and not searched for: these items are known.
+            scores, text = self._scores(alone.searched([0])[0], listed), alone.texts[0]
+            return Candidates(listed, scores if text is None else scores + text.likeness_of(listed))
+        return self.search(alone, [constraints]).get(0, Candidates.none())
+
+    def _with_words(self, found: Candidates, text: AskedText, constraints: Constraints) -> Candidates:
+        """Returns the best of the candidates of an embedding and of the items that share words."""
+        items, likeness = most_alike(text, constraints.flags())
+        # Of those found by their words the embedding has not told the score.
+        alike = items, self._scores(text.embedding, items) + likeness
+        return Candidates(*joined((found.items, found.scores), alike, constraints.n_candidates))
 
     def _scores(self, embedding: FloatArray, items: IndexArray) -> FloatArray:
         """Returns the inner products of a query with some items, (n,) float32, as a search gives them."""

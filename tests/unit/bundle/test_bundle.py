@@ -152,12 +152,12 @@ def test_manifest_with_another_value_is_refused(folder: Path) -> None:
         Bundle.load(folder)
 
 
-@pytest.mark.parametrize("version", [0, 1, 6, "2", None])
+@pytest.mark.parametrize("version", [0, 1, 7, "2", None])
 def test_other_format_version_is_refused(folder: Path, version: object) -> None:
     body = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     (folder / MANIFEST).write_text(json.dumps({**body, "format_version": version}), encoding="utf-8")
     with pytest.raises(
-        BundleVersionError, match=f"format_version {version!r}, this release reads 2, 3, 4 and 5"
+        BundleVersionError, match=f"format_version {version!r}, this release reads 2, 3, 4, 5 and 6"
     ):
         Bundle.load(folder)
 

@@ -11,6 +11,7 @@ from marquee.bundle.bundle import Bundle
 from marquee.bundle.clicks.contents import HEAD_FILES
 from marquee.bundle.manifest import MANIFEST, IndexFacts, KnownUntil, Manifest, UserNames
 from marquee.bundle.publishing import publish_copy
+from marquee.bundle.texts.contents import TEXT_FILES
 from marquee.core.event_kinds import EventKinds, KindConfig
 from marquee.errors import BundleError
 from marquee.index.faiss_index import IndexConfig, IndexKind
@@ -126,14 +127,15 @@ def test_manifest_of_format_2_knows_nothing_of_what_came_after_it_was_made() -> 
     assert Manifest.from_json(text) == replace(EVERYTHING, known_until=known, users=UserNames.ids)
 
 
-def test_manifest_of_format_4_is_read_and_has_no_click_head() -> None:
+@pytest.mark.parametrize("version", [4, 5])
+def test_manifest_of_an_earlier_format_has_neither_click_head_nor_texts(version: int) -> None:
     body = json.loads(EVERYTHING.to_json())
     del body["manifest_sha256"]
-    body["format_version"] = 4
+    body["format_version"] = version
     text = dumped({**body, "manifest_sha256": hashlib.sha256(dumped(body)).hexdigest()})
     read = Manifest.from_json(text)
     assert read == EVERYTHING
-    assert not HEAD_FILES & set(read.files)
+    assert not (HEAD_FILES | TEXT_FILES) & set(read.files)
 
 
 def test_copy_keeps_a_manifest_whose_numbers_this_release_would_write_otherwise(tmp_path: Path) -> None:

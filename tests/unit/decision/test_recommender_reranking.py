@@ -14,6 +14,7 @@ from marquee.decision.policies.config import Exploration, PolicyName
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Answer, Request, Source
 from marquee.decision.reranking import Diversity, Reranking
+from marquee.decision.retrieval import Retriever
 from marquee.errors import DataError
 from marquee.store.live_items import LiveItem
 from tests.support.bundles import N_ITEMS, NOW, OPENS, publish_tiny
@@ -174,13 +175,13 @@ def test_how_far_to_look_does_not_depend_on_what_is_drawn(
 ) -> None:
     """Else the propensities would be those of lists that happened to be long enough."""
     looked: list[int] = []
-    search_again = Recommender._search_again
+    search_again = Retriever.search_row
 
     def counted(*arguments: Any) -> Candidates:
         looked.append(arguments[-1].n_candidates)
         return search_again(*arguments)
 
-    monkeypatch.setattr(Recommender, "_search_again", counted)
+    monkeypatch.setattr(Retriever, "search_row", counted)
     reranking = Reranking(n_candidates=4, caps={"genre": 1})
     ask(recommender, reranking, k=3)
     greedily, drawn = list(looked), set[tuple[int, ...]]()

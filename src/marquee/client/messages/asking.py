@@ -53,6 +53,7 @@ class RecommendRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=
     Attributes:
         user_id: An unknown user is served by whatever else is given.
         history: What the user did, oldest first, newer than what the bundle knows of the user.
+        query: Words: items whose texts hold them, or that are like such items. No record keeps them.
         features: Attributes of the user, by name.
         context: Attributes of the moment, by name.
         surface: Where the answer is shown: it decides the bundle, defaults and limits.
@@ -72,6 +73,7 @@ class RecommendRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=
 
     user_id: str | None = None
     history: Sequence[str | HistoryEntry] | None = None
+    query: str | None = None
     features: Mapping[str, FeatureValue] = {}
     context: Mapping[str, FeatureValue] = {}
     surface: str | None = None
@@ -94,7 +96,8 @@ class Recommendation(msgspec.Struct, kw_only=True, frozen=True):
         item_id: The item.
         score: What the answer is sorted by, higher is better: the inner product of query and item, for
             `Source.popular` the item's share of all interactions, or of those in the context that
-            `popular_in` names, for `Source.similar` a cosine, for `Source.new` days since 1970.
+            `popular_in` names, for `Source.similar` a cosine, for `Source.new` days since 1970, for
+            `Source.query` a cosine of texts and a share of what the embeddings say.
         kind: Content or ad. One of `ad`, `content`.
     """
 
@@ -162,14 +165,14 @@ class RecommendAnswer(msgspec.Struct, kw_only=True, frozen=True):
     Attributes:
         items: Best first, equal scores in the order of the catalog; or in the order of the re-ranking.
         source: What the answer was made from. One of `features`, `history`, `new`, `personal`, `popular`,
-            `similar`.
+            `query`, `similar`.
         version: The bundle that made it.
         requested: How many items were asked for.
         reranked: What re-ranking took into account, such as "mmr" or "caps"; empty if there was none.
         short_reason: Why there are fewer than requested; None if there are not.
         popular_in: The context in which the items of `Source.popular` are popular, such as "surface=home";
             None for everywhere.
-        fallback_reason: Why the answer is popular although the request had more to go by; else None.
+        fallback_reason: Why the answer rests on less than the request had to go by; else None.
         unknown_user: Whether a user was named whom the bundle does not know.
         unknown_history: Events of the given history whose item the bundle does not know.
         ignored_features: Names in `features` and `context` that the bundle has no feature for, sorted.
@@ -269,6 +272,7 @@ class RowRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
         filters: By attribute: which items may come back. /v1/bundle names the attributes.
         reranking: How the best items become the answer; null for as the surface has it.
         exclude_seen: Leave out what the user's history holds, stored or given.
+        query: Words: items whose texts hold them, or that are like such items. No record keeps them.
         item_id: Of a `similar` row: what its items are like; null for the user's latest.
         items: Of a `continued` row: the list that it goes on with, oldest first.
     """
@@ -281,6 +285,7 @@ class RowRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     filters: Mapping[str, Filter] = {}
     reranking: RerankingRequest | None = None
     exclude_seen: bool | None = None
+    query: str | None = None
     item_id: str | None = None
     items: Sequence[str] = ()
 
@@ -318,14 +323,14 @@ class RowAnswer(msgspec.Struct, kw_only=True, frozen=True):
     Attributes:
         items: Best first, equal scores in the order of the catalog; or in the order of the re-ranking.
         source: What the answer was made from. One of `features`, `history`, `new`, `personal`, `popular`,
-            `similar`.
+            `query`, `similar`.
         version: The bundle that made it.
         requested: How many items were asked for.
         reranked: What re-ranking took into account, such as "mmr" or "caps"; empty if there was none.
         short_reason: Why there are fewer than requested; None if there are not.
         popular_in: The context in which the items of `Source.popular` are popular, such as "surface=home";
             None for everywhere.
-        fallback_reason: Why the answer is popular although the request had more to go by; else None.
+        fallback_reason: Why the answer rests on less than the request had to go by; else None.
         unknown_user: Whether a user was named whom the bundle does not know.
         unknown_history: Events of the given history whose item the bundle does not know.
         ignored_features: Names in `features` and `context` that the bundle has no feature for, sorted.

@@ -95,9 +95,8 @@ class AdFinder:
         constraints = replace(constraints, allowed=allowed, ruling=None)
         if not allowed.n_allowed:
             return Candidates.none()
-        embedding = queries.embeddings[row : row + 1]
-        found = self._retriever.search(embedding, [queries.sources[row]], [constraints])
-        return found[0] if found else self._retriever.popular(constraints)
+        found = self._retriever.search_row(queries, row, constraints)
+        return found if len(found.items) else self._retriever.popular(constraints)
 
     def _chances(
         self, request: Request, queries: Queries, row: int, items: IndexArray, place: int

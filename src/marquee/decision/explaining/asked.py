@@ -28,6 +28,9 @@ from marquee.store.people.consent import Tier
 KNOWN_USER = "known_user"
 """Whether the release knew the user: one that is known by another name now cannot be looked up again."""
 
+BY_WORDS = "by_words"
+"""Whether the request held words: they are not on record, and the decision cannot be asked again."""
+
 _ROW = "row"
 _RULES_FOR_USERS = "rules_for_users"
 
@@ -76,6 +79,9 @@ def asked_of(
     for name, said in (("features", request.features), ("context", request.context)):
         if said and (read := {column: said[column] for column in said if column in columns}):
             asked[name] = read
+    if request.query is not None:
+        # Words may tell more of a person than all else: that there were some is all that is kept.
+        asked[BY_WORDS] = True
     if request.like_item is not None:
         asked["like_item"] = request.like_item
     if is_known_user:
@@ -130,6 +136,11 @@ def request_of(decision: Decision) -> Request:
         raise DataError(
             f"decision {decision.decision_id} must hold its request, got a record without; it was made by an "
             "earlier version of the service"
+        )
+    if asked.get(BY_WORDS):
+        raise DataError(
+            f"decision {decision.decision_id} must hold its request, got one that was asked by words, which "
+            "are not kept; read what it answered"
         )
     for name in (KNOWN_USER, _ROW, _RULES_FOR_USERS):
         asked.pop(name, None)

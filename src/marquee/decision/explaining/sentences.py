@@ -35,6 +35,7 @@ DEFAULT_WORDS: Mapping[str, str] = {
     "popular": "Popular at the moment",
     "popular_in": "Popular where you are: {popular_in}",
     "new": "New",
+    "query": "Fits your words",
     "ad": "Ad of {on_behalf_of}, paid for by {paid_by}",
 }
 """The sentences by cause, and by source where no cause is known."""

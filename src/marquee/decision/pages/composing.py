@@ -20,7 +20,7 @@ from marquee.core.ids import PADDING_INDEX
 from marquee.decision.constraints import Candidates, Constraints
 from marquee.decision.item_pool import ItemPool
 from marquee.decision.pages.rows import Row, RowKind
-from marquee.decision.query_encoder import Queries
+from marquee.decision.query_encoder import UNREAD, Queries
 from marquee.decision.requests import Request, Source
 from marquee.decision.reranker import rerank_candidates
 from marquee.decision.retrieval import Retriever
@@ -50,10 +50,16 @@ class Composed:
 
 
 def requests_to_encode(user: Request, rows: Sequence[Row]) -> list[Request]:
-    """Returns the requests that go through the tower for a page: the user, then each list that goes on."""
-    lists = [row for row in rows if row.kind is RowKind.continued]
-    # A list stands in place of the history: the row goes on with it, not with the user.
-    return [user, *(replace(row.request, history=row.items) for row in lists)]
+    """Returns the requests that go through the tower for a page: the user, then each row's own query."""
+    own = []
+    for row in rows:
+        if row.kind is RowKind.continued:
+            # A list stands in place of the history: the row goes on with it, not with the user.
+            own.append(replace(row.request, history=row.items))
+        elif row.request.query is not None:
+            asked = row.request
+            own.append(replace(user, query=asked.query, history_weight=asked.history_weight))
+    return [user, *own]
 
 
 class PageComposer:
@@ -70,7 +76,7 @@ class PageComposer:
         self._item_pool = item_pool
         self._retriever = retriever
         self._shown = _NOTHING
-        self._n_lists = 0
+        self._n_own = 0
 
     def compose(self, row: Row) -> Composed:
         """Returns the next row of the page; what it shows no later one does."""
@@ -87,8 +93,10 @@ class PageComposer:
 
     def _for_you(self, row: Row, query: int = 0, hidden: IndexArray = _NOTHING) -> Composed:
         """Returns the best items for a query, popular ones if there is nothing to search with."""
+        if row.request.query is not None:
+            query = self._next_own()
         constraints = self._constraints(row, hidden)
-        source, reason = self._queries.sources[query], None
+        source, reason = self._queries.sources[query], UNREAD if self._queries.unread[query] else None
         look_further: Callable[[Constraints], Candidates] = partial(self._search, query)
         found = look_further(constraints)
         if not len(found.items):
@@ -100,9 +108,14 @@ class PageComposer:
 
     def _continued(self, row: Row) -> Composed:
         """Returns the row that follows a list; none of it comes back."""
-        # Row 0 of the queries is the user; the lists follow in the order of their rows.
-        self._n_lists += 1
-        return self._for_you(row, self._n_lists, self._queries.seen[self._n_lists])
+        query = self._next_own()
+        return self._for_you(row, query, self._queries.seen[query])
+
+    def _next_own(self) -> int:
+        """Returns the query of the next row that has one of its own."""
+        # Row 0 of the queries is the user; the others follow in the order of their rows.
+        self._n_own += 1
+        return self._n_own
 
     def _popular(self, row: Row) -> Composed:
         """Returns the items that are popular in the context of the row."""
@@ -153,9 +166,7 @@ class PageComposer:
 
     def _search(self, query: int, constraints: Constraints) -> Candidates:
         """Returns the candidates of one query, none if it has nothing to search with."""
-        embedding = self._queries.embeddings[query : query + 1]  # (1, dim)
-        found = self._retriever.search(embedding, [self._queries.sources[query]], [constraints])
-        return found.get(0, Candidates.none())
+        return self._retriever.search_row(self._queries, query, constraints)
 
     def _composed(
         self,

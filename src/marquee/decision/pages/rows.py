@@ -44,6 +44,10 @@ class Row:
                 f"item_id belongs to a row of kind similar, got {self.item_id!r} in one of kind {self.kind}; "
                 "leave it out"
             )
+        if self.request.query is not None and self.kind is not RowKind.for_you:
+            raise DataError(
+                f"query belongs to a row of kind for_you, got one in a row of kind {self.kind}; leave it out"
+            )
         if bool(self.items) != (self.kind is RowKind.continued):
             raise DataError(
                 f"items belong to a row of kind continued and to no other, got {len(self.items)} in one of "

@@ -15,7 +15,7 @@ from marquee.core.ids import PADDING_INDEX
 from marquee.decision.item_pool import ItemPool
 from marquee.decision.new_items import encode_items
 from marquee.decision.query_encoder import Queries
-from marquee.decision.requests import Request, Source
+from marquee.decision.requests import Request
 from marquee.store.live_items import LiveItem
 from marquee.store.people.consent import Tier
 
@@ -91,7 +91,7 @@ def asker_of(request: Request, queries: Queries, row: int) -> Asker:
     """Returns the part of a request that the head may read."""
     is_personal = request.tier is Tier.personal
     # Of a request with nothing to go by the embedding is zeros, which would be a score as any other.
-    has_embedding = queries.sources[row] is not Source.popular
+    has_embedding = queries.is_embedded[row]
     return Asker(
         user=queries.users[row] if is_personal else PADDING_INDEX,
         embedding=queries.embeddings[row] if is_personal and has_embedding else None,

@@ -8,7 +8,7 @@ stood above a row is excluded from it.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from marquee.decision.explaining.asked import request_of, row_of
+from marquee.decision.explaining.asked import BY_WORDS, request_of, row_of
 from marquee.decision.pages.rows import Row, RowKind
 from marquee.decision.policies.config import NO_EXPLORATION
 from marquee.decision.recommender import Recommender
@@ -17,7 +17,7 @@ from marquee.store.log.event_log import Decision
 from marquee.store.rules.rule import ActiveRules
 
 # They do not follow from a history: by what the log holds another question would be asked.
-_NOT_ASKED_AGAIN = (Source.similar, Source.new)
+_NOT_ASKED_AGAIN = (Source.similar, Source.new, Source.query)
 _ROWS_NOT_ASKED_AGAIN = (RowKind.similar, RowKind.new)
 
 
@@ -51,7 +51,8 @@ def may_be_asked_again(decision: Decision) -> bool:
     """Tells whether the record of a decision says enough to ask it again without its user."""
     row = row_of(decision)
     is_row_asked = row is None or row.kind not in _ROWS_NOT_ASKED_AGAIN
-    return decision.source not in _NOT_ASKED_AGAIN and is_row_asked
+    is_asked = decision.source not in _NOT_ASKED_AGAIN and not decision.asked.get(BY_WORDS)
+    return is_asked and is_row_asked
 
 
 def question_of(decision: Decision, timestamp: int, k: int) -> Question:

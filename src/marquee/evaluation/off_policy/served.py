@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from marquee.core.arrays import Float64Array
-from marquee.decision.constraints import Candidates, Constraints
+from marquee.decision.constraints import Constraints
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Request
 from marquee.decision.reranker import spread_candidates
@@ -44,15 +44,11 @@ def _spread_batch(
     queries = recommender.queries.encode(requests)
     pool, retriever = recommender.item_pool, recommender.retriever
     constraints = [Constraints.of(one, seen, pool) for one, seen in zip(requests, queries.seen, strict=True)]
-    found = retriever.search(queries.embeddings, queries.sources, constraints)
-
-    def search_again(row: int, wider: Constraints) -> Candidates:
-        embedding = queries.embeddings[row : row + 1]
-        return retriever.search(embedding, [queries.sources[row]], [wider]).get(0, Candidates.none())
+    found = retriever.search(queries, constraints)
 
     for row, (own, shown) in enumerate(zip(constraints, answers, strict=True)):
         # As `Recommender` does: without candidates of a search, popular items are the candidates.
-        look_further = partial(search_again, row) if row in found else retriever.popular
+        look_further = partial(retriever.search_row, queries, row) if row in found else retriever.popular
         candidates = found.get(row) or look_further(own)
         indices = pool.table.encode(list(shown)).astype(np.int64)
         items, chances = spread_candidates(candidates, own, pool, look_further, indices)

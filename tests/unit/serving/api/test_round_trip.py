@@ -61,6 +61,8 @@ def test_every_field_of_a_request_reaches_the_library() -> None:
     others |= {"rules"}
     # Campaigns decide whether ads are looked for beside content.
     others |= {"ads"}
+    # The surface says what the user counts beside words.
+    others |= {"history_weight"}
     kept = [
         one.name
         for one in fields(Request)

@@ -1,0 +1,1 @@
+"""Requests that ask for items by words."""
