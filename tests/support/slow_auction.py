@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from marquee.ads.auction import Offer
-from marquee.ads.caps import claim_of
 from marquee.ads.filling import Entry, Filled, Terms, fill_slots
 from marquee.decision.ads.bidding import choose_creative
 from marquee.decision.policies.thompson import ClickCounts
 from marquee.decision.requests import AdCandidates
 from marquee.store.campaigns.campaign import BidType, Campaign, CampaignSet, Priority
+from marquee.store.ledger.caps import claim_of
 from marquee.store.ledger.rows import Shown, is_capped
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from marquee.ads.campaigns.eligibility import DEVICE, GEOGRAPHY, Viewer
 from marquee.ads.filling import Filled, Loss, Terms
 from marquee.ads.objective import Objective
 from marquee.ads.offers import Auctioned, auction
-from marquee.ads.selling import Buy
+from marquee.ads.selling import Buy, NotSold
 from marquee.ads.slots import SlotConfig
 from marquee.ads.trace import told_of, trace_of
 from marquee.core.arrays import IndexArray
@@ -50,6 +51,14 @@ AT_ONCE = 500
 """So many campaigns are made ready within an answer, in milliseconds; more take the thread of the paces."""
 
 _MS_PER_S = 1000
+
+
+class _Buyer(NamedTuple):
+    """Whoever is shown the ads of an answer: as targeting sees them, their name, and the decision."""
+
+    viewer: Viewer
+    user: str | None
+    begun: Begun
 
 
 class AdSales:
@@ -170,7 +179,7 @@ class AdSales:
         around = [item.item_id for item in decided.answer.items] if page is None else page.item_ids
         terms = self._terms(slots, found, len(places), _content_categories(table, around))
         outcome = auction(bidding.offers, places, terms)
-        advertised = self._charged(slots, decided, found, outcome, bidding, viewer, user)
+        advertised = self._charged(slots, decided, found, outcome, bidding, _Buyer(viewer, user, begun))
         trace = trace_of(outcome.entries, places, terms, outcome.filling)
         lost = Counter({str(reason): number for reason, number in (outcome.filling.lost + apart).items()})
         lost.update({str(reason): number for reason, number in bidding.silent.items()})
@@ -214,19 +223,21 @@ class AdSales:
         found: AdCandidates,
         outcome: Auctioned,
         bidding: Bidding,
-        viewer: Viewer,
-        user: str | None,
+        buyer: "_Buyer",
     ) -> Advertised:
         """Returns the answer with those winners whose money and caps hold; `auction` counts the others."""
         won = list(zip(outcome.filling.filled, outcome.rows, strict=True))
         buys = [_buy(filled, bidding.held(row), slots) for filled, row in won]
-        outcomes = self._spending.sell(buys, user, self._spending.now()) if buys else []
+        now = self._spending.now()._replace(time_ms=buyer.begun.time_ms)
+        outcomes = self._spending.sell(buys, buyer.user, now) if buys else []
         shown: dict[int, tuple[Recommendation, float]] = {}
         ads, sales, entries, failed = [], [], [], Counter[str]()
         for (filled, row), sale in zip(won, outcomes, strict=True):
             if not isinstance(sale, Sale):
                 failed[str(sale)] += 1
-                self._paces.note_no_money(filled.entry.campaign_id)
+                # A cap of this user says nothing of the money for others.
+                if sale not in (NotSold.capped, NotSold.cap_needs_user):
+                    self._paces.note_no_money(filled.entry.campaign_id)
                 continue
             self._paces.note_sale(filled.entry.campaign_id, filled.price)
             item_id = filled.entry.item_id
@@ -234,7 +245,7 @@ class AdSales:
             propensity = float(bidding.propensities[row])
             shown[filled.place] = (Recommendation(item_id, score, ItemKind.ad), propensity)
             campaign = bidding.held(row).campaign
-            ads.append(ShownAd(filled.place, campaign, item_id, parameters_of(campaign, viewer)))
+            ads.append(ShownAd(filled.place, campaign, item_id, parameters_of(campaign, buyer.viewer)))
             sales.append(sale)
             entries.append(filled.entry)
         made = with_ads(decided, shown)

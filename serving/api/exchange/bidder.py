@@ -8,7 +8,6 @@ from typing import NamedTuple
 from marquee.ads.auction import charge_of
 from marquee.ads.campaigns.eligibility import Viewer
 from marquee.ads.campaigns.eligible import EligibleCampaigns
-from marquee.ads.caps import claim_of
 from marquee.ads.openrtb.answering import Disclosure, Said, Won, answer_of, lapse_of
 from marquee.ads.openrtb.choosing import Chosen, NoBidder, Offers, Situation, choose_bids
 from marquee.ads.openrtb.countries import place_of
@@ -23,6 +22,7 @@ from marquee.core.filters import Value
 from marquee.core.targeting.customer import SEGMENT, Customer
 from marquee.errors import EventLogError
 from marquee.store.campaigns.campaign import NO_CAMPAIGNS, BidType, Campaign, CampaignSet, HeldCampaign
+from marquee.store.ledger.caps import claim_of
 from marquee.store.ledger.rows import Shown, is_capped
 from marquee.store.log.event_log import Decision, Place
 from marquee.store.log.event_rows import MAX_ID_LENGTH

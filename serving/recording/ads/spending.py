@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from marquee.ads.selling import Buy, NotSold, sell
 from marquee.ads.wallet import Moment, Wallet, WalletConfig
-from marquee.errors import EventLogError
+from marquee.errors import EventLogError, EventLogGoneError
 from marquee.store.campaigns.checks import LONGEST_WINDOW_S
 from marquee.store.campaigns.opening import open_campaign_store
 from marquee.store.ledger.ledger import Ledger
@@ -81,6 +81,8 @@ class Spending:
         self._lease_asker, self._cap_asker = Asker("leases", BUDGET_S), Asker("caps", BUDGET_S)
         self._thread: Background | None = None
         self._expire_at = 0.0
+        # A store of caps that was lost is counted again by the first look at the log; see `open`.
+        self._is_counted = True
         self._counted_until = 0
 
     @property
@@ -93,7 +95,14 @@ class Spending:
         return Moment(self._steady(), int(self._clock() * _MS_PER_S))
 
     def sell(self, buys: Sequence[Buy], user_id: str | None, now: Moment) -> list[Sale | NotSold]:
-        """Returns the sale of each ad, or why it is not sold; see `marquee.ads.selling.sell`."""
+        """Returns the sale of each ad, or why it is not sold; see `marquee.ads.selling.sell`.
+
+        Args:
+            buys: In the order of the places.
+            user_id: Pseudonym by which ads may be counted; None where nobody may.
+            now: The moment, at the time that the decision has on record: by that its ads are found again
+                where the store of caps was lost.
+        """
         return sell(buys, user_id, self.campaigns.current(), self._wallet, self._admit, now)
 
     def shown(self, user_id: str, now: Moment) -> Shown | None:
@@ -132,6 +141,7 @@ class Spending:
         now = self.now()
         ledger = self._ledger.get(patience_s=BUDGET_S)
         done = ledger.follow(self._log.get(patience_s=BUDGET_S), self.campaigns.current(), now.time_ms)
+        self._is_counted = True
         self._metrics.count_followed(done)
         if done.unbilled:
             reasons = {reason.value: number for reason, number in done.unbilled.items()}
@@ -150,6 +160,8 @@ class Spending:
             ConfigError: If it never can.
         """
         self.campaigns.open()
+        self._is_counted = False
+        self._turn()
         self.campaigns.watch()
         self._thread = Background("ledger", self._turn, interval_s, self._threads, self._clock)
         self._thread.start()
@@ -185,6 +197,11 @@ class Spending:
 
     def _admit(self, user_id: str, claims: Sequence[CapClaim], now_ms: int) -> Sequence[bool]:
         """Checks and counts caps; see `Ledger.admit`."""
+        if not self._is_counted:
+            raise EventLogGoneError(
+                f"caps must be counted from the log first, got {len(claims)} ads before; they are asked for "
+                "again in a moment"
+            )
         return self._asked(self._cap_asker, lambda ledger: ledger.admit(user_id, claims, now_ms))
 
     def _asked(self, asker: Asker, work: Callable[[Ledger], Result]) -> Result:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from marquee.ads.campaigns.calendar import local_day
-from marquee.ads.caps import claim_of
 from marquee.ads.wallet import Moment, Wallet
 from marquee.errors import EventLogError
 from marquee.store.campaigns.campaign import CampaignSet, HeldCampaign
 from marquee.store.ledger.accounts import limits_of
+from marquee.store.ledger.caps import claim_of
 from marquee.store.ledger.rows import CapClaim, Limits
 from marquee.store.log.sales import Sale
 

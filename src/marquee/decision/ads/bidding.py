@@ -15,7 +15,6 @@ import numpy as np
 
 from marquee.ads.auction import Offer
 from marquee.ads.campaigns.columns import BID_TYPES, CampaignColumns
-from marquee.ads.caps import claim_of
 from marquee.ads.filling import TIERS, Entry
 from marquee.ads.objective import Objective
 from marquee.ads.offers import OfferColumns
@@ -23,6 +22,7 @@ from marquee.core.arrays import BoolArray, Float64Array, IndexArray
 from marquee.decision.policies.thompson import ClickCounts, ThompsonChances
 from marquee.decision.requests import AdCandidates
 from marquee.store.campaigns.campaign import BidType, CampaignSet, HeldCampaign, Priority
+from marquee.store.ledger.caps import claim_of
 from marquee.store.ledger.rows import Shown, is_capped
 
 # A click in a hundred until more is known.

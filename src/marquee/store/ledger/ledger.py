@@ -8,6 +8,7 @@ early          billable events whose decision was not in the log yet
 traffic        decisions of each surface by the hour, whoever was shown what (see `traffic`)
 marks          up to where the log was read, and the highest number of a lease
 shown          one row per ad that a user was shown and a cap counts
+shown_marks    up to where the log holds no ad that is not counted there
 ```
 
 Money moves one way. `lease` takes free money of an account to a lease, and a worker spends it from memory.
@@ -31,8 +32,10 @@ from typing import Any, TypeVar
 
 from marquee.errors import LedgerBehindError
 from marquee.store.campaigns.campaign import CampaignSet
+from marquee.store.campaigns.checks import LONGEST_WINDOW_S
 from marquee.store.ledger import booking, leasing, traffic
 from marquee.store.ledger.accounts import COLUMNS
+from marquee.store.ledger.recounting import count_again, shown_by_user
 from marquee.store.ledger.rows import (
     Account,
     Books,
@@ -51,6 +54,9 @@ DRAIN_MS = 60_000
 
 PAGE_ROWS = 500
 """Rows of the log that one transaction books: others who want money wait for it."""
+
+SOLD_ROWS = 5_000
+"""Rows of the log that are looked at once where ads must be counted again."""
 
 _SHOWN = "SELECT key, time_ms FROM ledger_shown WHERE user_id = ? AND time_ms > ?"
 _ACCOUNTS = f"SELECT {COLUMNS} FROM ledger_accounts WHERE campaign_id = ? ORDER BY day"
@@ -75,6 +81,7 @@ class Ledger(ABC):
 
     def __init__(self, drain_ms: int = DRAIN_MS) -> None:
         self._drain_ms = drain_ms
+        self._counted: int | None = None
 
     def lease(
         self, request: LeaseRequest | None, now_ms: int, returned: Sequence[Returned] = (), known: int = 0
@@ -128,6 +135,7 @@ class Ledger(ABC):
         last_event = log.last_sequence()
         while (step := self._book_decisions(log, campaigns)) is not None:
             done += step
+        self._count_shown(log, campaigns, now)
         while (step := self._book_events(log, last_event)) is not None:
             done += step
         return done + self._money(lambda books: booking.end(books, now, now - self._drain_ms))
@@ -253,6 +261,40 @@ class Ledger(ABC):
 
         return self._money(work)
 
+    def _count_shown(self, log: EventLog, campaigns: CampaignSet, now_ms: int) -> None:
+        """Counts ads of the log that the store of what is shown has lost, if it has.
+
+        Where this process has seen all of them counted, and the store has not gone back since, whoever sold
+        the others has counted them: only the mark moves.
+        """
+        stored = self._shown_mark()
+        # Only now: the log is read to here at least, and others may be further by the moment.
+        end = self._mark("decisions")
+        if stored == end == self._counted:
+            return
+        is_whole = self._counted is not None and self._counted <= stored <= end
+        if campaigns.has_caps and not is_whole:
+            self._count_sold(log, campaigns, stored if stored <= end else 0, end, now_ms)
+        self._caps("", partial(_set_shown_mark, value=end))
+        self._counted = end
+
+    def _count_sold(self, log: EventLog, campaigns: CampaignSet, after: int, end: int, now_ms: int) -> None:
+        """Counts the ads of a part of the log that have no row."""
+        since_ms = now_ms - LONGEST_WINDOW_S * 1000
+        while after < end:
+            last, sold = log.read_sold(after, SOLD_ROWS)
+            if last == after:
+                return
+            after = last
+            counted = shown_by_user([one.decision for one in sold], campaigns, since_ms)
+            for user_id, shown in counted.items():
+                self._caps(user_id, partial(count_again, user_id=user_id, shown=shown))
+
+    def _shown_mark(self) -> int:
+        """Returns up to where the log holds no ad that is not counted."""
+        found = self._read_shown("SELECT value FROM ledger_shown_marks WHERE name = 'decisions'", ())
+        return int(found[0][0]) if found else 0
+
     def _book_events(self, log: EventLog, last_event: int) -> Followed | None:
         """Books one page of events up to a sequence; None when that is reached."""
         after = self._mark("events")
@@ -298,6 +340,15 @@ class Ledger(ABC):
     @abstractmethod
     def _caps(self, user_id: str, work: Callable[[Books], Result]) -> Result:
         """Runs work on what is shown in a transaction, while nobody else does for this user."""
+
+
+def _set_shown_mark(books: Books, value: int) -> None:
+    """Moves the mark of what is shown."""
+    books.run(
+        """INSERT INTO ledger_shown_marks VALUES ('decisions', ?)
+        ON CONFLICT(name) DO UPDATE SET value = excluded.value""",
+        (value,),
+    )
 
 
 def _since(claims: Sequence[CapClaim], now_ms: int) -> int:

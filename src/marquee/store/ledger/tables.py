@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS ledger_marks(name TEXT PRIMARY KEY, value BIGINT NOT 
 
 CAP_TABLES = """
 CREATE TABLE IF NOT EXISTS ledger_shown(user_id TEXT NOT NULL, key TEXT NOT NULL, time_ms BIGINT NOT NULL);
+CREATE TABLE IF NOT EXISTS ledger_shown_marks(name TEXT PRIMARY KEY, value BIGINT NOT NULL);
 CREATE INDEX IF NOT EXISTS shown_by_user ON ledger_shown(user_id, time_ms);
 CREATE INDEX IF NOT EXISTS shown_by_time ON ledger_shown(time_ms);
 """

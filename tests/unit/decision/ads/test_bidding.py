@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from marquee.ads.campaigns.columns import CampaignColumns
-from marquee.ads.caps import key_of
 from marquee.ads.filling import Entry
 from marquee.ads.objective import Objective
 from marquee.decision.ads.bidding import Known, NoOffer, Pairs, Situation, bidders_of, choose_creative
@@ -25,6 +24,7 @@ from marquee.store.campaigns.campaign import (
     Priority,
     State,
 )
+from marquee.store.ledger.caps import key_of
 from tests.support.ad_service import EURO, booking
 from tests.support.bundles import NOW
 

@@ -10,7 +10,6 @@ import pytest
 
 from marquee.ads.auction import PriceRule
 from marquee.ads.campaigns.columns import CampaignColumns
-from marquee.ads.caps import key_of
 from marquee.ads.filling import Loss, Terms
 from marquee.ads.objective import Objective
 from marquee.ads.offers import FIRST_LOOK, OfferColumns, auction
@@ -26,6 +25,7 @@ from marquee.store.campaigns.campaign import (
     FrequencyCap,
     Priority,
 )
+from marquee.store.ledger.caps import key_of
 from tests.support.ad_service import EURO, booking
 from tests.support.bundles import NOW
 from tests.support.slow_auction import Asked, slow_auction, slow_entries

@@ -13,12 +13,16 @@ from benchmarks.ads.judging import judge
 from benchmarks.ads.spender import Spend
 from benchmarks.ads.spenders import book_campaigns, run_workers, settle, start, stop_for
 from marquee.ads.wallet import Wallet
-from marquee.errors import EventLogFullError, EventLogGoneError
+from marquee.errors import EventLogError, EventLogFullError, EventLogGoneError
+from marquee.store.campaigns.campaign import CapScope, FrequencyCap
 from marquee.store.ledger.accounts import limits_of
+from marquee.store.ledger.caps import claim_of
 from marquee.store.ledger.ledger import Ledger
 from marquee.store.ledger.rows import Books, Cap, CapClaim
 from marquee.store.ledger.sqlite import SqliteLedger
-from tests.support.event_stores import Postgres, Store
+from marquee.store.log.sales import Sale
+from tests.support.campaigns import campaign, set_of
+from tests.support.event_stores import Postgres, Store, decision
 from tests.support.ledgers import DAY_OF_NOW, Shop, open_test_ledger, shop
 
 TABLES = ("accounts", "leases", "reservations", "early", "marks")
@@ -204,3 +208,124 @@ def _together(works: list[object]) -> None:
         thread.join()
     if errors:
         raise errors[0]
+
+
+CAPPED = set_of(
+    campaign(frequency_caps=(FrequencyCap(per=CapScope.campaign, limit=5, window_s=3_600),)),
+    campaign("other", advertiser="other"),
+)
+
+
+def show(ads: Shop, name: str, user_id: str = "u1") -> bool:
+    """Shows an ad and records its decision; returns whether its cap let it."""
+    claim = claim_of(CAPPED.held["spring"].campaign, "ad-1", CAPPED)
+    if ads.ledger.admit(user_id, [claim], ads.now_ms) != [True]:
+        return False
+    until_ms = ads.now_ms + 60_000
+    sale = Sale("ad-1", "spring", "cpc", 10, 10, 0, DAY_OF_NOW, until_ms)
+    ads.log.append_decisions([decision(name, time_ms=ads.now_ms, user_id=user_id, sales=(sale,))])
+    ads.now_ms += 1_000
+    return True
+
+
+def counted(ads: Shop, user_id: str = "u1") -> int:
+    return sum(map(len, ads.ledger.shown(user_id, 0).values()))
+
+
+def test_caps_of_a_store_that_was_lost_are_counted_again_once(ads: Shop, store: Store) -> None:
+    ads.campaigns = CAPPED
+    assert [show(ads, f"d{number}") for number in range(3)] == [True] * 3
+    assert show(ads, "of another", "u2")
+    ads.follow()
+    for table in ("shown", "shown_marks"):
+        ads.ledger._caps("", lambda books, table=table: books.run(f"DELETE FROM ledger_{table}"))  # type: ignore[misc]
+    assert counted(ads) == 0
+    # Workers that start together each read the log to its end.
+    workers = [open_test_ledger(store.where) for _ in range(4)]
+    _together([lambda one=one: one.follow(ads.log, ads.campaigns, ads.now_ms) for one in workers])
+    for one in workers:
+        one.close()
+    assert (counted(ads), counted(ads, "u2")) == (3, 1)
+    assert [show(ads, f"later {number}") for number in range(4)] == [True, True, False, False]
+
+
+def test_caps_of_an_older_copy_are_counted_by_a_worker_that_runs(ads: Shop) -> None:
+    ads.campaigns = CAPPED
+    show(ads, "d1")
+    ads.follow()
+    copy = ads.ledger._caps(
+        "",
+        lambda books: (
+            books.run("SELECT * FROM ledger_shown"),
+            books.run("SELECT * FROM ledger_shown_marks"),
+        ),
+    )
+    assert [show(ads, f"since {number}") for number in range(3)] == [True] * 3
+    ads.follow()
+
+    def restore(books: Books) -> None:
+        for table, rows in zip(("shown", "shown_marks"), copy, strict=True):
+            books.run(f"DELETE FROM ledger_{table}")
+            books.run_many(f"INSERT INTO ledger_{table} VALUES ({', '.join('?' * len(rows[0]))})", rows)
+
+    ads.ledger._caps("", restore)
+    assert counted(ads) == 1
+    ads.follow()
+    assert counted(ads) == 4
+    # An ad that was counted and whose worker died before its decision was on record stays counted.
+    claim = claim_of(CAPPED.held["spring"].campaign, "ad-1", CAPPED)
+    assert ads.ledger.admit("u1", [claim], ads.now_ms) == [True]
+    for _ in range(3):
+        ads.follow()
+    assert counted(ads) == 5
+    assert not show(ads, "one too many")
+
+
+def test_log_that_went_back_counts_nobody_twice(ads: Shop) -> None:
+    ads.campaigns = CAPPED
+    for number in range(4):
+        show(ads, f"d{number}")
+    ads.follow()
+    ads.ledger._caps("", lambda books: books.run("UPDATE ledger_shown_marks SET value = value + 100"))
+    ads.follow()
+    assert counted(ads) == 4
+    ads.follow()
+    assert counted(ads) == 4
+
+
+def test_ledger_that_is_lost_while_workers_run_charges_no_more_than_the_budget(
+    ads: Shop, store: Store
+) -> None:
+    price, n_affordable = 10, 60
+    ads.campaigns = set_of(campaign(total_budget=price * n_affordable, bid=price))
+    limits = limits_of(ads.campaigns.held["spring"], "spring", DAY_OF_NOW)
+    ledgers = [open_test_ledger(store.where) for _ in range(3)]
+    wallets = [Wallet(one.lease, f"worker {number}") for number, one in enumerate(ledgers)]
+    n_shown = n_refused = 0
+    for number in range(200):
+        if number == 30:
+            _restore(ads.ledger, {name: [] for name in TABLES})
+        try:
+            lease = wallets[number % 3].reserve(limits, price, ads.moment())
+        except EventLogError:
+            lease = None
+        if lease is None:
+            n_refused += 1
+        else:
+            n_shown += 1
+            ads.sell(f"d{number}", lease, price)
+            ads.click(f"d{number}")
+        ads.now_ms += 200
+        if number % 10 == 9:
+            ledgers[number % 3].follow(ads.log, ads.campaigns, ads.now_ms)
+    for one in ledgers:
+        one.close()
+    ads.end_leases()
+    account = ads.account()
+    assert account.charged <= price * n_affordable
+    # Every click is charged once or told as unbilled, to the millionth.
+    assert account.n_charged + account.n_unbilled == n_shown
+    assert account.charged + account.unbilled == n_shown * price
+    assert account.held == 0
+    assert account.n_charged > n_affordable * 0.9
+    assert n_refused > 0

@@ -104,9 +104,9 @@ def mutated(draw: st.DrawFn) -> Any:
         elif how == "double" and isinstance(parent, list):
             parent.append(deepcopy(parent[key]))
         elif how == "add" and isinstance(parent, dict):
-            parent[draw(st.text(max_size=6))] = draw(STRANGE)
+            parent[draw(st.text(max_size=6))] = deepcopy(draw(STRANGE))
         else:
-            parent[key] = draw(STRANGE)
+            parent[key] = deepcopy(draw(STRANGE))
     return request
 
 
