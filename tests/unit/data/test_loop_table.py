@@ -16,6 +16,7 @@ from marquee.data.loop.attribution import AttributionConfig
 from marquee.data.loop.counting import count_clicks
 from marquee.data.loop.log_source import LogSource
 from marquee.data.loop.loop_table import TableCounts, write_loop_table
+from marquee.decision.explaining.asked import AskedRow
 from marquee.errors import ConfigError, DataError
 from marquee.store.files import watching_steps
 from marquee.store.log.closed_days import Known, close_days
@@ -322,4 +323,26 @@ def test_arms_of_an_answer_stand_beside_each_of_its_exposures(tmp_path: Path) ->
         decisions[0].decision_id: ";variety=varied@variety/1/0.5,0.5;canary=control@v2;",
         decisions[1].decision_id: None,
     }
+    made.log.close()
+
+
+def test_rows_of_a_page_are_one_request_and_parts_of_a_batch_are_not(tmp_path: Path) -> None:
+    row = AskedRow("items", None, (), ("i1",))
+    asked = [
+        ("page.0", {"row": row}),
+        ("page.1", {"row": row}),
+        ("batch.0", {}),
+        ("batch.1", {}),
+        ("one", {}),
+    ]
+    decisions = [
+        replace(shown(number, START + number), request_id=name, asked=more)
+        for number, (name, more) in enumerate(asked, start=1)
+    ]
+    made = recorded(tmp_path, decisions, [])
+    write_loop_table(made.source, CUTOFF, tmp_path / "table", CONFIG)
+    rows = read_table(tmp_path / "table").unique("request_id")
+    said = dict(rows.select("request_id", "asked_id").iter_rows())
+    units = [said[decision.decision_id] for decision in decisions]
+    assert units == ["page", "page", "batch.0", "batch.1", "one"]
     made.log.close()

@@ -83,8 +83,8 @@ def exposures_of(decisions: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         Columns decision_id, item_id, timestamp (seconds), user_id, surface, policy, position (from 0),
-        propensity, creative, null where the item had none, and experiments: the arms that the answer was in,
-        `;name=arm@phase;` for each, null for none.
+        propensity, creative, null where the item had none, experiments: the arms that the answer was in,
+        `;name=arm@phase;` for each, null for none, and asked_id: the request, one for all rows of a page.
     """
     n_places = pl.col("items").list.len()
     # An empty list would explode into a row without item.
@@ -99,6 +99,7 @@ def exposures_of(decisions: pl.DataFrame) -> pl.DataFrame:
         pl.col("propensities").alias("propensity"),
         _creatives(decisions).alias("creative"),
         _experiments(decisions).alias("experiments"),
+        _asked_id(decisions).alias("asked_id"),
     )
     # An item that stands twice has one outcome; the place nearer to the top is kept.
     return exploded.explode("item_id", "position", "propensity", "creative").unique(
@@ -128,6 +129,18 @@ def _experiments(decisions: pl.DataFrame) -> pl.Expr:
     )
     text = pl.concat_str(pl.lit(";"), said.list.join(";"), pl.lit(";"))
     return pl.when(said.list.len() > 0).then(text).otherwise(pl.lit(None, pl.String))
+
+
+def _asked_id(decisions: pl.DataFrame) -> pl.Expr:
+    """Returns the request of some decisions, by which arms are drawn where no user is the unit."""
+    if "request_id" not in decisions.columns:
+        return pl.lit(None, pl.String)
+    if "more" not in decisions.columns:
+        return pl.col("request_id")
+    is_row = pl.col("more").str.json_path_match("$.asked.row").is_not_null()
+    # Rows are numbered behind the request of their page, which is what was drawn: they are one unit.
+    page = pl.col("request_id").str.replace(r"\.\d+$", "")
+    return pl.when(is_row).then(page).otherwise("request_id")
 
 
 def attribute(exposures: pl.DataFrame, events: pl.DataFrame, config: AttributionConfig) -> pl.DataFrame:

@@ -57,6 +57,7 @@ _COLUMNS: Mapping[str, pl.DataType] = {
     "propensity": pl.Float64(),
     "creative": pl.String(),
     "experiments": pl.String(),
+    "asked_id": pl.String(),
     "is_confirmed": pl.Boolean(),
     "clicked_at": pl.Int64(),
     "converted_at": pl.Int64(),

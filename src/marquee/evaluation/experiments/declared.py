@@ -15,7 +15,8 @@ from marquee.evaluation.experiments.sequences import TUNED_FOR
 EXPOSURES = "events/*.shown-*.parquet"
 """Where a training table of an event log has its exposures."""
 
-_UNITS = {Unit.user_id: "user_id", Unit.request_id: "request_id"}
+# The table calls each answer a request; rows of a page are answers of their own, drawn by one request.
+_UNITS = {Unit.user_id: "user_id", Unit.request_id: "asked_id"}
 
 
 def declared_config(path: Path, name: str, table: Path) -> ExperimentConfig:
