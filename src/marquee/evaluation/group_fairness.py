@@ -14,11 +14,9 @@ from marquee.core.arrays import BoolArray, Float64Array, IndexArray
 from marquee.evaluation.analyses.fairness import (
     NO_GROUP,
     GroupGaps,
-    SupplyShare,
     measure_gaps,
-    popularity_fifths,
-    supply_shares,
 )
+from marquee.evaluation.analyses.supply import SupplyShare, popularity_fifths, supply_shares
 from marquee.evaluation.intervals import json_fields
 from marquee.evaluation.probabilities.calibration import LogisticHead
 from marquee.evaluation.probabilities.click_heads import ScoredExposures, place_indicators
@@ -153,16 +151,20 @@ def _name(group: object) -> str:
 
 
 def supply_sides(
-    lists: IndexArray, targets: IndexArray, counts: IndexArray, suppliers: Mapping[str, Sequence[str]]
+    lists: IndexArray,
+    targets: IndexArray,
+    target_rows: IndexArray,
+    counts: IndexArray,
+    suppliers: Mapping[str, Sequence[str]],
 ) -> dict[str, tuple[SupplyShare, ...]]:
     """Returns exposure beside merit by fifth of popularity, and by each way to group items.
 
     Args:
         lists: Items of each user, (n, k), 0 where a list is shorter.
         targets: Items that people turned to in the judged part, any order, repeated as often as they did.
+        target_rows: Whose each is, as rows of `lists`.
         counts: Training events of each item, (n_items + 1,).
         suppliers: Name of a column → group of each item, n_items + 1 with one for padding.
     """
-    merit = np.bincount(targets, minlength=len(counts)).astype(np.float64)
     grouped: dict[str, Sequence[str]] = {"popularity": popularity_fifths(counts), **suppliers}
-    return {name: supply_shares(lists, merit, groups) for name, groups in grouped.items()}
+    return {name: supply_shares(lists, targets, target_rows, groups) for name, groups in grouped.items()}

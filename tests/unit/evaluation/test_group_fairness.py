@@ -73,7 +73,7 @@ def test_users_without_a_group_are_a_group_of_their_own() -> None:
 def test_exposure_stands_beside_what_people_turned_to() -> None:
     lists = np.array([[1, 2], [1, 3]])
     suppliers = {"seller": ["", "north", "north", "south", "south", "south"]}
-    sides = supply_sides(lists, np.array([1, 3, 3, 4]), COUNTS, suppliers)
+    sides = supply_sides(lists, np.array([1, 3, 3, 4]), np.array([0, 0, 1, 1]), COUNTS, suppliers)
     assert [share.name for share in sides["popularity"]] == [f"fifth {n}" for n in range(1, 6)]
     north, south = sides["seller"]
     total = 2 * (1 + 1 / np.log2(3))
@@ -85,7 +85,9 @@ def test_exposure_stands_beside_what_people_turned_to() -> None:
 def test_everything_is_told_to_programs() -> None:
     lists = np.array([[1, 2]] * 120)
     gaps = list_gaps("group", ["a"] * 60 + ["b"] * 57 + ["few"] * 3, {}, lists, COUNTS, IS_AD)
-    said = GroupFairness(tuple(gaps), supply_sides(lists, np.array([1]), COUNTS, {})).to_json_dict()
+    said = GroupFairness(
+        tuple(gaps), supply_sides(lists, np.array([1]), np.array([0]), COUNTS, {})
+    ).to_json_dict()
     first = said["gaps"][0]  # type: ignore[index]  # of JSON
     assert first["small"] == {"few": 3}
     assert said["supply"]["popularity"][0]["exposure"] > 0.5  # type: ignore[index]  # of JSON

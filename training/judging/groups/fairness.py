@@ -64,8 +64,10 @@ def judge_fairness(
             if not isinstance(clicks, str):
                 gaps += click_gaps(name, group_of, clicks)
     suppliers = {name: _suppliers(dataset.items, name) for name in settings.suppliers}
-    targets = evaluation.targets.rows(queries).item_index
-    return GroupFairness(tuple(gaps), supply_sides(lists, targets, counts, suppliers), tuple(absent))
+    targets = evaluation.targets.rows(queries)
+    whose = np.repeat(np.arange(len(queries)), targets.sizes)
+    supply = supply_sides(lists, targets.item_index, whose, counts, suppliers)
+    return GroupFairness(tuple(gaps), supply, tuple(absent))
 
 
 def _clicks(

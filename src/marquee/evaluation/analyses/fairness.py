@@ -13,7 +13,7 @@ from itertools import combinations
 
 import numpy as np
 
-from marquee.core.arrays import BoolArray, Float64Array, IndexArray
+from marquee.core.arrays import Float64Array
 from marquee.errors import DataError, ShapeError
 from marquee.evaluation.analyses.slices import MIN_USERS
 from marquee.evaluation.experiments.units import ArmUnits
@@ -243,72 +243,3 @@ def _largest(found: Mapping[str, IntervalAt]) -> Gap | None:
         gaps.append(Gap(higher, lower, difference_of(at[higher], at[lower])))
     # A pair that differs for sure comes before a larger one that may be chance.
     return max(gaps, key=lambda gap: (gap.difference.low > 0, gap.difference.mean), default=None)
-
-
-@dataclass(frozen=True, slots=True)
-class SupplyShare:
-    """One group of items: its share of what is shown beside its share of merit."""
-
-    name: str
-    n_items: int
-    exposure: float
-    merit: float
-
-
-def popularity_fifths(counts: IndexArray) -> tuple[str, ...]:
-    """Returns the fifth of each item by training events, the most popular fifth of the items first.
-
-    Args:
-        counts: Training events of each item, (n_items + 1,); entry 0 is padding.
-
-    Example:
-        >>> popularity_fifths(np.array([0, 9, 1, 5, 7, 3]))
-        ('', 'fifth 1', 'fifth 5', 'fifth 3', 'fifth 2', 'fifth 4')
-    """
-    # Stable: equal counts go by item index, so the fifths are the same each time.
-    order = np.argsort(-counts[1:], kind="stable")
-    place = np.empty(len(order), dtype=np.int64)
-    place[order] = np.arange(len(order))
-    return ("", *(f"fifth {5 * rank // max(1, len(order)) + 1}" for rank in place.tolist()))
-
-
-def supply_shares(
-    lists: IndexArray, merit: Float64Array, groups: Sequence[str], is_shown: BoolArray | None = None
-) -> tuple[SupplyShare, ...]:
-    """Returns the exposure of each group of items beside its merit.
-
-    Args:
-        lists: Item indices of each list, (n_lists, k); 0 where a list is shorter.
-        merit: Of each item, (n_items + 1,): training events, say; entry 0 is not looked at.
-        groups: Group of each item, (n_items + 1,): a supplier, or a fifth of popularity.
-        is_shown: Places that count, (n_lists, k); None for all.
-
-    Raises:
-        ShapeError: If merit and groups differ in length.
-
-    Source:
-        Singh and Joachims 2018, KDD, "Fairness of Exposure in Rankings"; exposure of a place is
-        1 / log2(1 + place), as in NDCG.
-    """
-    if len(groups) != len(merit):
-        raise ShapeError(f"each item needs a group, got {len(groups)} groups for {len(merit)} items")
-    weight = np.broadcast_to(1 / np.log2(np.arange(lists.shape[1]) + 2), lists.shape)
-    counts = lists > 0 if is_shown is None else (lists > 0) & is_shown
-    exposure = np.bincount(lists[counts], weights=weight[counts], minlength=len(merit))
-    # A floor in place of 0: shares of nothing are 0, not NaN.
-    total, all_merit = max(exposure.sum(), 1e-300), max(merit[1:].sum(), 1e-300)
-    names = np.array(groups, dtype=object)
-    found = []
-    for name in sorted(set(names[1:].tolist())):
-        is_in = names == name
-        # Row 0 is padding, whatever group it is given.
-        is_in[0] = False
-        found.append(
-            SupplyShare(
-                name,
-                int(is_in.sum()),
-                float(exposure[is_in].sum() / total),
-                float(merit[is_in].sum() / all_merit),
-            )
-        )
-    return tuple(found)

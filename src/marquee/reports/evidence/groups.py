@@ -1,7 +1,7 @@
 """The section on groups: gaps between people, and exposure beside merit of items."""
 
-from marquee.evaluation.analyses.fairness import GroupGaps, SupplyShare
-from marquee.evaluation.intervals import Estimate
+from marquee.evaluation.analyses.fairness import GroupGaps
+from marquee.evaluation.analyses.supply import SupplyShare
 from marquee.reports.content import ReportContent
 from marquee.reports.tables import Row, Table
 
@@ -48,13 +48,16 @@ def _gap_table(gaps: GroupGaps) -> Table:
 
 def _supply_table(name: str, shares: tuple[SupplyShare, ...]) -> Table:
     """Returns exposure beside merit by group of items, the largest exposure first."""
-    values: list[tuple[str, tuple[Estimate | float | None, ...]]] = [
-        (f"{share.name} · {share.n_items:,}", (share.exposure, share.merit))
+    rows = tuple(
+        Row(
+            f"{share.name} · {share.n_items:,}",
+            (
+                share.exposure_interval or share.exposure,
+                share.merit_interval or share.merit,
+                share.difference,
+            ),
+        )
         for share in sorted(shares, key=lambda share: -share.exposure)[:_MAX_SUPPLIERS]
-    ]
-    return Table(
-        f"Exposure beside merit, by {name}",
-        ("share of the exposure", "share of what people turned to"),
-        tuple(Row(label, numbers) for label, numbers in values),
-        of="group · items",
     )
+    columns = ("share of the exposure", "share of what people turned to", "exposure less merit")
+    return Table(f"Exposure beside merit, by {name}", columns, rows, of="group · items")

@@ -9,8 +9,6 @@ from marquee.evaluation.analyses.fairness import (
     Gap,
     GapFinding,
     measure_gaps,
-    popularity_fifths,
-    supply_shares,
 )
 from marquee.evaluation.intervals import Estimate
 
@@ -91,21 +89,3 @@ def test_bound_fails_only_with_the_whole_interval_beyond_it(
     low: float, high: float, finding: BoundFinding
 ) -> None:
     assert Gap("a", "b", Estimate(0.05, low, high)).against(0.05) is finding
-
-
-def test_exposure_stands_beside_merit() -> None:
-    lists = np.array([[1, 2], [1, 0]])
-    merit = np.array([0.0, 3.0, 1.0, 4.0])
-    (one, two) = supply_shares(lists, merit, ["", "one", "two", "two"])
-    second = 1 / np.log2(3)
-    assert (one.name, one.n_items) == ("one", 1)
-    assert one.merit == pytest.approx(3 / 8)
-    assert one.exposure == pytest.approx(2 / (2 + second))
-    assert two.exposure == pytest.approx(second / (2 + second))
-    with pytest.raises(ShapeError, match="each item needs a group"):
-        supply_shares(lists, merit, ["a"])
-
-
-def test_fifths_hold_a_fifth_of_the_items_each() -> None:
-    fifths = popularity_fifths(np.append(0, np.random.default_rng(0).permutation(100)))
-    assert {name: fifths.count(name) for name in set(fifths[1:])} == {f"fifth {n}": 20 for n in range(1, 6)}
