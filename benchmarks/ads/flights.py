@@ -35,6 +35,7 @@ from marquee.store.log.sales import Sale
 from marquee.world import World, WorldConfig, simulate
 from serving.api.ads.paces import Paces
 from serving.telemetry.metrics import Metrics
+from tests.support.wallets import EagerWallet
 
 DAYS, ANSWERS_PER_DAY = 14, 2_000
 DAY_S = 86_400
@@ -198,7 +199,7 @@ class Flight:
         log, ledger = open_event_log(self.folder), SqliteLedger(Path(self.folder))
         # A lease is for minutes, as the traffic is a fortieth.
         config = WalletConfig(duration_s=2 * _STEP_S, spend_s=1.5 * _STEP_S, idle_s=_STEP_S)
-        wallet = Wallet(ledger.lease, "one", config)
+        wallet = EagerWallet(ledger.leases, "one", config)
         paces = Paces(ledger.accounts, lambda: self.campaigns, 1, Metrics(), lambda: self.now_s)
         probability = self.auctions.probability(self.bid_type)
         turn_at = START + _STEP_S

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from marquee.ads.selling import Buy, sell
-from marquee.ads.wallet import Moment, Wallet, WalletConfig
+from marquee.ads.wallet import Moment, WalletConfig
 from marquee.core.uuids import RANDOM_BYTES, uuid7
 from marquee.errors import EventLogError, LedgerBehindError
 from marquee.store.campaigns.opening import open_campaign_store
@@ -24,6 +24,7 @@ from marquee.store.ledger.ledger import Ledger
 from marquee.store.log.event_log import Decision, Event, EventLog, Place
 from marquee.store.log.opening import POSTGRES_SCHEMES, open_event_log
 from marquee.store.log.sales import Sale
+from tests.support.wallets import EagerWallet
 
 WINDOW_MS = 3_600_000
 
@@ -81,7 +82,7 @@ class Spender:
         config = WalletConfig(
             duration_s=spend.lease_s, spend_s=spend.lease_s * 0.8, idle_s=spend.lease_s / 4, retry_s=0.02
         )
-        self._wallet = Wallet(self._ledger.lease, f"spender {spend.seed}", config)
+        self._wallet = EagerWallet(self._ledger.leases, f"spender {spend.seed}", config)
 
     def run(self) -> None:
         """Sells until all requests are made."""

@@ -73,7 +73,8 @@ class Background:
         self._metrics = metrics
         self._clock = clock
         self._prepare = prepare
-        self._closing = threading.Event()
+        self._is_closed = False
+        self._woken = threading.Event()
         self._logged, self._logged_at = "", 0.0
 
     def start(self) -> None:
@@ -85,7 +86,12 @@ class Background:
 
     def close(self) -> None:
         """Ends the thread after its turn; does not wait for it."""
-        self._closing.set()
+        self._is_closed = True
+        self._woken.set()
+
+    def wake(self) -> None:
+        """Has the thread take its next turn at once."""
+        self._woken.set()
 
     def turn(self) -> bool:
         """Takes one turn; returns whether it met no fault."""
@@ -108,7 +114,11 @@ class Background:
     def _run(self) -> None:
         """Takes turns until `close` is called."""
         self._prepare()
-        while not self._closing.wait(self._interval_s):
+        while True:
+            self._woken.wait(self._interval_s)
+            self._woken.clear()
+            if self._is_closed:
+                return
             self.turn()
 
 

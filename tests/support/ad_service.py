@@ -3,12 +3,13 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from marquee.ads.objective import Objective
+from marquee.ads.wallet import Wallet
 from marquee.store.campaigns.campaign import Campaign, Creative
 from marquee.store.log.event_log import Decision
 from serving.api.ads.paces import Paces
@@ -32,6 +33,7 @@ from tests.support.asgi import JSON_HEADERS, no_bentoml, request
 from tests.support.bundles import NOW
 from tests.support.counters import samples
 from tests.support.ledgers import open_test_ledger
+from tests.support.wallets import EagerWallet
 
 EURO = 1_000_000
 DAY = 86_400
@@ -78,6 +80,7 @@ class AdService:
         objective: Objective | None = None,
         more: str = "",
         others: Mapping[str, str] | None = None,
+        make_wallet: Callable[..., Wallet] = EagerWallet,
     ) -> None:
         surfaces = folder / "surfaces.yaml"
         declared = {"home": f"slots: {slots}{more and ', '}{more}", **(others or {})}
@@ -97,11 +100,16 @@ class AdService:
             open_store=open_test_ledger,
             clock=lambda: self.now,
             steady=lambda: self.now,
+            make_wallet=make_wallet,
         )
         self.log.get()
         self.spending.campaigns.open()
         self.paces = Paces(
-            self.spending.accounts, self.spending.campaigns.current, 1, self.metrics, lambda: self.now
+            self.spending.accounts,
+            self.spending.campaigns.current,
+            1,
+            self.metrics,
+            lambda: self.now,
         )
         self.sales = AdSales(self.spending, self.paces, objective or Objective(), self.metrics)
         self.endpoints = Endpoints(
@@ -153,9 +161,14 @@ class AdService:
         return reply.json()
 
     def warm(self, **body: object) -> None:
-        """Asks once and solves the paces, as the thread does twice a second."""
+        """Asks once, and does what the threads beside the answers do then."""
         self.ask(**body)
+        self.beside()
+
+    def beside(self) -> None:
+        """Solves the paces and takes leases, as threads do twice a second."""
         self.paces.solve()
+        self.spending.refill()
 
     def lost(self, reason: str) -> float:
         """Returns how many ads were not shown for a reason."""

@@ -111,7 +111,7 @@ class ExchangeService:
         """Books campaigns, and lets their paces see what there is, as the thread does twice a second."""
         self.ads.book(*campaigns)
         self.post(bid_request(test=1))
-        self.ads.paces.solve()
+        self.ads.beside()
 
     def post(self, body: object, headers: dict[str, str] | None = None) -> Response:
         """Returns the reply to a bid request: bytes as they are, anything else as JSON."""

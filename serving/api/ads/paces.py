@@ -1,5 +1,6 @@
 """The paces of all campaigns in one worker, solved in a thread beside the answers."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -15,7 +16,14 @@ from marquee.ads.prices import PriceCurve
 from marquee.ads.traffic import WeighedTime, time_of
 from marquee.core.arrays import Float64Array, IndexArray
 from marquee.errors import EventLogError
-from marquee.store.campaigns.campaign import NO_CAMPAIGNS, BidType, Campaign, CampaignSet, Delivery
+from marquee.store.campaigns.campaign import (
+    NO_CAMPAIGNS,
+    BidType,
+    Campaign,
+    CampaignSet,
+    Delivery,
+    HeldCampaign,
+)
 from marquee.store.ledger.rows import FLIGHT, Account
 from serving.api.ads.traffic import Traffic
 from serving.telemetry.background import Background, Breather, ThreadMetrics
@@ -29,6 +37,7 @@ _MOST_PRICES = 2_000
 # weights, and a rate of minutes would be chance where few come.
 _RATE_WINDOW_S = 86_400.0
 _HOUR_S = 3600
+_PER_MILLE = 1_000
 
 
 # Answers whose opportunities wait for the thread: of more it looks at the latest.
@@ -92,6 +101,7 @@ class Paces:
         metrics: What counts.
         clock: Returns the time, seconds since 1970 UTC.
         traffic: The traffic to come; every hour like the others if left out.
+        prepare: Called with each campaign that bids and the money that an impression is worth to it.
     """
 
     def __init__(
@@ -102,6 +112,7 @@ class Paces:
         metrics: Metrics,
         clock: Callable[[], float] = time.time,
         traffic: Traffic | None = None,
+        prepare: Callable[[HeldCampaign, int], None] = lambda _held, _amount: None,
     ) -> None:
         self._accounts = accounts
         self._campaigns = campaigns
@@ -109,6 +120,7 @@ class Paces:
         self._threads = metrics.family(ThreadMetrics)
         self._clock = clock
         self.traffic = traffic or Traffic()
+        self.prepare = prepare
         self._kept: dict[str, _Kept] = {}
         self._making = Lock()
         self._prices: deque[int] = deque(maxlen=_MOST_PRICES)
@@ -199,6 +211,8 @@ class Paces:
             if kept.pace.n_noted > kept.counted or kept.is_broke:
                 self._solve(kept, held.campaign, now_s, sold)
                 self._show(self._columns, campaign_id, kept)
+                if kept.multiplier > 0 and (worth := kept.pace.mean_value) > 0:
+                    self.prepare(held, math.ceil(worth / _PER_MILLE))
                 breathe()
 
     def _of(self, campaign: Campaign, now_s: float) -> _Kept:

@@ -92,7 +92,14 @@ class AdSales:
             ConfigError: If the file cannot be read.
         """
         traffic = Traffic(spending.traffic)
-        paces = Paces(spending.accounts, spending.campaigns.current, n_workers, metrics, traffic=traffic)
+        paces = Paces(
+            spending.accounts,
+            spending.campaigns.current,
+            n_workers,
+            metrics,
+            traffic=traffic,
+            prepare=spending.prepare,
+        )
         return cls(spending, paces, read_objective(objective), metrics)
 
     @property
@@ -235,8 +242,7 @@ class AdSales:
         for (filled, row), sale in zip(won, outcomes, strict=True):
             if not isinstance(sale, Sale):
                 failed[str(sale)] += 1
-                # A cap of this user says nothing of the money for others.
-                if sale not in (NotSold.capped, NotSold.cap_needs_user):
+                if sale is NotSold.no_money:
                     self._paces.note_no_money(filled.entry.campaign_id)
                 continue
             self._paces.note_sale(filled.entry.campaign_id, filled.price)

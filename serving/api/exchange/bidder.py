@@ -238,8 +238,10 @@ class Bidder:
                     sold.append((one, outcome))
                     continue
                 is_cap = outcome in (NotSold.capped, NotSold.cap_needs_user)
-                refused[one.candidate.key] = NoBidder.capped if is_cap else NoBidder.no_money
-                if not is_cap:
+                is_soon = outcome is NotSold.no_lease
+                lack = NoBidder.no_lease if is_soon else NoBidder.no_money
+                refused[one.candidate.key] = NoBidder.capped if is_cap else lack
+                if outcome is NotSold.no_money:
                     self.paces.note_no_money(one.candidate.held.campaign.campaign_id)
         return sold, choice.silent
 

@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from marquee.ads.selling import Buy, NotSold, sell
+from marquee.ads.selling import Buy, NotSold, limits_now, sell
 from marquee.ads.wallet import Moment, Wallet, WalletConfig
 from marquee.errors import EventLogError, EventLogGoneError
+from marquee.store.campaigns.campaign import HeldCampaign
 from marquee.store.campaigns.checks import LONGEST_WINDOW_S
 from marquee.store.campaigns.opening import open_campaign_store
 from marquee.store.ledger.ledger import Ledger
@@ -35,6 +36,10 @@ FOLLOW_EVERY_S = 1.0
 """A click is charged about so long after it came."""
 
 EXPIRE_EVERY_S = 3600.0
+
+MOST_PREPARED = 500
+"""Campaigns that hold money before they win; of more each takes some as it first wins."""
+
 _MS_PER_S = 1000
 
 
@@ -54,6 +59,7 @@ class Spending:
         open_store: Opens the ledger.
         clock: Returns the time, seconds since 1970 UTC.
         steady: Returns seconds that only go forward.
+        make_wallet: Makes what holds the leases.
 
     Attributes:
         campaigns: The campaigns whose money it is.
@@ -68,6 +74,7 @@ class Spending:
         open_store: Callable[[str], Ledger] = open_ledger,
         clock: Callable[[], float] = time.time,
         steady: Callable[[], float] = steady_s,
+        make_wallet: Callable[..., Wallet] = Wallet,
     ) -> None:
         self.campaigns = Campaigns(where, metrics, clock=clock)
         self._log = log
@@ -76,10 +83,11 @@ class Spending:
         self._threads = metrics.family(ThreadMetrics)
         self._clock = clock
         self._steady = steady
-        self._wallet = Wallet(self._lease, f"{os.uname().nodename}:{os.getpid()}", config)
+        self._wallet = make_wallet(self._leases, f"{os.uname().nodename}:{os.getpid()}", config, self._wake)
         # Apart: whoever wants money may wait for a page that is being booked, and caps never do.
         self._lease_asker, self._cap_asker = Asker("leases", BUDGET_S), Asker("caps", BUDGET_S)
         self._thread: Background | None = None
+        self._leasing: Background | None = None
         self._expire_at = 0.0
         # A store of caps that was lost is counted again by the first look at the log; see `open`.
         self._is_counted = True
@@ -112,6 +120,21 @@ class Spending:
             return self._asked(self._cap_asker, lambda ledger: ledger.shown(user_id, since_ms))
         except EventLogError:
             return None
+
+    def prepare(self, held: HeldCampaign, amount: int) -> None:
+        """Wishes for money of a campaign that may win soon, where there are not too many of them.
+
+        Args:
+            held: The campaign.
+            amount: What one ad of it is expected to reserve, millionths, above 0.
+        """
+        if len(self.campaigns.current().held) <= MOST_PREPARED:
+            now = self.now()
+            self._wallet.expect(limits_now(held, now), amount, now)
+
+    def refill(self) -> None:
+        """Asks the ledger for the leases that answers have wished for."""
+        self._wallet.refill(self.now())
 
     def accounts(self, campaign_id: str) -> Sequence[Account]:
         """Returns the accounts of a campaign; raises EventLogError."""
@@ -165,11 +188,15 @@ class Spending:
         self.campaigns.watch()
         self._thread = Background("ledger", self._turn, interval_s, self._threads, self._clock)
         self._thread.start()
+        # Apart: booking reads pages of the log, and an answer that has no lease waits for nothing else.
+        self._leasing = Background("leases", self.refill, interval_s, self._threads, self._clock)
+        self._leasing.start()
 
     def close(self) -> None:
         """Ends the threads, gives back what is held, and gives up the ledger."""
-        if self._thread is not None:
-            self._thread.close()
+        for thread in (self._thread, self._leasing):
+            if thread is not None:
+                thread.close()
         try:
             self._wallet.tidy(self.now(), everything=True)
         except EventLogError as error:
@@ -189,11 +216,16 @@ class Spending:
             self._metrics.show_cut_off(is_cut_off=True)
             logger.warning("the ledger cannot follow the log: %s", error)
 
-    def _lease(
-        self, request: LeaseRequest | None, now_ms: int, returned: Sequence[Returned], known: int
-    ) -> Lease | None:
-        """Takes or gives back leases; see `Ledger.lease`."""
-        return self._asked(self._lease_asker, lambda ledger: ledger.lease(request, now_ms, returned, known))
+    def _wake(self) -> None:
+        """Has leases taken that an answer has wished for."""
+        if self._leasing is not None:
+            self._leasing.wake()
+
+    def _leases(
+        self, requests: Sequence[LeaseRequest], now_ms: int, returned: Sequence[Returned], known: int
+    ) -> Sequence[Lease | None]:
+        """Takes and gives back leases; see `Ledger.leases`."""
+        return self._asked(self._lease_asker, lambda ledger: ledger.leases(requests, now_ms, returned, known))
 
     def _admit(self, user_id: str, claims: Sequence[CapClaim], now_ms: int) -> Sequence[bool]:
         """Checks and counts caps; see `Ledger.admit`."""

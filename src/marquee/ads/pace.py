@@ -42,15 +42,16 @@ class CampaignPace:
         delivery: How its budget is spread.
         multiplier: Of its bid, in [0, 1]; 0 until it was solved once: nothing is spent without a plan.
         n_noted: Opportunities so far.
+        mean_value: The mean worth of a thousand impressions of them; 0 before any was solved for.
     """
 
     delivery: Delivery
     multiplier: float = 0.0
     n_noted: int = 0
+    mean_value: float = 0.0
     _values: deque[float] = field(default_factory=lambda: deque(maxlen=_MOST_NOTED))
     _paid: float = 0.0
     _pacer: Pacer | None = None
-    _mean: float = 0.0
     _n_means: int = 0
 
     def note(self, values: Sequence[float]) -> None:
@@ -71,10 +72,11 @@ class CampaignPace:
             config: How a pacer looks at the past.
         """
         values = [self._values.popleft() for _ in range(len(self._values))]
+        if values:
+            self._learn_mean(values)
         if self.delivery is Delivery.fast or not values:
             self.multiplier = 1.0 if self.delivery is Delivery.fast else self.multiplier
             return
-        self._learn_mean(values)
         auctions = max(1.0, outlook.seconds * outlook.auctions_per_s)
         auctions *= AHEAD if self.delivery is Delivery.front_loaded else 1.0
         # A curve is of a thousand impressions, and so is the budget beside it.
@@ -83,13 +85,13 @@ class CampaignPace:
             planned = max(1.0, budget / auctions)
             self._pacer = Pacer(curve, planned, config)
         offered = self._pacer.pace(
-            curve, [value / self._mean for value in values], budget, auctions, self._paid
+            curve, [value / self.mean_value for value in values], budget, auctions, self._paid
         )
         self._paid = 0.0
-        self.multiplier = min(1.0, offered / self._mean) if budget > 0 else 0.0
+        self.multiplier = min(1.0, offered / self.mean_value) if budget > 0 else 0.0
 
     def _learn_mean(self, values: list[float]) -> None:
         """Takes opportunities into the mean of what one is worth."""
-        total = self._mean * self._n_means + sum(values)
+        total = self.mean_value * self._n_means + sum(values)
         self._n_means += len(values)
-        self._mean = total / self._n_means
+        self.mean_value = total / self._n_means

@@ -25,6 +25,7 @@ class NotSold(StrEnum):
     """The reasons for which an ad is not sold at the last moment."""
 
     no_money = "no_money"  # the budget is spent, or others hold the rest
+    no_lease = "no_lease"  # the worker holds none of its money yet, and has asked for some
     capped = "capped"  # the user has seen it often enough
     cap_needs_user = "cap_needs_user"  # nobody may be counted
     cut_off = "cut_off"  # the ledger cannot be asked
@@ -81,19 +82,19 @@ def sell(
         sale = outcomes[place]
         if reason is not None and isinstance(sale, Sale):
             if sale.lease:
-                wallet.cancel(_limits(buys[place].held, now), sale.lease, sale.reserve)
+                wallet.cancel(limits_now(buys[place].held, now), sale.lease, sale.reserve)
             outcomes[place] = reason
     return outcomes
 
 
 def _reserve(buy: Buy, wallet: Wallet, now: Moment) -> Sale | NotSold:
     """Returns the sale of an ad as far as its money goes."""
-    campaign, limits = buy.held.campaign, _limits(buy.held, now)
+    campaign, limits = buy.held.campaign, limits_now(buy.held, now)
     lease = 0
     if buy.reserve:
         found = wallet.reserve(limits, buy.reserve, now)
         if found is None:
-            return NotSold.cut_off if wallet.is_cut_off else NotSold.no_money
+            return NotSold(wallet.lack(limits).value)
         lease = found
     until_ms = now.time_ms + buy.window_ms
     kind = campaign.bid_type.value
@@ -114,7 +115,7 @@ def _refused(
     return [None if passes else NotSold.capped for passes in admitted]
 
 
-def _limits(held: HeldCampaign, now: Moment) -> Limits:
+def limits_now(held: HeldCampaign, now: Moment) -> Limits:
     """Returns the limits of a campaign today."""
     campaign = held.campaign
     day = local_day(campaign.timezone, now.time_ms // 1000)

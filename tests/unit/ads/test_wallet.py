@@ -14,6 +14,7 @@ from marquee.store.ledger.rows import Lease, LeaseRequest, Limits, Returned
 from marquee.store.log.sales import Sale
 from tests.support.campaigns import campaign, set_of
 from tests.support.ledgers import DAY_OF_NOW, HOUR_MS, Shop, shop
+from tests.support.wallets import EagerWallet
 
 CONFIG = WalletConfig()
 
@@ -25,15 +26,15 @@ class Till:
         self.ads = ads
         self.asked = 0
         self.is_gone = False
-        self.wallet = Wallet(self.take, "worker")
+        self.wallet: Wallet = EagerWallet(self.take, "worker")
 
     def take(
-        self, request: LeaseRequest | None, now_ms: int, returned: Sequence[Returned], known: int
-    ) -> Lease | None:
+        self, requests: Sequence[LeaseRequest], now_ms: int, returned: Sequence[Returned], known: int
+    ) -> list[Lease | None]:
         self.asked += 1
         if self.is_gone:
             raise EventLogGoneError("gone")
-        return self.ads.ledger.lease(request, now_ms, returned, known)
+        return self.ads.ledger.leases(requests, now_ms, returned, known)
 
     def limits(self) -> Limits:
         return limits_of(self.ads.campaigns.held["spring"], "spring", DAY_OF_NOW)
@@ -107,6 +108,7 @@ def test_worker_that_is_cut_off_spends_what_it_holds_and_then_nothing(till: Till
     # A first lease is for eight ads, as long as a quarter of what is free allows it.
     assert sold == [True] * 7 + [False] * 13
     assert till.wallet.is_cut_off
+    assert till.wallet.lack(till.limits()) == "cut_off"
     # Not asked for every ad that it cannot sell.
     assert till.asked == 2
     till.is_gone = False
@@ -120,6 +122,7 @@ def test_campaign_without_money_is_not_asked_for_again_at_once(till: Till) -> No
     assert till.reserve(1_001) is None
     assert till.asked == 1
     assert not till.wallet.is_cut_off
+    assert till.wallet.lack(till.limits()) == "no_money"
 
 
 def test_idle_lease_is_given_back_and_what_was_cancelled_is_free(till: Till) -> None:
@@ -132,6 +135,90 @@ def test_idle_lease_is_given_back_and_what_was_cancelled_is_free(till: Till) -> 
     assert till.reserve(10) is not None
     till.wallet.tidy(till.ads.moment(), everything=True)
     assert till.ads.account().held == 10
+
+
+class Slow(Till):
+    """A till whose wallet waits for a thread beside the answers, and counts how often it wakes that."""
+
+    def __init__(self, ads: Shop) -> None:
+        super().__init__(ads)
+        self.woken = 0
+        self.wallet = Wallet(self.take, "worker", wake=self._wake)
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    def refill(self) -> None:
+        self.wallet.refill(self.ads.moment())
+
+
+@pytest.fixture
+def slow(till: Till) -> Slow:
+    till.ads.campaigns = set_of(campaign(total_budget=100_000))
+    return Slow(till.ads)
+
+
+def test_answer_without_a_lease_asks_nobody_and_wakes_who_does(slow: Slow) -> None:
+    assert slow.reserve(10) is None
+    assert (slow.asked, slow.woken, slow.wallet.lack(slow.limits())) == (0, 1, "no_lease")
+    slow.refill()
+    assert slow.asked == 1
+    assert slow.reserve(10) is not None
+
+
+def test_lease_is_renewed_before_it_is_spent_or_ends(slow: Slow) -> None:
+    slow.reserve(10)
+    slow.refill()
+    for _ in range(1_000):
+        assert slow.reserve(10) is not None
+        slow.refill()
+        slow.ads.now_ms += 100
+        if slow.asked % 10 == 0:
+            slow.wallet.tidy(slow.ads.moment())
+    # A hundred seconds of leases that last 25, the first of which were too small.
+    assert slow.asked <= 20
+
+
+def test_campaign_that_wins_seldom_comes_to_hold_a_lease_from_ad_to_ad(slow: Slow) -> None:
+    sold = []
+    for _ in range(8):
+        sold.append(slow.reserve(10) is not None)
+        slow.refill()
+        for _ in range(40):
+            slow.ads.now_ms += 1_000
+            slow.wallet.tidy(slow.ads.moment())
+    assert sold == [False, False, *[True] * 6]
+
+
+def test_budget_that_is_nearly_spent_is_not_held_by_who_does_not_spend_it(slow: Slow) -> None:
+    slow.ads.campaigns = set_of(campaign(total_budget=100))
+    slow.reserve(10)
+    slow.refill()
+    assert slow.ads.account().free == 75
+    slow.ads.now_ms += int(CONFIG.idle_s * 1000)
+    slow.wallet.expect(slow.limits(), 10, slow.ads.moment())
+    slow.wallet.tidy(slow.ads.moment())
+    assert slow.ads.account().free == 100
+
+
+def test_expected_ad_finds_its_money(slow: Slow) -> None:
+    slow.wallet.expect(slow.limits(), 10, slow.ads.moment())
+    slow.refill()
+    assert slow.reserve(10) is not None
+    asked = slow.asked
+    slow.wallet.expect(slow.limits(), 10, slow.ads.moment())
+    slow.refill()
+    assert slow.asked == asked
+
+
+def test_leases_of_many_campaigns_are_taken_in_one_step(slow: Slow) -> None:
+    slow.ads.campaigns = set_of(*(campaign(f"c{number}", total_budget=1_000) for number in range(150)))
+    limits = [limits_of(held, name, DAY_OF_NOW) for name, held in slow.ads.campaigns.held.items()]
+    for one in limits:
+        assert slow.wallet.reserve(one, 10, slow.ads.moment()) is None
+    slow.refill()
+    assert slow.asked == 2
+    assert all(slow.wallet.reserve(one, 10, slow.ads.moment()) is not None for one in limits)
 
 
 CAPPED = campaign(

@@ -39,6 +39,7 @@ class NoBidder(StrEnum):
     no_disclosure = "no_disclosure"  # the ad must say itself who is behind it, and does not
     below_floor = "below_floor"
     no_money = "no_money"  # the budget is spent, or others hold the rest
+    no_lease = "no_lease"  # the worker holds none of its money yet, and has asked for some
 
 
 Offers = dict[tuple[str, str], Offer | NoBidder | None]

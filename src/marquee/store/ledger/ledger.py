@@ -86,24 +86,35 @@ class Ledger(ABC):
     def lease(
         self, request: LeaseRequest | None, now_ms: int, returned: Sequence[Returned] = (), known: int = 0
     ) -> Lease | None:
-        """Takes money of a campaign, and gives back what is not needed any more, in one step.
+        """Takes money of one campaign, or gives back only; see `leases`."""
+        wanted = [] if request is None else [request]
+        return next(iter(self.leases(wanted, now_ms, returned, known)), None)
+
+    def leases(
+        self,
+        requests: Sequence[LeaseRequest],
+        now_ms: int,
+        returned: Sequence[Returned] = (),
+        known: int = 0,
+    ) -> list[Lease | None]:
+        """Takes money of campaigns, and gives back what is not needed any more, in one step.
 
         Args:
-            request: What is wanted; None to give back only.
+            requests: What is wanted; none to give back only.
             now_ms: Now, milliseconds since 1970 UTC, where the store has no clock of its own.
             returned: Leases that their holder gives up.
             known: The highest number of a lease that the caller has seen.
 
         Returns:
-            The lease; None if there is not even the least that is of use.
+            A lease for each request; None if there is not even the least that is of use.
 
         Raises:
             LedgerBehindError: If the ledger has lost leases that the caller knows: it was restored from an
                 older copy, and must read the log before it gives anything away.
         """
 
-        def work(books: Books) -> Lease | None:
-            """Returns the lease; called within a transaction."""
+        def work(books: Books) -> list[Lease | None]:
+            """Returns the leases; called within a transaction."""
             now = self._now_ms(books, now_ms)
             highest = leasing.highest_number(books)
             if highest < known:
@@ -112,7 +123,10 @@ class Ledger(ABC):
                     "than what was spent; it catches up by the log, or restore a newer copy and restart"
                 )
             leasing.give_back(books, returned, now)
-            return None if request is None else leasing.grant(books, request, now)
+            # In one order everywhere, or two who open accounts would wait for each other.
+            order = sorted(range(len(requests)), key=lambda number: requests[number].limits[:2])
+            granted = {number: leasing.grant(books, requests[number], now) for number in order}
+            return [granted[number] for number in range(len(requests))]
 
         return self._money(work)
 

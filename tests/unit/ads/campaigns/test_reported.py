@@ -13,7 +13,6 @@ import pytest
 from marquee.ads.campaigns.calendar import local_day
 from marquee.ads.campaigns.eligibility import Viewer, WhyNot, showable, why_not
 from marquee.ads.selling import Buy, NotSold, sell
-from marquee.ads.wallet import Wallet
 from marquee.store.campaigns.campaign import (
     BidType,
     Campaign,
@@ -31,6 +30,7 @@ from serving.telemetry.metrics import Metrics
 from tests.support.campaigns import campaign, set_of
 from tests.support.event_stores import DAY, NOW, decision
 from tests.support.ledgers import HOUR_MS, Shop, open_test_ledger, shop
+from tests.support.wallets import EagerWallet
 
 PRICE = 2_000
 
@@ -46,7 +46,7 @@ class Worker:
 
     def __init__(self, ads: Shop) -> None:
         self.ads = ads
-        self.wallet = Wallet(ads.ledger.lease, "worker")
+        self.wallet = EagerWallet(ads.ledger.leases, "worker")
         self.shown = 0
 
     def show(self, user_id: str = "u1", price: int = PRICE) -> Sale | NotSold:

@@ -10,6 +10,7 @@ import pytest
 
 from marquee.ads.objective import Objective
 from marquee.ads.trace import replayed
+from marquee.ads.wallet import Wallet
 from marquee.core.filters import Filters
 from marquee.decision.ads.search import AdFinder
 from marquee.store.campaigns.campaign import (
@@ -27,6 +28,7 @@ from tests.support.bundles import publish_tiny
 
 GROWN = Targeting(attributes=Filters.of({"age": {"min": 18}}))
 AGED: dict[str, Any] = {"features": {"age": 20}}
+FLOOR = "{first: 1, every: 2, floor: 1000000}"
 SLOTS = "{first: 1, every: 2, max_load: 0.5}"
 
 
@@ -99,7 +101,7 @@ def test_request_for_one_kind_sells_nothing(opened: Open) -> None:
 
 
 def test_floor_second_price_and_reserve_by_content(opened: Open) -> None:
-    service = opened("{first: 1, every: 2, floor: 1000000}")
+    service = opened(FLOOR)
     service.book(
         booking(),
         booking("autumn", bid=3 * EURO, creatives=(Creative(item_id="i004"),)),
@@ -265,3 +267,32 @@ def test_ad_never_stands_without_content(opened: Open) -> None:
     service.warm(k=4)
     assert ads(service.ask(k=4)) == {0: "spring"}
     assert ads(service.ask(k=4, exclude=content)) == {}
+
+
+def test_campaign_without_a_lease_leaves_its_place_once_and_goes_on_bidding(
+    home: Path, tmp_path: Path
+) -> None:
+    service = AdService(home, tmp_path, FLOOR, make_wallet=Wallet)
+    try:
+        service.book(booking())
+        service.warm(k=4)
+        assert ads(service.ask(k=4)) == {}
+        assert (service.lost("no_lease"), service.lost("no_money")) == (1, 0)
+        service.spending.refill()
+        assert ads(service.ask(k=4)) == {1: "spring"}
+    finally:
+        service.endpoints.close()
+        service.close()
+
+
+def test_campaigns_that_bid_hold_money_before_they_win(home: Path, tmp_path: Path) -> None:
+    service = AdService(home, tmp_path, FLOOR, make_wallet=Wallet)
+    try:
+        service.book(booking())
+        service.ask(k=4)
+        service.sales.paces.prepare = service.spending.prepare
+        service.beside()
+        assert ads(service.ask(k=4)) == {1: "spring"}
+    finally:
+        service.endpoints.close()
+        service.close()

@@ -12,7 +12,6 @@ import pytest
 from benchmarks.ads.judging import judge
 from benchmarks.ads.spender import Spend
 from benchmarks.ads.spenders import book_campaigns, run_workers, settle, start, stop_for
-from marquee.ads.wallet import Wallet
 from marquee.errors import EventLogError, EventLogFullError, EventLogGoneError
 from marquee.store.campaigns.campaign import CapScope, FrequencyCap
 from marquee.store.ledger.accounts import limits_of
@@ -24,6 +23,7 @@ from marquee.store.log.sales import Sale
 from tests.support.campaigns import campaign, set_of
 from tests.support.event_stores import Postgres, Store, decision
 from tests.support.ledgers import DAY_OF_NOW, Shop, open_test_ledger, shop
+from tests.support.wallets import EagerWallet
 
 TABLES = ("accounts", "leases", "reservations", "early", "marks")
 
@@ -152,7 +152,7 @@ def test_full_disk_changes_no_money_and_counts_nobody(tmp_path: Path) -> None:
 
 def test_database_that_is_gone_leaves_workers_what_they_hold(postgres: Postgres) -> None:
     with shop(postgres.empty()) as ads:
-        wallet = Wallet(ads.ledger.lease, "worker")
+        wallet = EagerWallet(ads.ledger.leases, "worker")
         limits = limits_of(ads.campaigns.held["spring"], "spring", DAY_OF_NOW)
         assert wallet.reserve(limits, 1_000_000, ads.moment()) is not None
         postgres.stop()
@@ -300,7 +300,7 @@ def test_ledger_that_is_lost_while_workers_run_charges_no_more_than_the_budget(
     ads.campaigns = set_of(campaign(total_budget=price * n_affordable, bid=price))
     limits = limits_of(ads.campaigns.held["spring"], "spring", DAY_OF_NOW)
     ledgers = [open_test_ledger(store.where) for _ in range(3)]
-    wallets = [Wallet(one.lease, f"worker {number}") for number, one in enumerate(ledgers)]
+    wallets = [EagerWallet(one.leases, f"worker {number}") for number, one in enumerate(ledgers)]
     n_shown = n_refused = 0
     for number in range(200):
         if number == 30:

@@ -22,6 +22,7 @@ from marquee.store.log.sales import Sale
 from tests.support.campaigns import campaign, held
 from tests.support.event_stores import Postgres, decision
 from tests.support.ledgers import DAY_OF_NOW, HOUR_MS, Shop, open_test_ledger, shop
+from tests.support.wallets import EagerWallet
 
 DAILY = 60
 N_WORKERS = 2
@@ -133,7 +134,7 @@ class Ledgers(RuleBasedStateMachine):
         self.opening.__exit__(None, None, None)
 
     def _wallet(self) -> Wallet:
-        return Wallet(self._take, "worker")
+        return EagerWallet(self._take, "worker")
 
     def _book(self, budget: int, limit: int) -> None:
         self.version += 1
@@ -143,22 +144,25 @@ class Ledgers(RuleBasedStateMachine):
         self.ads.campaigns = CampaignSet().with_changes([held(one, self.version, self.version)])
 
     def _take(
-        self, request: LeaseRequest | None, now_ms: int, returned: Sequence[Returned], known: int
-    ) -> Lease | None:
+        self, requests: Sequence[LeaseRequest], now_ms: int, returned: Sequence[Returned], known: int
+    ) -> list[Lease | None]:
         """Asks the ledger, holds the model against its answer, and notes it there."""
-        lease = self.ads.ledger.lease(request, now_ms, returned, known)
+        # One campaign: one lease at a time.
+        request = requests[0] if requests else None
+        leases = self.ads.ledger.leases(requests, now_ms, returned, known)
+        lease = leases[0] if leases else None
         for number, spent in returned:
             one = self.model.leases.get(number)
             if one is not None and one.is_open:
                 one.amount, one.is_open, one.ends_ms = max(one.used, min(spent, one.amount)), False, now_ms
         if request is None:
-            return lease
+            return leases
         assert (lease is not None) == (self.model.free >= request.least)
         if lease is not None:
             assert request.least <= lease.amount <= max(request.least, self.model.free // 4)
             assert lease.number > max(self.model.leases, default=0)
             self.model.leases[lease.number] = Slice(lease.amount, now_ms + request.duration_ms)
-        return lease
+        return leases
 
     @rule(
         worker=st.integers(0, N_WORKERS - 1),
@@ -225,7 +229,7 @@ class Ledgers(RuleBasedStateMachine):
         """Changes budget and cap; accounts learn of it with the next lease."""
         self._book(budget, limit)
         limits = limits_of(self.ads.campaigns.held["spring"], "spring", DAY_OF_NOW)
-        self._take(LeaseRequest("marketer", limits, 10**9, 10**9, 1), self.ads.now_ms, (), 0)
+        self._take([LeaseRequest("marketer", limits, 10**9, 10**9, 1)], self.ads.now_ms, (), 0)
 
     @rule(worker=st.integers(0, N_WORKERS - 1))
     def kill(self, worker: int) -> None:
