@@ -30,7 +30,7 @@ COMMANDS = {
     command.name: command
     for command in (
         Command("download", "training.download", "fetch a published data set, and verify it", "train"),
-        Command("simulate", "training.simulate", "write the tables of a simulated market", "train"),
+        Command("simulate", "training.simulate", "tables of a simulated market, or flights on it", "train"),
         Command("dataset", "training.dataset", "from a service's event log to a training table", "train"),
         Command("train", "training.train", "from a table of events to a checkpoint and a report", "train"),
         Command("tune", "training.tune", "search for settings on the validation part", "train"),

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from marquee.ads.campaigns.eligibility import DEVICE, GEOGRAPHY, Viewer, WhyNot, why_not
+from marquee.ads.campaigns.eligibility import Viewer, WhyNot, why_not
+from marquee.ads.campaigns.recorded import recorded_viewer
 from marquee.ads.delivering import cost_of, expect, is_of_slots, planned_by, probabilities_of, why_not_sold
 from marquee.ads.slots import SlotConfig
 from marquee.ads.traffic import WeighedTime, time_of
@@ -20,7 +21,6 @@ from marquee.store.campaigns.campaign import BidType, Campaign, State
 from marquee.store.campaigns.money import plain_money
 from marquee.store.ledger.rows import FLIGHT, Account
 from marquee.store.log.event_log import Decision
-from marquee.store.people.consent import Tier
 from serving.api.ads.traffic import Traffic
 from serving.api.campaigns.messages import CampaignTrialAnswer, DeliveryAnswer, ForecastAnswer
 from serving.api.customers.deciding import CustomersAtDecision
@@ -50,7 +50,7 @@ class Sample:
 
     def viewer(self, decision: Decision) -> Viewer:
         """Returns a decision as targeting sees it."""
-        return viewer_of(decision, self.customers.get(decision.decision_id))
+        return recorded_viewer(decision, self.customers.get(decision.decision_id), DEFAULT)
 
 
 @dataclass(frozen=True)
@@ -260,20 +260,6 @@ def probability_of(campaign: Campaign, decisions: Sequence[Decision]) -> float |
         if found:
             return sum(found) / len(found)
     return None
-
-
-def viewer_of(decision: Decision, customer: Customer | None) -> Viewer:
-    """Returns a decision of the log as targeting sees it."""
-    context, features = decision.asked.get("context", {}), decision.asked.get("features", {})
-    return Viewer(
-        surface=decision.surface or DEFAULT,
-        timestamp=decision.time_ms // 1000,
-        tier=Tier(decision.tier) if decision.tier else Tier.personal,
-        attributes={**features, **context},
-        geography=str(context.get(GEOGRAPHY) or ""),
-        device=str(context.get(DEVICE) or ""),
-        customer=customer,
-    )
 
 
 def _at_any_day(campaign: Campaign) -> Campaign:

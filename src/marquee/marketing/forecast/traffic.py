@@ -11,7 +11,7 @@ Where the past says that a profile is no nearer than an even plan, the plan is e
 is `forecast_series`; here a short past is met, which a service has that began yesterday.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -58,12 +58,22 @@ def forecast_traffic(series: Series) -> TrafficForecast:
     n_hours = len(series.values)
     for period in (HOURS_PER_WEEK, HOURS_PER_DAY):
         if n_hours >= (FEWEST_WEEKS + 1) * period:
-            return _of(forecast_series(series, period // HOURS_PER_DAY, period))
+            found = _of(forecast_series(series, period // HOURS_PER_DAY, period))
+            return found if found.low is not None else _with_days(found, series)
     days = n_hours / HOURS_PER_DAY
     return even_traffic(
         float(series.values.mean()) if n_hours else 0.0,
         f"{days:.1f} days of traffic are known, a pattern needs {FEWEST_WEEKS + 1}: the plan is even.",
     )
+
+
+def _with_days(found: TrafficForecast, series: Series) -> TrafficForecast:
+    """Returns a forecast with the interval of single days, where too few weeks are known for one of weeks.
+
+    Days spread more than weeks do, and days that take no heed of weekdays yet more: it is rather too wide.
+    """
+    of_days = _of(forecast_series(series, 1, HOURS_PER_DAY))
+    return replace(found, low=of_days.low, high=of_days.high)
 
 
 def _of(found: Forecast) -> TrafficForecast:

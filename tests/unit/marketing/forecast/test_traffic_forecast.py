@@ -46,6 +46,16 @@ def test_after_some_weeks_the_hours_of_a_week_are() -> None:
     assert found.low is not None
 
 
+def test_few_weeks_take_the_interval_of_days() -> None:
+    found = forecast_traffic(hourly(np.tile(WEEK, 6)))
+    assert "hour of the week" in found.verdict
+    assert found.low is not None
+    assert found.high is not None
+    # Days differ by weekday, weeks hardly at all.
+    assert found.low < 0.8
+    assert found.high > 1.05
+
+
 def test_place_of_an_hour_is_the_same_wherever_the_traffic_ends() -> None:
     whole, cut = hourly(np.tile(WEEK, 14)), hourly(np.tile(WEEK, 14)[:-31])
     assert forecast_traffic(cut).weights == pytest.approx(forecast_traffic(whole).weights, rel=0.25, abs=0.02)
