@@ -102,7 +102,7 @@ def read_campaign(path: Path) -> Campaign:
 
 
 def _sources(config: SimulateConfig, campaigns: list[Campaign]) -> list[Source]:
-    """Returns what each campaign meets."""
+    """Returns the auctions of each campaign."""
     if config.stream:
         return [on_stream(one, Path(config.stream), config.price_unit) for one in campaigns]
     if config.log:

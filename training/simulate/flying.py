@@ -237,7 +237,7 @@ class _Flight:
             self._charges.append((at, due))
 
     def _left(self, day: str, *, is_held: bool = True) -> int:
-        """Returns the money that may still be spent today; money that others hold is not free to be promised."""
+        """Returns the money that may still be spent today; what is held is not free to be promised."""
         left = self.campaign.total_budget - self.charged - (self._held if is_held else 0)
         if self.campaign.daily_budget is None:
             return left
