@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from marquee.ads.campaigns.calendar import day_bounds, local_day
-from marquee.ads.caps import claim_of
 from marquee.ads.delivering import Expected, NotShown, expect, planned_by
 from marquee.ads.pace import CampaignPace, Outlook
 from marquee.ads.prices import PriceCurve
@@ -20,6 +19,7 @@ from marquee.ads.traffic import WeighedTime, time_of
 from marquee.marketing.forecast.series import SECONDS_PER_HOUR, sum_by_step
 from marquee.marketing.forecast.traffic import TrafficForecast, even_traffic, forecast_traffic
 from marquee.store.campaigns.campaign import BidType, Campaign, CampaignSet, Delivery, HeldCampaign
+from marquee.store.ledger.caps import claim_of
 from marquee.store.ledger.rows import CapClaim, is_capped
 from training.simulate.auctions import Auctions, Source
 
