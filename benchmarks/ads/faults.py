@@ -4,7 +4,9 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,10 +20,10 @@ from benchmarks.ads.visitors import Visitors, book_over_http
 from benchmarks.rows import Measured, Row
 from marquee.client import Client
 from tests.support.bundles import publish_tiny
-from tests.support.event_stores import postgres_server
+from tests.support.event_stores import Postgres, postgres_server
 from tests.support.service_process import RunningService, running_service, workers_of
 
-N_CLIENTS, N_REQUESTS, N_KILLS = 50, 10_000, 20
+N_CLIENTS, N_REQUESTS, N_KILLS, N_STOPS = 50, 10_000, 20, 5
 STOP_S = 100.0
 """Longer than a lease and the time in which the log is drained after it: its money was given to others."""
 
@@ -47,6 +49,18 @@ def rows(root: Path) -> Iterator[Row]:
         "-",
         must,
         lambda: killed("PostgreSQL", n_services=2),
+    )
+    yield Row(
+        f"faults: PostgreSQL ends {N_STOPS} times as if killed, under a service",
+        "-",
+        must,
+        lambda: store_killed(N_STOPS),
+    )
+    yield Row(
+        "faults: PostgreSQL goes back to an older copy, under a service",
+        "-",
+        f"{must}; what only the lost part knew is unbilled",
+        store_went_back,
     )
     yield Row(
         f"faults: a worker of a service stopped for {STOP_S:g} s, PostgreSQL",
@@ -85,6 +99,39 @@ def stopped(store: str, stop_s: float = STOP_S) -> Measured:
     return _measured(served.judge(), visitors, f"stopped for {stop_s:g} s", not visitors.lost)
 
 
+def store_killed(n_stops: int, n_requests: int = 3_000) -> Measured:
+    """Ends the database as if it were killed, again and again, and starts it anew."""
+    with _Served("PostgreSQL", 1) as served:
+        visitors = Visitors(served.urls, _KEY, 20, n_requests)
+        visitors.start()
+        for number in range(1, n_stops + 1):
+            visitors.wait_until(number * n_requests // (n_stops + 1))
+            served.server.stop()
+            time.sleep(1.0)
+            served.server.start()
+        visitors.join()
+    return _measured(served.judge(), visitors, f"{n_stops} stops", not visitors.lost)
+
+
+def store_went_back(n_requests: int = 3_000) -> Measured:
+    """Replaces the database by a copy of some time before; workers and visitors go on."""
+    with _Served("PostgreSQL", 1) as served:
+        visitors = Visitors(served.urls, _KEY, 20, n_requests)
+        data, copy = served.server.folder / "data", served.server.folder / "copy"
+        visitors.start()
+        visitors.wait_until(n_requests // 4)
+        served.server.stop("fast")
+        subprocess.run(["cp", "-a", data, copy], check=True)
+        served.server.start()
+        visitors.wait_until(n_requests // 2)
+        served.server.stop("fast")
+        shutil.rmtree(data)
+        copy.rename(data)
+        served.server.start()
+        visitors.join()
+    return _measured(served.judge(), visitors, "gone back once", not visitors.lost)
+
+
 class Killer:
     """Kills workers at random, one after the other, as long as there is something to be in the middle of.
 
@@ -113,8 +160,7 @@ class Killer:
         while self.n_killed < self._n_kills and self._visitors.are_asking:
             # Between two kills: so many answers that each worker is in the middle of something.
             until = (self.n_killed + 1) * each
-            while self._visitors.are_asking and self._visitors.n_answers < until:
-                time.sleep(0.02)
+            self._visitors.wait_until(until)
             service = self._rng.choice(self._services)
             workers = workers_of(service)
             if len(workers) < _N_WORKERS:
@@ -141,6 +187,13 @@ class _Served:
         self._stores, self._running = ExitStack(), ExitStack()
         self.services: list[RunningService] = []
         self.where = ""
+        self._server: Postgres | None = None
+
+    @property
+    def server(self) -> Postgres:
+        """The database."""
+        assert self._server is not None, f"only PostgreSQL is a server, got {self._store}"
+        return self._server
 
     @property
     def urls(self) -> list[str]:
@@ -171,7 +224,8 @@ class _Served:
         if self._store == "SQLite":
             self.where = str(folder / "events")
         else:
-            self.where = self._stores.enter_context(postgres_server(flushes=True)).url()
+            self._server = self._stores.enter_context(postgres_server(flushes=True))
+            self.where = self._server.url()
         bundle = publish_tiny(folder / "bundles")
         for number in range(self._n_services):
             home = folder / str(number)

@@ -103,6 +103,11 @@ class Visitors:
         """Whether requests are still to come."""
         return self._asked < self.n_requests and not self.is_over.is_set()
 
+    def wait_until(self, n_answers: int) -> None:
+        """Waits for so many answers, or for the last of them."""
+        while self.are_asking and self.n_answers < n_answers:
+            time.sleep(0.02)
+
     def join(self) -> None:
         """Waits until all was asked and told."""
         for thread in self._threads:
