@@ -199,7 +199,12 @@ class CampaignRoutes:
         """
         if self._trials is None:
             raise _not_configured()
-        campaign, work = self._checked(_plain(message.campaign)), self._trials.try_campaign
+        try:
+            campaign = self._checked(_plain(message.campaign))
+        except (CampaignError, MoneyError) as error:
+            # The fields of this message begin one deeper than those of a campaign.
+            raise CampaignError(str(error), f"campaign.{error.field}") from None
+        work = self._trials.try_campaign
         loop, now = asyncio.get_running_loop(), int(self._clock())
         try:
             return await loop.run_in_executor(self._tryer, work, campaign, message.sample, now)

@@ -4,12 +4,15 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from marquee.core.targeting.targeting import CustomerFacts
 from marquee.decision.recommender import Recommender
@@ -282,6 +285,52 @@ def test_categories_and_segments_are_those_of_items_and_customers(tmp_path: Path
 
 def test_nan_of_json_is_no_json(worker: Worker) -> None:
     assert worker.create(bid=float("nan")).status == 400
+
+
+WHOLE = {
+    **SPRING,
+    "timezone": "Europe/Berlin",
+    "daily_budget": "5.5",
+    "creatives": [{"item_id": "i024", "hours": [{"days": ["sat"], "from_hour": 1, "until_hour": 3}]}],
+    "surfaces": ["home"],
+    "targeting": {
+        "attributes": {"age": {"min": 18}},
+        "geography": ["DE"],
+        "devices": ["phone"],
+        "hours": [{"from_hour": 7, "until_hour": 22}],
+    },
+    "frequency_caps": [{"per": "campaign", "limit": 3, "window_s": 60}],
+    "exclusions": {"surfaces": [], "advertisers": ["Rival"]},
+    "delivery": "even",
+    "priority": "auction",
+    "note": "as it was agreed",
+}
+STRANGE = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(allow_nan=False),
+    st.text(max_size=8),
+    st.sampled_from(["", "\0", "ü" * 300, 0, -1, 10**400, "1e400", "0.0000001", [], {}, [[]], [None]]),
+)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_campaign_of_any_values_is_taken_or_refused_by_its_field(worker: Worker, data: st.DataObject) -> None:
+    said = deepcopy(WHOLE)
+    for _ in range(data.draw(st.integers(1, 3))):
+        part: Any = said
+        key = data.draw(st.sampled_from(sorted(part)))
+        while isinstance(part[key], dict | list) and part[key] and data.draw(st.booleans()):
+            part = part[key]
+            key = data.draw(st.sampled_from(sorted(part) if isinstance(part, dict) else range(len(part))))
+        part[key] = deepcopy(data.draw(STRANGE))
+    reply = worker.send("POST", "/dry_run", {"campaign": said})
+    assert reply.status in (200, 422), reply.body
+    if reply.status == 422:
+        assert reply.error["field"].startswith("campaign"), reply.body
+        assert "got" in reply.error["message"] or "xpected" in reply.error["message"], reply.body
 
 
 def test_trial_tells_at_how_many_of_the_latest_decisions_it_could_be_shown(worker: Worker) -> None:
