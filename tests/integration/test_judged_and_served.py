@@ -191,6 +191,26 @@ def test_a_log_is_held_against_the_statistics_of_the_bundle(
     assert "they overlap" in overlap
 
 
+def test_clicks_of_a_log_are_held_against_those_that_the_head_of_the_bundle_says(
+    judged: Judged, tiny_world: World, tmp_path: Path
+) -> None:
+    test = tiny_world.events.filter(pl.col("timestamp") >= judged.prepared.split.test["timestamp"].min())
+    test.with_columns(p=pl.lit(0.9)).write_parquet(tmp_path / "now.parquet")
+    test.filter(pl.col("kind") != "click").write_parquet(tmp_path / "unclicked.parquet")
+    now = DriftConfig(reference=str(judged.bundle), current=str(tmp_path / "now.parquet"))
+    none = replace(now, current=str(tmp_path / "unclicked.parquet"))
+    by_head, by_column, unclicked = (watch_log(config) for config in (now, replace(now, score="p"), none))
+    assert by_head.labels is not None
+    assert by_head.labels.reference is not None
+    assert by_head.labels.current.n == by_head.labels.reference.n
+    assert by_head.labels.current.n_positive == by_head.labels.reference.n_positive
+    assert by_head.score == "click probability"
+    assert any(alarm.startswith("calibration") for alarm in by_column.alarms)
+    assert unclicked.unjudged["click probability"] == "the part judged has no click"
+    with pytest.raises(DataError, match="the log has no column 'q' of a score"):
+        watch_log(replace(now, score="q"))
+
+
 def test_a_bundle_without_statistics_says_so(tiny_world: World, tmp_path: Path) -> None:
     bundle = publish_tiny(tmp_path / "bundles")
     tiny_world.events.write_parquet(tmp_path / "now.parquet")
