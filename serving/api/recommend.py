@@ -10,7 +10,6 @@ from msgspec import UNSET, Raw, structs
 
 from marquee.decision.explaining.asked import AskedRow
 from marquee.errors import MarqueeError
-from marquee.store.log.event_log import Decision
 from marquee.store.people.consent import Tier, strictest
 from serving.api.ads.advertised import Advertised
 from serving.api.ads.messages import ads_told
@@ -38,7 +37,7 @@ from serving.config import Settings
 from serving.http.errors import ErrorAnswer, Refusal, refusal_of
 from serving.http.exchange import Call
 from serving.recording.profiles import Profiles
-from serving.recording.recorder import Recorder, decision_of
+from serving.recording.recorder import GivenAnswer, Recorder
 from serving.recording.users import PlainUsers
 from serving.releases.arms.callers import Arms
 from serving.releases.arms.experiments import NO_EXPERIMENTS, Experiments
@@ -221,20 +220,27 @@ class Endpoints:
         """Puts an answer on record, if answers are, and returns what it tells of that."""
         if self._recorder is None or job.begun is None or answered.decided is None:
             return NOT_RECORDING
-        decision = decision_of(
+        given = GivenAnswer(
             answered.identified,
             job.begun,
             job.request_id,
             job.answered_by(answered.answer.version),
             answered.decided,
+            job.failed_release(answered.answer.version),
             answered.creatives,
-            assigned=job.told_arms(job.surface, answered.identified),
+            job.told_arms(job.surface, answered.identified),
         )
-        decision = _with_sales(decision, answered.advertised)
-        is_recorded = self._recorder.record(decision)
-        self._experiment_metrics.count(decision.experiments)
+        given = _with_sales(given, answered.advertised)
         profile = None if answered.identified.has_profile else PROFILE_UNAVAILABLE
-        return RecordOfAnswer(decision.decision_id, is_recorded, decision.policy, profile)
+        return self._told(self._recorder, given, profile)
+
+    def _told(self, recorder: Recorder, given: GivenAnswer, profile: str | None = None) -> RecordOfAnswer:
+        """Puts an answer on record and returns what it tells of that."""
+        is_recorded = recorder.record_answer(given)
+        if given.experiments:
+            self._experiment_metrics.count(given.experiments)
+        policy = given.identified.request.exploration.policy
+        return RecordOfAnswer(given.begun.decision_id, is_recorded, policy, profile)
 
     def _record_rows(self, job: Job, answered: Answered) -> list[RecordOfAnswer]:
         """Puts each row of a page on record as a decision of its own, and returns what each tells of that."""
@@ -252,21 +258,20 @@ class Endpoints:
             one = answered.identified._replace(request=asked)
             # Numbered as the parts of a batch are.
             request_id = f"{job.request_id}.{position}"
-            decision = decision_of(
+            given = GivenAnswer(
                 one,
                 begun,
                 request_id,
                 job.answered_by(made.answer.version),
                 made.decided,
+                job.failed_release(made.answer.version),
                 answered.row_creatives[position],
-                assigned=job.told_arms(surface, one),
+                job.told_arms(surface, one),
                 row=own,
             )
-            decision = _with_sales(decision, answered.row_advertised[position])
+            given = _with_sales(given, answered.row_advertised[position])
             shown += answered.row_content[position]
-            is_recorded = self._recorder.record(decision)
-            self._experiment_metrics.count(decision.experiments)
-            records.append(RecordOfAnswer(decision.decision_id, is_recorded, decision.policy))
+            records.append(self._told(self._recorder, given))
         return records
 
     def _enqueue(self, jobs: Sequence[Job], call: Call) -> "list[asyncio.Future[Answered]]":
@@ -344,11 +349,11 @@ class Endpoints:
         return int(self._clock())
 
 
-def _with_sales(decision: Decision, advertised: Advertised | None) -> Decision:
-    """Returns a decision with the ads that it shows."""
+def _with_sales(given: GivenAnswer, advertised: Advertised | None) -> GivenAnswer:
+    """Returns an answer with the ads that it shows, for its record."""
     if advertised is None or advertised.auction is None:
-        return decision
-    return replace(decision, sales=advertised.sales, auction=advertised.auction)
+        return given
+    return given._replace(sales=advertised.sales, auction=advertised.auction)
 
 
 def _tier(message: RecommendRequest | PageRequest, tiers: Mapping[str, Tier]) -> Tier:

@@ -143,7 +143,9 @@ class Profiles:
                 found[position] = one
                 self._remember(wanted[position].known, one)
         n_read = len([one for one in found if one.profile is not None])
-        self._metrics.count_profiles(n_read, len([one for one in found if not one.is_complete]))
+        # Most batches have all that they want: nothing to look for.
+        n_unavailable = len([one for one in found if not one.is_complete]) if unknown else 0
+        self._metrics.count_profiles(n_read, n_unavailable)
         return found
 
     def _at_hand(self, wanted: Wanted) -> Found:

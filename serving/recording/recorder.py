@@ -3,24 +3,22 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
-from itertools import repeat
-from typing import NamedTuple, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
-from marquee.core.arrays import IndexArray
 from marquee.core.reasons import Reason
 from marquee.decision.creatives.answers import ItemCreative
 from marquee.decision.experiments.assignment import Assigned
 from marquee.decision.explaining.asked import AskedRow, asked_of
-from marquee.decision.item_table import ItemTable
 from marquee.decision.policies.config import PolicyName
 from marquee.decision.recommender import Recommender
-from marquee.decision.requests import Answer, Decided, Request
+from marquee.decision.requests import Decided
 from marquee.errors import EventLogError, EventLogGoneError
 from marquee.store.log.decision_ids import decision_id
 from marquee.store.log.decision_writer import DecisionWriter
-from marquee.store.log.event_log import Decision, DecisionRow, Place
-from marquee.store.log.log_rows import decision_row, nobodys_row
+from marquee.store.log.event_log import Decision, DecisionRow
+from marquee.store.log.log_rows import DecisionBody, body_text, decision_row, nobodys_row
+from marquee.store.log.sales import Sale
 from marquee.store.people.erasing.eraser import SETTLE_S
 from serving.recording.identity import Identified
 from serving.recording.metrics import DecisionMetrics
@@ -41,6 +39,9 @@ _RANDOM_BYTES = 10
 _IDS_PER_DRAW = 256
 
 
+Kind = TypeVar("Kind")
+
+
 class Begun(NamedTuple):
     """A decision that is to be made.
 
@@ -53,6 +54,36 @@ class Begun(NamedTuple):
     decision_id: str
     time_ms: int
     may_explore: bool
+
+
+class GivenAnswer(NamedTuple):
+    """An answer, and all that its record holds beside.
+
+    Attributes:
+        identified: What was asked, as it was answered.
+        begun: Its name and time.
+        request_id: The caller's name for it.
+        recommender: Who answered.
+        decided: What was answered.
+        failed_release: Version of the release in whose place `recommender` did; empty if none failed.
+        creatives: How its items were said.
+        experiments: The arms that it was in.
+        row: Of a page; None for a request of its own.
+        sales: The ads among its places.
+        auction: The auction of these; None where none was held.
+    """
+
+    identified: Identified
+    begun: Begun
+    request_id: str
+    recommender: Recommender
+    decided: Decided
+    failed_release: str = ""
+    creatives: Sequence[ItemCreative] = ()
+    experiments: tuple[Assigned, ...] = ()
+    row: AskedRow | None = None
+    sales: tuple[Sale, ...] = ()
+    auction: Mapping[str, Any] | None = None
 
 
 class Recorder:
@@ -92,27 +123,30 @@ class Recorder:
         self._n_used += _RANDOM_BYTES
         return Begun(decision_id(time_ms, randomness), time_ms, self._writer.is_recording)
 
+    def record_answer(self, given: GivenAnswer) -> bool:
+        """Puts an answer on record within milliseconds, and returns whether it will be."""
+        drawn, policy = given.decided.propensities, given.identified.request.exploration.policy
+        # A greedy place is certain, of which there is nothing to see.
+        if drawn is not None and policy is not PolicyName.greedy:
+            self._metrics.show_least(policy, float(drawn.min(initial=1.0)))
+        return self._record(given.begun.decision_id, answer_row, given)
+
     def record(self, decision: Decision) -> bool:
-        """Puts a decision on record within milliseconds, and returns whether it will be."""
-        is_recorded = self._queue(decision)
+        """Puts a decision on record that is no answer to a request for items; see `record_answer`."""
+        return self._record(decision.decision_id, decision_row, decision)
+
+    def _record(self, decision_id: str, row_of: Callable[[Kind], DecisionRow], made: Kind) -> bool:
+        """Queues the row of a decision, and returns whether it will be on record."""
+        try:
+            # Here, not in the thread that writes: it would hold the interpreter for a whole group of them.
+            is_recorded = self._writer.record(row_of(made))
+        except (TypeError, ValueError) as error:
+            logger.error("decision %s cannot be written: %r", decision_id, error)
+            is_recorded = False
         # Those on record are counted where they are written, a group at a time.
         if not is_recorded:
             self._metrics.count_unrecorded()
-        # A greedy place is certain, of which there is nothing to see.
-        if decision.policy != PolicyName.greedy:
-            least = min([place.propensity for place in decision.places], default=1.0)
-            self._metrics.show_least(decision.policy, least)
         return is_recorded
-
-    def _queue(self, decision: Decision) -> bool:
-        """Puts a decision into the queue of those to be written, and returns whether it is."""
-        try:
-            # Here, not in the thread that writes: it would hold the interpreter for a whole group of them.
-            row = decision_row(decision)
-        except (TypeError, ValueError) as error:
-            logger.error("decision %s cannot be written: %r", decision.decision_id, error)
-            return False
-        return self._writer.record(row)
 
     def close(self) -> None:
         """Writes what is left."""
@@ -147,82 +181,66 @@ class Recorder:
         return [nobodys_row(one) if one.user_id in gone else one for one in decisions]
 
 
-def decision_of(
-    identified: Identified,
-    begun: Begun,
-    request_id: str,
-    recommender: Recommender,
-    decided: Decided,
-    creatives: Sequence[ItemCreative] = (),
-    assigned: tuple[Assigned, ...] = (),
-    row: AskedRow | None = None,
-) -> Decision:
-    """Returns the record of an answer.
+def answer_row(given: GivenAnswer) -> DecisionRow:
+    """Returns the row of an answer; raises TypeError or ValueError if JSON cannot say it.
 
-    Args:
-        identified: What was asked, as it was answered.
-        begun: Its name and time.
-        request_id: The caller's name for it.
-        recommender: Who answered.
-        decided: What was answered.
-        creatives: How its items were said.
-        assigned: The arms that it was in.
-        row: Of a page; None for a request of its own.
+    Written from what the answer already holds: a `Decision` with its places would be made of the same and
+    taken apart again, which is half of what a record costs.
     """
-    asked, user = identified.request, identified.recorded_as
-    answer, exploration = decided.answer, asked.exploration
-    drawn = decided.propensities
-    # Where nothing was drawn, each place was certain.
-    propensities = repeat(1.0, len(answer.items)) if drawn is None else drawn.tolist()
-    return Decision(
-        decision_id=begun.decision_id,
-        time_ms=begun.time_ms,
-        # A text in PostgreSQL holds no NUL; what nobody can write must not keep all others from the record.
-        user_id=user and user.replace("\0", "\ufffd"),
-        request_id=request_id,
+    identified, recommender, decided = given.identified, given.recommender, given.decided
+    asked, user, answer = identified.request, identified.recorded_as, decided.answer
+    exploration, drawn, items = asked.exploration, decided.propensities, answer.items
+    is_known_user = asked.user_id is not None and not answer.unknown_user
+    history, n_as_asked = _history_read(given, is_known_user)
+    # Enums go as they are: JSON says their values, and to ask each for its own is a call of Python.
+    body = DecisionBody(
+        request_id=given.request_id,
         surface=asked.surface,
         release=answer.version,
-        source=answer.source.value,
-        policy=exploration.policy.value,
+        failed_release=given.failed_release,
+        source=answer.source,
+        policy=exploration.policy,
         parameters=exploration.parameters,
-        places=tuple(
-            [
-                Place(item.item_id, item.score, chance)
-                for item, chance in zip(answer.items, propensities, strict=True)
-            ]
-        ),
-        history=_read_ids(asked, answer, decided.read, recommender.item_pool.table),
-        tier=asked.tier.value,
-        creatives=tuple([one.name for one in creatives]),
-        creative_propensities=tuple([one.propensity for one in creatives]),
-        experiments=assigned,
+        history=history,
+        history_as_asked=n_as_asked,
+        items=[item.item_id for item in items],
+        scores=[item.score for item in items],
+        # Where nothing was drawn, each place was certain.
+        propensities=[] if drawn is None else drawn.tolist(),
+        tier=asked.tier,
+        creatives=tuple([one.name for one in given.creatives]),
+        creative_propensities=tuple([one.propensity for one in given.creatives]),
+        experiments=given.experiments,
         rules=answer.rules,
         rules_not_applied=tuple([(one.rule_id, one.why) for one in answer.rules_not_applied]),
         rules_version=decided.rules_version,
         asked=asked_of(
             asked,
             recommender.bundle.columns,
-            is_known_user=asked.user_id is not None and not answer.unknown_user,
-            row=row,
+            is_known_user=is_known_user,
+            row=given.row,
             rules_for_users=decided.rules_for_users,
         ),
         live_items=recommender.item_pool.live_digest,
+        sales=given.sales,
+        auction=given.auction or {},
     )
+    # A text in PostgreSQL holds no NUL; what nobody can write must not keep all others from the record.
+    user_id = user and user.replace("\0", "\ufffd")
+    return DecisionRow(given.begun.decision_id, given.begun.time_ms, user_id, body_text(body))
 
 
-def _read_ids(asked: Request, answer: Answer, read: IndexArray, table: ItemTable) -> tuple[str, ...]:
-    """Returns the ids of the history that the query tower was fed, oldest first.
+def _history_read(given: GivenAnswer, is_known_user: bool) -> tuple[Sequence[str], int]:
+    """Returns the history that the query tower was fed, oldest first, as ids or as so many of those asked.
 
     Args:
-        asked: As it was answered.
-        answer: The answer.
-        read: The same by item_index, (length,) int64.
-        table: Knows the ids.
+        given: The answer.
+        is_known_user: Whether the release has a history of its own of the user.
     """
-    is_stored = asked.user_id is not None and not answer.unknown_user
+    asked, read = given.identified.request.history, given.decided.read
     # Of ids alone, all of them known, nothing is left out but what is too long ago. To look each up again
     # would cost as much as all else that a record takes.
-    is_plain = bool(asked.history) and type(asked.history[0]) is str
-    if len(read) and is_plain and not is_stored and not answer.unknown_history:
-        return cast("tuple[str, ...]", asked.history[-len(read) :])
-    return tuple(table.decode(read))
+    is_plain = bool(asked) and type(asked[0]) is str
+    if len(read) and is_plain and not is_known_user and not given.decided.answer.unknown_history:
+        return (), len(read)
+    return given.recommender.item_pool.table.decode(read), 0

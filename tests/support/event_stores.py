@@ -44,6 +44,7 @@ def decision(decision_id: str, **changes: object) -> Decision:
         "request_id": "r",
         "surface": "home",
         "release": "v1",
+        "failed_release": "v2",
         "source": "history",
         "policy": "softmax",
         "parameters": {"temperature": 0.1},

@@ -85,6 +85,10 @@ class Job:
         """Returns who made an answer of a release: the current one where `recommender` failed."""
         return self.recommender if self.recommender.version == version else self.answering.current
 
+    def failed_release(self, version: str) -> str:
+        """Returns the release in whose place another made an answer, empty if none failed."""
+        return "" if self.recommender.version == version else self.recommender.version
+
 
 @dataclass(frozen=True, slots=True)
 class Answered:

@@ -110,7 +110,10 @@ class JobRunner:
         identified = self._identified(jobs)
         asked = self._steering.requests(identified, jobs)
         # A shadow must know that rules held: it is compared without them.
-        identified = [who._replace(request=one) for who, one in zip(identified, asked, strict=True)]
+        identified = [
+            who if who.request is one else who._replace(request=one)
+            for who, one in zip(identified, asked, strict=True)
+        ]
         decided: Sequence[Decided | None] = [None] * len(jobs)
         sold: Sequence[Advertised | None] = [None] * len(jobs)
         if self._is_recording:

@@ -43,20 +43,24 @@ class Steering:
     def requests(self, identified: Sequence[Identified], jobs: Sequence[Job]) -> list[Request]:
         """Returns requests with the rules that hold for each, and the ads that it may be answered with."""
         asked = [
-            one.request if self.ads is None else self.ads.wanted(one, job.surface, job.begun)
+            # Most surfaces sell nothing: not even the question is put.
+            one.request
+            if self.ads is None or job.surface.slots is None
+            else self.ads.wanted(one, job.surface, job.begun)
             for one, job in zip(identified, jobs, strict=True)
         ]
         if self.rules is None:
             return asked
-        shown = [_shown(job.surface) for job in jobs]
-        customers = [one.customer for one in identified]
+        # Made one by one when there are rules that look at them.
+        shown = (_shown(job.surface) for job in jobs)
+        customers = (one.customer for one in identified)
         return self.rules.of_requests(asked, shown, customers, self.customers.facts)
 
     def advertised(
         self, identified: Identified, job: Job, recommender: Recommender, decided: Decided
     ) -> Advertised | None:
-        """Returns an answer with the ads that were sold into it, None where nobody sells any."""
-        if self.ads is None:
+        """Returns an answer with the ads that were sold into it, None where none are."""
+        if self.ads is None or job.surface.slots is None:
             return None
         return self.ads.sold(identified, job.surface, job.begun, recommender, decided)
 

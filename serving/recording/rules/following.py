@@ -7,7 +7,7 @@ known goes on.
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooLateError
 from dataclasses import replace
@@ -136,8 +136,8 @@ class Rules:
     def of_requests(
         self,
         asked: Sequence[Request],
-        shown: Sequence[Shown],
-        customers: Sequence[Customer | None],
+        shown: Iterable[Shown],
+        customers: Iterable[Customer | None],
         facts: CustomerFacts = NO_CUSTOMERS,
     ) -> list[Request]:
         """Returns requests with the rules that hold for each.

@@ -84,7 +84,8 @@ def exposures_of(decisions: pl.DataFrame) -> pl.DataFrame:
     Returns:
         Columns decision_id, item_id, timestamp (seconds), user_id, surface, policy, position (from 0),
         propensity, creative, null where the item had none, experiments: the arms that the answer was in,
-        `;name=arm@phase;` for each, null for none, and asked_id: the request, one for all rows of a page.
+        `;name=arm@phase;` for each, null for none, asked_id: the request, one for all rows of a page, and
+        failed_release: of the arm or canary in whose place the current release answered, null if none failed.
     """
     n_places = pl.col("items").list.len()
     # An empty list would explode into a row without item.
@@ -100,6 +101,7 @@ def exposures_of(decisions: pl.DataFrame) -> pl.DataFrame:
         _creatives(decisions).alias("creative"),
         _experiments(decisions).alias("experiments"),
         _asked_id(decisions).alias("asked_id"),
+        _failed_releases(decisions).alias("failed_release"),
     )
     # An item that stands twice has one outcome; the place nearer to the top is kept.
     return exploded.explode("item_id", "position", "propensity", "creative").unique(
@@ -141,6 +143,14 @@ def _asked_id(decisions: pl.DataFrame) -> pl.Expr:
     # Rows are numbered behind the request of their page, which is what was drawn: they are one unit.
     page = pl.col("request_id").str.replace(r"\.\d+$", "")
     return pl.when(is_row).then(page).otherwise("request_id")
+
+
+def _failed_releases(decisions: pl.DataFrame) -> pl.Expr:
+    """Returns the releases that failed in some decisions, null where none did."""
+    if "more" not in decisions.columns:
+        return pl.lit(None, pl.String)
+    more = pl.col("more").str.json_decode(pl.Struct({"failed_release": pl.String}))
+    return more.struct.field("failed_release").replace({"": None})
 
 
 def attribute(exposures: pl.DataFrame, events: pl.DataFrame, config: AttributionConfig) -> pl.DataFrame:

@@ -58,6 +58,7 @@ _COLUMNS: Mapping[str, pl.DataType] = {
     "creative": pl.String(),
     "experiments": pl.String(),
     "asked_id": pl.String(),
+    "failed_release": pl.String(),
     "is_confirmed": pl.Boolean(),
     "clicked_at": pl.Int64(),
     "converted_at": pl.Int64(),

@@ -90,7 +90,8 @@ def asked_of(
         asked[_ROW] = row
     if rules_for_users:
         asked[_RULES_FOR_USERS] = tuple(rules_for_users)
-    return asked | _wanted(request)
+    _add_wanted(asked, request)
+    return asked
 
 
 def row_of(decision: Decision) -> AskedRow | None:
@@ -109,20 +110,18 @@ def rules_for_users_of(decision: Decision) -> tuple[str, ...]:
     return tuple(decision.asked.get(_RULES_FOR_USERS, ()))
 
 
-def _wanted(request: Request) -> dict[str, Any]:
-    """Returns which items a request wants and in which order, as far as it is not at its default."""
-    wanted: dict[str, Any] = {}
+def _add_wanted(asked: dict[str, Any], request: Request) -> None:
+    """Adds which items a request wants and in which order, as far as it is not at its default."""
     if request.kind is not None:
-        wanted["kind"] = request.kind.value
+        asked["kind"] = request.kind.value
     if request.filters:
-        wanted["filters"] = [_plain_clause(clause) for clause in request.filters.clauses]
+        asked["filters"] = [_plain_clause(clause) for clause in request.filters.clauses]
     if request.reranking is not NO_RERANKING:
-        wanted["reranking"] = _plain_reranking(request.reranking)
+        asked["reranking"] = _plain_reranking(request.reranking)
     if request.exclude:
-        wanted["exclude"] = tuple(request.exclude)
+        asked["exclude"] = tuple(request.exclude)
     if not request.exclude_seen:
-        wanted["exclude_seen"] = False
-    return wanted
+        asked["exclude_seen"] = False
 
 
 def request_of(decision: Decision) -> Request:

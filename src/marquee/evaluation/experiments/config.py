@@ -11,7 +11,7 @@ from marquee.errors import ConfigError
 from marquee.evaluation.experiments.sequences import TUNED_FOR
 
 # Columns that every table is read into: a metric or slice of such a name would overwrite one.
-CANONICAL = ("unit", "arm", "time", "exposed")
+CANONICAL = ("unit", "arm", "time", "exposed", "stood_in")
 
 
 ONLY_SURFACE = "default"
@@ -73,6 +73,8 @@ class ExperimentConfig:
         experiment: Name of an experiment of the service, in place of `arm`: the table is the training table
             of an event log, whose column `experiments` tells the arms of an exposure. Others count as the
             past of a unit, if they lie before its first exposure, and else not at all.
+        stood_in: Column, or SQL, that is not null where another release answered in place of the arm's, which
+            failed: such rows count for their arm, and are counted; empty if the table does not tell.
         phase: Seed of the phase that counts, where that experiment had several; empty for all.
         surfaces: Where the experiment of the service runs: exposures elsewhere do not count; empty for all.
         time: Column of the moment of each row; empty if there is none.
@@ -101,6 +103,7 @@ class ExperimentConfig:
     unit: str = "unit"
     arm: str = "arm"
     experiment: str = ""
+    stood_in: str = ""
     phase: str = ""
     surfaces: list[str] = field(default_factory=list)
     time: str = ""

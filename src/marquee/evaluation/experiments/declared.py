@@ -5,6 +5,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import polars as pl
+
 from marquee.data.table_config import TableConfig
 from marquee.decision.experiments.assignment import HOLDOUT, Experiment, Unit
 from marquee.decision.experiments.declaring import DeclaredExperiment, DeclaredHoldout, ExperimentFile
@@ -14,6 +16,9 @@ from marquee.evaluation.experiments.sequences import TUNED_FOR
 
 EXPOSURES = "events/*.shown-*.parquet"
 """Where a training table of an event log has its exposures."""
+
+FAILED_RELEASE = "failed_release"
+"""The column of those exposures that the current release gave in place of one that failed."""
 
 # The table calls each answer a request; rows of a page are answers of their own, drawn by one request.
 _UNITS = {Unit.user_id: "user_id", Unit.request_id: "asked_id"}
@@ -123,12 +128,20 @@ def _config(
         slices=list(declared.slices),
         unit=_UNITS[Unit.user_id],
         experiment=name,
+        stood_in=FAILED_RELEASE if _tells_failures(table) else "",
         time="timestamp",
         zone=declared.zone,
         window_days=declared.window_days,
         minimum_effect=declared.minimum_effect,
         tuned_for=declared.tuned_for or TUNED_FOR,
     )
+
+
+def _tells_failures(table: Path) -> bool:
+    """Returns whether a training table tells which releases failed; one of an earlier version does not."""
+    made = sorted(table.glob(EXPOSURES))
+    # One that is still to be made will tell.
+    return not made or FAILED_RELEASE in pl.read_parquet_schema(made[0])
 
 
 def _share_of_units(experiment: Experiment) -> float:

@@ -94,10 +94,25 @@ def read_exposed(config: ExperimentConfig, now: float | None = None) -> Exposed:
         rows=rows,
         before=before.filter(pl.col("unit").is_in(rows["unit"].unique().implode())),
         left_out=left_out,
-        notes=(*notes, *_day_notes(days), *_dominant_notes(rows, config)),
+        notes=(*notes, *_stand_in_notes(rows), *_day_notes(days), *_dominant_notes(rows, config)),
         days=days,
         is_final=config.final or _is_over(days, config, now),
     )
+
+
+def _stand_in_notes(rows: pl.DataFrame) -> list[str]:
+    """Returns how many rows of each arm another release answered than the arm's, which failed."""
+    if "stood_in" not in rows.columns:
+        return []
+    # By intention to treat: who was drawn into an arm stays there, or a release that fails for some kind of
+    # user would be judged by the others alone.
+    found = rows.group_by("arm").agg(pl.col("stood_in").is_not_null().sum().alias("n"), pl.len().alias("all"))
+    return [
+        f"{n:,} of {n_all:,} rows of arm {arm} were answered by another release, for the arm's failed: they "
+        "count for the arm all the same"
+        for arm, n, n_all in found.sort("arm").iter_rows()
+        if n
+    ]
 
 
 def arm_units(
@@ -202,6 +217,9 @@ def _declared_columns(
             if given:
                 columns.append(Column(column, ColumnType.number))
                 expressions[column] = given
+    if config.stood_in:
+        columns.append(Column("stood_in"))
+        expressions["stood_in"] = config.stood_in
     columns += [Column(name) for name in config.slices if name in slices]
     return columns, expressions
 

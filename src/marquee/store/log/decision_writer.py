@@ -40,6 +40,7 @@ class DecisionWriter:
         self._max_queued = max_queued
         self._queue: deque[DecisionRow] = deque()
         self._changed = Condition()
+        self._is_idle = False
         self._is_refused = False
         self._is_closing = False
         self._n_unrecorded = 0
@@ -71,7 +72,8 @@ class DecisionWriter:
                 self._n_unrecorded += 1
                 return False
             self._queue.append(decision)
-            if len(self._queue) == 1:  # the thread sleeps only while there is none
+            # Not between two groups: to be woken takes the interpreter from whoever answers.
+            if self._is_idle:
                 self._changed.notify_all()
             return True
 
@@ -115,8 +117,11 @@ class DecisionWriter:
     def _await_group(self) -> bool:
         """Waits until there is a group to be written; returns False when nothing more comes."""
         with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._is_closing)
-            if not self._is_closing:
-                # The pause is what makes a group: only closing cuts it short, not another row.
+            # The pause is what makes a group: only closing cuts it short, not another row.
+            self._changed.wait_for(lambda: self._is_closing, GROUP_S)
+            while not (self._queue or self._is_closing):
+                self._is_idle = True
+                self._changed.wait_for(lambda: self._queue or self._is_closing)
+                self._is_idle = False
                 self._changed.wait_for(lambda: self._is_closing, GROUP_S)
             return bool(self._queue)

@@ -107,7 +107,7 @@ class ProfileEvent(NamedTuple):
 class Place(NamedTuple):
     """One place of an answer.
 
-    A named tuple because each answer makes many: a third of the cost of a frozen dataclass to make.
+    A named tuple because a log holds many: a third of the cost of a frozen dataclass to make.
 
     Attributes:
         item_id: What stood there.
@@ -134,6 +134,7 @@ class Decision:
         request_id: The caller's name for it.
         surface: Where it was shown.
         release: Version of the bundle that answered.
+        failed_release: Of the arm or canary in whose place it did, empty if none failed.
         source: What the answer went by, as it says itself.
         policy: How the places were drawn.
         parameters: The numbers of that policy.
@@ -159,6 +160,7 @@ class Decision:
     request_id: str = ""
     surface: str | None = None
     release: str = ""
+    failed_release: str = ""
     source: str = ""
     policy: str = "greedy"
     parameters: Mapping[str, float] = field(default_factory=dict)
@@ -347,10 +349,7 @@ class EventLog(Protocol):
         """Returns the highest sequence of an event that was ever given, 0 if none."""
 
     def append_decisions(self, decisions: Sequence[Decision]) -> None:
-        """Keeps decisions; those that are there already are passed over.
-
-        They survive the process at once, and the machine a moment later.
-        """
+        """Keeps decisions that are new; they survive the process at once, and the machine a moment later."""
 
     def append_decision_rows(self, rows: Sequence[DecisionRow]) -> None:
         """Keeps decisions that were made rows before; see `append_decisions`."""
@@ -361,8 +360,7 @@ class EventLog(Protocol):
     def read_sold(self, after: int, limit: int) -> tuple[int, list[LoggedDecision]]:
         """Returns those of the first `limit` decisions after a sequence that sold ads, and the last sequence.
 
-        Without them it is `after`. The others are passed over in the store: to make objects of all would take
-        the interpreter from answers for as long as a tenth of them.
+        Without any it is `after`. The store passes over the others: as objects they cost answers a tenth.
         """
 
     def count_by_surface(self, since_ms: int, until_ms: int) -> dict[str, int]:

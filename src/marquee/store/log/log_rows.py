@@ -1,7 +1,8 @@
 """Events and decisions as rows of a table, the same in both stores."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields
+from itertools import repeat
 from operator import attrgetter, itemgetter
 from typing import Any
 
@@ -112,24 +113,36 @@ def _body_type() -> type[msgspec.Struct]:
     columns: list[tuple[str, Any, Any]] = [
         (name, list[Any], msgspec.field(default_factory=list)) for name in _PLACE_COLUMNS
     ]
-    history = [(_HISTORY, tuple[str, ...], ()), (_HISTORY_AS_ASKED, bool, False)]
+    history = [(_HISTORY, Sequence[str], ()), (_HISTORY_AS_ASKED, int, 0)]
     # Not collected: it is gone before the next one is made.
     return msgspec.defstruct("DecisionBody", [*plain, *history, *columns], omit_defaults=True, gc=False)
 
 
-_Body = _body_type()
+DecisionBody: Callable[..., msgspec.Struct] = _body_type()
+"""The body of a row: the fields of `Decision` by name, places by column, none of which is looked at.
+
+`propensities` may be left out where each place was certain. `history_as_asked` says how many ids of the
+history in `asked`, the latest, are the history that was read: `history` is left out then, a third of the text
+of most answers to somebody whom the release does not know.
+"""
+
 _body_values = attrgetter(*[name for name in _BODY if name != _HISTORY])
 _encode_body = msgspec.json.Encoder().encode
+
+
+def body_text(body: msgspec.Struct) -> str:
+    """Returns the text that a row keeps of a body; raises TypeError or ValueError if JSON cannot say it."""
+    return _encode_body(body).decode()
 
 
 def decision_row(decision: Decision) -> DecisionRow:
     """Returns a decision as id, time, user and the JSON text of all else."""
     columns: list[list[object]] = [list(column) for column in zip(*decision.places, strict=True)]
-    # The same ids, of most answers to somebody whom the release does not know: a third of the text.
-    is_as_asked = bool(decision.history) and decision.history == decision.asked.get(_HISTORY)
-    history = () if is_as_asked else decision.history
-    text = _encode_body(_Body(*_body_values(decision), history, is_as_asked, *columns)).decode()
-    return DecisionRow(decision.decision_id, decision.time_ms, decision.user_id, text)
+    n_read = len(decision.history)
+    is_as_asked = n_read > 0 and decision.history == tuple(decision.asked.get(_HISTORY, ())[-n_read:])
+    history, n_as_asked = ((), n_read) if is_as_asked else (decision.history, 0)
+    body = DecisionBody(*_body_values(decision), history, n_as_asked, *columns)
+    return DecisionRow(decision.decision_id, decision.time_ms, decision.user_id, body_text(body))
 
 
 def nobodys_row(row: DecisionRow) -> DecisionRow:
@@ -144,15 +157,17 @@ def logged_decision(row: Sequence[Any]) -> LoggedDecision:
     """Returns sequence and decision from a row of sequence, id, time, user and JSON text."""
     body = msgspec.json.decode(row[4])
     named = {"decision_id": row[1], "time_ms": row[2], "user_id": row[3]}
-    if body.pop(_HISTORY_AS_ASKED, False):
-        body[_HISTORY] = body["asked"][_HISTORY]
+    # Earlier releases wrote `true` where all of it was read.
+    if n_as_asked := body.pop(_HISTORY_AS_ASKED, 0):
+        asked = body["asked"][_HISTORY]
+        body[_HISTORY] = asked if n_as_asked is True else asked[-n_as_asked:]
     return LoggedDecision(row[0], _decision(named | body))
 
 
 def _decision(said: dict[str, Any]) -> Decision:
     """Returns a decision from its fields, places by column; fields that are not there have their defaults."""
-    columns = [said.pop(name, ()) for name in _PLACE_COLUMNS]
-    said["places"] = list(zip(*columns, strict=True))
+    items, scores, propensities = [said.pop(name, ()) for name in _PLACE_COLUMNS]
+    said["places"] = list(zip(items, scores, propensities or repeat(1.0, len(items)), strict=True))
     return msgspec.convert(said, Decision)
 
 

@@ -267,6 +267,9 @@ def test_record_of_a_canary_that_fails_is_of_the_release_that_answered(
     assert answer["version"] == (home / "CURRENT").read_text().strip()
     (decision,) = service.written()
     assert (decision.release, list(decision.history)) == (answer["version"], history)
+    # By intention to treat the arm stays, and the record says which release failed in it.
+    assert [(name, arm) for name, _, arm in decision.experiments] == [("canary", "canary")]
+    assert decision.failed_release == other.name
 
 
 def test_holdout_is_answered_as_strangers_and_stays_on_record(home: Path, tmp_path: Path) -> None:

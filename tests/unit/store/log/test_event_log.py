@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from marquee.errors import EventLogError
-from marquee.store.log.event_log import ClosedPart, Decision, Event, EventLog, Kept
+from marquee.store.log.event_log import ClosedPart, Decision, Event, EventLog, Kept, Place
 from marquee.store.log.log_rows import decision_row, logged_decision
 from tests.support.event_stores import DAY, NOW, Store, decision, event
 
@@ -50,6 +50,14 @@ def test_history_that_was_asked_as_well_is_kept_once_and_comes_back(store: Store
     assert [one.history for one in found] == [ids, ids[1:], ()]
     assert [one.asked["history"] for one in found] == [list(ids)] * 3
     assert decision_row(same).body.count(ids[0]) == 1
+    assert decision_row(others[0]).body.count(ids[1]) == 1
+
+
+def test_history_that_an_earlier_version_kept_once_is_read() -> None:
+    body = '{"history_as_asked":true,"asked":{"history":["x","y"]},"items":["a"],"scores":[1.0]}'
+    found = logged_decision((1, "d", NOW, None, body)).decision
+    assert found.history == ("x", "y")
+    assert found.places == (Place("a", 1.0, 1.0),), "what nobody drew was certain"
 
 
 def test_decision_that_an_earlier_version_wrote_is_read() -> None:

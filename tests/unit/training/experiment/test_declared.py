@@ -65,6 +65,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 surface="home" if number % 10 else "feed",
                 places=(Place("a", 1.0, 1.0),),
                 experiments=(("variety", variety.seed, arm),) if arm and number % 10 else (),
+                failed_release="v2" if arm == "varied" and number % 50 == 1 else "",
             )
             decisions.append(found)
             if rng.random() < RATES[arm] + 0.2 * np.tanh(taste):
@@ -75,6 +76,12 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Path:
     log.append(events)
     log.close()
     return folder
+
+
+def arm_in(folder: Path, number: int) -> str | None:
+    """Returns the arm of a user while the experiment runs."""
+    variety = ExperimentFile.read(folder / "experiments.yaml").experiments["variety"].experiment("variety")
+    return variety.arm_of(f"u{number}", int(time.time()))
 
 
 def run(monkeypatch: pytest.MonkeyPatch, folder: Path, *words: str) -> int:
@@ -99,6 +106,10 @@ def test_log_and_file_become_a_report(monkeypatch: pytest.MonkeyPatch, service: 
     assert effect["low"] < 2 * (RATES["varied"] - RATES["control"]) < effect["high"]
     assert facts["metrics"][0]["effects"]["adjustment"]["is_on"], "the days before its start are its past"
     assert facts["arms"][0]["verdict"]["conclusion"] == "ship"
+    (note,) = [note for note in facts["notes"] if "answered by another release" in note]
+    n_failed = 2 * len([number for number in range(1, N_USERS, 50) if arm_in(service, number) == "varied"])
+    assert note.startswith(f"{n_failed} of "), "two answers each while it ran"
+    assert "rows of arm varied" in note
 
 
 def test_slices_may_be_what_is_known_of_users(monkeypatch: pytest.MonkeyPatch, service: Path) -> None:
