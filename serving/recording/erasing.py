@@ -7,12 +7,14 @@ find nothing left to do.
 import logging
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
 
 from marquee.store.ledger.erasing import open_ledger_erasure
+from marquee.store.ledger.rows import Charge, Shown
+from marquee.store.log.log_rows import SOLD
 from marquee.store.people.erasing.eraser import SECONDS_PER_HOUR, Eraser, PassReport, Places
 from marquee.store.people.erasing.held_rows import HeldPage, read_held
 from marquee.store.people.erasing.opening import open_receipts
@@ -49,12 +51,16 @@ class Held:
         consents: What was said for them.
         receipts: Of their erasures.
         page: Their rows in the log.
+        shown: When they were shown what caps of campaigns count; on the first page.
+        charges: What became of the ads in the answers of this page.
     """
 
     person: Person
     consents: Sequence[Consent]
     receipts: Sequence[SignedReceipt]
     page: HeldPage
+    shown: Shown = field(default_factory=dict)
+    charges: Sequence[Charge] = ()
 
 
 class Erasures:
@@ -92,11 +98,15 @@ class Erasures:
     def held(self, user_id: str, cursor: str, limit: int) -> Held:
         """Returns a page of all that is held of a user; raises DataError if the cursor is none."""
         handle, users = self._users.handle_of(user_id), self._users.store(OPEN_S)
-        person, page = users.find(handle), HeldPage()
-        if person.pseudonym is not None:
-            log, closed = self._log.get(OPEN_S), self._closed or Path()
-            page = read_held(log, closed, person.pseudonym, cursor, limit)
-        return Held(person, users.consents(handle), self._receipts.get(OPEN_S).find(handle), page)
+        person, consents = users.find(handle), users.consents(handle)
+        held = Held(person, consents, self._receipts.get(OPEN_S).find(handle), HeldPage())
+        if person.pseudonym is None:
+            return held
+        log, ledger = self._log.get(OPEN_S), self._ledger.get(OPEN_S)
+        page = read_held(log, self._closed or Path(), person.pseudonym, cursor, limit)
+        sold = [row["decision_id"] for row in page.decisions if SOLD in row["more"]]
+        shown = {} if cursor else ledger.shown(person.pseudonym)
+        return replace(held, page=page, shown=shown, charges=ledger.charges(sold))
 
     def held_by_releases(self) -> dict[str, int]:
         """Returns how many erased users each release knows, by version."""

@@ -7,7 +7,7 @@ from marquee.bundle.manifest import Manifest
 from marquee.core.targeting.customer import Customer
 from marquee.decision.requests import Request, within_tier
 from marquee.store.people.consent import Tier, strictest
-from serving.recording.users import KnownUser
+from serving.recording.users import KnownUser, counted_as
 
 
 class Identified(NamedTuple):
@@ -31,6 +31,11 @@ class Identified(NamedTuple):
     def recorded_as(self) -> str | None:
         """The name to record the answer under, None for nobody's."""
         return self.user.name if self.user is not None and self.request.tier is Tier.personal else None
+
+    @property
+    def counted_as(self) -> str | None:
+        """The pseudonym to count ads under, None if nothing may be counted."""
+        return counted_as(self.recorded_as)
 
     def held_out(self) -> "Identified":
         """Returns the request without anything of the user, who stays on record.

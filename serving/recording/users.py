@@ -10,6 +10,7 @@ Where the store cannot be read nobody knows what was said: the answer then uses 
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
+from threading import Lock
 from typing import NamedTuple, Protocol
 
 from marquee.bundle.manifest import Manifest, UserNames
@@ -25,6 +26,9 @@ from serving.recording.opening import Opened
 N_REMEMBERED = 4096
 """Users that a worker holds in memory, those that came last."""
 
+N_DRAWN = 256
+"""New users whose pseudonym a worker has drawn and not noted yet: it is, milliseconds after the answer."""
+
 # No pseudonym begins so: these are hexadecimal digits.
 _UNNAMED = "handle:"
 
@@ -34,8 +38,8 @@ class KnownUser(NamedTuple):
 
     Attributes:
         tier: How much of them may be used.
-        name: Under which an answer to them is recorded, `_UNNAMED` and their handle if they are new; None if
-            they must not be recorded.
+        name: Under which an answer to them is recorded; `_UNNAMED`, their handle and the pseudonym that was
+            drawn for them if they are new; None if they must not be recorded.
         erased: When they were last erased, seconds since 1970 UTC; None if never.
     """
 
@@ -47,6 +51,11 @@ class KnownUser(NamedTuple):
     def has_rows(self) -> bool:
         """Whether the log may hold rows of theirs."""
         return self.name is not None and not self.name.startswith(_UNNAMED)
+
+    @property
+    def counted_as(self) -> str | None:
+        """The pseudonym to count what they are shown under, None if they must not be recorded."""
+        return counted_as(self.name)
 
     def name_in(self, manifest: Manifest, user_id: str) -> str | None:
         """Returns the name by which a bundle may know them.
@@ -60,6 +69,15 @@ class KnownUser(NamedTuple):
         # Who came back after an erasure is somebody new, also to a bundle that knew them by their own id.
         is_older = self.erased is not None and manifest.known_until.timestamp <= self.erased
         return self.name if is_older else user_id
+
+
+def counted_as(name: str | None) -> str | None:
+    """Returns the pseudonym in the name that an answer is recorded under.
+
+    Never the handle: what is counted under it would outlive an erasure, which knows the pseudonym alone.
+    Where another worker names the same new user first, what was counted under this one leads to nobody.
+    """
+    return name if name is None or not name.startswith(_UNNAMED) else name.rpartition(":")[2]
 
 
 class KnownUsers(Protocol):
@@ -154,6 +172,8 @@ class KeyedUsers:
 
         self._users = Opened(where, opened)
         self._remembered: dict[str, tuple[bytes, int, KnownUser]] = {}
+        self._drawn: dict[tuple[bytes, int | None], str] = {}
+        self._drawing = Lock()
 
     def at_hand(self, user_id: str) -> KnownUser | None:
         """Returns a user who has not changed since they were read, or never was here; see `KnownUsers`."""
@@ -181,7 +201,21 @@ class KeyedUsers:
         tier = person.tier_within(self.default)
         if tier is not Tier.personal:
             return KnownUser(tier, None, person.erased)
-        return KnownUser(tier, person.pseudonym or f"{_UNNAMED}{handle.hex()}", person.erased)
+        if person.pseudonym is not None:
+            return KnownUser(tier, person.pseudonym, person.erased)
+        drawn = self._draw(handle, person.erased)
+        return KnownUser(tier, f"{_UNNAMED}{handle.hex()}:{drawn}", person.erased)
+
+    def _draw(self, handle: bytes, erased: int | None) -> str:
+        """Returns the pseudonym that a new user is to get; the same until it is noted."""
+        # By the erasure as well: who comes back after one is somebody new.
+        user = (handle, erased)
+        with self._drawing:
+            if user not in self._drawn:
+                self._drawn[user] = self._random(PSEUDONYM_BYTES).hex()
+                if len(self._drawn) > N_DRAWN:
+                    del self._drawn[next(iter(self._drawn))]
+            return self._drawn[user]
 
     def _remember(self, user_id: str, known: tuple[bytes, int, KnownUser]) -> None:
         """Holds a user in memory; called from one thread at a time."""
@@ -207,15 +241,17 @@ class KeyedUsers:
 
     def named(self, decisions: Sequence[DecisionRow]) -> Sequence[DecisionRow]:
         """Returns decisions with new users under the names that they get; see `KnownUsers`."""
-        handles = {
-            one.decision_id: bytes.fromhex(one.user_id.removeprefix(_UNNAMED))
+        parted = {
+            one.decision_id: one.user_id.removeprefix(_UNNAMED).partition(":")
             for one in decisions
             if one.user_id is not None and one.user_id.startswith(_UNNAMED)
         }
+        handles = {decision_id: bytes.fromhex(handle) for decision_id, (handle, _, _) in parted.items()}
+        drawn = {bytes.fromhex(handle): pseudonym for handle, _, pseudonym in parted.values()}
         if not handles:
             return decisions
         # Read anew: who may be known by what they said, whatever the default is, is no stranger.
-        persons = self._with_names(self._users.get().find_many(handles.values()))
+        persons = self._with_names(self._users.get().find_many(handles.values()), drawn)
         names = {name: self._name_or_reason(persons[handle]) for name, handle in handles.items()}
         # Nobody, if they have withdrawn since they were answered.
         kept = {name: None if isinstance(user, Reason) else user for name, user in names.items()}
@@ -255,10 +291,17 @@ class KeyedUsers:
         """Gives up all connections; see `KnownUsers`."""
         self._users.close()
 
-    def _with_names(self, persons: Mapping[bytes, Person]) -> Mapping[bytes, Person]:
-        """Returns users, with pseudonyms for those who have none and may be known."""
+    def _with_names(
+        self, persons: Mapping[bytes, Person], drawn: Mapping[bytes, str] = {}
+    ) -> Mapping[bytes, Person]:
+        """Returns users, with pseudonyms for those who have none and may be known.
+
+        Args:
+            persons: The users, by handle.
+            drawn: Pseudonyms that were drawn before, for those of an answer.
+        """
         new = {
-            handle: self._random(PSEUDONYM_BYTES).hex()
+            handle: drawn.get(handle) or self._draw(handle, person.erased)
             for handle, person in persons.items()
             if person.pseudonym is None and person.tier_within(self.default) is Tier.personal
         }

@@ -168,7 +168,7 @@ class AdSales:
         found, search, slots = decided.ads, identified.request.ads, surface.slots
         if found is None or search is None or slots is None or begun is None:
             return Advertised(decided)
-        user = identified.recorded_as
+        user = identified.counted_as
         viewer = viewer_of(identified, surface)
         table = recommender.item_pool.table
         assert isinstance(search.creatives, Wanted), "a search must be one of ours: see `wanted`"

@@ -32,7 +32,7 @@ from serving.api.ads.paces import Paces
 from serving.api.customers.deciding import NOBODY, CustomersAtDecision
 from serving.recording.ads.spending import Spending
 from serving.recording.recorder import Begun
-from serving.recording.users import KnownUser, KnownUsers
+from serving.recording.users import KnownUser, KnownUsers, counted_as
 
 _TRIES = 3
 """How often bids are chosen anew where money or a cap of one did not hold."""
@@ -48,7 +48,7 @@ class _Person(NamedTuple):
 
     Attributes:
         tier: How much of them may be used.
-        name: Under which they are counted; None for nobody.
+        name: Under which the answer is recorded; None for nobody's.
         barriers: Why the request lets no more be used.
         customer: Their traits and audiences; None where nothing is known or may be used.
     """
@@ -57,6 +57,11 @@ class _Person(NamedTuple):
     name: str | None
     barriers: tuple[Barrier, ...] = ()
     customer: Customer | None = None
+
+    @property
+    def counted_as(self) -> str | None:
+        """The pseudonym to count ads under; None for nobody."""
+        return counted_as(self.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,8 +193,10 @@ class Bidder:
     ) -> Situation:
         """Returns a request as far as bids follow from it."""
         shown: Shown | None = {}
-        if person.name is not None and any(one.frequency_caps for one in campaigns.campaigns):
-            shown = self._spending.shown(person.name, self._spending.now()._replace(time_ms=begun.time_ms))
+        if person.counted_as is not None and any(one.frequency_caps for one in campaigns.campaigns):
+            shown = self._spending.shown(
+                person.counted_as, self._spending.now()._replace(time_ms=begun.time_ms)
+            )
 
         def capped(campaign: Campaign, item_id: str) -> bool:
             if not campaign.frequency_caps:
@@ -233,7 +240,8 @@ class Bidder:
                 break
             buys = [self._buy(one) for one in choice.chosen]
             now = self._spending.now()._replace(time_ms=begun.time_ms)
-            for one, outcome in zip(choice.chosen, self._spending.sell(buys, person.name, now), strict=True):
+            outcomes = self._spending.sell(buys, person.counted_as, now)
+            for one, outcome in zip(choice.chosen, outcomes, strict=True):
                 if isinstance(outcome, Sale):
                     sold.append((one, outcome))
                     continue

@@ -114,6 +114,34 @@ class TraitsMessage(msgspec.Struct, kw_only=True, frozen=True):
         return cls(run=run.name, version=run.manifest.version, as_of=run.manifest.as_of, values=told)
 
 
+class ShownMessage(msgspec.Struct, kw_only=True, frozen=True):
+    """One count of an ad that a user was shown, for the caps of campaigns."""
+
+    per: Annotated[str, Meta(description="What is counted: `campaign`, `advertiser` or `ad`.")]
+    of: Annotated[tuple[str, ...], Meta(description="Which one; an ad by its campaign and its item.")]
+    time_ms: Annotated[int, Meta(description="When, milliseconds since 1970 UTC.")]
+
+
+class ChargeMessage(msgspec.Struct, kw_only=True, frozen=True):
+    """An ad in an answer to a user, and what became of its price."""
+
+    decision_id: Annotated[str, Meta(description="The answer.")]
+    item_id: Annotated[str, Meta(description="The ad.")]
+    campaign_id: Annotated[str, Meta(description="Who pays for it.")]
+    bid_type: Annotated[str, Meta(description="For which event: `cpm`, `cpc` or `cpa`.")]
+    price: Annotated[int, Meta(description="What that event costs, millionths of the currency.")]
+    state: Annotated[
+        str, Meta(description="`open`: still waited for; `charged`; else `unbilled`, `released` or `fenced`.")
+    ]
+
+
+class AdsMessage(msgspec.Struct, kw_only=True, frozen=True):
+    """The part of what is held that campaigns need."""
+
+    shown: Annotated[tuple[ShownMessage, ...], Meta(description="On the first page alone; oldest first.")]
+    charges: Annotated[tuple[ChargeMessage, ...], Meta(description="Of the answers of this page.")]
+
+
 class UserAnswer(msgspec.Struct, kw_only=True, frozen=True):
     """A page of what is held of a user."""
 
@@ -131,6 +159,9 @@ class UserAnswer(msgspec.Struct, kw_only=True, frozen=True):
     traits: Annotated[
         TraitsMessage | None,
         Meta(description="Of the run of customers that is served; null where it knows nobody of that id."),
+    ]
+    ads: Annotated[
+        AdsMessage | None, Meta(description="What campaigns count and pay; null from earlier services.")
     ]
     cursor: Annotated[
         str | None, Meta(description="For the next page, which may be empty; null where this is the last.")

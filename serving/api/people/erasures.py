@@ -9,13 +9,17 @@ from typing import TypeVar
 
 import msgspec
 
+from marquee.ads.caps import SEPARATOR
 from marquee.errors import BundleError, ConfigError, DataError, EventLogError, EventLogFullError
 from serving.api.customers.asked import AskedCustomers
 from serving.api.messages.erasures import (
+    AdsMessage,
+    ChargeMessage,
     ConsentMessage,
     HeldEvent,
     ReceiptAnswer,
     ReceiptMessage,
+    ShownMessage,
     TraitsMessage,
     UserAnswer,
 )
@@ -142,5 +146,21 @@ def _told(held: Held, traits: TraitsMessage | None, request_id: str) -> UserAnsw
         events=tuple(HeldEvent(**row) for row in held.page.events),
         decisions=tuple(held.page.decisions),
         traits=traits,
+        ads=_ads(held),
         cursor=held.page.cursor,
     )
+
+
+def _ads(held: Held) -> AdsMessage:
+    """Returns the message that tells what campaigns hold."""
+    counted = sorted((time_ms, key) for key, times in held.shown.items() for time_ms in times)
+    return AdsMessage(
+        shown=tuple(_counted(key, time_ms) for time_ms, key in counted),
+        charges=tuple(ChargeMessage(**charge._asdict()) for charge in held.charges),
+    )
+
+
+def _counted(key: str, time_ms: int) -> ShownMessage:
+    """Returns the message that tells one count of an ad."""
+    per, *of = key.split(SEPARATOR)
+    return ShownMessage(per=per, of=tuple(of), time_ms=time_ms)

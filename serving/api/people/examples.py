@@ -52,5 +52,9 @@ USER_ANSWER: Json = {
         "as_of": 1769860800.0,
         "values": {"leaves": 0.81, "leaves_reasons": "+plan, +months, -fee"},
     },
+    "ads": {
+        "shown": [{"per": "campaign", "of": ["spring"], "time_ms": 1769860860000}],
+        "charges": [],
+    },
     "cursor": None,
 }

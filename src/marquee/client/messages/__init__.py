@@ -90,6 +90,8 @@ from marquee.client.messages.rules import (
 )
 from marquee.client.messages.shared import ErrorAnswer, ErrorBody, FeatureValue, Filter
 from marquee.client.messages.users import (
+    AdsMessage,
+    ChargeMessage,
     ConsentAnswer,
     ConsentMessage,
     ConsentRequest,
@@ -97,6 +99,7 @@ from marquee.client.messages.users import (
     ReceiptAnswer,
     ReceiptMessage,
     ReleaseMessage,
+    ShownMessage,
     SignatureMessage,
     TraitsMessage,
     UserAnswer,
@@ -115,6 +118,7 @@ from marquee.client.messages.users import (
 __all__ = [
     "AccountAnswer",
     "AdMessage",
+    "AdsMessage",
     "AuctionAnswer",
     "AuctionRequest",
     "AudienceAnswer",
@@ -130,6 +134,7 @@ __all__ = [
     "CampaignTrialAnswer",
     "CampaignTrialRequest",
     "CampaignsAnswer",
+    "ChargeMessage",
     "ClicksAnswer",
     "ConsentAnswer",
     "ConsentMessage",
@@ -194,6 +199,7 @@ __all__ = [
     "ScoreReason",
     "ScoreRequest",
     "ShareRequest",
+    "ShownMessage",
     "SignatureMessage",
     "SimilarRequest",
     "TargetMessage",

@@ -122,6 +122,52 @@ class TraitsMessage(msgspec.Struct, kw_only=True, frozen=True):
     values: dict[str, bool | int | float | str | tuple[bool | int | float | str | None, ...] | None]
 
 
+class ShownMessage(msgspec.Struct, kw_only=True, frozen=True):
+    """One count of an ad that a user was shown, for the caps of campaigns.
+
+    Attributes:
+        per: What is counted: `campaign`, `advertiser` or `ad`.
+        of: Which one; an ad by its campaign and its item.
+        time_ms: When, milliseconds since 1970 UTC.
+    """
+
+    per: str
+    of: tuple[str, ...]
+    time_ms: int
+
+
+class ChargeMessage(msgspec.Struct, kw_only=True, frozen=True):
+    """An ad in an answer to a user, and what became of its price.
+
+    Attributes:
+        decision_id: The answer.
+        item_id: The ad.
+        campaign_id: Who pays for it.
+        bid_type: For which event: `cpm`, `cpc` or `cpa`.
+        price: What that event costs, millionths of the currency.
+        state: `open`: still waited for; `charged`; else `unbilled`, `released` or `fenced`.
+    """
+
+    decision_id: str
+    item_id: str
+    campaign_id: str
+    bid_type: str
+    price: int
+    state: str
+
+
+class AdsMessage(msgspec.Struct, kw_only=True, frozen=True):
+    """The part of what is held that campaigns need.
+
+    Attributes:
+        shown: On the first page alone; oldest first.
+        charges: Of the answers of this page.
+    """
+
+    shown: tuple[ShownMessage, ...]
+    charges: tuple[ChargeMessage, ...]
+
+
 class UserAnswer(msgspec.Struct, kw_only=True, frozen=True):
     """A page of what is held of a user.
 
@@ -135,6 +181,7 @@ class UserAnswer(msgspec.Struct, kw_only=True, frozen=True):
         events: Of this page.
         decisions: Answers of this page, with all that is on record of each.
         traits: Of the run of customers that is served; null where it knows nobody of that id.
+        ads: What campaigns count and pay; null from earlier services.
         cursor: For the next page, which may be empty; null where this is the last.
     """
 
@@ -147,6 +194,7 @@ class UserAnswer(msgspec.Struct, kw_only=True, frozen=True):
     events: tuple[HeldEvent, ...]
     decisions: tuple[dict[str, object], ...]
     traits: TraitsMessage | None = None
+    ads: AdsMessage | None = None
     cursor: str | None = None
 
 

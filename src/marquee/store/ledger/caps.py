@@ -5,15 +5,18 @@ from marquee.store.ledger.rows import Cap, CapClaim
 
 _MS = 1000
 
+SEPARATOR = "\x1f"
+"""Between the parts of a key: no name may hold it."""
+
 
 def key_of(campaign: Campaign, item_id: str, scope: CapScope) -> str:
     """Returns the name under which an ad of a campaign is counted."""
     named = {
-        CapScope.ad: f"{campaign.campaign_id}\x1f{item_id}",
+        CapScope.ad: f"{campaign.campaign_id}{SEPARATOR}{item_id}",
         CapScope.campaign: campaign.campaign_id,
         CapScope.advertiser: campaign.advertiser,
     }
-    return f"{scope.value}\x1f{named[scope]}"
+    return f"{scope.value}{SEPARATOR}{named[scope]}"
 
 
 def claim_of(campaign: Campaign, item_id: str, campaigns: CampaignSet) -> CapClaim:

@@ -1,11 +1,12 @@
 """Erases users from the ledger: what they were shown, and which decisions were theirs; the money stays."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from marquee.store.campaigns.campaign_store import CampaignStore
 from marquee.store.campaigns.opening import open_campaign_store
 from marquee.store.ledger.ledger import Ledger
 from marquee.store.ledger.opening import open_ledger
+from marquee.store.ledger.rows import Charge, Shown
 from marquee.store.log.event_log import EventLog
 
 PAGE_ROWS = 1_000
@@ -39,6 +40,14 @@ class LedgerErasure:
             found.update(one.decision.decision_id for one in page)
             after = page[-1].sequence
         self._ledger.forget(user_id, found)
+
+    def shown(self, user_id: str) -> Shown:
+        """Returns when a user was shown what caps count."""
+        return self._ledger.shown(user_id, 0)
+
+    def charges(self, decision_ids: Sequence[str]) -> Sequence[Charge]:
+        """Returns what became of the ads of some decisions."""
+        return self._ledger.charges(decision_ids)
 
     def wipe(self) -> bool:
         """Overwrites what deleted rows have left; returns False where readers were in the way."""

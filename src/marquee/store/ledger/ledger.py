@@ -40,6 +40,7 @@ from marquee.store.ledger.rows import (
     Account,
     Books,
     CapClaim,
+    Charge,
     Followed,
     Lease,
     LeaseRequest,
@@ -59,6 +60,8 @@ SOLD_ROWS = 5_000
 """Rows of the log that are looked at once where ads must be counted again."""
 
 _SHOWN = "SELECT key, time_ms FROM ledger_shown WHERE user_id = ? AND time_ms > ?"
+_CHARGES = """SELECT decision_id, item_id, campaign_id, bid_type, price, state FROM ledger_reservations
+WHERE decision_id IN"""
 _ACCOUNTS = f"SELECT {COLUMNS} FROM ledger_accounts WHERE campaign_id = ? ORDER BY day"
 
 Result = TypeVar("Result")
@@ -183,6 +186,15 @@ class Ledger(ABC):
     def shown(self, user_id: str, since_ms: int) -> Shown:
         """Returns when a user was shown what is counted, later than a moment; counts nothing."""
         return _by_key(self._read_shown(_SHOWN, (user_id, since_ms)))
+
+    def charges(self, decision_ids: Sequence[str]) -> list[Charge]:
+        """Returns what became of the ads of some decisions, as far as the log is booked."""
+        found: list[Charge] = []
+        for first in range(0, len(decision_ids), PAGE_ROWS):
+            some = decision_ids[first : first + PAGE_ROWS]
+            rows = self._read_money(f"{_CHARGES} ({', '.join('?' * len(some))}) ORDER BY 1, 2", some)
+            found += [Charge(*row) for row in rows]
+        return found
 
     def accounts(self, campaign_id: str) -> list[Account]:
         """Returns the accounts of a campaign: of the flight, then of each day."""

@@ -117,6 +117,26 @@ class Unbilled(StrEnum):
     no_money = "no_money"  # the budget is spent
 
 
+class Charge(NamedTuple):
+    """An ad of an answer, and what became of its price.
+
+    Attributes:
+        decision_id: The answer.
+        item_id: The ad.
+        campaign_id: Who pays for it.
+        bid_type: For which event.
+        price: What that event costs, millionths.
+        state: `open`, `charged`, `unbilled`, `released` or `fenced`.
+    """
+
+    decision_id: str
+    item_id: str
+    campaign_id: str
+    bid_type: str
+    price: int
+    state: str
+
+
 class Followed(NamedTuple):
     """The outcome of reading the log.
 

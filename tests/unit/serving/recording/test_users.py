@@ -288,3 +288,43 @@ def test_users_of_a_body_of_events_are_found_together(workers: Workers) -> None:
     assert worker.post(*rows)["repeated"] == 1_100
     named = {one.event.user_id for one in worker.log.get().read(0, 2_000)}
     assert len(named) == 1_100
+
+
+def test_new_user_is_counted_under_the_pseudonym_that_they_get_and_never_under_their_handle(
+    workers: Workers,
+) -> None:
+    worker = workers()
+    assert worker.keyed is not None
+    first, again = worker.keyed.look_up("new"), worker.keyed.look_up("new")
+    assert not first.has_rows
+    assert first.counted_as == again.counted_as
+    # The answer is on record under a name that only the writer of decisions reads.
+    worker.ask(user_id="new")
+    (decision,) = worker.written()
+    assert decision.user_id == first.counted_as == worker.keyed.look_up("new").name
+    assert handle("new").hex() not in str(first.counted_as)
+
+
+def test_who_comes_back_after_an_erasure_is_counted_as_somebody_new(workers: Workers) -> None:
+    worker, other = workers(), workers()
+    assert worker.keyed is not None
+    assert other.keyed is not None
+    # Drawn and never noted: another worker has named the user first.
+    drawn = worker.keyed.look_up("u9").counted_as
+    other.post(click("e1", "u9"))
+    assert worker.keyed.look_up("u9").name != drawn
+    assert other.erasures is not None
+    other.erasures.erase("u9", NOW)
+    assert other.consent("u9", "personal").status == 200
+    assert worker.keyed.look_up("u9").counted_as not in (drawn, None)
+
+
+def test_draws_of_new_users_are_forgotten_when_others_come(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.recording.users.N_DRAWN", 2)
+    keyed = workers().keyed
+    assert keyed is not None
+    drawn = [keyed.look_up(user).counted_as for user in ("a", "b", "c", "b", "a")]
+    assert drawn[1] == drawn[3]
+    assert drawn[0] != drawn[4]
