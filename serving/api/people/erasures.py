@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import msgspec
 
-from marquee.ads.caps import SEPARATOR
 from marquee.errors import BundleError, ConfigError, DataError, EventLogError, EventLogFullError
+from marquee.store.ledger.caps import SEPARATOR
 from serving.api.customers.asked import AskedCustomers
 from serving.api.messages.erasures import (
     AdsMessage,
