@@ -46,7 +46,7 @@ class LedgerErasure:
         return self._ledger.shown(user_id, 0)
 
     def charges(self, decision_ids: Sequence[str]) -> Sequence[Charge]:
-        """Returns what became of the ads of some decisions."""
+        """Returns the outcome of each ad of some decisions."""
         return self._ledger.charges(decision_ids)
 
     def wipe(self) -> bool:

@@ -188,7 +188,7 @@ class Ledger(ABC):
         return _by_key(self._read_shown(_SHOWN, (user_id, since_ms)))
 
     def charges(self, decision_ids: Sequence[str]) -> list[Charge]:
-        """Returns what became of the ads of some decisions, as far as the log is booked."""
+        """Returns the outcome of each ad of some decisions, as far as the log is booked."""
         found: list[Charge] = []
         for first in range(0, len(decision_ids), PAGE_ROWS):
             some = decision_ids[first : first + PAGE_ROWS]
