@@ -127,9 +127,9 @@ class ExchangeService:
         assert reply.status == 200, reply.body
         return [bid for seat in reply.json().get("seatbid", []) for bid in seat["bid"]]
 
-    def call(self, address: str, method: str = "GET") -> Response:
-        """Returns the reply to a notice; the exchange has no key."""
-        parts = urlsplit(address.replace("${AUCTION_PRICE}", "1.5").replace("${AUCTION_LOSS}", "102"))
+    def call(self, address: str, method: str = "GET", price: str = "${AUCTION_PRICE}") -> Response:
+        """Returns the reply to a notice, with a price if one is given; the exchange has no key."""
+        parts = urlsplit(address.replace("${AUCTION_PRICE}", price).replace("${AUCTION_LOSS}", "102"))
         return asyncio.run(request(self.app, method, parts.path, b"", {}, parts.query))
 
     def counted(self, name: str, *labels: str) -> float:

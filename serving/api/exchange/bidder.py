@@ -139,6 +139,10 @@ class Bidder:
         self._click_probability = click_probability
         self._index = _Index(NO_CAMPAIGNS, exchange)
 
+    def lose(self, decision_id: str, item_id: str) -> bool:
+        """Gives back the money of a lost bid, and returns whether that was news; raises EventLogError."""
+        return self._spending.lose(decision_id, item_id)
+
     def answer(self, request: BidRequest, begun: Begun) -> Outcome:
         """Returns the answer to a bid request; a sale of its decision must be recorded before it is sent.
 
@@ -371,6 +375,7 @@ def _won(chosen: Chosen) -> Won:
         markup=chosen.candidate.markup,
         campaign_id=campaign.campaign_id,
         price=chosen.price,
+        floor=chosen.terms.floor,
         deal_id=chosen.terms.deal_id,
         disclosure=Disclosure(behalf=campaign.advertiser, paid=campaign.payer),
     )

@@ -45,6 +45,7 @@ class _File(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     latency_ms: int = 20
     first_price_share: float = 0.85
     surface: str = "openrtb"
+    advertisers_apart: bool = True
     devices: dict[int, str] = {}
     creatives: dict[str, _CreativeOfFile] = {}
     deals: dict[str, list[str]] = {}
@@ -108,6 +109,7 @@ def _exchange(said: _File, currency: str) -> Exchange:
             "latency_ms",
             "first_price_share",
             "surface",
+            "advertisers_apart",
         )
     }
     return Exchange(

@@ -9,18 +9,19 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import msgspec
 
 from marquee.ads.openrtb.answering import NoBid, no_bid_of
 from marquee.ads.openrtb.messages import BidRequest
-from marquee.ads.openrtb.notices import NoticeKind, Settled
+from marquee.ads.openrtb.notices import NoticeKind, Settled, settled_price
 from marquee.ads.openrtb.reading import read_bid_request
 from marquee.core.event_kinds import EventKind
 from marquee.errors import BidRequestError, ConfigError, EventLogError, NoticeError
 from marquee.store.log.decision_ids import made_ms
 from marquee.store.log.event_log import Event, Kept
-from marquee.store.log.event_rows import MAX_ID_LENGTH
+from marquee.store.log.event_rows import MAX_ID_LENGTH, SETTLED_PREFIX
 from serving.api.exchange.bidder import Bidder, Outcome
 from serving.api.exchange.messages import AuctionBody, AuctionRequest
 from serving.api.exchange.metrics import Answered, ExchangeMetrics, NoticeOutcome
@@ -40,6 +41,7 @@ MALFORMED = Reply(400, b"", ())
 _THREADS = 4
 """Notices that wait for the same flush of the disk."""
 _MS_PER_S = 1000
+_THOUSAND, _MILLION = 1_000, 1_000_000
 
 
 class ExchangeRoutes:
@@ -111,7 +113,7 @@ class ExchangeRoutes:
                 Problem.not_found,
                 f"a notice must be one of {[one.value for one in NoticeKind]}, got {kind[:32]!r}",
             )
-        return await self._settled(NoticeKind(kind), token)
+        return await self._settled(NoticeKind(kind), token, call.query.get("price", ""))
 
     async def notice_by_post(self, call: Call) -> Reply:
         """Takes a notice; see `notice`."""
@@ -150,44 +152,58 @@ class ExchangeRoutes:
         self._metrics.count_request(Answered.bid, outcome.n_bids)
         return Reply(200, outcome.json)
 
-    async def _settled(self, kind: NoticeKind, token: str) -> Reply:
+    async def _settled(self, kind: NoticeKind, token: str, said: str) -> Reply:
         """Returns the reply to a notice; raises NoticeError for one that settles nothing."""
         now = self._clock()
         try:
             settled = self._bidder.signer.read(kind, token, now)
+            price = None if kind is NoticeKind.loss else settled_price(settled, said)
         except NoticeError as error:
             self._metrics.count_notice(kind, NoticeOutcome(error.reason))
             raise
         outcome = NoticeOutcome.test if settled.is_test else NoticeOutcome.taken
-        if kind is NoticeKind.billing and not settled.is_test:
-            loop = asyncio.get_running_loop()
-            outcome = await loop.run_in_executor(self._settling, self._bill, settled, int(now))
+        work = {
+            NoticeKind.billing: partial(self._bill, settled, price, int(now)),
+            NoticeKind.loss: partial(self._lose, settled),
+        }.get(kind)
+        if work is not None and not settled.is_test:
+            outcome = await asyncio.get_running_loop().run_in_executor(self._settling, work)
         self._metrics.count_notice(kind, outcome)
         return NO_CONTENT
 
-    def _bill(self, settled: Settled, now: int) -> NoticeOutcome:
+    def _lose(self, settled: Settled) -> NoticeOutcome:
+        """Frees the money of a bid that is lost; raises Refusal if the ledger refuses."""
+        try:
+            is_news = self._bidder.lose(settled.decision_id, settled.item_id)
+        except (EventLogError, ConfigError) as error:
+            raise unavailable(str(error)) from error
+        return NoticeOutcome.taken if is_news else NoticeOutcome.repeated
+
+    def _bill(self, settled: Settled, price: int | None, now: int) -> NoticeOutcome:
         """Keeps the impression that a notice tells of; raises Refusal if the log refuses."""
-        event = impression_of(settled, now)
+        event = impression_of(settled, price, now)
         try:
             (kept,) = self._log.get().append([event])
         except (EventLogError, ConfigError) as error:
             raise unavailable(str(error)) from error
         if kept is not Kept.accepted:
             return NoticeOutcome.repeated
-        self._bidder.paces.note_sale(settled.campaign_id, settled.bid)
+        paid = settled.bid if price is None else price * _THOUSAND
+        self._bidder.paces.note_sale(settled.campaign_id, paid)
         return NoticeOutcome.taken
 
 
-def impression_of(settled: Settled, now: int) -> Event:
+def impression_of(settled: Settled, price: int | None, now: int) -> Event:
     """Returns the impression that a billing notice tells of; the same event however often it comes.
 
     Args:
         settled: The bid.
+        price: What it cost, millionths; None where nobody says.
         now: Seconds since 1970 UTC.
     """
     made = made_ms(settled.decision_id)
     return Event(
-        event_id=f"openrtb.{settled.decision_id}.{settled.item_id}"[:MAX_ID_LENGTH],
+        event_id=f"{SETTLED_PREFIX}{settled.decision_id}.{settled.item_id}"[:MAX_ID_LENGTH],
         kind=EventKind.exposure.value,
         item_id=settled.item_id,
         timestamp=now,
@@ -195,4 +211,5 @@ def impression_of(settled: Settled, now: int) -> Event:
         sent_timestamp=now if made is None else made // _MS_PER_S,
         received=now,
         decision_id=settled.decision_id,
+        value=None if price is None else price / _MILLION,
     )

@@ -32,6 +32,7 @@ class NoticeOutcome(StrEnum):
     test = "test"  # of a bid that nobody pays for
     forged = "forged"
     lapsed = "lapsed"
+    impossible_price = "impossible_price"  # above the bid, below the floor, or no number
 
 
 class ExchangeMetrics:

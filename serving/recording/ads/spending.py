@@ -154,6 +154,10 @@ class Spending:
             ledger.count_traffic(self._log.get(patience_s=BUDGET_S), now_ms)
             self._counted_until = counted_until(now_ms)
 
+    def lose(self, decision_id: str, item_id: str) -> bool:
+        """Gives back the money of a lost bid, and returns whether that was news; raises EventLogError."""
+        return self._ledger.get(patience_s=BUDGET_S).lose(decision_id, item_id, self.now().time_ms)
+
     def forget(self, user_id: str, decision_ids: Sequence[str]) -> None:
         """Deletes what leads to a user, once what the log tells of them is booked; raises EventLogError."""
         self.follow()

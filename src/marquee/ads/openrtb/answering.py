@@ -48,6 +48,7 @@ class Won(NamedTuple):
         markup: In the form that fits.
         campaign_id: Who pays.
         price: Of a thousand impressions, millionths of ours.
+        floor: The least that they may cost, likewise.
         deal_id: On whose terms; None on the open market.
         disclosure: Who is behind it.
     """
@@ -57,6 +58,7 @@ class Won(NamedTuple):
     markup: Markup
     campaign_id: str
     price: int
+    floor: int
     deal_id: str | None
     disclosure: Disclosure
 
@@ -144,6 +146,7 @@ def _bid(request: BidRequest, won: Won, said: Said, signer: NoticeSigner) -> dic
         said.rate,
         said.now_s + lapses_s,
         bool(request.test),
+        won.floor,
     )
     bid: dict[str, Any] = {
         "id": f"{said.decision_id}.{imp.id}",

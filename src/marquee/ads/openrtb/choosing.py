@@ -145,7 +145,12 @@ def choose_bids(
         candidates = list(_candidates(eligible, imp, situation, offers, silent))
         silent.update(refused[one.key] for one in candidates if one.key in refused)
         standing = [*sold, *chosen]
-        free = [one for one in candidates if one.key not in refused and _may_join(one, standing)]
+        are_apart = exchange.advertisers_apart
+        free = [
+            one
+            for one in candidates
+            if one.key not in refused and _may_join(one, standing, are_apart=are_apart)
+        ]
         bid = None
         for terms in terms_of(imp, request, exchange.currencies, exchange.deals, exchange.seat):
             bid = _best(imp, free, terms, exchange)
@@ -208,13 +213,22 @@ def _offer(campaign: Campaign, declared: Declared, situation: Situation) -> Offe
     )
 
 
-def _may_join(candidate: Candidate, chosen: Sequence[Chosen]) -> bool:
-    """Returns whether a candidate may stand in an answer beside what bids there already."""
+def _may_join(candidate: Candidate, chosen: Sequence[Chosen], *, are_apart: bool) -> bool:
+    """Returns whether a candidate may stand in an answer beside what bids there already.
+
+    Args:
+        candidate: A creative of a campaign.
+        chosen: Bids of the answer so far.
+        are_apart: Whether an advertiser bids for one impression of an answer alone.
+    """
     campaign, item_id = candidate.held.campaign, candidate.declared.creative.item_id
     for one in chosen:
         other, its_item = one.candidate.held.campaign, one.candidate.declared.creative.item_id
         # The ledger tells the sales of an answer apart by their items.
         if campaign.campaign_id == other.campaign_id or item_id == its_item:
+            return False
+        # As in the slots of an answer of our own: nobody advertises twice beside themselves.
+        if are_apart and campaign.advertiser == other.advertiser:
             return False
         if campaign.advertiser in other.exclusions.advertisers:
             return False

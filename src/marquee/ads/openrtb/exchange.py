@@ -66,6 +66,7 @@ class Exchange:
         first_price_share: Of its worth, what is bid where the winner pays its own bid.
         surface: The surface that its impressions are of.
         devices: By number, as campaigns name them.
+        advertisers_apart: Whether an advertiser bids for one impression of a request alone.
 
     Raises:
         ConfigError: If a number is out of range.
@@ -83,6 +84,7 @@ class Exchange:
     first_price_share: float = 0.85
     surface: str = "openrtb"
     devices: Mapping[int, str] = field(default_factory=lambda: DEVICES)
+    advertisers_apart: bool = True
 
     def __post_init__(self) -> None:
         if not self.seat:

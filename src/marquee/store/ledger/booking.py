@@ -4,6 +4,7 @@
 open        an ad was shown, and money is held for it
 charged     its event came, and was paid for
 released    its time is over, and the money is free again
+lost        an exchange has sold the place to somebody else, and the money is free again
 fenced      its lease had been given back before the log told of it: nothing is held
 unbilled    its event came, and was not paid for
 forgotten   its user was erased
@@ -18,6 +19,7 @@ from marquee.store.ledger.accounts import hold, limits_of, open_accounts, read_a
 from marquee.store.ledger.leasing import accept_lost, highest_number, is_lost
 from marquee.store.ledger.rows import FLIGHT, Books, Followed, Limits, Unbilled
 from marquee.store.log.event_log import Decision, Event
+from marquee.store.log.event_rows import SETTLED_PREFIX
 from marquee.store.log.sales import Sale
 
 BILLED_BY = {
@@ -32,6 +34,11 @@ RELEASE_AFTER_MS = 10_000
 
 KEPT_MS = 45 * 86_400_000
 """A reservation is kept so long after its time, to tell a late or repeated event by."""
+
+LOSS = "loss"
+"""Kind of an early notice of an exchange that a place was sold to somebody else."""
+
+_MILLION = 1_000_000
 
 LOST_MS = 600_000
 """A lease that the ledger has lost counts so long after the first decision that tells of it."""
@@ -81,7 +88,10 @@ def book_decisions(books: Books, decisions: Sequence[Decision], campaigns: Campa
                 "DELETE FROM ledger_early WHERE decision_id = ? AND item_id = ? RETURNING kind, received_ms",
                 (decision.decision_id, sale.item_id),
             ):
-                done += _bill(books, decision.decision_id, sale.item_id, kind, received_ms)
+                if kind == LOSS:
+                    _lose(books, decision.decision_id, sale.item_id)
+                else:
+                    done += _bill(books, decision.decision_id, sale.item_id, kind, received_ms)
     return done
 
 
@@ -98,6 +108,7 @@ def book_events(books: Books, events: Sequence[Event], present: Collection[str])
         if event.decision_id is None or event.kind not in BILLED_BY:
             continue
         received_ms = event.received * 1000
+        _note_settled(books, event, received_ms)
         if books.run(_FOUND, (event.decision_id, event.item_id)):
             done += _bill(books, event.decision_id, event.item_id, event.kind, received_ms)
         elif event.decision_id not in present:
@@ -107,6 +118,22 @@ def book_events(books: Books, events: Sequence[Event], present: Collection[str])
                 (event.decision_id, event.item_id, event.kind, received_ms),
             )
     return done
+
+
+def lose(books: Books, decision_id: str, item_id: str, now_ms: int) -> bool:
+    """Gives back the money of an ad that an exchange did not show; False if that was told before.
+
+    An impression that is billed all the same is charged: in which order both are told does not matter.
+    """
+    if books.run(_FOUND, (decision_id, item_id)):
+        return _lose(books, decision_id, item_id)
+    # Its decision is not booked yet.
+    return bool(
+        books.run(
+            "INSERT INTO ledger_early VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING kind",
+            (decision_id, item_id, LOSS, now_ms),
+        )
+    )
 
 
 def end(books: Books, now_ms: int, drained_ms: int) -> Followed:
@@ -147,6 +174,7 @@ def unlink(books: Books, decision_ids: Collection[str]) -> None:
             if state == "open":
                 hold(books, campaign_id, day, -reserve)
         books.run("DELETE FROM ledger_early WHERE decision_id = ?", (decision_id,))
+        books.run("DELETE FROM ledger_settled WHERE decision_id = ?", (decision_id,))
 
 
 def expire(books: Books, now_ms: int) -> None:
@@ -154,6 +182,7 @@ def expire(books: Books, now_ms: int) -> None:
     before = now_ms - KEPT_MS
     books.run("DELETE FROM ledger_reservations WHERE until_ms < ? AND state <> 'open'", (before,))
     books.run("DELETE FROM ledger_early WHERE received_ms < ?", (before,))
+    books.run("DELETE FROM ledger_settled WHERE received_ms < ?", (before,))
 
 
 def _reserve(books: Books, sale: Sale, lost_until_ms: int) -> str:
@@ -173,6 +202,33 @@ def _reserve(books: Books, sale: Sale, lost_until_ms: int) -> str:
     return "open" if taken else "fenced"
 
 
+def _lose(books: Books, decision_id: str, item_id: str) -> bool:
+    """Frees the money of a reservation that is still open."""
+    campaign_id, day, _, _, reserve, _, state = books.run(_FOUND, (decision_id, item_id))[0]
+    if state != "open":
+        return False
+    books.run(_STATE, ("lost", decision_id, item_id))
+    hold(books, campaign_id, day, -reserve)
+    return True
+
+
+def _note_settled(books: Books, event: Event, received_ms: int) -> None:
+    """Notes the price at which an exchange has settled an impression; the first that came stays."""
+    if event.value is not None and event.event_id.startswith(SETTLED_PREFIX):
+        books.run(
+            "INSERT INTO ledger_settled VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (event.decision_id, event.item_id, round(event.value * _MILLION), received_ms),
+        )
+
+
+def _settled(books: Books, decision_id: str, item_id: str, price: int) -> int:
+    """Returns the price of an impression: as an exchange settled it, and never above what was bid."""
+    found = books.run(
+        "SELECT price FROM ledger_settled WHERE decision_id = ? AND item_id = ?", (decision_id, item_id)
+    )
+    return min(price, int(found[0][0])) if found else price
+
+
 def _bill(books: Books, decision_id: str, item_id: str, kind: str, received_ms: int) -> Followed:
     """Charges for an event of an ad, or tells why not; an ad is charged once."""
     campaign_id, day, bid_type, price, reserve, until_ms, state = books.run(_FOUND, (decision_id, item_id))[0]
@@ -180,6 +236,8 @@ def _bill(books: Books, decision_id: str, item_id: str, kind: str, received_ms: 
         return Followed()
     if state == "open":
         hold(books, campaign_id, day, -reserve)
+    if bid_type == BidType.cpm.value:
+        price = _settled(books, decision_id, item_id, price)
     why = _why_unbilled(books, campaign_id, day, price) if state != "fenced" else Unbilled.fenced
     if state == "released" or received_ms > until_ms:
         why = Unbilled.late

@@ -5,6 +5,7 @@ accounts       campaign and day ('' for the whole flight): budget, charged, held
 leases         slices of a budget that a worker may spend by itself for a while, numbered for ever
 reservations   one row per ad of a decision: its price, and what became of it
 early          billable events whose decision was not in the log yet
+settled        prices at which an exchange has settled impressions
 traffic        decisions of each surface by the hour, whoever was shown what (see `traffic`)
 marks          up to where the log was read, and the highest number of a lease
 shown          one row per ad that a user was shown and a cap counts
@@ -132,6 +133,16 @@ class Ledger(ABC):
             return [granted[number] for number in range(len(requests))]
 
         return self._money(work)
+
+    def lose(self, decision_id: str, item_id: str, now_ms: int) -> bool:
+        """Gives back the money of an ad that an exchange did not show; returns whether that was news.
+
+        Args:
+            decision_id: Of the answer that bid.
+            item_id: The creative.
+            now_ms: Now, milliseconds since 1970 UTC.
+        """
+        return self._money(lambda books: booking.lose(books, decision_id, item_id, now_ms))
 
     def follow(self, log: EventLog, campaigns: CampaignSet, now_ms: int) -> Followed:
         """Reads the log to its end, and moves the money that it tells of.

@@ -65,7 +65,8 @@ class PostgresLedger(Ledger):
 
     def wipe(self) -> bool:
         """Frees the room of deleted rows; see `Ledger`."""
-        self._database.vacuum("marquee.ledger_shown", "marquee.ledger_reservations", "marquee.ledger_early")
+        tables = ("ledger_shown", "ledger_reservations", "ledger_early", "ledger_settled")
+        self._database.vacuum(*(f"marquee.{one}" for one in tables))
         return True
 
     def _now_ms(self, books: Books, now_ms: int) -> int:

@@ -21,6 +21,10 @@ CREATE TABLE IF NOT EXISTS ledger_early(
     decision_id TEXT NOT NULL, item_id TEXT NOT NULL, kind TEXT NOT NULL, received_ms BIGINT NOT NULL,
     PRIMARY KEY(decision_id, item_id, kind)
 );
+CREATE TABLE IF NOT EXISTS ledger_settled(
+    decision_id TEXT NOT NULL, item_id TEXT NOT NULL, price BIGINT NOT NULL, received_ms BIGINT NOT NULL,
+    PRIMARY KEY(decision_id, item_id)
+);
 CREATE TABLE IF NOT EXISTS ledger_traffic(
     surface TEXT NOT NULL, hour BIGINT NOT NULL, n BIGINT NOT NULL, PRIMARY KEY(surface, hour)
 );

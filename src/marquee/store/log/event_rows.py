@@ -25,6 +25,9 @@ from marquee.store.log.log_rows import SECONDS_PER_DAY
 MAX_CLOCK_ERROR = SECONDS_PER_DAY
 # A key of PostgreSQL's B-tree holds about 2,700 bytes: four bytes a character stay well below.
 MAX_ID_LENGTH = 256
+SETTLED_PREFIX = "openrtb."
+"""Ids of impressions that an exchange has settled begin so: their value is what one costs, and nobody else
+may say that."""
 MAX_TEXT_LENGTH = 10_000
 
 _KINDS = frozenset(kind.value for kind in EventKind)
@@ -226,6 +229,7 @@ def judge_row(row: object, received: int, limits: EventLimits) -> Judged:
         or _wrong_type(row)
         or _missing(row)
         or _wrong_time(row, received, limits)
+        or _reserved(row)
         or _impossible(row)
     )
     if fault is not None:
@@ -315,6 +319,12 @@ def _mended(row: Mapping[str, object], received: int) -> int:
     assert isinstance(timestamp, int), f"types come first, got {timestamp!r}"
     # Both times are by the device's clock: its error cancels in their difference.
     return timestamp if not isinstance(sent_at, int) else received - (sent_at - timestamp)
+
+
+def _reserved(row: Mapping[str, object]) -> tuple[Reason, str] | None:
+    """Returns the id if it is one that only notices of an exchange have."""
+    is_ours = str(row.get("event_id")).startswith(SETTLED_PREFIX)
+    return (Reason.impossible_value, "event_id") if is_ours else None
 
 
 def _impossible(row: Mapping[str, object]) -> tuple[Reason, str] | None:

@@ -35,7 +35,7 @@ def answered(tier: Tier = Tier.personal, deal_id: str | None = None, **fields: A
     markup = markup_for(SHOES, request.imp[0], request)
     assert isinstance(markup, Markup)
     behind = Disclosure(behalf="shop.example", paid="agency.example")
-    won = Won(request.imp[0], SHOES, markup, "shoes", 2_000_000, deal_id, behind)
+    won = Won(request.imp[0], SHOES, markup, "shoes", 2_000_000, 1_000_000, deal_id, behind)
     said = Said(
         decision_id="d",
         seat="seat",

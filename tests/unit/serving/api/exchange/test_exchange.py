@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from marquee.ads.openrtb.recorded import bids_of
+from marquee.core.reasons import Reason
 from marquee.core.targeting.customer import Customer
 from marquee.decision.explaining.explanation import explain
 from marquee.decision.explaining.sentences import Words
@@ -20,6 +21,7 @@ from marquee.store.campaigns.campaign import (
     Priority,
     Targeting,
 )
+from marquee.store.log.event_rows import EventLimits, judge_row
 from marquee.store.people.consent import Tier
 from serving.api.customers.deciding import CustomersAtDecision
 from serving.api.exchange.bidder import Bidder
@@ -251,18 +253,92 @@ def test_notice_of_billing_charges_once_what_was_bid(opened: Open) -> None:
     assert service.counted("notices", "billing", "repeated") == 2
 
 
-def test_money_of_a_bid_that_is_lost_returns_with_its_time(opened: Open) -> None:
+def test_what_the_exchange_settled_is_charged_and_the_rest_is_free(opened: Open) -> None:
+    service = opened(booking(total_budget=2_000))
+    (bid,) = service.bids()
+    assert service.call(bid["nurl"], price="1.5").status == 204
+    for price in ("1.5", "1.6", "1.5"):
+        assert service.call(bid["burl"], price=price).status == 204
+    assert service.spent() == (1_500, 0, 1)
+    assert service.counted("notices", "billing", "repeated") == 2
+
+
+@pytest.mark.parametrize("price", ["2.6", "-1", "nan", "much"])
+def test_price_above_the_bid_or_none_is_refused_and_counted(opened: Open, price: str) -> None:
+    service = opened()
+    (bid,) = service.bids()
+    assert service.call(bid["burl"], price=price).error["code"] == "invalid_request"
+    assert service.call(bid["nurl"], price=price).status == 422
+    for kind in ("billing", "win"):
+        assert service.counted("notices", kind, "impossible_price") == 1
+    assert service.spent()[0] == 0
+    assert service.call(bid["burl"], price="1").status == 204
+    service.ads.spending.follow()
+    assert service.ads.spending.accounts("spring")[0].charged == 1_000
+
+
+@pytest.mark.parametrize("is_booked", [False, True])
+def test_loss_frees_the_money_at_once_and_once(opened: Open, is_booked: bool) -> None:
     service = opened(booking(total_budget=2_000))
     (bid,) = service.bids(imp=[{"id": "1", "banner": BANNER, "exp": 60}])
-    assert service.call(bid["lurl"]).status == 204
     assert service.bids() == []  # the whole budget is held
+    if is_booked:
+        assert service.spent()[1] == 2_000
+    for _ in range(2):
+        assert service.call(bid["lurl"]).status == 204
+    assert service.spent() == (0, 0, 0)
+    assert service.counted("notices", "loss", "taken") == 1
+    assert service.counted("notices", "loss", "repeated") == 1
+
+
+@pytest.mark.parametrize("is_booked", [False, True])
+@pytest.mark.parametrize("order", [("burl", "lurl"), ("lurl", "burl"), ("burl", "nurl", "lurl", "burl")])
+def test_impression_that_is_billed_and_lost_is_charged_in_any_order(
+    opened: Open, order: tuple[str, ...], is_booked: bool
+) -> None:
+    service = opened(booking(total_budget=2_000))
+    (bid,) = service.bids()
+    if is_booked:
+        service.spent()
+    for notice in order:
+        assert service.call(bid[notice], price="1.6").status == 204
+        service.ads.spending.follow()
+    assert service.spent() == (1_600, 0, 1)
+
+
+def test_bid_that_nobody_tells_of_lapses(opened: Open) -> None:
+    service = opened(booking(total_budget=2_000))
+    (bid,) = service.bids(imp=[{"id": "1", "banner": BANNER, "exp": 60}])
+    assert service.spent()[1] == 2_000
     service.ads.now += 60 + 11
     late = service.call(bid["burl"])
     assert late.error["code"] == "invalid_request"
     assert service.counted("notices", "billing", "lapsed") == 1
-    service.ads.now += 600
+    assert service.call(bid["lurl"]).status == 422
     service.ads.spending.follow()
     assert service.spent() == (0, 0, 0)
+
+
+def test_price_of_an_impression_is_said_by_nobody_but_the_exchange(opened: Open) -> None:
+    service = opened()
+    (bid,) = service.bids()
+    decision_id, item_id = bid["id"].rsplit(".", 1)[0], bid["crid"]
+    row = {"event_id": f"openrtb.{decision_id}.{item_id}", "kind": "exposure", "item_id": item_id}
+    row |= {"decision_id": decision_id, "timestamp": int(service.ads.now), "value": 0.0}
+    assert judge_row(row, int(service.ads.now), EventLimits()) == (Reason.impossible_value, "event_id")
+
+
+def test_advertiser_bids_for_one_impression_of_a_request(opened: Open) -> None:
+    autumn = booking("autumn", bid=EURO, advertiser="by-spring", creatives=(Creative(item_id="i004"),))
+    two = [{"id": name, "banner": BANNER} for name in "ab"]
+    assert [bid["cid"] for bid in opened(booking(), autumn).bids(imp=two)] == ["spring"]
+
+
+def test_advertiser_bids_for_several_where_the_exchange_is_declared_so(opened: Open) -> None:
+    autumn = booking("autumn", bid=EURO, advertiser="by-spring", creatives=(Creative(item_id="i004"),))
+    two = [{"id": name, "banner": BANNER} for name in "ab"]
+    service = opened(booking(), autumn, advertisers_apart=False)
+    assert [bid["cid"] for bid in service.bids(imp=two)] == ["spring", "autumn"]
 
 
 def test_forged_notices_are_refused_and_counted(opened: Open) -> None:
