@@ -43,8 +43,6 @@ class DecisionWriter:
         self._is_idle = False
         self._is_refused = False
         self._is_closing = False
-        self._n_unrecorded = 0
-        self._n_recorded = 0
         # A daemon: a store that hangs must not keep the process from ending. `close` gives it its time.
         self._thread = Thread(target=self._run, name="decisions", daemon=True)
         self._thread.start()
@@ -55,21 +53,10 @@ class DecisionWriter:
         # Read without the lock: an answer must not wait for it, and `record` looks again under it.
         return not (self._is_refused or self._is_closing or len(self._queue) >= self._max_queued)
 
-    @property
-    def n_recorded(self) -> int:
-        """How many decisions were kept."""
-        return self._n_recorded
-
-    @property
-    def n_unrecorded(self) -> int:
-        """How many decisions were refused or lost."""
-        return self._n_unrecorded
-
     def record(self, decision: DecisionRow) -> bool:
         """Queues a decision and returns whether it will be kept."""
         with self._changed:
             if not self.is_recording:
-                self._n_unrecorded += 1
                 return False
             self._queue.append(decision)
             # Not between two groups: to be woken takes the interpreter from whoever answers.
@@ -91,7 +78,6 @@ class DecisionWriter:
         with self._changed:
             # Counted: their answers said that they are on record.
             n_lost = len(self._queue)
-            self._n_unrecorded += n_lost
             self._queue.clear()
         return n_lost
 
@@ -110,7 +96,6 @@ class DecisionWriter:
                 continue
             with self._changed:
                 self._is_refused = False
-                self._n_recorded += len(group)
                 for _ in range(min(len(group), len(self._queue))):  # `close` may have given up on them
                     self._queue.popleft()
 

@@ -315,9 +315,6 @@ class EventLog(Protocol):
     def read(self, after: int, limit: int) -> list[LoggedEvent]:
         """Returns the first `limit` events whose sequence is above `after`, ascending."""
 
-    def read_user(self, user_id: str, after: int, limit: int) -> list[LoggedEvent]:
-        """Returns the last `limit` events of a user whose sequence is above `after`, ascending."""
-
     def read_profile(self, user_id: str, after: int, since: int, limit: int) -> list[ProfileEvent]:
         """Returns the last `limit` events of a user, oldest first by their own time; exposures excepted.
 

@@ -137,15 +137,6 @@ class PostgresEventLog:
         statement: LiteralString = f"{_EVENTS} WHERE sequence > %s ORDER BY sequence LIMIT %s"
         return [logged_event(row) for row in self._database.read(statement, (after, limit))]
 
-    def read_user(self, user_id: str, after: int, limit: int) -> list[LoggedEvent]:
-        """Returns the last events of a user after a sequence; see `EventLog`."""
-        statement: LiteralString = (
-            f"{_EVENTS} WHERE user_id = %s AND sequence > %s ORDER BY sequence DESC LIMIT %s"
-        )
-        return [
-            logged_event(row) for row in reversed(self._database.read(statement, (user_id, after, limit)))
-        ]
-
     def read_profile(self, user_id: str, after: int, since: int, limit: int) -> list[ProfileEvent]:
         """Returns the last events of a user that a history needs; see `EventLog`."""
         return profile_of(self._database.read(_PROFILE, (user_id, after, since, limit)))

@@ -144,12 +144,6 @@ class SqliteEventLog:
         statement = f"{_EVENTS} WHERE sequence > ? ORDER BY sequence LIMIT ?"
         return [logged_event(row) for row in self._events.read(statement, (after, limit))]
 
-    def read_user(self, user_id: str, after: int, limit: int) -> list[LoggedEvent]:
-        """Returns the last events of a user after a sequence; see `EventLog`."""
-        statement = f"{_EVENTS} WHERE user_id = ? AND sequence > ? ORDER BY sequence DESC LIMIT ?"
-        rows = self._events.read(statement, (user_id, after, limit))
-        return [logged_event(row) for row in reversed(rows)]
-
     def read_profile(self, user_id: str, after: int, since: int, limit: int) -> list[ProfileEvent]:
         """Returns the last events of a user that a history needs; see `EventLog`."""
         return profile_of(self._events.read(_PROFILE, (user_id, after, since, limit)))

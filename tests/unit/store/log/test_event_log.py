@@ -172,12 +172,12 @@ def test_read_gives_what_comes_after_in_order(store: Store) -> None:
 
 def test_profile_is_the_last_of_a_user_since_a_sequence(store: Store) -> None:
     log = store.open()
-    log.append([event(f"e{i}", user_id=f"u{i % 2}") for i in range(10)])
+    log.append([event(f"e{i}", user_id=f"u{i % 2}", item_id=f"i{i}") for i in range(10)])
     log.append([event("nobody", user_id=None, decision_id="d")])
-    found = log.read_user("u1", 0, 3)
-    assert [logged.event.event_id for logged in found] == ["e5", "e7", "e9"]
-    assert [logged.event.event_id for logged in log.read_user("u1", found[1].sequence, 3)] == ["e9"]
-    assert log.read_user("u7", 0, 3) == []
+    seventh = log.read(0, 8)[-1].sequence
+    assert [one.item_id for one in log.read_profile("u1", 0, 0, 3)] == ["i5", "i7", "i9"]
+    assert [one.item_id for one in log.read_profile("u1", seventh, 0, 3)] == ["i9"]
+    assert log.read_profile("u7", 0, 0, 3) == []
 
 
 def test_what_a_history_needs_is_read_oldest_first_without_exposures(store: Store) -> None:

@@ -86,7 +86,7 @@ class Model(RuleBasedStateMachine):
         assert read == list(self.events.values())
         for user in ("u1", "u2"):
             mine = [one for one in self.events.values() if one.user_id == user]
-            assert [logged.event for logged in self.logs[1].read_user(user, 0, 1000)] == mine
+            assert [logged.event for logged in self.logs[1].read_events_of(user, 0, 1000)] == mine
             by_time = sorted(mine, key=lambda one: one.timestamp)  # equal times in the order of the log
             profile = self.logs[0].read_profile(user, 0, 0, 1000)
             assert [one.item_id for one in profile] == [one.item_id for one in by_time]
