@@ -241,7 +241,7 @@ def test_kill_costs_no_campaign_its_budget_its_caps_or_anything_twice(service: S
     """The same as `benchmarks.ads`, which does it with 50 clients, 10,000 requests and 20 kills."""
     with service.client("anna") as anna:
         names = book_over_http(anna, budget=0.1)
-        visitors = Visitors([service.running.url], "visitor-secret", n_clients=8, n_requests=300, n_users=6)
+        visitors = Visitors([service.running.url], "visitor-secret", n_clients=8, n_requests=200, n_users=6)
         assert eventually(lambda: len(workers_of(service.running)) == 2)
         visitors.start()
         killer = Killer([service.running], visitors, n_kills=1)

@@ -315,7 +315,7 @@ STRANGE = st.one_of(
 )
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_campaign_of_any_values_is_taken_or_refused_by_its_field(worker: Worker, data: st.DataObject) -> None:
     said = deepcopy(WHOLE)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from marquee.ads.selling import Buy, NotSold, sell
-from marquee.ads.wallet import Wallet
+from marquee.ads.wallet import Moment, Wallet
 from marquee.store.campaigns.campaign import CampaignSet, CapScope, FrequencyCap
 from marquee.store.ledger.accounts import limits_of
 from marquee.store.ledger.booking import RELEASE_AFTER_MS
@@ -20,11 +20,11 @@ from marquee.store.ledger.rows import Lease, LeaseRequest, Returned
 from marquee.store.log.opening import open_event_log
 from marquee.store.log.sales import Sale
 from tests.support.campaigns import campaign, held
-from tests.support.event_stores import Postgres, decision
+from tests.support.event_stores import DAY, NOW, Postgres, decision
 from tests.support.ledgers import DAY_OF_NOW, HOUR_MS, Shop, open_test_ledger, shop
 from tests.support.wallets import EagerWallet
 
-DAILY = 60
+MOST, DAILY = 100, 60
 N_WORKERS = 2
 USERS = ("u1", "u2", "u3")
 WINDOW_S = 600
@@ -36,6 +36,7 @@ class Slice:
 
     amount: int
     ends_ms: int
+    day: str
     used: int = 0
     is_open: bool = True
 
@@ -46,8 +47,10 @@ class Booked:
 
     price: int
     lease: int
+    day: str
     until_ms: int
     user_id: str
+    decided_ms: int
     state: str = "sold"  # not in the log yet
 
 
@@ -58,7 +61,7 @@ class Model:
     budget: int
     limit: int = 3
     shown: dict[str, list[int]] = field(default_factory=dict)
-    charged: int = 0
+    charged_on: dict[str, int] = field(default_factory=dict)
     n_unbilled: int = 0
     leases: dict[int, Slice] = field(default_factory=dict)
     sales: dict[str, Booked] = field(default_factory=dict)
@@ -67,13 +70,21 @@ class Model:
     unread_clicks: list[tuple[str, int]] = field(default_factory=list)
 
     @property
-    def held(self) -> int:
-        rest = sum(one.amount - one.used for one in self.leases.values())
-        return rest + sum(one.price for one in self.sales.values() if one.state == "open")
+    def charged(self) -> int:
+        return sum(self.charged_on.values())
 
     @property
-    def free(self) -> int:
-        return min(self.budget, DAILY) - self.charged - self.held
+    def held(self) -> int:
+        days = {one.day for one in self.leases.values()} | {one.day for one in self.sales.values()}
+        return sum(self.held_on(day) for day in days)
+
+    def held_on(self, day: str) -> int:
+        rest = sum(one.amount - one.used for one in self.leases.values() if one.day == day)
+        return rest + sum(one.price for one in self.sales.values() if (one.state, one.day) == ("open", day))
+
+    def free(self, day: str) -> int:
+        of_day = DAILY - self.charged_on.get(day, 0) - self.held_on(day)
+        return min(self.budget - self.charged - self.held, of_day)
 
     def is_capped(self, user_id: str, now_ms: int) -> bool:
         times = self.shown.get(user_id, [])
@@ -106,10 +117,11 @@ class Model:
         sale = self.sales[name]
         if sale.state not in ("open", "released", "fenced"):
             return
-        has_money = self.charged + sale.price <= min(self.budget, DAILY)
+        of_day = self.charged_on.get(sale.day, 0)
+        has_money = self.charged + sale.price <= self.budget and of_day + sale.price <= DAILY
         if sale.state == "open" and received_ms <= sale.until_ms and has_money:
             sale.state = "charged"
-            self.charged += sale.price
+            self.charged_on[sale.day] = of_day + sale.price
         else:
             sale.state = "unbilled"
             self.n_unbilled += 1
@@ -124,11 +136,12 @@ class Ledgers(RuleBasedStateMachine):
         self.opening = shop(where)
         self.ads: Shop = self.opening.__enter__()
         self.model = Model(budget=100)
+        self.steady_s = 0.0
         self.version = 0
         self.count = 0
         self.waiting: list[tuple[int, str, Sale]] = []
         self.wallets = [self._wallet() for _ in range(N_WORKERS)]
-        self._book(100, 3)
+        self._book(MOST, 3)
 
     def teardown(self) -> None:
         self.opening.__exit__(None, None, None)
@@ -136,11 +149,14 @@ class Ledgers(RuleBasedStateMachine):
     def _wallet(self) -> Wallet:
         return EagerWallet(self._take, "worker")
 
+    def _now(self) -> Moment:
+        return Moment(self.steady_s, self.ads.now_ms)
+
     def _book(self, budget: int, limit: int) -> None:
         self.version += 1
         self.model.budget, self.model.limit = budget, limit
         cap = FrequencyCap(per=CapScope.campaign, limit=limit, window_s=WINDOW_S)
-        one = campaign(total_budget=budget, daily_budget=DAILY, frequency_caps=(cap,))
+        one = campaign(ends=NOW + 60 * DAY, total_budget=budget, daily_budget=DAILY, frequency_caps=(cap,))
         self.ads.campaigns = CampaignSet().with_changes([held(one, self.version, self.version)])
 
     def _take(
@@ -157,11 +173,12 @@ class Ledgers(RuleBasedStateMachine):
                 one.amount, one.is_open, one.ends_ms = max(one.used, min(spent, one.amount)), False, now_ms
         if request is None:
             return leases
-        assert (lease is not None) == (self.model.free >= request.least)
+        day = request.limits.day
+        assert (lease is not None) == (self.model.free(day) >= request.least)
         if lease is not None:
-            assert request.least <= lease.amount <= max(request.least, self.model.free // 4)
+            assert request.least <= lease.amount <= max(request.least, self.model.free(day) // 4)
             assert lease.number > max(self.model.leases, default=0)
-            self.model.leases[lease.number] = Slice(lease.amount, now_ms + request.duration_ms)
+            self.model.leases[lease.number] = Slice(lease.amount, now_ms + request.duration_ms, day)
         return leases
 
     @rule(
@@ -175,7 +192,7 @@ class Ledgers(RuleBasedStateMachine):
         now_ms, one = self.ads.now_ms, self.ads.campaigns.held["spring"]
         buy = Buy(held=one, item_id="ad-1", price=price, reserve=price, window_ms=HOUR_MS)
         wallet, ledger = self.wallets[worker], self.ads.ledger
-        (sale,) = sell([buy], user_id, self.ads.campaigns, wallet, ledger.admit, self.ads.moment())
+        (sale,) = sell([buy], user_id, self.ads.campaigns, wallet, ledger.admit, self._now())
         if not isinstance(sale, Sale):
             assert sale in (NotSold.no_money, NotSold.capped)
             assert sale is NotSold.no_money or self.model.is_capped(user_id, now_ms)
@@ -184,7 +201,7 @@ class Ledgers(RuleBasedStateMachine):
         self.model.shown.setdefault(user_id, []).append(now_ms)
         self.count += 1
         name = f"d{self.count}"
-        self.model.sales[name] = Booked(price, sale.lease, sale.until_ms, user_id)
+        self.model.sales[name] = Booked(price, sale.lease, sale.day, sale.until_ms, user_id, now_ms)
         self.waiting.append((worker, name, sale))
         if not is_late:
             self.record(len(self.waiting) - 1)
@@ -194,8 +211,8 @@ class Ledgers(RuleBasedStateMachine):
         """Brings one decision that waits into the log."""
         if self.waiting:
             _worker, name, sale = self.waiting.pop(place % len(self.waiting))
-            user_id = self.model.sales[name].user_id
-            made = decision(name, time_ms=self.ads.now_ms, user_id=user_id, sales=(sale,))
+            one = self.model.sales[name]
+            made = decision(name, time_ms=one.decided_ms, user_id=one.user_id, sales=(sale,))
             self.ads.log.append_decisions([made])
             self.model.unread_decisions.append(name)
 
@@ -221,8 +238,14 @@ class Ledgers(RuleBasedStateMachine):
     def wait(self, seconds: int) -> None:
         """Lets time pass, and workers give back what they do not use."""
         self.ads.now_ms += seconds * 1000
+        self.steady_s += seconds
         for wallet in self.wallets:
-            wallet.tidy(self.ads.moment())
+            wallet.tidy(self._now())
+
+    @rule(seconds=st.sampled_from([1, 40, 700]))
+    def set_back(self, seconds: int) -> None:
+        """Sets the clock back; what was shown lies ahead then, and counts all the same."""
+        self.ads.now_ms -= seconds * 1000
 
     @rule(budget=st.sampled_from([10, 40, 70, 100]), limit=st.sampled_from([1, 3, 5]))
     def change(self, budget: int, limit: int) -> None:
@@ -256,17 +279,20 @@ class Ledgers(RuleBasedStateMachine):
 
     @invariant()
     def is_the_model(self) -> None:
-        """The account says what the model says, and never more than a day may cost; so do the caps."""
+        """The account says what the model says, and never more than there ever was; so do the caps."""
         found = self.ads.ledger.accounts("spring")
         if found:
-            total, day = found
+            total, *days = found
             said = (total.charged, total.held, total.n_unbilled)
             assert said == (self.model.charged, self.model.held, self.model.n_unbilled)
-            assert (day.charged, day.held) == (total.charged, total.held)
-            assert total.charged <= DAILY
+            assert total.charged <= MOST
+            for day in days:
+                of_model = (self.model.charged_on.get(day.day, 0), self.model.held_on(day.day))
+                assert (day.charged, day.held) == of_model
+                assert day.charged <= DAILY
         for user_id in USERS:
             shown = [time for times in self.ads.ledger.shown(user_id, 0).values() for time in times]
-            assert sorted(shown) == self.model.shown.get(user_id, [])
+            assert sorted(shown) == sorted(self.model.shown.get(user_id, []))
 
 
 def _run(open_where: Callable[[], str], n_examples: int, n_steps: int) -> None:

@@ -146,6 +146,15 @@ def test_auction_and_content_of_each_row_are_explained_again(opened: Open) -> No
         assert won == {sale.item_id: sale.price for sale in one.sales}
 
 
+def test_parts_of_a_batch_count_for_the_caps_of_each_other(opened: Open) -> None:
+    cap = FrequencyCap(per=CapScope.campaign, limit=2, window_s=3600)
+    service = opened(replace(FOUR[0], frequency_caps=(cap,)))
+    parts = [{"user_id": user_id, "k": 4} for user_id in ("u1", "u1", "u2", "u1")]
+    answers = service.post("/v1/recommend/batch", requests=parts)["answers"]
+    assert [len(one.get("ads", [])) for one in answers] == [1, 1, 1, 0]
+    assert [len(one.sales) for one in service.written()][-4:] == [1, 1, 1, 0]
+
+
 def test_similar_items_are_answered_without_ads(opened: Open) -> None:
     answer = opened().post("/v1/similar", item_id="i001", k=4)
     assert "ads" not in answer

@@ -125,7 +125,7 @@ def hold_to_the_rules(service: ExchangeService, sent: object) -> None:
         assert min(prices) >= 0
 
 
-FUZZ = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @FUZZ
