@@ -16,11 +16,11 @@ from typing import Any
 import bentoml
 from bentoml.exceptions import BentoMLConfigException
 
+from marquee.ads.objective import read_objective
 from marquee.bundle.traits.customers import CustomersInMemory
 from marquee.bundle.traits.run import CustomersRun
 from marquee.core.targeting.targeting import NO_CUSTOMERS
 from marquee.errors import ConfigError, MarqueeError
-from serving.api.ads.objective import read_objective
 from serving.api.exchange.opening import validate_exchange
 from serving.application import open_application, read_words
 from serving.config import Settings

@@ -247,6 +247,8 @@ class TrainConfig:
         seed: Of everything random in the run; 0 is a seed.
         runs: Folder of the run folders.
         resume: Run folder to continue, with its own config; empty for a new run.
+        objective: File of what a click, a conversion and revenue are worth, which the report counts; empty
+            for `configs/objective.yaml`.
         left_open: Knobs that nobody has set: the rule of `training.fitting.recipe` does, once data are read.
     """
 
@@ -264,6 +266,7 @@ class TrainConfig:
     probabilities: ProbabilitiesConfig = field(default_factory=ProbabilitiesConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    objective: str = ""
     left_open: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:

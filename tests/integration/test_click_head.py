@@ -25,6 +25,7 @@ from training.fitting.probabilities.fit import FittedHead, fit_head
 from training.fitting.probabilities.run import HeadOfRun, fit_head_of_run, read_head_of_run
 from training.judging.head_outcomes import why_not_judged
 from training.judging.judge import Judgement, judge
+from training.judging.objective import objective_of_part
 from training.judging.outcomes import ScoredClicks, judge_outcomes, scored_clicks
 from training.runs.prepare import Prepared, prepare
 
@@ -80,6 +81,19 @@ def judged_exposures(run: Run) -> Exposures:
     found = scored_clicks(run.prepared, run.model, embed_catalog(run.model), run.config)
     assert isinstance(found, ScoredClicks)
     return found.judged_exposures
+
+
+def test_report_counts_the_objective_beside_what_the_head_says(run: Run) -> None:
+    found = objective_of_part(run.prepared, run.config, run.of_run)
+    assert found is not None
+    assert found.worth.mean == pytest.approx(0.02 * found.clicks + found.conversions)
+    assert found.worth.low < found.worth.mean < found.worth.high
+    assert found.said is not None
+    # A few weeks of a small market: the head is near, and not as far as without conversions.
+    assert 0.4 < found.said / found.worth.mean < 2.5
+    without = objective_of_part(run.prepared, run.config, None)
+    assert without is not None
+    assert (without.worth, without.said) == (found.worth, None)
 
 
 def test_nothing_that_comes_later_describes_an_exposure(run: Run) -> None:

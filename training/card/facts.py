@@ -58,7 +58,7 @@ def read_facts(
         name=protocol["dataset"],
         run=folder.path.name,
         created=protocol["created"],
-        objective=_objective(config),
+        objective=_objective(config, judged.get("objective")),
         protocol=_protocol(protocol),
         n_events=int(quality["events"]["kept"]),
         rejected=int(quality["events"]["rejected"]),
@@ -91,12 +91,14 @@ def _read(path: Path) -> Read:
     return read
 
 
-def _objective(config: TrainConfig) -> str:
-    """Returns the objective as configured."""
+def _objective(config: TrainConfig, judged: Read | None) -> str:
+    """Returns the objective as configured, with the worths that the run was judged by."""
     plain = as_plain(config)
     chosen = {key: plain[key] for key in OBJECTIVE_KEYS if key in plain}
     data = plain["data"]
     chosen["kinds"] = data["kinds"] if isinstance(data, Mapping) else None
+    if judged is not None:
+        chosen["objective"] = judged["worths"]
     return OmegaConf.to_yaml(OmegaConf.create(chosen)).rstrip()
 
 

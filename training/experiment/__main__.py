@@ -14,12 +14,14 @@ from marquee.evaluation.experiments.config import ExperimentConfig
 from marquee.evaluation.experiments.declared import before_it_ran, declared_config, with_users
 from marquee.evaluation.experiments.exposure import arm_units, read_exposed
 from marquee.evaluation.experiments.judging import judge_experiment
+from marquee.evaluation.experiments.objective import asks_for_objective, with_objective
 from marquee.evaluation.experiments.planning import plan_experiment
 from marquee.evaluation.experiments.sample_ratio import validate_weights
 from marquee.reports.evidence.experiment import experiment_page, plan_page
 from marquee.reports.evidence.page import Page, write_page
 from training.cli.command import command
 from training.cli.console import open_console
+from training.cli.objective import objective_of
 from training.dataset import DatasetConfig, write_dataset
 from training.experiment.config import ExperimentCommandConfig, Mode
 from training.looping.user_table import USERS_TABLE
@@ -124,7 +126,10 @@ def own_words(arguments: list[str]) -> list[str]:
 def run(config: ExperimentCommandConfig) -> None:
     """Judges or plans the experiment that the config declares."""
     console, now = open_console(), time.time()
-    with declaration(config, now, console) as declared:
+    with declaration(config, now, console) as found:
+        declared = found
+        if asks_for_objective(found):
+            declared = with_objective(found, objective_of(config.objective))
         page = {Mode.judge: judge, Mode.plan: plan}[config.mode](declared, now)
     name = "experiment" if config.mode is Mode.judge else "plan"
     show_page(page, write_page(page, Path(config.out) / declared.name, name), console)

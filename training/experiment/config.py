@@ -35,6 +35,8 @@ class ExperimentCommandConfig:
         user_key: File of the key of a log that keeps users under pseudonyms.
         attribution: With `log`: how long after an exposure an event counts as having come of it.
         ab: In place of `declared`: the declaration of an experiment over any table.
+        objective: File of the worths that a metric of the value `objective` counts, the one that
+            `MARQUEE_OBJECTIVE` names to the service; empty for `configs/objective.yaml`.
         mode: `judge`, or `plan` from a table without arms.
         out: Folder of the reports.
     """
@@ -50,6 +52,7 @@ class ExperimentCommandConfig:
     user_key: str = ""
     attribution: AttributionConfig = field(default_factory=AttributionConfig)
     ab: ExperimentConfig | None = None
+    objective: str = ""
     mode: Mode = Mode.judge
     out: str = "evidence"
 

@@ -47,8 +47,13 @@ def why_not_judged(of_run: HeadOfRun, judged: Exposures, events: pl.DataFrame, l
 
 def click_probabilities(of_run: HeadOfRun, judged: Exposures) -> Float64Array:
     """Returns the head's probability of a click on each judged exposure, (n,)."""
-    rows = _rows_of(of_run, judged.frame)
-    return of_run.head.probabilities(of_run.exposures, rows)[:, 0].astype(np.float64)
+    return head_says(of_run, judged.frame)[:, 0]
+
+
+def head_says(of_run: HeadOfRun, frame: pl.DataFrame) -> Float64Array:
+    """Returns the head's probabilities of click, and of conversion after it, of exposures, (n, 2)."""
+    said = of_run.head.probabilities(of_run.exposures, _rows_of(of_run, frame))
+    return said.astype(np.float64)
 
 
 def judge_conversions(

@@ -22,6 +22,7 @@ from marquee.evaluation.baselines import Baseline, FittedBaselines, fit_baseline
 from marquee.evaluation.evaluation import Evaluation, evaluate, require_targets
 from marquee.evaluation.group_fairness import GroupFairness
 from marquee.evaluation.off_policy.estimators import Value
+from marquee.evaluation.probabilities.objective import JudgedObjective
 from marquee.evaluation.probabilities.outcomes import JudgedOutcome
 from marquee.index.ranking import ScoreBlock, inner_product_scores
 from marquee.nn.embed import embed_catalog, embed_queries
@@ -32,6 +33,7 @@ from training.fitting.probabilities.run import HeadOfRun
 from training.judging.describe import describe, slice_headline
 from training.judging.groups.fairness import judge_fairness
 from training.judging.inspection import inspect_model
+from training.judging.objective import objective_of_part
 from training.judging.outcomes import judge_outcomes
 from training.judging.replay import replay
 from training.judging.served_model import served_scores
@@ -57,6 +59,7 @@ class Judgement:
         served: The same users asked through a bundle; None if none was given.
         inspection: Item map, neighbourhoods and mistakes; None if the model was not inspected.
         outcomes: How good the model's probabilities are.
+        objective: What the exposures of the part were worth; None where there are none.
         unjudged: Why other probabilities were not judged, one sentence each.
         fairness: Gaps between groups of people, and what is shown of groups of items; None if not judged.
         off_policy: The value of a candidate by a log; None if none was asked for.
@@ -72,6 +75,7 @@ class Judgement:
     served: ServedComparison | None = None
     inspection: ModelInspection | None = None
     outcomes: tuple[JudgedOutcome, ...] = ()
+    objective: JudgedObjective | None = None
     unjudged: tuple[str, ...] = ()
     fairness: GroupFairness | None = None
     off_policy: Value | None = None
@@ -174,6 +178,7 @@ def judge(
     with console.status("measuring probabilities"):
         # With the bias, unlike the likeness above: it is a part of the probability.
         outcomes, unjudged = judge_outcomes(prepared, part, evaluation, model, item_vectors, config, head)
+        objective = objective_of_part(prepared, config, head)
         fairness = judge_fairness(prepared, part, evaluation, model, item_vectors, config)
     return Judgement(
         part_name=part_name,
@@ -185,6 +190,7 @@ def judge(
         seconds=time.perf_counter() - started,
         inspection=inspection,
         outcomes=outcomes,
+        objective=objective,
         unjudged=unjudged,
         fairness=fairness,
     )

@@ -70,6 +70,7 @@ def report(prepared: Prepared, judgement: Judgement, config: TrainConfig, folder
         served=judgement.served,
         inspection=judgement.inspection,
         outcomes=judgement.outcomes,
+        objective=judgement.objective,
         unjudged=judgement.unjudged,
         fairness=judgement.fairness,
         ageing=ageing,

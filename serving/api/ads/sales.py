@@ -15,7 +15,7 @@ import numpy as np
 from marquee.ads.campaigns.columns import CampaignColumns
 from marquee.ads.campaigns.eligibility import DEVICE, GEOGRAPHY, Viewer
 from marquee.ads.filling import Filled, Loss, Terms
-from marquee.ads.objective import Objective
+from marquee.ads.objective import Objective, read_objective
 from marquee.ads.offers import Auctioned, auction
 from marquee.ads.selling import Buy, NotSold
 from marquee.ads.slots import SlotConfig
@@ -36,7 +36,6 @@ from marquee.store.log.sales import Sale
 from marquee.store.people.consent import Tier
 from serving.api.ads.advertised import Advertised, ShownAd
 from serving.api.ads.metrics import AuctionMetrics
-from serving.api.ads.objective import read_objective
 from serving.api.ads.paces import Paces
 from serving.api.ads.pages import PageAds, beside_page
 from serving.api.ads.traffic import Traffic

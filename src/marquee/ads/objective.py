@@ -1,7 +1,14 @@
-"""The aims of the operator: the worth of a click, a conversion and a unit of revenue, on one scale."""
+"""The aims of the operator: the worth of a click, a conversion and a unit of revenue, on one scale.
+
+Declared in one file, such as `configs/objective.yaml`, and read by one reader: by the service that weighs ads
+against content, by training, by reports and by experiments.
+"""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import msgspec
 
 from marquee.errors import ConfigError
 
@@ -33,6 +40,16 @@ class Objective:
         if not self.revenue > 0:
             raise ConfigError("objective.revenue must be above 0, got 0; leave ads out where money is no aim")
 
+    @property
+    def verbatim(self) -> str:
+        """The worths as they are declared, in one line.
+
+        Example:
+            >>> Objective(click=0.02, conversion=1.0).verbatim
+            'click 0.02, conversion 1, revenue 1, diversity 0'
+        """
+        return ", ".join(f"{one.name} {getattr(self, one.name):g}" for one in fields(self))
+
     def worth(self, p_click: float, p_convert: float) -> float:
         """Returns the worth of an impression without what is paid for it."""
         return self.click * p_click + self.conversion * p_convert
@@ -45,3 +62,25 @@ class Objective:
             ad: `worth` of the ad.
         """
         return max(0.0, (content - ad) / self.revenue)
+
+
+def read_objective(path: str | Path) -> Objective:
+    """Returns the objective of a file; money alone without one.
+
+    Args:
+        path: YAML, such as `configs/objective.yaml`; empty for none.
+
+    Raises:
+        ConfigError: If the file cannot be read, or a worth is none.
+    """
+    if not str(path):
+        return Objective()
+    try:
+        said = msgspec.yaml.decode(Path(path).read_bytes())
+        known = sorted(Objective.__dataclass_fields__)
+        unknown = sorted(set(said) - set(known)) if isinstance(said, dict) else []
+        if unknown:
+            raise ConfigError(f"{unknown[0]} in {path} is unknown, expected one of {known}; correct it")
+        return msgspec.convert(said, Objective)
+    except (OSError, UnicodeDecodeError, msgspec.MsgspecError) as error:
+        raise ConfigError(f"objective must name a file of worths, got {path}: {error}; correct it") from error

@@ -22,6 +22,7 @@ from marquee.evaluation.analyses.slices import SlicedMetric
 from marquee.evaluation.evaluation import Evaluation
 from marquee.evaluation.group_fairness import GroupFairness
 from marquee.evaluation.metrics import METRICS
+from marquee.evaluation.probabilities.objective import JudgedObjective
 from marquee.evaluation.probabilities.outcomes import JudgedOutcome
 from marquee.reports.verdict import Verdict, judge_against, protocol_warnings
 
@@ -141,6 +142,7 @@ class ReportContent:
         slices: The headline metric on parts of users and items; None if nothing was sliced.
         served: The same users asked through a bundle; None if none was given.
         outcomes: How good the model's probabilities are, by what they are of.
+        objective: What the exposures of the part were worth; None where there are none.
         unjudged: Why other probabilities were not judged, one sentence each.
         fairness: Gaps between groups of people, and exposure of groups of items; None if not judged.
         ageing: The headline metric by the time since training; None where there is nothing to say.
@@ -168,6 +170,7 @@ class ReportContent:
     slices: SlicedMetric | None = None
     served: ServedComparison | None = None
     outcomes: tuple[JudgedOutcome, ...] = ()
+    objective: JudgedObjective | None = None
     unjudged: tuple[str, ...] = ()
     fairness: GroupFairness | None = None
     ageing: Ageing | None = None
@@ -232,6 +235,7 @@ class ReportContent:
             "slices": None if self.slices is None else self.slices.to_json_dict(),
             "served": None if self.served is None else self.served.to_json_dict(),
             "probabilities": [outcome.to_json_dict() for outcome in self.outcomes],
+            "objective": None if self.objective is None else self.objective.to_json_dict(),
             "unjudged_probabilities": list(self.unjudged),
             "fairness": None if self.fairness is None else self.fairness.to_json_dict(),
             "ageing": None if self.ageing is None else self.ageing.to_json_dict(),

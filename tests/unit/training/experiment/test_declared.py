@@ -35,6 +35,7 @@ experiments:
       clicks: {value: clicked_at IS NOT NULL}
       places: {value: "1", better: less}
       clicks per place: {value: clicked_at IS NOT NULL, per: "1"}
+      worth: {value: objective}
     guardrails: [places]
     slices: [policy]
     minimum_effect: 0.05
@@ -101,8 +102,11 @@ def test_log_and_file_become_a_report(monkeypatch: pytest.MonkeyPatch, service: 
     assert sum(facts["n_units"].values()) == N_USERS * 9 // 10, "on the other surface nothing ran"
     assert not facts["sample_ratio"]["is_mismatch"]
     assert not facts["is_final"], "its end is the one of the file"
-    assert [metric["name"] for metric in facts["metrics"]] == ["clicks", "places", "clicks per place"]
+    assert [one["name"] for one in facts["metrics"]] == ["clicks", "places", "clicks per place", "worth"]
     (effect,) = facts["metrics"][0]["effects"]["effects"]
+    # By the worths of the one declaration: nothing was bought, and a click is worth 0.02.
+    (worth,) = facts["metrics"][3]["effects"]["effects"]
+    assert worth["low"] == pytest.approx(0.02 * effect["low"], rel=1e-6)
     assert effect["low"] < 2 * (RATES["varied"] - RATES["control"]) < effect["high"]
     assert facts["metrics"][0]["effects"]["adjustment"]["is_on"], "the days before its start are its past"
     assert facts["arms"][0]["verdict"]["conclusion"] == "ship"

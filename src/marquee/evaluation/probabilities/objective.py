@@ -1,0 +1,101 @@
+"""The objective of the operator in a report: what exposures brought, on the one scale of its worths."""
+
+from dataclasses import asdict, dataclass
+from typing import Any  # of JSON
+
+import numpy as np
+
+from marquee.ads.objective import Objective
+from marquee.core.arrays import BoolArray, Float64Array, IndexArray
+from marquee.evaluation.intervals import Estimate, resample_counts
+
+_THOUSAND = 1000.0
+_TAILS = (0.025, 0.975)
+
+
+@dataclass(frozen=True)
+class JudgedObjective:
+    """The worth of a thousand exposures of a part, without what anybody paid for their places.
+
+    Attributes:
+        objective: The worths.
+        part: Name of the part.
+        n: Exposures.
+        worth: Of a thousand of them, with its interval: whole users are drawn.
+        clicks: Of a thousand.
+        conversions: Of a thousand.
+        said: Worth that the click head of the run says of a thousand; None without one.
+    """
+
+    objective: Objective
+    part: str
+    n: int
+    worth: Estimate
+    clicks: float
+    conversions: float
+    said: float | None = None
+
+    @property
+    def sentence(self) -> str:
+        """The line of a report."""
+        said = "" if self.said is None else f"; the click head says {self.said:.4g}"
+        return (
+            f"Objective ({self.objective.verbatim}): a thousand exposures of the {self.part} part were worth "
+            f"{self.worth.mean:.4g} ({self.worth.low:.4g} to {self.worth.high:.4g}){said}. Parts: "
+            f"{self.clicks:.4g} clicks x {self.objective.click:g} + {self.conversions:.4g} conversions x "
+            f"{self.objective.conversion:g}; money for places and diversity are not in these data."
+        )
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """Returns everything as numbers."""
+        return {
+            "worths": asdict(self.objective),
+            "verbatim": self.objective.verbatim,
+            "part": self.part,
+            "exposures": self.n,
+            "per_thousand": {"mean": self.worth.mean, "low": self.worth.low, "high": self.worth.high},
+            "clicks_per_thousand": self.clicks,
+            "conversions_per_thousand": self.conversions,
+            "said_per_thousand": self.said,
+        }
+
+
+def judge_objective(
+    objective: Objective,
+    part: str,
+    is_clicked: BoolArray,
+    is_converted: BoolArray,
+    user: IndexArray,
+    generator: np.random.Generator,
+    said: Float64Array | None = None,
+) -> JudgedObjective:
+    """Returns the worth of exposures by their outcomes.
+
+    Args:
+        objective: The worths.
+        part: Name of the part that they are of.
+        is_clicked: (n,).
+        is_converted: Whether a conversion came of each, (n,).
+        user: Number of the user of each, (n,): intervals draw whole users.
+        generator: Draws them.
+        said: Worth of each as a click head says, (n,); None without one.
+
+    Source:
+        Efron 1979, Annals of Statistics 7(1), method 2, of a ratio of two sums over users.
+    """
+    worth = objective.click * is_clicked + objective.conversion * is_converted
+    _, place = np.unique(user, return_inverse=True)
+    sums, n_shown = np.bincount(place, worth), np.bincount(place).astype(np.float64)
+    ratios = np.concatenate(
+        [counts @ sums / (counts @ n_shown) for counts in resample_counts(len(sums), generator)]
+    )
+    low, high = np.quantile(_THOUSAND * ratios, _TAILS)
+    return JudgedObjective(
+        objective,
+        part,
+        len(worth),
+        Estimate(_THOUSAND * float(worth.mean()), float(low), float(high)),
+        _THOUSAND * float(is_clicked.mean()),
+        _THOUSAND * float(is_converted.mean()),
+        None if said is None else _THOUSAND * float(said.mean()),
+    )

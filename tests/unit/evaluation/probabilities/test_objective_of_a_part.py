@@ -1,0 +1,40 @@
+"""The worth of exposures on the scale of the objective, with an interval over users."""
+
+import numpy as np
+import pytest
+
+from marquee.ads.objective import Objective
+from marquee.evaluation.probabilities.objective import judge_objective
+
+WORTHS = Objective(click=0.5, conversion=2.0)
+
+
+def test_parts_add_up_to_the_worth_of_a_thousand() -> None:
+    clicked = np.array([True, True, False, False])
+    converted = np.array([True, False, False, False])
+    said = np.array([0.4, 0.2, 0.1, 0.1])
+    found = judge_objective(WORTHS, "test", clicked, converted, np.arange(4), np.random.default_rng(0), said)
+    assert (found.clicks, found.conversions, found.worth.mean) == (500.0, 250.0, 750.0)
+    assert found.said == pytest.approx(200.0)
+    assert "(click 0.5, conversion 2, revenue 1, diversity 0)" in found.sentence
+    assert "500 clicks x 0.5 + 250 conversions x 2" in found.sentence
+    assert found.to_json_dict()["worths"] == {
+        "click": 0.5,
+        "conversion": 2.0,
+        "revenue": 1.0,
+        "diversity": 0.0,
+    }
+
+
+def test_interval_draws_users_and_covers_the_truth() -> None:
+    truth, covered = 0.5 * 0.2 * 1000, 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        # Twenty exposures a user that go together: as rows of their own they would seem to say more.
+        rate = rng.beta(2, 8, 60)
+        user = np.repeat(np.arange(60), 20)
+        clicked = rng.random(len(user)) < rate[user]
+        nothing = np.zeros(len(user), dtype=bool)
+        worth = judge_objective(WORTHS, "test", clicked, nothing, user, rng).worth
+        covered += worth.low <= truth <= worth.high
+    assert 87 <= covered <= 99
