@@ -23,9 +23,8 @@ from training.fitting.fit import fit
 from training.fitting.probabilities.described import ScoredExposures, parts_of, score_exposures
 from training.fitting.probabilities.fit import FittedHead, fit_head
 from training.fitting.probabilities.run import HeadOfRun, fit_head_of_run, read_head_of_run
-from training.judging.head_outcomes import why_not_judged
+from training.judging.head_outcomes import objective_of_part, why_not_judged
 from training.judging.judge import Judgement, judge
-from training.judging.objective import objective_of_part
 from training.judging.outcomes import ScoredClicks, judge_outcomes, scored_clicks
 from training.runs.prepare import Prepared, prepare
 

@@ -32,8 +32,8 @@ from training.config import TrainConfig
 from training.fitting.probabilities.run import HeadOfRun
 from training.judging.describe import describe, slice_headline
 from training.judging.groups.fairness import judge_fairness
+from training.judging.head_outcomes import objective_of_part
 from training.judging.inspection import inspect_model
-from training.judging.objective import objective_of_part
 from training.judging.outcomes import judge_outcomes
 from training.judging.replay import replay
 from training.judging.served_model import served_scores
