@@ -40,6 +40,7 @@ from demo.questions import choose_questions, followers_question, item_kinds, pro
 from demo.screen import show_answer, show_end, show_step
 from demo.telling import EventLoop, click_and_ask_again
 from marquee.bundle.bundle import Bundle
+from marquee.bundle.manifest import CARD_FILES
 from marquee.client import Client, RecommendAnswer, RecommendRequest, ServiceError
 from marquee.core.catalog import ItemKind
 from marquee.errors import MarqueeError
@@ -216,7 +217,13 @@ def watch_and_tell(console: Console, options: Options, run: Path, bundle: Bundle
         return []
     wrong = raise_an_alarm(console, world, bundle, run / "drift")
     show_card(console, run, run / "drift", run / "experiments")
-    return wrong
+    return wrong + export_with_card(options, run)
+
+
+def export_with_card(options: Options, run: Path) -> list[str]:
+    """Exports the run once more, for its card was written after its bundle; returns what is wrong."""
+    missing = CARD_FILES - {path.name for path in export(options, run).iterdir()}
+    return [f"the bundle lacks {sorted(missing)} of its card"] if missing else []
 
 
 def experiment(console: Console, options: Options, run: Path, bundle: Bundle) -> list[str]:

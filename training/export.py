@@ -12,7 +12,7 @@ from marquee.index.faiss_index import IndexConfig, IndexKind
 from marquee.store.signing import SigningKey
 from training.cli.command import command
 from training.cli.console import open_console
-from training.exporting.contents import bundle_contents
+from training.exporting.contents import bundle_contents, said_of_card
 from training.runs.folders import RunFolder
 from training.runs.prepare import prepare_trained
 
@@ -63,7 +63,7 @@ def export(config: ExportConfig, console: Console) -> Path:
     )
     console.print(
         f"index {contents.index.config.kind}: recall@{contents.index_recall_k} {contents.index_recall:.4f} "
-        f"of exact ({contents.index_reason})\nbundle {path}",
+        f"of exact ({contents.index_reason})\n{said_of_card(contents.card, folder)}\nbundle {path}",
         highlight=False,
     )
     return path

@@ -29,6 +29,7 @@ from marquee.data.loop.log_source import last_known
 from marquee.data.loop.loop_table import write_loop_table
 from marquee.data.split_config import seconds_of
 from marquee.index.faiss_index import IndexConfig, IndexKind
+from marquee.reports.evidence.card import CardWords
 from marquee.store.log.event_log import EventLog
 from marquee.store.log.sqlite_file import try_lock
 from training.choices import register_schemas
@@ -65,6 +66,7 @@ class LoopConfig(TrainConfig):
         signing_key: File of the private key that signs the bundle; empty for a bundle without a signature.
         index: How items are searched.
         gate: What must hold. `against: bundle` is the release that is served, ranked on the same events.
+        card: Words of the card that each release carries; all empty for none.
     """
 
     log: str
@@ -77,6 +79,7 @@ class LoopConfig(TrainConfig):
     signing_key: str = ""
     index: IndexConfig = field(default_factory=lambda: IndexConfig(kind=IndexKind.auto))
     gate: GateConfig = field(default_factory=GateConfig)
+    card: CardWords = field(default_factory=CardWords)
 
     @property
     def home(self) -> Path:
@@ -106,6 +109,9 @@ def loop(config: LoopConfig, now: int, console: Console) -> int:
     Raises:
         MarqueeError: If the log cannot be read, or the config is wrong; the next loop goes on.
     """
+    # Before a training that would end without a release: half a card is none.
+    if config.card.are_there:
+        config.card.validate()
     config.home.mkdir(parents=True, exist_ok=True)
     with try_lock(config.home / _LOCK) as is_alone:
         if not is_alone:

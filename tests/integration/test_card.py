@@ -62,11 +62,18 @@ def test_card_holds_facts_words_gaps_and_leaks(run_folder: Path, monkeypatch: py
 
 
 def test_card_travels_in_the_bundle_and_not_once_it_is_old(
-    run_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    run_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert write_card(monkeypatch, run_folder, "card=world") == 0
+    assert "bundles of before do not carry it: marquee export run=" in " ".join(
+        capsys.readouterr().out.split()
+    )
     config = ExportConfig(run=str(run_folder), bundles=str(tmp_path))
-    bundle = export(config, Console(quiet=True))
+    bundle = export(config, Console(width=200))
+    assert "in the bundle" in capsys.readouterr().out
     for name in CARD_FILES:
         assert (bundle / name).read_bytes() == (run_folder / name).read_bytes()
     assert Bundle.load(bundle).manifest.files.keys() >= CARD_FILES

@@ -5,7 +5,7 @@ The first release of the module knows nothing. What follows is judged beside it.
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from io import StringIO
 from pathlib import Path
 
@@ -13,13 +13,14 @@ import pytest
 from rich.console import Console
 
 from marquee.bundle.bundle import Bundle
-from marquee.bundle.manifest import KnownUntil
+from marquee.bundle.manifest import CARD_FILES, KnownUntil
 from marquee.data.config import DataConfig
 from marquee.data.split_config import SplitConfig
 from marquee.data.table_config import TableConfig
 from marquee.nn.architectures import TwoTowerConfig
 from marquee.nn.initialisation.tables import InitialisationConfig
 from marquee.nn.optimizers import LazyAdamConfig
+from marquee.reports.evidence.card import CardWords
 from marquee.store.files import watching_steps
 from marquee.store.log.sqlite import SqliteEventLog
 from marquee.store.log.sqlite_file import try_lock
@@ -87,6 +88,7 @@ def _config(home: Path, cutoff: int) -> LoopConfig:
         bundles=str(home / "bundles"),
         signing_key=str(home / "key"),
         gate=GateConfig(bundle=str(home / "bundles" / "shop"), guardrails={"served": rail}),
+        card=CardWords(**{one.name: f"words on {one.name}" for one in fields(CardWords)}),
     )
 
 
@@ -121,6 +123,8 @@ def test_better_model_is_published_signed_from_the_weights_of_the_last(
     assert last is not None
     assert served(home).manifest.known_until == KnownUntil(sequence=last.known)
     assert served(home).click_counts is not None, "a policy that learns from clicks alone draws by them"
+    assert served(home).manifest.files.keys() >= CARD_FILES
+    assert "words on owner" in (served(home).path / "card.md").read_text()
     assert f"judging beside {before}" in said
     assert f"ndcg@10 minus that of {before}, which is served, on the same events: +0." in said
     config = (home / "runs" / "shop" / f"loop-{begun[1] - 2 * DAY}" / "config.yaml").read_text()

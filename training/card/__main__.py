@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from marquee.reports.evidence.card import CardWords, card_page
+from marquee.reports.evidence.card import CARD, CardWords, card_page
 from marquee.reports.evidence.page import write_page
 from training.card.facts import read_facts
 from training.cli.command import command
@@ -36,8 +36,13 @@ def main(config: CardConfig) -> None:
     console = open_console()
     folder = RunFolder.find(config.run)
     facts = read_facts(folder, config.protected, config.drift, config.experiments, console)
-    path = write_page(card_page(config.card, facts), folder.path, "card")
+    path = write_page(card_page(config.card, facts), folder.path, CARD)
     console.print(f"card {path}")
+    # A bundle is signed and checked byte by byte: nothing can be put into one that is there.
+    console.print(
+        f"bundles of before do not carry it: marquee export run={folder.path} makes one that does",
+        highlight=False,
+    )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -130,6 +131,16 @@ def read_card(folder: RunFolder) -> dict[str, str]:
             "write it again with python -m training.card, or delete its files"
         )
     return card
+
+
+def said_of_card(card: Mapping[str, str], folder: RunFolder) -> str:
+    """Returns in words whether a bundle carries the card of its run."""
+    if card:
+        return f"card of {json.loads(card['card.json'])['facts']['created']} in the bundle"
+    return (
+        f"no card in the bundle: write one with marquee card run={folder.path} card=…, and export again, for "
+        "a bundle is never changed"
+    )
 
 
 def _with_new_users(user_vectors: FloatArray, n_users: int) -> FloatArray:

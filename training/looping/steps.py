@@ -25,10 +25,13 @@ from marquee.decision.recommender import Recommender
 from marquee.errors import DataError, OtherShapeError
 from marquee.index.faiss_index import IndexConfig
 from marquee.nn.initialisation.tables import SpectralInitialisationConfig
+from marquee.reports.evidence.card import CARD, CardWords, card_page
+from marquee.reports.evidence.page import write_page
 from marquee.store.files import announce_step
 from marquee.store.signing import SigningKey
+from training.card.facts import read_facts
 from training.config import TrainConfig
-from training.exporting.contents import bundle_contents
+from training.exporting.contents import bundle_contents, said_of_card
 from training.fitting.fit import fit, load_model
 from training.fitting.probabilities.run import fit_head_of_run, read_head_of_run
 from training.fitting.warm_start import WarmStartConfig
@@ -57,6 +60,7 @@ class Settings(Protocol):
     signing_key: str
     index: IndexConfig
     gate: GateConfig
+    card: CardWords
 
     @property
     def home(self) -> Path:
@@ -206,6 +210,9 @@ class Steps:
         path = self.channel / version
         if not (path / MANIFEST).exists():
             self.console.print("step 4 of 5: exporting and proving parity")
+            if self.settings.card.are_there:
+                facts = read_facts(self.folder, [], "", [], self.console)
+                write_page(card_page(self.settings.card, facts), self.folder.path, CARD)
             key = self.settings.signing_key
             prepared = self.prepared
             # Not now: a price changed while the model trained is newer than the one in the tables.
@@ -213,6 +220,7 @@ class Steps:
             contents = bundle_contents(
                 prepared, self.run_config, self.folder, created, self.settings.index, PopularityConfig()
             )
+            self.console.print(said_of_card(contents.card, self.folder), highlight=False)
             path = publish(
                 replace(contents, click_counts=count_shown(self.table)),
                 self.channel.parent,

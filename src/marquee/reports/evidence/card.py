@@ -14,6 +14,8 @@ from marquee.evaluation.leaks import Leak
 from marquee.reports.evidence.page import Finding, Grid, Page, Section, estimated, interval, listed, number
 
 CARD_FORMAT = 1
+CARD = "card"
+"""Name of its files, without ending."""
 
 
 @dataclass(kw_only=True)
@@ -41,6 +43,11 @@ class CardWords:
     owner: str = ""
     objection: str = ""
     notes: str = ""
+
+    @property
+    def are_there(self) -> bool:
+        """Whether anybody has written anything."""
+        return any(getattr(self, entry.name).strip() for entry in fields(self))
 
     def validate(self) -> None:
         """Raises ConfigError that names every required section that is empty."""
