@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 
 from marquee.reports.evidence.card import CARD, CardWords, card_page
 from marquee.reports.evidence.page import write_page
-from training.card.facts import read_facts
 from training.cli.command import command
 from training.cli.console import open_console
+from training.exporting.card_facts import read_facts
 from training.runs.folders import RunFolder
 
 

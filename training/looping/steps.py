@@ -29,8 +29,8 @@ from marquee.reports.evidence.card import CARD, CardWords, card_page
 from marquee.reports.evidence.page import write_page
 from marquee.store.files import announce_step
 from marquee.store.signing import SigningKey
-from training.card.facts import read_facts
 from training.config import TrainConfig
+from training.exporting.card_facts import read_facts
 from training.exporting.contents import bundle_contents, said_of_card
 from training.fitting.fit import fit, load_model
 from training.fitting.probabilities.run import fit_head_of_run, read_head_of_run
