@@ -247,8 +247,8 @@ class TrainConfig:
         seed: Of everything random in the run; 0 is a seed.
         runs: Folder of the run folders.
         resume: Run folder to continue, with its own config; empty for a new run.
-        objective: File of what a click, a conversion and revenue are worth, which the report counts; empty
-            for `configs/objective.yaml`.
+        objective: File of what a click, a conversion and revenue are worth: the click head weighs the losses
+            of its two outcomes by it, and the report counts it; empty for `configs/objective.yaml`.
         left_open: Knobs that nobody has set: the rule of `training.fitting.recipe` does, once data are read.
     """
 

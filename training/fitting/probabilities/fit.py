@@ -11,6 +11,7 @@ import lightning as L
 import msgspec
 import torch
 
+from marquee.ads.objective import Objective
 from marquee.core.arrays import FloatArray, IndexArray
 from marquee.errors import ConfigError
 from marquee.nn.probabilities.calibrating import MIN_OUTCOMES, calibrate
@@ -22,6 +23,7 @@ from marquee.nn.probabilities.networks import (
     ProbabilitiesConfig,
 )
 from marquee.store.files import replace_file
+from training.cli.objective import objective_of
 from training.config import TrainConfig, TrainerConfig
 from training.fitting.checkpoints import CHECKPOINTS
 from training.fitting.probabilities.described import Parts, ScoredExposures
@@ -123,7 +125,8 @@ def fit_head(
         [n_clicks / (n_clicks + kept * (len(train) - n_clicks)), (n_conversions + 1) / (n_clicks + 2)]
     )
     network.standardise(train.columns, rates)
-    _train(ProbabilityModule(network, settings, train, config.seed), config.trainer)
+    weights = outcome_weights(objective_of(config.objective), n_clicks, n_conversions)
+    _train(ProbabilityModule(network, settings, train, config.seed, weights), config.trainer)
     head = CalibratedNetwork(network.cpu().eval())
     head.correction[0] = math.log(kept)
     assert head.correction.shape == (N_OUTCOMES,), "only clicks are sampled"
@@ -131,6 +134,26 @@ def fit_head(
     if len(later):
         calibrate(head, later, uses_score=parts.is_unseen)
     return FittedHead(head.eval(), HeadFacts(exposures.spec.places, exposures.spec.columns))
+
+
+def outcome_weights(objective: Objective, n_clicks: int, n_conversions: int) -> tuple[float, float]:
+    """Returns the weights of the losses of clicks and of conversions, which sum to 2.
+
+    An error in the probability of a click costs the objective the worth of a click and of the conversions
+    that come of it, one in that of a conversion the worth of a conversion.
+
+    Args:
+        objective: The worths; where neither is worth anything both weigh the same.
+        n_clicks: Of training.
+        n_conversions: Of these clicks.
+
+    Example:
+        >>> outcome_weights(Objective(click=1.0, conversion=1.0), 100, 100)
+        (1.3333333333333333, 0.6666666666666666)
+    """
+    click = objective.click + objective.conversion * n_conversions / max(n_clicks, 1)
+    both = click + objective.conversion
+    return (2.0 * click / both, 2.0 * objective.conversion / both) if both > 0 else (1.0, 1.0)
 
 
 def _train(module: ProbabilityModule, config: TrainerConfig) -> None:

@@ -55,10 +55,19 @@ class ProbabilityModule(L.LightningModule):
         config: How it is trained.
         exposures: Of training.
         seed: Of the run.
+        weights: Of the losses of both outcomes.
     """
 
-    def __init__(self, network: ClickNetwork, config: HeadConfig, exposures: Outcomes, seed: int) -> None:
+    def __init__(
+        self,
+        network: ClickNetwork,
+        config: HeadConfig,
+        exposures: Outcomes,
+        seed: int,
+        weights: tuple[float, float] = (1.0, 1.0),
+    ) -> None:
         super().__init__()
+        self.weights = weights
         self.network = network
         self.config = config
         self.exposures = exposures
@@ -79,7 +88,7 @@ class ProbabilityModule(L.LightningModule):
     def training_step(self, batch: Outcomes, batch_idx: int) -> Tensor:  # noqa: ARG002 - Lightning's signature
         """Returns the loss of one batch."""
         logits = self.network(batch.columns, batch.place)
-        return outcome_loss(logits, batch.is_clicked, batch.is_converted, batch.seen_share)
+        return outcome_loss(logits, batch.is_clicked, batch.is_converted, batch.seen_share, self.weights)
 
     def transfer_batch_to_device(
         self,

@@ -233,7 +233,13 @@ class CalibratedNetwork(nn.Module):
         return torch.sigmoid(logits + self.shifts)
 
 
-def outcome_loss(logits: Tensor, is_clicked: Tensor, is_converted: Tensor, seen_share: Tensor) -> Tensor:
+def outcome_loss(
+    logits: Tensor,
+    is_clicked: Tensor,
+    is_converted: Tensor,
+    seen_share: Tensor,
+    weights: tuple[float, float] = (1.0, 1.0),
+) -> Tensor:
     """Returns the mean log loss of clicks plus that of conversions per click, scalar.
 
     A click without a conversion may still lead to one: with the share `s` of conversions that come within the
@@ -244,6 +250,7 @@ def outcome_loss(logits: Tensor, is_clicked: Tensor, is_converted: Tensor, seen_
         is_clicked: (n,) float32, 0 or 1.
         is_converted: As far as is known, (n,) float32; of clicks alone.
         seen_share: Share of the conversions that would have come by now, in [0, 1], (n,) float32.
+        weights: Of the two losses, 0 or more.
 
     Source:
         Chapelle 2014, KDD, "Modeling Delayed Feedback in Display Advertising", equation 8. Differs from the
@@ -255,4 +262,4 @@ def outcome_loss(logits: Tensor, is_clicked: Tensor, is_converted: Tensor, seen_
     missing = torch.log((1 - seen_share).clamp_min(1e-12))
     none_yet = F.softplus(conversion) - F.softplus(conversion + missing)
     each = torch.where(is_converted > 0, F.softplus(-conversion), none_yet) * is_clicked
-    return clicks + each.sum() / len(each)
+    return weights[0] * clicks + weights[1] * each.sum() / len(each)

@@ -90,6 +90,13 @@ def test_loss_of_a_click_that_may_still_convert() -> None:
     )
 
 
+def test_weights_are_those_of_the_two_losses() -> None:
+    known = (torch.tensor([[0.3, -1.0], [2.0, 0.5]]), torch.ones(2), torch.tensor([1.0, 0.0]), torch.ones(2))
+    click, conversion = (float(outcome_loss(*known, weights)) for weights in ((1.0, 0.0), (0.0, 1.0)))
+    assert float(outcome_loss(*known)) == pytest.approx(click + conversion)
+    assert float(outcome_loss(*known, (0.5, 3.0))) == pytest.approx(0.5 * click + 3.0 * conversion)
+
+
 def test_loss_and_its_gradient_are_finite_at_the_ends() -> None:
     logits = torch.tensor([[80.0, 90.0], [-80.0, -90.0]], requires_grad=True)
     loss = outcome_loss(logits, torch.ones(2), torch.zeros(2), torch.tensor([1.0, 0.0]))
