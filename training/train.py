@@ -64,6 +64,8 @@ def train(config: TrainConfig, console: Console, longer: Sequence[str] = ()) -> 
     if wants_passes(config):
         config = learn_passes(tables, config, folder.path, console) or _end_interrupted(folder, 0, console)
     prepared = part(tables, config, console)
+    # All of them are in the parts of the split: they must not be held twice while the model learns.
+    del tables
     part_to_judge(prepared, config)  # what cannot be judged is told before it is trained
     config = settle_and_probe(config, prepared.dataset, prepared.validation, folder.path, console)
     # Whoever reads the run later finds what was chosen, and not that it was left open.

@@ -154,8 +154,8 @@ def test_anonymous_history_gets_what_the_model_ranks(published: Published) -> No
         np.zeros(len(histories), dtype=np.int64),
         nobody.tokens,
         nobody.numeric,
-        pad_lists(histories, dataset.history_length),
-        pad_lists(kinds, dataset.history_length),
+        pad_lists(histories, dataset.history_length).astype(np.int32),
+        pad_lists(kinds, dataset.history_length).astype(np.int32),
     )
     seen = [np.array(items) for items in histories]
     for answer, scores in zip(
@@ -169,8 +169,8 @@ def test_features_alone_get_what_the_model_ranks(published: Published) -> None:
     columns: dict[str, list[object]] = {"region": ["coast", "city"], "device": ["phone", "desktop"]}
     encoder = published.prepared.dataset.query_features.encoder
     arrays = encoder.encode(columns, 2)
-    empty = np.zeros((2, published.prepared.dataset.history_length), dtype=np.int64)
-    queries = QueryArrays(empty[:, 0], arrays.tokens, arrays.numeric, empty, empty)
+    empty = np.zeros((2, published.prepared.dataset.history_length), dtype=np.int32)
+    queries = QueryArrays(empty[:, 0].astype(np.int64), arrays.tokens, arrays.numeric, empty, empty)
     requests = [
         Request(timestamp=published.now, k=K, features={"region": region}, context={"device": device})
         for region, device in zip(*columns.values(), strict=True)

@@ -124,6 +124,8 @@ def account_for_targets(train: Interactions, config: ExamplesConfig) -> TargetAc
 
 def by_place(offsets: IndexArray, decay: float) -> FloatArray:
     """Returns e^(-decay · s) of each event, (n,) float32; s is the share of its user's events after it."""
+    if not decay:
+        return np.ones(int(offsets[-1]), dtype=np.float32)
     sizes = np.diff(offsets)  # (n_users + 1,)
     last = np.repeat(offsets[1:] - 1, sizes)  # (n_events,)
     age = (last - np.arange(offsets[-1])) / np.repeat(np.maximum(sizes, 1), sizes)
@@ -138,6 +140,9 @@ def by_age(timestamp: IndexArray, days: float) -> FloatArray:
         >>> by_age(np.array([0, 86_400, 172_800]), 1.0).tolist()
         [0.25, 0.5, 1.0]
     """
-    age_days = (timestamp.max() - timestamp) / SECONDS_PER_DAY
     # By the last of all events, not of the user's: the season is the same for everybody.
-    return np.asarray(np.exp2(-age_days / days), dtype=np.float32)
+    age_days = (timestamp.max() - timestamp) / SECONDS_PER_DAY
+    # In place: a copy for each step would be most of what an epoch of many events holds.
+    np.divide(age_days, -days, out=age_days)
+    np.exp2(age_days, out=age_days)
+    return np.asarray(age_days, dtype=np.float32)

@@ -14,8 +14,10 @@ sequence one per user and epoch       history a b c d e   targets a b c d e f, e
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset as TorchDataset
 
@@ -70,6 +72,8 @@ def draw_ranges(
     if config.unit is ExampleUnit.next:
         target = np.arange(offsets[1], offsets[-1])
         start = np.repeat(starts, ends - starts)
+        if not config.max_gap:
+            return ExampleRanges(start, target, target, target + 1)
         gap = generator.integers(0, config.max_gap, size=len(target), endpoint=True)  # (n_events,)
         # A gap may not reach before the user's first event, into another user's.
         return ExampleRanges(start, np.maximum(target - gap, start), target, target + 1)
@@ -111,6 +115,37 @@ def _draw_sequences(
     return parts.rows(parts.target_end > parts.target_start)
 
 
+Packed = npt.NDArray[np.signedinteger[Any]]
+
+
+def _packed(places: IndexArray) -> Packed:
+    """Returns places of four bytes each, where they are below 2³¹."""
+    is_small = not len(places) or int(places.max()) < 2**31
+    return places.astype(np.int32) if is_small else places
+
+
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    """Examples in half of the memory; see `ExampleRanges`."""
+
+    history_start: Packed
+    history_end: Packed
+    target_start: Packed
+    target_end: Packed
+
+    @classmethod
+    def of(cls, ranges: ExampleRanges) -> "_Packed":
+        """Returns some examples; what is one array there is one here."""
+        end, target = ranges.history_end, _packed(ranges.target_start)
+        packed_end = target if end is ranges.target_start else _packed(end)
+        return cls(_packed(ranges.history_start), packed_end, target, _packed(ranges.target_end))
+
+    def rows(self, rows: Packed) -> ExampleRanges:
+        """Returns the examples at some rows."""
+        fields = (self.history_start, self.history_end, self.target_start, self.target_end)
+        return ExampleRanges(*(field[rows].astype(np.int64) for field in fields))
+
+
 class TrainingBatches(TorchDataset[TrainingBatch]):
     """The batches of one epoch, by number; the same seed and epoch give the same batches.
 
@@ -126,10 +161,7 @@ class TrainingBatches(TorchDataset[TrainingBatch]):
         generator = np.random.default_rng([seed, epoch])
         self.dataset = dataset
         self.unit, self.equal_queries = config.unit, config.equal_queries
-        ranges = draw_ranges(dataset.train.offsets, config, dataset.history_length, generator)
-        self.ranges = ranges.rows(generator.permutation(len(ranges)))
-        # After the permutation: bounds are places among the shuffled examples.
-        self.bounds = self._cut(config.batch_size)
+        self._ranges, self._order, self.bounds = self._drawn(config, generator)
         self.items, self.kinds = dataset.train.item_index, dataset.train.kind_index
         self.weight = target_weights(dataset.train, config)
         if config.unit is ExampleUnit.whole:
@@ -141,11 +173,23 @@ class TrainingBatches(TorchDataset[TrainingBatch]):
                 # Index 0 is padding, which the tower passes over; targets are read from the data set.
                 self.items, self.kinds = self.items * is_shown, self.kinds * is_shown
 
-    def _cut(self, batch_size: int) -> IndexArray:
+    def _drawn(
+        self, config: ExamplesConfig, generator: np.random.Generator
+    ) -> tuple[_Packed, Packed, IndexArray]:
+        """Returns the examples, their order, and the first of each batch in that order.
+
+        They are looked up by batch and not shuffled here: two sets of ranges side by side would be most of
+        what training holds of many events.
+        """
+        ranges = draw_ranges(self.dataset.train.offsets, config, self.dataset.history_length, generator)
+        order = generator.permutation(len(ranges))
+        return _Packed.of(ranges), _packed(order), self._cut(ranges, order, config.batch_size)
+
+    def _cut(self, ranges: ExampleRanges, order: IndexArray, batch_size: int) -> IndexArray:
         """Returns the first example of each batch, and one past the last, (n_batches + 1,) int64."""
-        n_queries = np.ones(len(self.ranges), dtype=np.int64)
-        if self.unit is ExampleUnit.sequence:
-            n_queries = self.ranges.target_end - self.ranges.target_start
+        if self.unit is not ExampleUnit.sequence:
+            return np.append(np.arange(0, len(ranges), batch_size), len(ranges))
+        n_queries = (ranges.target_end - ranges.target_start)[order]
         batch = (np.cumsum(n_queries) - n_queries) // batch_size
         return np.append(np.flatnonzero(np.diff(batch, prepend=-1)), len(batch))  # (n_batches + 1,)
 
@@ -157,7 +201,8 @@ class TrainingBatches(TorchDataset[TrainingBatch]):
         # The IndexError ends a loop over the data set, as Python's protocol of sequences has it.
         if not 0 <= number < len(self):
             raise IndexError(f"batch must be between 0 and {len(self) - 1}, got {number}")
-        return self._batch(self.ranges.rows(slice(self.bounds[number], self.bounds[number + 1])))
+        rows = self._order[self.bounds[number] : self.bounds[number + 1]]
+        return self._batch(self._ranges.rows(rows))
 
     def _batch(self, ranges: ExampleRanges) -> TrainingBatch:
         """Returns the batch of some examples."""
@@ -182,8 +227,8 @@ class TrainingBatches(TorchDataset[TrainingBatch]):
             user_index,
             features.tokens,
             features.numeric,
-            gather(self.items, positions).astype(np.int64),
-            gather(self.kinds, positions).astype(np.int64),
+            gather(self.items, positions).astype(np.int32),
+            gather(self.kinds, positions).astype(np.int32),
         )
         return TrainingBatch(
             replace(to_batch(arrays), views=views),

@@ -116,23 +116,32 @@ def distinct_pairs(train: Interactions) -> tuple[IndexArray, IndexArray, IndexAr
 
     Events of users without a row are many users in one range: there each event is a pair of its own.
     """
-    user, item, timestamp = train.user_index, train.item_index, train.timestamp
-    # The last key counts most: the latest event of a pair is its last row, which `is_last` keeps.
-    order = np.lexsort((timestamp, item, user))
-    user, item, timestamp = user[order], item[order], timestamp[order]
-    is_last = np.ones(len(user), dtype=np.bool_)
-    is_last[:-1] = (user[1:] != user[:-1]) | (item[1:] != item[:-1]) | (user[1:] == PADDING_INDEX)
-    is_last &= item != PADDING_INDEX
-    return user[is_last], item[is_last], timestamp[is_last]
+    n_rows = int(train.item_index.max(initial=0)) + 1
+    # One number for each pair: sorting by several columns would hold each of them twice.
+    pair = train.user_index * n_rows + train.item_index
+    # Stable, and a user's events are by time: the latest event of a pair is its last row.
+    order = np.argsort(pair, kind="stable")
+    pair = pair[order]
+    is_last = np.ones(len(pair), dtype=np.bool_)
+    # Pairs of user 0 are below `n_rows`.
+    is_last[:-1] = (pair[1:] != pair[:-1]) | (pair[1:] < n_rows)
+    is_last &= pair % n_rows != PADDING_INDEX
+    pair, order = pair[is_last], order[is_last]
+    return pair // n_rows, pair % n_rows, train.timestamp[order]
 
 
 def user_item_matrix(train: Interactions, n_items: int) -> "csr_matrix[np.float32]":
     """Returns 1 where a user interacted with an item, (n_users + 1, n_items + 1); row and column 0 empty."""
-    user, item, _ = distinct_pairs(train)
-    is_known = user != PADDING_INDEX
-    user, item = user[is_known], item[is_known]
-    ones = np.ones(len(user), dtype=np.float32)
-    return csr_matrix_class()((ones, (user, item)), shape=(train.n_users + 1, n_items + 1))
+    # The events are grouped by user already: rows of a matrix, made without a column of users.
+    is_counted = train.item_index != PADDING_INDEX
+    is_counted[: train.offsets[1]] = False  # of users without a row
+    offsets = np.concatenate(([0], np.cumsum(is_counted)))[train.offsets]
+    items = train.item_index[is_counted].astype(np.int32)
+    ones = np.ones(len(items), dtype=np.float32)
+    matrix = csr_matrix_class()((ones, items, offsets), shape=(train.n_users + 1, n_items + 1))
+    matrix.sum_duplicates()
+    matrix.data[:] = 1.0
+    return matrix
 
 
 def csr_matrix_class() -> "type[csr_matrix[np.float32]]":

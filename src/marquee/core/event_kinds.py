@@ -10,6 +10,7 @@ from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from marquee.core.arrays import FloatArray, IndexArray
 from marquee.core.ids import PADDING_INDEX
@@ -96,11 +97,30 @@ class EventKinds:
 
     def encode(self, kinds: Sequence[str], values: Sequence[float | None]) -> IndexArray:
         """Returns the row of each event, (n,) int64; 0 where the kind does not count."""
-        kind_column, value_column = _columns(kinds, values)
-        index = np.full(len(kind_column), PADDING_INDEX, dtype=np.int64)
+        return self._rows(pl.Series(kinds, dtype=pl.String), _numbers(values))
+
+    def encode_columns(self, kinds: pl.Series, values: pl.Series) -> tuple[IndexArray, FloatArray]:
+        """Returns row and training weight of each event of a table, as `encode` and `weights` of its lists.
+
+        Args:
+            kinds: Texts, (n,).
+            values: Numbers or null, (n,).
+        """
+        # No list of Python objects: of ten million events each would take hundreds of megabytes.
+        numbers = values.cast(pl.Float64).to_numpy()
+        index = self._rows(kinds, numbers)
+        return index, self._weights(index, numbers)
+
+    def _rows(self, kinds: pl.Series, value_column: npt.NDArray[np.float64]) -> IndexArray:
+        """Returns the row of each event, (n,) int64, of values with NaN for none."""
+        index = np.full(len(kinds), PADDING_INDEX, dtype=np.int64)
         first = 1
         for kind, config in self.configs.items():
-            is_kind = kind_column == kind
+            is_kind = (kinds == kind).to_numpy()
+            if not config.edges:
+                index[is_kind] = first
+                first += 1
+                continue
             # Right, as a value equal to an edge belongs to the part above it.
             part = np.searchsorted(np.asarray(config.edges), value_column[is_kind], side="right")
             # NaN sorts behind every edge and would fall into the last part; no value means the first.
@@ -110,7 +130,10 @@ class EventKinds:
 
     def weights(self, kinds: Sequence[str], values: Sequence[float | None]) -> FloatArray:
         """Returns the training weight of each event, (n,) float32; 0 where the kind does not count."""
-        kind_index = self.encode(kinds, values)
+        return self._weights(self.encode(kinds, values), _numbers(values))
+
+    def _weights(self, kind_index: IndexArray, value_column: npt.NDArray[np.float64]) -> FloatArray:
+        """Returns the weight of each row, (n,) float32, by values with NaN for none."""
         # Row 0 is "not counted", and must weigh nothing whatever the event's value is.
         table = [0.0]
         by_value = [False]
@@ -118,16 +141,14 @@ class EventKinds:
             n_parts = len(config.edges) + 1
             table += list(config.part_weights) or [config.weight] * n_parts
             by_value += [config.weigh_by_value] * n_parts
-        weight = np.asarray(table)[kind_index]
-        _, value_column = _columns(kinds, values)
+        weight = np.asarray(table, dtype=np.float32)[kind_index]
+        if not any(by_value):
+            return weight
         # No value leaves the weight as it is; a negative one must not reverse the loss.
         factor = np.where(np.isnan(value_column), 1.0, np.maximum(value_column, 0.0))
         return np.where(np.asarray(by_value)[kind_index], weight * factor, weight).astype(np.float32)
 
 
-def _columns(
-    kinds: Sequence[str], values: Sequence[float | None]
-) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.float64]]:
-    """Returns kinds and values as arrays, (n,) each, with NaN for a missing value."""
-    value_column = np.array([np.nan if v is None else v for v in values], dtype=np.float64)
-    return np.asarray(kinds, dtype=np.str_), value_column
+def _numbers(values: Sequence[float | None]) -> npt.NDArray[np.float64]:
+    """Returns values as an array, (n,), with NaN for a missing one."""
+    return np.array([np.nan if v is None else v for v in values], dtype=np.float64)

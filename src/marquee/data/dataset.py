@@ -32,6 +32,8 @@ from marquee.data.splits import Split
 from marquee.errors import DataError
 from marquee.features import FeatureArrays, FeatureEncoder
 
+_BLOCK_USERS = 8192
+
 
 @dataclass(frozen=True, slots=True)
 class QueryArrays:
@@ -41,15 +43,16 @@ class QueryArrays:
         user_index: (n,) int64; 0 for an unknown user.
         tokens: (n, n_token_columns) int32.
         numeric: (n, n_numeric) float32.
-        history_items: (n, length) int64, 0 = padding, on the left.
-        history_kinds: (n, length) int64, 0 = padding.
+        history_items: (n, length) int32, 0 = padding, on the left.
+        history_kinds: (n, length) int32, 0 = padding.
     """
 
     user_index: IndexArray
     tokens: TokenArray
     numeric: FloatArray
-    history_items: IndexArray
-    history_kinds: IndexArray
+    # Four bytes: of many users with long histories these are the largest arrays of all that is judged.
+    history_items: TokenArray
+    history_kinds: TokenArray
 
     def rows(self, rows: slice | IndexArray) -> "QueryArrays":
         """Returns some of the queries, in the order of `rows`."""
@@ -260,7 +263,10 @@ class Dataset:
         part = part.filter(counts)
         # By query and not by user_index: all newcomers share index 0.
         rows = IdMap.fit(part["user_id"])
-        before = before.filter(counts).filter(pl.col("user_id").is_in(rows.ids))
+        # Those columns alone that histories are made of: every other one would be copied for nothing.
+        before = before.select("user_id", "item_id", "kind", "value", "timestamp").filter(
+            counts, pl.col("user_id").is_in(rows.ids)
+        )
         known, _ = _group(before, rows, self.item_ids, self.kinds)
         first = part.sort("timestamp", maintain_order=True).unique(
             "user_id", keep="first", maintain_order=True
@@ -336,15 +342,22 @@ class Dataset:
             ),
         )
 
-    def _histories(self, interactions: Interactions) -> tuple[IndexArray, IndexArray]:
-        """Returns items and kinds of each user's latest events, from user 1 on, (n_users, length) int64 each.
+    def _histories(self, interactions: Interactions) -> tuple[TokenArray, TokenArray]:
+        """Returns items and kinds of each user's latest events, from user 1 on, (n_users, length) int32 each.
 
         Items outside the catalog are left out, as in serving: no model can say anything of them.
         """
-        usable = interactions.take(interactions.item_index != PADDING_INDEX)
-        positions = usable.windows(np.arange(1, usable.n_users + 1), self.history_length)
-        items, kinds = (gather(column, positions) for column in (usable.item_index, usable.kind_index))
-        return items.astype(np.int64), kinds.astype(np.int64)
+        is_usable = interactions.item_index != PADDING_INDEX
+        usable = interactions if is_usable.all() else interactions.take(is_usable)
+        shape = (usable.n_users, self.history_length)
+        items, kinds = np.empty(shape, dtype=np.int32), np.empty(shape, dtype=np.int32)
+        # In blocks: the positions of all events of all users would take twice what comes of them.
+        for start in range(0, len(items), _BLOCK_USERS):
+            users = np.arange(start + 1, min(start + _BLOCK_USERS, len(items)) + 1)
+            positions = usable.windows(users, self.history_length)
+            items[start : start + _BLOCK_USERS] = gather(usable.item_index, positions)
+            kinds[start : start + _BLOCK_USERS] = gather(usable.kind_index, positions)
+        return items, kinds
 
 
 def _catalog_frame(items: pl.DataFrame | None, item_ids: IdMap) -> pl.DataFrame:
@@ -360,15 +373,15 @@ def _group(
     events: pl.DataFrame, user_ids: IdMap, item_ids: IdMap, kinds: EventKinds
 ) -> tuple[Interactions, IndexArray]:
     """Returns events as interactions, and the row of `events` that each interaction came from."""
-    kind, value = events["kind"].to_list(), events["value"].to_list()
+    kind_index, weight = kinds.encode_columns(events["kind"], events["value"])
     user_index = user_ids.encode(events["user_id"])
     timestamp = events["timestamp"].to_numpy().astype(np.int64)
     interactions = Interactions.group(
         user_index,
         item_ids.encode(events["item_id"]),
-        kinds.encode(kind, value),
+        kind_index,
         timestamp,
-        kinds.weights(kind, value),
+        weight,
         n_users=len(user_ids),
     )
     # The keys that `Interactions.group` sorts by: rows and interactions must stay aligned.
@@ -390,10 +403,13 @@ def _outside_catalog(
         the user had before; (n_targets,) bool each.
     """
     is_outside = targets.item_index == PADDING_INDEX
-    pairs = events.select("user_id", "item_id")
-    had = before.select("user_id", "item_id", had=pl.lit(True)).unique()
-    is_had = pairs.join(had, on=["user_id", "item_id"], how="left", maintain_order="left")["had"]
-    return (
-        is_outside & ~pairs.select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy(),
-        is_outside & is_had.fill_null(False).to_numpy(),
-    )
+    is_repeated, was_had = np.zeros_like(is_outside), np.zeros_like(is_outside)
+    # Of these events alone, which are few or none: all pairs of both tables would take more than the tables.
+    pairs = events.select("user_id", "item_id").filter(is_outside)
+    if pairs.is_empty():
+        return is_repeated, was_had
+    had = before.join(pairs, on=["user_id", "item_id"], how="semi").select("user_id", "item_id").unique()
+    is_had = pairs.join(had.with_columns(had=True), on=had.columns, how="left", maintain_order="left")["had"]
+    is_repeated[is_outside] = ~pairs.select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()
+    was_had[is_outside] = is_had.fill_null(False).to_numpy()
+    return is_repeated, was_had

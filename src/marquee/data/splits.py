@@ -132,7 +132,7 @@ def split_events(
     }
     parting = parters[config.method](events, config, time)
     part = parting.part.set(parting.part == _VALIDATION, _TRAIN) if config.fit_on_validation else parting.part
-    parts = [events.filter(part == number) for number in (_TRAIN, _VALIDATION, _TEST)]
+    parts = [_taken(events, part == number) for number in (_TRAIN, _VALIDATION, _TEST)]
     n_parted = sum(frame.height for frame in parts)
     assert n_parted == events.height, f"a split must keep every event, got {n_parted} of {events.height}"
     # Found here, with advice: later it would be an error of whatever is fitted first.
@@ -149,6 +149,15 @@ def split_events(
     # Proven on whole parts, before the first events of each user become known.
     validate_no_leakage(split, config)
     return _asked_later(split, config.ask_after) if config.ask_after else split
+
+
+def _taken(events: pl.DataFrame, is_taken: pl.Series) -> pl.DataFrame:
+    """Returns some events; without a copy where they follow each other, as parts by time do."""
+    n_taken = int(is_taken.sum())
+    first = is_taken.arg_max() or 0
+    if n_taken and is_taken.slice(first, n_taken).all():
+        return events.slice(first, n_taken)
+    return events.filter(is_taken)
 
 
 def _asked_later(split: Split, n: int) -> Split:

@@ -24,7 +24,7 @@ SIGNIFICANCE = 0.05
 POWER = 0.8
 # The observed assignment counts too: with it p-values are multiples of 1 / 10,000.
 N_FLIPS = 9_999
-FLIPS_MEMORY_MB = 64
+FLIPS_MEMORY_MB = 16
 
 Checksums = npt.NDArray[np.uint32]
 

@@ -19,7 +19,7 @@ from marquee.core.arrays import BoolArray, Float64Array
 
 CONFIDENCE = 0.95
 N_RESAMPLES = 1000
-RESAMPLES_MEMORY_MB = 64
+RESAMPLES_MEMORY_MB = 16
 
 _TAILS = (0.025, 0.975)  # what CONFIDENCE leaves on either side
 _NORMAL_QUANTILE = 1.959963984540054  # of the upper one
@@ -115,7 +115,8 @@ def resample_counts(
     for start in range(0, n_resamples, n_at_once):
         n = min(n_at_once, n_resamples - start)
         # Each resample has a range of its own, so that one bincount counts all of them.
-        drawn = generator.integers(0, n_rows, size=(n, n_rows)) + n_rows * np.arange(n)[:, None]
+        drawn = generator.integers(0, n_rows, size=(n, n_rows))
+        drawn += n_rows * np.arange(n)[:, None]
         yield np.bincount(drawn.ravel(), minlength=n * n_rows).reshape(n, n_rows).astype(np.float64)
 
 

@@ -14,7 +14,7 @@ from marquee.nn.batches import QueryBatch
 from marquee.nn.models import TwoTower
 
 BLOCK_ROWS = 4096
-BLOCK_EVENTS = 65_536
+BLOCK_EVENTS = 16_384
 
 
 @contextmanager
@@ -35,8 +35,8 @@ def to_batch(arrays: QueryArrays) -> QueryBatch:
         torch.from_numpy(arrays.user_index),
         torch.from_numpy(arrays.tokens).long(),
         torch.from_numpy(arrays.numeric),
-        torch.from_numpy(arrays.history_items),
-        torch.from_numpy(arrays.history_kinds),
+        torch.from_numpy(arrays.history_items).long(),
+        torch.from_numpy(arrays.history_kinds).long(),
     )
 
 

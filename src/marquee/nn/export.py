@@ -211,7 +211,7 @@ def query_inputs(model: TwoTower, item_vectors: FloatArray, queries: QueryArrays
         "tokens": queries.tokens.astype(np.int64),
         "numeric": queries.numeric,
         "history_vectors": item_vectors[queries.history_items],
-        "history_kinds": queries.history_kinds,
+        "history_kinds": queries.history_kinds.astype(np.int64),
     }
 
 

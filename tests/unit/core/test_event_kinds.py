@@ -1,5 +1,6 @@
 """Event kinds: their rows and their weights."""
 
+import polars as pl
 import pytest
 
 from marquee.core.event_kinds import EventKinds, KindConfig
@@ -42,6 +43,12 @@ def test_many_events_are_encoded_as_each_alone() -> None:
     kinds, values, rows, weights = zip(*CASES, strict=True)
     assert KINDS.encode(kinds, values).tolist() == list(rows)
     assert KINDS.weights(kinds, values).tolist() == list(weights)
+    # The columns of a table, as texts and as words of a fixed set.
+    for dtype in (pl.String, pl.Categorical):
+        column = pl.Series(kinds, dtype=dtype)
+        of_table, weights_of_table = KINDS.encode_columns(column, pl.Series(values, dtype=pl.Float64))
+        assert of_table.tolist() == list(rows)
+        assert weights_of_table.tolist() == list(weights)
 
 
 def test_every_part_has_a_name() -> None:

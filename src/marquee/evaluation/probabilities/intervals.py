@@ -29,7 +29,7 @@ from marquee.evaluation.probabilities.metrics import (
 MIN_OUTCOMES = 30
 """Fewer events that came true, or that did not, and there is no interval: resamples would know too little."""
 
-ROWS_MEMORY_MB = 64
+ROWS_MEMORY_MB = 16
 MAX_DRAWN = 10**8  # events in all resamples together; more of them need fewer resamples
 MIN_RESAMPLES = 200
 

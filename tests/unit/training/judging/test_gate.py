@@ -50,10 +50,8 @@ def _judgement() -> Judgement:
     }
     even = np.arange(N_USERS) % 2 == 0
     slices = slice_metric(evaluation, "ndcg@10", targets, {"parity": {"even": even}}, {}, generator)
-    nothing = np.zeros((N_USERS, 0), dtype=np.int64)
-    queries = QueryArrays(
-        np.arange(1, N_USERS + 1), nothing.astype(np.int32), nothing.astype(np.float32), nothing, nothing
-    )
+    nothing = np.zeros((N_USERS, 0), dtype=np.int32)
+    queries = QueryArrays(np.arange(1, N_USERS + 1), nothing, nothing.astype(np.float32), nothing, nothing)
     none = np.zeros(0, dtype=np.int64)
     known = Interactions.group(none, none, none, none, none.astype(np.float32), n_users=N_USERS)
     n_targets = len(targets.item_index)
