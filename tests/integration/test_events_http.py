@@ -327,6 +327,9 @@ def test_full_disk_is_told_and_nothing_is_kept_until_there_is_room(service: Serv
         pytest.skip("needs a folder on a small disk of its own, which only root can mount")
     now, filler = int(time.time()), service.small_disk / "filler"
     row = {"kind": "feedback", "item_id": "i001", "timestamp": now, "user_id": "u9", "text": "x" * 9_000}
+    with service.client("anna") as anna:
+        names = book_over_http(anna, "full-")
+    assert eventually(lambda: any("ads" in one for one in service.answers("u1")))
     # Written and not reserved by what is said to be free: the service writes meanwhile.
     with filler.open("wb", buffering=0) as file, suppress(OSError):
         while True:
@@ -334,11 +337,19 @@ def test_full_disk_is_told_and_nothing_is_kept_until_there_is_room(service: Serv
     response = refused(service, [{**row, "event_id": f"full-{number}"} for number in range(50)])
     assert response.status_code == 507
     assert "full" in response.json()["error"]["message"]
+    # Whoever is shown an ad can be charged for it, and everybody is shown something.
+    answers = service.answers("u1")
+    assert all(one["items"] and (one["recorded"] or "ads" not in one) for one in answers)
     filler.unlink()
     rows = [EventMessage(event_id="room", kind="view", item_id="i001", timestamp=now, user_id="u9")]
     with service.client("app") as app:
         told_with_retries(app, rows)
     assert eventually(lambda: all(one["recorded"] for one in service.answers("u1")))
+    with service.client("anna") as anna:
+        for name in names:
+            anna.end_campaign(name, 1)
+    judged = judge(service.where)
+    assert (judged.over_budget, judged.over_cap, judged.difference, judged.doubled) == (0, 0, 0, 0)
 
 
 def test_acknowledged_click_is_asked_for_by_the_client_as_well(service: Service) -> None:
