@@ -215,7 +215,9 @@ def test_click_on_an_ad_is_charged_by_whichever_worker_reads_it_first(service: S
         by_view = msgspec.structs.replace(booked, campaign_id="by view", bid_type="cpm", bid=1)
         tried = anna.try_campaign(CampaignTrialRequest(campaign=by_view))
         assert tried.forecast is not None
-        assert tried.forecast.charged == 0, "no surface of this service sells a place"
+        assert 0 <= tried.forecast.charged <= 2.5, (
+            "by what the answers so far could have sold, and its budget"
+        )
         assert anna.pause_campaign("spring", 1).state == "paused"
         with pytest.raises(RefusedError) as refused:
             anna.patch_campaign("spring", CampaignChange(bid=1), 1)
