@@ -32,8 +32,8 @@ from serving.releases.surfaces import DEFAULT
 _SECONDS_PER_DAY = 86_400
 _HOUR_S = 3600
 
-MOST_LOOKED_AT = 1000
-"""Decisions that the answer of a campaign rests on."""
+MOST_LOOKED_AT = 500
+"""Decisions that the answer of a campaign rests on: a tenth of a second of the interpreter, beside answers."""
 
 
 def no_slots(_surface: str) -> SlotConfig | None:
