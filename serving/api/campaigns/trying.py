@@ -33,7 +33,7 @@ _SECONDS_PER_DAY = 86_400
 _HOUR_S = 3600
 
 MOST_LOOKED_AT = 500
-"""Decisions that the answer of a campaign rests on: a tenth of a second of the interpreter, beside answers."""
+"""Decisions that the answer of a campaign rests on: a tenth of a second of the interpreter."""
 
 
 def no_slots(_surface: str) -> SlotConfig | None:
