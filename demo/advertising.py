@@ -30,6 +30,7 @@ from marquee.client import (
     RecommendRequest,
     ServiceError,
 )
+from marquee.client.messages.campaigns import DeliveryAnswer
 from marquee.core.catalog import ItemKind
 from marquee.store.campaigns.money import PER_UNIT
 from marquee.store.log.event_log import Decision
@@ -252,7 +253,31 @@ def _spend(
         highlight=False,
         soft_wrap=True,
     )
-    return wrong_account(account, len(prices), last_price)
+    delivery = client.campaign(VIEWS).delivery
+    console.print(told_delivery(VIEWS, delivery), highlight=False, soft_wrap=True)
+    return [*wrong_account(account, len(prices), last_price), *wrong_delivery(VIEWS, delivery)]
+
+
+def told_delivery(campaign_id: str, delivery: DeliveryAnswer | None) -> str:
+    """Returns how a campaign gets on, in a sentence."""
+    if delivery is None:
+        return f"{campaign_id}: nothing is told"
+    reasons = ", ".join(f"{number} {reason}" for reason, number in list(delivery.not_shown.items())[:3])
+    forecast = delivery.forecast
+    ahead = "" if forecast is None else f"; {forecast.charged:,.2f} are expected by its end"
+    return (
+        f"{campaign_id}: shown by {delivery.shown} of the last {delivery.looked_at} answers, the others "
+        f"{reasons or 'none'}{ahead}"
+    )
+
+
+def wrong_delivery(campaign_id: str, delivery: DeliveryAnswer | None) -> list[str]:
+    """Returns the faults of what is told of a campaign that runs."""
+    if delivery is None or not delivery.shown or delivery.forecast is None:
+        return [f"{campaign_id} runs and is shown, and no delivery or forecast is told"]
+    if delivery.shown + sum(delivery.not_shown.values()) != delivery.looked_at:
+        return [f"{campaign_id}: {delivery.looked_at} answers were looked at, and not each is told of"]
+    return []
 
 
 def _see(client: Client, answers: Sequence[RecommendAnswer]) -> None:

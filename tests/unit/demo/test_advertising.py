@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from demo.advertising import SMALL, SMALL_BUDGET, campaigns_of, wrong_account
+from demo.advertising import SMALL, SMALL_BUDGET, campaigns_of, told_delivery, wrong_account, wrong_delivery
 from demo.pacing import BID, SHARE, Traffic, pace_a_day, show_pacing, traffic_of, wrong_day
 from marquee.bundle.bundle import Bundle
 from marquee.client import CampaignAnswer, CampaignMessage
-from marquee.client.messages.campaigns import AccountAnswer
+from marquee.client.messages.campaigns import AccountAnswer, DeliveryAnswer, ForecastAnswer
 from marquee.world import World, WorldConfig, simulate
 from tests.support.bundles import NOW, publish_tiny
 
@@ -44,6 +44,20 @@ def test_budget_is_spent_to_the_last_affordable_impression() -> None:
     assert left == "0.003000 is left, which pays for one at 0.002000"
     assert wrong_account(account(charged=0.052), 25, 0.002) == ["charged 0.052 of a budget of 0.051"]
     assert wrong_account(account(), 26, 0.002) == ["26 ads were seen and 25 charged"]
+
+
+def test_delivery_is_told_with_every_answer_accounted_for() -> None:
+    expected = ForecastAnswer(charged=12.5, shown=100.0, rests_on="")
+    found = DeliveryAnswer(looked_at=10, shown=4, not_shown={"outbid": 5, "no_offer": 1}, forecast=expected)
+    assert wrong_delivery("a", found) == []
+    told = (
+        "a: shown by 4 of the last 10 answers, the others 5 outbid, 1 no_offer; 12.50 are expected by its end"
+    )
+    assert told_delivery("a", found) == told
+    assert wrong_delivery("a", None)
+    assert wrong_delivery("a", DeliveryAnswer(looked_at=9, shown=9, not_shown={}))
+    (lost,) = wrong_delivery("a", DeliveryAnswer(looked_at=9, shown=4, not_shown={}, forecast=expected))
+    assert "not each is told of" in lost
 
 
 def test_campaigns_share_the_ads_that_run(tmp_path: Path) -> None:
