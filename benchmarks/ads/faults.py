@@ -19,6 +19,7 @@ from benchmarks.ads.judging import Judged, judge, settle_at
 from benchmarks.ads.visitors import Visitors, book_over_http
 from benchmarks.rows import Measured, Row
 from marquee.client import Client
+from marquee.store.ledger.sqlite import LEDGER_FILE, SHOWN_FILE
 from tests.support.bundles import publish_tiny
 from tests.support.event_stores import Postgres, postgres_server
 from tests.support.service_process import RunningService, running_service, workers_of
@@ -61,6 +62,12 @@ def rows(root: Path) -> Iterator[Row]:
         "-",
         f"{must}; what only the lost part knew is unbilled",
         store_went_back,
+    )
+    yield Row(
+        "faults: the ledger of a service is lost between two starts, SQLite",
+        "-",
+        must,
+        ledger_lost,
     )
     yield Row(
         f"faults: a worker of a service stopped for {STOP_S:g} s, PostgreSQL",
@@ -132,6 +139,23 @@ def store_went_back(n_requests: int = 3_000) -> Measured:
     return _measured(served.judge(), visitors, "gone back once", not visitors.lost)
 
 
+def ledger_lost(n_requests: int = 3_000) -> Measured:
+    """Deletes the files of the ledger, money and caps alike, while the service does not run."""
+    with _Served("SQLite", 1) as served:
+        first = Visitors(served.urls, _KEY, 20, n_requests // 2)
+        first.start()
+        first.join()
+        served.stop()
+        for name in (LEDGER_FILE, SHOWN_FILE):
+            for file in Path(served.where).glob(f"{name}*"):
+                file.unlink()
+        served.start()
+        second = Visitors(served.urls, _KEY, 20, n_requests - n_requests // 2)
+        second.start()
+        second.join()
+    return _measured(served.judge(), second, "lost once", not (first.lost or second.lost))
+
+
 class Killer:
     """Kills workers at random, one after the other, as long as there is something to be in the middle of.
 
@@ -188,6 +212,7 @@ class _Served:
         self.services: list[RunningService] = []
         self.where = ""
         self._server: Postgres | None = None
+        self._folder = self._bundle = Path()
 
     @property
     def server(self) -> Postgres:
@@ -212,6 +237,21 @@ class _Served:
     def __exit__(self, *_error: object) -> None:
         self._running.close()
 
+    def start(self) -> None:
+        """Starts the services; those that run end before."""
+        self._running.close()
+        self.services.clear()
+        for number in range(self._n_services):
+            home = self._folder / str(number)
+            home.mkdir(exist_ok=True)
+            settings = service_settings(home, self._bundle, self.where) | self._settings
+            running = running_service(self._bundle, home, **settings)
+            self.services.append(self._running.enter_context(running))
+
+    def stop(self) -> None:
+        """Ends the services; the store stays."""
+        self._running.close()
+
     def judge(self) -> Judged:
         """Judges what is left, and gives up the store."""
         with self._stores:
@@ -226,12 +266,8 @@ class _Served:
         else:
             self._server = self._stores.enter_context(postgres_server(flushes=True))
             self.where = self._server.url()
-        bundle = publish_tiny(folder / "bundles")
-        for number in range(self._n_services):
-            home = folder / str(number)
-            home.mkdir()
-            settings = service_settings(home, bundle, self.where) | self._settings
-            self.services.append(self._running.enter_context(running_service(bundle, home, **settings)))
+        self._folder, self._bundle = folder, publish_tiny(folder / "bundles")
+        self.start()
         with Client(self.urls[0], key=_KEY) as client:
             book_over_http(client)
 
