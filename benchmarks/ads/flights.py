@@ -16,6 +16,7 @@ import numpy as np
 from benchmarks.rows import Measured, Row
 from marquee.ads.auction import Offer, charge_of
 from marquee.ads.selling import Buy, sell
+from marquee.ads.slots import SlotConfig
 from marquee.ads.wallet import Moment, Wallet, WalletConfig
 from marquee.core.arrays import BoolArray, Float64Array, IndexArray
 from marquee.store.campaigns.campaign import (
@@ -55,7 +56,13 @@ _STEP_S = 600
 """The thread of the paces and that of the ledger turn so often here: a day has a fortieth of the traffic."""
 
 _N_RIVALS, _N_RELEVANT, _PLACE, _CREATIVE = 3, 8, 1, "ad"
-_WINDOW_S = {BidType.cpm: 3_600, BidType.cpc: 3_600, BidType.cpa: DAY_S // 4}
+_SLOTS = SlotConfig()
+# As a surface has them that says nothing else: a day, and a week for conversions.
+_WINDOW_S = {
+    BidType.cpm: _SLOTS.click_window_s,
+    BidType.cpc: _SLOTS.click_window_s,
+    BidType.cpa: _SLOTS.conversion_window_s,
+}
 # Of the bid, to what others bid on average: enough to be shown, not enough to win whenever it bids.
 _BID_TIMES = 4.0
 

@@ -15,6 +15,7 @@ from collections.abc import Collection, Sequence
 
 from marquee.core.event_kinds import EventKind
 from marquee.store.campaigns.campaign import BidType, CampaignSet
+from marquee.store.ledger import fading
 from marquee.store.ledger.accounts import hold, limits_of, open_accounts, read_accounts
 from marquee.store.ledger.leasing import accept_lost, highest_number, is_lost
 from marquee.store.ledger.rows import FLIGHT, Books, Followed, Limits, Unbilled
@@ -83,6 +84,8 @@ def book_decisions(books: Books, decisions: Sequence[Decision], campaigns: Campa
             state = _reserve(books, sale, decision.time_ms + LOST_MS)
             row = (*sale[1:2], sale.day, sale.bid_type, sale.price, sale.reserve, sale.until_ms, state)
             books.run(_INSERT, (decision.decision_id, sale.item_id, *row))
+            if state == "open":
+                fading.begin(books, decision.decision_id, sale, decision.time_ms)
             _count(books, sale.campaign_id, sale.day, n_sold=1)
             for kind, received_ms in books.run(
                 "DELETE FROM ledger_early WHERE decision_id = ? AND item_id = ? RETURNING kind, received_ms",
@@ -145,6 +148,7 @@ def end(books: Books, now_ms: int, drained_ms: int) -> Followed:
         drained_ms: No decision of before is still on its way into the log.
     """
     done = Followed()
+    fading.fade(books, now_ms)
     over = books.run(
         """SELECT decision_id, item_id, campaign_id, day, reserve FROM ledger_reservations
         WHERE state = 'open' AND until_ms < ? LIMIT ?""",
@@ -152,6 +156,7 @@ def end(books: Books, now_ms: int, drained_ms: int) -> Followed:
     )
     for decision_id, item_id, campaign_id, day, reserve in over:
         books.run(_STATE, ("released", decision_id, item_id))
+        fading.end(books, decision_id, item_id)
         hold(books, campaign_id, day, -reserve)
         done += Followed(n_released=1)
     for number, campaign_id, day, amount, used in books.run(
@@ -175,6 +180,7 @@ def unlink(books: Books, decision_ids: Collection[str]) -> None:
                 hold(books, campaign_id, day, -reserve)
         books.run("DELETE FROM ledger_early WHERE decision_id = ?", (decision_id,))
         books.run("DELETE FROM ledger_settled WHERE decision_id = ?", (decision_id,))
+        books.run("DELETE FROM ledger_fading WHERE decision_id = ?", (decision_id,))
 
 
 def expire(books: Books, now_ms: int) -> None:
@@ -208,6 +214,7 @@ def _lose(books: Books, decision_id: str, item_id: str) -> bool:
     if state != "open":
         return False
     books.run(_STATE, ("lost", decision_id, item_id))
+    fading.end(books, decision_id, item_id)
     hold(books, campaign_id, day, -reserve)
     return True
 
@@ -238,6 +245,7 @@ def _bill(books: Books, decision_id: str, item_id: str, kind: str, received_ms: 
         hold(books, campaign_id, day, -reserve)
     if bid_type == BidType.cpm.value:
         price = _settled(books, decision_id, item_id, price)
+    made_ms = fading.end(books, decision_id, item_id)
     why = _why_unbilled(books, campaign_id, day, price) if state != "fenced" else Unbilled.fenced
     if state == "released" or received_ms > until_ms:
         why = Unbilled.late
@@ -245,6 +253,8 @@ def _bill(books: Books, decision_id: str, item_id: str, kind: str, received_ms: 
     if why is not None:
         _count(books, campaign_id, day, n_unbilled=1, unbilled=price)
         return Followed(unbilled={why: 1})
+    if made_ms is not None:
+        fading.learn(books, campaign_id, received_ms - made_ms)
     _count(books, campaign_id, day, n_charged=1, charged=price)
     return Followed(n_charged=1, charged=price)
 

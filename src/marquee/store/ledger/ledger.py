@@ -5,6 +5,7 @@ accounts       campaign and day ('' for the whole flight): budget, charged, held
 leases         slices of a budget that a worker may spend by itself for a while, numbered for ever
 reservations   one row per ad of a decision: its price, and what became of it
 early          billable events whose decision was not in the log yet
+fading         reservations of which ever less is held, and how long the events of a campaign take
 settled        prices at which an exchange has settled impressions
 traffic        decisions of each surface by the hour, whoever was shown what (see `traffic`)
 marks          up to where the log was read, and the highest number of a lease

@@ -65,7 +65,7 @@ class PostgresLedger(Ledger):
 
     def wipe(self) -> bool:
         """Frees the room of deleted rows; see `Ledger`."""
-        tables = ("ledger_shown", "ledger_reservations", "ledger_early", "ledger_settled")
+        tables = ("ledger_shown", "ledger_reservations", "ledger_early", "ledger_settled", "ledger_fading")
         self._database.vacuum(*(f"marquee.{one}" for one in tables))
         return True
 

@@ -25,6 +25,14 @@ CREATE TABLE IF NOT EXISTS ledger_settled(
     decision_id TEXT NOT NULL, item_id TEXT NOT NULL, price BIGINT NOT NULL, received_ms BIGINT NOT NULL,
     PRIMARY KEY(decision_id, item_id)
 );
+CREATE TABLE IF NOT EXISTS ledger_fading(
+    decision_id TEXT NOT NULL, item_id TEXT NOT NULL, made_ms BIGINT NOT NULL, window_ms BIGINT NOT NULL,
+    reserve BIGINT NOT NULL, next_ms BIGINT NOT NULL, step INTEGER NOT NULL, PRIMARY KEY(decision_id, item_id)
+);
+CREATE INDEX IF NOT EXISTS fading_by_time ON ledger_fading(next_ms);
+CREATE TABLE IF NOT EXISTS ledger_delays(
+    campaign_id TEXT NOT NULL, bucket INTEGER NOT NULL, n BIGINT NOT NULL, PRIMARY KEY(campaign_id, bucket)
+);
 CREATE TABLE IF NOT EXISTS ledger_traffic(
     surface TEXT NOT NULL, hour BIGINT NOT NULL, n BIGINT NOT NULL, PRIMARY KEY(surface, hour)
 );

@@ -1,11 +1,13 @@
 """The contract of the ledger, asked of both stores: money moves once, one way, and never above a budget."""
 
+import math
 from collections.abc import Iterator
 
 import pytest
 
 from marquee.errors import LedgerBehindError
 from marquee.store.campaigns.campaign import CampaignSet
+from marquee.store.ledger.fading import LEAST_KNOWN, bucket_of, share_to_come
 from marquee.store.ledger.rows import Cap, CapClaim, Returned, Unbilled
 from tests.support.campaigns import EURO, campaign, held, set_of
 from tests.support.event_stores import NOW, Store, decision
@@ -296,3 +298,70 @@ def test_log_of_a_service_without_campaigns_is_passed_over(ads: Shop) -> None:
     ads.campaigns = CampaignSet()
     ads.click("old 2")
     assert ads.follow().n_events == 1
+
+
+def learn_delays(ads: Shop, n: int) -> None:
+    """Sells ads that are clicked after half a minute."""
+    for number in range(n):
+        ads.sell(f"known {number}", lease_of(ads, 1_000), 1_000)
+    ads.now_ms += 30_000
+    for number in range(n):
+        ads.click(f"known {number}")
+    ads.follow()
+
+
+def test_reserve_fades_as_its_event_is_expected_less(ads: Shop) -> None:
+    learn_delays(ads, LEAST_KNOWN)
+    ads.sell("late", lease_of(ads, EURO), EURO)
+    ads.follow()
+    held = []
+    for _ in range(10):
+        held.append(ads.account().held)
+        ads.now_ms += 10_000
+        ads.follow()
+    assert held[0] == EURO
+    assert held == sorted(held, reverse=True)
+    # One more than were seen may come so late.
+    assert held[-1] == math.ceil(EURO / (LEAST_KNOWN + 1))
+    ads.click("late")
+    assert ads.follow().charged == EURO
+    assert ads.account().held == 0
+
+
+def test_reserve_stands_until_enough_is_known_of_delays(ads: Shop) -> None:
+    learn_delays(ads, LEAST_KNOWN - 1)
+    ads.sell("late", lease_of(ads, EURO), EURO)
+    for _ in range(5):
+        ads.now_ms += 500_000
+        ads.follow()
+    assert ads.account().held == EURO
+
+
+def test_faded_reserve_goes_back_whole_at_the_end_and_by_erasure(ads: Shop) -> None:
+    learn_delays(ads, LEAST_KNOWN)
+    for name in ("ends", "erased"):
+        ads.sell(name, lease_of(ads, EURO), EURO)
+    ads.now_ms += 600_000
+    ads.follow()
+    ads.ledger.forget("u1", ["erased"])
+    assert 0 < ads.account().held < EURO
+    ads.now_ms += HOUR_MS
+    ads.follow()
+    assert ads.account().held == 0
+
+
+def test_delays_are_of_one_campaign(ads: Shop) -> None:
+    ads.campaigns = set_of(campaign(), campaign("autumn"))
+    learn_delays(ads, LEAST_KNOWN)
+    lease = ads.ledger.lease(ads.request(EURO, EURO, "autumn"), ads.now_ms)
+    assert lease is not None
+    ads.sell("of another", lease.number, EURO, "autumn")
+    ads.now_ms += 600_000
+    ads.follow()
+    assert ads.account("autumn").held == EURO
+
+
+@pytest.mark.parametrize(("age_s", "share"), [(1, 1.0), (64, 0.5), (10**6, 1 / 101)])
+def test_share_to_come_is_that_of_later_events(age_s: int, share: float) -> None:
+    delays = {bucket_of(8_000): 50, bucket_of(512_000): 50}
+    assert share_to_come(delays, age_s * 1000) == pytest.approx(share, abs=0.01)
