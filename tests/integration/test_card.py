@@ -56,6 +56,10 @@ def test_card_holds_facts_words_gaps_and_leaks(run_folder: Path, monkeypatch: py
     assert card["facts"]["leaks"] or "region" in card["facts"]["unaudited"]
     said = (run_folder / "card.md").read_text()
     assert "temperature:" in said
+    # The worths that the run was judged by, verbatim, as they stand in its report.
+    assert judged["objective"]["verbatim"] == "click 0.02, conversion 1, revenue 1, diversity 0"
+    assert "objective:\n  click: 0.02\n  conversion: 1.0\n" in said
+    assert judged["objective"]["verbatim"] in (run_folder / "report.md").read_text()
     assert all(f"words on {word}" in said for word in WORDS)
     assert "month has shifted" in said
     assert "button: new: ship" in said
