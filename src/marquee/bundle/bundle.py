@@ -44,6 +44,7 @@ from marquee.bundle.popularity import ContextPopularity
 from marquee.bundle.releases import resolve
 from marquee.bundle.texts.contents import TEXT_FILES, TextContents, text_encoder, text_file
 from marquee.bundle.texts.search import TextSearch
+from marquee.bundle.user_ids import USER_ID_FILES, MappedIds, user_file
 from marquee.core.arrays import FloatArray, IndexArray
 from marquee.core.catalog import Catalog
 from marquee.core.ids import IdMap
@@ -92,7 +93,7 @@ class Bundle:
     query_tower: Graph
     item_tower: Graph
     index: Index
-    user_ids: IdMap
+    user_ids: IdMap | MappedIds
     user_vectors: FloatArray
     user_features: FeatureArrays
     query_features: FeatureEncoder
@@ -217,8 +218,7 @@ class _Reader:
         """Returns the bundle; raises BundleError that names a file which is not what it should be."""
         facts, folder = self.manifest, self.folder
         users, items = facts.n_users + 1, facts.n_items + 1
-        with self._blame("user_ids.json"):
-            user_ids = IdMap(msgspec.json.decode(self._text("user_ids.json"), type=tuple[str, ...]))
+        user_ids = self._user_ids()
         query_features = self._encoder("query_features.json")
         item_features = self._encoder("item_features.json")
         with self._blame("catalog.parquet"):
@@ -259,6 +259,16 @@ class _Reader:
             history_kinds=self._array("history_kinds.npy", np.int32, items_of_history.shape),
             golden_requests=golden,
         )
+
+    def _user_ids(self) -> IdMap | MappedIds:
+        """Returns the names of the users, of many as they lie in files."""
+        found = USER_ID_FILES & set(self.manifest.files)
+        if not found:
+            with self._blame("user_ids.json"):
+                return IdMap(msgspec.json.decode(self._text("user_ids.json"), type=tuple[str, ...]))
+        self._require("the files of user ids", sorted(found), sorted(USER_ID_FILES))
+        with self._blame(user_file("text")):
+            return MappedIds.read(self._array, self.manifest.n_users)
 
     def _text(self, name: str) -> str:
         return (self.folder / name).read_text(encoding="utf-8")
@@ -322,15 +332,9 @@ class _Reader:
         if not found:
             return None
         self._require("the files of texts", sorted(found), sorted(TEXT_FILES))
-        dim, n_pieces = self.manifest.dim, text_encoder(item_features).n_token_rows
+        n_pieces = text_encoder(item_features).n_token_rows
         with self._blame(text_file("items")):
-            contents = TextContents(
-                offsets=self._array(text_file("offsets"), np.int64, (n_pieces + 1,)),
-                items=self._array(text_file("items"), np.int32, (None,)),
-                lengths=self._array(text_file("lengths"), np.float32, (self.manifest.n_items + 1,)),
-                directions=self._array(text_file("directions"), np.float32, (n_pieces, dim)),
-                spread=self._array(text_file("spread"), np.float32, (dim, dim)),
-            )
+            contents = TextContents.read(self._array, self.manifest.n_items, self.manifest.dim, n_pieces)
         return TextSearch(contents, item_features)
 
     def _offsets(self, n_events: int) -> IndexArray:

@@ -28,6 +28,7 @@ from marquee.bundle.manifest import (
 )
 from marquee.bundle.popularity import ContextPopularity
 from marquee.bundle.texts.contents import TextContents
+from marquee.bundle.user_ids import MIN_USERS, user_id_arrays
 from marquee.core.arrays import FloatArray
 from marquee.core.catalog import Catalog
 from marquee.core.event_kinds import EventKinds
@@ -219,6 +220,8 @@ def file_writers(contents: BundleContents) -> dict[str, FileWriter]:
         arrays |= head.arrays()
     if contents.texts is not None:
         arrays |= contents.texts.arrays()
+    if len(contents.user_ids) >= MIN_USERS:
+        arrays |= user_id_arrays(contents.user_ids.ids)
     writers |= {name: partial(_write_text, text) for name, text in texts.items()}
     writers |= {name: partial(_write_array, array) for name, array in arrays.items()}
     return writers

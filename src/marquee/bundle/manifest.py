@@ -15,6 +15,7 @@ from enum import StrEnum
 from marquee.bundle.click_counts import CLICK_COUNTS_FILE
 from marquee.bundle.clicks.contents import HEAD_FILES
 from marquee.bundle.texts.contents import TEXT_FILES
+from marquee.bundle.user_ids import USER_ID_FILES
 from marquee.core.event_kinds import EventKinds
 from marquee.core.plain import from_plain
 from marquee.errors import BundleError, BundleVersionError, ChecksumError, ConfigError, DataError
@@ -58,9 +59,11 @@ REFERENCE_FILE = "reference.json"
 CARD_FILES = frozenset({"card.html", "card.md", "card.json"})
 """The card of the model, for people and programs; no answer needs it."""
 
-OPTIONAL_FILES = frozenset({CLICK_COUNTS_FILE, REFERENCE_FILE}) | CARD_FILES | HEAD_FILES | TEXT_FILES
+OPTIONAL_FILES = (
+    frozenset({CLICK_COUNTS_FILE, REFERENCE_FILE}) | CARD_FILES | HEAD_FILES | TEXT_FILES | USER_ID_FILES
+)
 """Files that only some bundles have: those of counts and heads need a log, or exposures, those of texts a
-feature of the items that is a text."""
+feature of the items that is a text, those of user ids many users."""
 
 # It becomes a folder: no separator, no leading dot, which marks what is being written.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")

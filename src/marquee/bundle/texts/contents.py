@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
+from marquee.bundle.user_ids import ReadArray
 from marquee.core.arrays import FloatArray, IndexArray
 from marquee.errors import DataError
 from marquee.features import FeatureEncoder
@@ -51,6 +52,24 @@ class TextContents:
         for name in ("lengths", "directions", "spread"):
             if not np.isfinite(getattr(self, name)).all():
                 raise DataError(f"{name} of texts must be finite, got numbers that are not; train again")
+
+    @classmethod
+    def read(cls, array: ReadArray, n_items: int, dim: int, n_pieces: int) -> "TextContents":
+        """Returns the texts of a bundle.
+
+        Args:
+            array: Returns the array of a file, of a type and a shape.
+            n_items: Of the bundle.
+            dim: Of its item vectors.
+            n_pieces: Rows of the encoder of its texts.
+        """
+        return cls(
+            offsets=array(text_file("offsets"), np.int64, (n_pieces + 1,)),
+            items=array(text_file("items"), np.int32, (None,)),
+            lengths=array(text_file("lengths"), np.float32, (n_items + 1,)),
+            directions=array(text_file("directions"), np.float32, (n_pieces, dim)),
+            spread=array(text_file("spread"), np.float32, (dim, dim)),
+        )
 
     def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
         """Returns the arrays by the file that holds each."""
