@@ -11,6 +11,7 @@ from marquee.decision.trials.questions import Question, may_be_asked_again, ques
 from marquee.decision.trials.trying import ClickModel, Comparison, Trial
 from marquee.errors import MarqueeError
 from marquee.store.log.event_log import Decision, EventLog
+from marquee.store.people.consent import Tier
 from marquee.store.rules.rule import RuleSet
 from serving.api.customers.deciding import CustomersAtDecision
 from serving.api.customers.recorded import NOBODY_RECORDED, RecordedCustomers, recorded_customers
@@ -95,6 +96,7 @@ class DryRun:
             # Of another version, or filtered by what this release does not have.
             comparison.n_left_out += 1
             return
+        comparison.n_unrecorded += not decision.asked
         comparison.n_untold += decision.user_id is not None and not known.can_tell
         customer, facts = known.find(decision), self._customers.facts
         arms = [(experiment, arm) for experiment, _phase, arm in decision.experiments]
@@ -127,7 +129,7 @@ def _question_of(decision: Decision, surface: Surface, timestamp: int) -> Questi
     k = len(decision.places) or surface.k
     if decision.asked:
         return question_of(decision, timestamp, k)
-    # Recorded before requests were.
+    # Recorded before requests were: nobody knows which filters it had of its own (`n_unrecorded`).
     return Question(
         Request(
             timestamp=timestamp,
@@ -138,5 +140,6 @@ def _question_of(decision: Decision, surface: Surface, timestamp: int) -> Questi
             filters=surface.own_filters,
             reranking=surface.reranking or NO_RERANKING,
             exclude_seen=surface.exclude_seen,
+            tier=Tier(decision.tier) if decision.tier else Tier.personal,
         )
     )

@@ -242,7 +242,11 @@ class DryRunAnswer(msgspec.Struct, kw_only=True, frozen=True):
     version: Annotated[int, Meta(description="Version of the rules that hold, with which it is compared.")]
     asked: Annotated[int, Meta(description="Decisions that were asked again.")]
     left_out: Annotated[
-        int, Meta(description="Decisions that could not be: of similar items, or of surfaces that are gone.")
+        int,
+        Meta(
+            description="Decisions that could not be: of similar items, by words, of surfaces that are gone, "
+            "or filtered by what the release of now does not have."
+        ),
     ]
     changed: Annotated[int, Meta(description="Answers that differ in an item or in a place.")]
     gaining: Annotated[tuple[ItemShiftAnswer, ...], Meta(description="Items in more answers, most first.")]
@@ -255,6 +259,13 @@ class DryRunAnswer(msgspec.Struct, kw_only=True, frozen=True):
         Meta(
             description="Decisions asked without the rules for users: the run of customers knows their users "
             "under pseudonyms that are not those of the log."
+        ),
+    ] = 0
+    requests_unknown: Annotated[
+        int,
+        Meta(
+            description="Decisions whose record holds no request, as those of earlier versions of the "
+            "service: asked by what their surface says now, without filters and exclusions of their own."
         ),
     ] = 0
     predicted_clicks: Annotated[
@@ -274,6 +285,7 @@ class DryRunAnswer(msgspec.Struct, kw_only=True, frozen=True):
             losing=tuple(map(ItemShiftAnswer.of, trial.losing)),
             applied=dict(trial.applied),
             users_untold=trial.n_untold,
+            requests_unknown=trial.n_unrecorded,
             predicted_clicks=None
             if clicks is None
             else ClicksAnswer(before=clicks.before, after=clicks.after, clicks=clicks.n_clicks),

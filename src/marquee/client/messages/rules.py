@@ -219,13 +219,16 @@ class DryRunAnswer(msgspec.Struct, kw_only=True, frozen=True):
     Attributes:
         version: Version of the rules that hold, with which it is compared.
         asked: Decisions that were asked again.
-        left_out: Decisions that could not be: of similar items, or of surfaces that are gone.
+        left_out: Decisions that could not be: of similar items, by words, of surfaces that are gone, or
+            filtered by what the release of now does not have.
         changed: Answers that differ in an item or in a place.
         gaining: Items in more answers, most first.
         losing: Items in fewer answers, most first.
         applied: By rule that is tried: answers in which it is named.
         users_untold: Decisions asked without the rules for users: the run of customers knows their users
             under pseudonyms that are not those of the log.
+        requests_unknown: Decisions whose record holds no request, as those of earlier versions of the
+            service: asked by what their surface says now, without filters and exclusions of their own.
         predicted_clicks: Null where the log holds no click to predict from.
     """
 
@@ -237,4 +240,5 @@ class DryRunAnswer(msgspec.Struct, kw_only=True, frozen=True):
     losing: tuple[ItemShiftAnswer, ...]
     applied: dict[str, int]
     users_untold: int = 0
+    requests_unknown: int = 0
     predicted_clicks: ClicksAnswer | None = None

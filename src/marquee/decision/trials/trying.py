@@ -50,6 +50,7 @@ class Trial:
         n_asked: Decisions that were asked again.
         n_left_out: Decisions that could not be.
         n_untold: Decisions that were asked without the rules for users, for nobody can tell whose they are.
+        n_unrecorded: Decisions whose record holds no request: asked by what their surface says now.
         n_changed: Answers that differ in an item or a place.
         gaining: Items that more answers hold, the most first.
         losing: Items that fewer answers hold, the most first.
@@ -60,6 +61,7 @@ class Trial:
     n_asked: int
     n_left_out: int
     n_untold: int
+    n_unrecorded: int
     n_changed: int
     gaining: Sequence[ItemShift]
     losing: Sequence[ItemShift]
@@ -125,6 +127,7 @@ class Comparison:
     model: ClickModel
     n_left_out: int = 0
     n_untold: int = 0
+    n_unrecorded: int = 0
     _n_asked: int = 0
     _n_changed: int = 0
     _before: Counter[str] = field(default_factory=Counter)
@@ -166,6 +169,7 @@ class Comparison:
             n_asked=self._n_asked,
             n_left_out=self.n_left_out,
             n_untold=self.n_untold,
+            n_unrecorded=self.n_unrecorded,
             n_changed=self._n_changed,
             gaining=gaining[:MAX_SHIFTS],
             losing=losing[:MAX_SHIFTS],

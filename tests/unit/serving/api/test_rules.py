@@ -447,6 +447,8 @@ def test_dry_run_tells_what_a_set_would_change_and_changes_nothing(
     new = {"id": "new", "pin": [{"item_id": "i024", "place": 3}]}
     answer = worker.send("POST", "/v1/rules/dry_run", {"rules": [last, new], "sample": 30}).json()
     assert (answer["version"], answer["asked"], answer["left_out"]) == (0, 24, 6)
+    # These hold no request: what they filtered by nobody knows, and the answer says so.
+    assert answer["requests_unknown"] == 24
     assert answer["changed"] == 24
     assert answer["applied"] == {"front": 24, "new": 24}
     assert answer["gaining"] == [{"item_id": "i024", "before": 0, "after": 24}]
@@ -478,6 +480,7 @@ def test_dry_run_asks_what_the_request_asked(worker: Worker, recommender: Recomm
     rules = [{"id": f"pin {pin['place']}", "pin": [pin]} for pin in pins]
     answer = worker.send("POST", "/v1/rules/dry_run", {"rules": rules}).json()
     assert (answer["asked"], answer["left_out"], answer["changed"]) == (2, 1, 2)
+    assert answer["requests_unknown"] == 0
     # What the request filters out stands in no answer, pinned or not.
     assert answer["applied"] == {"pin 1": 2}
 

@@ -69,6 +69,11 @@ def note_owners(log: EventLog, folder: Path, leaving: Leaving) -> None:
             found = read_file(log, folder, part, partial(_theirs, kind=part.kind, leaving=leaving))
             if found is not None:
                 leaving.owner_of.update(found.select("decision_id", "user_id").iter_rows())
+    note_owners_in_store(log, leaving)
+
+
+def note_owners_in_store(log: EventLog, leaving: Leaving) -> None:
+    """Notes the decisions of users in the store; raises EventLogError if that refuses."""
     for user_id in leaving.erasure_of:
         after = 0
         while decisions := log.read_decisions_of(user_id, after, ROWS_PER_GROUP):

@@ -8,10 +8,13 @@ import polars as pl
 import pytest
 
 from marquee.errors import DataError
-from marquee.store.people.erasing import held_rows, parts
+from marquee.store.log.closed_days import close_days
+from marquee.store.log.decision_ids import decision_id as decision_id_of
+from marquee.store.log.event_rows import EventLimits
+from marquee.store.people.erasing import held_rows
 from marquee.store.people.erasing.held_rows import HeldPage, read_held
 from tests.support.erasures import Service, fill
-from tests.support.event_stores import Store
+from tests.support.event_stores import Store, decision, event
 from tests.support.people import handle
 
 
@@ -62,7 +65,7 @@ def test_rows_hold_all_but_sequence_and_user(service: Service) -> None:
     assert page.decisions[0]["items"] == ["a", "b"]
 
 
-@pytest.mark.parametrize(("module", "name"), [(held_rows, "read_part"), (parts, "_theirs")])
+@pytest.mark.parametrize(("module", "name"), [(held_rows, "read_part"), (held_rows, "_ids_of")])
 def test_file_that_an_erasure_replaces_while_it_is_read_costs_no_row(
     service: Service, monkeypatch: pytest.MonkeyPatch, module: object, name: str
 ) -> None:
@@ -96,8 +99,10 @@ def test_page_that_finds_nothing_in_many_files_ends(
     places = eraser.places
     assert places.closed is not None
     first = read_held(places.log, places.closed, names[0], "", 100)
+    while first.cursor is not None and not first.cursor.startswith("files:"):
+        assert first.cursor.startswith("named:")
+        first = read_held(places.log, places.closed, names[0], first.cursor, 100)
     assert first.cursor is not None
-    assert first.cursor.startswith("files:")
     second = read_held(places.log, places.closed, names[0], first.cursor, 100)
     assert len(second) == 2 or second.cursor is not None
     # An erasure of somebody else gives the files other names; the cursor holds.
@@ -106,8 +111,57 @@ def test_page_that_finds_nothing_in_many_files_ends(
     assert ids(read_held(places.log, places.closed, names[0], first.cursor, 100)) == ids(second)
 
 
-@pytest.mark.parametrize("cursor", ["x", "events:", "events:-1", "files:1/click/2", "nobody:1:2"])
+@pytest.mark.parametrize(
+    "cursor", ["x", "events:", "events:-1", "files:1/click/2", "nobody:1:2", "named:1:2"]
+)
 def test_cursor_of_another_kind_is_refused(service: Service, cursor: str) -> None:
     eraser = service.eraser()
     with pytest.raises(DataError, match="cursor must be that of the page before, got"):
         read_held(eraser.places.log, Path(), "u", cursor, 1)
+
+
+def test_page_reads_as_many_files_whatever_the_log_holds(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_days, n_files = 12, 3
+    monkeypatch.setattr(held_rows, "_FILES_PER_PAGE", n_files)
+    eraser = service.eraser()
+    log, closed = eraser.places.log, eraser.places.closed
+    assert closed is not None
+    for day in range(n_days):
+        moment = 1_600_000_000 + day * 86_400
+        made = [decision_id_of(moment * 1000 + i, bytes([day, i]) * 5) for i in range(2)]
+        log.append_decisions(
+            [
+                decision(one, user_id=user, time_ms=moment * 1000)
+                for one, user in zip(made, ("ours", "other"), strict=True)
+            ]
+        )
+        log.append(
+            [
+                event(f"{day}-{i}", user_id=None, timestamp=moment, decision_id=one)
+                for i, one in enumerate(made)
+            ]
+        )
+    close_days(log, closed, 1_700_000_000, (), EventLimits())
+    # One that is not closed yet names the oldest answer.
+    oldest = decision_id_of(1_600_000_000_000, bytes([0, 0]) * 5)
+    log.append([event("late", user_id=None, timestamp=1_700_000_000, decision_id=oldest)])
+    n_read, found, most = [0], list[str](), 0
+    cursor: str | None = ""
+    scan = pl.scan_parquet
+
+    def counted(*arguments: Any, **named: Any) -> pl.LazyFrame:
+        n_read[0] += 1
+        return scan(*arguments, **named)
+
+    monkeypatch.setattr(pl, "scan_parquet", counted)
+    while cursor is not None:
+        n_read[0] = 0
+        page = read_held(log, closed, "ours", cursor, 100)
+        found += ids(page)
+        most, cursor = max(most, n_read[0]), page.cursor
+    assert len(found) == 2 * n_days + 1
+    assert set(found) >= {"late", *(f"{day}-0" for day in range(n_days))}
+    # A file, those of nobody in it, and the answers of the day that these name: not those of all days.
+    assert most <= 3 * n_files < n_days
