@@ -18,7 +18,6 @@ from marquee.core.schema import SURFACE
 from marquee.decision.policies.config import NO_EXPLORATION, Exploration
 from marquee.decision.reranking import NO_RERANKING, Reranking
 from marquee.errors import DataError, QueryError
-from marquee.features.text import split_words
 from marquee.store.people.consent import Tier
 from marquee.store.rules.rule import NO_RULES, ActiveRules
 
@@ -206,7 +205,7 @@ class Request:
                 f"like_item must stand without user, history, features and query, got {self.like_item!r} "
                 "beside one of them; ask for each alone"
             )
-        if self.query is not None and not split_words(self.query):
+        if self.query is not None and not any(map(str.isalnum, self.query)):
             raise QueryError(
                 f"query must hold a letter or a digit, got {len(self.query)} characters without; say what is "
                 "looked for, or leave it out"
