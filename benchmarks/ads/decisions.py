@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,20 +23,37 @@ from benchmarks.serving_bundle import (
     make_contents,
     make_query_tower,
 )
+from marquee.ads.wallet import Wallet
+from marquee.bundle.clicks.head import ClickProbabilities
 from marquee.bundle.publishing import publish
-from marquee.core.arrays import Float64Array
+from marquee.core.arrays import Float64Array, IndexArray
 from marquee.core.catalog import Catalog
 from marquee.core.filters import Filters
+from marquee.decision.probabilities.scoring import ProbabilityScorer
+from marquee.decision.query_encoder import Queries
+from marquee.decision.requests import Request
 from marquee.index.building import build_index
 from marquee.index.faiss_index import IndexConfig, IndexKind
-from marquee.store.campaigns.campaign import Campaign, CampaignSet, Creative, HeldCampaign, Targeting
+from marquee.nn.probabilities.export import export_network
+from marquee.nn.probabilities.networks import CalibratedNetwork, ClickNetwork, CrossConfig
+from marquee.store.campaigns.campaign import (
+    NO_CAMPAIGNS,
+    Campaign,
+    CampaignSet,
+    Creative,
+    HeldCampaign,
+    Targeting,
+)
+from serving.telemetry.background import Background, ThreadMetrics
 from tests.support.ad_service import EURO, HEADERS, AdService, booking
 from tests.support.asgi import request
 from tests.support.bundles import NOW
+from tests.support.click_heads import with_head
 
 N_CAMPAIGNS, N_ADS, N_CONTENT = 10_000, 100_000, 10_000
 N_ANSWERS, K = 400, 10
-MAX_P99_MS = 8.0
+MAX_P99_MS, MAX_RANKER_MS = 8.0, 1.0
+_SWITCH_S = 0.0005
 SLOTS = "{first: 1, every: 4}"
 _COUNTRIES, _DEVICES = ("DE", "FR", "IT", "ES", "PL"), ("phone", "tablet", "desktop")
 
@@ -46,7 +64,7 @@ def rows(root: Path) -> Iterator[Row]:
     yield Row(
         f"decision: {N_CAMPAIGNS:,} campaigns, {N_ADS:,} ads, ms",
         "eligibility 0.2, search 0.2 to 5, 200 ranked 0.3",
-        f"have a p99 of at most {MAX_P99_MS:g} in process; content as fast as without campaigns",
+        f"p99 of at most {MAX_P99_MS:g} in process, ranker {MAX_RANKER_MS:g}; content no slower than without",
         measure,
     )
 
@@ -75,31 +93,52 @@ class Parts:
 
 
 def measure(n_campaigns: int = N_CAMPAIGNS, n_ads: int = N_ADS, n_answers: int = N_ANSWERS) -> Measured:
-    """Asks a service with and without campaigns."""
+    """Asks a service with and without campaigns, beside the threads that pace and take leases."""
     with tempfile.TemporaryDirectory(prefix="marquee-decisions-") as folder:
         home = make_ads_bundle(Path(folder) / "bundles", n_ads)
         with _service(home, Path(folder) / "none") as service:
             asyncio.run(_ask(service, n_answers // 4, "content"))
             alone = asyncio.run(_ask(service, n_answers, "content"))
-        with _service(home, Path(folder) / "many") as service:
-            booked = campaigns_of(n_campaigns, n_ads)
-            service.spending.campaigns.store.current = lambda: booked  # type: ignore[method-assign]
-            # As the thread of the paces does twice a second: those that were asked for bid from now on.
-            asyncio.run(_ask(service, n_answers // 4, None))
-            service.paces.solve()
+        with _service(home, Path(folder) / "many", campaigns_of(n_campaigns, n_ads)) as service:
+            asyncio.run(_ask(service, n_answers // 2, None))
             beside = asyncio.run(_ask(service, n_answers, "content"))
             parts = Parts()
             sales = service.sales
             sales.wanted = parts.timed("eligibility", sales.wanted)  # type: ignore
             sales.sold = parts.timed("auction and sale", sales.sold)  # type: ignore
-            with_ads = asyncio.run(_ask(service, n_answers, None))
+            with _timed_ranker(parts):
+                began_s = time.process_time()
+                with_ads = asyncio.run(_ask(service, n_answers, None))
+                cpu_ms = (time.process_time() - began_s) / n_answers * 1000
+    ranker = float(np.median(parts.taken["probabilities of 200"]))
     p99 = float(np.quantile(with_ads, 0.99))
     text = (
-        f"median/p99 {_told(with_ads)} with ads ({parts.told()}); content alone {_told(beside)}, without "
-        f"campaigns {_told(alone)}"
+        f"median/p99 {_told(with_ads)} with ads, {cpu_ms:.2f} of CPU with all threads ({parts.told()}); "
+        f"content {_told(beside)}, without campaigns {_told(alone)}"
     )
     is_slower = np.median(beside) > np.median(alone) * 1.1
-    return Measured(text, p99 <= MAX_P99_MS and not is_slower)
+    return Measured(text, p99 <= MAX_P99_MS and ranker <= MAX_RANKER_MS and not is_slower)
+
+
+@contextmanager
+def _timed_ranker(parts: Parts) -> Iterator[None]:
+    """Notes how long the click head takes for the candidates of an answer; content is left out."""
+    ask = ProbabilityScorer.probabilities
+
+    def timed(
+        scorer: ProbabilityScorer, request: Request, queries: Queries, row: int, *of: IndexArray
+    ) -> ClickProbabilities:
+        started = time.perf_counter()
+        said = ask(scorer, request, queries, row, *of)
+        if len(said.click) > K:
+            parts.taken.setdefault("probabilities of 200", []).append((time.perf_counter() - started) * 1000)
+        return said
+
+    ProbabilityScorer.probabilities = timed  # type: ignore
+    try:
+        yield
+    finally:
+        ProbabilityScorer.probabilities = ask  # type: ignore[method-assign]
 
 
 def make_ads_bundle(folder: Path, n_ads: int) -> Path:
@@ -114,7 +153,15 @@ def make_ads_bundle(folder: Path, n_ads: int) -> Path:
     kinds = ["ad"] * n_ads + ["content"] * N_CONTENT
     names = contents.catalog.item_ids
     catalog = Catalog.build(pl.DataFrame({"item_id": names.ids, "kind": kinds}), names)
-    return publish(replace(contents, catalog=catalog), folder, "ads", created=NOW)
+    contents = with_head(replace(contents, catalog=catalog))
+    head = contents.click_head
+    assert head is not None, "the bundle was just given a head"
+    # Nothing is learned: what an answer costs does not depend on the weights.
+    n_columns = len(head.spec.columns)
+    network = CalibratedNetwork(ClickNetwork(CrossConfig(), n_columns, len(head.spec.places) + 1))
+    some = rng.standard_normal((7, n_columns), dtype=np.float32)
+    graph, _ = export_network(network, some, np.zeros(7, dtype=np.int64), some[:, 0])
+    return publish(replace(contents, click_head=replace(head, graph=graph)), folder, "ads", created=NOW)
 
 
 def campaigns_of(n_campaigns: int, n_ads: int) -> CampaignSet:
@@ -165,12 +212,22 @@ def _told(taken: Float64Array) -> str:
 
 
 @contextmanager
-def _service(home: Path, folder: Path) -> Iterator[AdService]:
-    """Gives a service whose one surface sells slots."""
+def _service(home: Path, folder: Path, booked: CampaignSet = NO_CAMPAIGNS) -> Iterator[AdService]:
+    """Gives a service whose one surface sells slots, with the threads beside its answers."""
     folder.mkdir()
-    service = AdService(home, folder, SLOTS)
+    # As a service sets it: an answer waits no longer than that for a thread beside it.
+    sys.setswitchinterval(_SWITCH_S)
+    service = AdService(home, folder, SLOTS, make_wallet=Wallet)
+    if booked.held:
+        service.spending.campaigns.store.current = lambda: booked  # type: ignore[method-assign]
+        service.sales.follow()
+    leases = Background("leases", service.spending.refill, 0.1, service.metrics.family(ThreadMetrics))
+    leases.start()
+    service.sales.open()
     try:
         yield service
     finally:
+        leases.close()
+        service.sales.close()
         service.endpoints.close()
         service.close()

@@ -42,7 +42,8 @@ _PER_MILLE = 1_000
 
 # Answers whose opportunities wait for the thread: of more it looks at the latest.
 _MOST_ANSWERS = 10_000
-_BUSY_SHARE = 0.25
+# Of thousands of campaigns that bid in every answer each is then solved every few seconds.
+_BUSY_SHARE = 0.1
 
 
 class _Noted(NamedTuple):
