@@ -18,11 +18,11 @@ from marquee.features import FeatureEncoder
 RIDGE = 1.0
 """Weight of the squared length of the directions; a text has length 1. Chosen among 0.1, 1, 3 and 10."""
 
-MAX_FITTED = 200_000
+MAX_FITTED = 50_000
 """Texts that directions are learned from: evenly spaced ones of a larger catalog."""
 
 _BLOCK_ROWS = 65_536
-_MAX_STEPS = 200
+_MAX_STEPS = 100
 _TOLERANCE = 1e-4
 
 
