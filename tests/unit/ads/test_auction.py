@@ -12,7 +12,7 @@ N_CASES = 300
 
 
 def cpm(name: str, euros: float, multiplier: float = 1.0) -> Offer:
-    return Offer(name, f"of-{name}", BidType.cpm, int(euros * EURO), multiplier=multiplier)
+    return Offer(name, f"of-{name}", BidType.cpm, round(euros * EURO), multiplier=multiplier)
 
 
 def test_winner_pays_what_kept_the_next_one_below() -> None:

@@ -15,7 +15,7 @@ EURO = 1_000_000
 def entry(name: str, euros: float, **changes: Any) -> Entry:
     """Returns an entry that is worth so much for a thousand impressions."""
     said: dict[str, Any] = {"campaign_id": f"of-{name}", "advertiser": f"by-{name}", **changes}
-    offer = Offer(name, said["campaign_id"], BidType.cpm, int(euros * EURO)) if euros else None
+    offer = Offer(name, said["campaign_id"], BidType.cpm, round(euros * EURO)) if euros else None
     return Entry(offer, name, **said)
 
 
