@@ -10,7 +10,7 @@ import apsw
 from marquee.store.log.removing.sqlite_wiping import wipe_file
 from marquee.store.log.sqlite_file import Durability, SqliteFile, translated
 from marquee.store.people.consent import Tier
-from marquee.store.people.handle_filter import HandleFilter
+from marquee.store.people.handle_filter import HandleFilter, bits_of
 from marquee.store.people.marks import Marks
 from marquee.store.people.users import STRANGER, USERS_FILE, Consent, Forgotten, Person
 
@@ -35,6 +35,7 @@ _FIND_NAMED = "SELECT pseudonym, tier, changed, erased FROM users WHERE pseudony
 _IS_TOMBSTONE = "tier IS NULL AND pseudonym IS NULL"
 _MARKS_FILE, _FILTER_FILE = "users.marks", "users.seen"
 _HANDLES_AT_ONCE = 100_000
+_PAGE = 10_000
 _MAY_BE_NAMED = f"pseudonym IS NULL AND (tier = '{Tier.personal}' OR tier IS NULL AND erased IS NULL)"
 
 
@@ -136,9 +137,11 @@ class SqliteUsers:
             connection.executemany(statement, [(handle,) for handle in handles])
             return connection.total_changes() - n_before
 
+        states: list[tuple[int, int]] = []
+        n_dropped = self._change(handles, drop, lambda _connection: states.append(self._filter.state()))
         # Or else the bits would still tell who has the key that somebody was here.
-        renew = self._filter.renew
-        return self._change(handles, drop, lambda connection: renew(_all_handles(connection)))
+        self._renew_filter(states[0])
+        return n_dropped
 
     def wipe(self) -> bool:
         """Overwrites what deleted rows have left; see `Users`."""
@@ -168,6 +171,24 @@ class SqliteUsers:
         self._file.close()
         self._marks.close()
         self._filter.close()
+
+    def _renew_filter(self, state: tuple[int, int]) -> None:
+        """Makes the bits of all rows anew; others wait for the copy of the bits alone, not for the rows."""
+        bits = bits_of(self._pages_of_handles())
+
+        def replace(connection: apsw.Connection) -> None:
+            if not self._filter.renew_from(bits, state):
+                self._filter.renew(_all_handles(connection))
+
+        self._file.write(replace)
+
+    def _pages_of_handles(self) -> Iterator[list[bytes]]:
+        """Yields the handles of all rows in short reads: a long one would keep the WAL from starting anew."""
+        statement = "SELECT handle FROM users WHERE handle > ? ORDER BY handle LIMIT ?"
+        last = b""
+        while rows := self._file.read(statement, (last, _PAGE)):
+            yield [handle for (handle,) in rows]
+            last = rows[-1][0]
 
     def _change(
         self,

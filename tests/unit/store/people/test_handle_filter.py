@@ -6,7 +6,9 @@ import signal
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from marquee.store.people import handle_filter
 from marquee.store.people.consent import Tier
@@ -114,6 +116,34 @@ def test_tombstone_that_is_dropped_leaves_no_bit_behind(store: UserStore) -> Non
     first.forget(HANDLES[1], 1)
     first.drop_tombstones(5)
     assert (second.is_stranger(HANDLES[1]), second.is_stranger(HANDLES[0])) == (True, False)
+
+
+@pytest.mark.parametrize("n_last", [8192, 3])
+def test_rows_written_while_old_tombstones_go_are_known(
+    store: UserStore, monkeypatch: pytest.MonkeyPatch, n_last: int
+) -> None:
+    monkeypatch.setattr(handle_filter, "N_LAST", n_last)
+    first, second = store.open(), store.open()
+    first.name({one: pseudonym(number) for number, one in enumerate(OLD)})
+    for gone in STRANGERS[:2]:
+        first.forget(gone, 1)
+    bits_of = handle_filter.bits_of
+
+    def meanwhile(handles: Iterable[list[bytes]]) -> NDArray[np.uint8]:
+        bits = bits_of(handles)
+        # Nobody holds the lock; one who was dropped comes back, whose bits are set already.
+        second.name({one: pseudonym(1000 + place) for place, one in enumerate(HANDLES[500:505])})
+        second.set_tier(STRANGERS[0], Tier.none, 2)
+        return bits
+
+    monkeypatch.setattr("marquee.store.people.sqlite.bits_of", meanwhile)
+    assert first.drop_tombstones(5) == 2
+    assert not any(map(second.is_stranger, [*HANDLES[:505], STRANGERS[0]]))
+    assert second.is_stranger(STRANGERS[1])
+    assert (
+        handle_filter._PROBES.pack(*handle_filter._PROBES.unpack_from(STRANGERS[1]))
+        not in (Path(store.where) / "users.seen").read_bytes()
+    )
 
 
 def test_copy_of_a_folder_knows_its_users(store: UserStore, tmp_path: Path) -> None:
