@@ -49,7 +49,9 @@ def run(module: str, *, is_idle: bool) -> int:
 
 def _load(module: str) -> None:
     """Imports a module and starts the threads of Polars, in a thread that gives way to everybody."""
-    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    # Linux alone has it; elsewhere the niceness of the process must do.
+    if hasattr(os, "SCHED_IDLE"):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     importlib.import_module(module)
     import polars as pl
 

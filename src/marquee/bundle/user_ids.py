@@ -65,7 +65,8 @@ class MappedIds:
             raise DataError(
                 f"offsets of ids must reach from 0 to {len(text)}, got {offsets[:1]} …; export again"
             )
-        if not (_is_rising(offsets, 1) and _is_rising(hashes, 0)):
+        # Offsets may repeat: an id may be the empty text.
+        if not (_is_rising(offsets) and _is_rising(hashes)):
             raise DataError(f"offsets and hashes of {n} ids must rise, got some that fall; export again")
         if len(hashes) != n or len(rows) != n or (n and (rows.min() < 1 or rows.max() > n)):
             raise DataError(f"rows of ids must be 1 … {n}, got {len(rows)} of others; export again")
@@ -174,12 +175,12 @@ def user_id_arrays(ids: Sequence[str]) -> dict[str, npt.NDArray[np.generic]]:
     return {user_file(name): array for name, array in arrays.items()}
 
 
-def _is_rising(array: npt.NDArray[Any], least: int) -> bool:
-    """Tells whether no number falls; with `least` 1 also that none is repeated."""
+def _is_rising(array: npt.NDArray[Any]) -> bool:
+    """Tells whether no number falls."""
     # In blocks: the differences of all would take as much as the array that is in a file.
     for start in range(0, len(array) - 1, _BLOCK):
         part = array[start : start + _BLOCK + 1]
-        if (part[1:] <= part[:-1]).any() if least else (part[1:] < part[:-1]).any():
+        if (part[1:] < part[:-1]).any():
             return False
     return True
 
