@@ -34,6 +34,10 @@ def test_every_name_is_found_as_by_a_dictionary() -> None:
     assert 7 not in found
 
 
+def test_empty_name_is_one_as_any_other() -> None:
+    assert mapped(("", "a")).encode(["", "a", "b"]).tolist() == [1, 2, 0]
+
+
 def test_a_million_names_are_told_apart() -> None:
     n = 1_000_000
     found = mapped(tuple(f"user-{number}" for number in range(n)))
