@@ -8,6 +8,7 @@ import polars as pl
 
 from marquee.bundle.bundle import Bundle
 from marquee.core.arrays import Float64Array
+from marquee.core.event_kinds import EventKind
 from marquee.data.exposures import Exposures, missing_for_clicks, read_exposures
 from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Request
@@ -34,8 +35,9 @@ def score_log(
     Raises:
         DataError: If there is no such column.
     """
-    if missing := missing_for_clicks(events):
-        return missing
+    # A log without any click is judged: they may have been lost.
+    if "request_id" not in events.columns or not (events["kind"] == EventKind.exposure.value).any():
+        return missing_for_clicks(events)
     shown = read_exposures(events, bundle.catalog.item_ids)
     if not len(shown):
         return "the log shows no item of the bundle"

@@ -15,6 +15,8 @@ from marquee.evaluation.probabilities.metrics import auc
 
 N_RESAMPLES = 500
 MIN_LABELS = 50
+LOST = 6.9
+"""Outcomes that are said where none came: chance alone makes that once in a thousand times, e^-6.9."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,29 @@ def measure_labels(
     # By a formula: each resample would have to sort all rows again.
     reach = 1.96 * _auc_error(area, n_positive, n - n_positive)
     return LabelQuality(n, n_positive, ratio, Estimate(area, area - reach, min(1.0, area + reach)))
+
+
+def lost_labels(probability: Float64Array, came: BoolArray) -> str:
+    """Returns why outcomes seem to be lost: none came where many were said; empty if they are not.
+
+    Args:
+        probability: Of each row, (n,).
+        came: Whether the outcome came, (n,).
+
+    Example:
+        >>> lost_labels(np.full(200, 0.1), np.zeros(200, dtype=bool))
+        'all 200 matured labels are 0 where 20 outcomes were said; is what they are made of still logged?'
+        >>> lost_labels(np.full(200, 0.01), np.zeros(200, dtype=bool))
+        ''
+    """
+    said = float(probability.sum())
+    # Of what is no probability nothing follows, and few labels are too young to tell.
+    if came.any() or len(came) < MIN_LABELS or not said > LOST or probability.max() > 1:
+        return ""
+    return (
+        f"all {len(came):,} matured labels are 0 where {said:,.0f} outcomes were said; is what they are made "
+        "of still logged?"
+    )
 
 
 def compare_labels(reference: LabelQuality | None, current: LabelQuality, tolerance: float) -> LabelDrift:

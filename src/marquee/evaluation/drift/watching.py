@@ -7,13 +7,20 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from marquee.core.arrays import BoolArray, Float64Array
 from marquee.core.moments import day_text
 from marquee.core.schema import Column, ColumnType
 from marquee.data.declared_table import read_declared_table
 from marquee.errors import DataError
 from marquee.evaluation.drift.config import DriftConfig
 from marquee.evaluation.drift.hours import OddHour, odd_hours
-from marquee.evaluation.drift.labels import LabelDrift, LabelQuality, compare_labels, measure_labels
+from marquee.evaluation.drift.labels import (
+    LabelDrift,
+    LabelQuality,
+    compare_labels,
+    lost_labels,
+    measure_labels,
+)
 from marquee.evaluation.drift.reference import Hours, Reference
 from marquee.evaluation.drift.stability import Stability, compare_column
 
@@ -122,7 +129,7 @@ def compare_tables(
     if config.label:
         try:
             # By itself: labels of now are judged even where those of before are not known.
-            before = _label_quality(config, reference, np.random.default_rng(config.seed))
+            before = measure_labels(*_matured(config, reference), np.random.default_rng(config.seed))
         except DataError as error:
             unjudged["labels of the reference"] = str(error)
     hours = {}
@@ -180,8 +187,13 @@ def compare(
     labels: LabelDrift | None = None
     if config.label:
         try:
-            now = _label_quality(config, with_score, generator)
-            labels = compare_labels(reference.labels, now, config.tolerance)
+            probability, came = _matured(config, with_score)
+            if reason := lost_labels(probability, came):
+                # Not merely unjudged: nobody clicking any more is what a broken log looks like.
+                broken["labels"] = reason
+            else:
+                now = measure_labels(probability, came, generator)
+                labels = compare_labels(reference.labels, now, config.tolerance)
         except DataError as error:
             unjudged["labels"] = str(error)
     return Drift(
@@ -216,8 +228,8 @@ def read_watched(config: DriftConfig, path: str) -> tuple[pl.DataFrame, list[str
     return rows, [*quality.notes, *(f"{path}: rejected {reject}" for reject in quality.rejects)]
 
 
-def _label_quality(config: DriftConfig, rows: pl.DataFrame, generator: np.random.Generator) -> LabelQuality:
-    """Returns how good the score of a table is on its matured labels."""
+def _matured(config: DriftConfig, rows: pl.DataFrame) -> tuple[Float64Array, BoolArray]:
+    """Returns score and outcome of the rows whose label has matured, (n,) each."""
     missing = [name for name in (config.score, config.label) if name not in rows.columns]
     if missing:
         raise DataError(f"there is no column {missing[0]!r}, there are {rows.columns}")
@@ -232,7 +244,7 @@ def _label_quality(config: DriftConfig, rows: pl.DataFrame, generator: np.random
     wrong = both.filter(~pl.col("label").is_in([0.0, 1.0]))
     if len(wrong):
         raise DataError(f"{len(wrong):,} labels are neither 0 nor 1, such as {wrong['label'][0]:g}")
-    return measure_labels(both["score"].to_numpy(), both["label"].to_numpy() == 1.0, generator)
+    return both["score"].to_numpy(), both["label"].to_numpy() == 1.0
 
 
 def _by_hour(rows: pl.DataFrame, time: str, name: str) -> Hours:

@@ -51,6 +51,13 @@ def test_order_that_is_lost_raises_an_alarm() -> None:
     assert alarm.startswith("AUC fell from 0.")
 
 
+def test_clicks_that_are_lost_raise_an_alarm_and_few_that_never_came_do_not() -> None:
+    (alarm,) = held(rows(seed=1).with_columns(pl.lit(0.0).alias(LABEL))).alarms
+    assert alarm.startswith("labels is broken: all 4,000 matured labels are 0 where 40")
+    few = rows(60, 0.1, seed=1).with_columns(pl.lit(0.0).alias(LABEL))
+    assert "a calibration ratio needs outcomes that came" in held(few).unjudged["labels"]
+
+
 def test_rows_that_nobody_scored_are_missing_and_no_label() -> None:
     scored = scored_rows(np.array([0.1, np.nan]), np.array([True, False]), pl.Series([1, 2]))
     assert scored[SCORE].to_list() == [0.1, None]

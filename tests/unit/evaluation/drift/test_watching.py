@@ -70,7 +70,6 @@ def test_an_empty_column_of_the_reference_is_no_alarm() -> None:
 @pytest.mark.parametrize(
     ("label", "said"),
     [
-        (pl.lit(0.0), "all 1,500 matured labels are 0"),
         (pl.lit(2.0), "1,500 labels are neither 0 nor 1, such as 2"),
         (pl.when(pl.int_range(pl.len()) < 20).then(1.0), "20 labels have matured, 50 are needed"),
     ],
