@@ -21,8 +21,8 @@ from marquee.data.dataset import Dataset, JudgedPart
 from marquee.data.reading.tables import Tables
 from marquee.nn.models import TwoTower
 from training.config import TrainConfig
-from training.fitting.callbacks import MONITOR, read_epochs
-from training.fitting.fit import EPOCHS_FILE, fit
+from training.fitting.fit import fit, ranking
+from training.fitting.linear_part import add_linear_part
 from training.fitting.probing import choose_bias_scale, settle_and_probe
 from training.runs.prepare import Prepared, part, read
 
@@ -38,7 +38,7 @@ class Fit:
         model: With the weights of its best epoch on validation, or of the last where nothing chose.
         seconds: Wall time of the epochs.
         epochs: How many there were.
-        validation_ndcg: The best of them, at the cutoff of the config's headline; NaN without validation.
+        validation_ndcg: Of the model, at the cutoff of the config's headline; NaN without validation.
     """
 
     model: TwoTower
@@ -81,8 +81,9 @@ def fit_on(dataset: Dataset, validation: JudgedPart | None, config: TrainConfig)
         console = Console(file=io.StringIO())
         found = settle_and_probe(config, dataset, validation, Path(folder), console)
         fitted = fit(dataset, validation, found, Path(folder))
-        choose_bias_scale(fitted.model, found, dataset, validation, console)
+        found = choose_bias_scale(fitted.model, found, dataset, validation, console)
+        found = add_linear_part(fitted.model, found, dataset, validation, Path(folder), console)
         seconds = time.perf_counter() - started
-        rows = read_epochs(Path(folder) / EPOCHS_FILE)
-    ranked = [float(row[MONITOR]) for row in rows if row[MONITOR]]
-    return Fit(fitted.model, seconds, fitted.epochs, max(ranked, default=math.nan))
+    # As it would be exported: with what was chosen after its last step.
+    ndcg = math.nan if validation is None else ranking(dataset, validation, found).rank(fitted.model)[0]
+    return Fit(fitted.model, seconds, fitted.epochs, ndcg)

@@ -39,6 +39,7 @@ def train(config: TrainConfig, console: Console, longer: Sequence[str] = ()) -> 
     # Not at the top: completion on TAB composes configs, and need not wait for Lightning and the report.
     from training.fitting.callbacks import read_epochs
     from training.fitting.fit import EPOCHS_FILE, fit, validate_hardware
+    from training.fitting.linear_part import add_linear_part
     from training.fitting.probabilities.run import fit_head_of_run
     from training.fitting.probing import choose_bias_scale, settle_and_probe
     from training.judging.advice import advice
@@ -79,6 +80,9 @@ def train(config: TrainConfig, console: Console, longer: Sequence[str] = ()) -> 
     if fitted.interrupted:
         _end_interrupted(folder, fitted.epochs, console)
     config = choose_bias_scale(fitted.model, config, prepared.dataset, prepared.validation, console)
+    config = add_linear_part(
+        fitted.model, config, prepared.dataset, prepared.validation, folder.path, console
+    )
     folder.write_config(config)
     head = fit_head_of_run(prepared.dataset, prepared.split, fitted.model, config, folder.path)
     if isinstance(head, str) and head:

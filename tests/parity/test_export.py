@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import numpy_helper
 
 from marquee.bundle.graphs import ITEM_INPUTS, QUERY_INPUTS, Graph
@@ -18,7 +19,14 @@ from marquee.nn.embed import embed_catalog, embed_queries
 from marquee.nn.export import TowerGraphs, export_towers, query_inputs
 from marquee.nn.history_pooling import HistoryPooling
 from marquee.nn.models import TwoTower
-from tests.support.small_models import LENGTH, N_ITEMS, N_USERS, small_model, small_queries
+from tests.support.small_models import (
+    LENGTH,
+    N_ITEMS,
+    N_TRAINED_ITEMS,
+    N_USERS,
+    small_model,
+    small_queries,
+)
 
 MODELS: dict[str, ModelConfig] = {
     "everything": TwoTowerConfig(
@@ -32,6 +40,7 @@ MODELS: dict[str, ModelConfig] = {
     "matrix_factorization": MatrixFactorizationConfig(dim=6),
     "elsa": ELSAConfig(dim=6),
     "transformer": TwoTowerConfig(dim=6, user_id=False, history_pooling=HistoryPooling.transformer),
+    "linear": TwoTowerConfig(dim=6, history_pooling=HistoryPooling.mean, linear_rank=4),
 }
 EVERY_QUERY_INPUT = {"user_vector", "tokens", "numeric", "history_vectors", "history_kinds"}
 INPUTS: dict[str, tuple[set[str], set[str]]] = {
@@ -42,6 +51,7 @@ INPUTS: dict[str, tuple[set[str], set[str]]] = {
     "matrix_factorization": ({"user_vector"}, {"id_vector"}),
     "elsa": ({"history_vectors", "history_kinds"}, {"id_vector"}),
     "transformer": (EVERY_QUERY_INPUT - {"user_vector"}, {"id_vector", "tokens", "numeric"}),
+    "linear": (EVERY_QUERY_INPUT, {"id_vector", "tokens", "numeric"}),
 }
 
 
@@ -68,6 +78,10 @@ def queries_of(batch: int, length: int = LENGTH, seed: int = 0) -> QueryArrays:
 @cache  # tracing takes seconds
 def export_of(name: str) -> Exported:
     model = small_model(MODELS[name])
+    if rank := model.config.linear_rank:
+        # Training is over when a linear part joins: it is no weight of the model's.
+        vectors = torch.randn(N_TRAINED_ITEMS + 1, rank, generator=torch.Generator().manual_seed(0))
+        model.attach_linear(vectors * (torch.arange(N_TRAINED_ITEMS + 1) > 0)[:, None])
     return Exported(name, model, export_towers(model, queries_of(3)))
 
 

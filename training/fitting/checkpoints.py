@@ -5,6 +5,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
@@ -13,6 +14,7 @@ from marquee.errors import ConfigError
 from marquee.store.files import sync_folder
 
 CONFIG_FILE = "config.yaml"
+LINEAR_FILE = "linear.npy"
 CHECKPOINTS = "checkpoints"
 BEST, LAST = "best", "last"
 AVERAGED = "averaged_state_dict"  # where weights are averaged
@@ -112,3 +114,28 @@ def read_state(checkpoint: Path) -> dict[str, Tensor]:
 def read_weights(checkpoint: Path) -> dict[str, Tensor]:
     """Returns the model's weights in a checkpoint, by their names within the model."""
     return {name.removeprefix("model."): weights for name, weights in read_state(checkpoint).items()}
+
+
+def read_linear_part(run: Path, shape: tuple[int, int]) -> Tensor:
+    """Returns the vectors of a run's linear part, as its model holds them.
+
+    Args:
+        run: Folder of the run.
+        shape: Items with a row and one for padding, and coordinates of each.
+
+    Raises:
+        ConfigError: If the file is missing or holds anything else.
+    """
+    path = run / LINEAR_FILE
+    try:
+        vectors = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ConfigError(
+            f"{path} must hold {shape} numbers of the linear part of the model, got {error}; train again"
+        ) from error
+    if vectors.shape != shape:
+        raise ConfigError(
+            f"{path} must hold {shape} numbers of the linear part of the model, got {vectors.shape}; train "
+            "again"
+        )
+    return torch.from_numpy(vectors)

@@ -34,7 +34,14 @@ from training.fitting.callbacks import (
     WriteEpochs,
     keep_last,
 )
-from training.fitting.checkpoints import BEST, CHECKPOINTS, LAST, WholeCheckpoints, read_state
+from training.fitting.checkpoints import (
+    BEST,
+    CHECKPOINTS,
+    LAST,
+    WholeCheckpoints,
+    read_linear_part,
+    read_state,
+)
 from training.fitting.examples import TrainingBatches
 from training.fitting.module import RetrievalModule
 from training.fitting.names import Names
@@ -279,6 +286,9 @@ def load_model(dataset: Dataset, config: TrainConfig, checkpoint: Path) -> TwoTo
             f"{expected[name]}; put back the data that it was trained on, or train again"
         )
     module.load_state_dict(state)
+    if rank := config.model.towers().linear_rank:
+        model, run = module.model, checkpoint.parents[1]
+        model.attach_linear(read_linear_part(run, (model.n_trained_items + 1, rank)))
     return module.model.eval()
 
 

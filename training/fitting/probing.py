@@ -95,7 +95,7 @@ def choose_bias_scale(
     towers = config.model
     if BIAS_SCALE not in config.left_open or not isinstance(towers, TwoTowerConfig):
         return config
-    config = replace(config, left_open=[])
+    config = replace(config, left_open=[name for name in config.left_open if name != BIAS_SCALE])
     if validation is None:
         return config
     judge = ranking(dataset, validation, config)

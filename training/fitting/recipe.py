@@ -23,8 +23,11 @@ from training.config import TrainConfig
 SMALL_CATALOG = 8_000
 NEGATIVES = "negatives"
 BIAS_SCALE = "model.bias_scale"
+LINEAR_RANK, LINEAR_WEIGHT = "model.linear_rank", "model.linear_weight"
 HISTORY_LENGTH = "data.history_length"
 CHEAP_PAIRS = 30_000_000
+# Numbers of the linear part that serving reads for an answer, and its longest and shortest vectors.
+CHEAP_LINEAR, LONGEST_LINEAR, SHORTEST_LINEAR = 3_000_000, 1024, 384
 MANY_USERS = 8_000
 MANY_EVENTS = 100_000
 MOST_RANKED = 8_000
@@ -153,6 +156,10 @@ def _size(facts: Facts) -> Iterator[Setting]:
         yield Setting("negatives.n_uniform", 4000, many)
         yield Setting("negatives.in_batch", False, many)
     pairs = facts.n_users * facts.n_items
+    if is_small:
+        rank = min(max(CHEAP_LINEAR // max(facts.n_items, 1), SHORTEST_LINEAR), LONGEST_LINEAR, facts.n_items)
+        solved = f"{facts.n_items:,} items are few enough to solve for the weights of all pairs of them"
+        yield Setting(LINEAR_RANK, rank, solved)
     if is_small and pairs <= CHEAP_PAIRS:
         yield Setting("model.dim", 256, f"a pass scores {pairs:,} pairs, which long vectors make no slower")
     else:
@@ -204,9 +211,12 @@ def settle(config: TrainConfig, dataset: Dataset) -> Settled:
     if settled.examples.target_decay and not facts.has_order:
         lines.append("  examples.target_decay is left out because lists have no order")
         settled.examples.target_decay = 0.0
-    # How much popularity says is found once the model is trained: see `training.fitting.probing`.
+    # How much popularity and the linear part say is found once the model is trained: see
+    # `training.fitting.probing` and `training.fitting.linear_part`.
     is_found_later = facts.time is TimeMeaning.none and config.model.towers().item_bias
-    settled.left_open = [BIAS_SCALE] if is_found_later and BIAS_SCALE in config.left_open else []
+    later = [BIAS_SCALE] if is_found_later else []
+    later += [LINEAR_WEIGHT] if settled.model.towers().linear_rank else []
+    settled.left_open = [name for name in later if name in config.left_open]
     _keep_data(settled, dataset)
     settled.validate()
     return Settled(settled, tuple(lines))

@@ -51,6 +51,7 @@ class GuardrailConfig:
     gap_at_most: float | None = None
     against: str = ""
     margin: float = 0.0
+    optional: bool = False
 
 
 @dataclass(kw_only=True)
@@ -112,6 +113,8 @@ def failures(config: GateConfig, judgement: Judgement) -> Iterator[str]:
     served = _served_metrics(config.bundle) if config.bundle else {}
     numbers = judgement.numbers()
     for name, rail in config.guardrails.items():
+        if rail.optional and rail.against in judgement.left_out:
+            continue
         if rail.gap_at_most is not None:
             yield from _too_far_apart(name, rail, rail.gap_at_most, judgement)
             continue

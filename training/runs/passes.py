@@ -13,6 +13,7 @@ from marquee.data.reading.tables import Tables
 from training.config import TrainConfig
 from training.fitting.callbacks import MONITOR, read_epochs
 from training.fitting.fit import EPOCHS_FILE, fit
+from training.fitting.linear_part import add_linear_part
 from training.fitting.probing import choose_bias_scale, settle_and_probe
 from training.runs.prepare import part
 
@@ -49,6 +50,7 @@ def learn_passes(tables: Tables, config: TrainConfig, folder: Path, console: Con
     if fitted.interrupted:
         return None
     found = choose_bias_scale(fitted.model, found, prepared.dataset, prepared.validation, console)
+    found = add_linear_part(fitted.model, found, prepared.dataset, prepared.validation, inside, console)
     ranked = [row for row in read_epochs(inside / EPOCHS_FILE) if row[MONITOR]]
     best = max(ranked, key=lambda row: float(row[MONITOR]))
     console.print(

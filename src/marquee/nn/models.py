@@ -73,6 +73,7 @@ class TwoTower(nn.Module):
     item_numeric: Tensor
     neighbour_items: Tensor
     neighbour_weights: Tensor
+    linear_table: Tensor
 
     def __init__(self, config: TowersConfig, inputs: ModelInputs) -> None:
         super().__init__()
@@ -114,7 +115,17 @@ class TwoTower(nn.Module):
     @property
     def out_dim(self) -> int:
         """Length of the vectors whose inner product is the score."""
-        return self.config.dim + (1 if self.config.item_bias else 0)
+        return self.config.dim + self.item_tower.linear_rank + (1 if self.config.item_bias else 0)
+
+    def attach_linear(self, vectors: Tensor) -> None:
+        """Puts a linear model of items from items beside what was learned; training goes on without it.
+
+        Args:
+            vectors: `LinearItems.vectors` of the trained items, times the root of what its scores count,
+                (n_trained_items + 1, rank) float32; takes the place of what was attached before.
+        """
+        self.register_buffer("linear_table", vectors, persistent=False)
+        self.item_tower.linear_rank = self.query_tower.linear_rank = vectors.shape[1]
 
     @torch.no_grad()
     def centre_biases(self, odds_unit: float) -> None:
@@ -145,6 +156,8 @@ class TwoTower(nn.Module):
             known = known * _keep(known, self.config.item_id_dropout)
         rows = known if self.config.item_id else torch.zeros_like(known)
         vector: Tensor = self._joined(rows) if self.config.item_neighbours else self.item_table(rows)
+        if self.item_tower.linear_rank and not self.training:
+            vector = torch.cat([vector, self.linear_table[known]], dim=1)
         if self.bias_table is None:
             return vector
         return torch.cat([vector, self.bias_table(known)], dim=1)

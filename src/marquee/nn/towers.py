@@ -116,6 +116,19 @@ class _Direction(torch.autograd.Function):
         return across
 
 
+def sum_per_root(vectors: Tensor, kinds: Tensor) -> Tensor:
+    """Returns the sum of a history's vectors divided by the root of how many there are, (batch, dim) float32.
+
+    Args:
+        vectors: (batch, length, dim) float32.
+        kinds: (batch, length) int64, 0 = padding.
+    """
+    # A column of padding in front keeps the product defined for a history of length 0.
+    mask = F.pad((kinds > 0).to(vectors.dtype), (1, 0))  # (batch, 1 + length)
+    total: Tensor = (mask[:, None, :] @ F.pad(vectors, (0, 0, 1, 0)))[:, 0]  # (batch, dim)
+    return total / mask.sum(dim=1, keepdim=True).clamp_min(1.0).sqrt()
+
+
 class ItemTower(nn.Module):
     """Embeds items from the vector of their id, their features and text.
 
@@ -131,26 +144,31 @@ class ItemTower(nn.Module):
         self.mlp = residual_mlp(config.dim, config.hidden, config.dropout) if config.hidden else None
         self.base_bias = nn.Parameter(torch.zeros(1)) if config.item_bias else None
         self.bias_scale = config.bias_scale
+        self.dim, self.linear_rank = config.dim, 0
 
     def forward(self, id_vector: Tensor, tokens: Tensor, numeric: Tensor) -> Tensor:
         """Returns item embeddings.
 
         Args:
-            id_vector: (batch, id_dim) float32: the row of the id table, zeros for an item without one;
-                with a bias, its last column is the item's deviation from the common bias.
+            id_vector: (batch, id_dim) float32: the row of the id table, zeros for an item without one; then
+                the linear part (if any, and not in training); with a bias, its last column is the item's
+                deviation from the common bias.
             tokens: (batch, n_token_columns) int64.
             numeric: (batch, n_numeric) float32.
 
         Returns:
-            (batch, out_dim) float32: the direction of length 1 (if normalised), then the bias (if any).
+            (batch, out_dim) float32: the direction of length 1 (if normalised), then the linear part as it
+            came (if any), then the bias (if any).
         """
-        vector = id_vector if self.base_bias is None else id_vector[:, :-1]  # (batch, dim)
+        vector = id_vector[:, : self.dim]  # (batch, dim)
         if self.features is not None:
             vector = vector + self.features(tokens, numeric)
         if self.mlp is not None:
             vector = vector + self.mlp(vector)
         if self.normalise:
             vector = to_direction(vector)
+        if self.linear_rank and not self.training:
+            vector = torch.cat([vector, id_vector[:, self.dim : self.dim + self.linear_rank]], dim=1)
         if self.base_bias is None:
             return vector
         bias = id_vector[:, -1:] + self.base_bias  # (batch, 1)
@@ -180,6 +198,7 @@ class QueryTower(nn.Module):
         self.normalise = config.normalise and config.normalise_queries
         self.item_bias = config.item_bias
         self.use_id = config.user_id
+        self.linear_rank = 0
         self.common = nn.Parameter(torch.zeros(config.dim))
         self.features = TokenBag(encoder, config.dim) if config.query_features else None
         self.history = config.build_history(n_kinds, history_length) if config.history else None
@@ -203,14 +222,18 @@ class QueryTower(nn.Module):
             history_kinds: (batch, length) int64, 0 = padding.
 
         Returns:
-            (batch, out_dim) float32: the direction of length 1 (if normalised), then a 1 that meets the
-            item's bias (if any).
+            (batch, out_dim) float32: the direction of length 1 (if normalised), then the linear part (if
+            any, and not in training), then a 1 that meets the item's bias (if any).
         """
-        pooled = None
+        pooled, dim = None, len(self.common)
         if self.history is not None:
             # Item vectors come with their bias, which is no part of a direction.
-            pooled = self.history(history_vectors[:, :, : len(self.common)], history_kinds)
-        return self.combine(user_vector, tokens, numeric, pooled)
+            pooled = self.history(history_vectors[:, :, :dim], history_kinds)
+        embedded = self.combine(user_vector, tokens, numeric, pooled)
+        if not self.linear_rank or self.training:
+            return embedded
+        linear = sum_per_root(history_vectors[:, :, dim : dim + self.linear_rank], history_kinds)
+        return torch.cat([embedded[:, :dim], linear, embedded[:, dim:]], dim=1)
 
     def combine(self, user_vector: Tensor, tokens: Tensor, numeric: Tensor, history: Tensor | None) -> Tensor:
         """Returns query embeddings from a history that is already pooled, (batch, dim), if there is one."""
@@ -262,6 +285,11 @@ class TowersConfig:
         neighbour_weight: Weight of their mean beside the item's own vector.
         neighbour_user_damping: Where two items meet, a user of n items counts n to minus this.
         user_scale: Length of a user's learned vector before training, beside about 1 for an item's.
+        linear_rank: Coordinates beside the learned ones that hold a linear model of items from items, see
+            `LinearItems`; they join a trained model. 0 for none.
+        linear_weight: What its scores, of a standard deviation of 1, count beside the learned ones; 0 leaves
+            it out.
+        linear_regularization: Weight of its squared weights.
     """
 
     dim: int = 64
@@ -287,6 +315,9 @@ class TowersConfig:
     neighbour_weight: float = 1.0
     neighbour_user_damping: float = 1.0
     user_scale: float = 1.0
+    linear_rank: int = 0
+    linear_weight: float = 0.0
+    linear_regularization: float = 300.0
 
     def __post_init__(self) -> None:
         self.validate()
@@ -307,6 +338,8 @@ class TowersConfig:
             "neighbour_weight",
             "neighbour_user_damping",
             "user_scale",
+            "linear_rank",
+            "linear_weight",
         ):
             if getattr(self, name) < 0:
                 raise ConfigError(f"model.{name} must be 0 or more, got {getattr(self, name)}")
@@ -314,6 +347,12 @@ class TowersConfig:
             raise ConfigError(
                 f"model.item_neighbours joins learned vectors, got {self.item_neighbours} with "
                 "model.item_id=false; switch that on, or set it to 0"
+            )
+        if self.linear_rank and not (self.history and self.linear_regularization > 0):
+            raise ConfigError(
+                f"model.linear_rank reads histories: {self.linear_rank} needs model.history=true and "
+                f"model.linear_regularization above 0, got {self.history} and {self.linear_regularization}, "
+                "or set it to 0"
             )
         if not (self.user_id or self.query_features or self.history):
             raise ConfigError(

@@ -95,7 +95,7 @@ def test_the_bias_scale_that_ranks_best_is_the_models_and_the_configs(
     model = build_module(prepared.dataset, config).model.eval()
     console = Console(record=True, width=200)
     found = choose_bias_scale(model, config, prepared.dataset, prepared.validation, console)
-    assert found.left_open == []
+    assert found.left_open == ["loss.temperature"]  # what another step chooses stays open
     assert found.model.towers().bias_scale == model.item_tower.bias_scale
     assert f"model.bias_scale={model.item_tower.bias_scale:g} because" in console.export_text()
     assert choose_bias_scale(model, found, prepared.dataset, prepared.validation, console) == found

@@ -71,6 +71,14 @@ def test_a_small_catalog_takes_the_exact_softmax_and_a_large_one_candidates() ->
     assert (small["model.dim"], large["model.dim"]) == (256, 128)
 
 
+def test_a_small_catalog_may_have_a_linear_part_no_longer_than_serving_can_bear() -> None:
+    ranks = [
+        asked_for(replace(LISTS, n_items=n)).get("model.linear_rank") for n in (500, 2_900, 5_000, 8_000)
+    ]
+    assert ranks == [500, 1024, 600, 384]
+    assert "model.linear_rank" not in asked_for(replace(LISTS, n_items=SMALL_CATALOG + 1))
+
+
 def test_a_pass_over_many_pairs_takes_shorter_vectors() -> None:
     assert asked_for(replace(LISTS, n_users=60_001))["model.dim"] == 128  # of 500 items each
 
@@ -79,9 +87,10 @@ def test_open_knobs_are_set_and_said(lists: Dataset) -> None:
     settled = settle(composed(), lists)
     assert settled.config.model.history_pooling is HistoryPooling.mean  # type: ignore[attr-defined] # a two-tower
     assert isinstance(settled.config.negatives, CatalogNegativesConfig)
-    # How much popularity says waits for the trained model.
-    assert settled.config.left_open == ["model.bias_scale"]
-    assert settle(composed("model.bias_scale=1.0"), lists).config.left_open == []
+    # How much popularity and the linear part say waits for the trained model.
+    assert settled.config.left_open == ["model.bias_scale", "model.linear_weight"]
+    assert settle(composed("model.bias_scale=1.0"), lists).config.left_open == ["model.linear_weight"]
+    assert settle(composed("model.linear_rank=0"), lists).config.left_open == ["model.bias_scale"]
     assert any("negatives=catalog" in line and "because" in line for line in settled.lines)
     assert settled.lines[0].startswith("rule: 29 users")
 

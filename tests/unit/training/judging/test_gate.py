@@ -195,6 +195,17 @@ def test_a_guardrail_about_what_was_not_measured_is_refused(rail: GuardrailConfi
         _failures(rail=rail)
 
 
+def test_an_optional_baseline_is_asked_for_only_where_it_could_be_fitted() -> None:
+    rail = GuardrailConfig(metric="ndcg@10", against="als", optional=True)
+    config = GateConfig(guardrails={"als": rail})
+    assert list(failures(config, replace(_judgement(), left_out={"als": "left out: not installed"}))) == []
+    # One that is neither there nor explained is a wrong name.
+    with pytest.raises(ConfigError, match=r"must be bundle or one of popularity, .* got 'als'"):
+        list(failures(config, _judgement()))
+    better = replace(rail, against="popularity", margin=-0.9)
+    assert len(list(failures(GateConfig(guardrails={"rail": better}), _judgement()))) == 1
+
+
 @pytest.mark.parametrize(
     ("rail", "message"),
     [
