@@ -17,7 +17,7 @@ from torch import Tensor
 
 from marquee.data.dataset import Dataset, JudgedPart
 from marquee.nn.architectures import TwoTowerConfig
-from marquee.nn.linear_items import LinearItems
+from marquee.nn.initialisation.linear_items import LinearItems
 from marquee.nn.models import TwoTower
 from training.config import TrainConfig
 from training.fitting.checkpoints import LINEAR_FILE
@@ -26,8 +26,9 @@ from training.fitting.recipe import LINEAR_WEIGHT
 
 WEIGHTS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 """Tried from the lowest up, as long as the next one ranks better."""
-REGULARIZATIONS = (300.0, 100.0, 1000.0)
-"""The first is tried with every weight, the others with the best of them."""
+FIRST = 300.0
+OTHERS = ((100.0, 30.0), (1000.0, 3000.0))
+"""Regularisations below and above the first, each way as far as it ranks better."""
 MARGIN = 1.005  # of the learned part alone, which is worth hundreds of coordinates
 
 
@@ -76,29 +77,30 @@ def _chosen(
         return replace(towers, linear_weight=0.0)
     judge = ranking(dataset, validation, config)
     alone, _ = judge.rank(model)
+    tried: dict[tuple[float, float], float] = {(FIRST, 0.0): alone}
 
-    def ranked(regularization: float, vectors: Tensor, weight: float) -> float:
-        _attach(model, vectors, weight)
-        ndcg, _ = judge.rank(model)
-        tried[regularization, weight] = ndcg
-        return ndcg
+    def is_better(regularization: float) -> bool:
+        """Returns whether a regularisation ranks better than all before it, with the best weight or more."""
+        (_, start), before = _best(tried), max(tried.values())
+        solved = replace(towers, linear_regularization=regularization)
+        vectors = _vectors(dataset, solved, config.seed)
+        for weight in [weight for weight in WEIGHTS if weight >= start]:
+            highest = max(tried.values())
+            _attach(model, vectors, weight)
+            tried[regularization, weight], _ = judge.rank(model)
+            if tried[regularization, weight] <= highest:
+                break
+        return max(tried.values()) > before
 
-    tried: dict[tuple[float, float], float] = {}
-    first, *others = REGULARIZATIONS
-    vectors, highest = _vectors(dataset, replace(towers, linear_regularization=first), config.seed), alone
-    for weight in WEIGHTS:
-        if (ndcg := ranked(first, vectors, weight)) <= highest:
-            break
-        highest = ndcg
-    _, best_weight = _best(tried)
     # One that adds nothing with any weight is not worth solving for again.
-    if highest > alone:
-        for regularization in others:
-            vectors = _vectors(dataset, replace(towers, linear_regularization=regularization), config.seed)
-            ranked(regularization, vectors, best_weight)
+    if is_better(FIRST):
+        for way in OTHERS:
+            for regularization in way:
+                if not is_better(regularization):
+                    break
     regularization, weight = _best(tried)
-    is_worth_it = tried[regularization, weight] >= MARGIN * alone
-    said = ", ".join(f"{w:g} at {r:g} {ndcg:.4f}" for (r, w), ndcg in tried.items())
+    is_worth_it = weight > 0 and tried[regularization, weight] >= MARGIN * alone
+    said = ", ".join(f"{w:g} at {r:g} {ndcg:.4f}" for (r, w), ndcg in tried.items() if w)
     console.print(
         f"  {LINEAR_WEIGHT}={weight if is_worth_it else 0:g} model.linear_regularization={regularization:g} "
         f"because the trained model ranks validation so: without {alone:.4f}, {said}",

@@ -1,1 +1,1 @@
-"""Where training begins: random vectors, vectors from a decomposition, or those of an earlier run."""
+"""Vectors without a step of training: random, decomposed, in closed form, or those of an earlier run."""

@@ -10,7 +10,7 @@ from marquee.core.arrays import FloatArray
 from marquee.core.histories import Interactions
 from marquee.errors import ConfigError
 from marquee.nn.architectures import TwoTowerConfig
-from marquee.nn.linear_items import SCALE_EXPONENT, LinearItems
+from marquee.nn.initialisation.linear_items import SCALE_EXPONENT, LinearItems
 from tests.support.small_models import N_ITEMS, N_TRAINED_ITEMS, embed, small_model, small_queries
 
 N_SHOP, N_USERS = 30, 80
