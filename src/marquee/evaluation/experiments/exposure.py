@@ -5,7 +5,7 @@ seen in several arms belong to none. Whatever is left out is counted by reason.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,7 @@ class Exposed:
         notes: What looks odd, one sentence each.
         days: Days from the first exposure to the last row, in order; empty without times.
         is_final: Whether the declared end is reached.
+        doubts: Metric → why its intervals do not hold.
     """
 
     rows: pl.DataFrame
@@ -44,6 +45,7 @@ class Exposed:
     notes: tuple[str, ...]
     days: tuple[str, ...]
     is_final: bool
+    doubts: Mapping[str, str] = field(default_factory=dict)
 
     def n_units(self) -> dict[str, int]:
         """Returns arm → units."""
@@ -90,13 +92,15 @@ def read_exposed(config: ExperimentConfig, now: float | None = None) -> Exposed:
             f"no unit is left to compare, {left_out}; look at unit, arm, start and end of the experiment"
         )
     days = tuple(sorted(rows[_DAY].unique())) if config.time else ()
+    doubts = _doubts(rows, config)
     return Exposed(
         rows=rows,
         before=before.filter(pl.col("unit").is_in(rows["unit"].unique().implode())),
         left_out=left_out,
-        notes=(*notes, *_stand_in_notes(rows), *_day_notes(days), *_dominant_notes(rows, config)),
+        notes=(*notes, *_stand_in_notes(rows), *_day_notes(days), *doubts.values()),
         days=days,
         is_final=config.final or _is_over(days, config, now),
+        doubts=doubts,
     )
 
 
@@ -300,16 +304,16 @@ def _day_notes(days: tuple[str, ...]) -> list[str]:
     ]
 
 
-def _dominant_notes(rows: pl.DataFrame, config: ExperimentConfig) -> list[str]:
-    """Returns which metrics come from one unit for the most part: no interval holds for these."""
-    notes = []
+def _doubts(rows: pl.DataFrame, config: ExperimentConfig) -> dict[str, str]:
+    """Returns which metrics come from one unit for the most part, and why no interval holds for these."""
+    doubts = {}
     for name in config.metrics:
         sums = rows.group_by("unit").agg(pl.col(name).abs().sum().alias("sum"))
         total, largest = float(sums["sum"].sum()), sums.sort("sum", descending=True).row(0)
         # Of two units one always has half or more.
         if total and largest[1] > total / 2 and len(sums) > 2:
-            notes.append(
+            doubts[name] = (
                 f"one unit, {largest[0]!r}, has {largest[1] / total:.0%} of all {name}: its intervals do not "
-                "hold; winsorise, or leave the unit out"
+                "hold; look at it winsorised, or leave the unit out"
             )
-    return notes
+    return doubts

@@ -303,7 +303,14 @@ def _judge_arm(
         reasons = next(metric.reasons for metric in metrics if metric.name == config.primary)
         return JudgedArm(arm, Verdict(Conclusion.cannot_tell, "; ".join(reasons)), None)
     guards = [found for name in config.guardrails if (found := measured[name]) is not None]
-    verdict = decide(ratio, primary, guards, minimum_effect=config.minimum_effect, is_final=exposed.is_final)
+    verdict = decide(
+        ratio,
+        primary,
+        guards,
+        minimum_effect=config.minimum_effect,
+        is_final=exposed.is_final,
+        doubt=exposed.doubts.get(config.primary, ""),
+    )
     more = days_more(config, exposed, metrics[0], arm) if verdict.conclusion is Conclusion.go_on else None
     return JudgedArm(arm, verdict, more)
 

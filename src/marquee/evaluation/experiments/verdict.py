@@ -64,6 +64,7 @@ def decide(
     *,
     minimum_effect: float,
     is_final: bool,
+    doubt: str = "",
 ) -> Verdict:
     """Decides about one arm.
 
@@ -73,6 +74,7 @@ def decide(
         guardrails: Metrics that it must not worsen.
         minimum_effect: Smallest improvement that matters, 0 or more, in the metric's unit.
         is_final: Whether the declared end is reached.
+        doubt: Why the interval of the metric that decides does not hold; empty if it does.
     """
     if ratio.is_mismatch:
         return Verdict(
@@ -86,6 +88,8 @@ def decide(
             return Verdict(
                 Conclusion.stop, f"{guardrail.name} is worse: {low:+.4g} to {high:+.4g}, more is better"
             )
+    if doubt:
+        return Verdict(Conclusion.cannot_tell, doubt)
     return _decide_by(primary, minimum_effect, is_final=is_final)
 
 

@@ -93,6 +93,18 @@ def test_small_effect_goes_on_and_says_for_how_long(tmp_path: Path) -> None:
     assert 10 < arm.days_more < 10_000
 
 
+def test_metric_of_one_unit_decides_nothing_and_a_guardrail_still_stops(tmp_path: Path) -> None:
+    one = pl.when(pl.int_range(pl.len()) == 7).then(1e6).otherwise(0.0)
+    rows = market(effect=-1.0).with_columns(rare=one)
+    metrics = {"rare": MetricConfig(value="rare"), "spend": MetricConfig(value="spend")}
+    (arm,) = judged(tmp_path, rows, metrics=metrics).arms
+    assert arm.verdict.conclusion is Conclusion.cannot_tell
+    assert arm.verdict.reason.startswith("one unit, 'u7', has 100% of all rare")
+    (arm,) = judged(tmp_path, rows, metrics=metrics, guardrails=["spend"]).arms
+    assert arm.verdict.conclusion is Conclusion.stop
+    assert "spend is worse" in arm.verdict.reason
+
+
 def test_metric_without_variance_stops_no_other(tmp_path: Path) -> None:
     metrics = {
         "flat": MetricConfig(value="flat"),
