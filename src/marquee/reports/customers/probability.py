@@ -9,7 +9,6 @@ from marquee.evaluation.intervals import Estimate, json_fields
 from marquee.evaluation.probabilities.intervals import JudgedProbabilities
 from marquee.marketing.cells import MIN_CELL, suppressed
 from marquee.marketing.probability.audits import LEAK_AUC
-from marquee.marketing.probability.effects import OddsRatio
 from marquee.marketing.probability.trait import JudgedProbability
 from marquee.marketing.traits import TraitResult
 from marquee.reports.customers.figures import bar_figure, curve_figure, gain_figure
@@ -204,13 +203,6 @@ def _effects_section(name: str, judged: JudgedProbability) -> Section:
         f"Columns used: {', '.join(order)}.",
     )
     return Section(f"{name}: what goes with it", texts, (Grid("Odds ratios", columns, rows),), tuple(figures))
-
-
-def _direction(odds: OddsRatio) -> str:
-    """Returns which way a value moves the outcome."""
-    if odds.low <= 1 <= odds.high:
-        return "cannot be told from 1"
-    return "more likely" if odds.ratio > 1 else "less likely"
 
 
 def _slices_section(name: str, judged: JudgedProbability) -> list[Section]:

@@ -1,9 +1,8 @@
 """The bidder of an exchange: what it bids, on whose terms, and what a notice charges."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -28,7 +27,6 @@ from serving.api.exchange.bidder import Bidder
 from serving.recording.users import PlainUsers
 from tests.support.ad_service import EURO, booking
 from tests.support.asgi import JSON_HEADERS
-from tests.support.bundles import publish_tiny
 from tests.support.exchange_service import (
     BANNER,
     OTHER,
@@ -41,25 +39,6 @@ CAPPED = (FrequencyCap(per=CapScope.campaign, limit=1, window_s=3600),)
 FLOORED = {"id": "1", "banner": BANNER, "bidfloorcur": "USD"}
 
 Open = Callable[..., ExchangeService]
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return publish_tiny(tmp_path_factory.mktemp("bundles"))
-
-
-@pytest.fixture
-def opened(home: Path, tmp_path: Path) -> Iterator[Open]:
-    made: list[ExchangeService] = []
-
-    def open_service(*campaigns: Any, **changes: Any) -> ExchangeService:
-        made.append(ExchangeService(home, tmp_path, **changes))
-        made[-1].book(*(campaigns or (booking(),)))
-        return made[-1]
-
-    yield open_service
-    for one in made:
-        one.close()
 
 
 def test_bid_is_the_worth_where_the_next_one_is_paid_and_a_share_where_its_own(opened: Open) -> None:
