@@ -31,6 +31,7 @@ MarqueeError
 │   ├── EventLogFullError         its disk is full
 │   ├── EventLogGoneError         its folder or its database cannot be reached
 │   └── LedgerBehindError         the ledger was restored from a copy that is older than what was spent
+├── TaskError                     a part of distributed work cannot be made, or is not what it was made of
 ├── ParityError                   the exported model disagrees with torch: export fails
 ├── DownloadError                 a published data set could not be fetched or is not the published one
 └── NotFittedError(RuntimeError)  a mistake in the order of calls
@@ -228,6 +229,10 @@ class EventLogGoneError(EventLogError):
 
 class LedgerBehindError(EventLogError):
     """The ledger was restored from a copy that is older than what was spent; nothing may be given away."""
+
+
+class TaskError(MarqueeError):
+    """A part of distributed work cannot be made, or is not what it is said to be made of."""
 
 
 class ParityError(MarqueeError):
