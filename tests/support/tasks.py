@@ -117,5 +117,5 @@ def results(folder: Path) -> dict[str, bytes]:
 
 
 def left_aside(folder: Path) -> list[str]:
-    """Returns what stands half-written in a folder."""
+    """Returns the names of all that stands half-written in a folder."""
     return [path.name for path in folder.rglob(".*.aside-*")]

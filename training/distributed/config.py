@@ -9,7 +9,7 @@ from marquee.errors import ConfigError
 
 @dataclass(kw_only=True)
 class ClusterConfig:
-    """What every cluster is told.
+    """The settings of every cluster.
 
     Attributes:
         processes: Tasks at a time; 0 for one per CPU that this process may use, or that a joined cluster has.

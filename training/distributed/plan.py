@@ -44,7 +44,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of the tasks of a stage.
+    """The ends of the tasks of a stage.
 
     Attributes:
         done: Tasks that were done now.

@@ -42,7 +42,7 @@ class InputFacts(msgspec.Struct, frozen=True):
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """What a result is made of.
+    """The inputs, the arguments and the files of a result.
 
     Attributes:
         function: That made it.

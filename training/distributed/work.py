@@ -59,7 +59,7 @@ class Order(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What became of a task.
+    """The end of a task.
 
     Attributes:
         ending: See `Ending`.
@@ -92,7 +92,7 @@ def perform(order: bytes) -> bytes:
 
 
 def _why_not_written(task: Task, error: OSError) -> str:
-    """Returns what the system refused, in words."""
+    """Returns in words why the system let a result not be written."""
     room = f"; make room in {task.output.parent}" if error.errno in _NO_ROOM else ""
     return f"{task.output} could not be made, got {error}{room}; start again, what is done stays"
 
