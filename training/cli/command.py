@@ -20,6 +20,7 @@ from typing import ParamSpec, TypeVar
 import hydra
 import yaml
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -65,6 +66,7 @@ def command(name: str, schema: type[Schema]) -> Callable[[Callable[[Schema], Non
             if HELP.intersection(sys.argv[1:]):
                 print(help_text(name, f"python -m training.{name}"))
                 return
+            explain_errors(_require_names_of_choices)()
             with _full_errors() as are_asked_for:
                 explain = _as_it_is if are_asked_for else explain_errors
                 # Within Hydra, which would add words of its own; around it, for what cannot be composed.
@@ -90,6 +92,34 @@ def _require_readable_words() -> None:
                 f"{sys.getfilesystemencoding()}; set LC_ALL=C.UTF-8 or PYTHONUTF8=1",
                 EXIT_USAGE,
             )
+
+
+def _require_names_of_choices() -> None:
+    """Requires a name where a word of the command line chooses a file of `configs/`, as in `ab=hillstrom`.
+
+    Hydra reads `ab=inf`, `model=5` or `model=null` as a number or nothing, and fails on it with a traceback.
+
+    Raises:
+        ConfigError: If something else came; the message has the names that there are.
+    """
+    for word in sys.argv[1:]:
+        key, separator, written = word.partition("=")
+        group = key.lstrip("+~").partition("@")[0]
+        folders = [folder for folder in (CONFIGS, *_config_dirs()) if group and (folder / group).is_dir()]
+        if key.startswith("-") or not separator or not folders:
+            continue
+        try:
+            value = OverridesParser.create().parse_override(word).value()
+        # Hydra says what is wrong with its grammar, better than we could.
+        except CompactHydraException:
+            continue
+        if not isinstance(value, int | float | None):
+            continue
+        names = sorted(file.stem for folder in folders for file in (folder / group).glob("*.yaml"))
+        raise ConfigError(
+            f"{group} must be the name of a choice, got {written}, which is no word; "
+            f"there are {', '.join(names)}"
+        )
 
 
 def as_object(config: DictConfig, schema: type[Schema]) -> Schema:

@@ -50,6 +50,17 @@ def test_other_mistakes_are_told_without_it(
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize("word", ["model=5", "model=inf", "model=null", "+model=true", "~model=1"])
+def test_a_choice_that_is_no_name_is_told_with_the_names(
+    word: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert end(monkeypatch, None, "data=world", word) == 2
+    said = capsys.readouterr().err
+    assert f"model must be the name of a choice, got {word.partition('=')[2]}" in said
+    assert "two_tower" in said
+    assert "Traceback" not in said
+
+
 def test_errors_of_ours_are_words_and_others_a_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
