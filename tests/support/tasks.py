@@ -78,17 +78,31 @@ def partitions(folder: Path, n: int) -> list[Path]:
     return paths
 
 
-def parting(days: Sequence[Path], to: Path, n_parts: int) -> list[Task]:
-    """Returns the stage that parts each day."""
+def slow_copies(days: Sequence[Path], to: Path, seconds: float = 0.05) -> list[Task]:
+    """Returns the stage that copies each day and takes its time for it."""
     return [
         Task(
             name=day.name,
+            function=f"{HERE}:take_a_while",
+            arguments={"seconds": seconds},
+            inputs=(day,),
+            output=to / "copies" / day.name,
+        )
+        for day in days
+    ]
+
+
+def parting(days: Sequence[Path], to: Path, n_parts: int, names: Sequence[str] = ()) -> list[Task]:
+    """Returns the stage that parts each day, under its own name or another."""
+    return [
+        Task(
+            name=name,
             function=f"{HERE}:part_numbers",
             arguments={"n_parts": n_parts},
             inputs=(day,),
-            output=to / "parts" / day.name,
+            output=to / "parts" / name,
         )
-        for day in days
+        for day, name in zip(days, names or [day.name for day in days], strict=True)
     ]
 
 
@@ -105,6 +119,16 @@ def adding(days: Sequence[Path], to: Path, n_parts: int, factor: int = 1) -> lis
         )
         for part in range(n_parts)
     ]
+
+
+def dying(folder: Path, n_deaths: int) -> Task:
+    """Returns a task whose process is killed so often."""
+    return Task(
+        name="often",
+        function=f"{HERE}:die_a_few_times",
+        arguments={"marks": str(folder / "marks"), "n_deaths": n_deaths},
+        output=folder / "to" / "out",
+    )
 
 
 def results(folder: Path) -> dict[str, bytes]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from marquee.errors import ConfigError, TaskError
-from tests.support.tasks import HERE, adding, left_aside, parting, partitions, results
+from tests.support.tasks import HERE, adding, dying, left_aside, parting, partitions, results
 from training.distributed.cluster import Cluster, open_cluster
 from training.distributed.config import ClusterConfig, LocalClusterConfig
 from training.distributed.plan import Outcome, Task
@@ -78,15 +78,6 @@ def test_task_whose_processes_are_killed_each_time_is_named(local_cluster: Clust
         local_cluster.run("dying", [dying(tmp_path, 99)])
     assert not results(tmp_path / "to")
     assert not left_aside(tmp_path)
-
-
-def dying(folder: Path, n_deaths: int) -> Task:
-    return Task(
-        name="often",
-        function=f"{HERE}:die_a_few_times",
-        arguments={"marks": str(folder / "marks"), "n_deaths": n_deaths},
-        output=folder / "to" / "out",
-    )
 
 
 def test_full_disk_is_named_and_leaves_nothing(local_cluster: Cluster, tmp_path: Path) -> None:
