@@ -37,17 +37,26 @@ class Row:
     measure: Callable[[], Measured]
 
 
-def run_rows(description: str, groups: Mapping[str, Callable[[Path], Iterator[Row]]]) -> int:
+def run_rows(
+    description: str,
+    groups: Mapping[str, Callable[[Path], Iterator[Row]]],
+    enlarge: Callable[[], None] | None = None,
+) -> int:
     """Prints the rows that the command line asks for; returns 1 under --check if one is outside.
 
     Args:
         description: What the benchmark is about, for --help.
         groups: Name → makes the rows of a group out of the folder of data sets.
+        enlarge: Sets the larger sizes that `--large` asks for; None for a benchmark of one size.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--check", action="store_true", help="exit status 1 outside the tolerances")
     parser.add_argument("--only", default="", help="rows whose name holds this word")
+    if enlarge is not None:
+        parser.add_argument("--large", action="store_true", help="the larger sizes, which take hours")
     options = parser.parse_args()
+    if enlarge is not None and options.large:
+        enlarge()
     root = Path(os.environ.get("MARQUEE_DATA", "data"))
     failed = []
     for name, rows in groups.items():

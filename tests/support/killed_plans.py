@@ -49,22 +49,23 @@ class KilledPlan:
     to: Path
     within_s: float
 
-    def killed(self, random_: random.Random) -> bool:
-        """Starts the plan, kills the driver or a worker, and returns whether the driver was killed."""
+    def killed(self, victim: str, random_: random.Random) -> str:
+        """Starts the plan, kills its driver or a worker, and returns whom; "nobody" if it was done before."""
         driver = self._start()
-        kills_driver = random_.random() < 0.5
         try:
             self._await_first_task(driver)
             time.sleep(random_.uniform(0, self.within_s))
-            if kills_driver:
+            if driver.poll() is not None:
+                victim = "nobody"
+            elif victim == "driver":
                 driver.kill()
             else:
-                self._kill_worker(driver, random_)
+                victim = self._kill_worker(driver, random_)
             driver.wait(TIMEOUT_S)
         finally:
             driver.kill()
             driver.wait()
-        return kills_driver
+        return victim
 
     def to_end(self) -> dict[str, bytes]:
         """Runs the plan without a kill and returns its results."""
@@ -96,8 +97,8 @@ class KilledPlan:
                 return
             time.sleep(0.005)
 
-    def _kill_worker(self, driver: "subprocess.Popen[bytes]", random_: random.Random) -> None:
-        """Kills a process that does a task, if there is one."""
+    def _kill_worker(self, driver: "subprocess.Popen[bytes]", random_: random.Random) -> str:
+        """Kills a process that does a task, if there is one; says whom."""
         with contextlib.suppress(psutil.NoSuchProcess):
             workers = [
                 process
@@ -106,6 +107,8 @@ class KilledPlan:
             ]
             if workers:
                 os.kill(random_.choice(workers).pid, signal.SIGKILL)
+                return "worker"
+        return "nobody"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,27 @@
+"""How large each row is: what two cores do in minutes, or, by `--large`, in hours."""
+
+from dataclasses import dataclass
+
+
+@dataclass
+class Sizes:
+    """Sizes of the rows.
+
+    Attributes:
+        is_large: Whether `--large` was given; a row with sizes of its own asks for this.
+        kills: Of a driver or a worker, one after the other, for each kind of cluster.
+        index_items: Items of an index that is built in shards.
+    """
+
+    is_large: bool = False
+    kills: int = 10
+    index_items: int = 200_000
+
+    def enlarge(self) -> None:
+        """Sets the larger ones."""
+        self.is_large = True
+        self.kills = 50
+        self.index_items = 4_000_000
+
+
+SIZES = Sizes()
