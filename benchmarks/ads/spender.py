@@ -17,7 +17,7 @@ import msgspec
 
 from marquee.ads.selling import Buy, sell
 from marquee.ads.wallet import Moment, WalletConfig
-from marquee.core.uuids import RANDOM_BYTES, uuid7
+from marquee.core.identity.uuids import RANDOM_BYTES, uuid7
 from marquee.errors import EventLogError, LedgerBehindError
 from marquee.store.campaigns.opening import open_campaign_store
 from marquee.store.ledger.ledger import Ledger

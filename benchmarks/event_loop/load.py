@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from marquee.core.uuids import RANDOM_BYTES, uuid7
+from marquee.core.identity.uuids import RANDOM_BYTES, uuid7
 from marquee.store.log.event_log import EventLog
 from marquee.store.log.event_rows import EventLimits, keep_rows
 from marquee.store.log.opening import open_event_log

@@ -17,10 +17,8 @@ surfaces:
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
-from msgspec import Meta
 
 from marquee.ads.slots import SlotConfig
 from marquee.bundle.bundle import Bundle
@@ -30,8 +28,12 @@ from marquee.core.targeting.targeting import CustomerFacts
 from marquee.decision.creatives.choosing import CreativeSet, read_creatives
 from marquee.decision.policies.config import NO_EXPLORATION, Exploration
 from marquee.decision.recommender import Recommender
-from marquee.decision.requests import HISTORY_WEIGHT
-from marquee.decision.reranking import Reranking
+from marquee.decision.surfaces.declared import (
+    DeclaredCreatives,
+    DeclaredSurface,
+    read_reranking,
+    read_surfaces,
+)
 from marquee.errors import ConfigError, DataError
 from marquee.store.signing import TrustedKeys
 from serving.config import Settings
@@ -41,56 +43,6 @@ from serving.releases.following import first_usable
 from serving.releases.loading import Loader, LoadLimits
 from serving.releases.surfaces import DEFAULT, DEFAULT_K, Surface, Surfaces
 from serving.telemetry.metrics import Metrics
-
-_MAX_SURFACES = 64
-_Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
-
-
-class DeclaredDefaults(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """The defaults of a request."""
-
-    k: Annotated[int, Meta(ge=1)] | None = None
-    kind: ItemKind | None = None
-    filters: dict[str, dict[str, object]] = {}
-    exclude_seen: bool = True
-
-
-class _Limits(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """The operator's limits, narrowed for one surface."""
-
-    max_k: Annotated[int, Meta(ge=1)] | None = None
-    max_history: Annotated[int, Meta(ge=1)] | None = None
-    max_exclude: Annotated[int, Meta(ge=1)] | None = None
-
-
-class _Creatives(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """How the items of a surface are said."""
-
-    templates: Annotated[list[dict[str, object]], Meta(min_length=1)]
-    policy: dict[str, object] = {}
-
-
-class _Declared(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """One surface of the file."""
-
-    bundle: Annotated[str, Meta(min_length=1)]
-    kind: ItemKind | None = None
-    defaults: DeclaredDefaults = DeclaredDefaults()
-    filters: dict[str, dict[str, object]] = {}
-    reranking: dict[str, object] = {}
-    policy: dict[str, object] = {}
-    limits: _Limits = _Limits()
-    traits: dict[str, Annotated[str, Meta(min_length=1)]] = {}
-    creatives: _Creatives | None = None
-    slots: dict[str, object] | None = None
-    history_weight: Annotated[float, Meta(ge=0.0, le=100.0)] = HISTORY_WEIGHT
-
-
-class _File(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """The whole file."""
-
-    surfaces: Annotated[dict[_Name, _Declared], Meta(min_length=1, max_length=_MAX_SURFACES)]
-    default: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,12 +80,7 @@ class SurfaceFile:
             )
             return cls(surfaces=(surface,), default=DEFAULT)
         path = Path(settings.surfaces)
-        try:
-            file = msgspec.yaml.decode(path.read_bytes(), type=_File)
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                f"MARQUEE_SURFACES must name a file of surfaces, got {path}: {error}"
-            ) from error
+        file = read_surfaces(path, "MARQUEE_SURFACES")
         # Among several nobody can know which one a request without a name means.
         default = file.default or (next(iter(file.surfaces)) if len(file.surfaces) == 1 else "")
         if default and default not in file.surfaces:
@@ -223,7 +170,7 @@ def _validator(surfaces: Iterable[Surface]) -> Callable[[Recommender], None]:
     return validate
 
 
-def _surface(path: Path, name: str, declared: _Declared, settings: Settings) -> Surface:
+def _surface(path: Path, name: str, declared: DeclaredSurface, settings: Settings) -> Surface:
     """Returns one surface of the file at `path`."""
     limits: dict[str, int] = {
         key: limit for key, limit in msgspec.structs.asdict(declared.limits).items() if limit is not None
@@ -269,7 +216,7 @@ def _surface(path: Path, name: str, declared: _Declared, settings: Settings) -> 
         raise ConfigError(f"surfaces.{name} in {path}: {error}") from error
 
 
-def _read_creatives(declared: _Creatives, settings: Settings) -> CreativeSet:
+def _read_creatives(declared: DeclaredCreatives, settings: Settings) -> CreativeSet:
     """Returns the creatives of a surface; without a policy the first that may be shown is taken."""
     exploration = read_exploration(declared.policy, settings) if declared.policy else NO_EXPLORATION
     return read_creatives(declared.templates, exploration)
@@ -289,20 +236,6 @@ def _read_slots(declared: Mapping[str, object], kind: ItemKind | None, settings:
         return msgspec.convert(dict(declared), SlotConfig)
     except msgspec.ValidationError as error:
         raise ConfigError(f"slots are not as expected: {error}") from error
-
-
-def read_reranking(declared: Mapping[str, object]) -> Reranking | None:
-    """Returns the re-ranking that a surface declares, None if it declares none."""
-    if not declared:
-        return None
-    known = [one.name for one in fields(Reranking)]
-    unknown = sorted(declared.keys() - set(known))
-    if unknown:
-        raise ConfigError(f"reranking.{unknown[0]} is unknown, expected one of {known}; correct it")
-    try:
-        return msgspec.convert(dict(declared), Reranking)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"reranking is not as expected: {error}") from error
 
 
 def read_exploration(declared: Mapping[str, object], settings: Settings) -> Exploration:

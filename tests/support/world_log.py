@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from marquee.core.uuids import uuid7
+from marquee.core.identity.uuids import uuid7
 from marquee.store.log.event_log import Decision, Event, EventLog, Place
 from marquee.world import World
 

@@ -30,11 +30,12 @@ from marquee.decision.experiments.declaring import (
     DeclaredHoldout,
     ExperimentFile,
 )
+from marquee.decision.surfaces.declared import read_reranking
 from marquee.errors import ConfigError, DataError
 from serving.config import Settings
 from serving.releases.answering import Answering
 from serving.releases.arms.metrics import ExperimentMetrics
-from serving.releases.surface_file import read_exploration, read_reranking
+from serving.releases.surface_file import read_exploration
 from serving.releases.surfaces import Surface, Surfaces
 
 CONTROL = "control"

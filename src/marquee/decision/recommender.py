@@ -40,7 +40,7 @@ from marquee.decision.requests import (
 )
 from marquee.decision.reranker import candidate_table, click_counts, rerank_candidates
 from marquee.decision.reranking import NO_RERANKING, Reranking
-from marquee.decision.retrieval import Retriever
+from marquee.decision.retrieval import Chosen, Retriever
 from marquee.errors import DataError, QueryError, UnknownIdError
 from marquee.store.live_items import LiveItem
 from marquee.store.signing import TrustedKeys
@@ -146,11 +146,13 @@ class Recommender:
         on_stage(Stage.retrieve)
         return decided
 
-    def _decide(self, requests: Sequence[Request], on_stage: OnStage) -> list[Decided]:
-        """Returns the answers to requests of users, through the tower and the index together."""
-        # The tower takes one row at least; a batch may hold none but requests of `like_item`.
-        if not requests:
-            return []
+    def choose(self, requests: Sequence[Request], on_stage: OnStage = lambda _stage: None) -> Chosen:
+        """Returns the content of answers to users, not yet in the outside's words (see `recommend`).
+
+        Args:
+            requests: At least one, none of `like_item`.
+            on_stage: As in `recommend`.
+        """
         queries = self.queries.encode(requests)
         on_stage(Stage.encode)
         constraints = [
@@ -161,6 +163,15 @@ class Recommender:
         on_stage(Stage.retrieve)
         chosen = [self._choose(queries, row, one, found.get(row)) for row, one in enumerate(constraints)]
         on_stage(Stage.rerank)
+        return Chosen(queries, constraints, chosen)
+
+    def _decide(self, requests: Sequence[Request], on_stage: OnStage) -> list[Decided]:
+        """Returns the answers to requests of users, through the tower and the index together."""
+        # The tower takes one row at least; a batch may hold none but requests of `like_item`.
+        if not requests:
+            return []
+        chosen = self.choose(requests, on_stage)
+        queries, constraints = chosen.queries, chosen.constraints
         decided = [
             Decided(
                 self._answer(
@@ -179,7 +190,7 @@ class Recommender:
                 constraints[row].request.rules.for_users,
                 self._ads_for(queries, row, constraints[row].request, candidates),
             )
-            for row, (candidates, source, reason) in enumerate(chosen)
+            for row, (candidates, source, reason) in enumerate(chosen.rows)
         ]
         on_stage(Stage.compose)
         return decided

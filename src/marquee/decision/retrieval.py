@@ -6,6 +6,7 @@ allowed (see `constraints`) and which candidates become the answer (see `reranke
 
 from collections.abc import Sequence
 from copy import copy
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,6 +21,21 @@ from marquee.decision.query_encoder import Queries
 from marquee.decision.requests import Source
 from marquee.decision.texts.asking import AskedText
 from marquee.decision.texts.finding import joined, most_alike
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The content of answers to some requests, by item_index.
+
+    Attributes:
+        queries: Of the requests.
+        constraints: One per request.
+        rows: Per request the items in their order, what they rest on, and why on no more.
+    """
+
+    queries: Queries
+    constraints: Sequence[Constraints]
+    rows: Sequence[tuple[Candidates, Source, str | None]]
 
 
 class Retriever:

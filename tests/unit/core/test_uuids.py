@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from marquee.core.uuids import RANDOM_BYTES, time_ms_of, uuid7
+from marquee.core.identity.uuids import RANDOM_BYTES, time_ms_of, uuid7
 
 
 @pytest.mark.parametrize("time_ms", [0, 1, 1_700_000_000_123, 2**48 - 1])

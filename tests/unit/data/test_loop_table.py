@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from marquee.core.identity.uuids import time_ms_of, uuid7
 from marquee.core.schema import EVENTS
-from marquee.core.uuids import time_ms_of, uuid7
 from marquee.data.loop.attribution import AttributionConfig
 from marquee.data.loop.counting import count_clicks
 from marquee.data.loop.log_source import LogSource

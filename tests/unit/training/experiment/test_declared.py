@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from marquee.core.uuids import uuid7
+from marquee.core.identity.uuids import uuid7
 from marquee.decision.experiments.declaring import ExperimentFile
 from marquee.errors import ConfigError
 from marquee.evaluation.experiments.declared import before_it_ran, declared_config
