@@ -46,7 +46,7 @@ COMMANDS = {
         Command("card", "training.card", "the card of a model: facts, words, gaps, leaks", "train"),
         Command("off-policy", "training.off_policy", "a candidate's value by another's log", "train"),
         Command("customers", "training.customers", "traits, audiences, a report, of a table", "customers"),
-        Command("score", "training.score", "score new rows by the traits of a run", "train"),
+        Command("score", "training.score", "score users by a bundle, rows by traits", "train"),
         Command("follow-up", "training.follow_up", "speak to the members of audiences", "train"),
         Command("monitor", "training.monitor", "has what comes in changed? by two tables", "train"),
         Command("serve", "marquee_cli.serve", "serve a bundle over HTTP", "serve"),

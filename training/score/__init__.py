@@ -1,1 +1,1 @@
-"""`python -m training.score run=… path=new.csv`: new rows by the traits of a run of customers."""
+"""`python -m training.score`: users by a bundle, or new rows by the traits of a run of customers."""
