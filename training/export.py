@@ -12,7 +12,9 @@ from marquee.index.faiss_index import IndexConfig, IndexKind
 from marquee.store.signing import SigningKey
 from training.cli.command import command
 from training.cli.console import open_console
+from training.distributed.config import ClusterConfig, LocalClusterConfig
 from training.exporting.contents import bundle_contents, said_of_card
+from training.exporting.index_shards import index_builder, remove_parts
 from training.runs.folders import RunFolder
 from training.runs.prepare import prepare_trained
 
@@ -25,6 +27,7 @@ class ExportConfig:
         run: Folder of the run, or `latest`.
         bundles: Folder that bundles of all names live in.
         index: How items are searched.
+        cluster: Who builds the parts of an index with `index.shards`.
         popularity: Which contexts have a popular list of their own.
         signing_key: File of the private key that signs the bundle; empty for a bundle without a signature.
         activate: Whether it becomes the current one of its name.
@@ -33,6 +36,7 @@ class ExportConfig:
     run: str
     bundles: str = "bundles"
     index: IndexConfig = field(default_factory=lambda: IndexConfig(kind=IndexKind.auto))
+    cluster: ClusterConfig = field(default_factory=LocalClusterConfig)
     popularity: PopularityConfig = field(default_factory=PopularityConfig)
     signing_key: str = ""
     activate: bool = True
@@ -52,7 +56,15 @@ def export(config: ExportConfig, console: Console) -> Path:
     signing_key = SigningKey.read(config.signing_key) if config.signing_key else None
     prepared = prepare_trained(run_config, folder.path, console)
     with console.status("exporting and proving parity"):
-        contents = bundle_contents(prepared, run_config, folder, created, config.index, config.popularity)
+        contents = bundle_contents(
+            prepared,
+            run_config,
+            folder,
+            created,
+            config.index,
+            config.popularity,
+            index_builder(config.index, folder.path, config.cluster, console),
+        )
     path = publish(
         contents,
         Path(config.bundles),
@@ -61,6 +73,7 @@ def export(config: ExportConfig, console: Console) -> Path:
         signing_key=signing_key,
         is_activated=config.activate,
     )
+    remove_parts(folder.path)
     console.print(
         f"index {contents.index.config.kind}: recall@{contents.index_recall_k} {contents.index_recall:.4f} "
         f"of exact ({contents.index_reason})\n{said_of_card(contents.card, folder)}\nbundle {path}",

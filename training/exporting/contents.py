@@ -20,7 +20,8 @@ from marquee.data.loop.loop_table import known_of
 from marquee.decision.golden_requests import make_golden_requests, sample_requests, to_json
 from marquee.decision.recommender import Recommender
 from marquee.errors import ConfigError
-from marquee.index.choice import choose_index
+from marquee.index.building import build_index
+from marquee.index.choice import BuildIndex, choose_index
 from marquee.index.faiss_index import IndexConfig
 from marquee.index.sweep import Questions
 from marquee.nn.embed import embed_queries
@@ -49,8 +50,9 @@ def bundle_contents(
     created: int,
     index: IndexConfig,
     popularity_config: PopularityConfig,
+    build: BuildIndex = build_index,
 ) -> BundleContents:
-    """Returns everything that serving needs, in memory."""
+    """Returns everything that serving needs, in memory; `build` makes an index of a kind that is named."""
     dataset = prepared.dataset
     model = load_model(dataset, run_config, folder.checkpoint)
     known = dataset.known_users(prepared.events)
@@ -64,7 +66,7 @@ def bundle_contents(
         # As requests are: what was seen is left out, and the index must look further for it.
         exclusions=[_seen(known.interactions, user) for user in range(1, len(queries) + 1)],
     )
-    choice = choose_index(graphs.item_vectors, index, questions, time.perf_counter)
+    choice = choose_index(graphs.item_vectors, index, questions, time.perf_counter, build)
     popularity = _popularity(known.interactions, dataset.n_items)
     head = read_head_of_run(dataset, prepared.split, model, run_config, folder.path)
     contents = BundleContents(

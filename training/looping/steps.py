@@ -30,8 +30,10 @@ from marquee.reports.evidence.page import write_page
 from marquee.store.files import announce_step
 from marquee.store.signing import SigningKey
 from training.config import TrainConfig
+from training.distributed.config import LocalClusterConfig
 from training.exporting.card_facts import read_facts
 from training.exporting.contents import bundle_contents, said_of_card
+from training.exporting.index_shards import index_builder, remove_parts
 from training.fitting.fit import fit, load_model
 from training.fitting.probabilities.run import fit_head_of_run, read_head_of_run
 from training.fitting.warm_start import WarmStartConfig
@@ -218,7 +220,13 @@ class Steps:
             # Not now: a price changed while the model trained is newer than the one in the tables.
             created = self.read_at
             contents = bundle_contents(
-                prepared, self.run_config, self.folder, created, self.settings.index, PopularityConfig()
+                prepared,
+                self.run_config,
+                self.folder,
+                created,
+                self.settings.index,
+                PopularityConfig(),
+                index_builder(self.settings.index, self.folder.path, LocalClusterConfig(), self.console),
             )
             self.console.print(said_of_card(contents.card, self.folder), highlight=False)
             path = publish(
@@ -231,6 +239,7 @@ class Steps:
                 # The golden requests are asked of the bundle as it lies on disk, before it is current.
                 is_activated=False,
             )
+            remove_parts(self.folder.path)
         self._mark("exported", bundle=version)
         return path
 

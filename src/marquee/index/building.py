@@ -12,6 +12,8 @@ from marquee.errors import ConfigError, DataError, ShapeError
 from marquee.index.faiss_index import AnnIndex, IndexConfig, IndexKind
 from marquee.index.index import Index
 
+_BLOCK_ROWS = 65_536
+
 
 def build_index(item_vectors: FloatArray, config: IndexConfig) -> Index:
     """Returns the index of all items.
@@ -25,18 +27,7 @@ def build_index(item_vectors: FloatArray, config: IndexConfig) -> Index:
         DataError: If a number is not finite.
         ConfigError: If the kind is `auto`.
     """
-    if item_vectors.ndim != 2 or len(item_vectors) < 2 or item_vectors.dtype != np.float32:
-        raise ShapeError(
-            "item_vectors must be (n_items + 1, dim) float32 with at least one item, got "
-            f"{item_vectors.dtype} {item_vectors.shape}"
-        )
-    # A single NaN would poison the code book, and every query that comes near it, without a word.
-    not_finite = np.flatnonzero(~np.isfinite(item_vectors).all(axis=1))
-    if not_finite.size:
-        raise DataError(
-            f"item_vectors must be finite, got {not_finite.size} rows that are not, first item_index "
-            f"{not_finite[0]}; train again with a lower learning rate"
-        )
+    validate_vectors(item_vectors)
     if config.kind is IndexKind.auto:
         raise ConfigError(
             f"an index of kind {config.kind} cannot be built, choose one first with `choose_index` (config "
@@ -44,6 +35,29 @@ def build_index(item_vectors: FloatArray, config: IndexConfig) -> Index:
         )
     ann = None if config.kind is IndexKind.flat else AnnIndex.build(item_vectors, config)
     return Index(item_vectors, config, ann)
+
+
+def validate_vectors(item_vectors: FloatArray) -> None:
+    """Raises an error if vectors cannot be indexed, see `build_index`."""
+    if item_vectors.ndim != 2 or len(item_vectors) < 2 or item_vectors.dtype != np.float32:
+        raise ShapeError(
+            "item_vectors must be (n_items + 1, dim) float32 with at least one item, got "
+            f"{item_vectors.dtype} {item_vectors.shape}"
+        )
+    # A single NaN would poison the code book, and every query that comes near it, without a word. By blocks:
+    # vectors may be memory-mapped, and larger than memory.
+    blocks = range(0, len(item_vectors), _BLOCK_ROWS)
+    not_finite = np.concatenate(
+        [
+            first + np.flatnonzero(~np.isfinite(item_vectors[first : first + _BLOCK_ROWS]).all(axis=1))
+            for first in blocks
+        ]
+    )
+    if not_finite.size:
+        raise DataError(
+            f"item_vectors must be finite, got {not_finite.size} rows that are not, first item_index "
+            f"{not_finite[0]}; train again with a lower learning rate"
+        )
 
 
 def measure_recall(index: Index, queries: FloatArray, k: int) -> float:

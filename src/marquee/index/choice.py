@@ -6,6 +6,7 @@ the vectors and the questions given. Leaves to others what is asked
 (see `training.export`) and how it is measured (see `index_sweep`).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from marquee.core.arrays import FloatArray
@@ -20,6 +21,8 @@ EFFORTS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 """Values of `ef_search` that are measured."""
 LARGE_BYTES = 256 * 2**20
 """Item vectors beyond this size are indexed by codes, if that reaches the target: they take a quarter."""
+
+BuildIndex = Callable[[FloatArray, IndexConfig], Index]
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,11 @@ class IndexChoice:
 
 
 def choose_index(
-    item_vectors: FloatArray, config: IndexConfig, questions: Questions, clock: Clock
+    item_vectors: FloatArray,
+    config: IndexConfig,
+    questions: Questions,
+    clock: Clock,
+    build: BuildIndex = build_index,
 ) -> IndexChoice:
     """Returns the index of all items: of the kind that the config names, or for `auto` the one that pays.
 
@@ -52,13 +59,14 @@ def choose_index(
         config: Which kind and how; for `auto` with the recall to reach.
         questions: What the catalog's own users ask.
         clock: Times each search.
+        build: Builds an index of the kind that the config names.
 
     Raises:
         ShapeError: As `build_index` does.
         DataError: As `build_index` does.
     """
     if config.kind is not IndexKind.auto:
-        index = build_index(item_vectors, config)
+        index = build(item_vectors, config)
         return IndexChoice(index, (_measured(index, questions, clock),), f"{config.kind} was asked for")
     # Costs nothing to build, and answers where no graph pays.
     flat = build_index(item_vectors, replace(config, kind=IndexKind.flat))

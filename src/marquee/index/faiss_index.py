@@ -27,10 +27,16 @@ Selector: TypeAlias = "faiss.IDSelector | None"
 # From this many queries on a scan goes through BLAS. FAISS compares its threshold with queries times dim.
 BLAS_BATCH = 4
 _MIN_ITEMS_PER_CENTROID = 39  # FAISS's own advice for k-means
+# Beyond the first, FAISS draws from what it is given; beyond the second, more rows move a centre no more than
+# another draw would, while its passes over them would take days for a hundred million items.
+_MAX_ITEMS_PER_CENTROID = 256
+_ENOUGH_ROWS, _ENOUGH_PER_CENTROID = 1_000_000, 64
 _MAX_CODE_BITS = 8  # a code is one byte
 # Below it a step of 16 would change the recall; above it, it bounds how many objects are kept.
 _EXACT_EFFORTS = 64
 _EFFORT_STEP = 16
+# A multiple of the rows that FAISS multiplies at once, so that blocks change no assignment.
+_ADDED_AT_ONCE = 65_536
 
 
 class IndexKind(StrEnum):
@@ -45,6 +51,7 @@ class IndexKind(StrEnum):
     auto = "auto"  # whichever reaches `target_recall` at the least cost, chosen when a bundle is exported
 
 
+LIST_KINDS = (IndexKind.ivf, IndexKind.pq)
 GRAPH_KINDS = (IndexKind.hnsw, IndexKind.hnsw_sq8)
 LOSSY_KINDS = (IndexKind.sq8, IndexKind.pq, IndexKind.hnsw_sq8)
 
@@ -66,6 +73,7 @@ class IndexConfig:
         max_ann_cost: The ANN index is asked where that is expected to cost at most so many exact searches of
             the same question (see `search_plan`); 0 to search exactly always.
         n_build_threads: Threads of the build. Above 1 a graph differs from build to build.
+        shards: `ivf`, `pq`: parts that an export builds one by one, or side by side; the index is the same.
     """
 
     kind: IndexKind = IndexKind.flat
@@ -79,6 +87,7 @@ class IndexConfig:
     candidates_per_item: int = 8
     max_ann_cost: float = 1.0
     n_build_threads: int = 1
+    shards: int = 1
 
     def __post_init__(self) -> None:
         self.validate()
@@ -95,6 +104,7 @@ class IndexConfig:
             "candidates_per_item": 1,
             "max_ann_cost": 0,
             "n_build_threads": 1,
+            "shards": 1,
         }
         for key, lowest in least.items():
             if getattr(self, key) < lowest:
@@ -105,6 +115,11 @@ class IndexConfig:
             raise ConfigError(
                 f"target_recall must be above 0 and at most 1, got {self.target_recall} "
                 "(config index.target_recall)"
+            )
+        if self.shards > 1 and self.kind not in LIST_KINDS:
+            raise ConfigError(
+                f"index.shards={self.shards} needs inverted lists, index.kind=ivf or pq, got {self.kind}: a "
+                "graph over a part says nothing of the others"
             )
 
 
@@ -123,10 +138,15 @@ class AnnIndex:
     @classmethod
     def build(cls, item_vectors: FloatArray, config: IndexConfig) -> "AnnIndex":
         """Returns the index of `item_vectors`, (n_items + 1, dim) float32, finite; row 0 is left out."""
+        if config.kind in LIST_KINDS:
+            rows = training_rows(len(item_vectors) - 1, config)
+            lists = train_lists(item_vectors[rows + 1], len(item_vectors) - 1, config)
+            add_to_lists(lists, item_vectors[1:], 0, config)
+            return cls(lists, config)
         dim = _inner_dim(item_vectors.shape[1], config)
         # Row 0 is padding: FAISS would return it as an item.
         vectors = _pad_columns(np.ascontiguousarray(item_vectors[1:]), dim)
-        index = _untrained(len(vectors), dim, config)
+        index = _untrained(dim, config)
         # One by default: threads that build a graph together build another one each time.
         faiss.omp_set_num_threads(config.n_build_threads)
         # A code book has two entries at least: one item alone must stand for both.
@@ -173,7 +193,7 @@ class AnnIndex:
     @property
     def n_lists(self) -> int:
         """Number of inverted lists, 0 for a kind that has none."""
-        return int(self._index.nlist) if self.config.kind in (IndexKind.ivf, IndexKind.pq) else 0
+        return int(self._index.nlist) if self.config.kind in LIST_KINDS else 0
 
     def search(self, queries: FloatArray, n_candidates: int, effort: float) -> IndexArray:
         """Returns candidates, best first by the index's own score, (batch, n_candidates) int64; 0 for none.
@@ -279,8 +299,63 @@ def _pad_columns(vectors: FloatArray, dim: int) -> FloatArray:
     return np.pad(vectors, ((0, 0), (0, missing))) if missing else vectors
 
 
-def _untrained(n_items: int, dim: int, config: IndexConfig) -> FaissIndex:
-    """Returns an empty index of the configured kind, which is neither `flat` nor `auto`."""
+def training_rows(n_items: int, config: IndexConfig) -> IndexArray:
+    """Returns the rows that centres are learned from, ascending, row 0 being the first item.
+
+    All of a small catalog; of a large one a row of each of so many stretches of equal length.
+
+    Args:
+        n_items: Of the catalog.
+        config: Of kind `ivf` or `pq`.
+    """
+    n_lists = _n_lists(n_items, config)
+    n_rows = min(_MAX_ITEMS_PER_CENTROID * n_lists, max(_ENOUGH_ROWS, _ENOUGH_PER_CENTROID * n_lists))
+    # Few lists are no reason for poor code books.
+    n_rows = max(n_rows, _MAX_ITEMS_PER_CENTROID * 2**_MAX_CODE_BITS)
+    if n_rows >= n_items:
+        return np.arange(n_items)
+    # Not a permutation of all items, which alone would take a gigabyte; always the same rows, as FAISS draws.
+    bounds = np.arange(n_rows + 1) * n_items // n_rows
+    offsets = np.random.default_rng(0).random(n_rows) * np.diff(bounds)
+    rows: IndexArray = bounds[:-1] + offsets.astype(np.int64)
+    return rows
+
+
+def train_lists(sample: FloatArray, n_items: int, config: IndexConfig) -> FaissIndex:
+    """Returns inverted lists without items, whose centres and code books are learned from a sample.
+
+    Args:
+        sample: (n_sampled, dim) float32, finite.
+        n_items: That will be added.
+        config: Of kind `ivf` or `pq`.
+    """
+    dim = _inner_dim(sample.shape[1], config)
+    index = _untrained_lists(n_items, dim, config)
+    faiss.omp_set_num_threads(config.n_build_threads)
+    vectors = _pad_columns(np.ascontiguousarray(sample), dim)
+    # A code book has two entries at least: one item alone must stand for both.
+    index.train(vectors if len(vectors) > 1 else np.repeat(vectors, 2, axis=0))
+    return index
+
+
+def add_to_lists(index: FaissIndex, vectors: FloatArray, first: int, config: IndexConfig) -> None:
+    """Adds items to inverted lists, a block at a time: vectors may be memory-mapped.
+
+    Args:
+        index: Changed in place.
+        vectors: (n, dim) float32, finite.
+        first: Row of the first among all items, row 0 being the first item.
+        config: Of kind `ivf` or `pq`.
+    """
+    faiss.omp_set_num_threads(config.n_build_threads)
+    for start in range(0, len(vectors), _ADDED_AT_ONCE):
+        block = _pad_columns(np.ascontiguousarray(vectors[start : start + _ADDED_AT_ONCE]), index.d)
+        labels = np.arange(first + start, first + start + len(block), dtype=np.int64)
+        index.add_with_ids(block, labels)
+
+
+def _untrained(dim: int, config: IndexConfig) -> FaissIndex:
+    """Returns an empty graph or an empty list of codes."""
     if config.kind in GRAPH_KINDS:
         if config.kind is IndexKind.hnsw:
             index = faiss.IndexHNSWFlat(dim, config.n_links, faiss.METRIC_INNER_PRODUCT)
@@ -290,16 +365,19 @@ def _untrained(n_items: int, dim: int, config: IndexConfig) -> FaissIndex:
         # Before any vector is added: it is read while links are made.
         index.hnsw.efConstruction = config.ef_construction
         return index
-    if config.kind is IndexKind.sq8:
-        return faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT)
-    return _untrained_lists(n_items, dim, config)
+    return faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT)
+
+
+def _n_lists(n_items: int, config: IndexConfig) -> int:
+    """Returns the number of lists, no more than there are items to learn their centres from."""
+    # FAISS's guidelines for less than a million vectors: 4 to 16 times the root of their number.
+    wanted = config.n_lists or round(4 * n_items**0.5)
+    return min(wanted, max(1, n_items // _MIN_ITEMS_PER_CENTROID))
 
 
 def _untrained_lists(n_items: int, dim: int, config: IndexConfig) -> FaissIndex:
-    """Returns empty inverted lists, no more than there are items to learn their centres from."""
-    # FAISS's guidelines for less than a million vectors: 4 to 16 times the root of their number.
-    wanted = config.n_lists or round(4 * n_items**0.5)
-    n_lists = min(wanted, max(1, n_items // _MIN_ITEMS_PER_CENTROID))
+    """Returns empty inverted lists."""
+    n_lists = _n_lists(n_items, config)
     quantizer = faiss.IndexFlatIP(dim)
     if config.kind is IndexKind.ivf:
         index = faiss.IndexIVFFlat(quantizer, dim, n_lists, faiss.METRIC_INNER_PRODUCT)
