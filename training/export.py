@@ -12,7 +12,7 @@ from marquee.index.faiss_index import IndexConfig, IndexKind
 from marquee.store.signing import SigningKey
 from training.cli.command import command
 from training.cli.console import open_console
-from training.distributed.config import ClusterConfig, LocalClusterConfig
+from training.distributed.config import ClusterConfig
 from training.exporting.contents import bundle_contents, said_of_card
 from training.exporting.index_shards import index_builder, remove_parts
 from training.runs.folders import RunFolder
@@ -36,7 +36,7 @@ class ExportConfig:
     run: str
     bundles: str = "bundles"
     index: IndexConfig = field(default_factory=lambda: IndexConfig(kind=IndexKind.auto))
-    cluster: ClusterConfig = field(default_factory=LocalClusterConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
     popularity: PopularityConfig = field(default_factory=PopularityConfig)
     signing_key: str = ""
     activate: bool = True

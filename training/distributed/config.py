@@ -9,7 +9,10 @@ from marquee.errors import ConfigError
 
 @dataclass(kw_only=True)
 class ClusterConfig:
-    """The settings of every cluster.
+    """The settings of every cluster; by itself, as `LocalClusterConfig`.
+
+    Trap: a config that holds one says `field(default_factory=ClusterConfig)`. Hydra merges a choice only into
+    its own base class (`test_export_composes_with_either_cluster`).
 
     Attributes:
         processes: Tasks at a time; 0 for one per CPU that this process may use, or that a joined cluster has.

@@ -26,7 +26,7 @@ _MODULE = "marquee.index.shards"
 
 
 def index_builder(config: IndexConfig, folder: Path, cluster: ClusterConfig, console: Console) -> BuildIndex:
-    """Returns what builds an index as a config has it: in one piece, or in `config.shards` parts.
+    """Returns the function that builds an index as a config has it: whole, or in `config.shards` parts.
 
     Args:
         config: Of the index.

@@ -30,7 +30,7 @@ from marquee.reports.evidence.page import write_page
 from marquee.store.files import announce_step
 from marquee.store.signing import SigningKey
 from training.config import TrainConfig
-from training.distributed.config import LocalClusterConfig
+from training.distributed.config import ClusterConfig
 from training.exporting.card_facts import read_facts
 from training.exporting.contents import bundle_contents, said_of_card
 from training.exporting.index_shards import index_builder, remove_parts
@@ -226,7 +226,7 @@ class Steps:
                 created,
                 self.settings.index,
                 PopularityConfig(),
-                index_builder(self.settings.index, self.folder.path, LocalClusterConfig(), self.console),
+                index_builder(self.settings.index, self.folder.path, ClusterConfig(), self.console),
             )
             self.console.print(said_of_card(contents.card, self.folder), highlight=False)
             path = publish(

@@ -142,7 +142,7 @@ def _config_of(fields: dict[str, int | float | str]) -> IndexConfig:
 
 
 def _head(empty: FaissIndex, n_items: int) -> bytes:
-    """Returns what FAISS writes before the lists: dimensions, centres, code books."""
+    """Returns the bytes that FAISS writes before the lists: dimensions, centres, code books."""
     empty.ntotal = n_items
     written: bytes = faiss.serialize_index(empty).tobytes()
     return written[: written.rindex(_LISTS)]
