@@ -21,7 +21,7 @@ from marquee.nn.losses import Loss, SampledSoftmaxConfig
 from marquee.nn.negatives import CatalogNegativesConfig, MixedNegativesConfig
 from marquee.nn.optimizers import LazyAdamConfig
 from marquee.nn.scoring import loss_in_blocks
-from training.fitting.fit import compiled
+from training.fitting.building import compiled
 
 N_ITEMS, N_DRAWN, STEPS = 40_000, 4_000, 15
 MOST_OF_FLOAT32 = 0.9  # of its time, that half precision may take with a whole catalog

@@ -97,6 +97,13 @@ class ExamplesConfig:
             )
 
 
+class TablePlacement(StrEnum):
+    """Where the learned rows of users and items lie."""
+
+    replicated = "replicated"
+    sharded = "sharded"
+
+
 @dataclass(kw_only=True)
 class TrainerConfig:
     """How long and on what.
@@ -113,7 +120,11 @@ class TrainerConfig:
         overfit_batches: Batches that are trained on, the same in every epoch, to see whether a model learns
             them by heart; 0 for all batches of the data.
         accelerator: Lightning's word: auto, cpu, gpu, …
-        devices: How many; 1 is the only value until batches are parted among devices.
+        devices: Processes on each machine, with a device or a CPU thread each; they step on parts of one
+            batch, so that results do not depend on how many there are.
+        nodes: Machines; more than one are started by torchrun.
+        tables: Whether each process holds the learned rows of all users and items, or a part of them.
+        restarts: How often training goes on from its last checkpoint when one of its processes is lost.
         precision: Lightning's word: 32-true, bf16-mixed, … Weights and what is exported are float32 in both.
         compile: Whether torch compiles the loss; needs a C++ compiler, and its first steps take long.
         threads: CPU threads of torch; 0 for its own choice. Steps are small, so a second thread gains little
@@ -131,6 +142,9 @@ class TrainerConfig:
     overfit_batches: int = 0
     accelerator: str = "auto"
     devices: int = 1
+    nodes: int = 1
+    tables: TablePlacement = TablePlacement.replicated
+    restarts: int = 3
     precision: str = "32-true"
     compile: bool = False
     threads: int = 1
@@ -141,13 +155,7 @@ class TrainerConfig:
 
     def validate(self) -> None:
         """Raises ConfigError if a number is out of range."""
-        if self.devices != 1:
-            # Lightning starts a process per device: each would have all data and a run folder of its own.
-            raise ConfigError(
-                f"trainer.devices must be 1, got {self.devices}: batches are not parted among devices; "
-                "start one run per device (--multirun, or search.jobs of training.tune)"
-            )
-        for name in ("epochs", "steps", "validate_every"):
+        for name in ("epochs", "steps", "validate_every", "devices", "nodes"):
             size = getattr(self, name)
             if size is not None and size < 1:
                 raise ConfigError(f"trainer.{name} must be 1 or more, got {size}")
@@ -158,10 +166,16 @@ class TrainerConfig:
             "average_half_life_epochs",
             "overfit_batches",
             "validation_users",
+            "restarts",
         ):
             # Not `<`: a NaN of a fraction must fail, and compares false with everything.
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"trainer.{name} must be 0 or more, got {getattr(self, name)}")
+
+    @property
+    def n_ranks(self) -> int:
+        """Processes that train together."""
+        return self.devices * self.nodes
 
     def n_epochs(self, n_batches: int) -> int:
         """Returns how many passes over `n_batches` there are at most.

@@ -101,7 +101,8 @@ def test_report_is_written_before_it_is_printed(shop: MiniShop, monkeypatch: pyt
         (("data.split.test_fraction=0",), "the test part has 0 events"),
         (("trainer.accelerator=tpu",), "this machine cannot train with trainer.accelerator=tpu"),
         (("trainer.precision=17-true",), "trainer.precision=17-true"),
-        (("trainer.devices=2",), "trainer.devices must be 1, got 2"),
+        (("trainer.devices=0",), "trainer.devices must be 1 or more, got 0"),
+        (("trainer.nodes=2",), "trainer.nodes=2 needs a start on each machine: torchrun --nnodes 2"),
     ],
 )
 def test_what_can_be_known_at_the_start_stops_at_the_start(

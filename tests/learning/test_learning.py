@@ -36,7 +36,8 @@ from marquee.world import ChequerBoard, chequer_board
 from tests.support.small_data import Prepared, write_board
 from tests.support.small_models import N_ITEMS, small_batch, small_inputs
 from training.config import ExamplesConfig, ExampleUnit, TrainConfig, TrainerConfig
-from training.fitting.fit import build_module, fit
+from training.fitting.building import build_module
+from training.fitting.fit import fit
 from training.fitting.module import RetrievalModule
 
 HISTORY_ALONE = TwoTowerConfig(dim=16, user_id=False, query_features=False, item_features=False)
@@ -190,7 +191,7 @@ def test_transformer_learns_from_every_unit(prepared: Prepared, unit: ExampleUni
     losses = []
     for epoch in range(4):
         batches = module.batches(epoch)
-        for number in range(len(batches)):  # type: ignore[arg-type] # ours has a length
+        for number in range(len(batches)):
             batch = batches[number]
             embedded = module.model.embed_batch(
                 batch, module.sampler.sample(batch.target_item, module.generator)

@@ -15,8 +15,9 @@ from marquee.nn.optimizers import LazyAdamConfig
 from marquee.world import World
 from tests.support.small_data import Prepared, write_tiny_world
 from training.config import ExamplesConfig, TrainConfig, TrainerConfig
+from training.fitting.building import compiled
 from training.fitting.callbacks import read_epochs
-from training.fitting.fit import EPOCHS_FILE, compiled, fit
+from training.fitting.fit import EPOCHS_FILE, fit
 
 
 @pytest.fixture(scope="module")

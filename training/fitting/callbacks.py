@@ -25,6 +25,7 @@ from training.fitting.checkpoints import AVERAGED, BEST, LAST
 from training.fitting.module import RetrievalModule
 
 MONITOR = "validation_ndcg"
+RANKED = (MONITOR, "validation_recall")
 EPOCH_COLUMNS = ("epoch", "loss", MONITOR, "validation_recall", "examples_per_s", "seconds")
 
 
@@ -130,9 +131,11 @@ class RankValidation(Callback):
         if not is_ranked_epoch(trainer, self.every):
             return
         with nullcontext() if self.averages is None else self.averages.in_place():
-            ndcg, recall = self.rank(pl_module.model)
-        pl_module.log(MONITOR, ndcg)
-        pl_module.log("validation_recall", recall)
+            found = self.rank(pl_module.model)
+        # To ranks that wait in `HearValidation`, if there are any.
+        trainer.strategy.broadcast(found)
+        for name, value in zip(RANKED, found, strict=True):
+            pl_module.log(name, value)
 
     def rank(self, model: TwoTower) -> tuple[float, float]:
         """Returns NDCG and recall of a model at the first cutoff of the task."""
@@ -143,6 +146,24 @@ class RankValidation(Callback):
         estimates = evaluation.models["model"].estimates
         k = self.task.ks[0]
         return estimates[f"ndcg@{k}"].mean, estimates[f"recall@{k}"].mean
+
+
+class HearValidation(Callback):
+    """Takes over what rank 0 has ranked, so that every rank keeps and stops at the same epoch.
+
+    Args:
+        every: Epochs from one ranking to the next.
+    """
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Logs the metrics of the epochs that are ranked."""
+        if is_ranked_epoch(trainer, self.every):
+            found: tuple[float, ...] = trainer.strategy.broadcast(())
+            for name, value in zip(RANKED, found, strict=True):
+                pl_module.log(name, value)
 
 
 def is_ranked_epoch(trainer: L.Trainer, every: int) -> bool:
@@ -296,7 +317,7 @@ class ShowProgress(Callback):
         batch_idx: int,  # noqa: ARG002
     ) -> None:
         """Moves the bar by one batch."""
-        self.n_examples += len(batch.target_item)
+        self.n_examples += len(batch.all_targets)
         self._update(trainer, advance=1)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -19,16 +19,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import Dataset as TorchDataset
 
 from marquee.core.arrays import BoolArray, FloatArray, IndexArray
 from marquee.core.histories import gather, window_positions
-from marquee.data.dataset import Dataset, QueryArrays
+from marquee.data.dataset import QueryArrays
 from marquee.data.query_features import with_context
-from marquee.nn.batches import HistoryViews, TrainingBatch
+from marquee.nn.batches import HistoryViews, TrainingBatch, WholeBatch
 from marquee.nn.embed import to_batch
+from marquee.nn.ranks.group import ALONE, Ranks
 from training.config import ExamplesConfig, ExampleUnit
 from training.fitting.ageing import target_weights
+from training.fitting.module import SizedBatches
+from training.fitting.ranks.sharing import TrainingPart
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,15 @@ class _Packed:
         return ExampleRanges(*(field[rows].astype(np.int64) for field in fields))
 
 
-class TrainingBatches(TorchDataset[TrainingBatch]):
+def _targets_of(ranges: ExampleRanges) -> tuple[IndexArray, IndexArray]:
+    """Returns the example of each target and its event, (n_targets,) int64 each."""
+    sizes = ranges.target_end - ranges.target_start
+    row = np.repeat(np.arange(len(ranges)), sizes)
+    first_of_row = np.cumsum(sizes) - sizes
+    return row, np.arange(sizes.sum()) - first_of_row[row] + ranges.target_start[row]
+
+
+class TrainingBatches(SizedBatches):
     """The batches of one epoch, by number; the same seed and epoch give the same batches.
 
     Args:
@@ -154,9 +164,14 @@ class TrainingBatches(TorchDataset[TrainingBatch]):
         config: See `ExamplesConfig`.
         seed: Of the run.
         epoch: Counted from 0.
+        ranks: Who steps together: every one draws the same order, and cuts its part of each batch. So the
+            batches are the same for any number of processes.
     """
 
-    def __init__(self, dataset: Dataset, config: ExamplesConfig, seed: int, epoch: int) -> None:
+    def __init__(
+        self, dataset: TrainingPart, config: ExamplesConfig, seed: int, epoch: int, ranks: Ranks = ALONE
+    ) -> None:
+        self.ranks = ranks
         # A stream for each epoch: a resumed run draws what an uninterrupted one would.
         generator = np.random.default_rng([seed, epoch])
         self.dataset = dataset
@@ -202,17 +217,27 @@ class TrainingBatches(TorchDataset[TrainingBatch]):
         if not 0 <= number < len(self):
             raise IndexError(f"batch must be between 0 and {len(self) - 1}, got {number}")
         rows = self._order[self.bounds[number] : self.bounds[number + 1]]
-        return self._batch(self._ranges.rows(rows))
+        if self.ranks.size == 1:
+            return self._batch(self._ranges.rows(rows))
+        return self._part(rows)
+
+    def _part(self, rows: Packed) -> TrainingBatch:
+        """Returns this rank's examples of a batch, and the targets of all of them."""
+        mine, whole = rows[self.ranks.rank :: self.ranks.size], self._ranges.rows(rows)
+        # A batch may be smaller than the group, and all must step: one without examples takes the first.
+        batch = self._batch(self._ranges.rows(mine if len(mine) else rows[:1]))
+        row, target = _targets_of(whole)
+        target_row = np.arange(len(target)) if self.unit is ExampleUnit.sequence else row
+        weight = torch.from_numpy(self._weights(target, target_row))
+        facts = WholeBatch(torch.from_numpy(self.dataset.train.item_index[target]), weight.sum())
+        return replace(batch, weight=batch.weight if len(mine) else batch.weight * 0, whole=facts)
 
     def _batch(self, ranges: ExampleRanges) -> TrainingBatch:
         """Returns the batch of some examples."""
         dataset, train = self.dataset, self.dataset.train
         # (n_examples, history_length)
         positions = window_positions(ranges.history_start, ranges.history_end, dataset.history_length)
-        sizes = ranges.target_end - ranges.target_start
-        row = np.repeat(np.arange(len(ranges)), sizes)  # (n_targets,)
-        first_of_row = np.cumsum(sizes) - sizes
-        target = np.arange(sizes.sum()) - first_of_row[row] + ranges.target_start[row]
+        row, target = _targets_of(ranges)
         asked, target_row, views = ranges.target_start, row, None
         if self.unit is ExampleUnit.sequence:  # every target has a query of its own
             asked, target_row = target, np.arange(len(target))
@@ -222,7 +247,7 @@ class TrainingBatches(TorchDataset[TrainingBatch]):
         # `right`: users without events share an offset, and the last of them owns the event.
         user_index = np.searchsorted(train.offsets, asked, side="right") - 1
         context = None if dataset.train_context is None else dataset.train_context.take(asked)
-        features = with_context(dataset.query_features.of_users.take(user_index), context)
+        features = with_context(dataset.user_features.take(user_index), context)
         arrays = QueryArrays(
             user_index,
             features.tokens,

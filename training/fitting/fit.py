@@ -1,29 +1,25 @@
 """Fits a model: from a data set and a config to the best checkpoint, with everything on disk on the way."""
 
-import os
 import shutil
 import time
-import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import lightning as L
 import numpy as np
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from marquee.core.cooccurrence import ItemNeighbours
 from marquee.data.dataset import Dataset, JudgedPart
-from marquee.errors import ConfigError, DataError
-from marquee.nn.losses import Loss
-from marquee.nn.models import ModelInputs, TwoTower
-from marquee.nn.towers import TowersConfig
+from marquee.errors import DataError, TaskError
+from marquee.nn.models import TwoTower
+from marquee.nn.ranks.group import ALONE, Ranks
 from training.cli.console import open_console
-from training.config import TrainConfig, TrainerConfig
+from training.config import TrainConfig
 from training.fitting.ageing import account_for_targets, half_life_days
+from training.fitting.building import build_module, module_to_train
 from training.fitting.callbacks import (
     AverageWeights,
     CentreBiases,
@@ -38,15 +34,16 @@ from training.fitting.checkpoints import (
     BEST,
     CHECKPOINTS,
     LAST,
-    WholeCheckpoints,
     read_linear_part,
     read_state,
 )
-from training.fitting.examples import TrainingBatches
-from training.fitting.module import RetrievalModule
 from training.fitting.names import Names
+from training.fitting.ranks.sharing import share, share_config
+from training.fitting.ranks.team import Order, Team, open_team
+from training.fitting.stepping import run_trainer, share_start, trainer_of
 
-COMPILERS = ("g++", "clang++", "c++")
+PART = "part"
+"""Name of the folder within a run that holds the training part while several processes train."""
 EPOCHS_FILE = "logs/epochs.csv"
 
 
@@ -69,77 +66,13 @@ class Fitted:
     interrupted: bool
 
 
-def validate_hardware(config: TrainerConfig) -> None:
-    """Raises ConfigError if this machine cannot train as the config says, before anything is read."""
-    try:
-        # Lightning itself is the judge of what this machine has: a trainer is made and thrown away.
-        L.Trainer(
-            accelerator=config.accelerator,
-            devices=config.devices,
-            precision=config.precision,  # type: ignore[arg-type] # Lightning lists the words, the config holds one
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-    except (MisconfigurationException, ImportError, ValueError, RuntimeError) as error:
-        raise ConfigError(
-            f"this machine cannot train with trainer.accelerator={config.accelerator} "
-            f"trainer.precision={config.precision}: {error}; trainer.accelerator=auto takes what there is"
-        ) from error
-    if config.compile:
-        _validate_compiler()
-
-
-def build_module(dataset: Dataset, config: TrainConfig) -> RetrievalModule:
-    """Returns the untrained module of a config; the same seed gives the same weights."""
-    # Right before the build: whatever drew before must not move the first weights.
-    torch.manual_seed(config.seed)
-    model = config.model.build(
-        ModelInputs(
-            n_users=dataset.n_users,
-            n_trained_items=dataset.n_trained_items,
-            query_encoder=dataset.query_features.encoder,
-            item_encoder=dataset.item_encoder,
-            item_features=dataset.item_features,
-            n_kinds=len(dataset.kinds.names),
-            history_length=dataset.history_length,
-            neighbours=_neighbours(dataset, config.model.towers()),
-        )
-    )
-    counts = np.bincount(dataset.train.item_index, minlength=dataset.n_items + 1)  # (n_items + 1,)
-    sampler = config.negatives.build(torch.from_numpy(counts).float())
-    is_one_epoch = config.trainer.overfit_batches > 0
-    return RetrievalModule(
-        model,
-        config.loss.build(),
-        sampler,
-        config.optimizer,
-        # Overfitting needs the very same batches: every epoch is the first one.
-        lambda epoch: TrainingBatches(dataset, config.examples, config.seed, 0 if is_one_epoch else epoch),
-        config.seed,
-        config.trainer.workers,
-    )
-
-
-def _neighbours(dataset: Dataset, towers: TowersConfig) -> ItemNeighbours | None:
-    """Returns the graph of items that a model leans on, from the training part; None if it leans on none."""
-    if not towers.item_neighbours:
-        return None
-    return ItemNeighbours.find(
-        dataset.train,
-        dataset.n_items,
-        n_neighbours=towers.item_neighbours,
-        user_damping=towers.neighbour_user_damping,
-    )
-
-
 def fit(
     dataset: Dataset,
     validation: JudgedPart | None,
     config: TrainConfig,
     folder: Path,
     extra: Sequence[Callback] = (),
+    team: Team | None = None,
 ) -> Fitted:
     """Trains and returns the model of the best validation NDCG, or of the last epoch without validation.
 
@@ -149,48 +82,86 @@ def fit(
         config: Of the run.
         folder: Run folder; an interrupted run in it is continued from its last checkpoint.
         extra: Callbacks that run after ours have ranked and before the last checkpoint is kept.
+        team: The processes that train; None to start those that the config asks for, and end them.
     """
-    if config.trainer.threads:
-        torch.set_num_threads(config.trainer.threads)
+    started = time.perf_counter()
     days = half_life_days(dataset.train.timestamp, config.examples)
     # Filled in once, for batches, account and loss alike; the run's config keeps what was asked for.
     config = replace(config, examples=replace(config.examples, half_life_days=days))
     account = account_for_targets(dataset.train, config.examples)
     # Beside the results: standard output may be read by a program.
     open_console(stderr=True).print(account.line)
-    module = build_module(dataset, config)
-    if config.trainer.compile:
-        module.loss = compiled(module.loss)
-    n_batches = len(TrainingBatches(dataset, config.examples, config.seed, epoch=0))
-    best, last = (folder / CHECKPOINTS / f"{name}.ckpt" for name in (BEST, LAST))
-    trainer = L.Trainer(
-        max_epochs=config.trainer.n_epochs(n_batches),
-        accelerator=config.trainer.accelerator,
-        devices=config.trainer.devices,
-        precision=config.trainer.precision,  # type: ignore[arg-type] # Lightning lists the words, the config holds one
-        logger=TensorBoardLogger(folder, name="logs", version="tensorboard"),
-        plugins=[WholeCheckpoints()],
-        callbacks=_callbacks(dataset, validation, config, folder, extra),
-        # Examples are drawn anew in each epoch.
-        reload_dataloaders_every_n_epochs=1,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        log_every_n_steps=10,
-        limit_train_batches=config.trainer.overfit_batches or None,
-        # `RankValidation` ranks the whole catalog, which is no validation by batches.
-        limit_val_batches=0,
-        num_sanity_val_steps=0,
-    )
-    started = time.perf_counter()
+    task = FitTask(dataset, validation, config, folder, tuple(extra))
+    with open_team(config.trainer) if team is None else nullcontext(team) as together:
+        fitted = _fit_here(task) if together is None else _fit_together(task, together)
+    return replace(fitted, seconds=time.perf_counter() - started)
+
+
+@dataclass(frozen=True)
+class FitTask:
+    """A model to be fitted; see `fit`."""
+
+    dataset: Dataset
+    validation: JudgedPart | None
+    config: TrainConfig
+    folder: Path
+    extra: tuple[Callback, ...]
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint to go on from, if it is there."""
+        return self.folder / CHECKPOINTS / f"{LAST}.ckpt"
+
+
+def _fit_together(task: FitTask, team: Team) -> Fitted:
+    """Fits on several processes; starts them again from the last checkpoint if one is lost."""
+    config, part = task.config, task.folder / PART
+    share(task.dataset, part)
+    share_config(config, part)
+    for n_left in range(config.trainer.restarts, -1, -1):
+        order = Order(str(part), str(task.folder), task.last.exists(), task.validation is not None)
+        is_whole = False
+        try:
+            fitted = _fit_here(task, team.begin(order), team.device)
+            is_whole = not fitted.interrupted
+            break
+        # As torch raises for a connection that ended; every other fault ends the command.
+        except RuntimeError as error:
+            how = team.lost()
+            if not how:
+                raise
+            if not n_left:
+                raise TaskError(
+                    f"training lost a process {config.trainer.restarts + 1} times, the last time because "
+                    f"{how}; the run goes on with resume={task.folder}"
+                ) from error
+            open_console(stderr=True).print(
+                f"{how}; training goes on from its last checkpoint", highlight=False, soft_wrap=True
+            )
+        finally:
+            team.end(is_whole=is_whole)
+    shutil.rmtree(part)
+    return fitted
+
+
+def _fit_here(task: FitTask, ranks: Ranks = ALONE, device: torch.device | None = None) -> Fitted:
+    """Fits in this process, which is rank 0; see `fit`."""
+    dataset, config, folder, last = task.dataset, task.config, task.folder, task.last
+    module = module_to_train(dataset, config, ranks)
+    callbacks = _callbacks(dataset, task.validation, config, folder, task.extra)
+    logger = TensorBoardLogger(folder, name="logs", version="tensorboard")
+    trainer = trainer_of(module, config, callbacks, logger, device)
     if last.exists():
         read_state(last)  # a damaged one is named here; Lightning would show its insides
         # Other data would go on under the same rows, in silence.
         Names.read(folder).require_same(Names.of(dataset), f"resuming {folder}")
     else:
         Names.of(dataset).write(folder)
-        _start(module.model, dataset, validation, config)
-    _run_trainer(trainer, module, last)
+        _start(module.model, dataset, task.validation, config)
+        share_start(module)
+    run_trainer(trainer, module, last)
     # The best ranking, or the last epoch where no part was there to rank.
+    best = folder / CHECKPOINTS / f"{BEST}.ckpt"
     chosen = best if best.exists() else last
     # An interrupted run goes on from its latest weights: nothing is chosen yet.
     if chosen.exists() and not trainer.interrupted:
@@ -199,30 +170,9 @@ def fit(
         model=module.model.cpu().eval(),
         checkpoint=chosen,
         epochs=trainer.current_epoch,
-        seconds=time.perf_counter() - started,
+        seconds=0.0,
         interrupted=trainer.interrupted,
     )
-
-
-def compiled(loss: Loss) -> Loss:
-    """Returns a loss that torch compiles when it is first called.
-
-    Raises:
-        ConfigError: If there is no C++ compiler.
-    """
-    _validate_compiler()
-    faster: Loss = torch.compile(loss, dynamic=True)  # batches differ in their numbers of targets
-    return faster
-
-
-def _validate_compiler() -> None:
-    # As torch looks for one: the variable first.
-    names = [os.environ["CXX"]] if os.environ.get("CXX") else list(COMPILERS)
-    if not any(shutil.which(name) for name in names):
-        raise ConfigError(
-            f"trainer.compile needs a C++ compiler, found none of {names}; install one "
-            "(apt-get install g++), or set trainer.compile=false"
-        )
 
 
 def _start(model: TwoTower, dataset: Dataset, validation: JudgedPart | None, config: TrainConfig) -> None:
@@ -237,24 +187,6 @@ def _start(model: TwoTower, dataset: Dataset, validation: JudgedPart | None, con
         ndcg, _ = ranking(dataset, validation, config).rank(model)
         said += f"; validation ndcg@{config.evaluation.headline_k} {ndcg:.4f} before the first step"
     open_console(stderr=True).print(said, highlight=False, soft_wrap=True)
-
-
-def _run_trainer(trainer: L.Trainer, module: RetrievalModule, last: Path) -> None:
-    """Runs the trainer, from the last checkpoint if there is one, until it ends or a person stops it."""
-    with warnings.catch_warnings():
-        # Lightning 2.6 reads torch's tree specs in the old way; nothing here could change that.
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-        # A resumed run finds its own folder; that is what it is for.
-        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
-        # It knows a machine's cores and not what a batch is: slices of arrays; see `trainer.workers`.
-        warnings.filterwarnings("ignore", message=".*does not have many workers")
-        # Few batches make few points within an epoch; its mean is logged all the same.
-        warnings.filterwarnings("ignore", message="The number of training batches")
-        try:
-            trainer.fit(module, ckpt_path=str(last) if last.exists() else None)
-        except SystemExit:  # what Lightning makes of Ctrl-C, after it has shut down
-            if not trainer.interrupted:
-                raise
 
 
 def load_model(dataset: Dataset, config: TrainConfig, checkpoint: Path) -> TwoTower:

@@ -15,7 +15,19 @@ from marquee.nn.losses import Loss
 from marquee.nn.models import TwoTower
 from marquee.nn.negatives import NegativeSampler
 from marquee.nn.optimizers import OptimizerConfig
+from marquee.nn.ranks.gradients import Shared, sum_gradients
+from marquee.nn.ranks.group import ALONE, Ranks
 from marquee.nn.scoring import loss_in_blocks
+
+RANK_SEEDS = 1 << 40
+"""Between the seeds of two ranks: above those of any epoch."""
+
+
+class SizedBatches(Dataset[TrainingBatch]):
+    """Batches that know how many they are."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError(f"{type(self).__name__} must say how many batches it has")
 
 
 class RetrievalModule(L.LightningModule):
@@ -30,6 +42,7 @@ class RetrievalModule(L.LightningModule):
         seed: Of the run. Everything random in an epoch follows from the seed and the epoch's number, so
             that a resumed run draws what an uninterrupted one would have drawn.
         workers: Processes that cut batches ahead of the steps; 0 cuts each when it is wanted.
+        ranks: Who steps together, each with a part of the batch.
     """
 
     def __init__(
@@ -38,9 +51,10 @@ class RetrievalModule(L.LightningModule):
         loss: Loss,
         sampler: NegativeSampler,
         optimizer: OptimizerConfig,
-        batches: Callable[[int], Dataset[TrainingBatch]],
+        batches: Callable[[int], SizedBatches],
         seed: int,
         workers: int = 0,
+        ranks: Ranks = ALONE,
     ) -> None:
         super().__init__()
         self.model = model
@@ -50,6 +64,9 @@ class RetrievalModule(L.LightningModule):
         self.batches = batches
         self.seed = seed
         self.workers = workers
+        self.ranks = ranks
+        self.shared = Shared.of(model)
+        self.part_of_loss, self.n_targets = torch.zeros(()), 0
         self.generator = torch.Generator()
 
     def train_dataloader(self) -> DataLoader[TrainingBatch]:
@@ -70,16 +87,27 @@ class RetrievalModule(L.LightningModule):
         """
         if batch_idx == 0:
             # A prime above any number of epochs: no epoch of another seed draws the same.
-            epoch_seed = self.seed * 1_000_003 + self.current_epoch
+            epoch_seed = self.seed * 1_000_003 + self.current_epoch + self.ranks.rank * RANK_SEEDS
             torch.manual_seed(epoch_seed)
             self.generator = torch.Generator(self.device).manual_seed(epoch_seed)
 
     def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:  # noqa: ARG002 - Lightning's signature
         """Returns the loss of one batch."""
-        negatives = self.sampler.sample(batch.target_item, self.generator)
+        negatives = self.sampler.sample(batch.target_item, self.generator, batch.all_targets)
         loss = loss_in_blocks(self.model.embed_batch(batch, negatives), batch.weight, self._narrowed_loss)
+        if batch.whole is not None:
+            # Of a mean over the whole batch: the parts then add up, and so do their gradients.
+            loss = loss * (batch.weight.sum() / batch.whole.weight.clamp_min(torch.finfo(torch.float32).tiny))
+            self.part_of_loss, self.n_targets = loss.detach(), len(batch.all_targets)
+            return loss
         self.log("loss", loss, on_step=True, on_epoch=True, batch_size=len(batch.target_item))
         return loss
+
+    def on_after_backward(self) -> None:
+        """Sums gradients and loss over the ranks, before anybody looks at them."""
+        if self.ranks.size > 1:
+            loss = sum_gradients(self.shared, self.part_of_loss, self.ranks)
+            self.log("loss", loss, on_step=True, on_epoch=True, batch_size=self.n_targets)
 
     def _narrowed_loss(self, logits: Logits, weight: Tensor) -> Tensor:
         """Returns the loss of the logits that the sampler leaves."""

@@ -19,6 +19,7 @@ from marquee.nn.models import TwoTower
 from training.config import TrainConfig
 from training.fitting.callbacks import MONITOR, read_epochs
 from training.fitting.fit import EPOCHS_FILE, fit, ranking
+from training.fitting.ranks.team import Team
 from training.fitting.recipe import BIAS_SCALE, Settled, settle
 
 TEMPERATURE = "loss.temperature"
@@ -45,7 +46,12 @@ class Probe:
 
 
 def settle_and_probe(
-    config: TrainConfig, dataset: Dataset, validation: JudgedPart | None, folder: Path, console: Console
+    config: TrainConfig,
+    dataset: Dataset,
+    validation: JudgedPart | None,
+    folder: Path,
+    console: Console,
+    team: Team | None = None,
 ) -> TrainConfig:
     """Returns the config that training follows: open knobs set by the rule, and by short fits where it asks.
 
@@ -55,16 +61,17 @@ def settle_and_probe(
         validation: Who ranks the short fits; None to keep what the rule says.
         folder: Of the run; short fits leave nothing in it.
         console: Shows what was set and why.
+        team: The processes that train; None for those that each fit starts for itself.
     """
     settled = settle(config, dataset)
     for line in settled.lines:
         console.print(line, highlight=False, soft_wrap=True)
     if not _is_asked(settled, config, dataset) or validation is None:
         return settled.config
-    found = [_probe(settled.config, TEMPERATURES[0], dataset, validation, folder)]
+    found = [_probe(settled.config, TEMPERATURES[0], dataset, validation, folder, team)]
     best = found[0]
     for temperature in TEMPERATURES[1:]:
-        found.append(_probe(settled.config, temperature, dataset, validation, folder))
+        found.append(_probe(settled.config, temperature, dataset, validation, folder, team))
         # A lower one learns faster: what hardly shows after a few passes is lost after many.
         if found[-1].ndcg <= MARGIN * found[-2].ndcg:
             break
@@ -121,7 +128,12 @@ def _is_asked(settled: Settled, config: TrainConfig, dataset: Dataset) -> bool:
 
 
 def _probe(
-    config: TrainConfig, temperature: float, dataset: Dataset, validation: JudgedPart, folder: Path
+    config: TrainConfig,
+    temperature: float,
+    dataset: Dataset,
+    validation: JudgedPart,
+    folder: Path,
+    team: Team | None = None,
 ) -> Probe:
     """Returns the finding of a short fit at one temperature."""
     passes = max(2, min(PASSES, EVENTS // max(len(dataset.train.item_index), 1)))
@@ -130,7 +142,7 @@ def _probe(
     # The rate of a long fit's beginning: one that falls at once favours whatever learns fastest.
     optimizer = replace(config.optimizer, cosine=False)
     short = replace(_at(config, temperature), trainer=trainer, optimizer=optimizer)
-    fit(dataset, validation, short, inside)
+    fit(dataset, validation, short, inside, team=team)
     last = read_epochs(inside / EPOCHS_FILE)[-1]
     # A fit that another one resumes would be no short fit.
     shutil.rmtree(folder / PROBES)

@@ -5,11 +5,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
-
 from marquee.store.files import replace_file
-from training.choices import SCHEMAS
-from training.config import TrainConfig, as_plain, resolve
+from training.choices import config_of_text, config_text
+from training.config import TrainConfig
 from training.fitting.checkpoints import CONFIG_FILE, best_checkpoint, find_run
 from training.fitting.warm_start import WarmStartConfig
 
@@ -64,17 +62,7 @@ class RunFolder:
 
     def write_config(self, config: TrainConfig) -> None:
         """Writes the resolved config, with the name of each choice."""
-        choices = {
-            group: name
-            for group, schemas in SCHEMAS.items()
-            for name, schema in schemas.items()
-            # By the very class: schemas inherit from each other.
-            if type(getattr(config, group)) is schema
-        }
-        text = OmegaConf.to_yaml(
-            OmegaConf.create({"choices": choices, STARTED_IN: str(Path.cwd()), **as_plain(config)})
-        )
-        replace_file(self.path / CONFIG_FILE, text.encode())
+        replace_file(self.path / CONFIG_FILE, config_text(config, {STARTED_IN: str(Path.cwd())}).encode())
 
     def read_config(self, overrides: Sequence[str] = ()) -> TrainConfig:
         """Returns the run's config, with `key=value` overrides on top.
@@ -82,17 +70,10 @@ class RunFolder:
         Raises:
             ConfigError: If an override names no key of the config, or the file was edited into nonsense.
         """
-        raw = OmegaConf.load(self.path / CONFIG_FILE)
-        assert isinstance(raw, DictConfig), f"expected a mapping in {CONFIG_FILE}, got {type(raw)}"
-        # The schema of each choice is not in the values, and OmegaConf cannot tell subclasses apart.
-        choices, started_in = raw.pop("choices"), raw.pop(STARTED_IN, None)
-        schema = OmegaConf.structured(TrainConfig)
-        for group, name in choices.items():
-            schema[group] = OmegaConf.structured(SCHEMAS[str(group)][name])
-        # Onto the schema, which checks each type: the file may have been edited.
-        merged = OmegaConf.merge(schema, raw, OmegaConf.from_dotlist(list(overrides)))
-        assert isinstance(merged, DictConfig), f"expected a mapping, got {type(merged)}"
-        return _anchored(resolve(merged), started_in)
+        facts = {STARTED_IN: ""}
+        text = (self.path / CONFIG_FILE).read_text(encoding="utf-8")
+        config = config_of_text(text, facts, overrides)
+        return _anchored(config, facts[STARTED_IN] or None)
 
     def trials_file(self, name: str) -> Path:
         """Returns where the trials of a section lie, `BACKTEST` or `LEARNING_CURVE`, if they were made."""

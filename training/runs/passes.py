@@ -15,6 +15,7 @@ from training.fitting.callbacks import MONITOR, read_epochs
 from training.fitting.fit import EPOCHS_FILE, fit
 from training.fitting.linear_part import add_linear_part
 from training.fitting.probing import choose_bias_scale, settle_and_probe
+from training.fitting.ranks.team import Team
 from training.runs.prepare import part
 
 ON_VALIDATION = "on_validation"
@@ -26,7 +27,9 @@ def wants_passes(config: TrainConfig) -> bool:
     return config.data.split.fit_on_validation and "trainer.epochs" in config.left_open
 
 
-def learn_passes(tables: Tables, config: TrainConfig, folder: Path, console: Console) -> TrainConfig | None:
+def learn_passes(
+    tables: Tables, config: TrainConfig, folder: Path, console: Console, team: Team | None = None
+) -> TrainConfig | None:
     """Returns the config with the passes that ranked validation users best; None if a person interrupted it.
 
     Where there is nobody to validate, passes stay open.
@@ -36,6 +39,7 @@ def learn_passes(tables: Tables, config: TrainConfig, folder: Path, console: Con
         config: Of the run, which fits validation too.
         folder: Of the run; what was interrupted goes on from its checkpoint there.
         console: Shows both.
+        team: The processes that train; None for those that each fit starts for itself.
     """
     apart = replace(config.data, split=replace(config.data.split, fit_on_validation=False))
     console.print("first fit: validation apart, to learn how many passes are best", highlight=False)
@@ -45,8 +49,8 @@ def learn_passes(tables: Tables, config: TrainConfig, folder: Path, console: Con
     inside = folder / ON_VALIDATION
     inside.mkdir(exist_ok=True)
     opened = replace(config, data=apart)
-    found = settle_and_probe(opened, prepared.dataset, prepared.validation, inside, console)
-    fitted = fit(prepared.dataset, prepared.validation, found, inside)
+    found = settle_and_probe(opened, prepared.dataset, prepared.validation, inside, console, team)
+    fitted = fit(prepared.dataset, prepared.validation, found, inside, team=team)
     if fitted.interrupted:
         return None
     found = choose_bias_scale(fitted.model, found, prepared.dataset, prepared.validation, console)

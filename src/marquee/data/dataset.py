@@ -252,6 +252,16 @@ class Dataset:
         """Items of the catalog."""
         return len(self.item_ids)
 
+    @property
+    def query_encoder(self) -> FeatureEncoder:
+        """Of user features, then context features."""
+        return self.query_features.encoder
+
+    @property
+    def user_features(self) -> FeatureArrays:
+        """Of the users of training, (n_users + 1) rows; row 0 is the unknown user."""
+        return self.query_features.of_users
+
     def judged_part(self, before: pl.DataFrame, part: pl.DataFrame) -> JudgedPart:
         """Returns the queries, histories and targets of one part of the split.
 

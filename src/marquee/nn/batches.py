@@ -70,6 +70,23 @@ class QueryBatch:
 
 
 @dataclass(frozen=True, slots=True)
+class WholeBatch:
+    """The batch that several processes step on together, each with a part of it.
+
+    Attributes:
+        target_item: item_index of each target of all parts, (n_targets of the whole,) int64.
+        weight: Sum of the weights of all targets, scalar float32.
+    """
+
+    target_item: Tensor
+    weight: Tensor
+
+    def to(self, device: torch.device | str) -> "WholeBatch":
+        """Returns the same facts on `device`."""
+        return WholeBatch(*(t.to(device, non_blocking=True) for t in (self.target_item, self.weight)))
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingBatch:
     """Queries and the items that followed.
 
@@ -85,16 +102,26 @@ class TrainingBatch:
         target_item: item_index of each target, (n_targets,) int64, never 0.
         target_row: Row of the query that each target belongs to, (n_targets,) int64.
         weight: Multiplies the loss of each target, (n_targets,) float32.
+        whole: What this is a part of; None where one process steps on all of it.
     """
 
     query: QueryBatch
     target_item: Tensor
     target_row: Tensor
     weight: Tensor
+    whole: WholeBatch | None = None
+
+    @property
+    def all_targets(self) -> Tensor:
+        """item_index of the targets of all processes, (n_targets,) int64."""
+        return self.target_item if self.whole is None else self.whole.target_item
 
     def to(self, device: torch.device | str) -> "TrainingBatch":
         """Returns the same batch on `device`."""
         return TrainingBatch(
             self.query.to(device),
-            *(t.to(device, non_blocking=True) for t in (self.target_item, self.target_row, self.weight)),
+            self.target_item.to(device, non_blocking=True),
+            self.target_row.to(device, non_blocking=True),
+            self.weight.to(device, non_blocking=True),
+            None if self.whole is None else self.whole.to(device),
         )

@@ -48,8 +48,17 @@ class NegativeSampler(Protocol):
         """Returns the same sampler for batches on `device`."""
         ...
 
-    def sample(self, target_item: Tensor, generator: torch.Generator) -> Negatives:
-        """Returns candidates for a batch with the targets `target_item`, (n_targets,) int64."""
+    def sample(
+        self, target_item: Tensor, generator: torch.Generator, all_targets: Tensor | None = None
+    ) -> Negatives:
+        """Returns candidates for a batch.
+
+        Args:
+            target_item: Targets of the batch, (n_targets,) int64.
+            generator: Draws; each of several processes has its own, and draws other candidates.
+            all_targets: Targets of the batches of all processes that step together, (n,) int64; None where
+                there is one process.
+        """
         ...
 
     def narrow(self, logits: Logits, generator: torch.Generator) -> Logits:
@@ -79,7 +88,7 @@ class MixedSampler:
         n_uniform: Draws per batch that are uniform over the catalog, with replacement.
         n_popular: Draws per batch in proportion to `counts ** popularity_exponent`, with replacement.
         popularity_exponent: 1 draws items as often as they are targets, 0 all that are one alike.
-        in_batch: Whether the targets of the batch are candidates for each other.
+        in_batch: Whether the targets of the batch, those of all processes, are candidates for each other.
     """
 
     counts: Tensor
@@ -92,8 +101,11 @@ class MixedSampler:
         """See `NegativeSampler`."""
         return replace(self, counts=self.counts.to(device))
 
-    def sample(self, target_item: Tensor, generator: torch.Generator) -> Negatives:
+    def sample(
+        self, target_item: Tensor, generator: torch.Generator, all_targets: Tensor | None = None
+    ) -> Negatives:
         """See `NegativeSampler`; generator and sampler must live on the device of `target_item`."""
+        all_targets = target_item if all_targets is None else all_targets
         device = target_item.device
         n_items = len(self.counts) - 1
         parts = [torch.randint(1, n_items + 1, (self.n_uniform,), generator=generator, device=device)]
@@ -102,12 +114,12 @@ class MixedSampler:
             at = torch.rand(self.n_popular, generator=generator, device=device, dtype=torch.float64)
             parts.append(torch.searchsorted(self._cumulative, at, right=True).clamp_max(n_items))
         if self.in_batch:
-            parts.insert(0, target_item)
+            parts.insert(0, all_targets)
         items = torch.cat(parts)
         return Negatives(
             items,
-            self._log_q(items, len(target_item)),
-            self._log_q(target_item, len(target_item)),
+            self._log_q(items, len(all_targets)),
+            self._log_q(target_item, len(all_targets)),
             self.counts[items],
             self.counts[target_item],
         )
@@ -202,7 +214,12 @@ class CatalogSampler:
         """See `NegativeSampler`."""
         return replace(self, counts=self.counts.to(device))
 
-    def sample(self, target_item: Tensor, generator: torch.Generator) -> Negatives:  # noqa: ARG002 - protocol
+    def sample(
+        self,
+        target_item: Tensor,
+        generator: torch.Generator,  # noqa: ARG002 - protocol
+        all_targets: Tensor | None = None,  # noqa: ARG002 - protocol
+    ) -> Negatives:
         """See `NegativeSampler`; nothing is drawn."""
         items = torch.arange(1, len(self.counts), device=target_item.device)
         return Negatives(
@@ -245,9 +262,11 @@ class HardSampler:
         """See `NegativeSampler`."""
         return replace(self, pool=self.pool.to(device))
 
-    def sample(self, target_item: Tensor, generator: torch.Generator) -> Negatives:
+    def sample(
+        self, target_item: Tensor, generator: torch.Generator, all_targets: Tensor | None = None
+    ) -> Negatives:
         """Returns the pool; see `NegativeSampler`."""
-        return self.pool.sample(target_item, generator)
+        return self.pool.sample(target_item, generator, all_targets)
 
     def narrow(self, logits: Logits, generator: torch.Generator) -> Logits:
         """Returns the logits of `n_kept` draws per query from softmax(logit / temperature) over its pool.

@@ -168,7 +168,7 @@ def _train(module: ProbabilityModule, config: TrainerConfig) -> None:
         L.Trainer(
             max_epochs=module.n_epochs,
             accelerator=config.accelerator,
-            devices=config.devices,
+            devices=1,  # a head is small: rank 0 fits it alone
             precision=config.precision,  # type: ignore[arg-type] # Lightning lists the words
             logger=False,
             enable_checkpointing=False,

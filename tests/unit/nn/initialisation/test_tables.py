@@ -20,7 +20,7 @@ from marquee.world import World
 from tests.support.small_data import Prepared, write_tiny_world
 from tests.support.small_models import N_ITEMS, N_TRAINED_ITEMS, small_inputs, small_neighbours
 from training.config import TrainConfig
-from training.fitting.fit import build_module
+from training.fitting.building import build_module
 from training.fitting.module import RetrievalModule
 
 DIM = 6

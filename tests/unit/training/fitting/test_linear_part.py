@@ -16,8 +16,9 @@ from marquee.nn.architectures import TwoTowerConfig
 from marquee.nn.embed import embed_catalog
 from tests.support.small_config import small_config
 from training.config import TrainConfig
+from training.fitting.building import build_module
 from training.fitting.checkpoints import LINEAR_FILE, read_linear_part
-from training.fitting.fit import build_module, fit, load_model, ranking
+from training.fitting.fit import fit, load_model, ranking
 from training.fitting.linear_part import add_linear_part
 from training.runs.prepare import Prepared, prepare
 

@@ -15,7 +15,8 @@ from marquee.nn.losses import SampledSoftmaxConfig
 from tests.support.small_config import small_config
 from training.config import TrainConfig
 from training.fitting import probing
-from training.fitting.fit import build_module, ranking
+from training.fitting.building import build_module
+from training.fitting.fit import ranking
 from training.fitting.probing import Probe, choose_bias_scale, settle_and_probe
 from training.runs.prepare import Prepared, prepare
 

@@ -19,8 +19,9 @@ from marquee.nn.optimizers import LazyAdamConfig
 from marquee.world import World
 from tests.support.small_data import Prepared, write_tiny_world
 from training.config import TrainConfig, TrainerConfig
+from training.fitting.building import build_module
 from training.fitting.checkpoints import CONFIG_FILE
-from training.fitting.fit import build_module, fit
+from training.fitting.fit import fit
 from training.fitting.names import NAMES_FILE
 from training.fitting.warm_start import Pairs, WarmStartConfig, token_pairs
 

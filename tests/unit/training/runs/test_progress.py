@@ -57,7 +57,9 @@ def test_a_run_that_is_stopped_while_judging_says_how_to_judge_it(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("training.fitting.fit.fit", lambda *_: SimpleNamespace(interrupted=False, model=None))
+    monkeypatch.setattr(
+        "training.fitting.fit.fit", lambda *_, **__: SimpleNamespace(interrupted=False, model=None)
+    )
     monkeypatch.setattr("training.judging.judge.judge", interrupt)
     config = TrainConfig(
         runs=str(tmp_path / "runs"),
