@@ -33,7 +33,8 @@ class Judged:
         over_budget: Accounts that were charged more than they may be.
         over_cap: Ads that a user was shown above a cap.
         difference: By how many millionths log and ledger differ.
-        unsettled: Money that is held for nothing.
+        unsettled: Money that is held beyond what was reserved for ads that may still be paid for.
+        held: Money that is held; nothing once every window is over.
         doubled: By how many the charged and unbilled events differ from the ads whose event came.
     """
 
@@ -45,6 +46,7 @@ class Judged:
     over_cap: int
     difference: int
     unsettled: int
+    held: int
     doubled: int
 
     @property
@@ -87,7 +89,7 @@ def judge(where: str) -> Judged:
         logged = sum(sale.price for sale in paid.values())
         booked = sum(one.charged + one.unbilled for one in flights)
         open_sales = [sale for key, (sale, _, _) in shown.items() if key not in paid]
-        # A sale whose lease was given back holds nothing: only then less than all of them may be held.
+        # Less may be held than was reserved: reserves fade, and a sale whose lease was given back has none.
         held, most = sum(one.held for one in flights), sum(sale.reserve for sale in open_sales)
         n_unbilled = sum(one.n_unbilled for one in flights)
         budgets = sum(one.total_budget for one in campaigns.campaigns)
@@ -99,7 +101,8 @@ def judge(where: str) -> Judged:
             over_budget=sum(one.budget is not None and one.charged > one.budget for one in flat),
             over_cap=sum(_over_caps(campaign, campaigns, shown) for campaign in campaigns.campaigns),
             difference=abs(logged - booked),
-            unsettled=held - most if held > most or not n_unbilled else 0,
+            unsettled=max(0, held - most),
+            held=held,
             doubled=abs(sum(one.n_charged for one in flights) + n_unbilled - len(paid)),
         )
     finally:

@@ -8,10 +8,11 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.ads.judging import Judged, judge
-from benchmarks.ads.spender import Spend, open_ledger_of
+from benchmarks.ads.judging import judge, settle_at
+from benchmarks.ads.spender import WINDOW_MS, Spend, open_ledger_of
 from benchmarks.ads.spenders import book_campaigns, run_workers, settle, start, stop_for
 from benchmarks.rows import Measured, Row
+from marquee.store.ledger.ledger import DRAIN_MS
 from marquee.store.ledger.rows import Cap, CapClaim, LeaseRequest, Limits
 from tests.support.event_stores import postgres_server
 
@@ -51,7 +52,7 @@ def killed(where: str, n_requests: int = N_REQUESTS, n_kills: int = N_KILLS) -> 
     spend = Spend(where=where, n_threads=N_CLIENTS // 2, n_requests=n_each, click=0.8, n_users=20)
     run_workers([replace(spend, seed=1), replace(spend, seed=2)], n_kills, between_s=1.5)
     settle(spend)
-    return _measured(judge(where), may_be_unbilled=False)
+    return _measured(where, may_be_unbilled=False)
 
 
 def stopped(where: str) -> Measured:
@@ -65,7 +66,7 @@ def stopped(where: str) -> Measured:
     if any(worker.wait(300) for worker in workers):
         return Measured("a worker failed; see what it told", is_within=False)
     settle(spend)
-    return _measured(judge(where), may_be_unbilled=True)
+    return _measured(where, may_be_unbilled=True)
 
 
 def timed(where: str) -> Measured:
@@ -95,14 +96,19 @@ def _timed(step: Callable[[int], object], number: int) -> float:
     return (time.perf_counter() - started) * 1000
 
 
-def _measured(judged: Judged, *, may_be_unbilled: bool) -> Measured:
-    """Returns the judgement of a log and its ledger as a measure."""
-    is_within = not any(judged.faults) and (may_be_unbilled or not judged.n_unbilled)
+def _measured(where: str, *, may_be_unbilled: bool) -> Measured:
+    """Judges a log and its ledger, now and when every window is over."""
+    judged = judge(where)
+    settle_at(where, time.time_ns() // 1_000_000 + WINDOW_MS + 2 * DRAIN_MS)
+    later = judge(where)
+    is_within = not any(judged.faults + later.faults) and (may_be_unbilled or not judged.n_unbilled)
     text = (
         f"{judged.n_sold} sold, {judged.n_charged} charged, {judged.n_unbilled} unbilled; above budget "
-        f"{judged.over_budget}, above caps {judged.over_cap}, log minus ledger {judged.difference}"
+        f"{judged.over_budget}, above caps {judged.over_cap}, log minus ledger {judged.difference}, held for "
+        f"nothing {judged.unsettled}, after every window {later.held}"
     )
-    return Measured(text, is_within and judged.n_charged > 0)
+    is_same = (judged.n_charged, judged.n_unbilled) == (later.n_charged, later.n_unbilled)
+    return Measured(text, is_within and is_same and judged.n_charged > 0 and later.held == 0)
 
 
 def _on(store: Callable[[], AbstractContextManager[str]], measure: Callable[[str], Measured]) -> Measured:

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from benchmarks.ads.judging import judge
-from benchmarks.ads.spender import Spend
+from benchmarks.ads.judging import judge, settle_at
+from benchmarks.ads.spender import WINDOW_MS, Spend
 from benchmarks.ads.spenders import book_campaigns, run_workers, settle, start, stop_for
 from marquee.errors import EventLogError, EventLogFullError, EventLogGoneError
 from marquee.store.campaigns.campaign import CapScope, FrequencyCap
 from marquee.store.ledger.accounts import limits_of
 from marquee.store.ledger.caps import claim_of
-from marquee.store.ledger.ledger import Ledger
+from marquee.store.ledger.ledger import DRAIN_MS, Ledger
 from marquee.store.ledger.rows import Books, Cap, CapClaim
 from marquee.store.ledger.sqlite import SqliteLedger
 from marquee.store.log.sales import Sale
@@ -49,6 +49,9 @@ def test_workers_that_are_killed_spend_no_budget_and_no_cap_twice(store: Store) 
     assert judged.n_charged > 10
     assert judged.faults == (0, 0, 0, 0, 0)
     assert judged.n_unbilled == 0
+    settle_at(store.where, time.time_ns() // 1_000_000 + WINDOW_MS + 2 * DRAIN_MS)
+    later = judge(store.where)
+    assert (later.held, later.n_charged, later.faults) == (0, judged.n_charged, (0, 0, 0, 0, 0))
 
 
 def test_worker_that_was_stopped_past_its_lease_costs_nobody_anything(tmp_path: Path) -> None:
