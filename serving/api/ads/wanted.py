@@ -2,6 +2,7 @@
 
 from weakref import WeakKeyDictionary
 
+from marquee.ads.campaigns.changed import succeeds
 from marquee.ads.campaigns.columns import CampaignColumns
 from marquee.core.arrays import BoolArray, IndexArray
 from marquee.decision.ads.bidding import Pairs
@@ -18,24 +19,33 @@ class Indexes:
 
     Args:
         campaigns: The set.
+        before: Those of an earlier set, which it must succeed.
     """
 
-    def __init__(self, campaigns: CampaignSet) -> None:
-        self.columns = CampaignColumns(campaigns)
+    def __init__(self, campaigns: CampaignSet, before: "Indexes | None" = None) -> None:
+        self.columns: CampaignColumns = CampaignColumns(campaigns, before.columns if before else None)
         self._by_table: WeakKeyDictionary[ItemTable, CreativeIndex] = WeakKeyDictionary()
 
     def of(self, table: ItemTable) -> CreativeIndex:
         """Returns the creatives over a table."""
         found = self._by_table.get(table)
         if found is None:
-            found = self._by_table[table] = CreativeIndex(self.columns.eligible, table)
+            # Live items come by the minute, and answers wait for this: all but these stay as they are.
+            known = (other for one in list(self._by_table.values()) if (other := one.over(table)))
+            found = next(known, None) or CreativeIndex(self.columns.eligible, table)
+            self._by_table[table] = found
         return found
 
     def after(self, campaigns: CampaignSet) -> "Indexes":
         """Returns those of another set of campaigns, over the same tables."""
-        other = Indexes(campaigns)
-        for table in list(self._by_table):
-            other.of(table)
+        if not succeeds(self.columns.eligible.held, tuple(campaigns.held.values())):
+            other = Indexes(campaigns)
+            for table in list(self._by_table):
+                other.of(table)
+            return other
+        other = Indexes(campaigns, self)
+        for table, index in list(self._by_table.items()):
+            other._by_table[table] = index.after(other.columns.eligible)
         return other
 
 

@@ -6,7 +6,7 @@ So a rate by weighed second is the same at noon and at night, and times what is 
 
 import numpy as np
 
-from marquee.ads.campaigns.calendar import HOURS_PER_WEEK, hour_of_week, hours_of
+from marquee.ads.campaigns.calendar import HOURS_PER_WEEK, hour_of_week, hours_of, shown_hours
 from marquee.core.arrays import Float64Array
 from marquee.store.campaigns.campaign import Campaign
 
@@ -55,9 +55,7 @@ def time_of(campaign: Campaign, weights: Float64Array, now_s: float) -> WeighedT
         weights: Of the traffic where it is shown; see `WeighedTime`.
         now_s: Seconds since 1970 UTC.
     """
-    wanted = hours_of(campaign.targeting.hours)
-    of_ads = frozenset[int]().union(*[hours_of(one.hours) for one in campaign.creatives])
-    shown = wanted & of_ads if campaign.creatives else wanted
+    shown = shown_hours(campaign) if campaign.creatives else hours_of(campaign.targeting.hours)
     if len(shown) == HOURS_PER_WEEK:
         return WeighedTime(weights)
     first = int(now_s // _HOUR_S)

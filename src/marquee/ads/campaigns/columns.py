@@ -32,33 +32,38 @@ class CampaignColumns:
 
     Args:
         campaigns: The set.
+        before: Of an earlier set, which it must succeed.
     """
 
-    def __init__(self, campaigns: CampaignSet) -> None:
-        said = campaigns.campaigns
+    def __init__(self, campaigns: CampaignSet, before: "CampaignColumns | None" = None) -> None:
         self.campaigns = campaigns
-        self.eligible = EligibleCampaigns(campaigns)
-        self.numbers = {one.campaign_id: number for number, one in enumerate(said)}
-        self.bid: Float64Array = np.array([one.price_limit for one in said], dtype=np.float64)
-        self.bid_type = _codes([BID_TYPES[one.bid_type] for one in said])
-        self.tier = _codes([TIERS[one.priority] for one in said])
-        codes: dict[str, int] = {}
-        self.advertiser = _codes([codes.setdefault(one.advertiser, len(codes)) for one in said])
-        self.is_capped = _flags([bool(one.frequency_caps) for one in said])
-        self.is_choosy = _flags([is_choosy(one.exclusions) for one in said])
-        self.multipliers: Float64Array = np.zeros(len(said))
+        self.eligible: EligibleCampaigns = EligibleCampaigns(campaigns, before.eligible if before else None)
+        changed = self.eligible.changed
+        said = [self.eligible.held[number].campaign for number in changed.numbers]
+        names = [one.campaign_id for one in said]
+        self.numbers: dict[str, int] = {
+            **(before.numbers if before else {}),
+            **dict(zip(names, changed.numbers, strict=True)),
+        }
+        filled = changed.column
+        self.bid: Float64Array = filled(
+            before.bid if before else None, [one.price_limit for one in said], np.float64
+        )
+        bid_types = [BID_TYPES[one.bid_type] for one in said]
+        self.bid_type: IndexArray = filled(before.bid_type if before else None, bid_types, np.int64)
+        self.tier: IndexArray = filled(
+            before.tier if before else None, [TIERS[one.priority] for one in said], np.int64
+        )
+        self._codes: dict[str, int] = dict(before._codes) if before else {}
+        codes = [self._codes.setdefault(one.advertiser, len(self._codes)) for one in said]
+        self.advertiser: IndexArray = filled(before.advertiser if before else None, codes, np.int64)
+        is_capped = [bool(one.frequency_caps) for one in said]
+        self.is_capped: BoolArray = filled(before.is_capped if before else None, is_capped, np.bool_)
+        choosy = [is_choosy(one.exclusions) for one in said]
+        self.is_choosy: BoolArray = filled(before.is_choosy if before else None, choosy, np.bool_)
+        self.multipliers: Float64Array = np.zeros(changed.n)
 
 
 def is_choosy(exclusions: Exclusions) -> bool:
     """Returns whether a campaign may not stand beside something; where it is shown is asked before."""
     return exclusions is not _NEITHER and bool(exclusions.advertisers or exclusions.categories)
-
-
-def _codes(said: list[int]) -> IndexArray:
-    """Returns a column of codes."""
-    return np.array(said, dtype=np.int64)
-
-
-def _flags(said: list[bool]) -> BoolArray:
-    """Returns a column of flags."""
-    return np.array(said, dtype=bool)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from marquee.ads.campaigns.columns import CampaignColumns
 from marquee.ads.campaigns.eligibility import Viewer, WhyNot, why_not
 from marquee.ads.campaigns.eligible import EligibleCampaigns
 from marquee.core.filters import Filters
@@ -97,6 +98,42 @@ def test_all_at_once_say_what_each_says(said: list[Campaign], viewers: list[View
     # The same object for all: what was kept of one viewer must not hold for another.
     for viewer in viewers:
         assert eligible.to(viewer).tolist() == [why_not(one, viewer) is None for one in numbered]
+
+
+@given(
+    st.lists(CAMPAIGNS, min_size=1, max_size=4),
+    st.lists(st.tuples(st.integers(0, 5), CAMPAIGNS), max_size=3),
+    st.lists(VIEWERS, min_size=1, max_size=3),
+)
+def test_set_after_another_says_what_it_says_alone(
+    said: list[Campaign], changes: list[tuple[int, Campaign]], viewers: list[Viewer]
+) -> None:
+    before = set_of(*[campaign(f"c{number}", **_fields(one)) for number, one in enumerate(said)])
+    columns = CampaignColumns(before)
+    for place, one in changes:  # beyond the last one a new one is made
+        changed = campaign(f"c{min(place, len(before.held))}", **_fields(one))
+        before = before.with_changes(set_of(changed).held.values())
+        columns = CampaignColumns(before, columns)
+    alone = CampaignColumns(before)
+    for viewer in viewers:
+        assert columns.eligible.to(viewer).tolist() == alone.eligible.to(viewer).tolist()
+    assert columns.numbers == alone.numbers
+    for name in ("bid", "bid_type", "tier", "is_capped", "is_choosy", "multipliers"):
+        assert getattr(columns, name).tolist() == getattr(alone, name).tolist(), name
+    # Codes tell advertisers apart, whichever each has.
+    assert len(set(zip(columns.advertiser, alone.advertiser, strict=True))) == len(set(alone.advertiser))
+
+
+def test_parts_that_no_campaign_says_any_more_are_forgotten() -> None:
+    columns = CampaignColumns(held := set_of(campaign("spring"), campaign("other")))
+    for number in range(500):
+        named = Targeting(geography=(f"D{number}",))
+        held = held.with_changes(set_of(campaign("spring", targeting=named)).held.values())
+        columns = CampaignColumns(held, columns)
+    assert columns.eligible.n_parts < 100
+    for place, expected in (("D499", [True, True]), ("D1", [False, True])):
+        viewer = Viewer(surface="home", timestamp=NOW, geography=place)
+        assert columns.eligible.to(viewer).tolist() == expected
 
 
 def _fields(one: Campaign) -> dict[str, Any]:

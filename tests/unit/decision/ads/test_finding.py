@@ -86,6 +86,51 @@ def test_live_item_is_a_creative(recommender: Recommender) -> None:
     assert ad_ids(with_live, made) == ["new"]
 
 
+def test_creatives_of_changed_campaigns_are_those_of_all_made_anew(recommender: Recommender) -> None:
+    table = recommender.item_pool.table
+    late = Creative(item_id="i004", hours=(HourRange(from_hour=23, until_hour=24),))
+    one = booking("one", creatives=(Creative(item_id="i008"), late, Creative(item_id="nowhere")))
+    two = booking("two", creatives=(Creative(item_id="i008"),))
+    three = booking("three", creatives=(Creative(item_id="i008"), Creative(item_id="i004"), late))
+    changed = booking("one", creatives=(Creative(item_id="i004"),))
+    steps = [(one,), (one, two), (changed, two), (changed, two, three), (one, two, three)]
+    found = index(table)
+    held: dict[str, HeldCampaign] = {}
+    for step in steps:
+        for campaign in step:
+            if campaign.campaign_id not in held or held[campaign.campaign_id].campaign is not campaign:
+                held[campaign.campaign_id] = HeldCampaign(campaign, 1, NOW, "anna", "created", 1)
+        found = found.after(EligibleCampaigns(CampaignSet(1, dict(held))))
+        assert_equal(found, index(table, *step))
+
+
+def test_creatives_over_other_live_items_are_those_made_anew(recommender: Recommender) -> None:
+    live = {"new": LiveItem(item_id="new", kind=ItemKind.ad, attributes={"genre": "drama"})}
+    table, with_live = recommender.item_pool.table, recommender.with_live_items(live).item_pool.table
+    campaign = booking(creatives=(Creative(item_id="new"), Creative(item_id="i008"), Creative(item_id="no")))
+    plain = index(table, campaign)
+    over = plain.over(with_live)
+    assert over is not None
+    assert (over.n_unknown, plain.n_unknown) == (1, 2)
+    assert_equal(over, index(with_live, campaign))
+    back = over.over(table)
+    assert back is not None
+    assert_equal(back, plain)
+    other = Recommender(Bundle.of(make_tiny().contents, NOW)).item_pool.table
+    assert plain.over(other) is None or other.own.catalog.item_ids is table.own.catalog.item_ids
+
+
+def assert_equal(one: CreativeIndex, other: CreativeIndex) -> None:
+    """Two indexes show the same creatives of the same campaigns at every hour."""
+    items = np.arange(1, len(other.flags(everything(other))), dtype=np.int64)
+    assert one.n_unknown == other.n_unknown
+    for timestamp in (NOW, NOW + HOUR, NOW + 2 * HOUR):
+        shown, expected = everything(one, timestamp), everything(other, timestamp)
+        assert one.flags(shown).tolist() == other.flags(expected).tolist()
+        for said, wanted in zip(one.pairs(items, shown), other.pairs(items, expected), strict=True):
+            assert said.tolist() == wanted.tolist()
+
+
 def test_no_campaigns_have_no_creatives(recommender: Recommender) -> None:
     made = index(recommender.item_pool.table)
     assert not made.flags(everything(made)).any()

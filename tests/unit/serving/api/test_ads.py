@@ -11,9 +11,12 @@ import pytest
 from marquee.ads.objective import Objective
 from marquee.ads.trace import replayed
 from marquee.ads.wallet import Wallet
+from marquee.bundle.bundle import Bundle
 from marquee.core.filters import Filters
 from marquee.decision.ads.search import AdFinder
+from marquee.decision.recommender import Recommender
 from marquee.store.campaigns.campaign import (
+    CampaignSet,
     CapScope,
     Creative,
     Exclusions,
@@ -23,8 +26,10 @@ from marquee.store.campaigns.campaign import (
     Targeting,
 )
 from serving.api.ads import sales
+from serving.api.ads.wanted import Indexes
 from tests.support.ad_service import EURO, AdService, booking
-from tests.support.bundles import publish_tiny
+from tests.support.bundles import NOW, make_tiny, publish_tiny
+from tests.support.campaigns import set_of
 
 GROWN = Targeting(attributes=Filters.of({"age": {"min": 18}}))
 AGED: dict[str, Any] = {"features": {"age": 20}}
@@ -160,6 +165,17 @@ def test_many_campaigns_are_made_ready_beside_the_answers(
     # Whoever is found by what was is judged by what is.
     service.change("spring", state=State.paused)
     assert ads(service.ask(k=4)) == {}
+
+
+def test_campaigns_of_a_store_that_was_restored_have_numbers_of_their_own() -> None:
+    table = Recommender(Bundle.of(make_tiny().contents, NOW)).item_pool.table
+    both = set_of(booking("first"), booking("second", creatives=(Creative(item_id="i004"),)))
+    indexes = Indexes(both)
+    assert indexes.of(table).n_unknown == 0
+    found = indexes.after(CampaignSet(1, {"second": both.held["second"]}))
+    assert found.columns.numbers == {"second": 0}
+    shown = found.of(table).shown(np.ones(1, dtype=bool), NOW)
+    assert table.decode(np.flatnonzero(found.of(table).flags(shown))) == ["i004"]
 
 
 @pytest.mark.parametrize(
