@@ -1,4 +1,4 @@
-"""What has changed between two sets of campaigns: columns are filled in there alone.
+"""Changes from one set of campaigns to the next: columns are filled in there alone.
 
 Of ten thousand campaigns with a hundred thousand ads, to look at each takes a quarter of a second, in which
 the interpreter does little else; a marketer changes one at a time.
@@ -28,7 +28,7 @@ class Changed(NamedTuple):
 
     @classmethod
     def since(cls, before: Sequence[HeldCampaign], held: Sequence[HeldCampaign]) -> "Changed":
-        """Returns what has changed from one set to another that `succeeds` it, by number."""
+        """Returns the changes from one set to another that `succeeds` it, by number."""
         pairs = zip(before, held, strict=False)
         changed = [number for number, (was, now) in enumerate(pairs) if was is not now]
         return cls(len(held), [*changed, *range(len(before), len(held))])
