@@ -22,7 +22,7 @@ from serving.recording.opening import OpenedLog
 from serving.recording.recorder import Recorder
 from serving.recording.rules.following import Rules
 from serving.recording.users import KeyedUsers, KnownUsers, PlainUsers
-from serving.releases.answering import known_by, overdue
+from serving.releases.answering import freeze_memory, known_by, overdue
 from serving.releases.arms.experiments import Experiments
 from serving.releases.live_items import LiveItemLimits, LiveItems
 from serving.releases.surface_file import SurfaceFile
@@ -186,6 +186,8 @@ class Parts:
             self.spending.open()
         if self.ads is not None:
             self.ads.open()
+            # Ten thousand campaigns are a million objects: to look through them would hold an answer up.
+            freeze_memory()
         self.surfaces.watch(self.settings.release_poll_ms / 1000)
         self.items.watch(self.settings.items_poll_ms / 1000)
         if self.closer is not None:

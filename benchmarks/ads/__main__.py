@@ -11,6 +11,7 @@ import sys
 
 from benchmarks.ads import (
     allocation,
+    answers_over_http,
     auctions,
     decisions,
     delivery,
@@ -34,6 +35,7 @@ GROUPS = {
     "faults": faults.rows,
     "flights": flights.rows,
     "decisions": decisions.rows,
+    "decisions over HTTP": answers_over_http.rows,
 }
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 import tempfile
 import time
@@ -89,7 +90,7 @@ class Parts:
 
     def told(self) -> str:
         """Returns median and p99 of each part, in words."""
-        return "; ".join(f"{name} {_told(np.array(taken))}" for name, taken in self.taken.items())
+        return "; ".join(f"{name} {told_of(np.array(taken))}" for name, taken in self.taken.items())
 
 
 def measure(n_campaigns: int = N_CAMPAIGNS, n_ads: int = N_ADS, n_answers: int = N_ANSWERS) -> Measured:
@@ -113,8 +114,8 @@ def measure(n_campaigns: int = N_CAMPAIGNS, n_ads: int = N_ADS, n_answers: int =
     ranker = float(np.median(parts.taken["probabilities of 200"]))
     p99 = float(np.quantile(with_ads, 0.99))
     text = (
-        f"median/p99 {_told(with_ads)} with ads, {cpu_ms:.2f} of CPU with all threads ({parts.told()}); "
-        f"content {_told(beside)}, without campaigns {_told(alone)}"
+        f"median/p99 {told_of(with_ads)} with ads, {cpu_ms:.2f} of CPU with all threads ({parts.told()}); "
+        f"content {told_of(beside)}, without campaigns {told_of(alone)}; load {os.getloadavg()[0]:.1f}"
     )
     is_slower = np.median(beside) > np.median(alone) * 1.1
     return Measured(text, p99 <= MAX_P99_MS and ranker <= MAX_RANKER_MS and not is_slower)
@@ -192,21 +193,26 @@ def _campaign(number: int, n_ads: int, rng: np.random.Generator) -> Campaign:
 
 async def _ask(service: AdService, n_answers: int, kind: str | None) -> Float64Array:
     """Returns how long each of some answers took, ms."""
-    rng = np.random.default_rng(1)
     taken = np.zeros(n_answers)
-    for number in range(n_answers):
-        history = [f"item-{one}" for one in rng.integers(N_ADS, N_ADS + N_CONTENT, HISTORY_LENGTH // 5)]
-        context = {"country": str(rng.choice(_COUNTRIES)), "device": str(rng.choice(_DEVICES))}
-        body: dict[str, object] = {"k": K, "history": history, "context": context, "features": {"age": 30}}
-        content = json.dumps(body if kind is None else {**body, "kind": kind}).encode()
+    for number, body in enumerate(bodies(n_answers, kind)):
         started = time.perf_counter()
-        reply = await request(service.app, "POST", "/v1/recommend", content, HEADERS)
+        reply = await request(service.app, "POST", "/v1/recommend", body, HEADERS)
         taken[number] = (time.perf_counter() - started) * 1000
         assert reply.status == 200, reply.body
     return taken
 
 
-def _told(taken: Float64Array) -> str:
+def bodies(n_answers: int, kind: str | None) -> Iterator[bytes]:
+    """Yields requests, each of somebody else; of one kind of items where that is said."""
+    rng = np.random.default_rng(1)
+    for _ in range(n_answers):
+        history = [f"item-{one}" for one in rng.integers(N_ADS, N_ADS + N_CONTENT, HISTORY_LENGTH // 5)]
+        context = {"country": str(rng.choice(_COUNTRIES)), "device": str(rng.choice(_DEVICES))}
+        body: dict[str, object] = {"k": K, "history": history, "context": context, "features": {"age": 30}}
+        yield json.dumps(body if kind is None else {**body, "kind": kind}).encode()
+
+
+def told_of(taken: Float64Array) -> str:
     """Returns the median and the 99th percentile of some times."""
     return f"{np.median(taken):.2f}/{np.quantile(taken, 0.99):.2f}"
 

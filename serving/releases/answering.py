@@ -114,7 +114,7 @@ class AnsweringState:
     def take(self, recommender: Recommender) -> None:
         """Lets a warm recommender be the current one; what the old one holds goes with its last batch."""
         # Outside the lock: a collection takes a while, and changes of items wait for the lock.
-        _freeze()
+        freeze_memory()
         # Read and replaced under the lock: items may change while a release is taken.
         with self._swapping:
             was, recommender = self.answering, recommender.with_live_items(self.items)
@@ -127,7 +127,7 @@ class AnsweringState:
         # Most looks change nothing, and need no collection.
         if was is None and loaded is None:
             return None
-        _freeze()
+        freeze_memory()
         with self._swapping:
             new = loaded and loaded.with_live_items(self.items)
             self.answering = self.answering.with_candidate(role, new)
@@ -136,7 +136,7 @@ class AnsweringState:
     def set_arm(self, version: str, recommender: Recommender) -> None:
         """Lets a warm recommender answer for arms of experiments."""
         assert self.answering is not None, "an experiment compares with a release that answers"
-        _freeze()
+        freeze_memory()
         with self._swapping:
             arms = {**self.answering.arms, version: recommender.with_live_items(self.items)}
             self.answering = replace(self.answering, arms=arms)
@@ -149,8 +149,8 @@ class AnsweringState:
                 self.answering = self.answering.with_live_items(items)
 
 
-def _freeze() -> None:
-    """Keeps the garbage collector from looking through what will stay."""
+def freeze_memory() -> None:
+    """Keeps the garbage collector from looking through objects that stay for long."""
     # First: garbage that is frozen is never freed.
     gc.collect()
     gc.freeze()

@@ -112,7 +112,8 @@ class AdSales:
         return self._paces
 
     def open(self) -> None:
-        """Begins to pace, and to follow changes of campaigns, in a thread of its own."""
+        """Makes the campaigns ready, and begins to pace and to follow changes in a thread of its own."""
+        self.follow()
         self._paces.open(self.follow)
 
     def follow(self) -> None:

@@ -106,7 +106,7 @@ class AdFinder:
             return _Chances(_NOTHING, _NOTHING)
         if self._scorer is None:
             return self._counted(request, items)
-        places = self._scorer.places(request.surface, [place] * len(items))
+        places = self._scorer.place(request.surface, place, len(items))
         said = self._scorer.probabilities(request, queries, row, items, places)
         click = said.click.astype(np.float64)
         # The head says how many clicks convert; a conversion is paid for by the impression that led to it.

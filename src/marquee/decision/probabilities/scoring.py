@@ -47,6 +47,10 @@ class ProbabilityScorer:
         """Returns the numbers of positions, from 1, on a surface, (n,) int64."""
         return np.array([self.head.places.index(surface, position) for position in positions], np.int64)
 
+    def place(self, surface: str | None, position: int, n: int) -> IndexArray:
+        """Returns the number of one position n times: see `places`."""
+        return np.full(n, self.head.places.index(surface, position), dtype=np.int64)
+
     def probabilities(
         self, request: Request, queries: Queries, row: int, items: IndexArray, places: IndexArray
     ) -> ClickProbabilities:

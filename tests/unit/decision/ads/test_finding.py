@@ -1,6 +1,5 @@
 """Which items are ads of a campaign, which of them are found, and how likely each is clicked."""
 
-from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -175,8 +174,8 @@ class _Broken:
     def __init__(self, broken: IndexArray) -> None:
         self._broken = broken
 
-    def places(self, _surface: str | None, positions: Sequence[int]) -> IndexArray:
-        return np.array(positions)
+    def place(self, _surface: str | None, _position: int, n: int) -> IndexArray:
+        return np.ones(n, dtype=np.int64)
 
     def probabilities(
         self, _request: Request, _queries: Queries, _row: int, items: IndexArray, _places: IndexArray

@@ -167,6 +167,16 @@ def test_many_campaigns_are_made_ready_beside_the_answers(
     assert ads(service.ask(k=4)) == {}
 
 
+def test_many_campaigns_are_ready_as_a_service_begins(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sales, "AT_ONCE", 0)
+    service = opened()
+    service.book(booking())
+    service.sales.open()
+    service.warm(k=4)
+    assert ads(service.ask(k=4)) == {1: "spring"}
+    service.sales.close()
+
+
 def test_campaigns_of_a_store_that_was_restored_have_numbers_of_their_own() -> None:
     table = Recommender(Bundle.of(make_tiny().contents, NOW)).item_pool.table
     both = set_of(booking("first"), booking("second", creatives=(Creative(item_id="i004"),)))
