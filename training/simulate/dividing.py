@@ -50,7 +50,7 @@ def prospect(source: Source) -> Prospect:
     rows = before.may_buy
     distinct, counts = np.unique(before.price[rows], return_counts=True)
     traffic = traffic_before(source)
-    weighed = time_of(campaign, traffic.weights, campaign.starts)
+    weighed = time_of(campaign, traffic.weights)
     n_to_come = weighed.seconds(campaign.starts, campaign.ends) / SECONDS_PER_HOUR * traffic.per_hour
     per_row = n_to_come / max(1, len(before))
     value = float(before.probability[rows].mean()) if rows.any() else 0.0

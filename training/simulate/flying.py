@@ -16,7 +16,7 @@ from marquee.ads.delivering import Expected, NotShown, expect, planned_by
 from marquee.ads.pace import CampaignPace, Outlook
 from marquee.ads.prices import PriceCurve
 from marquee.ads.traffic import WeighedTime, time_of
-from marquee.marketing.forecast.series import SECONDS_PER_HOUR, sum_by_step
+from marquee.marketing.forecast.series import SECONDS_PER_HOUR, sum_by_step, wall_clock
 from marquee.marketing.forecast.traffic import TrafficForecast, even_traffic, forecast_traffic
 from marquee.store.campaigns.campaign import BidType, Campaign, CampaignSet, Delivery, HeldCampaign
 from marquee.store.ledger.caps import claim_of
@@ -81,7 +81,7 @@ def fly(source: Source) -> Flown:
     """Returns the outcome of the flight of a campaign."""
     campaign = source.campaign
     traffic = traffic_before(source)
-    weighed = time_of(campaign, traffic.weights, campaign.starts)
+    weighed = time_of(campaign, traffic.weights)
     flight = _Flight(campaign, source.during, weighed, _curve(source.before))
     flight.run()
     return Flown(
@@ -101,10 +101,12 @@ def fly(source: Source) -> Flown:
 
 
 def traffic_before(source: Source) -> TrafficForecast:
-    """Returns the forecast of the traffic of a flight from what was before it."""
-    second, starts = source.before.second, source.campaign.starts
-    if starts // SECONDS_PER_HOUR <= int(second[0]) // SECONDS_PER_HOUR:
-        hours = max(1, starts - int(second[0])) / SECONDS_PER_HOUR
+    """Returns the traffic to expect in a flight from what was before it, by the clocks of its zone."""
+    zone = source.campaign.timezone
+    second = wall_clock(source.before.second, zone)
+    starts = int(wall_clock(np.array([source.campaign.starts]), zone)[0])
+    if starts // SECONDS_PER_HOUR <= int(second.min()) // SECONDS_PER_HOUR:
+        hours = max(1, starts - int(second.min())) / SECONDS_PER_HOUR
         return even_traffic(len(second) / hours, "Less than an hour of traffic is known: the plan is even.")
     return forecast_traffic(sum_by_step(second, None, SECONDS_PER_HOUR, starts))
 

@@ -36,7 +36,6 @@ _MOST_PRICES = 2_000
 # The rate of opportunities of the last day, in weighed seconds: what makes its hours differ is in the
 # weights, and a rate of minutes would be chance where few come.
 _RATE_WINDOW_S = 86_400.0
-_HOUR_S = 3600
 _PER_MILLE = 1_000
 
 
@@ -66,18 +65,18 @@ class _Kept:
         self.seen_s = 0.0
         self.is_broke = False
         self.time = WeighedTime()
-        self._timed: tuple[Campaign, int, int] | None = None
+        self._timed: tuple[Campaign, int] | None = None
 
     @property
     def multiplier(self) -> float:
         """The multiplier of the bid; 0 without money."""
         return 0.0 if self.is_broke else self.pace.multiplier
 
-    def weigh(self, campaign: Campaign, traffic: Traffic, now_s: float) -> WeighedTime:
-        """Returns the time of the campaign by the traffic of its hours, made anew once an hour."""
-        timed = (campaign, int(now_s // _HOUR_S), traffic.until)
-        if self._timed is None or self._timed[0] is not campaign or self._timed[1:] != timed[1:]:
-            self._timed, self.time = timed, time_of(campaign, traffic.of(campaign).weights, now_s)
+    def weigh(self, campaign: Campaign, traffic: Traffic) -> WeighedTime:
+        """Returns the time of the campaign by the traffic of its hours, anew when more is known."""
+        if self._timed is None or self._timed[0] is not campaign or self._timed[1] != traffic.until:
+            self._timed = (campaign, traffic.until)
+            self.time = time_of(campaign, traffic.of(campaign).weights)
         return self.time
 
     def learn_rate(self, now_s: float) -> float:
@@ -250,7 +249,7 @@ class Paces:
             accounts = self._accounts(campaign.campaign_id)
         except EventLogError:
             return  # it goes on as it was planned; the wallet has the last word
-        weighed = kept.weigh(campaign, self.traffic, now_s)
+        weighed = kept.weigh(campaign, self.traffic)
         rate = kept.learn_rate(now_s) * self._n_workers
         outlook = outlook_of(campaign, accounts, now_s, rate, weighed)
         kept.is_broke = outlook.budget <= 0

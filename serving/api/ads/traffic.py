@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from marquee.errors import EventLogError
-from marquee.marketing.forecast.series import SECONDS_PER_HOUR, Series
+from marquee.marketing.forecast.series import SECONDS_PER_HOUR, Series, wall_clock
 from marquee.marketing.forecast.traffic import TrafficForecast, forecast_traffic
 from marquee.store.campaigns.campaign import Campaign
 from marquee.store.ledger.traffic import HourCount
@@ -41,7 +41,7 @@ class Traffic:
         self._until = -1
         self._look_at = 0.0
         self._counts: Sequence[HourCount] = ()
-        self._forecasts: dict[tuple[frozenset[str], frozenset[str]], TrafficForecast] = {}
+        self._forecasts: dict[tuple[frozenset[str], frozenset[str], str], TrafficForecast] = {}
 
     @property
     def until(self) -> int:
@@ -66,21 +66,24 @@ class Traffic:
             self._until, self._counts, self._forecasts = until, counts, {}
 
     def of(self, campaign: Campaign) -> TrafficForecast:
-        """Returns the traffic of the surfaces where a campaign may be shown."""
-        key = frozenset(campaign.surfaces), frozenset(campaign.exclusions.surfaces)
+        """Returns the traffic of the surfaces where a campaign may be shown, by the clocks of its zone."""
+        key = frozenset(campaign.surfaces), frozenset(campaign.exclusions.surfaces), campaign.timezone
         forecasts = self._forecasts
         found = forecasts.get(key)
         if found is None:
             found = forecasts[key] = forecast_traffic(self._series(*key))
         return found
 
-    def _series(self, named: frozenset[str], excluded: frozenset[str]) -> Series:
-        """Returns the decisions by the hour of the surfaces where a campaign may be shown."""
+    def _series(self, named: frozenset[str], excluded: frozenset[str], timezone: str) -> Series:
+        """Returns the decisions of surfaces by the hour that the clocks of a zone showed."""
         counts = [one for one in self._counts if _is_meant(one.surface or DEFAULT, named, excluded)]
-        first = min([one.hour for one in counts], default=self._until)
-        values = np.zeros(max(0, self._until - first))
-        for one in counts:
-            values[one.hour - first] += one.n
+        hours = np.array([self._until, *[one.hour for one in counts]], dtype=np.int64)
+        until, *shown = (wall_clock(hours * SECONDS_PER_HOUR, timezone) // SECONDS_PER_HOUR).tolist()
+        first = min(shown, default=until)
+        # An hour that clocks show twice may be the last one and the next.
+        values = np.zeros(max([until, *[hour + 1 for hour in shown]]) - first)
+        for hour, one in zip(shown, counts, strict=True):
+            values[hour - first] += one.n
         return Series(first * SECONDS_PER_HOUR, SECONDS_PER_HOUR, values)
 
 

@@ -129,7 +129,7 @@ class CampaignTrials:
         found = self._sample(MOST_LOOKED_AT)
         reasons, n_shown = reasons_of(campaign, found, now)
         self._traffic.look(now)
-        weighed, _ = self._time(campaign, now)
+        weighed, _ = self._time(campaign)
         planned = planned_by(campaign, weighed, now)
         charged = next((one.charged for one in accounts if one.day == FLIGHT), 0)
         bought = self._bought(campaign, found) if is_to_come(campaign, now) else None
@@ -149,10 +149,10 @@ class CampaignTrials:
         found = {one.decision_id: known.find(one) for one in decisions}
         return Sample(decisions, {name: one for name, one in found.items() if one is not None})
 
-    def _time(self, campaign: Campaign, now: int) -> tuple[WeighedTime, TrafficForecast]:
+    def _time(self, campaign: Campaign) -> tuple[WeighedTime, TrafficForecast]:
         """Returns the time of a campaign, and the traffic that it is weighed by."""
         expected = self._traffic.of(campaign)
-        return time_of(campaign, expected.weights, now), expected
+        return time_of(campaign, expected.weights), expected
 
     def _bought(self, campaign: Campaign, sample: Sample) -> Buying | None:
         """Returns the places that a campaign could have bought; None without a known probability."""
@@ -177,7 +177,7 @@ class CampaignTrials:
     ) -> ForecastAnswer:
         """Returns the outcome that is expected by the end of a flight."""
         self._traffic.look(now)
-        weighed, traffic = self._time(campaign, now)
+        weighed, traffic = self._time(campaign)
         hours = weighed.seconds(max(now, campaign.starts), campaign.ends) / _HOUR_S
         n_to_come = hours * (traffic.per_hour or bought.per_hour)
         can_buy = n_to_come * bought.cost / max(1, bought.n_meant)

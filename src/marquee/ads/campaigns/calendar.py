@@ -52,6 +52,50 @@ def day_bounds(timezone: str, day: str) -> tuple[int, int]:
     return int(first.timestamp()), int(last.timestamp())
 
 
+def clock_shifts(timezone: str, since: int, until: int) -> tuple[tuple[int, int], ...]:
+    """Returns by how many seconds the clocks of a zone are ahead of UTC, and from when on, oldest first.
+
+    The first holds from before `since` on.
+
+    Args:
+        timezone: Of the IANA database.
+        since: Seconds since 1970 UTC.
+        until: The same; at least `since`.
+
+    Example:
+        >>> [shift // 3600 for _, shift in clock_shifts("Europe/Berlin", 1_767_225_600, 1_790_000_000)]
+        [1, 2]
+    """
+    first, last = (datetime.fromtimestamp(moment, UTC).year for moment in (since, until))
+    shifts: list[tuple[int, int]] = []
+    for year in range(first, last + 1):
+        shifts += [one for one in _shifts_of_year(timezone, year) if not shifts or one[1] != shifts[-1][1]]
+    begun = max([place for place, (from_s, _) in enumerate(shifts) if from_s <= since], default=0)
+    return tuple([one for one in shifts[begun:] if one[0] <= max(since, until)])
+
+
+@lru_cache(maxsize=_KEPT)
+def _shifts_of_year(timezone: str, year: int) -> tuple[tuple[int, int], ...]:
+    """Returns the shifts of a year by UTC, the first from its first second on."""
+    zone = ZoneInfo(timezone)
+
+    def shift(moment: int) -> int:
+        """Returns the shift of a moment, seconds."""
+        offset = datetime.fromtimestamp(moment, UTC).astimezone(zone).utcoffset()
+        assert offset is not None, f"a time of {timezone} must have an offset"
+        return int(offset.total_seconds())
+
+    first = int(datetime(year, 1, 1, tzinfo=UTC).timestamp())
+    end = int(datetime(year + 1, 1, 1, tzinfo=UTC).timestamp())
+    found = [(first, shift(first))]
+    # Clocks of every zone are changed at a whole quarter of an hour, and never twice in a day.
+    for day in range(first, end, 86_400):
+        if shift(day + 86_400) != shift(day):
+            moment = next(at for at in range(day + 900, day + 86_401, 900) if shift(at) != shift(day))
+            found.append((moment, shift(moment)))
+    return tuple([one for one in found if one[0] < end])
+
+
 @lru_cache(maxsize=_KEPT)
 def hours_of(ranges: Sequence[HourRange]) -> frozenset[int]:
     """Returns the hours of the week that some ranges hold, each from 0 to 167; all for none.

@@ -29,8 +29,8 @@ class TrafficForecast:
 
     Attributes:
         per_hour: Of the mean hour.
-        weights: Of each hour of the week beside the mean one, (168,) float64, mean 1; the hour since 1970 UTC
-            modulo 168 is its place, so that place 0 is the hour after midnight of a Thursday.
+        weights: Of each hour of the week beside the mean one, (168,) float64, mean 1; the hour since 1970 by
+            the clock of the series modulo 168 is its place, place 0 after the midnight of a Thursday.
         low: Lower end of the 80 % interval of a sum over hours, beside the sum; None where too little of the
             past is known.
         high: Upper end.
@@ -53,7 +53,7 @@ def forecast_traffic(series: Series) -> TrafficForecast:
     """Returns the traffic of the coming hours.
 
     Args:
-        series: Values by the hour, in UTC; may be empty.
+        series: Values by the hour; may be empty.
     """
     n_hours = len(series.values)
     for period in (HOURS_PER_WEEK, HOURS_PER_DAY):

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from marquee.ads.campaigns.calendar import day_bounds, hour_of_week, hours_of, local_day
+from marquee.ads.campaigns.calendar import clock_shifts, day_bounds, hour_of_week, hours_of, local_day
 from marquee.store.campaigns.campaign import HourRange, Weekday
 
 # Offsets of 45 and of 30 minutes; clocks that change, at midnight too; a day that is left out.
@@ -50,3 +50,13 @@ def test_hours_of_ranges_are_their_union() -> None:
     expected = {day * 24 + hour for day in range(7) for hour in (11, 12)} | {5 * 24 + 10, 6 * 24 + 10}
     assert hours_of((weekend, daily)) == expected
     assert len(hours_of(())) == 168
+
+
+def test_clocks_of_a_zone_are_ahead_as_its_days_are() -> None:
+    since, until = day_bounds("Europe/Berlin", "2026-01-10")[0], day_bounds("Europe/Berlin", "2027-06-01")[0]
+    shifts = clock_shifts("Europe/Berlin", since, until)
+    assert [shift for _, shift in shifts] == [3600, 7200, 3600, 7200]
+    # At one o'clock in UTC, on the last Sundays of March and October.
+    assert [moment for moment, _ in shifts[1:]] == [1_774_746_000, 1_792_890_000, 1_806_195_600]
+    assert clock_shifts("Asia/Kathmandu", since, until) == ((1_767_225_600, 20_700),)
+    assert clock_shifts("Europe/Berlin", until, until) == ((1_806_195_600, 7200),)

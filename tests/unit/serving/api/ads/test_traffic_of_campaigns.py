@@ -39,6 +39,19 @@ def test_campaign_expects_the_traffic_of_its_surfaces() -> None:
     assert traffic.of(campaign(surfaces=("elsewhere",))).weights.tolist() == [1.0] * 168
 
 
+def test_traffic_of_a_zone_is_told_by_its_clocks_before_and_after_they_are_changed() -> None:
+    # People come at noon by the clocks of Berlin, which were changed ten days ago.
+    changed = 1_774_746_000 // 3600
+    hours = range(changed - 20 * 24, changed + 10 * 24)
+    counts = [HourCount("", hour, 100 if (hour + 1 + (hour >= changed)) % 24 == 12 else 10) for hour in hours]
+    traffic = Traffic(lambda: (hours.stop, counts))
+    traffic.look(float(hours.stop * 3600))
+    by_clock = traffic.of(campaign(timezone="Europe/Berlin"))
+    by_utc = traffic.of(campaign(timezone="UTC"))
+    assert by_clock.weights[12::24] == pytest.approx(np.full(7, 100 / (330 / 24)), rel=0.02)
+    assert by_utc.weights[10::24].max() < 0.9 * by_clock.weights[12]
+
+
 def test_store_that_is_gone_leaves_what_was_expected() -> None:
     told: list[Counted | None] = [(HOUR, by_day("feed", 100)), None, (HOUR + 1, [])]
 
