@@ -121,6 +121,7 @@ class SASRecConfig(ModelConfig):
         n_blocks: Layers of attention and feed-forward.
         n_heads: Parts of a vector that attend by themselves; they divide `dim`.
         expansion: Width of a feed-forward layer, in multiples of `dim`.
+        rotary: Whether every block also sees how many events lie between two of them.
         dropout: Of the inputs, and of what each half of a block adds.
         history_dropout: Probability with which a past event is left out in training.
         item_features: Whether item features and text enter.
@@ -138,6 +139,7 @@ class SASRecConfig(ModelConfig):
     n_blocks: int = 2
     n_heads: int = 1
     expansion: int = 4
+    rotary: bool = False
     dropout: float = 0.1
     history_dropout: float = 0.0
     item_features: bool = False
@@ -154,6 +156,7 @@ class SASRecConfig(ModelConfig):
             n_blocks=self.n_blocks,
             n_heads=self.n_heads,
             expansion=self.expansion,
+            rotary=self.rotary,
             dropout=self.dropout,
             history_dropout=self.history_dropout,
             item_features=self.item_features,

@@ -268,6 +268,7 @@ class TowersConfig:
         n_blocks: `transformer`: layers of attention and feed-forward.
         n_heads: `transformer`: parts of a vector that attend by themselves; they divide `dim`.
         expansion: `transformer`: width of its feed-forward layers, in multiples of `dim`.
+        rotary: `transformer`: whether every block also sees how many events lie between two of them.
         hidden: Width of the residual layer of each tower; 0 for none.
         dropout: Inside the residual layers, and in the blocks of a transformer.
         history_dropout: Probability with which a past event is left out in training.
@@ -302,6 +303,7 @@ class TowersConfig:
     n_blocks: int = 2
     n_heads: int = 2
     expansion: int = 4
+    rotary: bool = False
     hidden: int = 0
     dropout: float = 0.1
     history_dropout: float = 0.2
@@ -375,6 +377,11 @@ class TowersConfig:
             raise ConfigError(
                 f"model.n_heads must divide model.dim, got {self.n_heads} heads and {self.dim} dimensions"
             )
+        if self.rotary and self.dim // self.n_heads % 2:
+            raise ConfigError(
+                "model.rotary turns pairs of coordinates: model.dim / model.n_heads must be even, got "
+                f"{self.dim} / {self.n_heads}"
+            )
 
     def build_history(
         self, n_kinds: int, history_length: int
@@ -389,5 +396,5 @@ class TowersConfig:
             return HistorySum()
         if self.history_pooling is not HistoryPooling.transformer:
             return HistoryEncoder(self.history_pooling, self.dim, n_kinds, history_length)
-        sizes = TransformerSizes(self.dim, self.n_blocks, self.n_heads, self.expansion, self.dropout)
+        sizes = TransformerSizes(self.dim, self.n_blocks, self.n_heads, self.expansion, self.dropout, self.rotary)
         return CausalTransformer(sizes, n_kinds, history_length)

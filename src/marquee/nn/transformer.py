@@ -20,6 +20,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 # Histories whose attention is computed at once, as wide as the longest of them: on a CPU what fits its cache.
 ROWS_TOGETHER = 16
 DEVICE_ROWS_TOGETHER = 512
+# Radians per event of the slowest pair of a rotated vector: a turn takes thousands of events.
+SLOWEST_TURN = 1e-3
 # Trap: cuDNN's makes a plan for each new shape, a tenth of a second each, and every batch has its own shape.
 DEVICE_ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
@@ -36,6 +38,7 @@ class TransformerSizes:
         n_heads: Parts of a vector that attend by themselves; they divide `dim`.
         expansion: Width of a feed-forward layer, in multiples of `dim`.
         dropout: Of the inputs, and of what each half of a block adds.
+        rotary: Whether attention also sees how many events lie between two, in every block.
     """
 
     dim: int
@@ -43,6 +46,7 @@ class TransformerSizes:
     n_heads: int
     expansion: int
     dropout: float
+    rotary: bool = False
 
 
 class Block(nn.Module):
@@ -124,6 +128,7 @@ class CausalTransformer(nn.Module):
         super().__init__()
         self.length = history_length
         self.n_heads = sizes.n_heads
+        self.turns = _turns(sizes.dim // sizes.n_heads) if sizes.rotary else None
         self.scale = sizes.dim**0.5
         self.place = nn.Parameter(torch.randn(history_length, sizes.dim) * sizes.dim**-0.5)
         self.kind = nn.Embedding(n_kinds + 1, sizes.dim, padding_idx=0)
@@ -278,7 +283,33 @@ class CausalTransformer(nn.Module):
         # (batch, length, 3, n_heads, head_dim)
         parts = projected.view(batch, length, 3, self.n_heads, width // (3 * self.n_heads))
         query, key, value = parts.permute(2, 0, 3, 1, 4)  # (batch, n_heads, length, head_dim) each
-        return query, key, value
+        if self.turns is None:
+            return query, key, value
+        # By column: only how far two events are apart matters, and padding stands outside of a history.
+        angle = torch.arange(length, device=projected.device)[:, None] * self.turns.to(projected.device)
+        turned = angle.cos(), angle.sin()  # (length, head_dim / 2) each
+        return _rotated(query, *turned), _rotated(key, *turned), value
+
+
+def _turns(head_dim: int) -> Tensor:
+    """Returns how far each pair of coordinates turns from one event to the next, (head_dim / 2,) radians."""
+    n_pairs = head_dim // 2
+    return SLOWEST_TURN ** (torch.arange(n_pairs) / n_pairs)
+
+
+def _rotated(vectors: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turns the pairs of coordinates of each vector by its place, (..., length, head_dim).
+
+    Args:
+        vectors: (..., length, head_dim) float32; coordinate i is paired with i + head_dim / 2.
+        cos: Of the angle of each place and pair, (length, head_dim / 2) float32.
+        sin: The same of its sine.
+
+    Source:
+        Su et al. 2021, "RoFormer: Enhanced Transformer with Rotary Position Embedding", eq. 13 to 15.
+    """
+    first, second = vectors.chunk(2, dim=-1)
+    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
 
 
 def _groups(n_events: Tensor) -> list[_Group]:

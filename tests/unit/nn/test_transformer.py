@@ -21,11 +21,14 @@ CONFIG = TowersConfig(
     dim=DIM, history_pooling=HistoryPooling.transformer, n_blocks=2, n_heads=HEADS, expansion=3, dropout=0.4
 )
 
+ROTARY = replace(CONFIG, n_heads=3, rotary=True)
+BOTH = pytest.mark.parametrize("config", [CONFIG, ROTARY], ids=["places", "rotary"])
 
-def transformer() -> CausalTransformer:
+
+def transformer(config: TowersConfig = CONFIG) -> CausalTransformer:
     """Returns one with no parameter at its starting value."""
     torch.manual_seed(3)
-    encoder = CONFIG.build_history(N_KINDS, LENGTH)
+    encoder = config.build_history(N_KINDS, LENGTH)
     assert isinstance(encoder, CausalTransformer)
     with torch.no_grad():
         for parameter in encoder.parameters():
@@ -92,10 +95,13 @@ def test_pooled_history_is_what_loops_give() -> None:
             torch.testing.assert_close(got[row], expected, rtol=1e-4, atol=1e-5)
 
 
+@BOTH
 @pytest.mark.parametrize("rows", [1, 3, 16])
-def test_every_view_is_its_history_encoded_by_itself(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_view_is_its_history_encoded_by_itself(
+    rows: int, config: TowersConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "ROWS_TOGETHER", rows)
-    encoder = transformer()
+    encoder = transformer(config)
     table, items, kinds = histories()
     row, end = every_view(kinds)
     together = encoder.pool_views(table, items, kinds, row, end)
@@ -134,10 +140,11 @@ def test_order_and_kinds_count(part: str) -> None:
     assert (before - after).abs().max() > 1e-3
 
 
+@BOTH
 @pytest.mark.parametrize("mode", [True, False], ids=["train", "eval"])
-def test_pool_equals_forward_and_has_its_gradient(mode: bool) -> None:
+def test_pool_equals_forward_and_has_its_gradient(mode: bool, config: TowersConfig) -> None:
     table, items, kinds = histories()
-    encoder = transformer().train(mode)
+    encoder = transformer(config).train(mode)
     for part in encoder.modules():
         if isinstance(part, torch.nn.Dropout):
             part.p = 0.0
@@ -152,6 +159,19 @@ def test_pool_equals_forward_and_has_its_gradient(mode: bool) -> None:
     torch.testing.assert_close(*outputs)
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_rotated_vectors_meet_by_their_distance_alone() -> None:
+    encoder = transformer(ROTARY)
+    one_event = torch.randn(3 * DIM, generator=torch.Generator().manual_seed(2))
+    query, key, value = encoder._heads(one_event.expand(1, 8, -1))
+    products = (query @ key.transpose(2, 3))[0]  # (n_heads, 8, 8): of the same event at every two places
+    for head in products:
+        by_distance = [torch.diagonal(head, -distance) for distance in range(8)]
+        for equal in by_distance:
+            torch.testing.assert_close(equal, equal[:1].expand(len(equal)))
+        assert (by_distance[0][0] - by_distance[1][0]).abs() > 1e-3
+    assert torch.equal(value[0, :, 0], value[0, :, -1])  # what is found does not turn
 
 
 def test_empty_history_is_zero() -> None:
@@ -257,6 +277,7 @@ def test_views_move_with_their_batch() -> None:
     [
         ({"n_blocks": 0}, r"n_blocks, n_heads and expansion must be 1 or more, got 0, 2 and 4"),
         ({"expansion": 0}, r"expansion must be 1 or more, got 2, 2 and 0"),
+        ({"rotary": True, "n_heads": 2, "dim": 6}, r"model\.dim / model\.n_heads must be even, got 6 / 2"),
         ({"n_heads": 4, "dim": 6}, r"n_heads must divide model\.dim, got 4 heads and 6 dimensions"),
     ],
 )
