@@ -4,12 +4,12 @@
     python -m benchmarks.sequences --validation       the same on each user's last film but one
 
 Each user's last film is the test, the one before it the validation part; all films are ranked that the user
-has not rated. An arm learns from both and test is read once per seed. The arms have the same settings, which
-were chosen on validation; their difference is paired by user, each user's metric a mean over the seeds, so that
-the interval speaks of users alone. Wanted: films known by their attributes clearly above films known by their ids.
+has not rated. An arm learns from both and test is read once per seed. The arms have the same settings; their
+difference is paired by user, each user's metric a mean over the seeds, so that the interval speaks of users
+alone. Wanted: films known by their attributes clearly above films known by their ids.
 
-S3-Rec (Zhou et al. 2020, CIKM) states the gain of attributes on Amazon's Beauty, Sports and Toys, Yelp and
-LastFM: none of them is at hand, and its main table ranks 99 sampled items. What stands here is not beside it.
+S3-Rec (Zhou et al. 2020, CIKM) states what attributes bring on Amazon's Beauty, Sports and Toys, on Yelp and
+LastFM. None of them is at hand: what stands here is another set and cannot be set beside it.
 """
 
 import argparse
@@ -70,6 +70,11 @@ def _judged(prepared: Prepared) -> JudgedPart:
     return part
 
 
+def _means(values: Float64Array) -> str:
+    """Returns the means of some users' metrics, as they are printed."""
+    return " / ".join(f"{value:.4f}" for value in values.mean(axis=0))
+
+
 def measure(seeds: Sequence[int], fixed: Sequence[str]) -> dict[str, Float64Array]:
     """Returns arm → metrics of each user, each a mean over the seeds, (n_users, n_metrics)."""
     found = {}
@@ -81,7 +86,9 @@ def measure(seeds: Sequence[int], fixed: Sequence[str]) -> dict[str, Float64Arra
             config = compose_config([f"data={DATA}", *overrides, f"seed={seed}"])
             task = config.evaluation.task(_judged(prepared), prepared.dataset.n_items, [10])
             values.append(values_of_arm(prepared, task, config))
-            print(f"{arm}, seed {seed}: " + " / ".join(f"{v:.4f}" for v in values[-1].mean(axis=0)), flush=True)
+            print(
+                f"{arm}, seed {seed}: " + " / ".join(f"{v:.4f}" for v in values[-1].mean(axis=0)), flush=True
+            )
         found[arm] = np.mean(values, axis=0)
     return found
 
@@ -113,10 +120,12 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     gains = differences(found, "none")
-    print(f"\n{DATA}, each user's last film, {options.seeds} seed(s): attributes known, {' / '.join(METRICS)}")
+    print(
+        f"\n{DATA}, each user's last film, {options.seeds} seed(s): attributes known, {' / '.join(METRICS)}"
+    )
     for arm, values in found.items():
         gap = "".join(f"  {g.mean:+.4f} ({g.low:+.4f} to {g.high:+.4f})" for g in gains.get(arm, ()))
-        print(f"  {arm:<16} {' / '.join(f'{value:.4f}' for value in values.mean(axis=0))}{gap}")
+        print(f"  {arm:<16} {_means(values)}{gap}")
     is_reached = gains["films"][0].low > 0
     print("passed" if is_reached else "FAILED")
     return int(options.check and not is_reached)

@@ -39,7 +39,9 @@ MODELS: dict[str, ModelConfig] = {
     "features_alone": TwoTowerConfig(dim=6, user_id=False, history=False, item_id=False),
     "matrix_factorization": MatrixFactorizationConfig(dim=6),
     "elsa": ELSAConfig(dim=6),
-    "transformer": TwoTowerConfig(dim=6, user_id=False, history_pooling=HistoryPooling.transformer),
+    "transformer": TwoTowerConfig(
+        dim=6, user_id=False, history_pooling=HistoryPooling.transformer, n_heads=3, rotary=True
+    ),
     "linear": TwoTowerConfig(dim=6, history_pooling=HistoryPooling.mean, linear_rank=4),
 }
 EVERY_QUERY_INPUT = {"user_vector", "tokens", "numeric", "history_vectors", "history_kinds"}

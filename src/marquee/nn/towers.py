@@ -396,5 +396,7 @@ class TowersConfig:
             return HistorySum()
         if self.history_pooling is not HistoryPooling.transformer:
             return HistoryEncoder(self.history_pooling, self.dim, n_kinds, history_length)
-        sizes = TransformerSizes(self.dim, self.n_blocks, self.n_heads, self.expansion, self.dropout, self.rotary)
+        sizes = TransformerSizes(
+            self.dim, self.n_blocks, self.n_heads, self.expansion, self.dropout, self.rotary
+        )
         return CausalTransformer(sizes, n_kinds, history_length)

@@ -217,10 +217,11 @@ def test_sasrec_reads_the_history_alone() -> None:
 
 def test_sasrec_passes_its_knobs_on() -> None:
     knobs: dict[str, Any] = {
-        "dim": 9,
+        "dim": 18,
         "n_blocks": 3,
         "n_heads": 3,
         "expansion": 1,
+        "rotary": True,
         "dropout": 0.3,
         "history_dropout": 0.4,
         "item_features": True,
