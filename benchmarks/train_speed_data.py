@@ -29,8 +29,8 @@ def synthesize(n_interactions: int, n_items: int, *, history_length: int, seed: 
     n_users = max(n_interactions // EVENTS_PER_USER, 1)
     train = Interactions(
         offsets=np.concatenate(([0], np.arange(n_users + 1) * EVENTS_PER_USER)),
-        item_index=_draw(n_users * EVENTS_PER_USER, n_items, rng),
-        kind_index=np.ones(n_users * EVENTS_PER_USER, dtype=np.int64),
+        item_index=_draw(n_users * EVENTS_PER_USER, n_items, rng).astype(np.int32),
+        kind_index=np.ones(n_users * EVENTS_PER_USER, dtype=np.int32),
         timestamp=np.tile(np.arange(EVENTS_PER_USER), n_users),
         weight=np.ones(n_users * EVENTS_PER_USER, dtype=np.float32),
     )

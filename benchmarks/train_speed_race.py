@@ -140,7 +140,7 @@ class Judge:
 
 def _pairs(dataset: Dataset) -> Pairs:
     """Returns the training part, counted from 0."""
-    return Pairs(dataset.train.offsets[1:], dataset.train.item_index - 1, dataset.n_items)
+    return Pairs(dataset.train.offsets[1:], dataset.train.item_index.astype(np.int64) - 1, dataset.n_items)
 
 
 def run(

@@ -1,5 +1,6 @@
 """`python -m training.train data=… key=value …`: from a table of events to a checkpoint and a report."""
 
+import gc
 import logging
 import os
 import shlex
@@ -105,6 +106,9 @@ def _train(folder: RunFolder, config: TrainConfig, console: Console, team: "Team
     # Whoever reads the run later finds what was chosen, and not that it was left open.
     folder.write_config(config)
     fitted = fit(prepared.dataset, prepared.validation, config, folder.path, team=team)
+    # Lightning's trainer and module refer to each other: the moments of the optimizer would stay until Python
+    # finds them, beside the baselines, which is where a run holds most.
+    gc.collect()
     if n_before and fitted.epochs <= n_before and not fitted.interrupted:
         console.print(
             f"nothing was left to train: the run had its {n_before} epochs, or stopped early; "

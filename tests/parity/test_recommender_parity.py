@@ -116,7 +116,9 @@ def test_known_users_get_what_the_model_ranks(
     ]
     offsets, nothing = known.interactions.offsets, np.zeros(0, dtype=np.int64)
     seen = [
-        known.interactions.item_index[offsets[user] : offsets[user + 1]] if exclude_seen else nothing
+        known.interactions.item_index[offsets[user] : offsets[user + 1]].astype(np.int64)
+        if exclude_seen
+        else nothing
         for user in range(1, len(known.user_ids) + 1)
     ]
     offline = best_offline(published, known.queries, seen, kind)

@@ -155,7 +155,9 @@ def _with_new_users(user_vectors: FloatArray, n_users: int) -> FloatArray:
 
 def _seen(interactions: Interactions, user: int) -> IndexArray:
     """Returns the items of a user's history, which an answer leaves out."""
-    return interactions.item_index[interactions.offsets[user] : interactions.offsets[user + 1]]
+    return interactions.item_index[interactions.offsets[user] : interactions.offsets[user + 1]].astype(
+        np.int64
+    )
 
 
 def _popularity(interactions: Interactions, n_items: int) -> FloatArray:

@@ -211,6 +211,13 @@ class TrainingBatches(SizedBatches):
     def __len__(self) -> int:
         return len(self.bounds) - 1
 
+    def release(self) -> None:
+        """Lets the examples go, which no step will ask for again; their number stays known."""
+        none = np.zeros(0, dtype=np.int32)
+        self._ranges, self._order = _Packed(none, none, none, none), none
+        self.items = self.kinds = none
+        self.weight = np.zeros(0, dtype=np.float32)
+
     def __getitem__(self, number: int) -> TrainingBatch:
         """Returns one batch; the last one of an epoch may be smaller."""
         # The IndexError ends a loop over the data set, as Python's protocol of sequences has it.
@@ -257,7 +264,7 @@ class TrainingBatches(SizedBatches):
         )
         return TrainingBatch(
             replace(to_batch(arrays), views=views),
-            torch.from_numpy(train.item_index[target]),
+            torch.from_numpy(train.item_index[target].astype(np.int64)),
             torch.from_numpy(target_row),
             torch.from_numpy(self._weights(target, target_row)),
         )

@@ -18,6 +18,7 @@ from marquee.nn.optimizers import OptimizerConfig
 from marquee.nn.ranks.gradients import Shared, sum_gradients
 from marquee.nn.ranks.group import ALONE, Ranks
 from marquee.nn.scoring import loss_in_blocks
+from training.fitting.examples import TrainingBatches
 
 RANK_SEEDS = 1 << 40
 """Between the seeds of two ranks: above those of any epoch."""
@@ -62,6 +63,7 @@ class RetrievalModule(L.LightningModule):
         self.sampler = sampler
         self.optimizer_config = optimizer
         self.batches = batches
+        self.of_epoch: Dataset[TrainingBatch] | None = None
         self.seed = seed
         self.workers = workers
         self.ranks = ranks
@@ -72,7 +74,14 @@ class RetrievalModule(L.LightningModule):
     def train_dataloader(self) -> DataLoader[TrainingBatch]:
         """Returns the batches of the current epoch; the trainer asks anew for every epoch."""
         # No batch size and no shuffling here: an example of this data set is a batch already.
-        return DataLoader(self.batches(self.current_epoch), batch_size=None, num_workers=self.workers)
+        self.of_epoch = self.batches(self.current_epoch)
+        return DataLoader(self.of_epoch, batch_size=None, num_workers=self.workers)
+
+    def on_train_epoch_end(self) -> None:
+        """Lets the examples of the epoch go."""
+        # Lightning holds a loader until it has the next, and the last one as long as the trainer lives.
+        if isinstance(self.of_epoch, TrainingBatches):
+            self.of_epoch.release()
 
     def on_fit_start(self) -> None:
         """Has the sampler draw where the batches are."""

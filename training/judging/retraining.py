@@ -140,7 +140,9 @@ def _retraining(plan: Plan, folder: Path, console: Console) -> Retraining:
 def _data_checksum(tables: Tables) -> str:
     """Returns a checksum of the events, whatever their number."""
     # A hash per row and one of all: no copy of the events as text.
-    rows = tables.events.select("user_id", "item_id", "timestamp", "kind", "value").hash_rows(seed=0)
+    # As text: the code of a kind follows the order in which kinds were met.
+    kind = pl.col("kind").cast(pl.String)
+    rows = tables.events.select("user_id", "item_id", "timestamp", kind, "value").hash_rows(seed=0)
     return f"{tables.events.height}-{hashlib.sha256(rows.to_numpy().tobytes()).hexdigest()}"
 
 

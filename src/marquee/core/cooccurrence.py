@@ -89,6 +89,7 @@ def nearest_items(
     damped.data *= np.repeat(np.maximum(n_items_of, 1.0) ** -user_damping, n_items_of)
     # One factor is damped and the other is not: a user would count by the square otherwise.
     by_item = damped.T.tocsr()
+    del damped
     norms = np.sqrt(np.diff(by_item.indptr))  # (n_items + 1,), of the undamped columns
     # An item meets at most the histories of all its users: bounds the entries of its row.
     n_met = np.minimum(matrix.T @ n_items_of, n_items)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from marquee.core.arrays import FloatArray, IndexArray
+from marquee.core.arrays import FloatArray, IndexArray, TokenArray
 from marquee.errors import ShapeError
 
 # Not 0, which is a position as any other; and -1 indexes the last entry without an error, so `gather` masks.
@@ -62,15 +62,16 @@ class Interactions:
     Attributes:
         offsets: Events of user_index u are `offsets[u]:offsets[u + 1]`, (n_users + 2,) int64. User 0
             is the unknown user: its range holds the events of users without a row.
-        item_index: (n_events,) int64; 0 for an item outside the catalog.
-        kind_index: Row in `EventKinds`, (n_events,) int64, never 0.
+        item_index: (n_events,) int32; 0 for an item outside the catalog.
+        kind_index: Row in `EventKinds`, (n_events,) int32, never 0.
         timestamp: Seconds since 1970 UTC, or the order within the user, (n_events,) int64.
         weight: Training weight, (n_events,) float32.
     """
 
     offsets: IndexArray
-    item_index: IndexArray
-    kind_index: IndexArray
+    # Four bytes: of many events these columns are most of what training holds.
+    item_index: TokenArray
+    kind_index: TokenArray
     timestamp: IndexArray
     weight: FloatArray
 
@@ -78,8 +79,8 @@ class Interactions:
     def group(
         cls,
         user_index: IndexArray,
-        item_index: IndexArray,
-        kind_index: IndexArray,
+        item_index: IndexArray | TokenArray,
+        kind_index: IndexArray | TokenArray,
         timestamp: IndexArray,
         weight: FloatArray,
         *,
@@ -89,8 +90,8 @@ class Interactions:
 
         Args:
             user_index: (n_events,) int64 in 0 … n_users.
-            item_index: (n_events,) int64.
-            kind_index: (n_events,) int64.
+            item_index: (n_events,) int64 or int32.
+            kind_index: (n_events,) int64 or int32.
             timestamp: (n_events,) int64.
             weight: (n_events,) float32.
             n_users: Number of users with a row, without the unknown one.
@@ -112,8 +113,8 @@ class Interactions:
         offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
         return cls(
             offsets=offsets,
-            item_index=item_index[order],
-            kind_index=kind_index[order],
+            item_index=item_index.astype(np.int32)[order],
+            kind_index=kind_index.astype(np.int32)[order],
             timestamp=timestamp[order],
             weight=weight[order],
         )

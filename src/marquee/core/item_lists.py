@@ -49,7 +49,7 @@ class ItemLists:
         offsets = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
         # Each entry's place in the result plus the shift of its query: all slices at once, without a loop.
         positions = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], sizes)
-        return cls(offsets, interactions.item_index[positions])
+        return cls(offsets, interactions.item_index[positions].astype(np.int64))
 
     @property
     def sizes(self) -> IndexArray:

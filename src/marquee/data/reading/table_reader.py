@@ -21,7 +21,7 @@ from marquee.data.table_config import DUPLICATE_ROW, REPEATED_ID, TableConfig
 from marquee.errors import DataError
 
 # Texts that only tell rows apart or together; training knows users and items by theirs.
-_HELD_ONCE = ("request_id", "surface", "policy", "campaign_id")
+_HELD_ONCE = ("kind", "request_id", "surface", "policy", "campaign_id")
 
 
 @dataclass(frozen=True)

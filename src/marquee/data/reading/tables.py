@@ -33,8 +33,8 @@ class Tables:
     Attributes:
         events: The canonical columns of `events.EVENTS` (the optional ones if the source has them),
             then context columns, then `split` if the split is given; sorted by timestamp, rows with equal
-            time as in the files. `event_id` is the number of the row in these; ids of requests, surfaces,
-            policies and campaigns are held once each (`pl.Categorical`).
+            time as in the files. `event_id` is the number of the row in these; kinds, ids of requests,
+            surfaces, policies and campaigns are held once each (`pl.Categorical`).
         items: The canonical columns of `events.ITEMS`, then attributes; None if there is no such table.
         users: `user_id`, then attributes; None if there is no such table.
         quality: What was read, kept, excluded and rejected.

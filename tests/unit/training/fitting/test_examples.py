@@ -43,7 +43,11 @@ def dataset(shop: Prepared) -> Dataset:
     return replace(
         shop.dataset,
         train=Interactions(
-            OFFSETS, position + 100, position + 500, position, (position / 8).astype(np.float32)
+            OFFSETS,
+            (position + 100).astype(np.int32),
+            (position + 500).astype(np.int32),
+            position,
+            (position / 8).astype(np.float32),
         ),
         train_context=FeatureArrays(
             (position[:, None] + 900).astype(np.int32), np.zeros((14, 0), np.float32)
