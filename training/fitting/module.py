@@ -1,6 +1,7 @@
 """One LightningModule for every model, sampler and loss: it steps, and knows none of them by name."""
 
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 import lightning as L
 import torch
@@ -18,7 +19,6 @@ from marquee.nn.optimizers import OptimizerConfig
 from marquee.nn.ranks.gradients import Shared, sum_gradients
 from marquee.nn.ranks.group import ALONE, Ranks
 from marquee.nn.scoring import loss_in_blocks
-from training.fitting.examples import TrainingBatches
 
 RANK_SEEDS = 1 << 40
 """Between the seeds of two ranks: above those of any epoch."""
@@ -29,6 +29,14 @@ class SizedBatches(Dataset[TrainingBatch]):
 
     def __len__(self) -> int:
         raise NotImplementedError(f"{type(self).__name__} must say how many batches it has")
+
+
+@runtime_checkable
+class Releasable(Protocol):
+    """Batches of an epoch that hold much."""
+
+    def release(self) -> None:
+        """Lets what they hold go; none is asked for again."""
 
 
 class RetrievalModule(L.LightningModule):
@@ -80,7 +88,7 @@ class RetrievalModule(L.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Lets the examples of the epoch go."""
         # Lightning holds a loader until it has the next, and the last one as long as the trainer lives.
-        if isinstance(self.of_epoch, TrainingBatches):
+        if isinstance(self.of_epoch, Releasable):
             self.of_epoch.release()
 
     def on_fit_start(self) -> None:
