@@ -93,6 +93,12 @@ def test_report_counts_the_objective_beside_what_the_head_says(run: Run) -> None
     without = objective_of_part(run.prepared, run.config, None)
     assert without is not None
     assert (without.worth, without.said) == (found.worth, None)
+    assert without.variety is None
+    varied = objective_of_part(run.prepared, run.config, None, embed_catalog(run.model))
+    assert varied is not None
+    assert varied.variety is not None
+    # An answer of several items holds more exposures than one.
+    assert 0.0 < varied.variety < 500.0
 
 
 def test_nothing_that_comes_later_describes_an_exposure(run: Run) -> None:

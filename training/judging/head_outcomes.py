@@ -5,13 +5,13 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
-from marquee.core.arrays import BoolArray, Float64Array, IndexArray
+from marquee.core.arrays import BoolArray, Float64Array, FloatArray, IndexArray
 from marquee.core.event_kinds import EventKind
 from marquee.data.dataset import Dataset
 from marquee.data.exposures import PAIR, Exposures, missing_for_clicks, read_exposures
 from marquee.evaluation.analyses.slices import Members, members_of
 from marquee.evaluation.probabilities.intervals import MIN_OUTCOMES
-from marquee.evaluation.probabilities.objective import JudgedObjective, judge_objective
+from marquee.evaluation.probabilities.objective import JudgedObjective, judge_objective, variety_of
 from marquee.evaluation.probabilities.outcomes import JudgedOutcome, judge_outcome
 from training.cli.objective import objective_of
 from training.config import TrainConfig
@@ -102,7 +102,7 @@ def judge_conversions(
 
 
 def objective_of_part(
-    prepared: Prepared, config: TrainConfig, head: HeadOfRun | None
+    prepared: Prepared, config: TrainConfig, head: HeadOfRun | None, directions: FloatArray | None = None
 ) -> JudgedObjective | None:
     """Returns the worth of the exposures of the judged part; None where it has none.
 
@@ -110,6 +110,7 @@ def objective_of_part(
         prepared: The data.
         config: Of the run.
         head: Of the run; None where it has none.
+        directions: What items are like, (n_items + 1, dim); None where nobody knows.
 
     Raises:
         ConfigError: If the objective cannot be read.
@@ -125,6 +126,10 @@ def objective_of_part(
     if head is not None and not why_not_judged(head, shown, split.events, 0):
         chances = head_says(head, shown.frame)
         said = objective.click * chances[:, 0] + objective.conversion * chances[:, 0] * chances[:, 1]
+    variety = None
+    if directions is not None:
+        answer = np.unique(shown.frame[PAIR[0]].to_numpy(), return_inverse=True)[1]
+        variety = variety_of(answer, directions[prepared.dataset.item_ids.encode(shown.frame["item_id"])])
     return judge_objective(
         objective,
         name,
@@ -133,6 +138,7 @@ def objective_of_part(
         np.unique(shown.frame["user_id"].to_numpy(), return_inverse=True)[1],
         np.random.default_rng(config.seed),
         said,
+        variety,
     )
 
 

@@ -178,7 +178,7 @@ def judge(
     with console.status("measuring probabilities"):
         # With the bias, unlike the likeness above: it is a part of the probability.
         outcomes, unjudged = judge_outcomes(prepared, part, evaluation, model, item_vectors, config, head)
-        objective = objective_of_part(prepared, config, head)
+        objective = objective_of_part(prepared, config, head, directions)
         fairness = judge_fairness(prepared, part, evaluation, model, item_vectors, config)
     return Judgement(
         part_name=part_name,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from marquee.ads.objective import Objective
-from marquee.evaluation.probabilities.objective import judge_objective
+from marquee.evaluation.probabilities.objective import judge_objective, variety_of
 
 WORTHS = Objective(click=0.5, conversion=2.0)
 
@@ -24,6 +24,24 @@ def test_parts_add_up_to_the_worth_of_a_thousand() -> None:
         "revenue": 1.0,
         "diversity": 0.0,
     }
+
+
+def test_variety_of_answers_is_worth_what_the_declaration_says() -> None:
+    nothing = np.zeros(5, dtype=bool)
+    like = np.array([[1.0, 0.0], [0.0, 3.0], [2.0, 2.0], [1.0, 1.0], [1.0, 0.0]])
+    variety = variety_of(np.array([7, 7, 3, 3, 9]), like)
+    # Two items that are unlike, two that are alike, and one alone.
+    assert variety.tolist() == pytest.approx([0.5, 0.5, 0.0, 0.0, 0.0])
+    worths = Objective(diversity=2.0)
+    found = judge_objective(
+        worths, "test", nothing, nothing, np.arange(5), np.random.default_rng(0), variety=variety
+    )
+    assert found.variety == pytest.approx(200.0)
+    assert found.worth.mean == pytest.approx(400.0)
+    assert "+ 200 answers by how varied they are x 2; money for places is not" in found.sentence
+    assert found.to_json_dict()["variety_per_thousand"] == pytest.approx(200.0)
+    opposite = variety_of(np.zeros(2, dtype=np.int64), np.array([[1.0], [-1.0]]))
+    assert opposite.sum() == pytest.approx(1.0)
 
 
 def test_interval_draws_users_and_covers_the_truth() -> None:
