@@ -27,6 +27,8 @@ class RandomSplit:
         lowest_value: Events of a lower value are left out; None to keep all.
         is_large: Whether it takes minutes: it runs where it is asked for.
         margin: What ours must be as a multiple of the best reference; 1 for first or tied.
+        of: Data set that it is a part of, in place of `name`.
+        user_share: Share of its users, drawn with the fixed seed.
     """
 
     name: str
@@ -34,11 +36,13 @@ class RandomSplit:
     lowest_value: float | None = None
     is_large: bool = False
     margin: float = 1.0
+    of: str = ""
+    user_share: float = 1.0
 
     @property
     def is_there(self) -> bool:
         """Whether its events are on this machine, or can be simulated."""
-        return is_there(self.name)
+        return is_there(self.of or self.name)
 
     def pairs(self, root: str = "") -> pl.DataFrame:
         """Returns `user_id`, `item_id` and whether the pair is `test`, sorted.
@@ -46,14 +50,23 @@ class RandomSplit:
         Args:
             root: Folder of the data in place of the config's.
         """
-        tables, config = read_data(self.name, [f"data.root={root}"] if root else [])
+        tables, config = read_data(self.of or self.name, [f"data.root={root}"] if root else [])
         events = tables.events.filter(pl.col("kind").is_in(list(config.data.kinds)))
         if self.lowest_value is not None:
             events = events.filter(pl.col("value") >= self.lowest_value)
-        pairs = core(events.select("user_id", "item_id").unique(), self.fewest).sort("user_id", "item_id")
+        pairs = self._some_users(core(events.select("user_id", "item_id").unique(), self.fewest))
+        pairs = pairs.sort("user_id", "item_id")
         pairs = pairs.with_columns(draw=pl.Series(np.random.default_rng(SEED).random(pairs.height)))
         place, n = pl.col("draw").rank("ordinal").over("user_id"), pl.len().over("user_id")
         return pairs.select("user_id", "item_id", test=place <= (n * TEST_SHARE).floor())
+
+    def _some_users(self, pairs: pl.DataFrame) -> pl.DataFrame:
+        """Returns the pairs of the share of users, with as many events of each user and item as before."""
+        if self.user_share == 1:
+            return pairs
+        users = pairs["user_id"].unique().sort()
+        drawn = np.random.default_rng(SEED).permutation(len(users))[: int(self.user_share * len(users))]
+        return core(pairs.filter(pl.col("user_id").is_in(users[drawn].implode())), self.fewest)
 
 
 def core(pairs: pl.DataFrame, fewest: int) -> pl.DataFrame:
@@ -87,3 +100,9 @@ SPLITS = (
     RandomSplit("movielens-1m", lowest_value=4.0, is_large=True),
     RandomSplit("gowalla", is_large=True, margin=1.03),
 )
+OF_SIZES = (
+    RandomSplit("gowalla-38000", of="gowalla", user_share=0.205),
+    RandomSplit("gowalla-182000", of="gowalla", user_share=0.44),
+    SPLITS[-1],
+)
+"""Of about 38,000, 182,000 and 810,000 events of training."""

@@ -5,9 +5,10 @@ is fitted once more, with what is known when test is asked.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from benchmarks.defaults import BPR
 from benchmarks.experiments import compose_config
 from benchmarks.fits import fit_on
 from marquee.core.arrays import FloatArray, IndexArray
-from marquee.core.cooccurrence import user_item_matrix
+from marquee.core.cooccurrence import csr_matrix_class, user_item_matrix
 from marquee.core.histories import Interactions
 from marquee.data.dataset import JudgedPart
 from marquee.evaluation.baselines import ALS, Baseline, BaselinesConfig, ItemKNN
@@ -24,10 +25,14 @@ from marquee.index.ranking import ScoreBlock
 from marquee.nn.embed import score_queries
 from training.runs.prepare import Prepared
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
 K = 20
 METRIC, RECALL = f"ndcg@{K}", f"recall@{K}"
 # A matrix of so many items is inverted whole: half a minute and half a gigabyte.
 LARGEST_EASE = 8_000
+MOST_RANKED = 8_000  # validation users, where a fit takes minutes
 
 KNN_GRID: Mapping[str, Sequence[float]] = {
     "knn_neighbours": (50, 200, 800),
@@ -122,16 +127,24 @@ def search_closed(
         test: Who is asked in the end.
         task: Of validation.
         seed: Of ALS's first vectors.
-        is_large: Whether ALS takes minutes, and has a grid of fewer points.
+        is_large: Whether a fit takes minutes: ALS has a grid of fewer points then, and no more than
+            `MOST_RANKED` validation users choose.
     """
     train, n_items = prepared.dataset.train, prepared.dataset.n_items
 
+    rows = np.arange(len(validation.queries))
+    if is_large and len(rows) > MOST_RANKED:
+        rows = np.sort(np.random.default_rng(0).choice(rows, MOST_RANKED, replace=False))
+    sample = task.rows(rows)
+
     def best(points: Mapping[str, Fitter]) -> Found:
-        ranked = {knobs: metric_of(scorer(fit(validation.known)), task) for knobs, fit in points.items()}
+        ranked = {
+            knobs: metric_of(scorer(fit(validation.known), rows), sample) for knobs, fit in points.items()
+        }
         knobs = max(ranked, key=lambda name: ranked[name])
         return Found(knobs, ranked[knobs], scorer(points[knobs](test.known)))
 
-    of_train = partial(_fit, train=train, n_items=n_items, seed=seed)
+    of_train = partial(_fit, train=train, n_items=n_items, seed=seed, widest={})
     grids = {"item_knn": KNN_GRID, "als": LARGE_ALS_GRID if is_large else ALS_GRID}
     for name, grid in grids.items():
         yield name, best({words: partial(of_train, name, config) for words, config in points_of(grid)})
@@ -140,12 +153,36 @@ def search_closed(
 
 
 def _fit(
-    name: str, config: BaselinesConfig, known: Interactions, *, train: Interactions, n_items: int, seed: int
+    name: str,
+    config: BaselinesConfig,
+    known: Interactions,
+    *,
+    train: Interactions,
+    n_items: int,
+    seed: int,
+    widest: dict[tuple[float, float], ItemKNN],
 ) -> Baseline:
-    """Returns item-kNN or ALS of some knobs, asked with what is known."""
+    """Returns item-kNN or ALS of some knobs, asked with what is known; keeps the widest kNN in `widest`."""
     if name == "als":
         return ALS.fit(train, n_items, config, histories=known, seed=seed)
-    return ItemKNN.fit(train, n_items, config, histories=known)
+    key = config.knn_shrinkage, config.knn_user_damping
+    if key not in widest:
+        most = replace(config, knn_neighbours=int(max(KNN_GRID["knn_neighbours"])))
+        widest[key] = ItemKNN.fit(train, n_items, most, histories=known)
+    found = widest[key]
+    similarity = nearest(found.similarity, config.knn_neighbours)
+    return ItemKNN(similarity, user_item_matrix(known, n_items), found.popular)
+
+
+def nearest(similarity: "csr_matrix[np.float32]", n_neighbours: int) -> "csr_matrix[np.float32]":
+    """Returns the first entries of each row, of which the best stand first."""
+    sizes = np.diff(similarity.indptr)
+    place = np.arange(similarity.nnz) - np.repeat(similarity.indptr[:-1], sizes)
+    is_kept = place < n_neighbours
+    offsets = np.concatenate(([0], np.cumsum(np.minimum(sizes, n_neighbours))))
+    return csr_matrix_class()(
+        (similarity.data[is_kept], similarity.indices[is_kept], offsets), shape=similarity.shape
+    )
 
 
 def search_bpr(prepared: Prepared, common: Sequence[str], test: JudgedPart) -> Found:
@@ -181,7 +218,9 @@ def metric_of(scores: ScoreBlock, task: EvaluationTask) -> float:
     return found.models["one"].estimates[METRIC].mean
 
 
-def scorer(baseline: Baseline) -> ScoreBlock:
-    """Returns the scorer of a baseline; query i stands in row i + 1 of the histories."""
+def scorer(baseline: Baseline, queries: IndexArray | None = None) -> ScoreBlock:
+    """Returns the scorer of a baseline, of all queries or of some of them; query i stands in row i + 1."""
     # Row 0 of the histories is nobody.
-    return lambda rows: baseline.scores(np.arange(rows.start + 1, rows.stop + 1))
+    if queries is None:
+        return lambda rows: baseline.scores(np.arange(rows.start + 1, rows.stop + 1))
+    return lambda rows: baseline.scores(queries[rows] + 1)

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from marquee.data.dataset import QueryArrays
 from marquee.evaluation.evaluation import EvaluationTask, evaluate
+from marquee.index.ranking import ScoreBlock
 from marquee.nn.averages import WeightAverages
 from marquee.nn.batches import TrainingBatch
 from marquee.nn.embed import score_queries
@@ -139,9 +140,12 @@ class RankValidation(Callback):
 
     def rank(self, model: TwoTower) -> tuple[float, float]:
         """Returns NDCG and recall of a model at the first cutoff of the task."""
+        return self.rank_scores(score_queries(model, self.queries))
+
+    def rank_scores(self, scorer: ScoreBlock) -> tuple[float, float]:
+        """Returns NDCG and recall of the scores of its queries at the first cutoff of the task."""
         # Intervals are for the report; one resample is the least that `evaluate` draws.
         generator = np.random.default_rng(0)
-        scorer = score_queries(model, self.queries)
         evaluation = evaluate({"model": scorer}, self.task, generator, n_resamples=1)
         estimates = evaluation.models["model"].estimates
         k = self.task.ks[0]

@@ -2,11 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
 from benchmarks import recipe
 from benchmarks.recipe_data import RandomSplit, core, write_lists
+from benchmarks.recipe_references import nearest
+from marquee.core.histories import Interactions
+from marquee.evaluation.baselines import BaselinesConfig, ItemKNN
 from marquee.world import World, write_world
 
 
@@ -24,6 +28,27 @@ def test_lists_are_the_pairs_of_each_part(tmp_path: Path) -> None:
     write_lists(pairs, tmp_path)
     assert (tmp_path / "train.txt").read_text(encoding="utf8") == "u_1 a\nu2 a\n"
     assert (tmp_path / "test.txt").read_text(encoding="utf8") == "u_1 b\n"
+
+
+def test_a_share_of_the_users_is_a_core_of_its_own(tiny_world: World, tmp_path: Path) -> None:
+    write_world(tiny_world, tmp_path)
+    whole = RandomSplit("world", fewest=2).pairs(str(tmp_path))
+    half = RandomSplit("half", fewest=2, of="world", user_share=0.5).pairs(str(tmp_path))
+    n_users = whole["user_id"].n_unique()
+    assert 0 < half["user_id"].n_unique() <= n_users // 2
+    assert half["item_id"].value_counts()["count"].min() >= 2  # type: ignore[operator] # of numbers
+    assert half.equals(RandomSplit("half", fewest=2, of="world", user_share=0.5).pairs(str(tmp_path)))
+
+
+def test_thenearest_of_many_neighbours_are_those_of_a_fit_with_few() -> None:
+    draw = np.random.default_rng(0)
+    users = np.repeat(np.arange(1, 41), 6)
+    items = np.concatenate([draw.permutation(np.arange(1, 21))[:6] for _ in range(40)])
+    ones = np.ones(len(items), dtype=np.int64)
+    train = Interactions.group(users, items, ones, ones, ones.astype(np.float32), n_users=40)
+    few = ItemKNN.fit(train, 20, BaselinesConfig(knn_neighbours=3))
+    many = ItemKNN.fit(train, 20, BaselinesConfig(knn_neighbours=15))
+    np.testing.assert_array_equal(nearest(many.similarity, 3).toarray(), few.similarity.toarray())
 
 
 def test_ours_stands_beside_searched_references(

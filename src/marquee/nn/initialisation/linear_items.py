@@ -18,7 +18,8 @@ DoubleArray = npt.NDArray[np.float64]
 # How much more the errors of popular items count: chosen on validation of a shop's articles.
 SCALE_EXPONENT = 0.35
 N_EXTRA = 16  # directions that are carried along and dropped: the last ones kept are then sharper
-N_PASSES, N_TURNS = 8, 3
+# Of more passes that only turn the basis the vectors came no nearer to the weights.
+N_PASSES, N_TURNS = 5, 3
 N_USERS = 1000
 
 
