@@ -9,10 +9,11 @@ python -m benchmarks.scale --large           larger sizes, which take hours
 import sys
 
 from benchmarks.rows import run_rows
-from benchmarks.scale import faults
+from benchmarks.scale import faults, index
 from benchmarks.scale.sizes import SIZES
 
 GROUPS = {
+    "index": index.rows,
     "faults": faults.rows,
 }
 
