@@ -76,9 +76,9 @@ def measure() -> Measured:
         is_equal = _digest(index) == _digest(Index(vectors, config, AnnIndex(lists, config)))
         recall = measure_recall(index, queries, K)
     share = shard_s / adding_s
-    said = f"{'equal' if is_equal else 'UNEQUAL'} bytes, recall@{K} {recall:.3f} of both; processor time"
+    said = f"{'equal' if is_equal else 'UNEQUAL'} bytes, recall@{K} {recall:.3f}; processor time"
     return Measured(
-        f"{said}: centres {training_s:.1f} s, all items {adding_s:.1f} s, a shard of {end - first:,} {share:.0%}",
+        f"{said}: centres {training_s:.1f} s, items {adding_s:.1f} s, {end - first:,} of them {share:.0%}",
         is_equal and share <= MAX_SHARE,
     )
 
