@@ -228,7 +228,7 @@ class DeliveryAnswer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tr
     """How a campaign gets on: beside its plan, to its end, and why answers did not show it."""
 
     looked_at: Annotated[
-        int, Meta(description="Decisions of the last day and the flight that were looked at, the latest.")
+        int, Meta(description="Decisions that were looked at, spread over the last day within the flight.")
     ]
     shown: Annotated[int, Meta(description="Of these, those that showed it.")]
     not_shown: Annotated[

@@ -23,6 +23,7 @@ from marquee.store.ledger.rows import FLIGHT, Account
 from marquee.store.log.event_log import Decision
 from serving.api.ads.traffic import Traffic
 from serving.api.campaigns.messages import CampaignTrialAnswer, DeliveryAnswer, ForecastAnswer
+from serving.api.campaigns.sampling import read_spread
 from serving.api.customers.deciding import CustomersAtDecision
 from serving.api.customers.recorded import recorded_customers
 from serving.recording.opening import OpenedLog
@@ -31,6 +32,7 @@ from serving.releases.surfaces import DEFAULT
 
 _SECONDS_PER_DAY = 86_400
 _HOUR_S = 3600
+_MS_PER_S = 1000
 
 MOST_LOOKED_AT = 500
 """Decisions that the answer of a campaign rests on: a tenth of a second of the interpreter."""
@@ -43,10 +45,17 @@ def no_slots(_surface: str) -> SlotConfig | None:
 
 @dataclass(frozen=True)
 class Sample:
-    """The latest decisions, with whom the run of customers knows of them by decision id."""
+    """Decisions of the log.
+
+    Attributes:
+        decisions: In their order.
+        customers: Whom the run of customers knows of them, by decision id.
+        n_all: How many they stand for.
+    """
 
     decisions: Sequence[Decision]
     customers: Mapping[str, Customer]
+    n_all: int
 
     def viewer(self, decision: Decision) -> Viewer:
         """Returns a decision as targeting sees it."""
@@ -61,7 +70,7 @@ class Buying:
         n_meant: Decisions on its surfaces.
         n_won: Of these, those that would have shown it.
         cost: What these would have cost, millionths.
-        per_hour: Decisions of the sample on its surfaces by hour, 0 where the sample spans no time.
+        per_hour: Decisions on its surfaces by hour, 0 where the sample spans no time.
     """
 
     n_meant: int
@@ -106,9 +115,8 @@ class CampaignTrials:
         Raises:
             EventLogError: If the log cannot be read.
         """
-        found = self._sample(sample)
-        told = try_campaign(campaign, found, now)
-        bought = self._bought(campaign, found)
+        told = try_campaign(campaign, self._sample(sample), now)
+        bought = self._bought(campaign, self._spread(sample, now))
         if bought is None:
             return told
         return msgspec.structs.replace(
@@ -126,7 +134,7 @@ class CampaignTrials:
         Raises:
             EventLogError: If the log cannot be read.
         """
-        found = self._sample(MOST_LOOKED_AT)
+        found = self._spread(MOST_LOOKED_AT, now)
         reasons, n_shown = reasons_of(campaign, found, now)
         self._traffic.look(now)
         weighed, _ = self._time(campaign)
@@ -144,10 +152,19 @@ class CampaignTrials:
 
     def _sample(self, n_most: int) -> Sample:
         """Returns the latest decisions; raises EventLogError."""
-        decisions = [logged.decision for logged in self._log.get().read_last_decisions(n_most)]
+        return self._known([logged.decision for logged in self._log.get().read_last_decisions(n_most)])
+
+    def _spread(self, n_most: int, now: int) -> Sample:
+        """Returns decisions of the last day, some of every part of it; raises EventLogError."""
+        found = read_spread(self._log.get(), n_most, (now - _SECONDS_PER_DAY) * _MS_PER_S)
+        return replace(self._known(found.decisions), n_all=found.n_all)
+
+    def _known(self, decisions: Sequence[Decision]) -> Sample:
+        """Returns decisions with whom the run of customers knows of them."""
         known = recorded_customers(self._customers, self._users, decisions)
         found = {one.decision_id: known.find(one) for one in decisions}
-        return Sample(decisions, {name: one for name, one in found.items() if one is not None})
+        customers = {name: one for name, one in found.items() if one is not None}
+        return Sample(decisions, customers, len(decisions))
 
     def _time(self, campaign: Campaign) -> tuple[WeighedTime, TrafficForecast]:
         """Returns the time of a campaign, and the traffic that it is weighed by."""
@@ -170,7 +187,9 @@ class CampaignTrials:
             if why_not(anytime, sample.viewer(one)) is None
         ]
         won = [one for one in costs if one is not None]
-        return Buying(len(meant), len(won), sum(won), _per_hour(meant))
+        return Buying(
+            len(meant), len(won), sum(won), _per_hour(meant) * sample.n_all / max(1, len(sample.decisions))
+        )
 
     def _forecast(
         self, campaign: Campaign, accounts: Sequence[Account], bought: Buying, now: int

@@ -213,7 +213,7 @@ class DeliveryAnswer(msgspec.Struct, kw_only=True, frozen=True):
     """How a campaign gets on: beside its plan, to its end, and why answers did not show it.
 
     Attributes:
-        looked_at: Decisions of the last day and the flight that were looked at, the latest.
+        looked_at: Decisions that were looked at, spread over the last day within the flight.
         shown: Of these, those that showed it.
         not_shown: Of the others, the first reason, the commonest first.
         planned: What its plan would have spent by now; left out where it has none.
