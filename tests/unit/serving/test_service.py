@@ -11,11 +11,14 @@ from typing import Any, cast
 import pytest
 
 from marquee.bundle.traits.run import RunManifest, write_run_manifest
+from marquee.store.campaigns.campaign import HeldCampaign
+from marquee.store.campaigns.opening import open_campaign_store
 from marquee.store.signing import write_key_pair
 from serving.config import Settings
 from serving.http.guard import Guard
 from serving.workers.heartbeat import Heartbeat
 from serving.workers.table import WorkerTable
+from tests.support.ad_service import booking
 from tests.support.asgi import JSON_HEADERS, request
 from tests.support.bundles import publish_tiny
 from tests.support.quiet_bentoml import bentoml, service
@@ -43,6 +46,31 @@ def test_service_loads_its_bundle_when_it_starts(bundle: Path, monkeypatch: pyte
     assert gc.get_freeze_count() > 0
     made.parts.surfaces.close()
     gc.unfreeze()
+
+
+def test_collector_does_not_look_through_campaigns(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = str(tmp_path / "events")
+    (tmp_path / "events").mkdir()
+    store = open_campaign_store(where)
+    store.put(booking("frozen"), 0, "created", "anna", 1)
+    store.close()
+    monkeypatch.setattr(service, "SETTINGS", Settings(bundle=str(bundle), events=where))
+    made = service.MarqueeService()
+    made.load_release()
+    ads, spending = made.parts.ads, made.parts.spending
+    assert ads is not None
+    assert spending is not None
+    try:
+        looked_at = [one for one in gc.get_objects() if isinstance(one, HeldCampaign)]
+        assert not [one for one in looked_at if one.campaign.campaign_id == "frozen"]
+        assert "frozen" in spending.campaigns.current().held
+    finally:
+        ads.close()
+        spending.close()
+        made.parts.surfaces.close()
+        gc.unfreeze()
 
 
 def test_application_answers_once_the_service_has_started(
