@@ -35,6 +35,7 @@ from serving.recording.opening import validate_log
 from serving.recording.rules.following import validate_rule_store
 from serving.releases.arms.experiments import Experiments
 from serving.releases.live_items import validate_folder
+from serving.releases.loading import share_verified
 from serving.releases.surface_file import SurfaceFile
 from serving.telemetry import logs
 from serving.telemetry.metrics import FOLDER_VARIABLE, forget_dead_workers
@@ -109,6 +110,8 @@ class MarqueeService:
             read_origins(SETTINGS.cors_origins)
             Guard.read(SETTINGS.keys)
             file = SurfaceFile.read(SETTINGS)
+            # Before the first bundle is read: its workers need not read it again.
+            share_verified()
             Experiments.read(SETTINGS, file.surfaces)
             file.validate_bundles(read_trusted_keys(SETTINGS))
             if SETTINGS.items:

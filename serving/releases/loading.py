@@ -4,9 +4,12 @@ Whatever is wrong with a release is found here, before it answers anybody. One w
 time, with less priority than the requests.
 """
 
+import atexit
 import errno
 import fcntl
 import os
+import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +20,7 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 from marquee.bundle.manifest import MANIFEST
+from marquee.bundle.verifying import VerifiedFiles
 from marquee.core.catalog import ItemKind
 from marquee.decision.golden_requests import read_golden_requests, validate_golden_requests
 from marquee.decision.recommender import Recommender
@@ -42,6 +46,9 @@ _PASSING_WORDS = (
     "input/output error",
     "stale file handle",
 )
+
+VERIFIED_FOLDER = "BUNDLES_VERIFIED_DIR"
+"""Variable of the environment by which workers find it: no setting, for nobody is to set it."""
 
 Result = TypeVar("Result")
 
@@ -69,6 +76,7 @@ class Loader:
         trusted: Keys whose releases are taken; None for anybody's.
         validate: Raises BundleError or ConfigError if a loaded release is not fit for its surfaces.
         limits: How long each may take.
+        verified: Notes of files that were read before; None to read every one.
     """
 
     def __init__(
@@ -76,7 +84,9 @@ class Loader:
         trusted: TrustedKeys | None = None,
         validate: Callable[[Recommender], None] = lambda _recommender: None,
         limits: LoadLimits = LoadLimits(),
+        verified: VerifiedFiles | None = None,
     ) -> None:
+        self._verified = verified
         self._trusted = trusted
         self._validate = validate
         self._limits = limits
@@ -98,7 +108,7 @@ class Loader:
             recommender = self._within(
                 # Who waited for the lock to the end still gets a turn.
                 max(_TURN_S, deadline - time.monotonic()),
-                lambda: Recommender.load(folder, self._trusted),
+                lambda: Recommender.load(folder, self._trusted, self._verified),
                 BundleBusyError(
                     f"reading {folder} took longer than {self._limits.load_s:g} s; see whether its disk "
                     "answers, or raise MARQUEE_RELEASE_LOAD_MS"
@@ -230,6 +240,19 @@ def warm_up(recommender: Recommender) -> None:
     for item_id in item_ids:
         # Similar items take a way of their own through the index, which is warmed up as well.
         recommender.similar(item_id, k=10, kind=None, exclude=(), timestamp=timestamp)
+
+
+def share_verified() -> None:
+    """Makes the folder of the notes of verified bundles, for this process and workers that it starts."""
+    folder = tempfile.mkdtemp(prefix="marquee-verified-")  # mode 0700
+    os.environ[VERIFIED_FOLDER] = folder
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+
+
+def verified_here() -> VerifiedFiles | None:
+    """Returns the notes that the processes of this service share, None outside of one."""
+    folder = os.environ.get(VERIFIED_FOLDER)
+    return VerifiedFiles(Path(folder), time.time_ns) if folder else None
 
 
 def be_nice() -> None:

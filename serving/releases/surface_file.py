@@ -40,7 +40,7 @@ from serving.config import Settings
 from serving.recording.policies import read_policy, read_policy_text
 from serving.releases.channel import Channel
 from serving.releases.following import first_usable
-from serving.releases.loading import Loader, LoadLimits
+from serving.releases.loading import Loader, LoadLimits, verified_here
 from serving.releases.surfaces import DEFAULT, DEFAULT_K, Surface, Surfaces
 from serving.telemetry.metrics import Metrics
 
@@ -99,7 +99,7 @@ class SurfaceFile:
         """
         # Once for each bundle: it is verified byte by byte.
         for bundle in dict.fromkeys(surface.bundle for surface in self.surfaces):
-            first_usable(Path(bundle), lambda folder: Bundle.load(folder, trusted))
+            first_usable(Path(bundle), lambda folder: Bundle.load(folder, trusted, verified_here()))
 
     def validate_traits(self, facts: CustomerFacts) -> None:
         """Raises ConfigError if a surface states a trait that the run of customers has not.
@@ -141,7 +141,12 @@ class SurfaceFile:
             if home not in channels:
                 sharing = [one for one in self.surfaces if Path(one.bundle).resolve() == home]
                 variants = arms(sharing) if arms else ()
-                loader = Loader(trusted, _validator([*sharing, *variants]), _load_limits(surface.settings))
+                loader = Loader(
+                    trusted,
+                    _validator([*sharing, *variants]),
+                    _load_limits(surface.settings),
+                    verified_here(),
+                )
                 versions = tuple(dict.fromkeys(one.release for one in variants if one.release))
                 channels[home] = Channel(surface.bundle, metrics, loader, arms=versions)
         by_name = {surface.name: channels[Path(surface.bundle).resolve()] for surface in self.surfaces}

@@ -4,9 +4,7 @@ Decides what a bundle must hold for serving. Leaves writing to `publishing` and 
 `recommender`. Does not unpickle anything, follow a link, or read a file that the manifest does not name.
 """
 
-import hashlib
 import io
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,22 +34,21 @@ from marquee.bundle.manifest import (
     GOLDEN_REQUESTS_FILE,
     INDEX_FILE,
     MANIFEST,
-    OPTIONAL_FILES,
     Manifest,
-    expected_files,
 )
 from marquee.bundle.popularity import ContextPopularity
 from marquee.bundle.releases import resolve
 from marquee.bundle.texts.contents import TEXT_FILES, TextContents, text_encoder, text_file
 from marquee.bundle.texts.search import TextSearch
-from marquee.bundle.user_ids import USER_ID_FILES, MappedIds, user_file
+from marquee.bundle.user_ids import USER_ID_FILES, MappedIds, is_rising, user_file
+from marquee.bundle.verifying import VerifiedFiles, verify_files
 from marquee.core.arrays import FloatArray, IndexArray
 from marquee.core.catalog import Catalog
 from marquee.core.ids import IdMap
-from marquee.errors import BundleError, ChecksumError, MarqueeError
+from marquee.errors import BundleError, MarqueeError
 from marquee.features import FeatureArrays, FeatureEncoder
 from marquee.index.index import Index
-from marquee.store.files import CHUNK_BYTES, open_regular_file, read_regular_file
+from marquee.store.files import read_regular_file
 from marquee.store.signing import TrustedKeys
 
 # What the readers of JSON, .npy and Parquet, and our own constructors, say of content that is not theirs.
@@ -110,12 +107,18 @@ class Bundle:
     golden_requests: str
 
     @classmethod
-    def load(cls, path: Path | str, trusted: TrustedKeys | None = None) -> "Bundle":
+    def load(
+        cls,
+        path: Path | str,
+        trusted: TrustedKeys | None = None,
+        verified: VerifiedFiles | None = None,
+    ) -> "Bundle":
         """Returns the bundle at `path`: its folder, or a folder of bundles with a CURRENT one.
 
         Args:
             path: As above.
             trusted: One of these keys must have signed it; None to take it unsigned.
+            verified: Notes of files that were read before on this machine; None to read every one.
 
         Raises:
             SignatureError: If it is not signed by a trusted key.
@@ -131,7 +134,7 @@ class Bundle:
         if trusted is not None:
             trusted.verify(folder, text)
         manifest = Manifest.from_json(text)
-        _verify(folder, manifest)
+        verify_files(folder, text, manifest, verified)
         reader = _Reader(folder, manifest)
         bundle = reader.read()
         _validate_graphs(bundle)
@@ -183,28 +186,6 @@ class Bundle:
     def version(self) -> str:
         """Version of the bundle."""
         return self.manifest.version
-
-
-def _verify(folder: Path, manifest: Manifest) -> None:
-    """Raises BundleError unless the files are exactly those that the manifest names, byte for byte."""
-    expected = expected_files(manifest.index.config.kind)
-    # Neither fewer nor more: a file that we do not know may change what the others mean.
-    if set(manifest.files) - OPTIONAL_FILES != expected:
-        raise BundleError(
-            f"{MANIFEST} must name the files {sorted(expected)}, got {sorted(manifest.files)}; export again"
-        )
-    for name, facts in manifest.files.items():
-        digest, n_bytes = hashlib.sha256(), 0
-        with open_regular_file(folder / name) as descriptor:
-            # In pieces: a file of vectors is larger than the memory that a worker may use beside it.
-            while chunk := os.read(descriptor, CHUNK_BYTES):
-                digest.update(chunk)
-                n_bytes += len(chunk)
-        if (digest.hexdigest(), n_bytes) != (facts.sha256, facts.bytes):
-            raise ChecksumError(
-                f"{name} in {folder} has {n_bytes} bytes with SHA-256 {digest.hexdigest()}, expected "
-                f"{facts.bytes} with {facts.sha256}; publish the bundle again"
-            )
 
 
 class _Reader:
@@ -342,7 +323,7 @@ class _Reader:
         offsets = self._array("history_offsets.npy", np.int64, (self.manifest.n_users + 2,))
         self._require("history_offsets.npy", (int(offsets[0]), int(offsets[-1])), (0, n_events))
         # Falling offsets would give one user the history of another.
-        self._require("history_offsets.npy", bool((np.diff(offsets) >= 0).all()), True)
+        self._require("history_offsets.npy", is_rising(offsets), True)
         return offsets
 
     def _array(self, name: str, dtype: type[Scalar], shape: tuple[int | None, ...]) -> npt.NDArray[Scalar]:

@@ -66,7 +66,7 @@ class MappedIds:
                 f"offsets of ids must reach from 0 to {len(text)}, got {offsets[:1]} …; export again"
             )
         # Offsets may repeat: an id may be the empty text.
-        if not (_is_rising(offsets) and _is_rising(hashes)):
+        if not (is_rising(offsets) and is_rising(hashes)):
             raise DataError(f"offsets and hashes of {n} ids must rise, got some that fall; export again")
         if len(hashes) != n or len(rows) != n or (n and (rows.min() < 1 or rows.max() > n)):
             raise DataError(f"rows of ids must be 1 … {n}, got {len(rows)} of others; export again")
@@ -175,7 +175,7 @@ def user_id_arrays(ids: Sequence[str]) -> dict[str, npt.NDArray[np.generic]]:
     return {user_file(name): array for name, array in arrays.items()}
 
 
-def _is_rising(array: npt.NDArray[Any]) -> bool:
+def is_rising(array: npt.NDArray[Any]) -> bool:
     """Tells whether no number falls."""
     # In blocks: the differences of all would take as much as the array that is in a file.
     for start in range(0, len(array) - 1, _BLOCK):

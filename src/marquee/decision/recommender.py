@@ -17,6 +17,7 @@ import numpy as np
 
 from marquee.bundle.bundle import Bundle
 from marquee.bundle.clicks.head import ClickProbabilities
+from marquee.bundle.verifying import VerifiedFiles
 from marquee.core.arrays import IndexArray
 from marquee.core.catalog import ItemKind
 from marquee.core.filters import NO_FILTERS, Filters
@@ -71,9 +72,14 @@ class Recommender:
         self.scorer = None if bundle.click_head is None else ProbabilityScorer(self.item_pool)
 
     @classmethod
-    def load(cls, path: Path | str, trusted: TrustedKeys | None = None) -> "Recommender":
+    def load(
+        cls,
+        path: Path | str,
+        trusted: TrustedKeys | None = None,
+        verified: VerifiedFiles | None = None,
+    ) -> "Recommender":
         """Returns the recommender of the bundle at `path`; see `Bundle.load`."""
-        return cls(Bundle.load(path, trusted))
+        return cls(Bundle.load(path, trusted, verified))
 
     def with_live_items(self, items: Mapping[str, LiveItem]) -> "Recommender":
         """Returns a recommender of the same bundle with these live items in place of others."""

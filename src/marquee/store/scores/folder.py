@@ -19,7 +19,7 @@ import msgspec
 
 from marquee.core.user_hash import buckets_of, hash_ids
 from marquee.errors import DataError
-from marquee.store.files import read_regular_file, replace_file
+from marquee.store.files import replace_file
 
 MANIFEST, SUMMARY = "scores.json", "summary.json"
 PARTS, CHANGES = "parts", "changes"
@@ -27,7 +27,7 @@ FORMAT = 1
 
 
 class ScoreManifest(msgspec.Struct, frozen=True, kw_only=True):
-    """The content of a folder of scores.
+    """What a folder of scores holds.
 
     Attributes:
         format: Of the folder.
@@ -64,7 +64,7 @@ class ScoreFolder:
             DataError: If there is none, or it has a format that this release does not read.
         """
         try:
-            manifest = msgspec.json.decode(read_regular_file(path / MANIFEST), type=ScoreManifest)
+            manifest = msgspec.json.decode((path / MANIFEST).read_bytes(), type=ScoreManifest)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise DataError(
                 f"{path} must be a folder of scores with a {MANIFEST}, got {error}; name a folder that "
@@ -78,7 +78,7 @@ class ScoreFolder:
         return cls(path, manifest)
 
     def write_manifest(self) -> None:
-        """Writes the manifest, before any part."""
+        """Writes what the folder holds, before any part of it."""
         self.path.mkdir(parents=True, exist_ok=True)
         replace_file(self.path / MANIFEST, msgspec.json.format(msgspec.json.encode(self.manifest)) + b"\n")
 

@@ -1,11 +1,14 @@
 """Releases: another takes the place of the one that answers, or is refused and changes nothing."""
 
 import gc
+import json
 import logging
 import shutil
+import stat
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,7 @@ from marquee.decision.recommender import Recommender
 from marquee.decision.requests import Answer, Request
 from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, UnknownIdError
 from serving.releases.channel import Channel
-from serving.releases.loading import warm_up
+from serving.releases.loading import VERIFIED_FOLDER, Loader, share_verified, verified_here, warm_up
 from serving.telemetry.metrics import Metrics
 from tests.support.bundles import NOW, publish_tiny
 from tests.support.counters import changes
@@ -274,3 +277,22 @@ def test_warm_up_refuses_a_model_without_numbers(tmp_path: Path) -> None:
     path = publish_tiny(tmp_path, user_vectors=users)
     with pytest.raises(BundleError, match="fails its first requests: the embedding"):
         warm_up(Recommender.load(path))
+
+
+def test_processes_of_a_service_note_what_they_verify(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = publish_tiny(tmp_path)
+    # Set before, so that it is taken back at the end.
+    monkeypatch.setenv(VERIFIED_FOLDER, "")
+    assert verified_here() is None
+    share_verified()
+    verified = verified_here()
+    assert verified is not None
+    settled = replace(verified, now_ns=lambda: time.time_ns() + 10**10)
+
+    Loader(verified=settled).load(bundle, is_pinned=True)
+
+    assert stat.S_IMODE(settled.folder.stat().st_mode) == 0o700
+    (note,) = settled.folder.glob("*.json")
+    assert set(json.loads(note.read_bytes())) == {path.name for path in bundle.iterdir()} - {"manifest.json"}
