@@ -9,12 +9,14 @@ python -m benchmarks.scale --large           larger sizes, which take hours
 import sys
 
 from benchmarks.rows import run_rows
-from benchmarks.scale import faults, index
+from benchmarks.scale import faults, index, loading, scoring
 from benchmarks.scale.sizes import SIZES
 
 GROUPS = {
     "index": index.rows,
     "faults": faults.rows,
+    "scoring": scoring.rows,
+    "loading": loading.rows,
 }
 
 if __name__ == "__main__":

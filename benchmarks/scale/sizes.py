@@ -11,17 +11,26 @@ class Sizes:
         is_large: Whether `--large` was given; a row with sizes of its own asks for this.
         kills: Of a driver or a worker, one after the other, for each kind of cluster.
         index_items: Items of an index that is built in shards.
+        scored_users: Users of a bundle that are all scored.
+        scored_items: Items that they are scored against.
+        bundle_users: Users of a bundle that a worker loads.
+        bundle_items: Items of that bundle.
     """
 
     is_large: bool = False
     kills: int = 10
     index_items: int = 200_000
+    scored_users: int = 20_000
+    scored_items: int = 100_000
+    bundle_users: int = 10_000_000
+    bundle_items: int = 1_000_000
 
     def enlarge(self) -> None:
         """Sets the larger ones."""
         self.is_large = True
         self.kills = 50
         self.index_items = 4_000_000
+        self.scored_users = 1_000_000
 
 
 SIZES = Sizes()
