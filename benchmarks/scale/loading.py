@@ -54,7 +54,7 @@ def rows(_root: Path) -> Iterator[Row]:
 
 
 def _memory() -> Measured:
-    """Returns what a worker holds of its own because of the users."""
+    """Measures the memory that a worker has of its own because of the users."""
     few, many, _ = _loaded()
     more = many["own_mb"] - few["own_mb"]
     text = f"{more:,.0f} MB of its own, {many['own_mb']:,.0f} MB with items, program and answers"
@@ -115,7 +115,7 @@ def _histories(rng: np.random.Generator, n_users: int, n_items: int) -> Interact
 
 
 def _load(bundle: Path, notes: Path | None) -> dict[str, float]:
-    """Returns what a fresh process needs to load a bundle and to answer some of its users."""
+    """Measures a fresh process that loads a bundle and answers some of its users."""
     command = [sys.executable, "-m", __name__, str(bundle), *([str(notes)] if notes else [])]
     told = subprocess.run(command, check=True, capture_output=True, timeout=600).stdout
     n_bytes = sum(path.stat().st_size for path in bundle.iterdir())

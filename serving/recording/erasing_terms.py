@@ -1,6 +1,7 @@
 """The terms of erasures, as an operator promises them and a process keeps them."""
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -23,6 +24,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
         retention: When rows go by themselves.
         channels: Folders of the releases.
         max_release_age_s: Age at which a release should have been replaced, seconds.
+        scores: Folder of the folders of scores; empty for none.
     """
 
     receipt_key: str
@@ -30,6 +32,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     retention: Retention
     channels: tuple[str, ...] = ()
     max_release_age_s: int = 0
+    scores: str = ""
 
     @classmethod
     def of(cls, settings: RecordingSettings, channels: Collection[Path], max_age_days: int) -> "Terms":
@@ -41,9 +44,11 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
                 events=settings.keep_events_days,
                 decisions=settings.keep_decisions_days,
                 tombstones=settings.keep_tombstones_days,
+                scores=settings.keep_scores_days,
             ),
             channels=tuple(str(channel) for channel in channels),
             max_release_age_s=max_age_days * SECONDS_PER_DAY,
+            scores=settings.scores,
         )
 
     def find_releases(self, name: str) -> Sequence[HoldingRelease]:
@@ -58,6 +63,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
         self, places: Places, settle_s: int = SETTLE_S, rest: Callable[[], None] = lambda: None
     ) -> Eraser:
         """Returns an eraser on these terms; raises ConfigError if its key cannot be used."""
+        if self.scores:
+            places = replace(places, scores=Path(self.scores))
         return Eraser(
             places=places,
             key=SigningKey.read(self.receipt_key) if self.receipt_key else None,

@@ -100,6 +100,18 @@ class RecordingSettings(RoomSettings):
             description="the same for what is kept of erased users, and their receipts; 0: never",
         ),
     ] = 0
+    scores: Annotated[
+        str,
+        Meta(
+            description=(
+                "folder of [folders of scores](scale.md#scores-of-many-users) that "
+                "`python -m training.score` wrote: whoever is erased goes from them as well; empty: there are none"
+            )
+        ),
+    ] = ""
+    keep_scores_days: Annotated[
+        int, Meta(ge=0, description="age of the moment of a folder of scores at which it goes; 0: never")
+    ] = 0
 
     @property
     def default_tier(self) -> Tier:

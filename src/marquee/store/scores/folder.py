@@ -27,7 +27,7 @@ FORMAT = 1
 
 
 class ScoreManifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a folder of scores holds.
+    """The content of a folder of scores.
 
     Attributes:
         format: Of the folder.
@@ -78,7 +78,7 @@ class ScoreFolder:
         return cls(path, manifest)
 
     def write_manifest(self) -> None:
-        """Writes what the folder holds, before any part of it."""
+        """Writes the manifest, before any part."""
         self.path.mkdir(parents=True, exist_ok=True)
         replace_file(self.path / MANIFEST, msgspec.json.format(msgspec.json.encode(self.manifest)) + b"\n")
 

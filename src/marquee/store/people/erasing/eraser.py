@@ -34,6 +34,7 @@ from marquee.store.people.erasing.receipts import (
     signed,
 )
 from marquee.store.people.users import Forgotten, Users
+from marquee.store.scores.erasing import erase_from_scores, expire_scores
 from marquee.store.signing import SigningKey
 
 SETTLE_S = 60
@@ -54,11 +55,13 @@ class Retention:
         events: Events, by their own time.
         decisions: Decisions.
         tombstones: Tombstones of erased users, and their receipts.
+        scores: Folders of scores, by the moment that they are of.
     """
 
     events: int = 0
     decisions: int = 0
     tombstones: int = 0
+    scores: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,7 @@ class Places:
         users: Handles and pseudonyms.
         receipts: What was erased.
         ledger: What users were shown of campaigns; None where that is not kept.
+        scores: Folder of the folders of scores; None where there are none.
     """
 
     log: EventLog
@@ -78,6 +82,7 @@ class Places:
     users: Users
     receipts: Receipts
     ledger: LedgerErasure | None = None
+    scores: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +147,8 @@ class Eraser:
             self.places.log.removal.erase_user(waiting.pseudonym, erasure_id)
             announce_step("erased from the store")
             releases = _merged(releases, self.find_releases(waiting.pseudonym))
+        # Also of somebody unknown here: scores may be of users that the operator named.
+        self._erase_scores([user_id, *([waiting.pseudonym] if waiting is not None else [])])
         # Somebody unknown has no rows: there is nothing to wait for.
         finished = asked if waiting is None else None
         receipt = signed(self._count(handle, asked, releases, finished), self.key)
@@ -219,6 +226,12 @@ class Eraser:
             self.places.ledger.forget(self.places.log, user_id, decision_ids, now)
             announce_step("forgot ads")
 
+    def _erase_scores(self, user_ids: Sequence[str]) -> None:
+        """Removes users from the folders of scores."""
+        if self.places.scores is not None and user_ids:
+            erase_from_scores(self.places.scores, user_ids)
+            announce_step("erased from scores")
+
     def _erase_rows(self, settled: Sequence[Forgotten], now: int) -> None:
         """Deletes all rows of erased users."""
         if not settled:
@@ -236,6 +249,8 @@ class Eraser:
             announce_step("erased what came later")
             self.rest()
         erase_from_parts(log, closed, leaving, self.rest)
+        # Again: scores may have been written since, by a bundle that knows the person.
+        self._erase_scores(list(leaving.erasure_of))
 
     def _expire(self, now: int) -> int:
         """Deletes rows, tombstones and receipts that are too old; returns how many rows of the log."""
@@ -251,6 +266,9 @@ class Eraser:
             while before > 0 and (n_deleted := expire(before)):
                 announce_step("expired some rows")
                 n_rows += n_deleted
+        if self.retention.scores and self.places.scores is not None:
+            expire_scores(self.places.scores, now - self.retention.scores * SECONDS_PER_DAY)
+            announce_step("expired scores")
         if self.retention.tombstones:
             before = now - self.retention.tombstones * SECONDS_PER_DAY
             self.places.users.drop_tombstones(before)
