@@ -105,7 +105,8 @@ class RecordingSettings(RoomSettings):
         Meta(
             description=(
                 "folder of [folders of scores](scale.md#scores-of-many-users) that "
-                "`python -m training.score` wrote: whoever is erased goes from them as well; empty: there are none"
+                "`python -m training.score` wrote: whoever is erased goes from them as well; "
+                "empty: there are none"
             )
         ),
     ] = ""
