@@ -107,8 +107,8 @@ def _histories(rng: np.random.Generator, n_users: int, n_items: int) -> Interact
     offsets = np.concatenate(([0], np.arange(n_users + 1) * N_EVENTS))
     return Interactions(
         offsets=offsets.astype(np.int64),
-        item_index=rng.integers(1, n_items + 1, n_events),
-        kind_index=np.ones(n_events, dtype=np.int64),
+        item_index=rng.integers(1, n_items + 1, n_events, dtype=np.int32),
+        kind_index=np.ones(n_events, dtype=np.int32),
         timestamp=np.arange(n_events),
         weight=np.ones(n_events, dtype=np.float32),
     )

@@ -69,6 +69,10 @@ def test_menu_of_a_command_has_the_keys_and_defaults_of_its_schema(name: str) ->
     groups = {path.name for path in CONFIGS.iterdir() if path.is_dir()}
     assert single - groups <= {knob.name for knob in menu.knobs}
     for knob in menu.knobs:
+        # A group that is worth a line: its default is the name of a choice.
+        if knob.name in groups:
+            assert (CONFIGS / knob.name / f"{knob.default}.yaml").is_file(), knob
+            continue
         default = OmegaConf.select(schema, knob.name, throw_on_missing=False)
         is_missing = OmegaConf.is_missing(schema, knob.name) if "." not in knob.name else False
         assert knob.default == "???" if is_missing else yaml.safe_load(knob.default) == as_yaml(default), knob
