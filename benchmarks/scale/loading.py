@@ -90,7 +90,7 @@ def _publish(folder: Path) -> tuple[Path, Path]:
     hidden = 0.1 * rng.standard_normal((DIM, DIM), dtype=np.float32)
     tower = make_query_tower(hidden, hidden)
     # A graph of a million items takes half an hour to build, and its size says nothing of users.
-    index = build_index(vectors, IndexConfig(kind=IndexKind.ivf, n_build_threads=2))
+    index = build_index(vectors, IndexConfig(kind=IndexKind.sq8))
     made = []
     for users in (FEW_USERS, Users(n=SIZES.bundle_users, dim=USER_DIM)):
         contents = make_contents(rng, tower, vectors, index, 1.0, replace(users, n_events=0))
