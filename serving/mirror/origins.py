@@ -20,7 +20,7 @@ Sign = Callable[[str, str, Mapping[str, str]], dict[str, str]]
 
 
 def open_origin(address: str, variables: Mapping[str, str], moment: Callable[[], str]) -> Origin:
-    """Returns what reads the folder of a channel.
+    """Returns the reader of a channel by its address.
 
     Args:
         address: A path, or `file://`, `http://`, `https://`, or `s3://bucket/prefix`.
@@ -45,7 +45,7 @@ def open_origin(address: str, variables: Mapping[str, str], moment: Callable[[],
 
 
 def _storage(bucket: str, prefix: str, variables: Mapping[str, str], moment: Callable[[], str]) -> Origin:
-    """Returns what reads a folder of object storage."""
+    """Returns the reader of a folder of object storage."""
     missing = [name for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY") if not variables.get(name)]
     if missing:
         raise ConfigError(f"s3://{bucket} needs the variables {' and '.join(missing)}; set them")

@@ -85,7 +85,7 @@ def serving(folder: Path, **settings: object) -> Iterator[tuple[str, type[Storag
 
 
 def opened(address: str, variables: Mapping[str, str] | None = None) -> Origin:
-    """Returns what reads an address."""
+    """Returns the reader of an address."""
     return open_origin(address, variables or {}, lambda: MOMENT)
 
 
