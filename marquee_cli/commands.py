@@ -51,6 +51,7 @@ COMMANDS = {
         Command("monitor", "training.monitor", "has what comes in changed? by two tables", "train"),
         Command("serve", "marquee_cli.serve", "serve a bundle over HTTP", "serve"),
         Command("keys", "serving.keys", "make a key that callers of the service send", "serve"),
+        Command("mirror", "serving.mirror", "copy each release from elsewhere, verified", "serve"),
         Command("register", "serving.register", "copy a bundle into BentoML's model store", "serve"),
     )
 }

@@ -25,7 +25,12 @@ SETTINGS = {f"MARQUEE_{field.name.upper()}" for field in fields(Settings)}
 PATHS = openapi.document(Settings(), ["default"], ROUTES)["paths"]
 STAGES = read_dockerfile(ROOT / "deploy" / "Dockerfile")
 IMAGE = STAGES[-1]
-DOCUMENTS = {part["kind"]: part for part in yaml.safe_load_all(read_text("deploy/kubernetes.yaml"))}
+BASE = "deploy/kustomize/base"
+DOCUMENTS = {
+    part["kind"]: part
+    for name in yaml.safe_load(read_text(f"{BASE}/kustomization.yaml"))["resources"]
+    for part in yaml.safe_load_all(read_text(f"{BASE}/{name}"))
+}
 POD = DOCUMENTS["Deployment"]["spec"]["template"]["spec"]
 (CONTAINER,) = POD["containers"]
 UNIT = read_text("deploy/marquee.service")
@@ -148,9 +153,8 @@ def test_pods_are_drained_before_they_are_ended() -> None:
     labels = DOCUMENTS["Deployment"]["spec"]["template"]["metadata"]["labels"]
     assert DOCUMENTS["Service"]["spec"]["selector"] == labels
     assert DOCUMENTS["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
-    assert (
-        DOCUMENTS["PodDisruptionBudget"]["spec"]["minAvailable"] < DOCUMENTS["Deployment"]["spec"]["replicas"]
-    )
+    fewest = DOCUMENTS["HorizontalPodAutoscaler"]["spec"]["minReplicas"]
+    assert DOCUMENTS["PodDisruptionBudget"]["spec"]["minAvailable"] < fewest
 
 
 def unit_values(key: str) -> list[str]:
