@@ -46,10 +46,17 @@ SETTINGS = (
     "trainer={epochs: 15, patience: 0, precision: bf16-mixed, average_half_life_epochs: 0.5}",
 )
 SEQUENCE = "model=sasrec"
-BOTH_SIDES = ("model=two_tower", "model.history_pooling=transformer", "model.user_id=false")
+BOTH_SIDES = (
+    "model=two_tower",
+    "model.history_pooling=transformer",
+    "model.n_heads=1",
+    "model.user_id=false",
+    "model.item_id_dropout=0",
+    "model.history_dropout=0",
+)
 ARMS: Mapping[str, Sequence[str]] = MappingProxyType(
     {
-        "films and users": (*BOTH_SIDES, "model.item_id_dropout=0", "model.history_dropout=0"),
+        "films and users": BOTH_SIDES,
         "films": (SEQUENCE, "model.item_features=true"),
         "none": (SEQUENCE,),
     }
