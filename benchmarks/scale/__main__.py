@@ -9,11 +9,12 @@ python -m benchmarks.scale --large           larger sizes, which take hours
 import sys
 
 from benchmarks.rows import run_rows
-from benchmarks.scale import faults, index, loading, scoring
+from benchmarks.scale import faults, index, loading, scoring, training
 from benchmarks.scale.sizes import SIZES
 
 GROUPS = {
     "index": index.rows,
+    "training": training.rows,
     "faults": faults.rows,
     "scoring": scoring.rows,
     "loading": loading.rows,

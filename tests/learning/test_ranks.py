@@ -5,25 +5,31 @@ from dataclasses import replace
 from pathlib import Path
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from marquee.data.dataset import JudgedPart
+from marquee.errors import ConfigError
 from marquee.nn.architectures import TwoTowerConfig
+from marquee.nn.embed import embed_catalog
+from marquee.nn.initialisation.tables import InitialisationConfig, SpectralInitialisationConfig
 from marquee.nn.losses import SampledSoftmaxConfig
 from marquee.nn.negatives import MixedNegativesConfig
-from marquee.nn.optimizers import LazyAdamConfig
+from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagradConfig
 from marquee.nn.ranks.group import Ranks
+from marquee.nn.ranks.tables import MappedTable
 from marquee.world import World
 from tests.support.small_data import Prepared, write_tiny_world
-from training.config import ExamplesConfig, ExampleUnit, TrainConfig, TrainerConfig
+from training.config import ExamplesConfig, ExampleUnit, TablePlacement, TrainConfig, TrainerConfig
 from training.fitting.callbacks import MONITOR, read_epochs
 from training.fitting.examples import TrainingBatches
-from training.fitting.fit import EPOCHS_FILE, Fitted, fit
+from training.fitting.fit import EPOCHS_FILE, Fitted, fit, load_model
 from training.fitting.ranks.team import Children, Team, open_team
 
+TABLES = ("user_table", "item_table", "bias_table")
 UNSEEN = "item_tower.base_bias"
 """It moves all scores alike, which no softmax sees: its gradient is rounding, which Adam makes a step of."""
 
@@ -68,7 +74,7 @@ def weights(fitted: Fitted) -> dict[str, Tensor]:
 
 def difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     """Returns the largest difference of any weight that the loss can see."""
-    assert one.keys() == other.keys()
+    assert one.keys() == other.keys(), f"expected the same weights, got {one.keys() ^ other.keys()}"
     return max(float((one[name] - other[name]).abs().max()) for name in one if name != UNSEEN)
 
 
@@ -87,6 +93,92 @@ def test_two_processes_end_where_one_does(
     for alone_row, together_row in zip(*rows, strict=True):
         for name in ("loss", MONITOR):
             assert float(alone_row[name]) == pytest.approx(float(together_row[name]), abs=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", [LazyAdamConfig, RowwiseAdagradConfig])
+def test_tables_in_parts_end_where_whole_ones_do(
+    prepared: Prepared,
+    validation: JudgedPart,
+    team: Team,
+    tmp_path: Path,
+    optimizer: type[OptimizerConfig],
+) -> None:
+    def config(n_ranks: int, **trainer: object) -> TrainConfig:
+        settings = config_of(prepared, n_ranks, average_half_life_epochs=0.5, epochs=4, **trainer)
+        return replace(settings, optimizer=optimizer(learning_rate=0.02))
+
+    sharded = config(2, tables=TablePlacement.sharded)
+    whole = fit(prepared.dataset, validation, config(1), tmp_path / "whole")
+    parts = fit(prepared.dataset, validation, sharded, tmp_path / "parts", team=team)
+
+    assert isinstance(parts.model.item_table, MappedTable)
+    assert difference(weights(whole), all_weights(parts)) < 1e-5
+    assert "model.item_table.weight" not in torch.load(parts.checkpoint, weights_only=True)["state_dict"]
+    rows = {path.name for path in (tmp_path / "parts" / "checkpoints").glob("rows-*")}
+    # Of the best and of the last epoch; what no checkpoint names is deleted.
+    assert len(rows) in (1, 2)
+    read = load_model(prepared.dataset, sharded, parts.checkpoint)
+    assert np.array_equal(embed_catalog(read), embed_catalog(parts.model))
+    # But for the column of the bias, which holds what the loss does not see.
+    assert np.allclose(embed_catalog(read)[:, :-1], embed_catalog(whole.model)[:, :-1], atol=1e-5)
+
+
+@pytest.mark.parametrize("start", [InitialisationConfig, SpectralInitialisationConfig])
+def test_tables_in_parts_begin_where_whole_ones_do(
+    prepared: Prepared, team: Team, tmp_path: Path, start: type[InitialisationConfig]
+) -> None:
+    """A rate that is next to nothing leaves the start as it is."""
+    still = LazyAdamConfig(learning_rate=1e-12)
+    found = []
+    for n_ranks, tables in ((1, TablePlacement.replicated), (2, TablePlacement.sharded)):
+        config = replace(
+            config_of(prepared, n_ranks, epochs=1, tables=tables), optimizer=still, start=start()
+        )
+        folder = tmp_path / tables.value
+        found.append(
+            all_weights(fit(prepared.dataset, None, config, folder, team=team if n_ranks > 1 else None))
+        )
+
+    assert difference(*found) < 1e-9
+
+
+def test_a_run_goes_on_with_tables_parted_otherwise(
+    prepared: Prepared, validation: JudgedPart, team: Team, tmp_path: Path
+) -> None:
+    def config(n_ranks: int, epochs: int, tables: TablePlacement = TablePlacement.sharded) -> TrainConfig:
+        steady = LazyAdamConfig(learning_rate=0.02, cosine=False)
+        return replace(config_of(prepared, n_ranks, epochs=epochs, tables=tables), optimizer=steady)
+
+    whole = fit(prepared.dataset, validation, config(1, 5), tmp_path / "whole")
+    folder = tmp_path / "parts"
+    fit(prepared.dataset, validation, config(2, 1, TablePlacement.replicated), folder, team=team)
+    fit(prepared.dataset, validation, config(2, 2), folder, team=team)
+    fit(prepared.dataset, validation, config(2, 3), folder, team=team)
+    fit(prepared.dataset, validation, config(1, 4), folder)
+    parts = fit(prepared.dataset, validation, config(2, 5), folder, team=team)
+
+    assert parts.epochs == 5
+    assert difference(weights(whole), all_weights(parts)) < 1e-5
+
+
+def test_a_checkpoint_whose_rows_are_gone_says_so(
+    prepared: Prepared, validation: JudgedPart, team: Team, tmp_path: Path
+) -> None:
+    sharded = config_of(prepared, 2, epochs=1, tables=TablePlacement.sharded)
+    fitted = fit(prepared.dataset, validation, sharded, tmp_path / "run", team=team)
+    for path in (tmp_path / "run" / "checkpoints").glob("rows-*/*item_table*"):
+        path.unlink()
+
+    with pytest.raises(ConfigError, match=r"names the rows of model\.item_table\.weight in 2 parts"):
+        load_model(prepared.dataset, sharded, fitted.checkpoint)
+
+
+def all_weights(fitted: Fitted) -> dict[str, Tensor]:
+    """Returns the weights of a model, also of tables that lie in files."""
+    model = fitted.model
+    tables = {f"{name}.weight": getattr(model, name).weight.detach() for name in TABLES}
+    # In the order of a whole model's.
+    return {**model.state_dict(), **tables}
 
 
 def test_a_run_goes_on_with_another_number_of_processes(

@@ -2,21 +2,29 @@
 
 import os
 import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
 
 import lightning as L
 import numpy as np
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from torch import Tensor
 
 from marquee.core.cooccurrence import ItemNeighbours
 from marquee.errors import ConfigError
 from marquee.nn.losses import Loss
 from marquee.nn.models import ModelInputs
+from marquee.nn.ranks.files import RowFiles
 from marquee.nn.ranks.group import ALONE, Ranks
+from marquee.nn.ranks.tables import Tables
 from marquee.nn.towers import TowersConfig
-from training.config import TrainConfig, TrainerConfig
+from training.config import TablePlacement, TrainConfig, TrainerConfig
+from training.fitting.checkpoints import AVERAGED, CHECKPOINTS, read_parts
 from training.fitting.examples import TrainingBatches
 from training.fitting.module import RetrievalModule
+from training.fitting.ranks.rows import RowKeeper
 from training.fitting.ranks.sharing import TrainingPart
 
 COMPILERS = ("g++", "clang++", "c++")
@@ -44,8 +52,21 @@ def validate_hardware(config: TrainerConfig) -> None:
         _validate_compiler()
 
 
-def build_module(dataset: TrainingPart, config: TrainConfig, ranks: Ranks = ALONE) -> RetrievalModule:
-    """Returns the untrained module of a config; the same seed gives the same weights."""
+def build_module(
+    dataset: TrainingPart,
+    config: TrainConfig,
+    ranks: Ranks = ALONE,
+    mapped: Mapping[str, RowFiles] = MappingProxyType({}),
+) -> RetrievalModule:
+    """Returns the untrained module of a config; the same seed gives the same weights.
+
+    Args:
+        dataset: Training part.
+        config: Of the run.
+        ranks: Who trains together; a part of each table is this rank's where the config shards them.
+        mapped: Trained tables that stay in files, by name.
+    """
+    is_sharded = config.trainer.tables is TablePlacement.sharded and ranks.size > 1
     # Right before the build: whatever drew before must not move the first weights.
     torch.manual_seed(config.seed)
     model = config.model.build(
@@ -58,6 +79,7 @@ def build_module(dataset: TrainingPart, config: TrainConfig, ranks: Ranks = ALON
             n_kinds=len(dataset.kinds.names),
             history_length=dataset.history_length,
             neighbours=_neighbours(dataset, config.model.towers()),
+            tables=Tables(ranks, is_sharded, mapped),
         )
     )
     counts = np.bincount(dataset.train.item_index, minlength=dataset.n_items + 1)  # (n_items + 1,)
@@ -90,11 +112,30 @@ def _neighbours(dataset: TrainingPart, towers: TowersConfig) -> ItemNeighbours |
     )
 
 
-def module_to_train(part: TrainingPart, config: TrainConfig, ranks: Ranks) -> RetrievalModule:
-    """Returns the module to be trained by the threads that the config allows."""
+def trained_module(
+    part: TrainingPart, config: TrainConfig, checkpoint: Path
+) -> tuple[RetrievalModule, dict[str, Tensor]]:
+    """Returns the module of a checkpoint, and its weights, which are not in it yet.
+
+    Tables that the checkpoint names stay in their files.
+    """
+    state, kept = read_parts(checkpoint)
+    return build_module(part, config, mapped={} if kept is None else kept.mapped()), state
+
+
+def module_to_train(part: TrainingPart, config: TrainConfig, folder: Path, ranks: Ranks) -> RetrievalModule:
+    """Returns the module to be trained by the threads that the config allows.
+
+    Args:
+        part: Training part.
+        config: Of the run.
+        folder: Of the run.
+        ranks: Who trains together.
+    """
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     module = build_module(part, config, ranks)
+    module.rows = RowKeeper(folder / CHECKPOINTS, module, ranks, AVERAGED)
     if config.trainer.compile:
         module.loss = compiled(module.loss)
     return module

@@ -24,6 +24,7 @@ from marquee.nn.models import TwoTower
 from training.cli.console import open_console
 from training.fitting.checkpoints import AVERAGED, BEST, LAST
 from training.fitting.module import RetrievalModule
+from training.fitting.ranks.rows import KeptRows
 
 MONITOR = "validation_ndcg"
 RANKED = (MONITOR, "validation_recall")
@@ -131,7 +132,10 @@ class RankValidation(Callback):
         assert isinstance(pl_module, RetrievalModule), f"expected a RetrievalModule, got {type(pl_module)}"
         if not is_ranked_epoch(trainer, self.every):
             return
-        with nullcontext() if self.averages is None else self.averages.in_place():
+        kept = keep_rows(trainer, pl_module, self.averages)
+        in_place = nullcontext() if self.averages is None else self.averages.in_place()
+        # The rows of all ranks are read where each has just written its own.
+        with in_place, nullcontext() if kept is None else pl_module.model.mapped(kept.mapped()):
             found = self.rank(pl_module.model)
         # To ranks that wait in `HearValidation`, if there are any.
         trainer.strategy.broadcast(found)
@@ -157,17 +161,36 @@ class HearValidation(Callback):
 
     Args:
         every: Epochs from one ranking to the next.
+        averages: Whose weights are ranked; None for those of the latest step.
     """
 
-    def __init__(self, every: int) -> None:
+    def __init__(self, every: int, averages: AverageWeights | None = None) -> None:
         self.every = every
+        self.averages = averages
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Logs the metrics of the epochs that are ranked."""
         if is_ranked_epoch(trainer, self.every):
+            assert isinstance(pl_module, RetrievalModule), (
+                f"expected a RetrievalModule, got {type(pl_module)}"
+            )
+            keep_rows(trainer, pl_module, self.averages)
+        if is_ranked_epoch(trainer, self.every):
             found: tuple[float, ...] = trainer.strategy.broadcast(())
             for name, value in zip(RANKED, found, strict=True):
                 pl_module.log(name, value)
+
+
+def keep_rows(
+    trainer: L.Trainer, module: RetrievalModule, averages: AverageWeights | None
+) -> KeptRows | None:
+    """Writes this rank's rows of sharded tables, and returns where all of them lie; None without such."""
+    if module.rows is None or not module.rows.tables:
+        return None
+    state: dict[str, Any] = {"optimizer_states": [o.state_dict() for o in trainer.optimizers]}
+    if averages is not None and averages.averages is not None:
+        state[AVERAGED] = averages.averages.catch_up()
+    return module.rows.write(trainer.global_step, state)
 
 
 def is_ranked_epoch(trainer: L.Trainer, every: int) -> bool:

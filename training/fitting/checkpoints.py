@@ -12,6 +12,7 @@ from torch import Tensor
 
 from marquee.errors import ConfigError
 from marquee.store.files import sync_folder
+from training.fitting.ranks.rows import ROWS, KeptRows, forget_unnamed
 
 CONFIG_FILE = "config.yaml"
 LINEAR_FILE = "linear.npy"
@@ -87,10 +88,22 @@ class WholeCheckpoints(TorchCheckpointIO):
         beside.replace(path)
         # The rename itself is a change of the folder, which must reach the disk too.
         sync_folder(folder)
+        # Only now: until the rename the checkpoint before this one named its rows.
+        forget_unnamed(Path(path), checkpoint.get(ROWS, {}).get("folder"))
 
 
 def read_state(checkpoint: Path) -> dict[str, Tensor]:
     """Returns the module's weights in a checkpoint: the averages, where there are any.
+
+    Raises:
+        ConfigError: If the file is damaged.
+    """
+    state, kept = read_parts(checkpoint)
+    return state if kept is None else {**state, **kept.whole()}
+
+
+def read_parts(checkpoint: Path) -> tuple[dict[str, Tensor], KeptRows | None]:
+    """Returns the weights that a checkpoint holds, and the tables that it names; see `read_state`.
 
     Raises:
         ConfigError: If the file is damaged.
@@ -108,7 +121,7 @@ def read_state(checkpoint: Path) -> dict[str, Tensor]:
         ) from error
     # Only a run that averages has averages; what is ranked and exported is these.
     state: dict[str, Tensor] = {**found["state_dict"], **found.get(AVERAGED, {})}
-    return state
+    return state, KeptRows.of(found, checkpoint.parent)
 
 
 def read_weights(checkpoint: Path) -> dict[str, Tensor]:

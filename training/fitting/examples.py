@@ -236,7 +236,8 @@ class TrainingBatches(SizedBatches):
         row, target = _targets_of(whole)
         target_row = np.arange(len(target)) if self.unit is ExampleUnit.sequence else row
         weight = torch.from_numpy(self._weights(target, target_row))
-        facts = WholeBatch(torch.from_numpy(self.dataset.train.item_index[target]), weight.sum())
+        items = self.dataset.train.item_index[target].astype(np.int64)
+        facts = WholeBatch(torch.from_numpy(items), weight.sum())
         return replace(batch, weight=batch.weight if len(mine) else batch.weight * 0, whole=facts)
 
     def _batch(self, ranges: ExampleRanges) -> TrainingBatch:

@@ -14,12 +14,15 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from marquee.data.dataset import Dataset, JudgedPart
 from marquee.errors import DataError, TaskError
+from marquee.nn.initialisation.tables import InitialisationConfig
 from marquee.nn.models import TwoTower
+from marquee.nn.ranks.files import write_rows
 from marquee.nn.ranks.group import ALONE, Ranks
+from marquee.nn.ranks.tables import ShardedTable
 from training.cli.console import open_console
 from training.config import TrainConfig
 from training.fitting.ageing import account_for_targets, half_life_days
-from training.fitting.building import build_module, module_to_train
+from training.fitting.building import build_module, module_to_train, trained_module
 from training.fitting.callbacks import (
     AverageWeights,
     CentreBiases,
@@ -35,8 +38,10 @@ from training.fitting.checkpoints import (
     CHECKPOINTS,
     LAST,
     read_linear_part,
+    read_parts,
     read_state,
 )
+from training.fitting.module import RetrievalModule
 from training.fitting.names import Names
 from training.fitting.ranks.sharing import share, share_config
 from training.fitting.ranks.team import Order, Team, open_team
@@ -147,25 +152,28 @@ def _fit_together(task: FitTask, team: Team) -> Fitted:
 def _fit_here(task: FitTask, ranks: Ranks = ALONE, device: torch.device | None = None) -> Fitted:
     """Fits in this process, which is rank 0; see `fit`."""
     dataset, config, folder, last = task.dataset, task.config, task.folder, task.last
-    module = module_to_train(dataset, config, ranks)
+    module = module_to_train(dataset, config, folder, ranks)
     callbacks = _callbacks(dataset, task.validation, config, folder, task.extra)
     logger = TensorBoardLogger(folder, name="logs", version="tensorboard")
     trainer = trainer_of(module, config, callbacks, logger, device)
     if last.exists():
-        read_state(last)  # a damaged one is named here; Lightning would show its insides
+        read_parts(last)  # a damaged one is named here; Lightning would show its insides
         # Other data would go on under the same rows, in silence.
         Names.read(folder).require_same(Names.of(dataset), f"resuming {folder}")
     else:
         Names.of(dataset).write(folder)
-        _start(module.model, dataset, task.validation, config)
-        share_start(module)
+        share_start(module, _begin(module, task))
     run_trainer(trainer, module, last)
     # The best ranking, or the last epoch where no part was there to rank.
     best = folder / CHECKPOINTS / f"{BEST}.ckpt"
     chosen = best if best.exists() else last
     # An interrupted run goes on from its latest weights: nothing is chosen yet.
     if chosen.exists() and not trainer.interrupted:
-        module.load_state_dict(read_state(chosen))
+        # Of sharded tables this rank has a part: ranking and export read all parts where they lie.
+        module, state = (
+            trained_module(dataset, config, chosen) if _parts(module) else (module, read_state(chosen))
+        )
+        module.load_state_dict(state)
     return Fitted(
         model=module.model.cpu().eval(),
         checkpoint=chosen,
@@ -173,6 +181,29 @@ def _fit_here(task: FitTask, ranks: Ranks = ALONE, device: torch.device | None =
         seconds=0.0,
         interrupted=trainer.interrupted,
     )
+
+
+def _parts(module: RetrievalModule) -> dict[str, ShardedTable]:
+    """Returns the tables of which a module holds a part."""
+    return {} if module.rows is None else module.rows.tables
+
+
+def _begin(module: RetrievalModule, task: FitTask) -> str:
+    """Applies the start; returns the folder of the tables that each rank takes its rows of, if it must."""
+    dataset, config, parts = task.dataset, task.config, _parts(module)
+    if not parts:
+        _start(module.model, dataset, task.validation, config)
+    # Random rows are the same in parts: each rank has drawn its own.
+    if not parts or type(config.start) is InitialisationConfig:
+        return ""
+    # A start places rows among all others: it needs them whole, once, in the memory of the CPU.
+    whole = build_module(dataset, config)
+    _start(whole.model, dataset, task.validation, config)
+    found, folder = whole.state_dict(), task.folder / PART / "start"
+    for name in parts:
+        write_rows(folder / name, found.pop(name).numpy(), rank=0, size=1)
+    module.load_state_dict(found, strict=False)
+    return str(folder)
 
 
 def _start(model: TwoTower, dataset: Dataset, validation: JudgedPart | None, config: TrainConfig) -> None:
@@ -205,8 +236,7 @@ def load_model(dataset: Dataset, config: TrainConfig, checkpoint: Path) -> TwoTo
             f"{checkpoint} does not fit the data: {'; '.join(differences)}; put back the data that it was "
             "trained on, or train again"
         )
-    module = build_module(dataset, config)
-    state = read_state(checkpoint)
+    module, state = trained_module(dataset, config, checkpoint)
     found = {name: tuple(weights.shape) for name, weights in state.items()}
     expected = {name: tuple(weights.shape) for name, weights in module.state_dict().items()}
     # Told by name and shape; torch's own message lists every difference without a cause.

@@ -1,7 +1,7 @@
 """One LightningModule for every model, sampler and loss: it steps, and knows none of them by name."""
 
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable  # Any: a checkpoint holds whatever Lightning keeps
 
 import lightning as L
 import torch
@@ -18,7 +18,9 @@ from marquee.nn.negatives import NegativeSampler
 from marquee.nn.optimizers import OptimizerConfig
 from marquee.nn.ranks.gradients import Shared, sum_gradients
 from marquee.nn.ranks.group import ALONE, Ranks
+from marquee.nn.ranks.tables import ShardedTable
 from marquee.nn.scoring import loss_in_blocks
+from training.fitting.ranks.rows import RowKeeper
 
 RANK_SEEDS = 1 << 40
 """Between the seeds of two ranks: above those of any epoch."""
@@ -75,7 +77,10 @@ class RetrievalModule(L.LightningModule):
         self.seed = seed
         self.workers = workers
         self.ranks = ranks
-        self.shared = Shared.of(model)
+        # Of sharded tables each rank has rows of its own, whose gradients come to it on the way back.
+        parts = [table.weight for table in model.modules() if isinstance(table, ShardedTable)]
+        self.shared = Shared.of(model, parts)
+        self.rows: RowKeeper | None = None
         self.part_of_loss, self.n_targets = torch.zeros(()), 0
         self.generator = torch.Generator()
 
@@ -129,6 +134,16 @@ class RetrievalModule(L.LightningModule):
     def _narrowed_loss(self, logits: Logits, weight: Tensor) -> Tensor:
         """Returns the loss of the logits that the sampler leaves."""
         return self.loss(self.sampler.narrow(logits, self.generator), weight)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keeps the rows of sharded tables beside the checkpoint."""
+        if self.rows is not None:
+            self.rows.take_out(self.trainer.global_step, checkpoint)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes the rows of this rank, however many ranks there were."""
+        if self.rows is not None:
+            self.rows.put_in(checkpoint)
 
     def transfer_batch_to_device(
         self,

@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from marquee.nn.ranks.files import RowFiles, own_rows
 from marquee.nn.ranks.group import Ranks
 from training.config import TrainConfig
 from training.fitting.building import module_to_train
@@ -49,7 +50,10 @@ def trainer_of(
     n_batches = len(module.batches(0))
     own: dict[str, Any] = {"accelerator": config.trainer.accelerator, "plugins": [WholeCheckpoints()]}
     if device is not None:
-        own = {"strategy": RanksStrategy(device, module.ranks), "accelerator": device.type}
+        own = {
+            "strategy": RanksStrategy(device, module.ranks, WholeCheckpoints()),
+            "accelerator": device.type,
+        }
     return L.Trainer(
         **own,
         max_epochs=config.trainer.n_epochs(n_batches),
@@ -72,10 +76,23 @@ def trainer_of(
 
 
 @torch.no_grad()
-def share_start(module: RetrievalModule) -> None:
-    """Gives every rank the weights of rank 0, which alone has applied a start."""
-    for parameter in module.parameters():
+def share_start(module: RetrievalModule, folder: str = "") -> None:
+    """Gives every rank the weights of rank 0, which alone has applied a start.
+
+    Args:
+        module: Of this rank.
+        folder: That rank 0 has written whole tables into; '' where each rank's own rows are the start.
+    """
+    folder = module.ranks.broadcast_text(folder)
+    for parameter in (*module.shared.whole, *module.shared.tables):
         module.ranks.broadcast_(parameter)
+    if folder and module.rows is not None:
+        for name, table in module.rows.tables.items():
+            rows = own_rows(table.n_rows, module.ranks.rank, module.ranks.size)
+            taken = RowFiles(Path(folder) / name, 1, table.n_rows).take(rows)
+            table.weight.copy_(torch.from_numpy(taken))
+    # Rank 0 deletes the folder in the end.
+    module.ranks.barrier()
 
 
 def run_trainer(
@@ -114,7 +131,7 @@ def follow_fit(
         device: Of this process.
     """
     folder = Path(order.folder)
-    module = module_to_train(part, config, ranks)
+    module = module_to_train(part, config, folder, ranks)
     trainer = trainer_of(module, config, _callbacks_behind(config, order), False, device)
     if not order.resumes:
         share_start(module)
@@ -129,7 +146,7 @@ def _callbacks_behind(config: TrainConfig, order: Order) -> list[Callback]:
         averages = AverageWeights(config.trainer.average_half_life_epochs)
     callbacks: list[Callback] = [CentreBiases(config.loss.odds_unit, averages)]
     if order.is_ranked:
-        callbacks.append(HearValidation(every))
+        callbacks.append(HearValidation(every, averages))
         if config.trainer.patience:
             callbacks.append(StopEarly(config.trainer.patience, every))
         callbacks.append(KeepBest(checkpoints, every))

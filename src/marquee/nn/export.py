@@ -70,7 +70,7 @@ def export_towers(model: TwoTower, queries: QueryArrays) -> TowerGraphs:
         query_tower = to_onnx(model.query_tower, _query_example(model), _QUERY_AXES, "query_embedding")
         item_tower = to_onnx(model.item_tower, _item_example(model), _ITEM_AXES, "item_embedding")
     item_vectors = embed_catalog(model)
-    user_vectors = model.user_table.weight.detach().cpu().numpy()
+    user_vectors = model.user_array()
     differences = [
         _item_parity(model, item_tower, item_vectors),
         *_query_parity(model, query_tower, item_vectors, queries),
@@ -205,9 +205,10 @@ def _query_parity(
 
 def query_inputs(model: TwoTower, item_vectors: FloatArray, queries: QueryArrays) -> ArrayInputs:
     """Returns the inputs of the exported query tower for some queries."""
-    user_index = queries.user_index if model.config.user_id else np.zeros_like(queries.user_index)
+    with evaluation_mode(model):
+        user_vectors = model.user_vectors(torch.from_numpy(queries.user_index)).numpy()
     return {
-        "user_vector": model.user_table.weight.detach().cpu().numpy()[user_index],
+        "user_vector": user_vectors,
         "tokens": queries.tokens.astype(np.int64),
         "numeric": queries.numeric,
         "history_vectors": item_vectors[queries.history_items],

@@ -4,20 +4,24 @@ Every model embeds queries and items; every score is their inner product. A mode
 sampler.
 """
 
-import math
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from marquee.core.arrays import FloatArray
 from marquee.core.cooccurrence import ItemNeighbours
 from marquee.errors import ConfigError
 from marquee.features import FeatureArrays, FeatureEncoder
-from marquee.nn.bags import distinct_rows, sum_rows
+from marquee.nn.bags import distinct_rows
 from marquee.nn.batches import HistoryViews, QueryBatch, TrainingBatch
 from marquee.nn.logits import Logits
 from marquee.nn.negatives import Negatives
+from marquee.nn.ranks.files import RowFiles
+from marquee.nn.ranks.tables import MappedTable, ShardedTable, Tables
 from marquee.nn.scoring import EmbeddedBatch
 from marquee.nn.towers import ItemTower, QueryTower, TowersConfig
 from marquee.nn.transformer import CausalTransformer
@@ -36,6 +40,7 @@ class ModelInputs:
         n_kinds: Rows of `EventKinds`.
         history_length: Longest history.
         neighbours: Nearest items of the trained ones; None for a model that does not lean on them.
+        tables: How the learned rows are held.
     """
 
     n_users: int
@@ -46,6 +51,7 @@ class ModelInputs:
     n_kinds: int
     history_length: int
     neighbours: ItemNeighbours | None = None
+    tables: Tables = field(default_factory=Tables)
 
     @property
     def n_items(self) -> int:
@@ -87,11 +93,13 @@ class TwoTower(nn.Module):
         self.drops_item_ids = config.item_id_dropout > 0 and has_item_features
         self.item_tower = ItemTower(config, inputs.item_encoder)
         self.query_tower = QueryTower(config, inputs.query_encoder, inputs.n_kinds, inputs.history_length)
-        self.user_table = _table(
-            inputs.n_users + 1 if config.user_id else 1, config.dim, std=config.user_scale * config.dim**-0.5
-        )
-        self.item_table = _table(inputs.n_trained_items + 1 if config.item_id else 1, config.dim)
-        self.bias_table = _table(inputs.n_trained_items + 1, 1, std=0.0) if config.item_bias else None
+        build = inputs.tables.build
+        n_user_rows = inputs.n_users + 1 if config.user_id else 1
+        n_item_rows = inputs.n_trained_items + 1
+        user_std = config.user_scale * config.dim**-0.5
+        self.user_table = build("user_table", n_user_rows, config.dim, std=user_std)
+        self.item_table = build("item_table", n_item_rows if config.item_id else 1, config.dim)
+        self.bias_table = build("bias_table", n_item_rows, 1, std=0.0) if config.item_bias else None
         self.register_buffer("item_tokens", torch.from_numpy(inputs.item_features.tokens), persistent=False)
         self.register_buffer("item_numeric", torch.from_numpy(inputs.item_features.numeric), persistent=False)
         if config.item_neighbours:
@@ -143,10 +151,9 @@ class TwoTower(nn.Module):
         base = self.item_tower.base_bias
         if self.bias_table is None or base is None or not self.drops_item_ids or not self.n_trained_items:
             return
-        of_items = self.bias_table.weight[1:]  # (n_trained_items, 1)
-        common = odds_unit * (torch.logsumexp(of_items / odds_unit, dim=0) - math.log(len(of_items)))
+        common = self.bias_table.log_mean_exp(odds_unit)
         base.add_(common)
-        of_items.sub_(common)
+        self.bias_table.subtract_(common)
 
     def id_vectors(self, item_index: Tensor) -> Tensor:
         """Returns the learned vector of each item's id, (n, id_dim) float32; zeros without a row."""
@@ -168,7 +175,7 @@ class TwoTower(nn.Module):
         index = torch.cat([item_index[:, None], company], dim=1)  # (n, 1 + n_neighbours)
         weight = F.pad(weights, (1, 0), value=1.0)  # (n, 1 + n_neighbours); the item's own row counts in full
         sizes = torch.full_like(item_index, index.shape[1])
-        return sum_rows(self.item_table.weight, index.view(-1), weight.view(-1), sizes, is_sparse=True)
+        return self.item_table.sum_rows(index.view(-1), weight.view(-1), sizes)
 
     def embed_items(self, item_index: Tensor) -> Tensor:
         """Returns item embeddings, (n, out_dim) float32; zeros for index 0."""
@@ -189,7 +196,7 @@ class TwoTower(nn.Module):
             (batch, out_dim) float32.
         """
         embedded: Tensor = self.query_tower(
-            self._user_vectors(query.user_index),
+            self.user_vectors(query.user_index),
             query.tokens,
             query.numeric,
             history_vectors,
@@ -197,10 +204,28 @@ class TwoTower(nn.Module):
         )
         return embedded
 
-    def _user_vectors(self, user_index: Tensor) -> Tensor:
+    def user_vectors(self, user_index: Tensor) -> Tensor:
         """Returns the rows of the user table, (batch, dim) float32; zeros where there are no user ids."""
         vectors: Tensor = self.user_table(user_index if self.config.user_id else torch.zeros_like(user_index))
         return vectors
+
+    def user_array(self) -> FloatArray:
+        """Returns the rows of the user table, (n_users + 1, dim) float32; mapped where they lie in files."""
+        assert not isinstance(self.user_table, ShardedTable), "expected a trained table, got a rank's part"
+        rows: FloatArray = self.user_table.weight.detach().cpu().numpy()
+        return rows
+
+    @contextmanager
+    def mapped(self, files: Mapping[str, RowFiles]) -> Iterator[None]:
+        """Reads tables out of files inside the block, in place of those that are being trained."""
+        held = {name: getattr(self, name) for name in files}
+        for name, of_table in files.items():
+            setattr(self, name, MappedTable(of_table))
+        try:
+            yield
+        finally:
+            for name, table in held.items():
+                setattr(self, name, table)
 
     def _training_queries(self, query: QueryBatch, table: Tensor, place: Tensor) -> Tensor:
         """Returns query embeddings with users and past events dropped at random, (batch, out_dim) float32.
@@ -218,7 +243,7 @@ class TwoTower(nn.Module):
             # Kind 0 is padding: a dropped event is as if it had not been.
             kinds = kinds * _keep(kinds, self.config.history_dropout)
             pooled = self._pooled(table[:, : self.config.dim], place, kinds, query.views)
-        return self.query_tower.combine(self._user_vectors(user_index), query.tokens, query.numeric, pooled)
+        return self.query_tower.combine(self.user_vectors(user_index), query.tokens, query.numeric, pooled)
 
     def _pooled(self, table: Tensor, place: Tensor, kinds: Tensor, views: HistoryViews | None) -> Tensor:
         """Returns the pooled history of each query, (batch, dim) float32."""
@@ -263,12 +288,3 @@ class TwoTower(nn.Module):
 def _keep(values: Tensor, dropout: float) -> Tensor:
     """Returns True with probability 1 - dropout, same shape as `values`, bool."""
     return torch.rand(values.shape, device=values.device) >= dropout
-
-
-def _table(n_rows: int, dim: int, std: float | None = None) -> nn.Embedding:
-    """Returns an embedding table whose row 0 is zero and stays so."""
-    table = nn.Embedding(n_rows, dim, padding_idx=0, sparse=True)
-    nn.init.normal_(table.weight, std=dim**-0.5 if std is None else std)
-    with torch.no_grad():
-        table.weight[0] = 0.0
-    return table

@@ -15,6 +15,7 @@ from marquee.nn.history_pooling import HistoryPooling
 from marquee.nn.losses import SampledSoftmaxConfig
 from marquee.nn.models import TwoTower
 from marquee.nn.optimizers import LazyAdamConfig, OptimizerConfig, RowwiseAdagradConfig
+from marquee.nn.ranks.tables import IdTable
 from marquee.nn.towers import TowersConfig
 from marquee.nn.transformer import CausalTransformer
 from tests.support.small_models import (
@@ -252,7 +253,7 @@ def backward(model: TwoTower, batch: TrainingBatch, candidates: list[int]) -> Te
     return loss
 
 
-def rows_with_gradient(table: nn.Embedding) -> set[int]:
+def rows_with_gradient(table: IdTable) -> set[int]:
     assert table.weight.grad is not None
     assert table.weight.grad.is_sparse
     return set(table.weight.grad.coalesce().indices()[0].tolist())

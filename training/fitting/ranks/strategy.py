@@ -8,11 +8,11 @@ so that a process is to Lightning one with a device of its own, and with a rank.
 import json
 
 import torch
+from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.strategies.strategy import TBroadcast
 
 from marquee.nn.ranks.group import Ranks
-from training.fitting.checkpoints import WholeCheckpoints
 
 
 class RanksStrategy(SingleDeviceStrategy):
@@ -21,10 +21,11 @@ class RanksStrategy(SingleDeviceStrategy):
     Args:
         device: Of this process.
         ranks: All of them.
+        checkpoints: Writes them.
     """
 
-    def __init__(self, device: torch.device, ranks: Ranks) -> None:
-        super().__init__(device, checkpoint_io=WholeCheckpoints())
+    def __init__(self, device: torch.device, ranks: Ranks, checkpoints: CheckpointIO) -> None:
+        super().__init__(device, checkpoint_io=checkpoints)
         self.ranks = ranks
         self.global_rank, self.world_size = ranks.rank, ranks.size
 
