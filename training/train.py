@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
@@ -121,6 +122,9 @@ def _train(folder: RunFolder, config: TrainConfig, console: Console, team: "Team
         fitted.model, config, prepared.dataset, prepared.validation, folder.path, console
     )
     folder.write_config(config)
+    if config.evaluation.test:
+        # It has chosen what it could, and nobody reads it from here on.
+        prepared = replace(prepared, validation=None)
     head = fit_head_of_run(prepared.dataset, prepared.split, fitted.model, config, folder.path)
     if isinstance(head, str) and head:
         console.print(f"no probabilities of clicks: {head}", highlight=False, soft_wrap=True)
