@@ -57,7 +57,7 @@ def _memory() -> Measured:
     """Measures the memory that a worker has of its own because of the users."""
     few, many, _ = _loaded()
     more = many["own_mb"] - few["own_mb"]
-    text = f"{more:,.0f} MB of its own, {many['own_mb']:,.0f} MB with items, program and answers"
+    text = f"{max(more, 0.0):,.0f} MB of its own, {many['own_mb']:,.0f} MB with items, program and answers"
     return Measured(text, more <= MOST_MB)
 
 
@@ -65,8 +65,8 @@ def _seconds() -> Measured:
     """Returns how long a worker takes from nothing to the first answer."""
     _, many, again = _loaded()
     text = (
-        f"{many['seconds']:.1f} s with {many['bundle_gb']:.1f} GB verified; {again['seconds']:.1f} s where "
-        "another worker of the machine had verified it"
+        f"{many['seconds']:.1f} s with {many['bundle_gb']:.1f} GB verified, {many['busy']:.1f} of them busy; "
+        f"{again['seconds']:.1f} and {again['busy']:.1f} s where another worker here had verified it"
     )
     return Measured(text, many["seconds"] <= MOST_SECONDS)
 
@@ -127,16 +127,16 @@ def main() -> None:
     from marquee.bundle.verifying import VerifiedFiles
 
     notes = VerifiedFiles(Path(sys.argv[2]), time.time_ns) if len(sys.argv) > 2 else None
-    began = time.perf_counter()
+    began, busy_before = time.perf_counter(), time.process_time()
     recommender = Recommender.load(sys.argv[1], verified=notes)
     (answer,) = recommender.recommend([Request(timestamp=0, user_id="user-1")])
-    seconds = time.perf_counter() - began
+    seconds, busy = time.perf_counter() - began, time.process_time() - busy_before
     assert answer.items, "a known user has items"
     step = max(len(recommender.bundle.user_ids) // _ASKED, 1)
     for first in range(0, _ASKED, 100):
         asked = [Request(timestamp=0, user_id=f"user-{1 + step * n}") for n in range(first, first + 100)]
         recommender.recommend(asked)
-    print(json.dumps({"seconds": seconds, "own_mb": own_mb()}))
+    print(json.dumps({"seconds": seconds, "busy": busy, "own_mb": own_mb()}))
 
 
 def own_mb() -> float:

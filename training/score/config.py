@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any  # filters are plain YAML
 
 from marquee.errors import ConfigError
-from training.distributed.config import ClusterConfig, LocalClusterConfig
+from training.distributed.config import ClusterConfig
 
 _OF_BUNDLES = (
     "to",
@@ -67,7 +67,7 @@ class ScoreConfig:
     buckets: int = 0
     against: str = ""
     trusted_keys: str = ""
-    cluster: ClusterConfig = field(default_factory=LocalClusterConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
     run: str = ""
     path: str = ""
     traits: str = ""

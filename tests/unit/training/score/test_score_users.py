@@ -1,11 +1,13 @@
 """`python -m training.score bundle=…`: parts that are completed, users that are given, and what differs."""
 
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 import polars as pl
 import pytest
+from hydra import compose, initialize_config_dir
 
 from marquee.core.user_hash import buckets_of, hash_ids
 from marquee.decision.recommender import Recommender
@@ -13,8 +15,10 @@ from marquee.decision.requests import HistoryEvent, Request
 from marquee.errors import ConfigError, DataError
 from marquee.store.scores.folder import ScoreFolder, ScoreManifest
 from tests.support.bundles import N_USERS, NOW, publish_tiny
+from training.cli.command import as_object
 from training.cli.console import open_console
-from training.distributed.config import LocalClusterConfig
+from training.cli.menu import CONFIGS
+from training.distributed.config import LocalClusterConfig, RayClusterConfig
 from training.score.changes import changes_between
 from training.score.config import ScoreConfig
 from training.score.parts import score_part, scoring_tasks
@@ -253,3 +257,22 @@ def test_items_that_entered_left_and_moved_are_told() -> None:
         ("gone", "q", "left", 1, None),
         ("new", "p", "entered", None, 1),
     ]
+
+
+@pytest.mark.parametrize(("cluster", "schema"), [("local", LocalClusterConfig), ("ray", RayClusterConfig)])
+def test_command_composes_with_either_cluster(cluster: str, schema: type) -> None:
+    # Its schema is known once the command is there.
+    importlib.import_module("training.score.__main__")
+    given = [
+        "bundle=b",
+        "to=t",
+        f"cluster={cluster}",
+        "cluster.processes=3",
+        "filters={genre:{any_of:[drama]}}",
+    ]
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONFIGS)):
+        config = as_object(compose("score", given), ScoreConfig)
+
+    assert type(config.cluster) is schema
+    assert (config.cluster.processes, config.filters) == (3, {"genre": {"any_of": ["drama"]}})
+    assert ScoreTerms.of(config, NOW).filters == [{"genre": {"any_of": ["drama"]}}]
