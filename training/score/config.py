@@ -60,7 +60,8 @@ class ScoreConfig:
     surface: str = ""
     surfaces: str = ""
     kind: str = ""
-    filters: dict[str, Any] = field(default_factory=dict)
+    # Of no type: the keys of a typed one could not be given on the command line.
+    filters: Any = None
     exclude_seen: bool | None = None
     exact: bool = False
     at: int = 0
@@ -95,5 +96,10 @@ class ScoreConfig:
         for name in ("k", "at", "buckets"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must be 0 or more, got {getattr(self, name)}")
+        if not isinstance(self.filters, dict | None):
+            raise ConfigError(
+                f"filters must be conditions by attribute, such as {{category:{{any_of:[shoes]}}}}, got "
+                f"{self.filters!r}"
+            )
         if self.surfaces and not self.surface:
             raise ConfigError(f"surface must name one of {self.surfaces}, got ''; add surface=…")

@@ -184,6 +184,7 @@ def test_table_of_users_that_is_none_is_named(
         ({"bundle": "b", "to": "t", "traits": "worth"}, "traits has no meaning beside bundle=…"),
         ({"run": "r", "path": "p", "k": 3}, "k has no meaning beside run=…"),
         ({"bundle": "b", "to": "t", "k": -1}, "k must be 0 or more, got -1"),
+        ({"bundle": "b", "to": "t", "filters": "drama"}, "filters must be conditions by attribute"),
         ({"bundle": "b", "to": "t", "surfaces": "s.yaml"}, "surface must name one of s.yaml"),
     ],
 )
