@@ -5,6 +5,7 @@ PYTHON ?= python3.11
 DATA ?= world
 BUNDLE ?= bundles/$(DATA)
 PORT ?= 3000
+CLUSTER ?=
 TESTS ?=
 PYTEST_FLAGS ?= -n 2 --dist loadfile
 BENCHMARKS ?= $(sort $(patsubst benchmarks/%.py,%,$(patsubst %/__main__.py,%.py,$(shell grep -l '__main__' benchmarks/*.py benchmarks/*/__main__.py 2>/dev/null))))
@@ -22,7 +23,7 @@ export BENTOML_DO_NOT_TRACK := true
 help: ## show these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf '\nData sets: %s\n' '$(patsubst configs/data/%.yaml,%,$(wildcard configs/data/*.yaml))'
-	@printf 'Variables: DATA=%s BUNDLE=%s PORT=%s TESTS= BENCHMARKS= PYTHON=%s\n' '$(DATA)' '$(BUNDLE)' '$(PORT)' '$(PYTHON)'
+	@printf 'Variables: DATA=%s CLUSTER=ray BUNDLE=%s PORT=%s TESTS= BENCHMARKS= PYTHON=%s\n' '$(DATA)' '$(BUNDLE)' '$(PORT)' '$(PYTHON)'
 
 setup: $(STAMP) ## install everything into .venv (every other command does this by itself)
 
@@ -44,8 +45,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
 	@touch $@
 
-demo: $(STAMP) ## DATA=world: train, judge, export, serve and ask, from events to answers
-	$(BIN)/python -m demo data=$(DATA)
+demo: $(STAMP) ## DATA=world CLUSTER=: train, judge, export, serve and ask, from events to answers
+	$(BIN)/python -m demo data=$(DATA) $(if $(CLUSTER),cluster=$(CLUSTER))
 
 train: $(STAMP) ## DATA=world: train only; further settings in ARGS="trainer.epochs=3 …"
 	$(BIN)/python -m training.train data=$(DATA) $(ARGS)

@@ -1,5 +1,6 @@
-"""`python -m demo [data=world] [key=value …]`: from events to answers over HTTP, in one command.
+"""`python -m demo [data=world] [cluster=ray] [key=value …]`: from events to answers over HTTP in one command.
 
+With a cluster, data are prepared and users are scored in parts on it: `local` in processes, `ray` on a Ray.
 Every further `key=value` goes to `training.train` as it is. Exits 0 only if every step succeeded and
 every answer made sense, and leaves nothing running however it ends.
 """
@@ -28,6 +29,7 @@ from demo.explaining import explain_an_answer
 from demo.forgetting import forget_a_person
 from demo.market import market_of
 from demo.pacing import show_pacing
+from demo.parts import prepare, score, validate_cluster
 from demo.processes import (
     ROOT,
     free_port,
@@ -45,7 +47,7 @@ from marquee.client import Client, RecommendAnswer, RecommendRequest, ServiceErr
 from marquee.core.catalog import ItemKind
 from marquee.errors import MarqueeError
 
-USAGE = "usage: python -m demo [data=world] [key=value …]"
+USAGE = "usage: python -m demo [data=world] [cluster=ray] [key=value …]"
 N_STEPS = 13
 K = 5
 PATIENCE_S = 10.0
@@ -62,6 +64,7 @@ class Options:
         name: What its config calls it, and so its runs and bundles.
         runs: Folder of the run folders.
         bundles: Folder of the bundles.
+        cluster: Who prepares and scores in parts; empty to do neither.
         overrides: Further settings, for training.
     """
 
@@ -69,6 +72,7 @@ class Options:
     name: str
     runs: Path
     bundles: Path
+    cluster: str
     overrides: tuple[str, ...]
 
 
@@ -83,15 +87,21 @@ def read_options(arguments: Sequence[str]) -> Options:
     if data not in known:
         raise DemoError(f"data must be one of {', '.join(known)}, got {data!r}. {USAGE}")
     runs, bundles = ROOT / given.pop("runs", "runs"), ROOT / given.pop("bundles", "bundles")
+    validate_cluster(cluster := given.pop("cluster", ""))
     declared = OmegaConf.load(ROOT / "configs" / "data" / f"{data}.yaml")
     name = given.get("data.name") or str(OmegaConf.select(declared, "name"))
-    return Options(data, name, runs, bundles, tuple(f"{key}={value}" for key, value in given.items()))
+    overrides = tuple(f"{key}={value}" for key, value in given.items())
+    return Options(data, name, runs, bundles, cluster, overrides)
 
 
 def train(options: Options) -> Path:
     """Trains, judges and reports; returns the run folder."""
+    overrides = list(options.overrides)
+    if options.cluster:
+        to = options.runs / "prepared" / options.name
+        overrides.append(prepare(options.cluster, options.data, to, options.overrides))
     started = time.time()
-    arguments = ["-m", "training.train", f"data={options.data}", f"runs={options.runs}", *options.overrides]
+    arguments = ["-m", "training.train", f"data={options.data}", f"runs={options.runs}", *overrides]
     run_command("training", arguments)
     pointer = options.runs / options.name / "latest"
     # A `latest` of an earlier run must not be exported as this one; a file system may round its times.
@@ -300,6 +310,8 @@ def run_demo(console: Console, options: Options) -> None:
     show_step(console, 2, N_STEPS, "export a bundle")
     folder = export(options, run)
     bundle = Bundle.load(folder)
+    if options.cluster:
+        score(options.cluster, folder, run / "scores", K)
     show_step(console, 3, N_STEPS, "serve it")
     url = f"http://127.0.0.1:{(port := free_port())}"
     loop, log = EventLoop.make(run / "loop"), run / "logs" / "service.log"
