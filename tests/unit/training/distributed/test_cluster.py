@@ -1,5 +1,6 @@
 """Tasks are done once, in any process, and what cannot be done is named."""
 
+import fcntl
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,17 @@ def test_two_tasks_of_one_output_are_refused(local_cluster: Cluster, tmp_path: P
     )
     with pytest.raises(TaskError, match="must each have their own output"):
         local_cluster.run("working", [first, second])
+
+
+def test_folder_in_which_another_process_works_is_refused(local_cluster: Cluster, tmp_path: Path) -> None:
+    (day,) = partitions(tmp_path / "days", 1)
+    (task,) = parting([day], tmp_path, 2)
+    task.output.parent.mkdir()
+    with (task.output.parent / ".tasks.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(TaskError, match=r"another process is making results in .*parts; wait for it"):
+            local_cluster.run("parting", [task])
+    assert local_cluster.run("parting", [task]).done == 1
 
 
 @pytest.mark.parametrize(
