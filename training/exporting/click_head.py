@@ -3,7 +3,7 @@
 import numpy as np
 
 from marquee.bundle.clicks.contents import HeadContents
-from marquee.core.ids import IdMap
+from marquee.core.ids import Ids
 from marquee.data.shown.outcomes import NEVER
 from marquee.nn.probabilities.export import export_network
 from training.fitting.probabilities.run import HeadOfRun
@@ -11,7 +11,7 @@ from training.fitting.probabilities.run import HeadOfRun
 N_PARITY_EXPOSURES = 1000
 
 
-def head_contents(of_run: HeadOfRun, user_ids: IdMap) -> HeadContents:
+def head_contents(of_run: HeadOfRun, user_ids: Ids) -> HeadContents:
     """Returns the files of a head.
 
     Args:

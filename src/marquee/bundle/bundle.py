@@ -44,7 +44,7 @@ from marquee.bundle.user_ids import USER_ID_FILES, MappedIds, is_rising, user_fi
 from marquee.bundle.verifying import VerifiedFiles, verify_files
 from marquee.core.arrays import FloatArray, IndexArray
 from marquee.core.catalog import Catalog
-from marquee.core.ids import IdMap
+from marquee.core.ids import IdMap, Ids
 from marquee.errors import BundleError, MarqueeError
 from marquee.features import FeatureArrays, FeatureEncoder
 from marquee.index.index import Index
@@ -90,7 +90,7 @@ class Bundle:
     query_tower: Graph
     item_tower: Graph
     index: Index
-    user_ids: IdMap | MappedIds
+    user_ids: Ids
     user_vectors: FloatArray
     user_features: FeatureArrays
     query_features: FeatureEncoder
@@ -241,7 +241,7 @@ class _Reader:
             golden_requests=golden,
         )
 
-    def _user_ids(self) -> IdMap | MappedIds:
+    def _user_ids(self) -> Ids:
         """Returns the names of the users, of many as they lie in files."""
         found = USER_ID_FILES & set(self.manifest.files)
         if not found:

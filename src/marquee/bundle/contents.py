@@ -33,7 +33,7 @@ from marquee.core.arrays import FloatArray
 from marquee.core.catalog import Catalog
 from marquee.core.event_kinds import EventKinds
 from marquee.core.histories import Interactions
-from marquee.core.ids import PADDING_INDEX, IdMap
+from marquee.core.ids import PADDING_INDEX, Ids
 from marquee.errors import DataError, ShapeError
 from marquee.features import FeatureArrays, FeatureEncoder
 from marquee.index.index import Index
@@ -86,7 +86,7 @@ class BundleContents:
     index_recall_k: int
     has_item_bias: bool
     user_vectors: FloatArray
-    user_ids: IdMap
+    user_ids: Ids
     user_features: FeatureArrays
     query_features: FeatureEncoder
     item_features: FeatureEncoder
@@ -181,7 +181,7 @@ def file_writers(contents: BundleContents) -> dict[str, FileWriter]:
     known = known_interactions(contents)
     texts = {
         # JSON, not one name a line: a name may hold a line feed.
-        "user_ids.json": msgspec.json.encode(contents.user_ids.ids).decode(),
+        "user_ids.json": msgspec.json.encode(tuple(contents.user_ids.ids)).decode(),
         "query_features.json": contents.query_features.to_json(),
         "item_features.json": contents.item_features.to_json(),
         "context_popularity.json": contents.context_popularity.to_json(),

@@ -17,6 +17,7 @@ from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from marquee.core.arrays import IndexArray
 from marquee.core.ids import PADDING_INDEX, IdMap
@@ -91,6 +92,10 @@ class MappedIds:
     def ids(self) -> Sequence[str]:
         """The ids in the order of their indices, read one by one; `ids[0]` has index 1."""
         return _Ids(self)
+
+    def column(self) -> pl.Series:
+        """Returns the ids in the order of their indices, as a column of texts; it holds each of them."""
+        return pl.Series(self.ids[:], dtype=pl.String)
 
     def index(self, id_: str) -> int:
         """Returns the index of one id, 0 if it is unknown."""

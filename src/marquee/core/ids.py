@@ -8,14 +8,42 @@ learned row stands before everything without one.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
+import polars as pl
 
 from marquee.core.arrays import IndexArray
 from marquee.errors import DataError, UnknownIdError
 
 PADDING_INDEX = 0
+
+
+class Ids(Protocol):
+    """A one-to-one map between ids and the indices 1 … n, in memory or in files that workers share."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The ids in the order of their indices; `ids[0]` has index 1."""
+
+    def column(self) -> pl.Series:
+        """Returns the ids in the order of their indices, as a column."""
+
+    def encode(self, ids: Iterable[str]) -> IndexArray:
+        """Returns the index of each id, (n,) int64; 0 for an unknown id."""
+
+    def index(self, id_: str) -> int:
+        """Returns the index of one id, 0 if it is unknown."""
+
+    def decode(self, indices: Sequence[int] | IndexArray) -> list[str]:
+        """Returns the id of each index; raises UnknownIdError for 0 and beyond the last."""
+
+    def extend(self, ids: Iterable[str]) -> "Ids":
+        """Returns a map that also holds `ids`, new ones after all present ones, in sorted order."""
+
+    def __len__(self) -> int: ...
+
+    def __contains__(self, id_: object) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +94,10 @@ class IdMap:
         """Returns the index of each id, (n,) int64; 0 for an unknown id."""
         # No Python code per id: this runs over every event of a table.
         return np.fromiter(map(self._index_of.get, ids, repeat(PADDING_INDEX)), dtype=np.int64)
+
+    def column(self) -> pl.Series:
+        """Returns the ids in the order of their indices, as a column of texts."""
+        return pl.Series(self.ids, dtype=pl.String)
 
     def index(self, id_: str) -> int:
         """Returns the index of one id, 0 if it is unknown."""

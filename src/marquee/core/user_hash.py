@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from marquee.core.arrays import IndexArray
 from marquee.errors import ConfigError
@@ -62,6 +63,26 @@ def hash_texts(text: npt.NDArray[np.uint8], offsets: IndexArray) -> HashArray:
         hashes[rows] = _stirred(hashes[rows] ^ _words(padded, starts[rows] + first, sizes[rows] - first))
         first += _WORD
         rows = rows[sizes[rows] > first]
+    return hashes
+
+
+def hash_column(ids: pl.Series) -> HashArray:
+    """Returns 64 bits of each id of a column of texts, (n,) uint64: those of `hash_texts`, and quicker.
+
+    Example:
+        >>> [hex(int(one)) for one in hash_column(pl.Series(["u1", ""]))]
+        ['0x450cd4553262daea', '0xe220a8397b1dcdaf']
+    """
+    sizes = ids.str.len_bytes().to_numpy()
+    hashes = _stirred(sizes.astype(np.uint64))
+    n_words = -(-int(sizes.max(initial=0)) // _WORD)
+    zeros = pl.lit("\0" * (_WORD * n_words))
+    padded = ids.to_frame("id").select(pl.concat_str("id", zeros).cast(pl.Binary)).to_series()
+    for number in range(n_words):
+        words = padded.bin.slice(_WORD * number, _WORD).bin.reinterpret(dtype=pl.UInt64).to_numpy()
+        rows = sizes > _WORD * number
+        # Only those that reach so far: a shorter id has been stirred to its end.
+        hashes = np.where(rows, _stirred(hashes ^ words), hashes)
     return hashes
 
 

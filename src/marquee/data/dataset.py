@@ -14,7 +14,7 @@ from marquee.core.availability import Availability
 from marquee.core.catalog import Catalog
 from marquee.core.event_kinds import EventKinds
 from marquee.core.histories import Interactions, gather
-from marquee.core.ids import PADDING_INDEX, IdMap
+from marquee.core.ids import PADDING_INDEX, IdMap, Ids
 from marquee.core.item_lists import ItemLists
 from marquee.core.schema import TimeMeaning
 from marquee.data.config import DataConfig
@@ -123,7 +123,7 @@ class KnownUsers:
         queries: Each user's question without request context, one row per user.
     """
 
-    user_ids: IdMap
+    user_ids: Ids
     interactions: Interactions
     features: FeatureArrays
     queries: QueryArrays
@@ -167,7 +167,7 @@ class Dataset:
         has_order: Whether the places of a user's events say which came first.
     """
 
-    user_ids: IdMap
+    user_ids: Ids
     item_ids: IdMap
     n_trained_items: int
     kinds: EventKinds
@@ -209,7 +209,7 @@ class Dataset:
         user_ids = IdMap.fit(train["user_id"]) if fitted is None else fitted.user_ids
         trained = IdMap.fit(train["item_id"]) if fitted is None else fitted.item_ids
         item_ids = trained if tables.items is None else trained.extend(tables.items["item_id"])
-        items = _catalog_frame(tables.items, item_ids)
+        items = catalog_frame(tables.items, item_ids)
         if fitted is None:
             # A value that only new items have would get a row that nothing trains.
             item_encoder = fit_encoder(config.features.item, items.head(len(trained)))
@@ -333,7 +333,7 @@ class Dataset:
         interactions, _ = _group(events, user_ids, self.item_ids, self.kinds)
         user_index = np.arange(1, len(user_ids) + 1)
         unknown = self.query_features.of_users.take(np.zeros(1, dtype=np.int64))
-        features = self.query_features.encode_users(user_ids.ids)
+        features = self.query_features.encode_users(user_ids.column())
         history_items, history_kinds = self._histories(interactions)
         return KnownUsers(
             user_ids=user_ids,
@@ -370,7 +370,7 @@ class Dataset:
         return items, kinds
 
 
-def _catalog_frame(items: pl.DataFrame | None, item_ids: IdMap) -> pl.DataFrame:
+def catalog_frame(items: pl.DataFrame | None, item_ids: IdMap) -> pl.DataFrame:
     """Returns one row per item in the order of its index; an item without a row of its own is content."""
     frame = pl.DataFrame({"item_id": item_ids.ids})
     if items is None:
@@ -380,7 +380,7 @@ def _catalog_frame(items: pl.DataFrame | None, item_ids: IdMap) -> pl.DataFrame:
 
 
 def _group(
-    events: pl.DataFrame, user_ids: IdMap, item_ids: IdMap, kinds: EventKinds
+    events: pl.DataFrame, user_ids: Ids, item_ids: IdMap, kinds: EventKinds
 ) -> tuple[Interactions, IndexArray]:
     """Returns events as interactions, and the row of `events` that each interaction came from."""
     kind_index, weight = kinds.encode_columns(events["kind"], events["value"])

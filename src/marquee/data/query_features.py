@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from marquee.core.ids import IdMap
+from marquee.core.ids import Ids
 from marquee.data.config import DataConfig
 from marquee.errors import MissingColumnError
 from marquee.features import FeatureArrays, FeatureConfig, FeatureEncoder
@@ -33,7 +33,7 @@ class QueryFeatures:
     users: pl.DataFrame | None
     of_users: FeatureArrays
 
-    def encode_users(self, user_ids: Sequence[str]) -> FeatureArrays:
+    def encode_users(self, user_ids: Sequence[str] | pl.Series) -> FeatureArrays:
         """Returns the features of users by id, also of users without a row; context columns say nothing."""
         frame = pl.DataFrame({"user_id": user_ids}, schema={"user_id": pl.String})
         if self.users is not None:
@@ -94,7 +94,7 @@ def found_again(encoder: FeatureEncoder, frame: pl.DataFrame) -> FeatureEncoder:
 def fit_query_features(
     config: DataConfig,
     users: pl.DataFrame | None,
-    user_ids: IdMap,
+    user_ids: Ids,
     train: pl.DataFrame,
     trained: FeatureEncoder | None = None,
 ) -> QueryFeatures:
@@ -107,7 +107,7 @@ def fit_query_features(
         train: Events of the training part.
         trained: Encoder of a model that is trained already, in place of fitting one.
     """
-    frame = pl.DataFrame({"user_id": user_ids.ids})
+    frame = user_ids.column().alias("user_id").to_frame()
     if users is not None:
         frame = frame.join(users, on="user_id", how="left", maintain_order="left")
     if trained is None:

@@ -118,6 +118,22 @@ def split_events(
         >>> parts.train["event_id"].to_list(), parts.validation["event_id"].to_list()
         (['a', 'b'], ['c'])
     """
+    split = part_events(events, config, time)
+    # Found here, with advice: later it would be an error of whatever is fitted first.
+    if split.train.is_empty():
+        raise DataError(
+            f"the split leaves no event to train on, got {events.height} events and {split.description}; "
+            f"{_advice(events, config)} (config data.split)"
+        )
+    return split
+
+
+def part_events(events: pl.DataFrame, config: SplitConfig, time: TimeMeaning = TimeMeaning.absolute) -> Split:
+    """Returns events in three parts as `split_events` does, also where none is left to train on.
+
+    But for splits at random, and cutoffs that are shares of all events, what becomes of an event depends on
+    the events of its user alone: some users of a table part as they do among all.
+    """
     if config.method is SplitMethod.time and time is not TimeMeaning.absolute:
         raise ConfigError(
             f"data.split.method=time needs data.time=absolute, got {time}; use leave_last, last_fraction "
@@ -135,12 +151,6 @@ def split_events(
     parts = [_taken(events, part == number) for number in (_TRAIN, _VALIDATION, _TEST)]
     n_parted = sum(frame.height for frame in parts)
     assert n_parted == events.height, f"a split must keep every event, got {n_parted} of {events.height}"
-    # Found here, with advice: later it would be an error of whatever is fitted first.
-    if parts[_TRAIN].is_empty():
-        raise DataError(
-            f"the split leaves no event to train on, got {events.height} events and {parting.description}; "
-            f"{_advice(events, config)} (config data.split)"
-        )
     merged = ", validation added to train" if config.fit_on_validation else ""
     train, validation, test = parts
     if config.method is SplitMethod.given and time is TimeMeaning.none:
@@ -200,19 +210,7 @@ class _Parting:
 
 def _part_by_time(events: pl.DataFrame, config: SplitConfig, time: TimeMeaning) -> _Parting:  # noqa: ARG001
     """Returns the parts before, between and after two moments."""
-    ordered = events["timestamp"].sort()
-    # One past the last event: there a part of no events begins.
-    end = int(ordered[-1]) + 1
-    test = (
-        config.test_cutoff()
-        if config.test_from
-        else _cutoff(ordered, config.test_fraction, events.height, end)
-    )
-    if config.validation_from:
-        validation = config.validation_cutoff()
-    else:
-        before = ordered.filter(ordered < test)
-        validation = _cutoff(before, config.validation_fraction, events.height, test)
+    validation, test = _cutoffs(events, config)
     part = events.select(
         pl.when(pl.col("timestamp") >= test)
         .then(pl.lit(_TEST, _PART))
@@ -227,6 +225,22 @@ def _part_by_time(events: pl.DataFrame, config: SplitConfig, time: TimeMeaning) 
     )
 
 
+def _cutoffs(events: pl.DataFrame, config: SplitConfig) -> tuple[int, int]:
+    """Returns the moments from which validation and test are."""
+    if config.validation_from and config.test_from:
+        return config.validation_cutoff(), config.test_cutoff()
+    ordered = events["timestamp"].sort()
+    if config.test_from:
+        test = config.test_cutoff()
+    else:
+        # One past the last event: there a part of no events begins.
+        test = _cutoff(ordered, config.test_fraction, events.height, int(ordered[-1]) + 1)
+    if config.validation_from:
+        return config.validation_cutoff(), test
+    before = ordered.filter(ordered < test)
+    return _cutoff(before, config.validation_fraction, events.height, test), test
+
+
 def _cutoff(ordered: pl.Series, fraction: float, n_events: int, end: int) -> int:
     """Returns the moment from which the last events of `ordered` lie that make `fraction` of all events.
 
@@ -234,7 +248,7 @@ def _cutoff(ordered: pl.Series, fraction: float, n_events: int, end: int) -> int
     no events begins at `end`.
     """
     # The share is of all events, and fewer may lie before the test.
-    n_later = min(_share(fraction, n_events), len(ordered))
+    n_later = min(share_of(fraction, n_events), len(ordered))
     return int(ordered[len(ordered) - n_later]) if n_later else end
 
 
@@ -351,7 +365,7 @@ def _spread(train: pl.DataFrame) -> pl.DataFrame:
     return train.sort(place, maintain_order=True)
 
 
-def _share(fraction: float, n: int) -> int:
+def share_of(fraction: float, n: int) -> int:
     """Returns a share of n, rounded down."""
     return int(fraction * n + _ROUNDING)
 

@@ -1,9 +1,10 @@
 """The hash of user ids: fixed for good, spread evenly, the same whether by column or one by one."""
 
 import numpy as np
+import polars as pl
 import pytest
 
-from marquee.core.user_hash import buckets_of, hash_ids
+from marquee.core.user_hash import buckets_of, hash_column, hash_ids
 from marquee.errors import ConfigError
 
 MASK = (1 << 64) - 1
@@ -36,6 +37,13 @@ def test_hashes_never_change_between_releases() -> None:
         "0x450cd4553262daea",
         hex(plainly("user-1000000")),
     ]
+
+
+def test_hashes_of_a_column_are_those_of_its_texts() -> None:
+    ids = ["", "u", "u1", "exactly8", "nine byte", "ü" * 40, "zero\0", "zero", "x" * 1000]
+
+    assert hash_column(pl.Series(ids)).tolist() == hash_ids(ids).tolist()
+    assert hash_column(pl.Series([], dtype=pl.String)).tolist() == []
 
 
 def test_no_ids_have_no_hashes() -> None:

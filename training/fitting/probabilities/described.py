@@ -11,7 +11,7 @@ from marquee.bundle.clicks.head import item_numbers
 from marquee.core.arrays import BoolArray, Float64Array, FloatArray, IndexArray
 from marquee.core.event_kinds import EventKind
 from marquee.core.histories import gather, window_positions
-from marquee.core.ids import IdMap
+from marquee.core.ids import Ids
 from marquee.core.schema import TimeMeaning
 from marquee.data.dataset import Dataset, QueryArrays
 from marquee.data.exposures import missing_for_clicks
@@ -66,7 +66,7 @@ class ScoredExposures:
     """
 
     shown: ShownItems
-    user_ids: IdMap
+    user_ids: Ids
     described: Described
     columns: FloatArray
     place: IndexArray
@@ -211,7 +211,7 @@ def _scores(
     dataset: Dataset,
     events: pl.DataFrame,
     shown: ShownItems,
-    user_ids: IdMap,
+    user_ids: Ids,
     features: FeatureArrays,
     model: TwoTower,
     item_vectors: FloatArray,

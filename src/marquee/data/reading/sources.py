@@ -88,7 +88,7 @@ def open_sources(config: TableConfig, root: Path, table: str) -> list[Source]:
     files = list(locate(config, root, table))
     return [
         # Row numbers repeat between files, and ids may be made of them.
-        _open(file, "" if len(files) == 1 else f"{file.part or number}-", config, table)
+        open_source(file, "" if len(files) == 1 else f"{file.part or number}-", config, table)
         for number, file in enumerate(files, start=1)
     ]
 
@@ -145,10 +145,21 @@ def _advice(error: Exception, table: str) -> str:
     )
 
 
-def _open(file: File, prefix: str, config: TableConfig, table: str) -> Source:
-    """Returns one file as a source."""
+def open_source(file: File, prefix: str, config: TableConfig, table: str) -> Source:
+    """Returns one file as a source.
+
+    Args:
+        file: The file.
+        prefix: What sets its rows apart from rows of the table's other files.
+        config: Of the table.
+        table: Its name.
+
+    Raises:
+        DataError: If the file is empty or not of its format.
+        ConfigError: If the format cannot be told from the name, or the declaration does not fit it.
+    """
     path = file.path
-    written = _format_of(path, config, table)
+    written = format_of(path, config, table)
     frame, types = reading(lambda: _scan(path, written, config), path, table)
     own = reading(frame.collect_schema, path, table)
     # A column of the file counts: some writers keep the value there as well.
@@ -222,7 +233,7 @@ def _with_texts(frame: pl.LazyFrame, columns: dict[str, pl.DataType]) -> pl.Lazy
     return frame.with_columns(texts)
 
 
-def _format_of(path: Path, config: TableConfig, table: str) -> TableFormat:
+def format_of(path: Path, config: TableConfig, table: str) -> TableFormat:
     """Returns the declared format, or the one that the end of the name tells."""
     if config.format is not TableFormat.auto:
         return config.format

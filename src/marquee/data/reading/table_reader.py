@@ -1,7 +1,7 @@
 """Reads the files of one table into its validated rows, and says what became of the others."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,8 +20,8 @@ from marquee.data.splits import PART
 from marquee.data.table_config import DUPLICATE_ROW, REPEATED_ID, TableConfig
 from marquee.errors import DataError
 
-# Texts that only tell rows apart or together; training knows users and items by theirs.
-_HELD_ONCE = ("kind", "request_id", "surface", "policy", "campaign_id")
+HELD_ONCE = ("kind", "request_id", "surface", "policy", "campaign_id")
+"""Texts that only tell rows apart or together; training knows users and items by theirs."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class TableReader:
         broken: list[pl.DataFrame] = []
         rows_in = 0
         for position, (mapping, source) in enumerate(opened):
-            file, rows = _rows_of(mapping, source)
+            file, rows = rows_of(mapping, source, _slim)
             # Of all rows: a wrong unit may put each of them out of range.
             validate_times(rows, file, mapping)
             files.append(file)
@@ -204,19 +204,27 @@ def _named_apart(sources: list[Source], name: str) -> list[Source]:
     return [replace(source, prefix=f"{name}-{source.prefix}") if name else source for source in sources]
 
 
-def _rows_of(mapping: TableMapping, source: Source) -> tuple[MappedSource, pl.DataFrame]:
-    """Returns a file as it is mapped, with its rows; stray quotes are repaired if they stop the reading."""
+def rows_of(
+    mapping: TableMapping, source: Source, slim: Callable[[pl.LazyFrame, TableSchema], pl.LazyFrame]
+) -> tuple[MappedSource, pl.DataFrame]:
+    """Returns a file as it is mapped, with its rows; stray quotes are repaired if they stop the reading.
+
+    Args:
+        mapping: Of the table.
+        source: The file, or some of its rows.
+        slim: Makes the mapped rows smaller before they are collected.
+    """
     name = mapping.schema.name
     file = mapping.apply(source)
     try:
-        return file, collect(_slim(file.frame, mapping.schema), source.path, name)
+        return file, collect(slim(file.frame, mapping.schema), source.path, name)
     except DataError as error:
         if not source.is_quoted:
             raise _naming_expression(error, file, name) from error
     # Only after a failure: the repair reads the whole file into memory.
     file = mapping.apply(with_repaired_quotes(source, mapping.config, name))
     try:
-        return file, collect(_slim(file.frame, mapping.schema), source.path, name)
+        return file, collect(slim(file.frame, mapping.schema), source.path, name)
     except DataError as error:
         raise _naming_expression(error, file, name) from error
 
@@ -233,7 +241,7 @@ def _slim(frame: pl.LazyFrame, schema: TableSchema) -> pl.LazyFrame:
     """
     if schema is not EVENTS:
         return frame
-    held_once = [name for name in _HELD_ONCE if name in frame.collect_schema()]
+    held_once = [name for name in HELD_ONCE if name in frame.collect_schema()]
     return frame.with_columns(_digest(EVENTS.key), pl.col(held_once).cast(pl.Categorical))
 
 

@@ -61,44 +61,11 @@ def read_tables(config: DataConfig, rejects_folder: Path | None = None) -> Table
     """
     frames: dict[str, pl.DataFrame] = {}
     qualities: dict[str, TableQuality] = {}
-    for schema, table, features in (
-        # Items first: the rule on unknown items needs their ids.
-        (ITEMS, config.items, config.features.item),
-        (USERS, config.users, config.features.user),
-        (EVENTS, config.events, config.features.context),
-    ):
-        if table is None:
-            continue
-        rules = [] if table.unique else [duplicate_rule(schema)]
-        if schema is EVENTS and ITEMS.name in frames and config.unknown_items is UnknownItems.reject:
-            # In the order of `Reason`, where it stands before duplicates.
-            rules.insert(0, unknown_item_rule(frames[ITEMS.name]["item_id"]))
-        # One reader for all of them: rules between rows must see the events of every file.
-        declared = {"": table, **(config.more_events if schema is EVENTS else {})}
-        mappings = [
-            TableMapping(
-                schema=schema,
-                config=declaration,
-                time=config.time,
-                limits=_limits(config),
-                kept=tuple(feature.column or name for name, feature in features.items()),
-                name=name_of_declaration,
-            )
-            for name_of_declaration, declaration in declared.items()
-        ]
-        reader = TableReader(
-            mappings,
-            rules,
-            config.max_rejected_fraction,
-            order_is_time=schema is EVENTS and config.time is TimeMeaning.none and config.split.needs_order,
-        )
-        frames[schema.name], qualities[schema.name] = reader.read(Path(config.root), rejects_folder)
-        _require_features(features, frames[schema.name], schema)
-        validate_feature_times(schema.name, features, frames[schema.name])
-        # Of kept rows: a rejected row's value trains nothing, and is counted already.
-        found = measure_features(features, frames[schema.name])
-        require_readable(schema.name, found, features, config.max_unreadable_fraction)
-        qualities[schema.name] = replace(qualities[schema.name], features=found)
+    # Items first: the rule on unknown items needs their ids.
+    for schema in (ITEMS, USERS, EVENTS):
+        if _declared(schema, config) is not None:
+            catalog = frames.get(ITEMS.name) if schema is EVENTS else None
+            frames[schema.name], qualities[schema.name] = read_table(schema, config, catalog, rejects_folder)
     if config.time is not TimeMeaning.none:
         # Taken out: while it is sorted, nobody else may hold the columns.
         frames[EVENTS.name] = _by_time(frames.pop(EVENTS.name))
@@ -112,6 +79,71 @@ def read_tables(config: DataConfig, rejects_folder: Path | None = None) -> Table
         users = None if users is None else rows_of_sessions(users, events["user_id"])
         quality = replace(quality, notes=(*quality.notes, _session_note(events, quality.n_users, config)))
     return Tables(events=events, items=frames.get(ITEMS.name), users=users, quality=quality)
+
+
+def read_table(
+    schema: TableSchema, config: DataConfig, catalog: pl.DataFrame | None, rejects_folder: Path | None
+) -> tuple[pl.DataFrame, TableQuality]:
+    """Returns one table that is declared, validated, and what became of its rows.
+
+    Args:
+        schema: Of the table.
+        config: The data set.
+        catalog: For events, the items table; None where there is none.
+        rejects_folder: Where rejected rows are written; None for nowhere.
+
+    Raises:
+        As `read_tables`.
+    """
+    table, features = _declared(schema, config), _features(schema, config)
+    assert table is not None, f"{schema.name} must be declared"
+    rules = [] if table.unique else [duplicate_rule(schema)]
+    if catalog is not None and config.unknown_items is UnknownItems.reject:
+        # In the order of `Reason`, where it stands before duplicates.
+        rules.insert(0, unknown_item_rule(catalog["item_id"]))
+    reader = TableReader(
+        # One reader for all of them: rules between rows must see the events of every file.
+        list(mappings_of(schema, config).values()),
+        rules,
+        config.max_rejected_fraction,
+        order_is_time=schema is EVENTS and config.time is TimeMeaning.none and config.split.needs_order,
+    )
+    rows, quality = reader.read(Path(config.root), rejects_folder)
+    _require_features(features, rows, schema)
+    validate_feature_times(schema.name, features, rows)
+    # Of kept rows: a rejected row's value trains nothing, and is counted already.
+    found = measure_features(features, rows)
+    require_readable(schema.name, found, features, config.max_unreadable_fraction)
+    return rows, replace(quality, features=found)
+
+
+def mappings_of(schema: TableSchema, config: DataConfig) -> dict[str, TableMapping]:
+    """Returns how the files of a table are mapped, by the name of each declaration; "" is the first."""
+    table = _declared(schema, config)
+    assert table is not None, f"{schema.name} must be declared"
+    declared = {"": table, **(config.more_events if schema is EVENTS else {})}
+    return {
+        name: TableMapping(
+            schema=schema,
+            config=declaration,
+            time=config.time,
+            limits=_limits(config),
+            kept=tuple(feature.column or name for name, feature in _features(schema, config).items()),
+            name=name,
+        )
+        for name, declaration in declared.items()
+    }
+
+
+def _declared(schema: TableSchema, config: DataConfig) -> TableConfig | None:
+    """Returns the declaration of a table, None where there is no such table."""
+    return {EVENTS: config.events, ITEMS: config.items, USERS: config.users}[schema]
+
+
+def _features(schema: TableSchema, config: DataConfig) -> Mapping[str, FeatureConfig]:
+    """Returns the features that are read from a table."""
+    features = config.features
+    return {EVENTS: features.context, ITEMS: features.item, USERS: features.user}[schema]
 
 
 def _by_time(events: pl.DataFrame) -> pl.DataFrame:

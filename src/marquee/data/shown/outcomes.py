@@ -11,7 +11,7 @@ import polars as pl
 
 from marquee.core.arrays import BoolArray, IndexArray
 from marquee.core.event_kinds import EventKind
-from marquee.core.ids import IdMap
+from marquee.core.ids import IdMap, Ids
 from marquee.core.schema import POSITION, SURFACE, TIMESTAMP
 from marquee.data.exposures import PAIR, read_exposures
 
@@ -65,7 +65,7 @@ class ShownItems:
         return np.asarray(self.converted_at != NEVER)
 
 
-def read_shown(events: pl.DataFrame, user_ids: IdMap, item_ids: IdMap) -> ShownItems:
+def read_shown(events: pl.DataFrame, user_ids: Ids, item_ids: IdMap) -> ShownItems:
     """Returns the exposures of a table with what came of them.
 
     Args:

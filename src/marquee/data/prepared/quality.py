@@ -1,0 +1,84 @@
+"""The counts of rows: made by each task alone, added up here as one table has them."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+
+from marquee.core.reasons import Reason
+from marquee.core.schema import EVENTS
+from marquee.data.prepared.layout import SOURCE, read_facts, read_frame
+from marquee.data.reading.advice import advice_for
+from marquee.data.reading.files.columns import ROW
+from marquee.data.reading.quality import RejectCount, TableQuality
+from marquee.data.table_config import DUPLICATE_ROW
+
+_EXAMPLES = 80
+
+
+def count_rows(parts: Sequence[Path], repeated: Sequence[Path], buckets: Sequence[Path] = ()) -> TableQuality:
+    """Returns the counts of the events.
+
+    Args:
+        parts: Folders that `partition` has written, in the order of the files.
+        repeated: Tables that `find_repeated` has written.
+        buckets: Folders that `sort_bucket` has written; none where that is still to be done.
+    """
+    facts = [read_facts(part / "part.json") for part in parts]
+    excluded: Counter[str] = Counter()
+    for fact in facts:
+        excluded.update(fact["excluded"])
+    n_duplicates = sum(read_facts(bucket / "bucket.json")["n_duplicates"] for bucket in buckets)
+    if n_duplicates:
+        excluded[DUPLICATE_ROW] += n_duplicates
+    rejects = _added_up(RejectCount(**count) for fact in facts for count in fact["rejects"])
+    rejects += _repeated(repeated, facts)
+    rows_in = sum(fact["rows_in"] for fact in facts)
+    n_out = sum(reject.count for reject in rejects) + excluded.total()
+    return TableQuality(
+        name=EVENTS.name,
+        files=tuple(dict.fromkeys(fact["file"] for fact in facts)),
+        rows_in=rows_in,
+        kept=rows_in - n_out,
+        excluded=dict(excluded),
+        rejects=tuple(rejects),
+        columns=(),
+        rejects_file=str(parts[0].parent) if rejects else None,
+    )
+
+
+def _added_up(counts: Iterable[RejectCount]) -> list[RejectCount]:
+    """Returns counts of one reason and column as one, with the first example, in the order of reasons."""
+    found: dict[tuple[str, str], RejectCount] = {}
+    for count in counts:
+        of_kind = (count.reason, count.column)
+        earlier = found.get(of_kind)
+        found[of_kind] = count if earlier is None else replace(earlier, count=earlier.count + count.count)
+    order = [reason.value for reason in Reason]
+    return sorted(found.values(), key=lambda count: order.index(count.reason))
+
+
+def _repeated(tables: Sequence[Path], facts: Sequence[dict[str, object]]) -> list[RejectCount]:
+    """Returns the count of events whose id an earlier one has, if there are any."""
+    if not tables:
+        return []
+    rows = pl.concat(read_frame(path) for path in tables).sort(SOURCE, ROW)
+    if rows.is_empty():
+        return []
+    source, row, id_ = rows.row(0)
+    columns = facts[source]["id_columns"]
+    assert isinstance(columns, list), f"columns of ids must be a list, got {columns!r}"
+    column = ", ".join(columns)
+    return [
+        RejectCount(
+            reason=Reason.duplicate_id.value,
+            column=column,
+            count=rows.height,
+            example_file=str(facts[source]["file"]),
+            example_row=row,
+            example=f"{column}={id_!r}"[:_EXAMPLES],
+            advice=advice_for(Reason.duplicate_id, EVENTS.key, EVENTS),
+        )
+    ]
