@@ -32,6 +32,7 @@ COMMANDS = {
         Command("download", "training.download", "fetch a published data set, and verify it", "train"),
         Command("simulate", "training.simulate", "tables of a simulated market, or flights on it", "train"),
         Command("dataset", "training.dataset", "from a service's event log to a training table", "train"),
+        Command("prepare", "training.prepare", "tables of any size to arrays, in parts", "train"),
         Command("train", "training.train", "from a table of events to a checkpoint and a report", "train"),
         Command("tune", "training.tune", "search for settings on the validation part", "train"),
         Command("evaluate", "training.evaluate", "judge a run again, and hold it against a gate", "train"),

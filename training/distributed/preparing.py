@@ -5,7 +5,7 @@ The tasks are functions of `marquee.data.prepared`; what they do is said there.
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from marquee.data.prepared import layout
 from marquee.data.prepared.declared import as_text, of_rows, require_parts
 from marquee.data.prepared.layout import numbered, read_facts
 from marquee.data.prepared.manifest import MANIFEST, VERSION, Manifest
-from marquee.data.prepared.quality import count_rows
+from marquee.data.prepared.quality import count_rows, report_quality, write_quality
 from marquee.data.reading.files.locating import locate
 from marquee.data.reading.rejects import require_few
 from marquee.data.reading.sources import format_of
@@ -27,10 +27,11 @@ from marquee.errors import DataError
 from marquee.store.files import FileFacts
 from training.distributed.cluster import Cluster, TaskProgress
 from training.distributed.plan import Argument, Task
-from training.distributed.receipts import read_receipt
+from training.distributed.receipts import read_receipt, receipt_path
+from training.distributed.work import remove
 
 _HERE = "marquee.data.prepared"
-_MERGED = 16  # tables of items that one task merges: their memory is that of so many distinct lists
+_MERGED = 8  # tables of items that one task merges: their memory is that of so many distinct lists
 _N_SHARES = 16
 _N_RANGES = 16
 _PARTS_OF_MANIFEST = (
@@ -50,10 +51,12 @@ class Sizes:
     Attributes:
         n_buckets: Buckets of users; a folder keeps the number that it began with.
         rows_per_part: Rows of a Parquet file that one task reads; other files are read whole.
+        renews: Read files again that have changed since they were read; else they are named.
     """
 
     n_buckets: int
     rows_per_part: int
+    renews: bool = False
 
 
 def prepare_in_parts(
@@ -115,6 +118,8 @@ class _Plan:
         items = self._items(splits, tables)
         self._indices(buckets, splits, ranges, items)
         manifest = self._manifest(splits, survey, ranges, items)
+        counts = count_rows(parts, repeated, buckets, (sum(manifest.n_users), sum(manifest.n_items)))
+        write_quality(self._to, report_quality(self._to, self._config, counts, manifest))
         manifest.write(self._to)
         return manifest
 
@@ -192,7 +197,7 @@ class _Plan:
                 "partitioning:partition",
                 f"{layout.PARTS}/{piece.name}",
                 [piece.path, *catalog],
-                renews=False,
+                renews=self._sizes.renews,
                 declared=declared,
                 origin=[piece.table, piece.part, *piece.folders],
                 rows=[piece.start, piece.n_rows],
@@ -201,6 +206,7 @@ class _Plan:
             )
             for piece in pieces
         ]
+        _remove_others(self._to / layout.PARTS, {piece.name for piece in pieces})
         return self._run("reading", tasks)
 
     def _repeated(self, parts: Sequence[Path]) -> list[Path]:
@@ -260,6 +266,7 @@ class _Plan:
             )
             for number in range(n_ranges)
         ]
+        _remove_others(self._to / layout.USERS, {task.output.name for task in tasks})
         return self._run("users", tasks)
 
     def _items(self, splits: Sequence[Path], tables: Mapping[str, Path]) -> Path:
@@ -285,7 +292,7 @@ class _Plan:
         """Gives users and items of all buckets their indices."""
         tasks = [
             self._task(
-                "indexing:index_bucket",
+                "naming:index_bucket",
                 numbered(layout.INDICES, number),
                 [
                     bucket,
@@ -330,6 +337,8 @@ class _Plan:
             n_items=tuple(read_facts(items / "counts.json")["counts"]),
             events=events,
             users=_added(fact["users"] for fact in counts),
+            kinds=_added(fact["kinds"] for fact in counts),
+            period=(found["first"], found["last"]),
             description=counts[0]["description"],
             cutoffs=tuple(found[name] for name in ("validation", "test") if name in found),
             files=dict(self._files()),
@@ -344,6 +353,15 @@ class _Plan:
                 assert receipt is not None, f"{made} must have been made by a task"
                 for name, facts in receipt.files.items():
                     yield (made / name).relative_to(self._to).as_posix(), facts
+
+
+def _remove_others(folder: Path, names: Collection[str]) -> None:
+    """Removes results that no task makes any more: what is not asked for must not be kept."""
+    for made in folder.glob("[!.]*"):
+        if made.name not in names:
+            # First: without a receipt what is left counts as not done.
+            receipt_path(made).unlink(missing_ok=True)
+            remove(made)
 
 
 def _starts(path: Path, n_rows: int) -> list[int]:

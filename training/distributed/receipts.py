@@ -11,10 +11,11 @@ empty: sizes are compared before a result is skipped, checksums before it is rea
 import functools
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
+import msgspec.structs
 
 from marquee.errors import TaskError
 from marquee.store.files import CHUNK_BYTES, FileFacts, replace_file
@@ -74,6 +75,32 @@ def write_receipt(task: Task, inputs: list[InputFacts], files: Mapping[str, File
     """Writes the receipt of a result that is in its place."""
     receipt = Receipt(task.function, plain(task.arguments), inputs, dict(files))
     replace_file(receipt_path(task.output), msgspec.json.encode(receipt, order="sorted"))
+
+
+def change_result(output: Path, change: Callable[[Path], bool]) -> bool:
+    """Changes the result of a task where it lies, as erasure does, and lets it count as done.
+
+    What was made of the old result is made again by a task that `renews`. Ended in the middle, the result
+    has no receipt, and is made again of its inputs.
+
+    Args:
+        output: The result.
+        change: Is given it, and returns whether it has changed anything.
+
+    Returns:
+        Whether anything was changed.
+
+    Raises:
+        TaskError: If it is no result of a task.
+    """
+    receipt = read_receipt(output)
+    if receipt is None:
+        raise TaskError(f"{output} must have a receipt, got none; remove it, and start again")
+    receipt_path(output).unlink()
+    is_changed = change(output)
+    changed = msgspec.structs.replace(receipt, files=result_facts(output)) if is_changed else receipt
+    replace_file(receipt_path(output), msgspec.json.encode(changed, order="sorted"))
+    return is_changed
 
 
 def read_receipt(output: Path) -> Receipt | None:

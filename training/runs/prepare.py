@@ -13,6 +13,8 @@ from marquee.core.schema import TimeMeaning
 from marquee.data.config import DataConfig
 from marquee.data.dataset import Dataset, Fitted, JudgedPart
 from marquee.data.order import Order, find_order
+from marquee.data.prepared.dataset import read_dataset
+from marquee.data.prepared.folder import PreparedFolder
 from marquee.data.reading.quality import QualityReport
 from marquee.data.reading.tables import Tables, read_tables
 from marquee.data.splits import Split, split_events
@@ -108,19 +110,37 @@ def read(config: TrainConfig, folder: Path, console: Console) -> Tables:
 
     What a command before this one has said of the same data is not said again.
     """
+    if config.data.prepared:
+        return _read_prepared(config, folder, console)
     _simulate_if_missing(config.data, console)
     # Before the tables are read: two names of one user end the run.
     user_names(config.data)
     with console.status(escape(f"reading {config.data.name}")):
         tables = read_tables(config.data, folder / "rejects")
+    _tell(tables.quality, folder, console)
+    return tables
+
+
+def _read_prepared(config: TrainConfig, folder: Path, console: Console) -> Tables:
+    """Returns the tables of data that were prepared in parts."""
+    prepared = Path(config.data.prepared)
+    with console.status(escape(f"reading {prepared}")):
+        of_run = PreparedFolder(prepared)
+        of_run.manifest.require_declared(config.data, prepared)
+        tables = of_run.tables()
+    _tell(tables.quality, folder, console)
+    return tables
+
+
+def _tell(quality: QualityReport, folder: Path, console: Console) -> None:
+    """Writes the quality report into the folder of a run, and shows it unless it was shown before."""
     path = folder / QUALITY_FILE
-    found = json.dumps(tables.quality.to_json_dict(), indent=1)
+    found = json.dumps(quality.to_json_dict(), indent=1)
     # Most commands read the data of a run again, and have nothing new to say of them.
     is_known = path.is_file() and path.read_text(encoding="utf-8") == found
     path.write_text(found, encoding="utf-8")
-    for line in [f"the same counts as before, see {path}"] if is_known else tables.quality.summary_lines():
+    for line in [f"the same counts as before, see {path}"] if is_known else quality.summary_lines():
         console.print(line, highlight=False, soft_wrap=True)
-    return tables
 
 
 def part(tables: Tables, config: TrainConfig, console: Console, fitted: Fitted | None = None) -> Prepared:
@@ -129,7 +149,7 @@ def part(tables: Tables, config: TrainConfig, console: Console, fitted: Fitted |
     with console.status("splitting and encoding"):
         split = split_events(tables.events, data.split, data.time)
         data = _with_history_length(split.train, data, config.left_open)
-        dataset = Dataset.prepare(tables, split, data, fitted)
+        dataset = _dataset(tables, split, data, fitted)
         validation, test = (
             # With all that was before the part: a user is asked with the history of that moment.
             None if judged.is_empty() else dataset.judged_part(before, judged)
@@ -146,6 +166,15 @@ def part(tables: Tables, config: TrainConfig, console: Console, fitted: Fitted |
         highlight=False,
     )
     return Prepared(dataset, split, validation, test, tables.quality)
+
+
+def _dataset(tables: Tables, split: Split, data: DataConfig, fitted: Fitted | None) -> Dataset:
+    """Returns the data set: arrays that are prepared already, or made of the tables."""
+    # A trained model has rows of its own: another preparation knows nothing of their order.
+    if not data.prepared or fitted is not None:
+        return Dataset.prepare(tables, split, data, fitted)
+    # Its checksums were compared when the tables were read.
+    return read_dataset(PreparedFolder(Path(data.prepared), is_read=False), data, split)
 
 
 def settle_order(events: pl.DataFrame, config: DataConfig, console: Console) -> DataConfig:

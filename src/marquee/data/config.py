@@ -58,6 +58,8 @@ class DataConfig:
         session_gap_minutes: Every session of a user is a user of its own, parted where the user pauses for
             longer; 0 to leave users as they are.
         history_length: Longest history that a model sees.
+        prepared: Folder that `training.prepare` has written of it, which is read in place of the files; empty
+            to read the files.
         download: Where the publisher keeps the files.
         world: The market to simulate into `root` where the files are not there.
     """
@@ -81,6 +83,7 @@ class DataConfig:
     max_unreadable_fraction: float = 0.05
     session_gap_minutes: float = 0
     history_length: int = 50
+    prepared: str = ""
     download: DownloadConfig | None = None
     world: WorldConfig | None = None
 

@@ -14,11 +14,11 @@ from marquee.errors import ConfigError
 
 def as_text(config: DataConfig) -> str:
     """Returns a declaration as JSON; of where files lie it says nothing, so that a folder may move."""
-    return msgspec.json.encode(replace(config, root=".", download=None, world=None)).decode()
+    return msgspec.json.encode(replace(config, root=".", prepared="", download=None, world=None)).decode()
 
 
 def of_rows(config: DataConfig) -> str:
-    """Returns what decides which rows are kept, as JSON: another split leaves validated rows alone."""
+    """Returns the declaration of the rows alone, as JSON: another split leaves validated rows as they are."""
     # Where files say the parts, the declaration is no whole one without this split.
     keeps_split = config.split.method is SplitMethod.given
     # By value: a split that needs no order is one that any table can have.

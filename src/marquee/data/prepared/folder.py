@@ -33,10 +33,12 @@ from marquee.data.prepared.layout import (
     read_frame,
 )
 from marquee.data.prepared.manifest import Manifest
+from marquee.data.prepared.quality import read_report
 from marquee.data.prepared.sorted_ids import SortedIds
 from marquee.data.prepared.splitting import PARTS
 from marquee.data.reading.files.columns import ROW
 from marquee.data.reading.table_reader import HELD_ONCE
+from marquee.data.reading.tables import Tables
 from marquee.data.splits import PART, Cutoffs, Split
 
 _PART = "__part"
@@ -200,6 +202,14 @@ class PreparedFolder:
             # Users beyond are of other groups, whose indices come behind.
             is_wanted &= np.repeat(bucket.user_index <= n_users, np.diff(bucket.offsets))
             yield bucket, np.flatnonzero(is_wanted)
+
+    def tables(self) -> Tables:
+        """Returns the validated tables, as `read_tables` gives them.
+
+        They are larger than the arrays by far: for what no array says, of data that fit into memory.
+        """
+        events = self._events().drop(_PART)
+        return Tables(events, self.table("items"), self.table("users"), read_report(self.path))
 
     def split(self) -> Split:
         """Returns the events in parts as `split_events` does: tables of texts, by time.

@@ -1,4 +1,4 @@
-"""What prepared files are called, and how arrays and names stand in them."""
+"""The names of prepared files, and how arrays and tables stand in them."""
 
 import json
 from collections.abc import Mapping
@@ -19,6 +19,7 @@ PARTS = "parts"
 REPEATED = "repeated"
 BUCKETS = "buckets"
 SURVEY = "survey.json"
+QUALITY = "quality.json"
 SPLITS = "splits"
 USERS = "users"
 ITEMS = "items"
@@ -79,7 +80,7 @@ def write_facts(path: Path, facts: Mapping[str, object]) -> None:
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """Returns what `write_facts` has written."""
+    """Returns facts that `write_facts` has written."""
     facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return facts
 

@@ -30,6 +30,8 @@ class Manifest:
         n_items: Items by group, see `layout`.
         events: Events of each part.
         users: Users who did something that counts in each part.
+        kinds: Events of each kind.
+        period: First and last timestamp.
         description: How the events were parted, in words.
         cutoffs: The moments of a split by time, nothing for the others.
         files: Size and checksum of each file by its path in the folder.
@@ -44,6 +46,8 @@ class Manifest:
     n_items: tuple[int, ...]
     events: Mapping[str, int]
     users: Mapping[str, int]
+    kinds: Mapping[str, int]
+    period: tuple[int, int]
     description: str
     cutoffs: tuple[int, ...]
     files: Mapping[str, FileFacts]

@@ -5,26 +5,47 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import polars as pl
 
+from marquee.core.plain import from_plain
 from marquee.core.reasons import Reason
 from marquee.core.schema import EVENTS
-from marquee.data.prepared.layout import SOURCE, read_facts, read_frame
+from marquee.data.config import DataConfig
+from marquee.data.prepared.layout import (
+    ID,
+    ITEMS,
+    QUALITY,
+    SOURCE,
+    TABLES,
+    USERS,
+    read_facts,
+    read_frame,
+    write_facts,
+)
+from marquee.data.prepared.manifest import Manifest
+from marquee.data.prepared.tables import read_quality
 from marquee.data.reading.advice import advice_for
 from marquee.data.reading.files.columns import ROW
-from marquee.data.reading.quality import RejectCount, TableQuality
+from marquee.data.reading.quality import ColumnQuality, QualityReport, RejectCount, TableQuality
 from marquee.data.table_config import DUPLICATE_ROW
 
 _EXAMPLES = 80
 
 
-def count_rows(parts: Sequence[Path], repeated: Sequence[Path], buckets: Sequence[Path] = ()) -> TableQuality:
+def count_rows(
+    parts: Sequence[Path],
+    repeated: Sequence[Path],
+    buckets: Sequence[Path] = (),
+    n_names: tuple[int, int] = (0, 0),
+) -> TableQuality:
     """Returns the counts of the events.
 
     Args:
         parts: Folders that `partition` has written, in the order of the files.
         repeated: Tables that `find_repeated` has written.
         buckets: Folders that `sort_bucket` has written; none where that is still to be done.
+        n_names: Users and items of the events, where they are known.
     """
     facts = [read_facts(part / "part.json") for part in parts]
     excluded: Counter[str] = Counter()
@@ -44,9 +65,61 @@ def count_rows(parts: Sequence[Path], repeated: Sequence[Path], buckets: Sequenc
         kept=rows_in - n_out,
         excluded=dict(excluded),
         rejects=tuple(rejects),
-        columns=(),
+        columns=tuple(
+            ColumnQuality(name, str(pl.String()), 0, n)
+            for name, n in zip(("user_id", "item_id"), n_names, strict=True)
+            if n
+        ),
         rejects_file=str(parts[0].parent) if rejects else None,
     )
+
+
+def report_quality(
+    folder: Path, config: DataConfig, events: TableQuality, manifest: Manifest
+) -> QualityReport:
+    """Returns the report of prepared data.
+
+    Args:
+        folder: Where it lies; the names of users and items are read.
+        config: The data set.
+        events: Counts of the events.
+        manifest: Counts of all that was made.
+    """
+    tables = {name: folder / TABLES / name for name in ("items", "users")}
+    qualities = {name: read_quality(path) for name, path in tables.items() if path.is_dir()}
+    users_without_row = None
+    if "users" in qualities:
+        known = read_frame(tables["users"] / "table.arrow").select(pl.col("user_id").alias(ID))
+        ranges = sorted((folder / USERS).glob("*/*.arrow"))
+        users_without_row = sum(read_frame(path).join(known, on=ID, how="anti").height for path in ranges)
+    items = read_facts(folder / ITEMS / "counts.json")
+    kinds = sorted(manifest.kinds.items(), key=lambda kind: -kind[1])
+    return QualityReport(
+        name=config.name,
+        events=events,
+        items=qualities.get("items"),
+        users=qualities.get("users"),
+        time=config.time,
+        kinds={kind: n for kind, n in kinds if n},
+        n_users=sum(manifest.n_users),
+        n_items=sum(manifest.n_items) - items.get("without_event", 0),
+        first_timestamp=manifest.period[0],
+        last_timestamp=manifest.period[1],
+        users_without_row=users_without_row,
+        items_without_row=items.get("without_row"),
+        items_without_event=items.get("without_event"),
+        notes=tuple(note for quality in (events, *qualities.values()) for note in quality.notes),
+    )
+
+
+def write_quality(folder: Path, report: QualityReport) -> None:
+    """Writes the report into a folder of prepared data."""
+    write_facts(folder / QUALITY, msgspec.to_builtins(report))
+
+
+def read_report(folder: Path) -> QualityReport:
+    """Returns the report of a folder of prepared data."""
+    return from_plain(msgspec.json.decode((folder / QUALITY).read_bytes()), QualityReport)
 
 
 def _added_up(counts: Iterable[RejectCount]) -> list[RejectCount]:

@@ -1,4 +1,4 @@
-"""What is known of all events at once: the moments at which a split by time parts, and ranges of names."""
+"""The survey of all events: the moments at which a split by time parts, and ranges of names."""
 
 from collections.abc import Sequence
 from pathlib import Path

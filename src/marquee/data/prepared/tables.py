@@ -33,5 +33,5 @@ def validate_table(out: Path, inputs: Sequence[Path], *, declared: str, root: st
 
 
 def read_quality(folder: Path) -> TableQuality:
-    """Returns what became of the rows of a table that `validate_table` has written."""
+    """Returns the counts of a table that `validate_table` has written."""
     return from_plain(msgspec.json.decode((folder / "quality.json").read_bytes()), TableQuality)
