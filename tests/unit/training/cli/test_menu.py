@@ -20,7 +20,7 @@ CHOICES = [(group, name) for group, choices in SCHEMAS.items() for name in choic
 COMMANDS = (
     *("card", "experiment", "monitor", "off_policy"),
     *("backtest", "download", "evaluate", "export", "learning_curve"),
-    *("dataset", "loop", "make_key", "publish", "simulate", "train", "tune"),
+    *("dataset", "loop", "make_key", "prepare", "publish", "simulate", "train", "tune"),
 )
 
 
