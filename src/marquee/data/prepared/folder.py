@@ -165,7 +165,7 @@ class PreparedFolder:
         )
 
     def interactions(self, kinds: EventKinds, parts: Iterable[str], n_users: int) -> Interactions:
-        """Returns what users did in some parts, grouped by their index, oldest first.
+        """Returns the interactions of some parts, grouped by the index of the user, oldest first.
 
         Args:
             kinds: Those that count.

@@ -18,7 +18,7 @@ VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a folder of prepared data holds.
+    """The content of a folder of prepared data.
 
     Attributes:
         version: Of the layout.
