@@ -31,7 +31,7 @@ from training.distributed.receipts import read_receipt, receipt_path
 from training.distributed.work import remove
 
 _HERE = "marquee.data.prepared"
-_MERGED = 8  # tables of items that one task merges: their memory is that of so many distinct lists
+_MERGED = 4  # tables of items that one task merges: their memory is that of so many distinct lists
 _N_SHARES = 16
 _N_RANGES = 16
 _PARTS_OF_MANIFEST = (
