@@ -179,7 +179,8 @@ class PreparedFolder:
             sizes[bucket.user_index[counts > 0]] = counts[counts > 0]
         offsets = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
         n = int(offsets[-1])
-        item, kind, time = (np.empty(n, dtype=np.int64) for _ in range(3))
+        item, kind = (np.empty(n, dtype=np.int32) for _ in range(2))
+        time = np.empty(n, dtype=np.int64)
         weight = np.empty(n, dtype=np.float32)
         for bucket, rows in self._wanted(kinds, wanted, n_users):
             counts = bucket.counts(rows)
