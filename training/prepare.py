@@ -21,6 +21,7 @@ from training.distributed.config import ClusterConfig
 from training.distributed.erasing import erase
 from training.distributed.preparing import Sizes, prepare_in_parts
 from training.distributed.progress import task_progress
+from training.runs.prepare import simulate_if_missing
 
 
 @dataclass(kw_only=True)
@@ -63,6 +64,7 @@ def prepare(config: PrepareConfig, console: Console) -> Manifest:
         found = find_buckets(to, config.erase)
         n_parts = erase(to, config.erase)
         console.print(f"erased {len(config.erase):,} users from {n_parts:,} parts; buckets: {found}")
+    simulate_if_missing(config.data, console)
     with open_cluster(config.cluster) as cluster, task_progress(console) as progress:
         manifest = prepare_in_parts(config.data, to, sizes, cluster, progress)
     console.print(

@@ -112,7 +112,7 @@ def read(config: TrainConfig, folder: Path, console: Console) -> Tables:
     """
     if config.data.prepared:
         return _read_prepared(config, folder, console)
-    _simulate_if_missing(config.data, console)
+    simulate_if_missing(config.data, console)
     # Before the tables are read: two names of one user end the run.
     user_names(config.data)
     with console.status(escape(f"reading {config.data.name}")):
@@ -215,7 +215,7 @@ def _n_users(part: JudgedPart | None) -> int:
     return 0 if part is None else len(part.user_ids)
 
 
-def _simulate_if_missing(config: DataConfig, console: Console) -> None:
+def simulate_if_missing(config: DataConfig, console: Console) -> None:
     """Simulates the market of a config whose files are not there yet."""
     root = Path(config.root)
     # Files that are there are taken as they are, whatever the world's settings say by now.
