@@ -9,10 +9,11 @@ python -m benchmarks.scale --large           larger sizes, which take hours
 import sys
 
 from benchmarks.rows import run_rows
-from benchmarks.scale import faults, index, loading, scoring, training
+from benchmarks.scale import faults, index, loading, prepare, scoring, training
 from benchmarks.scale.sizes import SIZES
 
 GROUPS = {
+    "prepare": prepare.rows,
     "index": index.rows,
     "training": training.rows,
     "faults": faults.rows,

@@ -9,6 +9,7 @@ class Sizes:
 
     Attributes:
         is_large: Whether `--large` was given; a row with sizes of its own asks for this.
+        prepared_events: Events that are prepared; a tenth as many users, a hundredth as many items.
         kills: Of a driver or a worker, one after the other, for each kind of cluster.
         index_items: Items of an index that is built in shards.
         scored_users: Users of a bundle that are all scored.
@@ -18,6 +19,7 @@ class Sizes:
     """
 
     is_large: bool = False
+    prepared_events: int = 100_000_000
     kills: int = 10
     index_items: int = 200_000
     scored_users: int = 20_000
@@ -28,6 +30,7 @@ class Sizes:
     def enlarge(self) -> None:
         """Sets the larger ones."""
         self.is_large = True
+        self.prepared_events = 1_000_000_000
         self.kills = 50
         self.index_items = 4_000_000
         self.scored_users = 1_000_000

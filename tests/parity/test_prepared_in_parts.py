@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from marquee.core.event_kinds import EventKinds
 from marquee.data.config import DataConfig
 from marquee.data.dataset import Dataset
 from marquee.data.prepared.dataset import read_dataset
@@ -60,3 +61,16 @@ def test_items_and_users_in_no_table_keep_their_places(tmp_path: Path) -> None:
     config = write_shop(tmp_path)
 
     require_same(config, prepare_here(config, tmp_path / "prepared", rows_per_part=4))
+
+
+def test_arrays_depend_on_no_number_of_files_or_buckets(tiny: DataConfig, tmp_path: Path) -> None:
+    folders = []
+    for n_files, n_buckets, text in ((1, 4, False), (7, 3, False), (64, 1, True)):
+        config = in_files(tiny, tmp_path / f"events-{n_files}", n_files, text=text)
+        folders.append(prepare_here(config, tmp_path / f"prepared-{n_files}", n_buckets))
+    first, *others = (
+        folder.interactions(EventKinds(tiny.kinds), ("train",), folder.n_users) for folder in folders
+    )
+
+    assert [differences(first, other) for other in others] == [[], []]
+    assert {tuple(folder.user_ids().ids) for folder in folders} == {tuple(folders[0].user_ids().ids)}
