@@ -5,8 +5,8 @@
 
 In order, the places in the published lists may be read, which the papers do not do. Shuffled, each list is
 permuted first with a fixed seed: nothing but sets is left, as the papers have it. Both are experiments of
-`configs/experiment`, fit on training and validation, and read test once. Their settings were chosen on validation;
-dimensions, passes and rate of `gowalla-128` by the time that they take.
+`configs/experiment`, fit on training and validation, and read test once. Their settings were chosen on
+validation; dimensions, passes and rate of `gowalla-128` by the time that they take.
 """
 
 import argparse
