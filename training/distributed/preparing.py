@@ -4,9 +4,9 @@ The tasks are functions of `marquee.data.prepared`; what they do is said there.
 """
 
 import hashlib
-import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
@@ -31,7 +31,6 @@ from training.distributed.receipts import read_receipt, receipt_path
 from training.distributed.work import remove
 
 _HERE = "marquee.data.prepared"
-_MERGED = 4  # tables of items that one task merges: their memory is that of so many distinct lists
 _N_SHARES = 16
 _N_RANGES = 16
 _PARTS_OF_MANIFEST = (
@@ -114,10 +113,11 @@ class _Plan:
         buckets = self._buckets(parts, repeated)
         survey = self._survey(buckets)
         splits = self._splits(buckets, survey)
-        ranges = self._users(splits, len(read_facts(survey)["bounds"]) + 1)
-        items = self._items(splits, tables)
-        self._indices(buckets, splits, ranges, items)
-        manifest = self._manifest(splits, survey, ranges, items)
+        bounds = read_facts(survey)
+        users = self._users(splits, len(bounds["users"]) + 1)
+        items = self._items(splits, bounds["items"], tables)
+        self._indices(buckets, splits, users, items)
+        manifest = self._manifest(splits, survey, users, items)
         counts = count_rows(parts, repeated, buckets, (sum(manifest.n_users), sum(manifest.n_items)))
         write_quality(self._to, report_quality(self._to, self._config, counts, manifest))
         manifest.write(self._to)
@@ -239,7 +239,8 @@ class _Plan:
 
     def _survey(self, buckets: Sequence[Path]) -> Path:
         """Returns the survey of all buckets."""
-        inputs = [*(bucket / "times.npy" for bucket in buckets), buckets[0] / "users.arrow"]
+        inputs = [bucket / "times.npy" for bucket in buckets]
+        inputs += [buckets[0] / "users.arrow", buckets[0] / "items.arrow"]
         task = self._task(
             "surveying:survey", layout.SURVEY, inputs, declared=as_text(self._config), n_ranges=_N_RANGES
         )
@@ -260,34 +261,31 @@ class _Plan:
         """Returns the folders of the ranges of users."""
         tasks = [
             self._task(
-                "naming:name_users",
-                numbered(layout.USERS, number),
-                [split / "users" / f"{number:05d}.arrow" for split in splits],
+                "naming:name_users", numbered(layout.USERS, number), _of_range(splits, "users", number)
             )
             for number in range(n_ranges)
         ]
         _remove_others(self._to / layout.USERS, {task.output.name for task in tasks})
         return self._run("users", tasks)
 
-    def _items(self, splits: Sequence[Path], tables: Mapping[str, Path]) -> Path:
-        """Returns the folder of the items."""
-        merged = [split / "items.arrow" for split in splits]
-        # Few at a time, until one is left: no task holds the items of all buckets.
-        for turn in range(math.ceil(math.log(max(len(merged), 2), _MERGED))):
-            tasks = [
-                self._task(
-                    "naming:merge_items",
-                    f"{layout.ITEM_ROUNDS}/{turn}-{number:05d}.arrow",
-                    merged[number * _MERGED : (number + 1) * _MERGED],
-                )
-                for number in range(math.ceil(len(merged) / _MERGED))
-            ]
-            merged = self._run("items", tasks)
+    def _items(self, splits: Sequence[Path], bounds: Sequence[str], tables: Mapping[str, Path]) -> list[Path]:
+        """Returns the folders of the ranges of items."""
         catalog = [tables[ITEMS.name] / "table.arrow"] if ITEMS.name in tables else []
-        return self._run("items", [self._task("naming:name_items", layout.ITEMS, [*merged, *catalog])])[0]
+        tasks = [
+            self._task(
+                "naming:name_items",
+                numbered(layout.ITEMS, number),
+                [*_of_range(splits, "items", number), *catalog],
+                start=start,
+                end=end,
+            )
+            for number, (start, end) in enumerate(pairwise([None, *bounds, None]))
+        ]
+        _remove_others(self._to / layout.ITEMS, {task.output.name for task in tasks})
+        return self._run("items", tasks)
 
     def _indices(
-        self, buckets: Sequence[Path], splits: Sequence[Path], ranges: Sequence[Path], items: Path
+        self, buckets: Sequence[Path], splits: Sequence[Path], users: Sequence[Path], items: Sequence[Path]
     ) -> None:
         """Gives users and items of all buckets their indices."""
         tasks = [
@@ -295,21 +293,23 @@ class _Plan:
                 "naming:index_bucket",
                 numbered(layout.INDICES, number),
                 [
-                    bucket,
-                    items / "ids.arrow",
-                    *(splits[number] / "users" / f"{place:05d}.arrow" for place in range(len(ranges))),
-                    *(folder / f"rank-{number:05d}.npy" for folder in ranges),
-                    *(folder / "counts.json" for folder in ranges),
+                    bucket / "item.npy",
+                    *(splits[number] / "users" / f"{place:05d}.arrow" for place in range(len(users))),
+                    *(folder / f"rank-{number:05d}.npy" for folder in users),
+                    *(folder / "counts.json" for folder in users),
+                    *(splits[number] / "items" / f"{place:05d}.arrow" for place in range(len(items))),
+                    *items,
                 ],
                 bucket=number,
-                n_ranges=len(ranges),
+                n_users=len(users),
+                n_items=len(items),
             )
             for number, bucket in enumerate(buckets)
         ]
         self._run("indices", tasks)
 
     def _manifest(
-        self, splits: Sequence[Path], survey: Path, ranges: Sequence[Path], items: Path
+        self, splits: Sequence[Path], survey: Path, users: Sequence[Path], items: Sequence[Path]
     ) -> Manifest:
         """Returns the manifest of what is there."""
         counts = [read_facts(split / "split.json") for split in splits]
@@ -320,7 +320,9 @@ class _Plan:
                 f"the split leaves no event to train on, got {found['n_events']} events and "
                 f"{counts[0]['description']}; lower the fractions or move the cutoffs (config data.split)"
             )
-        n_users = [read_facts(folder / "counts.json")["counts"] for folder in ranges]
+        n_users, n_items = (
+            [read_facts(folder / "counts.json")["counts"] for folder in folders] for folders in (users, items)
+        )
         if not sum(sizes[layout.TRAINED] for sizes in n_users):
             kinds = [kind for kind, n in _added(fact["kinds"] for fact in counts).items() if n]
             raise DataError(
@@ -331,10 +333,10 @@ class _Plan:
             version=VERSION,
             declared=as_text(self._config),
             n_buckets=self._sizes.n_buckets,
-            n_ranges=len(ranges),
+            n_ranges=(len(users), len(items)),
             n_events=found["n_events"],
             n_users=tuple(map(sum, zip(*n_users, strict=True))),
-            n_items=tuple(read_facts(items / "counts.json")["counts"]),
+            n_items=tuple(map(sum, zip(*n_items, strict=True))),
             events=events,
             users=_added(fact["users"] for fact in counts),
             kinds=_added(fact["kinds"] for fact in counts),
@@ -348,7 +350,7 @@ class _Plan:
         """Yields the files that are read, as the receipts of their tasks have them."""
         for folder in _PARTS_OF_MANIFEST:
             whole = self._to / folder
-            for made in [whole] if folder == layout.ITEMS else sorted(whole.glob("[!.]*")):
+            for made in sorted(whole.glob("[!.]*")):
                 receipt = read_receipt(made)
                 assert receipt is not None, f"{made} must have been made by a task"
                 for name, facts in receipt.files.items():
@@ -362,6 +364,11 @@ def _remove_others(folder: Path, names: Collection[str]) -> None:
             # First: without a receipt what is left counts as not done.
             receipt_path(made).unlink(missing_ok=True)
             remove(made)
+
+
+def _of_range(splits: Sequence[Path], what: str, number: int) -> list[Path]:
+    """Returns the tables of one range of names, bucket by bucket."""
+    return [split / what / f"{number:05d}.arrow" for split in splits]
 
 
 def _starts(path: Path, n_rows: int) -> list[int]:

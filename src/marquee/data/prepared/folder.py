@@ -21,6 +21,7 @@ from marquee.data.prepared.layout import (
     ITEMS,
     KINDS,
     LATER,
+    OUTSIDE,
     SOURCE,
     SPLITS,
     TABLES,
@@ -123,17 +124,18 @@ class PreparedFolder:
 
     def user_ids(self, *groups: int) -> SortedIds:
         """Returns the users of some groups, those of training by default, in the order of their indices."""
-        names = [numbered(USERS, number) for number in range(self.manifest.n_ranges)]
-        return SortedIds(
-            [
-                [read_frame(self.path / name / f"{group}.arrow")[ID] for name in names]
-                for group in (groups or (TRAINED,))
-            ]
-        )
+        return SortedIds([self._names(USERS, group) for group in groups or (TRAINED,)])
+
+    def _names(self, folder: str, group: int) -> list[pl.Series]:
+        """Returns the names of a group, range by range."""
+        n_ranges = self.manifest.n_ranges[(USERS, ITEMS).index(folder)]
+        ranges = [self.path / numbered(folder, number) for number in range(n_ranges)]
+        return [read_frame(path / f"{group}.arrow")[ID] for path in ranges]
 
     def item_names(self) -> pl.Series:
         """Returns all items, in the order of their indices; those outside the catalog come last."""
-        return read_frame(self.path / ITEMS / "ids.arrow")[ID]
+        groups = [self._names(ITEMS, group) for group in (TRAINED, CATALOG, OUTSIDE)]
+        return pl.concat([names for group in groups for names in group])
 
     def item_ids(self) -> IdMap:
         """Returns the items of the catalog."""

@@ -23,7 +23,6 @@ QUALITY = "quality.json"
 SPLITS = "splits"
 USERS = "users"
 ITEMS = "items"
-ITEM_ROUNDS = "item_rounds"
 INDICES = "indices"
 TABLES = "tables"
 

@@ -24,7 +24,7 @@ class Manifest:
         version: Of the layout.
         declared: Declaration of the data set, as JSON.
         n_buckets: Buckets of users.
-        n_ranges: Ranges of names of users.
+        n_ranges: Ranges of names of users, and of items.
         n_events: Events of all parts.
         n_users: Users by group, see `layout`.
         n_items: Items by group, see `layout`.
@@ -40,7 +40,7 @@ class Manifest:
     version: int
     declared: str
     n_buckets: int
-    n_ranges: int
+    n_ranges: tuple[int, int]
     n_events: int
     n_users: tuple[int, ...]
     n_items: tuple[int, ...]

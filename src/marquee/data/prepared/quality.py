@@ -92,7 +92,8 @@ def report_quality(
         known = read_frame(tables["users"] / "table.arrow").select(pl.col("user_id").alias(ID))
         ranges = sorted((folder / USERS).glob("*/*.arrow"))
         users_without_row = sum(read_frame(path).join(known, on=ID, how="anti").height for path in ranges)
-    items = read_facts(folder / ITEMS / "counts.json")
+    facts = [read_facts(path) for path in sorted((folder / ITEMS).glob("*/counts.json"))]
+    without_event, without_row = (sum(of[name] for of in facts) for name in ("without_event", "without_row"))
     kinds = sorted(manifest.kinds.items(), key=lambda kind: -kind[1])
     return QualityReport(
         name=config.name,
@@ -102,12 +103,12 @@ def report_quality(
         time=config.time,
         kinds={kind: n for kind, n in kinds if n},
         n_users=sum(manifest.n_users),
-        n_items=sum(manifest.n_items) - items.get("without_event", 0),
+        n_items=sum(manifest.n_items) - without_event,
         first_timestamp=manifest.period[0],
         last_timestamp=manifest.period[1],
         users_without_row=users_without_row,
-        items_without_row=items.get("without_row"),
-        items_without_event=items.get("without_event"),
+        items_without_row=without_row if "items" in qualities else None,
+        items_without_event=without_event if "items" in qualities else None,
         notes=tuple(note for quality in (events, *qualities.values()) for note in quality.notes),
     )
 

@@ -37,9 +37,9 @@ def split_bucket(out: Path, inputs: Sequence[Path], *, declared: str) -> None:
     """Writes the part of each event of a bucket.
 
     Args:
-        out: Folder: `part`, place in `PARTS` of each event, uint8; `users/<range>.arrow`, the users of each
-            range of names with their group; `items.arrow`, the items with whether any stands in training;
-            `split.json`, counts and how the events were parted.
+        out: Folder: `part`, place in `PARTS` of each event, uint8; for each range of names
+            `users/<range>.arrow`, users with their group, and `items/<range>.arrow`, items with whether any
+            event of theirs stands in training; `split.json`, counts and how the events were parted.
         inputs: The folder of the bucket, and the survey.
         declared: Declaration of the data set.
     """
@@ -58,11 +58,10 @@ def split_bucket(out: Path, inputs: Sequence[Path], *, declared: str) -> None:
     )
     out.mkdir()
     write_array(out, "part", part)
-    write_frame(
-        out / "items.arrow",
-        items.to_frame(ID).with_columns(pl.Series("is_trained", _any(item, is_trained, len(items)))),
-    )
-    _write_users(out / "users", users, group.astype(np.uint8), survey["bounds"])
+    trained = pl.Series("is_trained", _any(item, is_trained, len(items)))
+    _write_ranges(out / "items", items.to_frame(ID).with_columns(trained), survey["items"])
+    groups = pl.Series(GROUP, group.astype(np.uint8))
+    _write_ranges(out / "users", users.to_frame(ID).with_columns(groups), survey["users"])
     write_facts(
         out / "split.json", _counts(part, counted, user, kind, group) | {"description": split.description}
     )
@@ -121,10 +120,10 @@ def _any(places: IndexArray, holds: BoolArray, n: int) -> BoolArray:
     return found
 
 
-def _write_users(folder: Path, users: pl.Series, group: npt.NDArray[np.uint8], bounds: Sequence[str]) -> None:
-    """Writes the users by ranges of names."""
-    named = users.to_frame(ID).with_columns(pl.Series(GROUP, group))
-    starts = [0, *(int(users.search_sorted(bound, side="left")) for bound in bounds), len(users)]
+def _write_ranges(folder: Path, named: pl.DataFrame, bounds: Sequence[str]) -> None:
+    """Writes names with their facts, sorted by name, as one table for each range."""
+    names = named[ID]
+    starts = [0, *(int(names.search_sorted(bound, side="left")) for bound in bounds), len(names)]
     for number, (start, end) in enumerate(pairwise(starts)):
         write_frame(folder / f"{number:05d}.arrow", named.slice(start, end - start))
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from marquee.core.arrays import IndexArray
 from marquee.data.prepared.declared import from_text
@@ -56,8 +57,8 @@ def survey(out: Path, inputs: Sequence[Path], *, declared: str, n_ranges: int) -
 
     Args:
         out: JSON: the cutoffs of a split by time, the first and last moment, and the names at which ranges
-            of users begin.
-        inputs: The `times.npy` of all buckets, then the `users.arrow` of one.
+            of `users` and of `items` begin.
+        inputs: The `times.npy` of all buckets, then `users.arrow` and `items.arrow` of one.
         declared: Declaration of the data set.
         n_ranges: Ranges of names.
     """
@@ -70,11 +71,17 @@ def survey(out: Path, inputs: Sequence[Path], *, declared: str, n_ranges: int) -
     facts["first"], facts["last"] = times.ends
     if config.split.method is SplitMethod.time:
         facts["validation"], facts["test"] = cutoffs(times, config.split)
-    # Users of one bucket are a sample of all: its quantiles part the others about evenly.
-    names = read_frame(next(path for path in inputs if path.suffix == ".arrow"))[ID]
-    places = [len(names) * number // n_ranges for number in range(1, n_ranges)]
-    facts["bounds"] = sorted({names[place] for place in places}) if len(names) >= n_ranges else []
+    for path in inputs:
+        if path.suffix == ".arrow":
+            facts[path.stem] = _bounds(read_frame(path)[ID], n_ranges)
     write_facts(out, facts)
+
+
+def _bounds(names: pl.Series, n_ranges: int) -> list[str]:
+    """Returns the names at which ranges begin, but the first; fewer where there are few names."""
+    # Those of one bucket are a sample of all: its quantiles part the others about evenly.
+    places = [len(names) * number // n_ranges for number in range(1, n_ranges)]
+    return sorted({names[place] for place in places}) if len(names) >= n_ranges else []
 
 
 def cutoffs(times: SortedTimes, config: SplitConfig) -> tuple[int, int]:
