@@ -131,3 +131,13 @@ def _as_rows(values: Tensor, rows: Tensor, table: Tensor) -> Tensor:
         # Padding gets no gradient; ascending rows can hold it in front alone.
         rows, values = rows[1:], values[1:]
     return torch.sparse_coo_tensor(rows[None], values, table.shape, is_coalesced=True, check_invariants=False)
+
+
+def touched_rows(gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the distinct rows of a sparse gradient, and their values."""
+    # A model that looks each row up once, in order, leaves nothing to be sorted and summed.
+    rows = gradient._indices()[0]
+    if not gradient.is_coalesced() and bool((rows[1:] > rows[:-1]).all()):
+        return rows, gradient._values()
+    gradient = gradient.coalesce()
+    return gradient.indices()[0], gradient.values()

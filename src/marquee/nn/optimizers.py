@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from torch.optim.adamw import adamw
 
 from marquee.errors import ConfigError
+from marquee.nn.bags import touched_rows
 
 ROWS_AT_A_TIME = 1024
 FUSED_ON = ("cpu", "cuda")
@@ -65,7 +66,7 @@ class LazyAdam(Optimizer):
                     state["exp_avg"] = torch.zeros_like(p)
                     state["exp_avg_sq"] = torch.zeros_like(p)
                 state["step"] += 1
-                rows, gradient = _touched(p.grad)
+                rows, gradient = touched_rows(p.grad) if p.grad.is_sparse else (None, p.grad)
                 tables = (p, state["exp_avg"], state["exp_avg_sq"])
                 if rows is None:
                     whole.append((tables, gradient, state["step"]))
@@ -175,7 +176,7 @@ class RowwiseAdagrad(Optimizer):
                 state = self.state[p]
                 if not state:
                     state["sum"] = torch.zeros(p.shape[:1], dtype=p.dtype, device=p.device)
-                rows, gradient = _touched(p.grad)
+                rows, gradient = touched_rows(p.grad) if p.grad.is_sparse else (None, p.grad)
                 by_row = gradient.reshape(gradient.shape[0], math.prod(gradient.shape[1:]))  # maybe no row
                 mean_square = by_row.square().mean(dim=1)  # (n_rows,)
                 accumulator = (state["sum"] if rows is None else state["sum"][rows]) + mean_square
@@ -194,18 +195,6 @@ def _evaluate(closure: Callable[[], float] | None) -> float | None:
         return None
     with torch.enable_grad():
         return closure()
-
-
-def _touched(gradient: Tensor) -> tuple[Tensor | None, Tensor]:
-    """Returns (rows, values of those rows) of a sparse gradient, (None, gradient) of an ordinary one."""
-    if not gradient.is_sparse:
-        return None, gradient
-    # A model that looks each row up once, in order, leaves nothing to be sorted and summed.
-    rows = gradient._indices()[0]
-    if not gradient.is_coalesced() and bool((rows[1:] > rows[:-1]).all()):
-        return rows, gradient._values()
-    gradient = gradient.coalesce()
-    return gradient.indices()[0], gradient.values()
 
 
 def _descend(p: Tensor, rows: Tensor | None, update: Tensor, learning_rate: float, decay: float) -> None:

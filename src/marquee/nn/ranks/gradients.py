@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from marquee.nn.bags import distinct_rows
+from marquee.nn.bags import distinct_rows, touched_rows
 from marquee.nn.ranks.group import Ranks
 
 
@@ -97,8 +97,7 @@ def _rows_of(parameter: nn.Parameter) -> tuple[Tensor, Tensor] | None:
     if gradient is None:
         return None
     assert gradient.is_sparse, f"expected a sparse gradient of {len(parameter)} rows, got a whole one"
-    gradient = gradient.coalesce()
-    return gradient.indices()[0], gradient.values()
+    return touched_rows(gradient)
 
 
 def _n_bytes(counts: Sequence[int], tables: Sequence[nn.Parameter]) -> int:
