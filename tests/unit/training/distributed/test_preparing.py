@@ -15,7 +15,9 @@ from marquee.data.split_config import SplitConfig, SplitMethod
 from marquee.data.table_config import TableConfig
 from marquee.errors import ConfigError, DataError, RejectedRowsError, TaskError
 from tests.support.preparing import prepare_here
+from training.distributed.cluster import Cluster
 from training.distributed.erasing import erase
+from training.distributed.preparing import Sizes, prepare_in_parts
 
 DAYS = {
     "1": [("u1", "a", 10), ("u2", "b", 20), ("u3", "a", 30)],
@@ -161,3 +163,13 @@ def test_another_declaration_than_the_prepared_one_is_named(config: DataConfig, 
 
     with pytest.raises(ConfigError, match=r"data\.split\.n is 2, but .* was prepared with 1"):
         folder.manifest.require_declared(other, folder.path)
+
+
+def test_ray_prepares_the_bytes_of_local_processes(
+    config: DataConfig, tmp_path: Path, ray_cluster: Cluster, local_cluster: Cluster
+) -> None:
+    for name, cluster in (("ray", ray_cluster), ("local", local_cluster)):
+        prepare_in_parts(config, tmp_path / name, Sizes(n_buckets=2, rows_per_part=2), cluster)
+
+    assert (tmp_path / "ray" / MANIFEST).read_bytes() == (tmp_path / "local" / MANIFEST).read_bytes()
+    PreparedFolder(tmp_path / "ray").manifest.require_whole(tmp_path / "local", is_read=True)
