@@ -1,6 +1,6 @@
 """The survey of all events: the moments at which a split by time parts, and ranges of names."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,29 +15,36 @@ from marquee.errors import DataError
 
 
 class SortedTimes:
-    """All timestamps, in pieces that are sorted each: ranks without a merge.
+    """All timestamps, in files that are sorted each: ranks without a merge.
 
     Args:
-        pieces: Each ascending, (n,) int64, in memory or in files.
+        paths: Arrays, each ascending, (n,) int64; some may be empty.
+
+    Attributes:
+        ends: The first and the last; 0 where there are none.
     """
 
-    def __init__(self, pieces: Sequence[IndexArray]) -> None:
-        self._pieces = [piece for piece in pieces if len(piece)]
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+        pieces = [piece for piece in self._pieces() if len(piece)]
+        self._n = sum(map(len, pieces))
+        self.ends = (
+            min((int(piece[0]) for piece in pieces), default=0),
+            max((int(piece[-1]) for piece in pieces), default=0),
+        )
 
     def __len__(self) -> int:
-        return sum(map(len, self._pieces))
+        return self._n
 
-    @property
-    def ends(self) -> tuple[int, int]:
-        """The first and the last."""
-        return (
-            min(int(piece[0]) for piece in self._pieces),
-            max(int(piece[-1]) for piece in self._pieces),
-        )
+    def _pieces(self) -> Iterator[IndexArray]:
+        """Yields each array, mapped into memory."""
+        # Opened for every search: pages of all files that stayed mapped would count as memory of the task.
+        for path in self._paths:
+            yield read_array(path.parent, path.stem)
 
     def n_before(self, moment: int) -> int:
         """Returns how many are earlier."""
-        return sum(int(np.searchsorted(piece, moment, side="left")) for piece in self._pieces)
+        return sum(int(np.searchsorted(piece, moment, side="left")) for piece in self._pieces())
 
     def nth(self, place: int) -> int:
         """Returns the one at a place of the whole order, counted from 0."""
@@ -63,8 +70,7 @@ def survey(out: Path, inputs: Sequence[Path], *, declared: str, n_ranges: int) -
         n_ranges: Ranges of names.
     """
     config = from_text(declared)
-    pieces = [read_array(path.parent, path.stem) for path in inputs if path.suffix == ".npy"]
-    times = SortedTimes(pieces)
+    times = SortedTimes([path for path in inputs if path.suffix == ".npy"])
     facts: dict[str, object] = {"n_events": len(times)}
     if not len(times):
         raise DataError("events: no row is left, got 0 in all buckets; correct data.events")
