@@ -50,8 +50,9 @@ def train(config: TrainConfig, console: Console, longer: Sequence[str] = ()) -> 
     from training.fitting.building import validate_hardware
     from training.fitting.ranks.team import open_team
 
-    if config.resume:
-        folder = RunFolder.find(config.resume)
+    folder = RunFolder.find(config.resume) if config.resume else None
+    if folder is not None:
+        # Its own config names no run to go on with.
         config = folder.read_config(longer)
         # Before anything is written or read: a missing GPU is told in a second.
         validate_hardware(config.trainer)
@@ -60,7 +61,7 @@ def train(config: TrainConfig, console: Console, longer: Sequence[str] = ()) -> 
         # Before the folder: what cannot run must not become `latest`.
         validate_hardware(config.trainer)
     with open_team(config.trainer) as team:
-        if not config.resume:
+        if folder is None:
             # What a launcher starts again goes on where it was.
             earlier = "" if team is None else team.earlier_run()
             folder = RunFolder.find(earlier) if earlier else RunFolder.open(config)

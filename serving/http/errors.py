@@ -42,6 +42,7 @@ from marquee.errors import (
     RulesChangedError,
     ShapeError,
     SignatureError,
+    TaskError,
     UnknownIdError,
 )
 
@@ -134,6 +135,7 @@ PROBLEM_OF_ERROR: Mapping[type[MarqueeError], Problem] = {
     ParityError: Problem.internal_error,
     DownloadError: Problem.internal_error,
     NotFittedError: Problem.internal_error,
+    TaskError: Problem.internal_error,
 }
 """The problem that a caller is told for each class of our errors; all are listed: a new one is a decision."""
 

@@ -195,7 +195,7 @@ def test_table_of_commands_names_what_a_person_types_most() -> None:
     assert {name.removeprefix("make ") for name in named if name.startswith("make")} <= TARGETS
     modules = {name.removeprefix("python -m ") for name in named if name.startswith("python")}
     of_training = {one.module for one in COMMANDS.values() if one.module.startswith("training.")}
-    assert modules == {*of_training, "serving.register"}
+    assert modules == {*of_training, "serving.mirror", "serving.register"}
 
 
 def test_table_of_paths_is_that_of_the_service() -> None:

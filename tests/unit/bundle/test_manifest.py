@@ -21,7 +21,7 @@ from tests.support.bundles import publish_tiny
 from tests.support.round_trips import fields_at_default
 
 INDEX_CONFIG = IndexConfig(
-    kind=IndexKind.hnsw_sq8,
+    kind=IndexKind.ivf,
     target_recall=0.9,
     n_links=3,
     ef_construction=4,
@@ -29,6 +29,7 @@ INDEX_CONFIG = IndexConfig(
     n_lists=6,
     n_probe=7,
     coordinates_per_code=8,
+    shards=9,
     candidates_per_item=9,
     max_ann_cost=0.5,
     n_build_threads=2,
