@@ -218,10 +218,16 @@ def _fetch_rest(origin: Origin, name: str, path: Path, facts: FileFacts) -> File
 
 def _sweep(home: Path, current: Path, n_kept: int) -> None:
     """Deletes what earlier tries left, and all but the latest versions that were current here."""
-    shutil.rmtree(home / ASIDE, ignore_errors=True)
+    aside = home / ASIDE
+    shutil.rmtree(aside, ignore_errors=True)
     kept = {current.name, *way_back(home)[: max(n_kept - 1, 0)]}
     for folder in home.iterdir():
         is_bundle = folder.is_dir() and (folder / MANIFEST).is_file()
         # A worker that has mapped its files keeps them until it lets go.
         if is_bundle and folder.name not in kept:
-            shutil.rmtree(folder)
+            # Aside first: half of a version must not be taken for the whole when the origin goes back to it.
+            # The dot: a version that is fetched must not go on from files that nobody may write.
+            aside.mkdir(exist_ok=True)
+            folder.rename(aside / f".{folder.name}")
+            announce_step(f"delete {folder.name}")
+    shutil.rmtree(aside, ignore_errors=True)

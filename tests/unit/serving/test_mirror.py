@@ -14,6 +14,7 @@ from marquee.bundle.bundle import Bundle
 from marquee.bundle.mirroring import ASIDE, Origin, mirror
 from marquee.bundle.releases import resolve
 from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, ConfigError, SignatureError
+from marquee.store.files import watching_steps
 from marquee.store.signing import SigningKey, TrustedKeys, write_key_pair
 from serving.mirror.__main__ import main
 from serving.mirror.amazon_signature import Credentials, signed_headers
@@ -213,6 +214,24 @@ def test_latest_versions_stay_and_older_ones_go(tmp_path: Path) -> None:
         mirror(FolderOrigin(published.parent), home, n_kept=2)
     assert sorted(path.parent.name for path in home.glob("*/manifest.json")) == sorted(versions[-2:])
     assert resolve(home).name == versions[-1]
+
+
+def test_version_whose_deletion_was_cut_off_comes_again_whole(published: Path, tmp_path: Path) -> None:
+    home = tmp_path / "here"
+    mirror(FolderOrigin(published.parent), home)
+    publish_tiny(tmp_path / "origin", seed=1)
+
+    def die(step: str) -> None:
+        if step == f"delete {published.name}":
+            raise KeyboardInterrupt
+
+    with watching_steps(die), pytest.raises(KeyboardInterrupt):
+        mirror(FolderOrigin(published.parent), home, n_kept=1)
+    assert not (home / published.name).exists()
+    (published.parent / "CURRENT").write_text(published.name)
+    bundle, _ = mirror(FolderOrigin(published.parent), home, n_kept=1)
+    assert content_of(bundle) == content_of(published)
+    assert not (home / ASIDE).exists()
 
 
 def test_folder_of_another_publisher_is_left_alone(published: Path, tmp_path: Path) -> None:
