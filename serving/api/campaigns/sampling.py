@@ -58,9 +58,10 @@ def _last_before(log: EventLog, since_ms: int, later: int) -> int:
     earlier = 0
     while later - earlier > 1:
         middle = (earlier + later) // 2
-        (found,) = log.read_decisions(middle, 1)
-        if found.decision.time_ms < since_ms:
-            earlier = found.sequence
+        found = log.read_decisions(middle, 1)
+        # None where retention has just removed them, the later one too.
+        if found and found[0].decision.time_ms < since_ms:
+            earlier = found[0].sequence
         else:
             later = middle
     return earlier
