@@ -19,6 +19,7 @@ from marquee.store.files import FileFacts, announce_step, replace_file, sync_fol
 from marquee.store.scores.folder import ScoreFolder, folders_in
 
 _USER_ID = "user_id"
+_EXPIRED = ".expired"
 
 
 def files_holding(home: Path, user_id: str) -> Iterator[Path]:
@@ -56,7 +57,7 @@ def erase_from_scores(home: Path, user_ids: Collection[str]) -> int:
     files = {file: None for user_id in user_ids for file in files_holding(home, user_id)}
     try:
         return sum(_rewrite(file, user_ids) for file in files)
-    except (OSError, PolarsError) as error:
+    except (OSError, PolarsError, msgspec.DecodeError) as error:
         raise _refused(home, error) from error
 
 
@@ -73,6 +74,9 @@ def expire_scores(home: Path, before: int) -> int:
     if not home.is_dir():
         return 0
     try:
+        # Of a deletion that was cut off: without a manifest nobody else would find the people in it.
+        for left in home.glob(f".*{_EXPIRED}"):
+            shutil.rmtree(left)
         old = [one for one in folders_in(home) if one.path != home and one.manifest.timestamp < before]
         for folder in old:
             _delete(folder)
@@ -83,9 +87,10 @@ def expire_scores(home: Path, before: int) -> int:
 
 def _delete(folder: ScoreFolder) -> None:
     """Deletes a folder under another name, so that nobody takes half of it for a whole."""
-    aside = folder.path.with_name(f".{folder.path.name}.expired")
+    aside = folder.path.with_name(f".{folder.path.name}{_EXPIRED}")
     announce_step("rename old scores")
     folder.path.rename(aside)
+    announce_step("delete old scores")
     shutil.rmtree(aside)
 
 

@@ -106,6 +106,26 @@ def test_old_folders_of_scores_go_whole(home: Path) -> None:
     assert expire_scores(home / "2", NOW + 5 * DAY) == 0
 
 
+def test_deletion_that_was_cut_off_is_completed(home: Path) -> None:
+    def die(step: str) -> None:
+        if step == "delete old scores":
+            raise KeyboardInterrupt
+
+    with watching_steps(die), pytest.raises(KeyboardInterrupt):
+        expire_scores(home, NOW + DAY)
+    for manifest in home.glob(".*/scores.json"):
+        manifest.unlink()
+    expire_scores(home, NOW + DAY)
+    assert sorted(path.name for path in home.iterdir()) == ["2"]
+
+
+def test_receipt_that_is_none_is_named(home: Path) -> None:
+    for receipt in home.glob("*/*/.*.receipt"):
+        receipt.write_bytes(b"no receipt")
+    with pytest.raises(EventLogError, match=r"scores in .* cannot be read or written"):
+        erase_from_scores(home, ["u1"])
+
+
 def test_scores_that_cannot_be_read_are_named(home: Path) -> None:
     for part in home.glob("1/parts/*.parquet"):
         part.write_bytes(b"no parquet")
