@@ -10,7 +10,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,7 +80,9 @@ class VerifiedFiles:
             before = dict(notes)
             yield notes
             if notes != before:
-                replace_file(path, msgspec.json.encode(notes))
+                # On a full disk the files are read again: no reason to refuse a release that is whole.
+                with suppress(OSError):
+                    replace_file(path, msgspec.json.encode(notes))
 
     def is_settled(self, found: FileStamp) -> bool:
         """Returns whether a later change of a file would give it another stamp."""

@@ -1,5 +1,6 @@
 """A bundle is read whole once for each machine, and whatever changes afterwards is noticed."""
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -128,3 +129,14 @@ def test_folder_of_notes_that_is_gone_costs_a_reading(
     bundle: Path, tmp_path: Path, reads: CountedReads
 ) -> None:
     assert reads.of(bundle, VerifiedFiles(tmp_path / "gone", time.time_ns)) == files_of(bundle)
+
+
+def test_notes_that_cannot_be_written_cost_a_reading(
+    bundle: Path, verified: VerifiedFiles, reads: CountedReads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_full(_path: Path, _content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(verifying, "replace_file", is_full)
+    assert reads.of(bundle, verified) == files_of(bundle)
+    assert reads.of(bundle, verified) == files_of(bundle)
