@@ -170,15 +170,13 @@ class HearValidation(Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Logs the metrics of the epochs that are ranked."""
-        if is_ranked_epoch(trainer, self.every):
-            assert isinstance(pl_module, RetrievalModule), (
-                f"expected a RetrievalModule, got {type(pl_module)}"
-            )
-            keep_rows(trainer, pl_module, self.averages)
-        if is_ranked_epoch(trainer, self.every):
-            found: tuple[float, ...] = trainer.strategy.broadcast(())
-            for name, value in zip(RANKED, found, strict=True):
-                pl_module.log(name, value)
+        if not is_ranked_epoch(trainer, self.every):
+            return
+        assert isinstance(pl_module, RetrievalModule), f"expected a RetrievalModule, got {type(pl_module)}"
+        keep_rows(trainer, pl_module, self.averages)
+        found: tuple[float, ...] = trainer.strategy.broadcast(())
+        for name, value in zip(RANKED, found, strict=True):
+            pl_module.log(name, value)
 
 
 def keep_rows(
