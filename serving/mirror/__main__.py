@@ -42,7 +42,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def __post_init__(self) -> None:
         if not (self.from_ and self.to and self.kept >= 1 and 0.0 <= self.every_s < float("inf")):
-            raise ValueError("from and to must be given, kept must be 1 or more, every_s 0 or more seconds")
+            raise ValueError(
+                "from and to must be given, kept must be 1 or more, every_s 0 or more seconds, got "
+                f"from={self.from_} to={self.to} kept={self.kept} every_s={self.every_s:g}; correct that one"
+            )
 
 
 def main(arguments: Sequence[str], variables: Mapping[str, str]) -> int:
