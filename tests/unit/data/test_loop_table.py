@@ -22,6 +22,7 @@ from marquee.store.files import watching_steps
 from marquee.store.log.closed_days import Known, close_days
 from marquee.store.log.event_log import Decision, Event, Place
 from marquee.store.log.event_rows import EventLimits
+from marquee.store.log.sales import Sale
 from marquee.store.log.sqlite import SqliteEventLog
 
 DAY, HOUR = 86_400, 3600
@@ -346,3 +347,29 @@ def test_rows_of_a_page_are_one_request_and_parts_of_a_batch_are_not(tmp_path: P
     units = [said[decision.decision_id] for decision in decisions]
     assert units == ["page", "page", "batch.0", "batch.1", "one"]
     made.log.close()
+
+
+def test_ad_brings_what_its_campaign_owes_for_what_came_of_it(tmp_path: Path) -> None:
+    places = {"a": ("cpm", 2_000), "b": ("cpc", 400_000), "c": ("cpc", 500_000), "d": ("cpa", 3_000_000)}
+    sales = tuple(
+        Sale(item, f"of {item}", bid_type, price, price, 1, "2023-12-09", (START + DAY) * 1000)
+        for item, (bid_type, price) in places.items()
+    )
+    sold = replace(shown(1, START, items="abcde"), sales=sales)
+    made = recorded(
+        tmp_path,
+        [sold, shown(2, START + 1, items="a")],
+        [told(1, "click", START + 5, sold, "b"), told(2, "conversion", START + 9, sold, "d")],
+    )
+    write_loop_table(made.source, CUTOFF, tmp_path / "table", CONFIG)
+    made.log.close()
+    frame = pl.read_parquet(tmp_path / "table" / "events" / "*.shown-*.parquet").sort("timestamp", "position")
+    found = frame.select("item_id", "campaign_id", "revenue").rows()
+    assert found == [
+        ("a", "of a", pytest.approx(0.002)),
+        ("b", "of b", pytest.approx(0.4)),
+        ("c", "of c", 0.0),
+        ("d", "of d", pytest.approx(3.0)),
+        ("e", None, None),
+        ("a", None, None),
+    ]

@@ -21,9 +21,11 @@ import polars as pl
 
 from marquee.core.event_kinds import EventKind
 from marquee.errors import ConfigError
+from marquee.store.log.sales import Sale
 
 SECONDS_PER_HOUR, SECONDS_PER_DAY = 3600, 86_400
 _KEYS = ("decision_id", "item_id")
+_MILLION = 1_000_000
 
 
 @dataclass(kw_only=True)
@@ -83,8 +85,9 @@ def exposures_of(decisions: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         Columns decision_id, item_id, timestamp (seconds), user_id, surface, policy, position (from 0),
-        propensity, creative, null where the item had none, experiments: the arms that the answer was in,
-        `;name=arm@phase;` for each, null for none, asked_id: the request, one for all rows of a page, and
+        propensity, creative, null where the item had none, campaign_id, bid_type and price (units of the
+        currency) of the sale, null where the place was not sold, experiments: the arms that the answer was
+        in, `;name=arm@phase;` for each, null for none, asked_id: the request, one for all rows of a page, and
         failed_release: of the arm or canary in whose place the current release answered, null if none failed.
     """
     n_places = pl.col("items").list.len()
@@ -104,8 +107,31 @@ def exposures_of(decisions: pl.DataFrame) -> pl.DataFrame:
         _failed_releases(decisions).alias("failed_release"),
     )
     # An item that stands twice has one outcome; the place nearer to the top is kept.
-    return exploded.explode("item_id", "position", "propensity", "creative").unique(
+    once = exploded.explode("item_id", "position", "propensity", "creative").unique(
         _KEYS, keep="first", maintain_order=True
+    )
+    return once.join(_sales(decisions), on=_KEYS, how="left", maintain_order="left")
+
+
+def _sales(decisions: pl.DataFrame) -> pl.DataFrame:
+    """Returns the ads of some decisions: their keys, campaign_id, bid_type and price."""
+    has_more = "more" in decisions.columns
+    more = pl.col("more") if has_more else pl.lit(None, pl.String)
+    # As texts: a sale is a list of texts and numbers (see `Sale`), which no type of Polars holds.
+    said = more.str.json_decode(pl.Struct({"sales": pl.List(pl.List(pl.String))}))
+    sold = decisions.select("decision_id", sale=said.struct.field("sales")).explode("sale")
+    part = pl.col("sale").list
+    return (
+        sold.filter(pl.col("sale").is_not_null())
+        .select(
+            "decision_id",
+            part.get(Sale._fields.index("item_id"), null_on_oob=True).alias("item_id"),
+            part.get(Sale._fields.index("campaign_id"), null_on_oob=True).alias("campaign_id"),
+            part.get(Sale._fields.index("bid_type"), null_on_oob=True).alias("bid_type"),
+            part.get(Sale._fields.index("price"), null_on_oob=True).cast(pl.Float64).alias("price")
+            / _MILLION,
+        )
+        .unique(_KEYS, keep="first", maintain_order=True)
     )
 
 
@@ -194,8 +220,10 @@ def with_outcomes(
         config: The windows.
 
     Returns:
-        Further columns is_confirmed, clicked_at, converted_at, conversion_value, click_is_open and
-        conversion_is_open; times are null where nothing came.
+        Further columns is_confirmed, clicked_at, converted_at, conversion_value, revenue, click_is_open and
+        conversion_is_open; times are null where nothing came. `revenue` is what the campaign owes for the
+        exposure by what came of it, units of the currency, null where the place was not sold: budgets that
+        were gone by then are not looked at.
     """
     first = attributed.filter("is_first")
     clicks, conversions = (
@@ -220,7 +248,15 @@ def with_outcomes(
         "click_is_open": cutoff - config.click_window,
         "conversion_is_open": cutoff - config.conversion_window,
     }
+    pays_for = {"cpm": pl.lit(True), "cpc": "clicked_at", "cpa": "converted_at"}
+    has_come = pl.coalesce(
+        pl.when(pl.col("bid_type") == bid_type).then(
+            event if isinstance(event, pl.Expr) else pl.col(event).is_not_null()
+        )
+        for bid_type, event in pays_for.items()
+    )
     return joined.with_columns(
         pl.col("is_confirmed").fill_null(False),
+        (pl.col("price") * has_come).alias("revenue"),
         *(((pl.col("timestamp") >= since).alias(name)) for name, since in open_since.items()),
     )

@@ -56,6 +56,7 @@ _COLUMNS: Mapping[str, pl.DataType] = {
     "policy": pl.String(),
     "propensity": pl.Float64(),
     "creative": pl.String(),
+    "campaign_id": pl.String(),
     "experiments": pl.String(),
     "asked_id": pl.String(),
     "failed_release": pl.String(),
@@ -63,6 +64,7 @@ _COLUMNS: Mapping[str, pl.DataType] = {
     "clicked_at": pl.Int64(),
     "converted_at": pl.Int64(),
     "conversion_value": pl.Float64(),
+    "revenue": pl.Float64(),
     "conversion_is_open": pl.Boolean(),
 }
 

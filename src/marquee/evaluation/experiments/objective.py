@@ -34,6 +34,7 @@ def with_objective(config: ExperimentConfig, objective: Objective) -> Experiment
     value = (
         f"{objective.click!r} * CAST(clicked_at IS NOT NULL AS DOUBLE)"
         f" + {objective.conversion!r} * CAST(converted_at IS NOT NULL AS DOUBLE)"
+        f" + {objective.revenue!r} * COALESCE(revenue, 0.0)"
     )
     metrics = {
         name: replace(one, value=value) if one.value == WORD else one for name, one in config.metrics.items()

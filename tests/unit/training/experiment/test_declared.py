@@ -15,6 +15,7 @@ from marquee.decision.experiments.declaring import ExperimentFile
 from marquee.errors import ConfigError
 from marquee.evaluation.experiments.declared import before_it_ran, declared_config
 from marquee.store.log.event_log import Decision, Event, Place
+from marquee.store.log.sales import Sale
 from marquee.store.log.sqlite import SqliteEventLog
 from tests.support.event_stores import event
 from training.experiment.__main__ import main
@@ -65,6 +66,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 user_id=user,
                 surface="home" if number % 10 else "feed",
                 places=(Place("a", 1.0, 1.0),),
+                sales=(Sale("a", "spring", "cpc", 30_000, 30_000, 1, "2026-03-29", at * 1000),),
                 experiments=(("variety", variety.seed, arm),) if arm and number % 10 else (),
                 failed_release="v2" if arm == "varied" and number % 50 == 1 else "",
             )
@@ -104,9 +106,9 @@ def test_log_and_file_become_a_report(monkeypatch: pytest.MonkeyPatch, service: 
     assert not facts["is_final"], "its end is the one of the file"
     assert [one["name"] for one in facts["metrics"]] == ["clicks", "places", "clicks per place", "worth"]
     (effect,) = facts["metrics"][0]["effects"]["effects"]
-    # By the worths of the one declaration: nothing was bought, and a click is worth 0.02.
+    # By the worths of the one declaration: a click is worth 0.02, and its campaign pays 0.03 for it.
     (worth,) = facts["metrics"][3]["effects"]["effects"]
-    assert worth["low"] == pytest.approx(0.02 * effect["low"], rel=1e-6)
+    assert worth["low"] == pytest.approx(0.05 * effect["low"], rel=1e-6)
     assert effect["low"] < 2 * (RATES["varied"] - RATES["control"]) < effect["high"]
     assert facts["metrics"][0]["effects"]["adjustment"]["is_on"], "the days before its start are its past"
     assert facts["arms"][0]["verdict"]["conclusion"] == "ship"
