@@ -11,7 +11,7 @@ from marquee.data.dataset import Dataset
 from marquee.data.exposures import PAIR, Exposures, missing_for_clicks, read_exposures
 from marquee.evaluation.analyses.slices import Members, members_of
 from marquee.evaluation.probabilities.intervals import MIN_OUTCOMES
-from marquee.evaluation.probabilities.objective import JudgedObjective, judge_objective, variety_of
+from marquee.evaluation.probabilities.objective import Brought, JudgedObjective, judge_objective, variety_of
 from marquee.evaluation.probabilities.outcomes import JudgedOutcome, judge_outcome
 from training.cli.objective import objective_of
 from training.config import TrainConfig
@@ -22,7 +22,7 @@ CLICK_HEAD, CONVERSION = "click head", "conversion"
 MATURED_SHARE = 0.95
 """Share of the conversions of a click that must have come by the end for it to be judged."""
 
-_CAMPAIGN, _PRICE = "campaign_id", "price"
+_CAMPAIGN, _PRICE, _REVENUE = "campaign_id", "price", "revenue"
 N_PRICE_BANDS = 3
 
 
@@ -130,15 +130,17 @@ def objective_of_part(
     if directions is not None:
         answer = np.unique(shown.frame[PAIR[0]].to_numpy(), return_inverse=True)[1]
         variety = variety_of(answer, directions[prepared.dataset.item_ids.encode(shown.frame["item_id"])])
+    revenue = None
+    if _REVENUE in shown.frame.columns:
+        # Null: a place that was not sold.
+        revenue = shown.frame[_REVENUE].fill_null(0.0).to_numpy().astype(np.float64)
     return judge_objective(
         objective,
         name,
-        shown.is_clicked,
-        _is_converted(shown, split.events),
+        Brought(shown.is_clicked, _is_converted(shown, split.events), variety, revenue),
         np.unique(shown.frame["user_id"].to_numpy(), return_inverse=True)[1],
         np.random.default_rng(config.seed),
         said,
-        variety,
     )
 
 

@@ -117,6 +117,7 @@ EVENTS = TableSchema(
         Column("policy"),
         Column("propensity", ColumnType.number),
         Column("campaign_id"),
+        Column("revenue", ColumnType.number),
     ),
 )
 

@@ -10,7 +10,7 @@ from marquee.core.schema import EVENTS, ITEMS, USERS, ColumnType, TableSchema
         (
             EVENTS,
             "event_id user_id item_id timestamp kind value request_id surface position policy propensity "
-            "campaign_id",
+            "campaign_id revenue",
         ),
         (ITEMS, "item_id kind available_from available_until campaign_id advertiser_id bid"),
         (USERS, "user_id"),

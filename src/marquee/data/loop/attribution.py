@@ -248,15 +248,14 @@ def with_outcomes(
         "click_is_open": cutoff - config.click_window,
         "conversion_is_open": cutoff - config.conversion_window,
     }
-    pays_for = {"cpm": pl.lit(True), "cpc": "clicked_at", "cpa": "converted_at"}
-    has_come = pl.coalesce(
-        pl.when(pl.col("bid_type") == bid_type).then(
-            event if isinstance(event, pl.Expr) else pl.col(event).is_not_null()
-        )
-        for bid_type, event in pays_for.items()
+    bid_type = pl.col("bid_type")
+    is_owed = (
+        (bid_type == "cpm")
+        | (bid_type == "cpc") & pl.col("clicked_at").is_not_null()
+        | (bid_type == "cpa") & pl.col("converted_at").is_not_null()
     )
     return joined.with_columns(
         pl.col("is_confirmed").fill_null(False),
-        (pl.col("price") * has_come).alias("revenue"),
+        (pl.col("price") * is_owed).alias("revenue"),
         *(((pl.col("timestamp") >= since).alias(name)) for name, since in open_since.items()),
     )

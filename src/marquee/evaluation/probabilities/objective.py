@@ -15,7 +15,7 @@ _TAILS = (0.025, 0.975)
 
 @dataclass(frozen=True)
 class JudgedObjective:
-    """The worth of a thousand exposures of a part, without what anybody paid for their places.
+    """The worth of a thousand exposures of a part.
 
     Attributes:
         objective: The worths.
@@ -26,6 +26,7 @@ class JudgedObjective:
         conversions: Of a thousand.
         variety: Answers of a thousand, each counted by how unlike its items are, from 0 to 1; None where
             nobody knows what items are like.
+        revenue: Money owed for a thousand, units of the currency; None where the table has none.
         said: Worth that the click head of the run says of a thousand; None without one.
     """
 
@@ -36,6 +37,7 @@ class JudgedObjective:
     clicks: float
     conversions: float
     variety: float | None = None
+    revenue: float | None = None
     said: float | None = None
 
     @property
@@ -45,11 +47,14 @@ class JudgedObjective:
         variety = ""
         if self.variety is not None:
             variety = f" + {self.variety:.4g} answers by how varied they are x {self.objective.diversity:g}"
+        money = "; money for places is not in these data"
+        if self.revenue is not None:
+            money = f" + {self.revenue:.4g} of revenue x {self.objective.revenue:g}"
         return (
             f"Objective ({self.objective.verbatim}): a thousand exposures of the {self.part} part were worth "
             f"{self.worth.mean:.4g} ({self.worth.low:.4g} to {self.worth.high:.4g}){said}. Parts: "
             f"{self.clicks:.4g} clicks x {self.objective.click:g} + {self.conversions:.4g} conversions x "
-            f"{self.objective.conversion:g}{variety}; money for places is not in these data."
+            f"{self.objective.conversion:g}{variety}{money}."
         )
 
     def to_json_dict(self) -> dict[str, Any]:
@@ -63,38 +68,58 @@ class JudgedObjective:
             "clicks_per_thousand": self.clicks,
             "conversions_per_thousand": self.conversions,
             "variety_per_thousand": self.variety,
+            "revenue_per_thousand": self.revenue,
             "said_per_thousand": self.said,
         }
+
+
+@dataclass(frozen=True)
+class Brought:
+    """All that exposures brought, (n,) each.
+
+    Attributes:
+        is_clicked: Whether a click came of it.
+        is_converted: Whether a conversion did.
+        variety: Its share in how varied its answer is: see `variety_of`; None for unknown.
+        revenue: Money that a campaign owes for it, units of the currency; None for unknown.
+    """
+
+    is_clicked: BoolArray
+    is_converted: BoolArray
+    variety: Float64Array | None = None
+    revenue: Float64Array | None = None
+
+    def worth(self, objective: Objective) -> Float64Array:
+        """Returns the worth of each, (n,)."""
+        worth = objective.click * self.is_clicked + objective.conversion * self.is_converted
+        for of_one, amount in ((objective.diversity, self.variety), (objective.revenue, self.revenue)):
+            if amount is not None:
+                worth = worth + of_one * amount
+        return worth
 
 
 def judge_objective(
     objective: Objective,
     part: str,
-    is_clicked: BoolArray,
-    is_converted: BoolArray,
+    brought: Brought,
     user: IndexArray,
     generator: np.random.Generator,
     said: Float64Array | None = None,
-    variety: Float64Array | None = None,
 ) -> JudgedObjective:
     """Returns the worth of exposures by their outcomes.
 
     Args:
         objective: The worths.
         part: Name of the part that they are of.
-        is_clicked: (n,).
-        is_converted: Whether a conversion came of each, (n,).
+        brought: By exposures.
         user: Number of the user of each, (n,): intervals draw whole users.
         generator: Draws them.
         said: Worth of each as a click head says, (n,); None without one.
-        variety: Share of each in how varied its answer is, (n,): see `variety_of`; None for unknown.
 
     Source:
         Efron 1979, Annals of Statistics 7(1), method 2, of a ratio of two sums over users.
     """
-    worth = objective.click * is_clicked + objective.conversion * is_converted
-    if variety is not None:
-        worth = worth + objective.diversity * variety
+    worth = brought.worth(objective)
     _, place = np.unique(user, return_inverse=True)
     sums, n_shown = np.bincount(place, worth), np.bincount(place).astype(np.float64)
     ratios = np.concatenate(
@@ -106,9 +131,10 @@ def judge_objective(
         part,
         len(worth),
         Estimate(_THOUSAND * float(worth.mean()), float(low), float(high)),
-        _THOUSAND * float(is_clicked.mean()),
-        _THOUSAND * float(is_converted.mean()),
-        None if variety is None else _THOUSAND * float(variety.mean()),
+        _THOUSAND * float(brought.is_clicked.mean()),
+        _THOUSAND * float(brought.is_converted.mean()),
+        None if brought.variety is None else _THOUSAND * float(brought.variety.mean()),
+        None if brought.revenue is None else _THOUSAND * float(brought.revenue.mean()),
         None if said is None else _THOUSAND * float(said.mean()),
     )
 
