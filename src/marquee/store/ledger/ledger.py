@@ -34,10 +34,9 @@ from typing import Any, TypeVar
 
 from marquee.errors import LedgerBehindError
 from marquee.store.campaigns.campaign import CampaignSet
-from marquee.store.campaigns.checks import LONGEST_WINDOW_S
 from marquee.store.ledger import booking, leasing, traffic
 from marquee.store.ledger.accounts import COLUMNS
-from marquee.store.ledger.recounting import count_again, shown_by_user
+from marquee.store.ledger.recounting import Recount
 from marquee.store.ledger.rows import (
     Account,
     Books,
@@ -57,9 +56,6 @@ DRAIN_MS = 60_000
 
 PAGE_ROWS = 500
 """Rows of the log that one transaction books: others who want money wait for it."""
-
-SOLD_ROWS = 5_000
-"""Rows of the log that are looked at once where ads must be counted again."""
 
 _SHOWN = "SELECT key, time_ms FROM ledger_shown WHERE user_id = ? AND time_ms > ?"
 _CHARGES = """SELECT decision_id, item_id, campaign_id, bid_type, price, state FROM ledger_reservations
@@ -86,7 +82,7 @@ class Ledger(ABC):
 
     def __init__(self, drain_ms: int = DRAIN_MS) -> None:
         self._drain_ms = drain_ms
-        self._counted: int | None = None
+        self._recount = Recount(self._caps, self._read_shown, self._opened)
 
     def lease(
         self, request: LeaseRequest | None, now_ms: int, returned: Sequence[Returned] = (), known: int = 0
@@ -164,7 +160,8 @@ class Ledger(ABC):
         last_event = log.last_sequence()
         while (step := self._book_decisions(log, campaigns)) is not None:
             done += step
-        self._count_shown(log, campaigns, now)
+        # Only now: the log is read to here at least, and others may be further by the moment.
+        self._recount.follow(log, campaigns, self._mark("decisions"), now)
         while (step := self._book_events(log, last_event)) is not None:
             done += step
         return done + self._money(lambda books: booking.end(books, now, now - self._drain_ms))
@@ -176,10 +173,16 @@ class Ledger(ABC):
             user_id: Pseudonym of the user.
             claims: The ads that are to be shown.
             now_ms: Now, milliseconds since 1970 UTC.
+
+        Raises:
+            LedgerBehindError: If the store may have lost what it had counted: `follow` counts it again.
         """
 
-        def work(books: Books) -> list[bool]:
+        def work(books: Books) -> list[bool] | None:
             """Counts; called while nobody else counts for this user."""
+            # Here: a connection that was opened for this very step is of a store that may have gone back.
+            if self._recount.is_behind:
+                return None
             shown = _by_key(books.run(_SHOWN, (user_id, _since(claims, now_ms))))
             admitted, counted = [], []
             for claim in claims:
@@ -193,7 +196,13 @@ class Ledger(ABC):
                 books.run_many("INSERT INTO ledger_shown(user_id, key, time_ms) VALUES (?, ?, ?)", counted)
             return admitted
 
-        return self._caps(user_id, work)
+        found = self._caps(user_id, work)
+        if found is None:
+            raise LedgerBehindError(
+                "what users were shown must be counted again after the connection was lost, got "
+                f"{len(claims)} ads before; they are admitted again in a moment"
+            )
+        return found
 
     def shown(self, user_id: str, since_ms: int) -> Shown:
         """Returns when a user was shown what is counted, later than a moment; counts nothing."""
@@ -299,40 +308,6 @@ class Ledger(ABC):
 
         return self._money(work)
 
-    def _count_shown(self, log: EventLog, campaigns: CampaignSet, now_ms: int) -> None:
-        """Counts ads of the log that the store of what is shown has lost, if it has.
-
-        Where this process has seen all of them counted, and the store has not gone back since, whoever sold
-        the others has counted them: only the mark moves.
-        """
-        stored = self._shown_mark()
-        # Only now: the log is read to here at least, and others may be further by the moment.
-        end = self._mark("decisions")
-        if stored == end == self._counted:
-            return
-        is_whole = self._counted is not None and self._counted <= stored <= end
-        if campaigns.has_caps and not is_whole:
-            self._count_sold(log, campaigns, stored if stored <= end else 0, end, now_ms)
-        self._caps("", partial(_set_shown_mark, value=end))
-        self._counted = end
-
-    def _count_sold(self, log: EventLog, campaigns: CampaignSet, after: int, end: int, now_ms: int) -> None:
-        """Counts the ads of a part of the log that have no row."""
-        since_ms = now_ms - LONGEST_WINDOW_S * 1000
-        while after < end:
-            last, sold = log.read_sold(after, SOLD_ROWS)
-            if last == after:
-                return
-            after = last
-            counted = shown_by_user([one.decision for one in sold], campaigns, since_ms)
-            for user_id, shown in counted.items():
-                self._caps(user_id, partial(count_again, user_id=user_id, shown=shown))
-
-    def _shown_mark(self) -> int:
-        """Returns up to where the log holds no ad that is not counted."""
-        found = self._read_shown("SELECT value FROM ledger_shown_marks WHERE name = 'decisions'", ())
-        return int(found[0][0]) if found else 0
-
     def _book_events(self, log: EventLog, last_event: int) -> Followed | None:
         """Books one page of events up to a sequence; None when that is reached."""
         after = self._mark("events")
@@ -363,6 +338,10 @@ class Ledger(ABC):
         """Returns the time by which leases end: the store's own where it has one."""
         return now_ms
 
+    def _opened(self) -> int:
+        """Returns how often a connection to what is shown was opened; 0 for a store that needs none."""
+        return 0
+
     @abstractmethod
     def _money(self, work: Callable[[Books], Result]) -> Result:
         """Runs work on accounts, leases and reservations in a transaction, while nobody else does."""
@@ -378,15 +357,6 @@ class Ledger(ABC):
     @abstractmethod
     def _caps(self, user_id: str, work: Callable[[Books], Result]) -> Result:
         """Runs work on what is shown in a transaction, while nobody else does for this user."""
-
-
-def _set_shown_mark(books: Books, value: int) -> None:
-    """Moves the mark of what is shown."""
-    books.run(
-        """INSERT INTO ledger_shown_marks VALUES ('decisions', ?)
-        ON CONFLICT(name) DO UPDATE SET value = excluded.value""",
-        (value,),
-    )
 
 
 def _since(claims: Sequence[CapClaim], now_ms: int) -> int:

@@ -69,6 +69,10 @@ class PostgresLedger(Ledger):
         self._database.vacuum(*(f"marquee.{one}" for one in tables))
         return True
 
+    def _opened(self) -> int:
+        """Returns how often a connection to what is shown was opened; see `Ledger`."""
+        return self._database.n_opened(CAPS_LOCK)
+
     def _now_ms(self, books: Books, now_ms: int) -> int:
         """Returns the time of the database; see `Ledger`."""
         if not self._by_own_clock:

@@ -52,6 +52,7 @@ class PostgresDatabase:
         # Apart for each kind of rows: a decision must not wait behind the flush of an event.
         self._writing = {lock: Lock() for lock in locks}
         self._writers: dict[int, Connection] = {}
+        self._n_opened = dict.fromkeys(locks, 0)
 
     def make_tables(self, schema: LiteralString, name: LiteralString, version: int) -> None:
         """Makes tables if they are not there.
@@ -96,6 +97,10 @@ class PostgresDatabase:
                         self._readers.pop().close()
             return self._read_by(self.connect(), statement, bindings)
 
+    def n_opened(self, lock: int) -> int:
+        """Returns how many connections were opened, one after the other, to write rows of one kind."""
+        return self._n_opened[lock]
+
     @contextmanager
     def writer(self, lock: int) -> Iterator[Connection]:
         """Gives the connection that writes rows of one kind, to one thread at a time."""
@@ -104,6 +109,7 @@ class PostgresDatabase:
             try:
                 if connection is None:
                     connection = self._writers[lock] = self.connect()
+                    self._n_opened[lock] += 1
                     if lock in self._unflushed:
                         connection.execute("SET synchronous_commit = off")
                 yield connection

@@ -12,11 +12,12 @@ import pytest
 from benchmarks.ads.judging import judge, settle_at
 from benchmarks.ads.spender import WINDOW_MS, Spend
 from benchmarks.ads.spenders import book_campaigns, run_workers, settle, start, stop_for
-from marquee.errors import EventLogError, EventLogFullError, EventLogGoneError
+from marquee.errors import EventLogError, EventLogFullError, EventLogGoneError, LedgerBehindError
 from marquee.store.campaigns.campaign import CapScope, FrequencyCap
 from marquee.store.ledger.accounts import limits_of
 from marquee.store.ledger.caps import claim_of
 from marquee.store.ledger.ledger import DRAIN_MS, Ledger
+from marquee.store.ledger.recounting import SETTLED_MS
 from marquee.store.ledger.rows import Books, Cap, CapClaim
 from marquee.store.ledger.sqlite import SqliteLedger
 from marquee.store.log.sales import Sale
@@ -170,7 +171,40 @@ def test_database_that_is_gone_leaves_workers_what_they_hold(postgres: Postgres)
         ads.now_ms += 1_000
         assert wallet.reserve(limits, 1_000_000, ads.moment()) is not None
         assert not wallet.is_cut_off
-        assert ads.ledger.admit("u1", [CapClaim(("k",))], ads.now_ms) == [True]
+
+
+def test_database_that_lost_what_it_had_counted_admits_nobody_before_it_is_counted_again(
+    postgres: Postgres,
+) -> None:
+    """As after a crash: what was shown is written without a flush, and its last rows are gone."""
+    with shop(postgres.empty()) as ads:
+        ads.campaigns = CAPPED
+        assert [show(ads, f"d{number}") for number in range(3)] == [True] * 3
+        ads.follow()
+        assert show(ads, "d3")
+        claim = claim_of(CAPPED.held["spring"].campaign, "ad-1", CAPPED)
+        postgres.stop("fast")
+        postgres.start()
+        # Each connection finds out by itself that the database was started anew.
+        for lost in (
+            lambda: ads.ledger.admit("u1", [claim], ads.now_ms),
+            lambda: ads.ledger.follow(ads.log, CAPPED, ads.now_ms),
+            lambda: ads.log.append_decisions([decision("of content")]),
+        ):
+            with pytest.raises(EventLogGoneError):
+                lost()
+        ads.ledger._caps("", lambda books: books.run("DELETE FROM ledger_shown WHERE user_id = 'u1'"))
+        with pytest.raises(LedgerBehindError, match="counted again"):
+            ads.ledger.admit("u1", [claim], ads.now_ms)
+        ads.ledger._caps("", lambda books: books.run("UPDATE ledger_shown_marks SET value = 0"))
+        ads.follow()
+        assert counted(ads) == 4
+        # Another worker may still hold a decision that it has answered with.
+        with pytest.raises(LedgerBehindError, match="counted again"):
+            ads.ledger.admit("u1", [claim], ads.now_ms)
+        ads.now_ms += SETTLED_MS
+        ads.follow()
+        assert [show(ads, f"later {number}") for number in range(2)] == [True, False]
 
 
 def _tables(ledger: Ledger) -> dict[str, list[tuple[Any, ...]]]:
