@@ -121,6 +121,9 @@ class WebOrigin:
                 _skip(answer, start)
             while chunk := answer.read(CHUNK_BYTES):
                 yield chunk
+            # A connection that closes early looks like the end of the file.
+            if answer.length:
+                raise http.client.IncompleteRead(b"", answer.length)
         except (OSError, http.client.HTTPException) as error:
             raise BundleError(
                 f"{self.scheme}://{self.host}{path} cannot be read: {error!r}; the next try goes on "

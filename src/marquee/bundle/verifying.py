@@ -72,7 +72,13 @@ class VerifiedFiles:
             yield {}
             return
         name = hashlib.sha256(text).hexdigest()
-        with (self.folder / f"{name}.lock").open("w") as lock:
+        try:
+            lock = (self.folder / f"{name}.lock").open("w")
+        # As below: on a full disk each process verifies for itself.
+        except OSError:
+            yield {}
+            return
+        with lock:
             # Its holder's end gives it back, whatever ended it.
             fcntl.flock(lock, fcntl.LOCK_EX)
             path = self.folder / f"{name}.json"

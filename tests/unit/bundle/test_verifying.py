@@ -140,3 +140,18 @@ def test_notes_that_cannot_be_written_cost_a_reading(
     monkeypatch.setattr(verifying, "replace_file", is_full)
     assert reads.of(bundle, verified) == files_of(bundle)
     assert reads.of(bundle, verified) == files_of(bundle)
+
+
+def test_lock_that_cannot_be_made_costs_a_reading(
+    bundle: Path, verified: VerifiedFiles, reads: CountedReads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opens = Path.open
+
+    def is_full(path: Path, mode: str = "r", **more: object) -> object:
+        if path.suffix == ".lock":
+            raise OSError(errno.ENOSPC, "no space left")
+        return opens(path, mode, **more)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(Path, "open", is_full)
+    assert reads.of(bundle, verified) == files_of(bundle)
+    assert reads.of(bundle, verified) == files_of(bundle)

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import pytest
 
 from marquee.bundle.bundle import Bundle
+from marquee.bundle.manifest import MANIFEST
 from marquee.bundle.mirroring import ASIDE, Origin, mirror
 from marquee.bundle.releases import resolve
 from marquee.errors import BundleError, BundleNotFoundError, ChecksumError, ConfigError, SignatureError
@@ -35,6 +36,7 @@ class Storage(BaseHTTPRequestHandler):
 
     root = Path()
     knows_ranges = True
+    cut: str = LARGE
     cut_after: int | None = None
     who: Credentials | None = None
     asked: list[tuple[str, str]]
@@ -55,7 +57,7 @@ class Storage(BaseHTTPRequestHandler):
             self.send_response(206 if is_rest else 200)
             self.send_header("Content-Length", str(len(rest)))
             self.end_headers()
-            is_cut = path.name == LARGE and self.cut_after is not None
+            is_cut = path.name == self.cut and self.cut_after is not None
             self.wfile.write(rest[: self.cut_after] if is_cut else rest)
 
     def _signed(self, wanted: str) -> str:
@@ -132,6 +134,15 @@ def test_what_was_cut_off_goes_on_where_it_stopped(
     assert "users.npy" not in [name for name, _ in storage.asked]
     files = [name for name, _ in storage.asked]
     assert len(files) == len(set(files))
+
+
+@pytest.mark.parametrize("name", ["CURRENT", MANIFEST])
+def test_short_answer_of_a_small_file_is_told(published: Path, tmp_path: Path, name: str) -> None:
+    with (
+        serving(published.parent, cut=name, cut_after=5) as (address, _),
+        pytest.raises(BundleError, match=f"{name} cannot be read: IncompleteRead"),
+    ):
+        mirror(opened(address), tmp_path / "here")
 
 
 def test_wrong_bytes_of_an_earlier_try_are_fetched_again(published: Path, tmp_path: Path) -> None:
